@@ -1,0 +1,63 @@
+// Which groups and shared passages a batch already holds.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+namespace hybrid_fast {
+
+// An open-addressing set of 32-bit codes that is emptied in O(1).
+class CodeSet {
+ public:
+  void clear(std::uint64_t expected) {
+    const std::size_t size = std::bit_ceil(4 * expected + 4);
+    if (slots_.size() < size || stamp_ == UINT32_MAX) {
+      slots_.assign(size, Slot{});
+      stamp_ = 0;
+    }
+    ++stamp_;
+  }
+  bool contains(std::uint32_t code) const { return slots_[find(code)].stamp == stamp_; }
+  void insert(std::uint32_t code) { slots_[find(code)] = {stamp_, code}; }
+
+ private:
+  struct Slot {
+    std::uint32_t stamp = 0;
+    std::uint32_t code = 0;
+  };
+  std::size_t find(std::uint32_t code) const {
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t i = (code * std::uint64_t{0x9E3779B97F4A7C15u} >> 32) & mask;
+    while (slots_[i].stamp == stamp_ && slots_[i].code != code) i = (i + 1) & mask;
+    return i;
+  }
+
+  std::vector<Slot> slots_;
+  std::uint32_t stamp_ = 0;
+};
+
+// Guarantee 1 for one batch: no group and no passage twice. Passage code 0 conflicts with nothing.
+class BatchSet {
+ public:
+  void clear(std::uint64_t batch_size) {
+    groups_.clear(batch_size);
+    passages_.clear(2 * batch_size);
+  }
+  // Takes the example in and returns true, or returns false and stays as it was.
+  bool add(std::uint32_t group, std::uint32_t query_row_passage, std::uint32_t passage) {
+    if (groups_.contains(group)) return false;
+    if (passage != 0 && passages_.contains(passage)) return false;
+    if (query_row_passage != 0 && passages_.contains(query_row_passage)) return false;
+    groups_.insert(group);
+    if (passage != 0) passages_.insert(passage);
+    if (query_row_passage != 0) passages_.insert(query_row_passage);
+    return true;
+  }
+
+ private:
+  CodeSet groups_;
+  CodeSet passages_;
+};
+
+}  // namespace hybrid_fast

@@ -1,0 +1,239 @@
+#include "core/group_index.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <string>
+#include <unordered_map>
+
+#include "core/random.h"
+
+namespace hybrid_fast {
+namespace {
+
+constexpr std::uint32_t kNone = UINT32_MAX;
+
+std::vector<std::int16_t> places(const std::vector<std::int32_t>& languages,
+                                 std::int32_t num_languages) {
+  std::vector<std::int16_t> place(num_languages, -1);
+  for (std::size_t i = 0; i < languages.size(); ++i) {
+    place[languages[i]] = static_cast<std::int16_t>(i);
+  }
+  return place;
+}
+
+std::vector<std::int32_t> members(const std::vector<char>& set) {
+  std::vector<std::int32_t> languages;
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    if (set[i]) languages.push_back(static_cast<std::int32_t>(i));
+  }
+  return languages;
+}
+
+}  // namespace
+
+GroupIndex::GroupIndex(const Columns& columns, const Groups& groups, bool same_row,
+                       const std::vector<double>& source_weights)
+    : same_row_(same_row),
+      query_use_(same_row ? kMixedExample : kCrossQuery),
+      passage_use_(same_row ? kMixedExample : kCrossPassage) {
+  collect_signatures(columns, groups, source_weights);
+  fill_rows(columns, groups);
+  list_lanes(columns.num_languages, columns.num_sources);
+}
+
+void GroupIndex::collect_signatures(const Columns& columns, const Groups& groups,
+                                    const std::vector<double>& source_weights) {
+  const std::size_t num_languages = columns.num_languages;
+  std::unordered_map<std::string, std::uint32_t> known;
+  signature_of_.assign(groups.size(), kNone);
+  std::string key;
+  for (std::uint32_t group = 0; group < groups.size(); ++group) {
+    key.assign(2 * num_languages, '\0');
+    const std::int32_t source =
+        source_weights.empty() ? -1 : columns.sources[groups.rows_of(group).front()];
+    if (source >= 0 && source_weights[source] == 0) continue;
+    for (std::uint32_t row : groups.rows_of(group)) {
+      if (columns.uses[row] & query_use_) key[columns.languages[row]] = 1;
+      if (columns.uses[row] & passage_use_) key[num_languages + columns.languages[row]] = 1;
+    }
+    const std::vector<char> has_query(key.begin(), key.begin() + num_languages);
+    const std::vector<char> has_passage(key.begin() + num_languages, key.end());
+    const auto num_queries = std::count(has_query.begin(), has_query.end(), 1);
+    const auto num_passages = std::count(has_passage.begin(), has_passage.end(), 1);
+    const bool one_language = num_queries == 1 && has_query == has_passage;
+    if (num_queries == 0 || num_passages == 0 || (!same_row_ && one_language)) continue;
+    key += std::to_string(source);
+    const auto [entry, added] = known.try_emplace(key, signatures_.size());
+    if (added) {
+      Signature signature;
+      signature.query_languages = members(has_query);
+      signature.passage_languages = members(has_passage);
+      signature.query_place = places(signature.query_languages, columns.num_languages);
+      signature.passage_place = places(signature.passage_languages, columns.num_languages);
+      signature.source = source;
+      signatures_.push_back(std::move(signature));
+    }
+    signature_of_[group] = entry->second;
+    ++signatures_[entry->second].num_groups;
+  }
+  std::uint64_t query_entries = 0, passage_entries = 0;
+  for (Signature& signature : signatures_) {
+    signature.first_group = static_cast<std::uint32_t>(num_groups_);
+    signature.first_query_entry = query_entries;
+    signature.first_passage_entry = passage_entries;
+    num_groups_ += signature.num_groups;
+    query_entries += signature.num_groups * signature.query_languages.size();
+    passage_entries += signature.num_groups * signature.passage_languages.size();
+  }
+}
+
+void GroupIndex::fill_rows(const Columns& columns, const Groups& groups) {
+  // Groups of the table in signature order.
+  std::vector<std::uint32_t> order(num_groups_), next;
+  for (const Signature& signature : signatures_) next.push_back(signature.first_group);
+  for (std::uint32_t group = 0; group < groups.size(); ++group) {
+    if (signature_of_[group] != kNone) order[next[signature_of_[group]]++] = group;
+  }
+  const auto table_of = [&](std::uint8_t use) {
+    auto table = std::make_shared<RowTable>();
+    bool alternatives = false;
+    std::vector<std::vector<std::uint32_t>> rows(columns.num_languages);
+    std::vector<std::int32_t> present;
+    for (std::uint32_t group : order) {
+      present.clear();
+      for (std::uint32_t row : groups.rows_of(group)) {
+        if (!(columns.uses[row] & use)) continue;
+        if (rows[columns.languages[row]].empty()) present.push_back(columns.languages[row]);
+        rows[columns.languages[row]].push_back(row);
+      }
+      std::sort(present.begin(), present.end());
+      for (std::int32_t language : present) {
+        table->starts.push_back(static_cast<std::uint32_t>(table->rows.size()));
+        table->rows.insert(table->rows.end(), rows[language].begin(), rows[language].end());
+        alternatives |= rows[language].size() > 1;
+        rows[language].clear();
+      }
+    }
+    table->starts.push_back(static_cast<std::uint32_t>(table->rows.size()));
+    if (!alternatives) table->starts = {};
+    table->rows.shrink_to_fit();
+    return table;
+  };
+  queries_ = table_of(query_use_);
+  const bool same_uses =
+      std::all_of(columns.uses.begin(), columns.uses.end(), [&](std::uint8_t uses) {
+        return ((uses & query_use_) != 0) == ((uses & passage_use_) != 0);
+      });
+  passages_ = same_uses ? queries_ : table_of(passage_use_);
+  signature_of_ = {};
+}
+
+void GroupIndex::list_lanes(std::int32_t num_languages, std::int32_t num_sources) {
+  // Spans by lane, in the order of the signatures.
+  const std::int64_t sources = std::max(num_sources, 1);
+  std::map<std::int64_t, std::vector<std::uint32_t>> lanes;
+  for (std::uint32_t s = 0; s < signatures_.size(); ++s) {
+    const Signature& signature = signatures_[s];
+    for (std::int32_t x : signature.query_languages) {
+      for (std::int32_t y : signature.passage_languages) {
+        if ((x == y) != same_row_) continue;
+        const std::int64_t pair = std::int64_t{x} * num_languages + y;
+        lanes[pair * sources + std::max(signature.source, 0)].push_back(s);
+      }
+    }
+  }
+  for (const auto& [place, signatures] : lanes) {
+    const std::int64_t pair = place / sources;
+    Lane lane{static_cast<std::int32_t>(pair / num_languages),
+              static_cast<std::int32_t>(pair % num_languages),
+              signatures_[signatures.front()].source,
+              0,
+              static_cast<std::uint32_t>(span_ends_.size()),
+              static_cast<std::uint32_t>(signatures.size())};
+    for (std::uint32_t s : signatures) {
+      lane.size += signatures_[s].num_groups;
+      span_ends_.push_back(lane.size);
+      span_signatures_.push_back(s);
+    }
+    lanes_.push_back(lane);
+  }
+}
+
+std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
+                                   const Groups& groups) const {
+  if (groups.shared_passages.empty()) {
+    std::vector<bool> served(signatures_.size());
+    std::uint64_t num_served = 0;
+    for (std::uint32_t lane : lanes) {
+      const auto spans =
+          std::span(span_signatures_).subspan(lanes_[lane].first_span, lanes_[lane].num_spans);
+      for (std::uint32_t s : spans) {
+        if (!served[s]) num_served += signatures_[s].num_groups;
+        served[s] = true;
+      }
+    }
+    return num_served;
+  }
+  Capacity capacity(groups.num_resources());
+  for (std::uint32_t lane : lanes) {
+    for (std::uint64_t i = 0; i < lanes_[lane].size; ++i) {
+      const Place place = locate(lanes_[lane], i);
+      const std::uint32_t num_turns =
+          std::max(queries_->num_rows(place.query_entry), passages_->num_rows(place.passage_entry));
+      for (std::uint32_t turn = 0; turn < num_turns; ++turn) {
+        const Example e = example(lane, i, turn);
+        capacity.add(groups.resources(e.group, e.query_row, e.passage_row));
+      }
+    }
+  }
+  return capacity.bound();
+}
+
+GroupIndex::Place GroupIndex::locate(const Lane& lane, std::uint64_t i) const {
+  // Branch-free search for the first span whose end lies beyond i.
+  const std::uint32_t* ends = span_ends_.data() + lane.first_span;
+  const std::uint32_t* first = ends;
+  for (std::uint32_t n = lane.num_spans; n > 1;) {
+    const std::uint32_t half = n / 2;
+    first += first[half - 1] <= i ? half : 0;
+    n -= half;
+  }
+  const auto span = static_cast<std::uint32_t>(first - ends);
+  const Signature& signature = signatures_[span_signatures_[lane.first_span + span]];
+  const std::uint64_t offset = i - (span == 0 ? 0 : ends[span - 1]);
+  return {signature.first_group + static_cast<std::uint32_t>(offset),
+          signature.first_query_entry + offset * signature.query_languages.size() +
+              signature.query_place[lane.query_language],
+          signature.first_passage_entry + offset * signature.passage_languages.size() +
+              signature.passage_place[lane.passage_language]};
+}
+
+Example GroupIndex::example(std::uint32_t lane, std::uint64_t i, std::uint64_t turn) const {
+  const Place place = locate(lanes_[lane], i);
+  const std::uint32_t query_row = queries_->row(place.query_entry, turn);
+  if (same_row_) return {place.group, query_row, query_row};
+  // Shifted once the queries are through, so that in time every query meets every passage.
+  const std::uint64_t shift =
+      queries_->starts.empty() ? 0 : turn / queries_->num_rows(place.query_entry);
+  return {place.group, query_row, passages_->row(place.passage_entry, turn + shift)};
+}
+
+std::vector<double> GroupIndex::largest_use(const std::vector<double>& shares) const {
+  std::vector<double> use(signatures_.size(), 0.0);
+  for (std::size_t k = 0; k < lanes_.size(); ++k) {
+    const double each = shares[k] / lanes_[k].size;
+    for (std::uint32_t i = 0; i < lanes_[k].num_spans; ++i) {
+      use[span_signatures_[lanes_[k].first_span + i]] += each;
+    }
+  }
+  std::vector<double> largest(lanes_.size(), 0.0);
+  for (std::size_t k = 0; k < lanes_.size(); ++k) {
+    for (std::uint32_t i = 0; i < lanes_[k].num_spans; ++i) {
+      largest[k] = std::max(largest[k], use[span_signatures_[lanes_[k].first_span + i]]);
+    }
+  }
+  return largest;
+}
+
+}  // namespace hybrid_fast

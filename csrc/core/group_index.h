@@ -1,0 +1,107 @@
+// The language-pair index: for every pair (x, y), the groups with a query in x and a passage in y.
+//
+// Groups are sorted by signature (the set of query languages, the set of passage languages, the
+// source where sources are weighted), so that a pair's groups are a few runs, one a signature, and
+// no pair is ever listed group by group:
+//   signatures_  languages -> place among a group's rows; first group, first row entries
+//   lanes_       one a (query language, passage language, source) that some group can serve
+//   span_ends_, span_signatures_   each lane's runs: groups up to and with this run, whose
+//   signature RowTable     rows of group after group, language after language; alternatives side by
+//   side
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/columns.h"
+
+namespace hybrid_fast {
+
+// Rows by entry. An entry is a (group, language); where it has several rows they take turns.
+struct RowTable {
+  std::vector<std::uint32_t> rows;
+  std::vector<std::uint32_t> starts;  // first row of each entry, then rows.size(); empty: one each
+
+  std::uint32_t num_rows(std::uint64_t entry) const {
+    return starts.empty() ? 1 : starts[entry + 1] - starts[entry];
+  }
+  std::uint32_t row(std::uint64_t entry, std::uint64_t turn) const {
+    return starts.empty() ? rows[entry] : rows[starts[entry] + turn % num_rows(entry)];
+  }
+};
+
+struct Lane {
+  std::int32_t query_language;
+  std::int32_t passage_language;
+  std::int32_t source;  // -1 where sources are not weighted
+  std::uint32_t size;   // groups
+  std::uint32_t first_span;
+  std::uint32_t num_spans;
+};
+
+struct Example {
+  std::uint32_t group;  // position in signature order
+  std::uint32_t query_row;
+  std::uint32_t passage_row;
+};
+
+class GroupIndex {
+ public:
+  // `same_row`: mixed batches, both texts of an example come from one row (kMixedExample) and the
+  // lanes are (x, x). Otherwise cross batches, and the lanes are (x, y), x != y.
+  // Split by source where `source_weights` are given, sources of weight 0 left out.
+  GroupIndex(const Columns& columns, const Groups& groups, bool same_row,
+             const std::vector<double>& source_weights);
+
+  const std::vector<Lane>& lanes() const { return lanes_; }
+  std::uint64_t num_groups() const { return num_groups_; }
+  // Batch size that can always be filled from these lanes, chosen freely.
+  std::uint64_t capacity(std::span<const std::uint32_t> lanes, const Groups& groups) const;
+  // Whether one signature holds all groups, so that every lane has every group.
+  bool complete() const { return signatures_.size() == 1; }
+  bool same_row() const { return same_row_; }
+
+  // The example of entry `i` of a lane, its alternatives at their turn.
+  // REQUIRES: i < lanes()[lane].size
+  Example example(std::uint32_t lane, std::uint64_t i, std::uint64_t turn) const;
+
+  // For each lane the largest use of any of its groups, per drawn example, when lane k gets
+  // `shares[k]` of the examples spread evenly over its groups.
+  std::vector<double> largest_use(const std::vector<double>& shares) const;
+
+ private:
+  struct Signature {
+    std::vector<std::int32_t> query_languages, passage_languages;
+    std::vector<std::int16_t> query_place, passage_place;  // by language, -1 absent
+    std::int32_t source = -1;
+    std::uint32_t first_group = 0;
+    std::uint32_t num_groups = 0;
+    std::uint64_t first_query_entry = 0;
+    std::uint64_t first_passage_entry = 0;
+  };
+
+  struct Place {
+    std::uint32_t group;
+    std::uint64_t query_entry, passage_entry;
+  };
+
+  // REQUIRES: i < lane.size
+  Place locate(const Lane& lane, std::uint64_t i) const;
+  void collect_signatures(const Columns& columns, const Groups& groups,
+                          const std::vector<double>& source_weights);
+  void fill_rows(const Columns& columns, const Groups& groups);
+  void list_lanes(std::int32_t num_languages, std::int32_t num_sources);
+
+  bool same_row_;
+  std::uint8_t query_use_, passage_use_;
+  std::vector<Signature> signatures_;
+  std::vector<std::uint32_t> signature_of_;  // while building: by group of the table
+  std::shared_ptr<RowTable> queries_, passages_;
+  std::vector<Lane> lanes_;
+  std::vector<std::uint32_t> span_ends_, span_signatures_;
+  std::uint64_t num_groups_ = 0;
+};
+
+}  // namespace hybrid_fast

@@ -1,0 +1,63 @@
+// Cross and mixed batches: an endless sequence of slots, each a lane (query language, passage
+// language) and one of its groups; a batch is the next batch_size slots.
+//
+// Complete tables (every group in every lane, all lanes alike): with G groups and P lanes, slot n
+// serves lane (n + n div lcm(G, P)) mod P and a group of residue class (n mod G) mod P. G slots use
+// every group once, P such passes use every group once in every lane, and no batch repeats a group.
+// Other tables: the lane from a balanced cycle, its entry from the lane's own order; an entry whose
+// group or passage the batch already holds is substituted by a random free one of the lane.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/columns.h"
+#include "core/cycle.h"
+#include "core/group_index.h"
+#include "core/plan_options.h"
+
+namespace hybrid_fast {
+
+class LaneStream {
+ public:
+  // `same_row`: mixed batches, else cross. Throws std::invalid_argument, naming the largest batch
+  // size that works, when the lanes cannot fill a batch. `groups` must outlive the stream.
+  LaneStream(const Columns& columns, const Groups& groups, const PlanOptions& options,
+             bool same_row);
+
+  // Fills the draft with batch number `index` of this stream.
+  void plan(std::uint64_t index, Draft& draft) const;
+  std::vector<Share> shares() const;
+
+ private:
+  struct Slot {
+    std::uint32_t lane;
+    Example example;
+  };
+
+  void ask(const Columns& columns, const PlanOptions& options);  // fills asked_
+  void weigh_lanes();                                            // asked_ -> cycle_
+  void lower_crowded_lanes(std::vector<double>& weights) const;
+  Slot complete_slot(std::uint64_t n) const;
+  Slot balanced_slot(std::uint64_t n) const;
+  Slot single_pair_slot(Cycle::Turn turn, std::uint64_t i) const;
+  Example entry(std::uint32_t lane, std::uint64_t position, std::uint64_t window) const;
+  bool accept(Draft& draft, const Example& example) const;
+  // A free example of the lane or, failing that, of the next lane that has one.
+  Example substitute(std::uint32_t lane, std::uint64_t n, Draft& draft) const;
+  bool find_free(std::uint32_t lane, std::uint64_t n, Draft& draft, Example& found) const;
+
+  const Groups& groups_;
+  std::uint64_t batch_size_;
+  std::uint64_t key_;
+  bool single_pair_;
+  GroupIndex index_;
+  std::vector<double> asked_;  // weights of the lanes
+  Cycle cycle_;
+  std::vector<std::uint64_t> windows_;  // by lane: most of its entries that one batch can hold
+  bool complete_ = false;
+  std::vector<std::uint32_t> lane_order_;  // of a complete table: lanes in seeded order
+  std::uint64_t shift_period_ = 1;         // of a complete table: lcm(G, P)
+};
+
+}  // namespace hybrid_fast

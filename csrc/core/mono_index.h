@@ -1,0 +1,55 @@
+// Rows of one language that can stand as (query, passage) alone, in the order they are drawn.
+//
+// A lane holds the rows of one language (and one source, where sources are weighted):
+//   rows_     rows, cluster after cluster, larger clusters first
+//   starts_   first position of each cluster in rows_, then rows_.size(); empty if all have one row
+//   layers_   layers_[a] = number of draws in the first a + 1 layers
+// A cluster is the rows of one group (alternatives) or, failing that, of one shared passage. Layer
+// a draws one row from each cluster of more than a rows, so a pass (all layers) draws every row
+// once and rows that may not meet in a batch lie far apart.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/columns.h"
+
+namespace hybrid_fast {
+
+class MonoLane {
+ public:
+  struct Member {
+    std::uint64_t cluster;
+    std::uint32_t group;
+    std::uint32_t row;
+  };
+  // REQUIRES: members not empty, sorted by cluster
+  MonoLane(const std::vector<Member>& members, std::uint64_t key);
+
+  std::uint64_t size() const { return rows_.size(); }
+  // The row drawn at a position of the endless stream; `window` is the number of consecutive
+  // positions that may fall into one batch.
+  std::uint32_t row_at(std::uint64_t position, std::uint64_t window) const;
+  std::uint32_t row(std::uint64_t i) const { return rows_[i]; }
+
+ private:
+  std::uint64_t key_;
+  std::vector<std::uint32_t> rows_;
+  std::vector<std::uint32_t> starts_;
+  std::vector<std::uint64_t> layers_;
+};
+
+struct MonoLanguage {
+  std::vector<MonoLane> lanes;             // one a source, or a single one
+  std::vector<std::int32_t> lane_sources;  // -1 where sources are not weighted
+  std::uint64_t num_rows = 0;
+  std::uint64_t capacity = 0;  // batch size that can always be filled
+};
+
+// One entry a language. Lanes are split by source where `source_weights` are given, and rows of
+// sources of weight 0 left out.
+std::vector<MonoLanguage> index_languages(const Columns& columns, const Groups& groups,
+                                          const std::vector<double>& source_weights,
+                                          std::uint64_t key);
+
+}  // namespace hybrid_fast

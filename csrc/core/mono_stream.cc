@@ -1,0 +1,124 @@
+#include "core/mono_stream.h"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "core/random.h"
+
+namespace hybrid_fast {
+
+MonoStream::MonoStream(const Columns& columns, const Groups& groups, const PlanOptions& options)
+    : groups_(groups),
+      batch_size_(options.batch_size),
+      key_(derive(options.seed, 'm')),
+      languages_(index_languages(columns, groups, options.source_weights, key_)) {
+  weigh_languages(options);
+  weigh_sources(options);
+  const bool alternatives =
+      std::any_of(languages_.begin(), languages_.end(),
+                  [](const MonoLanguage& l) { return l.capacity < l.num_rows; });
+  if (!alternatives && source_cycles_.empty()) return;
+  group_of_.resize(columns.size());
+  for (std::uint32_t group = 0; group < groups.size(); ++group) {
+    for (std::uint32_t row : groups.rows_of(group)) group_of_[row] = group;
+  }
+}
+
+void MonoStream::weigh_languages(const PlanOptions& options) {
+  std::vector<double> weights;
+  std::uint64_t largest = 0;
+  for (std::size_t i = 0; i < languages_.size(); ++i) {
+    const MonoLanguage& language = languages_[i];
+    const double weight = options.language_weights.empty()
+                              ? power_law(language.num_rows, options.exponent)
+                              : options.language_weights[i];
+    asked_.push_back(weight);
+    weights.push_back(language.capacity >= batch_size_ ? weight : 0.0);
+    if (weight > 0) largest = std::max(largest, language.capacity);
+  }
+  language_cycle_ = Cycle(weights, derive(key_, 'l'));
+  if (language_cycle_.empty()) {
+    throw std::invalid_argument(
+        "no language can fill a mono batch of " + std::to_string(batch_size_) +
+        " with different groups and passages; the largest batch_size that works is " +
+        std::to_string(largest));
+  }
+}
+
+void MonoStream::weigh_sources(const PlanOptions& options) {
+  if (options.source_weights.empty()) return;
+  for (std::size_t i = 0; i < languages_.size(); ++i) {
+    std::vector<double> weights;
+    for (std::int32_t source : languages_[i].lane_sources) {
+      weights.push_back(options.source_weights[source]);
+    }
+    source_cycles_.emplace_back(weights, derive(key_, i));
+  }
+}
+
+bool MonoStream::accept(Draft& draft, std::uint32_t row) const {
+  return draft.taken.add(group_of_[row], 0, groups_.shared_passage(row));
+}
+
+void MonoStream::plan(std::uint64_t index, Draft& draft) const {
+  const auto [language, turn] = language_cycle_.at(index);
+  const std::vector<MonoLane>& lanes = languages_[language].lanes;
+  for (std::uint64_t i = 0; i < batch_size_; ++i) {
+    std::uint64_t position = turn * batch_size_ + i;
+    std::uint32_t lane = 0;
+    if (!source_cycles_.empty()) {
+      const Cycle::Turn source = source_cycles_[language].at(position);
+      lane = source.child;
+      position = source.index;
+    }
+    std::uint32_t row = lanes[lane].row_at(position, batch_size_);
+    if (!group_of_.empty() && !accept(draft, row)) {
+      row = substitute(language, lane, index * batch_size_ + i, draft);
+    }
+    draft.query_rows[i] = draft.passage_rows[i] = row;
+  }
+}
+
+std::uint32_t MonoStream::substitute(std::uint32_t language, std::uint32_t first_lane,
+                                     std::uint64_t slot, Draft& draft) const {
+  const std::vector<MonoLane>& lanes = languages_[language].lanes;
+  for (std::size_t k = 0; k < lanes.size(); ++k) {
+    const MonoLane& lane = lanes[(first_lane + k) % lanes.size()];
+    const std::uint64_t key = derive(derive(key_, 's'), slot);
+    ++(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
+    for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
+      const std::uint32_t row = lane.row(derive(key, attempt) % lane.size());
+      if (accept(draft, row)) return row;
+    }
+    for (std::uint64_t i = 0; i < lane.size(); ++i) {
+      const std::uint32_t row = lane.row((key + i) % lane.size());
+      if (accept(draft, row)) return row;
+    }
+    --(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
+  }
+  // Capacity is a lower bound of every maximal batch, so a free row always exists.
+  throw std::logic_error("mono batch could not be filled; this is a defect of hybrid_fast");
+}
+
+std::vector<Share> MonoStream::shares() const {
+  const double total = std::accumulate(asked_.begin(), asked_.end(), 0.0);
+  std::vector<Share> shares;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(languages_.size()); ++i) {
+    const MonoLanguage& language = languages_[i];
+    if (source_cycles_.empty() || language.lanes.empty()) {
+      shares.push_back(
+          {i, i, -1, language.num_rows, asked_[i] / total, language_cycle_.shares()[i]});
+      continue;
+    }
+    for (std::uint32_t k = 0; k < language.lanes.size(); ++k) {
+      const double part = source_cycles_[i].shares()[k];
+      shares.push_back({i, i, language.lane_sources[k], language.lanes[k].size(),
+                        part * asked_[i] / total, part * language_cycle_.shares()[i]});
+    }
+  }
+  return shares;
+}
+
+}  // namespace hybrid_fast

@@ -1,0 +1,112 @@
+#include "core/planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "core/random.h"
+
+namespace hybrid_fast {
+namespace {
+
+constexpr int kAlphaBits = 62;
+constexpr std::int64_t kMostSlots = std::int64_t{1} << 62;
+__extension__ typedef unsigned __int128 Product;
+
+void check_weights(const std::vector<double>& weights, std::size_t size, const char* name) {
+  if (weights.empty()) return;
+  if (weights.size() != size) {
+    throw std::invalid_argument(std::string(name) + " has " + std::to_string(weights.size()) +
+                                " entries; " + std::to_string(size) + " are needed");
+  }
+  const bool valid = std::all_of(weights.begin(), weights.end(),
+                                 [](double w) { return std::isfinite(w) && w >= 0; });
+  if (!valid || std::none_of(weights.begin(), weights.end(), [](double w) { return w > 0; })) {
+    throw std::invalid_argument(std::string(name) +
+                                " must be finite and non-negative, and one of them positive");
+  }
+}
+
+PlanOptions checked(const Columns& columns, const PlanOptions& options) {
+  if (options.batch_size < 1) {
+    throw std::invalid_argument("batch_size is " + std::to_string(options.batch_size) +
+                                "; at least 1 is needed");
+  }
+  if (!(options.alpha >= 0 && options.alpha <= 1)) {
+    throw std::invalid_argument("alpha is " + std::to_string(options.alpha) +
+                                "; a number from 0 to 1 is needed");
+  }
+  if (!std::isfinite(options.exponent)) {
+    throw std::invalid_argument("the exponent of the law must be finite");
+  }
+  const auto num_languages = static_cast<std::size_t>(std::max(columns.num_languages, 0));
+  check_weights(options.language_weights, num_languages, "language_weights");
+  check_weights(options.pair_weights, num_languages * num_languages, "pair_weights");
+  check_weights(options.source_weights, std::max(columns.num_sources, 0), "source_weights");
+  return options;
+}
+
+bool draws_mono(const PlanOptions& options) {
+  return options.kind == Kind::kMono || (options.kind == Kind::kHybrid && options.alpha > 0);
+}
+
+bool draws_lanes(const PlanOptions& options) {
+  return options.kind != Kind::kMono && !(options.kind == Kind::kHybrid && options.alpha == 1);
+}
+
+}  // namespace
+
+Planner::Planner(const Columns& columns, const PlanOptions& options)
+    : options_(checked(columns, options)),
+      alpha_(static_cast<std::uint64_t>(std::ldexp(options.alpha, kAlphaBits))),
+      phase_(derive(options.seed, 'a') >> (64 - kAlphaBits)),
+      groups_(group_rows(columns)) {
+  if (draws_mono(options_)) mono_ = std::make_unique<MonoStream>(columns, groups_, options_);
+  if (draws_lanes(options_)) {
+    lanes_ = std::make_unique<LaneStream>(columns, groups_, options_, options.kind == Kind::kMixed);
+  }
+  // Only what the streams still read stays.
+  groups_.rows = {};
+  groups_.starts = {};
+}
+
+std::uint64_t Planner::mono_steps(std::uint64_t steps) const {
+  if (!lanes_) return steps;
+  if (!mono_) return 0;
+  return static_cast<std::uint64_t>((Product{alpha_} * steps + phase_) >> kAlphaBits);
+}
+
+std::int64_t Planner::last_step() const { return kMostSlots / options_.batch_size - 1; }
+
+BatchInfo Planner::plan(std::int64_t step, std::int64_t* query_rows,
+                        std::int64_t* passage_rows) const {
+  if (step < 0 || step > last_step()) {
+    throw std::invalid_argument("step is " + std::to_string(step) + "; steps from 0 to " +
+                                std::to_string(last_step()) + " exist");
+  }
+  thread_local BatchSet taken;
+  taken.clear(static_cast<std::uint64_t>(options_.batch_size));
+  BatchInfo info{};
+  Draft draft{query_rows, passage_rows, taken, info};
+  const auto now = static_cast<std::uint64_t>(step);
+  const std::uint64_t before = mono_steps(now);
+  if (mono_steps(now + 1) > before) {
+    info.kind = Kind::kMono;
+    mono_->plan(before, draft);
+  } else {
+    info.kind = options_.kind == Kind::kMixed ? Kind::kMixed : Kind::kCross;
+    lanes_->plan(now - before, draft);
+  }
+  return info;
+}
+
+std::vector<Share> Planner::mono_shares() const {
+  return mono_ ? mono_->shares() : std::vector<Share>{};
+}
+
+std::vector<Share> Planner::lane_shares() const {
+  return lanes_ ? lanes_->shares() : std::vector<Share>{};
+}
+
+}  // namespace hybrid_fast

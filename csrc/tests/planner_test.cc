@@ -1,0 +1,127 @@
+// The plan on small tables: guarantees 1 and 2, capacities, and bad input. The guarantees on many
+// tables are tested from Python.
+#include "core/planner.h"
+
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/check.h"
+
+using namespace hybrid_fast;
+
+namespace {
+
+struct Table {
+  std::vector<std::int64_t> groups;
+  std::vector<std::int32_t> languages;
+  std::vector<std::int64_t> passages;
+  std::vector<std::uint8_t> uses;
+  std::vector<std::int32_t> sources;
+  std::int32_t num_languages;
+
+  void add(std::int64_t group, std::int32_t language, std::int64_t passage) {
+    groups.push_back(group);
+    languages.push_back(language);
+    passages.push_back(passage);
+    uses.push_back(kMonoExample | kMixedExample | kCrossQuery | kCrossPassage);
+    sources.push_back(0);
+  }
+  Columns columns() const { return {groups, languages, passages, uses, sources, num_languages, 1}; }
+};
+
+Table CompleteTable(std::int64_t num_groups, std::int32_t num_languages) {
+  Table table;
+  table.num_languages = num_languages;
+  for (std::int64_t group = 0; group < num_groups; ++group) {
+    for (std::int32_t language = 0; language < num_languages; ++language) {
+      table.add(group - 7, language, group * num_languages + language);
+    }
+  }
+  return table;
+}
+
+PlanOptions Options(std::int64_t batch_size, Kind kind) {
+  PlanOptions options;
+  options.batch_size = batch_size;
+  options.kind = kind;
+  return options;
+}
+
+void CheckBatches(const Table& table, const PlanOptions& options, int num_steps) {
+  const Planner planner(table.columns(), options);
+  std::vector<std::int64_t> queries(options.batch_size), passages(options.batch_size);
+  for (int step = 0; step < num_steps; ++step) {
+    const BatchInfo info = planner.plan(step, queries.data(), passages.data());
+    std::set<std::int64_t> groups, passage_ids;
+    for (std::int64_t i = 0; i < options.batch_size; ++i) {
+      CHECK(table.groups[queries[i]] == table.groups[passages[i]]);
+      const bool same = table.languages[queries[i]] == table.languages[passages[i]];
+      CHECK(same == (info.kind != Kind::kCross));
+      if (info.kind == Kind::kMono) {
+        CHECK(table.languages[queries[i]] == table.languages[queries[0]]);
+      }
+      groups.insert(table.groups[queries[i]]);
+      passage_ids.insert(table.passages[passages[i]]);
+    }
+    CHECK(groups.size() == static_cast<std::size_t>(options.batch_size));
+    CHECK(passage_ids.size() == static_cast<std::size_t>(options.batch_size));
+  }
+}
+
+void CompleteTablesOfEverySize() {
+  for (std::int64_t num_groups = 6; num_groups < 60; num_groups += 3) {
+    for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
+      CheckBatches(CompleteTable(num_groups, 3), Options(6, kind), 60);
+    }
+  }
+}
+
+void SharedPassagesNeverMeet() {
+  Table table = CompleteTable(64, 3);
+  for (std::size_t row = 0; row < table.groups.size(); ++row) {
+    table.passages[row] = (table.groups[row] + 7) / 4;  // four groups to a passage, in all languages
+  }
+  for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
+    CheckBatches(table, Options(12, kind), 60);
+  }
+}
+
+void LargestBatchSizeIsNamed() {
+  for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
+    const Table table = CompleteTable(10, 3);
+    CheckBatches(table, Options(10, kind), 20);
+    try {
+      Planner(table.columns(), Options(11, kind));
+      CHECK(false);
+    } catch (const std::invalid_argument& error) {
+      CHECK(std::string(error.what()).find("works is 10") != std::string::npos);
+    }
+  }
+}
+
+void BadInput() {
+  Table table = CompleteTable(10, 3);
+  CHECK_THROWS(Planner(table.columns(), Options(0, Kind::kMono)), std::invalid_argument);
+  PlanOptions options = Options(4, Kind::kHybrid);
+  options.alpha = 1.5;
+  CHECK_THROWS(Planner(table.columns(), options), std::invalid_argument);
+  const Planner planner(table.columns(), Options(4, Kind::kMono));
+  std::vector<std::int64_t> rows(4);
+  CHECK_THROWS(planner.plan(-1, rows.data(), rows.data()), std::invalid_argument);
+  CHECK_THROWS(planner.plan(planner.last_step() + 1, rows.data(), rows.data()),
+               std::invalid_argument);
+  planner.plan(planner.last_step(), rows.data(), rows.data());
+  table.languages[3] = 3;
+  CHECK_THROWS(Planner(table.columns(), Options(4, Kind::kMono)), std::invalid_argument);
+}
+
+}  // namespace
+
+int main() {
+  CompleteTablesOfEverySize();
+  SharedPassagesNeverMeet();
+  LargestBatchSizeIsNamed();
+  BadInput();
+}
