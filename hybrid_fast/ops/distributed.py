@@ -1,0 +1,213 @@
+"""Negatives of all ranks: the loss of the global batch, each rank computing its own rows only.
+
+Passages (for `symmetric` the queries too) are gathered in rank order with a gradient: forward an
+all-gather, backward the sum over ranks of the gradients, cut to the rank's own rows. Rank r
+returns W times its share of the global loss, so the mean over ranks, which is what
+DistributedDataParallel takes, is the global loss and the global gradient, also for a learnable
+temperature. Local batches may be uneven.
+
+Cost a step, N and M the passages and queries of all ranks: one small exchange of sizes, which
+waits for the device; the passages (N, D); for `symmetric` the queries (M, D) and bool (M, M).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .inputs import EMBEDDING_DTYPES, REDUCTIONS, InfoNCEInputs, check_mask_width
+from .reference import (
+    left_out_columns,
+    left_out_queries,
+    row_coefficients,
+    row_weights,
+    score_matrix,
+)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process group and how many rows each of its ranks holds."""
+
+    group: dist.ProcessGroup
+    num_queries: list[int]
+    num_passages: list[int]
+
+    @property
+    def first_query(self) -> int:
+        """Position of this rank's first query among those of all ranks."""
+        return sum(self.num_queries[: dist.get_rank(self.group)])
+
+    @property
+    def first_passage(self) -> int:
+        """Position of this rank's first passage among those of all ranks."""
+        return sum(self.num_passages[: dist.get_rank(self.group)])
+
+    def gather_queries(self, rows: Tensor) -> Tensor:
+        """Return what belongs to the queries of all ranks, in rank order."""
+        return gather_rows(rows, self.num_queries, self.group)
+
+    def gather_passages(self, rows: Tensor) -> Tensor:
+        """Return what belongs to the passages of all ranks, in rank order."""
+        return gather_rows(rows, self.num_passages, self.group)
+
+
+def meet(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
+    """Exchange sizes and compare options.
+
+    Raises:
+        TypeError: if `group` is no process group of this rank.
+        ValueError: on every rank, if the ranks were called differently or a mask does not cover
+            all passages.
+    """
+    if not isinstance(group, dist.ProcessGroup):
+        raise TypeError(
+            "process_group must be a torch.distributed.ProcessGroup that this rank belongs to, "
+            f"got {type(group).__name__}"
+        )
+    options = _options(inputs)
+    mask_width = 0 if inputs.mask is None else inputs.mask.shape[1]
+    header = [len(inputs.queries), len(inputs.passages), mask_width, *options.values()]
+    local = torch.tensor([header], device=inputs.queries.device)
+    headers = _all_gather(local, [1] * dist.get_world_size(group), group)
+    num_queries, num_passages, mask_widths, *values_of_options = headers.T.tolist()
+    for name, values in zip(options, values_of_options, strict=True):
+        if len(set(values)) > 1:
+            raise ValueError(f"the ranks of process_group differ in {name}, by rank: {values}")
+    if inputs.mask is not None:
+        for width in mask_widths:
+            check_mask_width(width, sum(num_passages))
+    return Ranks(group, num_queries, num_passages)
+
+
+def _options(inputs: InfoNCEInputs) -> dict[str, int]:
+    """Return what all ranks need alike for their collectives to match, as integers."""
+    optional = ("passage_groups", "passage_ids", "mask")
+    differentiable = ("queries", "passages", "weights")
+    options = {
+        "embedding dimension": inputs.queries.shape[1],
+        "dtype": EMBEDDING_DTYPES.index(inputs.queries.dtype),
+        "reduction": REDUCTIONS.index(inputs.reduction),
+        "symmetric": int(inputs.symmetric),
+        "negatives": int(inputs.negatives == "hard_only"),
+    }
+    for name in optional:
+        options[f"whether {name} is given"] = int(getattr(inputs, name) is not None)
+    for name in differentiable:
+        tensor = getattr(inputs, name)
+        needs_gradient = tensor is not None and tensor.requires_grad and torch.is_grad_enabled()
+        options[f"whether {name} needs a gradient"] = int(needs_gradient)
+    return options
+
+
+def gather_passages(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
+    """Return the inputs of this rank's queries against the passages of all ranks."""
+    positives = inputs.positives + ranks.first_passage
+    groups, ids = inputs.passage_groups, inputs.passage_ids
+    return replace(
+        inputs,
+        passages=ranks.gather_passages(inputs.passages),
+        positives=positives,
+        all_positives=ranks.gather_queries(positives),
+        passage_groups=None if groups is None else ranks.gather_passages(groups),
+        passage_ids=None if ids is None else ranks.gather_passages(ids),
+    )
+
+
+def share_of_global_loss(
+    compute: Callable[[InfoNCEInputs, Tensor], Tensor], inputs: InfoNCEInputs, ranks: Ranks
+) -> Tensor:
+    """Compute this rank's rows of the global loss.
+
+    Args:
+        compute: a backend; it is asked for one direction at a time.
+        inputs: of `gather_passages`.
+        ranks: of `meet`.
+
+    Returns:
+        W times this rank's share of the global sum or mean, 0-dim; for reduction "none" (B,),
+        w_i l_i of its own rows.
+    """
+    weights, ones = row_weights(inputs), [1] * len(ranks.num_queries)
+    total_weight = gather_rows(weights.sum().reshape(1), ones, ranks.group).sum()
+    coefficients = row_coefficients(weights, total_weight, inputs.reduction)
+    if inputs.reduction != "none":
+        coefficients = coefficients * len(ones)
+    if not inputs.symmetric:
+        return compute(inputs, coefficients)
+    inputs = replace(inputs, symmetric=False)
+    reverse = _passage_to_query(inputs, ranks)
+    return (compute(inputs, coefficients) + compute(reverse, coefficients)) / 2
+
+
+def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
+    """Return the inputs of this rank's positives against the queries of all ranks."""
+    positives = inputs.positives
+    with torch.no_grad(), torch.autocast(inputs.queries.device.type, enabled=False):
+        left_out = left_out_columns(inputs, score_matrix(inputs))
+    # Each rank decides for its own queries: only it holds their rows of the mask.
+    excluded = left_out_queries(left_out, positives, inputs.all_positives, ranks.first_query)
+    own = torch.arange(len(positives), device=positives.device) + ranks.first_query
+    return InfoNCEInputs(
+        queries=inputs.passages[positives],
+        passages=ranks.gather_queries(inputs.queries),
+        positives=own,
+        all_positives=own,
+        temperature=inputs.temperature,
+        mask=ranks.gather_queries(excluded)[:, own].T,  # (B, M)
+        reduction=inputs.reduction,
+        normalize=inputs.normalize,
+    )
+
+
+def gather_rows(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
+    """Concatenate the rows of all ranks in rank order, with a gradient if they are floating.
+
+    Args:
+        local: (sizes[rank], ...), this rank's rows.
+        sizes: number of rows of each rank.
+        group: all its ranks must call, and go backward, together.
+    """
+    if local.is_floating_point():
+        return _GatherRows.apply(local, sizes, group)
+    return _all_gather(local, sizes, group)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        local: Tensor,
+        sizes: list[int],
+        group: dist.ProcessGroup,
+    ) -> Tensor:
+        ctx.sizes, ctx.group = sizes, group
+        return _all_gather(local, sizes, group)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        # float32, or half precision would lose digits of a sum over many ranks. All-reduce and
+        # cut serve every backend and uneven rows; a reduce-scatter would move half the bytes.
+        sum_dtype = torch.promote_types(gradient.dtype, torch.float32)
+        total = gradient.to(sum_dtype, copy=True, memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=ctx.group)
+        own = total.split(ctx.sizes)[dist.get_rank(ctx.group)]
+        return own.to(gradient.dtype), None, None
+
+
+def _all_gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
+    # Padded, because collectives want equal shapes; bytes, because not every backend knows bool.
+    payload = local.to(torch.uint8) if local.dtype == torch.bool else local
+    padded = payload.new_zeros((max(sizes), *local.shape[1:]))
+    padded[: len(local)] = payload
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded, group=group)
+    rows = [block[:size] for block, size in zip(gathered, sizes, strict=True)]
+    return torch.cat(rows).to(local.dtype)

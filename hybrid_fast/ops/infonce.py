@@ -1,0 +1,159 @@
+"""The public InfoNCE function: checks once, then one of several backends computes.
+
+All backends compute what `reference.py` defines; they differ in speed, memory and in the devices
+and precisions they know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .distributed import gather_passages, meet, share_of_global_loss
+from .inputs import (
+    InfoNCEInputs,
+    check_choice,
+    check_embeddings,
+    check_hard_negatives,
+    check_mask_width,
+    check_options,
+    check_values,
+)
+from .reference import info_nce_reference, row_coefficients, row_weights
+
+_BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
+
+
+@dataclass(frozen=True)
+class _Backend:
+    compute: Callable[[InfoNCEInputs, Tensor], Tensor]
+    precisions: tuple[str | None, ...] = (None,)
+
+
+_BACKENDS = {"reference": _Backend(info_nce_reference)}
+
+
+def info_nce(
+    queries: Tensor,
+    passages: Tensor,
+    *,
+    temperature: float | Tensor = 0.05,
+    positives: Tensor | None = None,
+    query_groups: Tensor | None = None,
+    passage_groups: Tensor | None = None,
+    query_passage_ids: Tensor | None = None,
+    passage_ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    margin: float | None = None,
+    weights: Tensor | None = None,
+    symmetric: bool = False,
+    reduction: str = "mean",
+    normalize: bool = False,
+    negatives: str = "all",
+    backend: str = "auto",
+    precision: str | None = None,
+    check: bool = False,
+    process_group: dist.ProcessGroup | None = None,
+) -> Tensor:
+    """Compute the InfoNCE loss: each query's positive against the other passages.
+
+    l_i = log sum_{j in A_i} exp(s_ij) - s_{i,c(i)}, with s = queries @ passages.T / temperature,
+    c(i) the positive column of row i, and A_i all columns that no argument below leaves out.
+    The positive always stays. Twice the same call gives the same bits.
+
+    Args:
+        queries: (B, D) float16, bfloat16, float32 or float64.
+        passages: (N, D), N >= B, same dtype: positives and, if any, hard negatives.
+        temperature: a number or a 0-dim tensor, which then has a gradient. Scores are divided
+            by it.
+        positives: int64 (B,), c(i). Default: 0, 1, .., B - 1.
+        query_groups: int64 (B,). With `passage_groups`: columns of i's group are left out.
+            In groups and ids, -1 matches nothing.
+        passage_groups: int64 (N,).
+        query_passage_ids: int64 (B,), passage id of i's positive. Default:
+            `passage_ids[positives]`.
+        passage_ids: int64 (N,). Columns with the id of i's positive are left out.
+        mask: bool (B, N), True = left out. With `process_group` N counts the passages of all
+            ranks, in rank order.
+        margin: columns that score more than this above the positive are left out. Compares
+            scores before temperature, after `normalize`, with no gradient.
+        weights: (B,) floating, at least 0, w_i.
+        symmetric: half the sum of this loss and that of each positive against the queries
+            k != i that do not leave it out of their row and have another positive column.
+        reduction: "none" gives w_i l_i, "sum" their sum, "mean" sum / sum of w (0 with zero
+            gradients if all weights are 0).
+        normalize: divide queries and passages by their Euclidean norm first.
+        negatives: "all", or "hard_only": only columns that are no row's positive.
+        backend: "auto" takes the fastest that applies.
+        precision: None computes at least in float32; other values depend on the backend.
+        check: check values on a GPU too, which waits for the device; on the CPU values are
+            always checked.
+        process_group: takes the passages of all its ranks as negatives (for `symmetric` the
+            queries too); all ranks call together with the same options, batches may be uneven.
+            Rank r returns W * sum_local(w l) / sum_all(w), so that the mean over the W ranks is
+            the loss, and the mean of their gradients the gradient, of the global batch ("sum":
+            W * sum_local(w l); "none": its own w_i l_i). Other arguments are this rank's;
+            `positives` counts within its own passages.
+
+    Returns:
+        0-dim, for reduction "none" (B,). float64 for float64 embeddings, else float32.
+
+    Raises:
+        TypeError: if an argument has the wrong type or dtype.
+        ValueError: if shapes, devices, options or values do not fit; for values the first bad
+            row is named.
+    """
+    check_embeddings(queries, passages)
+    rows = torch.arange(len(queries), device=queries.device)
+    inputs = InfoNCEInputs(
+        queries=queries,
+        passages=passages,
+        positives=rows if positives is None else positives,
+        all_positives=rows if positives is None else positives,
+        temperature=temperature,
+        query_groups=query_groups,
+        passage_groups=passage_groups,
+        query_passage_ids=query_passage_ids,
+        passage_ids=passage_ids,
+        mask=mask,
+        margin=margin,
+        weights=weights,
+        symmetric=symmetric,
+        reduction=reduction,
+        normalize=normalize,
+        negatives=negatives,
+    )
+    check_options(inputs)
+    compute = _select_backend(backend, precision).compute
+    check = check or queries.device.type == "cpu"
+    if check:
+        check_values(inputs)
+    if process_group is not None:
+        ranks = meet(inputs, process_group)
+        inputs = gather_passages(inputs, ranks)
+    elif mask is not None:
+        check_mask_width(mask.shape[1], len(passages))
+    # The default positives are known without reading them, so the answer needs no permission.
+    if negatives == "hard_only" and (check or positives is None):
+        check_hard_negatives(inputs)
+    if process_group is not None:
+        return share_of_global_loss(compute, inputs, ranks)
+    weights_of_rows = row_weights(inputs)
+    return compute(inputs, row_coefficients(weights_of_rows, weights_of_rows.sum(), reduction))
+
+
+def _select_backend(name: str, precision: str | None) -> _Backend:
+    check_choice("backend", name, _BACKEND_NAMES)
+    chosen = "reference" if name == "auto" else name
+    if chosen not in _BACKENDS:
+        available = ", ".join(map(repr, ("auto", *_BACKENDS)))
+        raise ValueError(f"backend {name!r} is not built here; available: {available}")
+    backend = _BACKENDS[chosen]
+    if precision not in backend.precisions:
+        known = ", ".join(map(repr, backend.precisions))
+        raise ValueError(f"backend {chosen!r} has no precision {precision!r}; it has: {known}")
+    return backend

@@ -1,0 +1,205 @@
+"""What one InfoNCE loss is computed from, and every check of it at the public door.
+
+`InfoNCEInputs` is what a backend receives: checked tensors on one device. Shapes, dtypes, devices
+and Python numbers are always checked. Values of tensors are checked by the functions that say that
+they wait for the device; on a GPU the caller has to ask for those.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+REDUCTIONS = ("none", "sum", "mean")
+NEGATIVES = ("all", "hard_only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoNCEInputs:
+    """Everything a backend needs: B rows of queries against N columns of passages."""
+
+    queries: Tensor  # (B, D)
+    passages: Tensor  # (N, D), N >= B
+    positives: Tensor  # int64 (B,), the positive column of each row
+    all_positives: Tensor  # int64 (M,), positive columns of the rows of all ranks
+    temperature: float | Tensor
+    query_groups: Tensor | None = None  # int64 (B,)
+    passage_groups: Tensor | None = None  # int64 (N,)
+    query_passage_ids: Tensor | None = None  # int64 (B,), the passage id of each row's positive
+    passage_ids: Tensor | None = None  # int64 (N,)
+    mask: Tensor | None = None  # bool (B, N), True = left out
+    margin: float | None = None
+    weights: Tensor | None = None  # (B,), at least 0
+    symmetric: bool = False
+    reduction: str = "mean"
+    normalize: bool = False
+    negatives: str = "all"
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
+        return torch.promote_types(self.queries.dtype, torch.float32)
+
+
+def check_embeddings(queries: Tensor, passages: Tensor) -> None:
+    """Raise unless queries (B, D) and passages (N, D) are floating tensors that fit one another."""
+    for name, tensor in (("queries", queries), ("passages", passages)):
+        check_tensor(name, tensor, EMBEDDING_DTYPES)
+        if tensor.ndim != 2 or 0 in tensor.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; need (rows, dimension), both at least 1"
+            )
+    if passages.dtype != queries.dtype:
+        raise TypeError(
+            f"passages is {passages.dtype} but queries is {queries.dtype}; convert one with .to()"
+        )
+    (num_queries, query_dim), (num_passages, passage_dim) = queries.shape, passages.shape
+    if passage_dim != query_dim:
+        raise ValueError(
+            f"passages has dimension {passage_dim} but queries has {query_dim}; "
+            "encode both with the same model"
+        )
+    if num_passages < num_queries:
+        raise ValueError(
+            f"got {num_passages} passages for {num_queries} queries; each query brings a positive, "
+            "so pass at least as many passages as queries"
+        )
+
+
+def check_options(inputs: InfoNCEInputs) -> None:
+    """Raise unless options, shapes, dtypes, devices and Python numbers are as documented.
+
+    The width of the mask is left to `check_mask_width`: with a process group it is known only
+    after the ranks met.
+    """
+    check_choice("reduction", inputs.reduction, REDUCTIONS)
+    check_choice("negatives", inputs.negatives, NEGATIVES)
+    if inputs.symmetric and inputs.negatives == "hard_only":
+        raise ValueError(
+            "symmetric=True needs negatives='all': hard negatives take no part in the direction "
+            "from passages to queries"
+        )
+    check_temperature(inputs.temperature)
+    if inputs.margin is not None:
+        check_number("margin", inputs.margin)
+    for given, missing in (
+        ("query_groups", "passage_groups"),
+        ("passage_groups", "query_groups"),
+        ("query_passage_ids", "passage_ids"),
+    ):
+        if getattr(inputs, given) is not None and getattr(inputs, missing) is None:
+            raise ValueError(f"{given} is given without {missing}; they are compared, pass both")
+    _check_tensors(inputs)
+
+
+def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Raise TypeError unless `tensor` is a tensor of one of `dtypes`."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.dtype not in dtypes:
+        need = " or ".join(str(dtype) for dtype in dtypes)
+        raise TypeError(f"{name} has dtype {tensor.dtype}; need {need}")
+
+
+def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`, naming the nearest of them."""
+    if value in choices:
+        return
+    nearest = get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"{name} is {value!r}; need one of {', '.join(map(repr, choices))}{hint}")
+
+
+def check_number(name: str, value: float) -> None:
+    """Raise unless `value` is a finite Python (or NumPy) number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; need a finite number")
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raise unless `temperature` is a number above 0 or a floating 0-dim tensor."""
+    if isinstance(temperature, Tensor):
+        check_tensor("temperature", temperature, EMBEDDING_DTYPES)
+        if temperature.ndim != 0:
+            shape = tuple(temperature.shape)
+            raise ValueError(f"temperature has shape {shape}; need a 0-dim tensor: .reshape(())")
+        return
+    check_number("temperature", temperature)
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}; need a number above 0, for example 0.05")
+
+
+def _check_tensors(inputs: InfoNCEInputs) -> None:
+    num_queries, num_passages = len(inputs.queries), len(inputs.passages)
+    expected = {
+        "positives": ((torch.int64,), num_queries),
+        "query_groups": ((torch.int64,), num_queries),
+        "passage_groups": ((torch.int64,), num_passages),
+        "query_passage_ids": ((torch.int64,), num_queries),
+        "passage_ids": ((torch.int64,), num_passages),
+        "weights": (EMBEDDING_DTYPES, num_queries),
+        "mask": ((torch.bool,), num_queries),
+    }
+    for name, (dtypes, num_rows) in expected.items():
+        tensor = getattr(inputs, name)
+        if tensor is None:
+            continue
+        check_tensor(name, tensor, dtypes)
+        if tensor.ndim != (2 if name == "mask" else 1) or len(tensor) != num_rows:
+            need = f"({num_rows}, number of passages)" if name == "mask" else f"({num_rows},)"
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; need {need}")
+    device = inputs.queries.device
+    for name in ("passages", "temperature", *expected):
+        tensor = getattr(inputs, name)
+        if isinstance(tensor, Tensor) and tensor.device != device:
+            raise ValueError(
+                f"{name} is on {tensor.device} but queries is on {device}; move one with .to()"
+            )
+
+
+def check_mask_width(mask_width: int, num_passages: int) -> None:
+    """Raise unless a mask has one column for each passage (of all ranks)."""
+    if mask_width != num_passages:
+        raise ValueError(
+            f"mask has {mask_width} columns; need {num_passages}, one for each passage "
+            "(with process_group: the passages of all ranks, in rank order)"
+        )
+
+
+def check_values(inputs: InfoNCEInputs) -> None:
+    """Raise unless the values of all tensors are usable. Waits for the device."""
+    for name, embeddings in (("queries", inputs.queries), ("passages", inputs.passages)):
+        finite_rows = torch.isfinite(embeddings.detach()).all(dim=1)
+        _require_rows(finite_rows, f"{name} has NaN or infinite values")
+    if isinstance(inputs.temperature, Tensor):
+        check_temperature(float(inputs.temperature.detach()))
+    num_passages, positives = len(inputs.passages), inputs.positives
+    in_range = (positives >= 0) & (positives < num_passages)
+    _require_rows(in_range, f"positives must be columns of passages, 0 to {num_passages - 1}")
+    if inputs.weights is not None:
+        weights = inputs.weights.detach()
+        usable = torch.isfinite(weights) & (weights >= 0)
+        _require_rows(usable, "weights must be finite and at least 0")
+
+
+def _require_rows(good: Tensor, message: str) -> None:
+    if not bool(good.all()):
+        raise ValueError(f"{message}; first bad row: {int((~good).nonzero()[0])}")
+
+
+def check_hard_negatives(inputs: InfoNCEInputs) -> None:
+    """Raise if all passages are positives. Waits for the device if shapes do not decide."""
+    num_passages, positives = len(inputs.passages), inputs.all_positives
+    if num_passages <= len(positives) and len(torch.unique(positives)) == num_passages:
+        raise ValueError(
+            "negatives='hard_only' needs passages that are no query's positive, but all "
+            f"{num_passages} are; append hard negatives to passages or use negatives='all'"
+        )

@@ -1,0 +1,127 @@
+"""InfoNCE as a module, with a temperature that may be learned."""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from typing import TypedDict, Unpack
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .infonce import info_nce
+from .inputs import check_number, check_temperature
+
+MIN_TEMPERATURE = 0.001
+MAX_TEMPERATURE = 100.0
+
+
+class InfoNCEOptions(TypedDict, total=False):
+    """The options of `info_nce` that stay the same from batch to batch."""
+
+    margin: float | None
+    symmetric: bool
+    reduction: str
+    normalize: bool
+    negatives: str
+    backend: str
+    precision: str | None
+    check: bool
+    process_group: dist.ProcessGroup | None
+
+
+class InfoNCETensors(TypedDict, total=False):
+    """The arguments of `info_nce` that belong to one batch."""
+
+    positives: Tensor | None
+    query_groups: Tensor | None
+    passage_groups: Tensor | None
+    query_passage_ids: Tensor | None
+    passage_ids: Tensor | None
+    mask: Tensor | None
+    weights: Tensor | None
+
+
+class InfoNCELoss(nn.Module):
+    """`info_nce` with its options fixed once.
+
+    A learnable temperature is kept as its logarithm in the parameter `log_temperature` and held
+    within [0.001, 100].
+
+    Args:
+        temperature: a number; when learnable, the first value.
+        learnable: whether the temperature is a parameter.
+        **options: those of `InfoNCEOptions`.
+
+    Raises:
+        TypeError: if the temperature is no number or an option is unknown.
+        ValueError: if the temperature is not above 0 or, when learnable, not within its bounds.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.05,
+        learnable: bool = False,
+        **options: Unpack[InfoNCEOptions],
+    ) -> None:
+        super().__init__()
+        _check_names(tuple(options))
+        check_number("temperature", temperature)
+        check_temperature(temperature)
+        if learnable and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+            raise ValueError(
+                f"temperature is {temperature}; a learnable one is held within "
+                f"[{MIN_TEMPERATURE}, {MAX_TEMPERATURE}]"
+            )
+        self.learnable = learnable
+        self.options = options
+        self._fixed_temperature = float(temperature)
+        if learnable:
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """The temperature in use: a number or, when learnable, a 0-dim tensor with gradient."""
+        if not self.learnable:
+            return self._fixed_temperature
+        return self.log_temperature.clamp(
+            math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
+        ).exp()
+
+    def forward(
+        self, queries: Tensor, passages: Tensor, **tensors: Unpack[InfoNCETensors]
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            queries: (B, D).
+            passages: (N, D).
+            **tensors: those of `InfoNCETensors`.
+
+        Returns:
+            What `info_nce` returns.
+        """
+        if self.learnable:
+            self._hold_within_bounds()
+        return info_nce(queries, passages, temperature=self.temperature, **tensors, **self.options)
+
+    def extra_repr(self) -> str:
+        """Return the settings for `print`."""
+        temperature = torch.as_tensor(self.temperature, dtype=torch.float64).item()
+        settings = {"temperature": f"{temperature:.6g}", "learnable": self.learnable}
+        return ", ".join(f"{name}={value}" for name, value in (settings | self.options).items())
+
+    @torch.no_grad()
+    def _hold_within_bounds(self) -> None:
+        # Outside its bounds a clamped parameter has no gradient that could lead it back.
+        self.log_temperature.clamp_(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    known = tuple(InfoNCEOptions.__annotations__)
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}{hint}")

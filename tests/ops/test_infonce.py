@@ -1,0 +1,167 @@
+"""The public door of the loss: every bad input has one clear error; backends; light imports."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from hybrid_fast.ops import info_nce
+
+NAN, INF = float("nan"), float("inf")
+
+
+def embeddings(num_rows, dim=3, dtype=torch.float32):
+    return torch.ones(num_rows, dim, dtype=dtype)
+
+
+def with_value(tensor, row, value):
+    tensor = tensor.clone()
+    tensor[row] = value
+    return tensor
+
+
+BAD_EMBEDDINGS = {
+    "queries as list": (TypeError, "queries must be a torch.Tensor, got list",
+                        [[1.0]], embeddings(2)),
+    "integers": (TypeError, "passages has dtype torch.int64; need torch.float16 or",
+                 embeddings(2), torch.ones(2, 3, dtype=torch.int64)),
+    "one dimension": (ValueError, r"queries has shape \(3,\); need \(rows, dimension\)",
+                      torch.ones(3), embeddings(2)),
+    "no rows": (ValueError, r"queries has shape \(0, 3\)", embeddings(0), embeddings(2)),
+    "no dimension": (ValueError, r"queries has shape \(2, 0\)", embeddings(2, 0), embeddings(2, 0)),
+    "two dtypes": (TypeError, "passages is torch.float64 but queries is torch.float32",
+                   embeddings(2), embeddings(2, dtype=torch.float64)),
+    "two dimensions": (ValueError, "passages has dimension 4 but queries has 3; encode both",
+                       embeddings(2), embeddings(2, 4)),
+    "too few passages": (ValueError, "got 1 passages for 2 queries", embeddings(2), embeddings(1)),
+    "two devices": (ValueError, "passages is on meta but queries is on cpu",
+                    embeddings(2), embeddings(2).to("meta")),
+    "NaN": (ValueError, "queries has NaN or infinite values; first bad row: 1",
+            with_value(embeddings(3), 1, NAN), embeddings(3)),
+    "infinite": (ValueError, "passages has NaN or infinite values; first bad row: 2",
+                 embeddings(3), with_value(embeddings(3), 2, -INF)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_EMBEDDINGS)
+def test_bad_embeddings(case):
+    error, message, queries, passages = BAD_EMBEDDINGS[case]
+    with pytest.raises(error, match=message):
+        info_nce(queries, passages)
+
+
+BAD_ARGUMENTS = [
+    (ValueError, "temperature is 0; need a number above 0", {"temperature": 0}),
+    (ValueError, "temperature is -0.1; need", {"temperature": -0.1}),
+    (ValueError, "temperature is nan; need a finite", {"temperature": NAN}),
+    (ValueError, "temperature is inf; need a finite", {"temperature": INF}),
+    (TypeError, "temperature must be a number, got bool", {"temperature": True}),
+    (TypeError, "temperature must be a number, got str", {"temperature": "0.05"}),
+    (TypeError, "temperature has dtype torch.int64", {"temperature": torch.tensor(1)}),
+    (ValueError, r"temperature has shape \(1,\); need a 0-dim", {"temperature": torch.ones(1)}),
+    (ValueError, "temperature is 0.0; need a number above 0", {"temperature": torch.tensor(0.0)}),
+    (ValueError, "temperature is nan; need a finite", {"temperature": torch.tensor(NAN)}),
+    (ValueError, "temperature is on meta", {"temperature": torch.tensor(1.0, device="meta")}),
+    (TypeError, "positives must be a torch.Tensor, got list", {"positives": [0, 1]}),
+    (TypeError, "positives has dtype torch.int32; need torch.int64",
+     {"positives": torch.tensor([0, 1], dtype=torch.int32)}),
+    (ValueError, r"positives has shape \(3,\); need \(2,\)",
+     {"positives": torch.tensor([0, 1, 2])}),
+    (ValueError, "positives must be columns of passages, 0 to 2; first bad row: 1",
+     {"positives": torch.tensor([0, 3])}),
+    (ValueError, "first bad row: 0", {"positives": torch.tensor([-1, 0])}),
+    (ValueError, "query_groups is given without passage_groups", {"query_groups": torch.arange(2)}),
+    (ValueError, "passage_groups is given without query_groups",
+     {"passage_groups": torch.arange(3)}),
+    (ValueError, "query_passage_ids is given without passage_ids",
+     {"query_passage_ids": torch.arange(2)}),
+    (ValueError, r"passage_ids has shape \(2,\); need \(3,\)", {"passage_ids": torch.arange(2)}),
+    (TypeError, "passage_ids has dtype torch.float32", {"passage_ids": torch.ones(3)}),
+    (TypeError, "mask has dtype torch.float32; need torch.bool", {"mask": torch.ones(2, 3)}),
+    (ValueError, r"mask has shape \(3, 2\); need \(2, number of passages\)",
+     {"mask": torch.ones(3, 2, dtype=torch.bool)}),
+    (ValueError, "mask has 2 columns; need 3", {"mask": torch.ones(2, 2, dtype=torch.bool)}),
+    (ValueError, r"mask has shape \(2,\)", {"mask": torch.ones(2, dtype=torch.bool)}),
+    (TypeError, "margin must be a number, got Tensor", {"margin": torch.tensor(0.1)}),
+    (ValueError, "margin is nan", {"margin": NAN}),
+    (TypeError, "weights has dtype torch.int64", {"weights": torch.tensor([1, 1])}),
+    (ValueError, r"weights has shape \(2, 1\); need \(2,\)", {"weights": torch.ones(2, 1)}),
+    (ValueError, "weights must be finite and at least 0; first bad row: 1",
+     {"weights": torch.tensor([1.0, -1.0])}),
+    (ValueError, "weights must be finite", {"weights": torch.tensor([NAN, 1.0])}),
+    (ValueError, "reduction is 'men'; need one of .* did you mean 'mean'", {"reduction": "men"}),
+    (ValueError, "negatives is 'hard'; need one of 'all', 'hard_only'", {"negatives": "hard"}),
+    (ValueError, "symmetric=True needs negatives='all'",
+     {"symmetric": True, "negatives": "hard_only"}),
+    (ValueError, "backend is 'refrence'; .* did you mean 'reference'", {"backend": "refrence"}),
+    (ValueError, "backend 'triton' is not built here; available: 'auto', 'reference'",
+     {"backend": "triton"}),
+    (ValueError, "backend 'reference' has no precision 'bf16'; it has: None",
+     {"precision": "bf16"}),
+    (TypeError, "process_group must be a torch.distributed.ProcessGroup .* got str",
+     {"process_group": "world"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "message", "arguments"), BAD_ARGUMENTS)
+def test_bad_arguments(error, message, arguments):
+    with pytest.raises(error, match=message):
+        info_nce(embeddings(2), embeddings(3), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("num_passages", "positives"), [(2, None), (2, torch.tensor([1, 0]))], ids=["default", "given"]
+)
+def test_hard_only_without_hard_negatives(num_passages, positives):
+    with pytest.raises(ValueError, match=r"hard_only.*all 2 are; append hard negatives"):
+        info_nce(
+            embeddings(2), embeddings(num_passages), negatives="hard_only", positives=positives
+        )
+
+
+def test_hard_only_with_one_passage_for_two_queries():
+    shared = torch.tensor([1, 1])
+    loss = info_nce(embeddings(2), embeddings(2), negatives="hard_only", positives=shared)
+    assert loss.item() == pytest.approx(0.6931472)
+
+
+def test_backends_that_exist_agree():
+    queries, passages = torch.eye(4, 8), torch.ones(6, 8)
+    reference = info_nce(queries, passages, backend="reference")
+    assert torch.equal(info_nce(queries, passages, backend="auto"), reference)
+
+
+def test_ops_needs_torch_alone():
+    script = """
+import sys
+for name in ("numpy", "transformers", "datasets", "scipy", "matplotlib", "triton"):
+    sys.modules[name] = None  # makes its import fail
+import hybrid_fast.ops
+own = {name for name in sys.modules if name.startswith("hybrid_fast.")}
+assert all(name.startswith("hybrid_fast.ops") for name in own), own
+"""
+    paths = [path for path in sys.path if path]
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}\n{script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_is_waited_for_only_when_asked():
+    queries = with_value(embeddings(2), 0, NAN).cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = info_nce(queries, queries, symmetric=True, margin=0.1)
+        with pytest.raises(RuntimeError, match="synchroniz"):
+            info_nce(queries, queries, check=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.isnan().item()
+    with pytest.raises(ValueError, match="queries has NaN"):
+        info_nce(queries, queries, check=True)

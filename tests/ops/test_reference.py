@@ -1,0 +1,348 @@
+"""The definition of the loss, proven by numbers worked by hand, by plain loops and by gradcheck.
+
+The loops (`slow_rows`) read the definition literally, on Python lists; hypothesis compares them
+with `info_nce` over all options. Coordinates are multiples of 1/4, so that products are exact and
+ties are ties.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybrid_fast.ops import info_nce
+
+LN2 = math.log(2)
+
+
+def slow_rows(
+    queries, passages, temperature, positives, query_groups, passage_groups, query_passage_ids,
+    passage_ids, mask, margin, symmetric, normalize, negatives,
+):  # fmt: skip
+    """Return l_i for each row, from lists."""
+    if normalize:
+        queries, passages = ([unit(v) for v in vectors] for vectors in (queries, passages))
+    num_queries, num_passages = len(queries), len(passages)
+    score = [[sum(a * b for a, b in zip(q, p, strict=True)) for p in passages] for q in queries]
+    if passage_ids is not None and query_passage_ids is None:
+        query_passage_ids = [passage_ids[column] for column in positives]
+
+    def is_kept(i, j):
+        if j == positives[i]:
+            return True
+        if query_groups is not None and query_groups[i] == passage_groups[j] != -1:
+            return False
+        if passage_ids is not None and query_passage_ids[i] == passage_ids[j] != -1:
+            return False
+        if mask is not None and mask[i][j]:
+            return False
+        if margin is not None and score[i][j] > score[i][positives[i]] + margin:
+            return False
+        return negatives == "all" or j not in positives
+
+    def is_kept_in_reverse(i, k):
+        return k == i or (positives[k] != positives[i] and is_kept(k, positives[i]))
+
+    rows = []
+    for i in range(num_queries):
+        positive = score[i][positives[i]] / temperature
+        kept = [score[i][j] / temperature for j in range(num_passages) if is_kept(i, j)]
+        row = log_sum_exp(kept) - positive
+        if symmetric:
+            kept = [k for k in range(num_queries) if is_kept_in_reverse(i, k)]
+            reverse = log_sum_exp([score[k][positives[i]] / temperature for k in kept])
+            row = (row + reverse - positive) / 2
+        rows.append(row)
+    return rows
+
+
+def unit(vector):
+    return [x / max(math.sqrt(sum(y * y for y in vector)), 1e-12) for x in vector]
+
+
+def log_sum_exp(values):
+    return max(values) + math.log(sum(math.exp(value - max(values)) for value in values))
+
+
+def slow_reduction(rows, weights, reduction):
+    weighted = [w * row for w, row in zip(weights, rows, strict=True)]
+    if reduction == "none":
+        return weighted
+    total = sum(weights) if reduction == "mean" else 1
+    return sum(weighted) / total if total else 0.0
+
+
+@st.composite
+def cases(draw):
+    num_queries = draw(st.integers(1, 5))
+    num_passages = num_queries + draw(st.integers(0, 4))
+    dim = draw(st.integers(1, 3))
+    coordinates = st.integers(-4, 4).map(lambda x: x / 4)
+    normalize = draw(st.booleans())
+
+    def lists(elements, length):
+        return st.lists(elements, min_size=length, max_size=length)
+
+    def maybe(strategy):
+        return draw(st.none() | strategy)
+
+    ids = st.integers(-1, 2)
+    case = {
+        "queries": draw(lists(lists(coordinates, dim), num_queries)),
+        "passages": draw(lists(lists(coordinates, dim), num_passages)),
+        "temperature": draw(st.sampled_from([0.001, 0.05, 1.0, 10.0]) | st.floats(0.01, 10)),
+        "positives": maybe(lists(st.integers(0, num_passages - 1), num_queries)),
+        "query_groups": None,
+        "passage_groups": None,
+        "passage_ids": maybe(lists(ids, num_passages)),
+        "query_passage_ids": None,
+        "mask": maybe(lists(lists(st.booleans(), num_passages), num_queries)),
+        # Normalised scores are not exact: no margin that a tie could meet.
+        "margin": maybe(st.sampled_from([0.1234, -0.3217] if normalize else [0.0, 0.25, -0.5])),
+        "weights": maybe(lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), num_queries)),
+        "normalize": normalize,
+        "reduction": draw(st.sampled_from(["none", "sum", "mean"])),
+        "symmetric": draw(st.booleans()),
+        "negatives": "all",
+    }
+    if draw(st.booleans()):
+        case["query_groups"] = draw(lists(ids, num_queries))
+        case["passage_groups"] = draw(lists(ids, num_passages))
+    if case["passage_ids"] is not None:
+        case["query_passage_ids"] = maybe(lists(ids, num_queries))
+    columns = case["positives"] or range(num_queries)
+    if not case["symmetric"] and len(set(columns)) < num_passages:
+        case["negatives"] = draw(st.sampled_from(["all", "hard_only"]))
+    return case
+
+
+def as_tensor(value):
+    """Return lists as int64, bool or float64 tensors, anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    tensor = torch.tensor(value)
+    return torch.tensor(value, dtype=torch.float64) if tensor.is_floating_point() else tensor
+
+
+@given(cases())
+@settings(deadline=None, max_examples=300)
+def test_equals_literal_loops_with_all_options(case):
+    arguments = {name: as_tensor(value) for name, value in case.items()}
+    loss = info_nce(arguments.pop("queries"), arguments.pop("passages"), **arguments)
+
+    weights = case.pop("weights") or [1.0] * len(case["queries"])
+    reduction = case.pop("reduction")
+    case["positives"] = case["positives"] or list(range(len(case["queries"])))
+    expected = slow_reduction(slow_rows(**case), weights, reduction)
+    assert loss.tolist() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+def hand_case(**options):
+    """Scores [[2, 1], [2, 2]]; at temperature 1 / ln 2 their exponentials are 4, 2, 4, 4."""
+    queries = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    passages = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    temperature = torch.tensor(1 / LN2, dtype=torch.float64, requires_grad=True)
+    loss = info_nce(queries, passages, temperature=temperature, **options)
+    return loss, queries, passages, temperature
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [math.log(6 / 4), math.log(8 / 4)]),
+        ({"symmetric": True}, [math.log(6 / 4 * 8 / 4) / 2, math.log(8 / 4 * 6 / 4) / 2]),
+        ({"positives": torch.tensor([1, 0])}, [math.log(6 / 2), math.log(8 / 4)]),
+        ({"positives": torch.tensor([1, 0]), "margin": 0.5}, [0, math.log(8 / 4)]),
+        ({"positives": torch.tensor([1, 0]), "margin": 1.0}, [math.log(6 / 2), math.log(8 / 4)]),
+        ({"mask": torch.tensor([[True, True], [True, False]])}, [0, 0]),
+        (
+            # Query 0 leaves column 1 out, so it does not count against passage 1 either.
+            {"mask": torch.tensor([[False, True], [False, False]]), "symmetric": True},
+            [math.log(8 / 4) / 2, math.log(8 / 4) / 2],
+        ),
+        ({"weights": torch.tensor([2.0, 0.5])}, [2 * math.log(6 / 4), 0.5 * math.log(8 / 4)]),
+    ],
+)  # fmt: skip
+def test_two_by_two_by_hand(options, expected):
+    loss, *_ = hand_case(reduction="none", **options)
+    assert loss.tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_gradients_of_two_by_two_by_hand():
+    loss, queries, passages, temperature = hand_case()
+    loss.backward()
+    assert loss.item() == pytest.approx((math.log(6 / 4) + math.log(8 / 4)) / 2)
+    # d l_i / d s_ij = (softmax - one-hot) * ln 2: [[-1/3, 1/3], [1/2, -1/2]], halved by the mean.
+    logit_gradient = torch.tensor([[-1 / 6, 1 / 6], [1 / 4, -1 / 4]], dtype=torch.float64) * LN2
+    torch.testing.assert_close(queries.grad, logit_gradient @ passages.detach())
+    torch.testing.assert_close(passages.grad, logit_gradient.T @ queries.detach())
+    # d l / d t = -ln 2 * sum of gradient * score = -ln 2 * (-2 + 1) / 6 * ln 2; row 1 gives 0.
+    assert temperature.grad.item() == pytest.approx(LN2**2 / 6)
+
+
+def random_batch(num_queries=4, num_passages=7, dim=3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    queries = torch.randn(num_queries, dim, generator=generator, dtype=torch.float64)
+    passages = torch.randn(num_passages, dim, generator=generator, dtype=torch.float64)
+    return queries.to(dtype).requires_grad_(), passages.to(dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"symmetric": True},
+        {"normalize": True, "margin": 0.1},
+        {"symmetric": True, "margin": 0.2, "normalize": True},
+        {"negatives": "hard_only"},
+        {"positives": torch.tensor([6, 2, 2, 0]), "symmetric": True},
+        {"query_groups": torch.tensor([0, 1, -1, 1]), "symmetric": True,
+         "passage_groups": torch.tensor([0, 1, -1, 1, 0, 5, -1])},
+        {"passage_ids": torch.tensor([3, -1, 3, 4, 3, -1, 4]), "symmetric": True},
+        {"mask": torch.arange(28).reshape(4, 7) % 3 == 0},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)  # fmt: skip
+def test_gradcheck(options, reduction):
+    queries, passages = random_batch()
+    temperature = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([0.5, 1.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
+
+    def loss(queries, passages, temperature):
+        fixed = weights.detach()
+        return info_nce(
+            queries,
+            passages,
+            temperature=temperature,
+            weights=fixed,
+            reduction=reduction,
+            **options,
+        )
+
+    assert torch.autograd.gradcheck(loss, (queries, passages, temperature))
+
+
+def test_gradcheck_of_weights():
+    queries, passages = random_batch()
+    weights = torch.tensor([0.5, 1.0, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda weights: info_nce(queries.detach(), passages.detach(), weights=weights), weights
+    )
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_order_of_rows_and_columns_does_not_matter(symmetric):
+    queries, passages = random_batch(6, 9)
+    mask = torch.rand(6, 9, generator=torch.Generator().manual_seed(1)) < 0.3
+    rows, columns = torch.tensor([3, 0, 5, 1, 2, 4]), torch.tensor([8, 2, 0, 5, 1, 7, 4, 6, 3])
+    places = torch.argsort(columns)
+    loss = info_nce(queries, passages, mask=mask, symmetric=symmetric, margin=0.3)
+    shuffled = info_nce(
+        queries[rows],
+        passages[columns],
+        positives=places[rows],
+        mask=mask[rows][:, columns],
+        symmetric=symmetric,
+        margin=0.3,
+    )
+    torch.testing.assert_close(loss, shuffled, rtol=1e-12, atol=0)
+
+
+def test_a_constant_added_to_all_scores_of_a_row_changes_nothing():
+    queries, passages = random_batch()
+    ones = torch.ones(7, 1, dtype=torch.float64)
+    shift = torch.tensor([[5.0], [-3.0], [0.0], [40.0]], dtype=torch.float64)
+    shifted = info_nce(torch.cat([queries, shift], 1), torch.cat([passages, ones], 1))
+    torch.testing.assert_close(shifted, info_nce(queries, passages))
+
+
+def test_same_bits_twice():
+    def loss_and_gradients():
+        queries, passages = random_batch(63, 123, 17, torch.float32)
+        loss = info_nce(queries, passages, symmetric=True, margin=0.1, normalize=True)
+        return loss, *torch.autograd.grad(loss, (queries, passages))
+
+    for first, second in zip(loss_and_gradients(), loss_and_gradients(), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_all_negatives_left_out_gives_zero_loss_and_gradient(symmetric):
+    queries, passages = random_batch()
+    loss = info_nce(queries, passages, mask=torch.ones(4, 7, dtype=torch.bool), symmetric=symmetric)
+    loss.backward()
+    assert loss.item() == 0
+    assert not queries.grad.any()
+    assert not passages.grad.any()
+
+
+def test_one_query_with_its_passage_alone_has_zero_loss():
+    queries, passages = random_batch(1, 1)
+    assert info_nce(queries, passages).item() == 0
+    assert info_nce(queries, passages, symmetric=True).item() == 0
+
+
+def test_plain_call_is_cross_entropy():
+    queries, passages = random_batch(5, 5)
+    expected = F.cross_entropy(queries @ passages.T / 0.05, torch.arange(5))
+    torch.testing.assert_close(info_nce(queries, passages), expected)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_zero_weights_give_zero_loss_and_gradients(reduction):
+    queries, passages = random_batch()
+    temperature = torch.tensor(0.05, requires_grad=True)
+    loss = info_nce(
+        queries, passages, temperature=temperature, weights=torch.zeros(4), reduction=reduction
+    )
+    loss.backward()
+    assert loss.item() == 0
+    for tensor in (queries, passages, temperature):
+        assert not tensor.grad.any()
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4])
+def test_large_logits_stay_finite(scale):
+    queries, passages = random_batch(8, 8, 4, torch.float32)
+    loss = info_nce(queries * scale, passages, temperature=0.01, symmetric=True)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert torch.isfinite(queries.grad).all()
+    assert torch.isfinite(passages.grad).all()
+
+
+def test_small_loss_at_large_logits_keeps_its_digits():
+    queries = torch.eye(2) * 7
+    passages = torch.eye(2) * 7  # logits 49 / 4 against 0
+    truth = math.log1p(math.exp(-12.25))
+    assert info_nce(queries, passages, temperature=4.0).item() == pytest.approx(truth, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_computes_in_float32(dtype):
+    queries, passages = random_batch(16, 20, 32, dtype)
+    loss = info_nce(queries, passages, temperature=0.5)
+    loss.backward()
+    exact = info_nce(queries.double(), passages.double(), temperature=0.5)
+    assert loss.dtype == torch.float32
+    assert queries.grad.dtype == dtype
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-6, atol=0)
+
+
+def test_autocast_does_not_lower_the_precision():
+    queries, passages = random_batch(16, 16, 64, torch.float32)
+    expected = info_nce(queries, passages, symmetric=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = info_nce(queries, passages, symmetric=True)
+    assert torch.equal(loss, expected)
+
+
+def test_the_mask_of_the_caller_is_left_as_it_was():
+    queries, passages = random_batch()
+    mask = torch.ones(4, 7, dtype=torch.bool)
+    info_nce(queries, passages, mask=mask)
+    assert mask.all()
