@@ -100,8 +100,8 @@ std::unique_ptr<hybrid_fast::Planner> make_planner(
     std::int64_t batch_size, int kind, double alpha, double exponent,
     std::vector<double> language_weights, std::vector<double> pair_weights,
     std::vector<double> source_weights, bool single_pair, std::uint64_t seed) {
-  const hybrid_fast::Columns columns{view(groups), view(languages), view(passages), view(uses),
-                                     view(sources), num_languages, num_sources};
+  const hybrid_fast::Columns columns{view(groups),  view(languages), view(passages), view(uses),
+                                     view(sources), num_languages,   num_sources};
   const hybrid_fast::PlanOptions options{batch_size,
                                          static_cast<hybrid_fast::Kind>(kind),
                                          alpha,

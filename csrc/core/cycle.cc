@@ -64,7 +64,7 @@ Cycle::Cycle(const std::vector<double>& weights, std::uint64_t key)
 }
 
 void Cycle::schedule(std::uint32_t length) {
-  using Release = std::pair<std::uint64_t, std::uint32_t>;             // position, child
+  using Release = std::pair<std::uint64_t, std::uint32_t>;              // position, child
   using Job = std::tuple<std::uint64_t, std::uint64_t, std::uint32_t>;  // deadline, tie, child
   std::priority_queue<Release, std::vector<Release>, std::greater<>> waiting;
   std::priority_queue<Job, std::vector<Job>, std::greater<>> ready;

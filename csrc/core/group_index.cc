@@ -219,21 +219,40 @@ Example GroupIndex::example(std::uint32_t lane, std::uint64_t i, std::uint64_t t
   return {place.group, query_row, passages_->row(place.passage_entry, turn + shift)};
 }
 
-std::vector<double> GroupIndex::largest_use(const std::vector<double>& shares) const {
-  std::vector<double> use(signatures_.size(), 0.0);
-  for (std::size_t k = 0; k < lanes_.size(); ++k) {
-    const double each = shares[k] / lanes_[k].size;
-    for (std::uint32_t i = 0; i < lanes_[k].num_spans; ++i) {
-      use[span_signatures_[lanes_[k].first_span + i]] += each;
+std::vector<double> GroupIndex::uncrowded(const std::vector<double>& examples) const {
+  constexpr double kTolerance = 1e-6;
+  std::vector<double> use(signatures_.size(), 0.0);  // examples a batch of each group
+  const auto for_each_span = [&](auto&& visit) {
+    for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
+      for (std::uint32_t i = 0; i < lanes_[lane].num_spans; ++i) {
+        visit(lane, span_signatures_[lanes_[lane].first_span + i],
+              examples[lane] / lanes_[lane].size);
+      }
+    }
+  };
+  for_each_span([&](std::uint32_t, std::uint32_t s, double each) { use[s] += each; });
+  std::vector<std::vector<double>> asked(signatures_.size());  // by the lanes of crowded groups
+  for_each_span([&](std::uint32_t, std::uint32_t s, double each) {
+    if (use[s] > 1 + kTolerance) asked[s].push_back(each);
+  });
+  std::vector<double> level(signatures_.size(), 1.0);
+  for (std::size_t s = 0; s < signatures_.size(); ++s) {
+    // The level t with sum of min(each, t) = 1.
+    std::sort(asked[s].begin(), asked[s].end());
+    double left = 1.0;
+    for (std::size_t i = 0; i < asked[s].size(); ++i) {
+      level[s] = left / static_cast<double>(asked[s].size() - i);
+      if (asked[s][i] >= level[s]) break;
+      left -= asked[s][i];
     }
   }
-  std::vector<double> largest(lanes_.size(), 0.0);
-  for (std::size_t k = 0; k < lanes_.size(); ++k) {
-    for (std::uint32_t i = 0; i < lanes_[k].num_spans; ++i) {
-      largest[k] = std::max(largest[k], use[span_signatures_[lanes_[k].first_span + i]]);
+  std::vector<double> allowed = examples;
+  for_each_span([&](std::uint32_t lane, std::uint32_t s, double each) {
+    if (!asked[s].empty() && each > level[s]) {
+      allowed[lane] = std::min(allowed[lane], level[s] * lanes_[lane].size);
     }
-  }
-  return largest;
+  });
+  return allowed;
 }
 
 }  // namespace hybrid_fast

@@ -67,9 +67,10 @@ class GroupIndex {
   // REQUIRES: i < lanes()[lane].size
   Example example(std::uint32_t lane, std::uint64_t i, std::uint64_t turn) const;
 
-  // For each lane the largest use of any of its groups, per drawn example, when lane k gets
-  // `shares[k]` of the examples spread evenly over its groups.
-  std::vector<double> largest_use(const std::vector<double>& shares) const;
+  // Where lane k serves `examples[k]` examples a batch, spread evenly over its groups, a group may
+  // be asked for more than once. Returns what each lane may serve so that none is: in a crowded
+  // group the lanes that ask most of it are cut to one common level. The others keep `examples[k]`.
+  std::vector<double> uncrowded(const std::vector<double>& examples) const;
 
  private:
   struct Signature {

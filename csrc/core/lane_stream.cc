@@ -85,22 +85,27 @@ void LaneStream::weigh_lanes() {
 }
 
 void LaneStream::lower_crowded_lanes(std::vector<double>& weights) const {
-  // A group whose lanes ask for more than one example of it a batch gets less of each, until none
-  // does. Equal weights stay equal where nothing is crowded.
-  constexpr int kMostRounds = 500;
-  constexpr double kTolerance = 1e-3;
+  // Lanes cut once stay at what they may serve; the rest share what is left by their weights.
+  constexpr int kMostRounds = 100;
+  std::vector<bool> cut(weights.size(), false);
   for (int round = 0; round < kMostRounds; ++round) {
-    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-    std::vector<double> expected(weights);  // examples a batch
-    for (double& e : expected) e *= static_cast<double>(batch_size_) / total;
-    const std::vector<double> use = index_.largest_use(expected);
-    bool crowded = false;
+    double weight_left = 0, examples_left = static_cast<double>(batch_size_);
     for (std::size_t lane = 0; lane < weights.size(); ++lane) {
-      if (use[lane] <= 1 + kTolerance) continue;
-      weights[lane] /= use[lane];
-      crowded = true;
+      (cut[lane] ? examples_left : weight_left) += cut[lane] ? -weights[lane] : weights[lane];
     }
+    if (weight_left <= 0) return;
+    std::vector<double> examples(weights);  // a batch
+    for (std::size_t lane = 0; lane < weights.size(); ++lane) {
+      if (!cut[lane]) examples[lane] *= examples_left / weight_left;
+    }
+    const std::vector<double> allowed = index_.uncrowded(examples);
+    const bool crowded = allowed != examples;
+    // Untouched weights stay as they were given, so that equal ones stay exactly equal.
+    if (crowded || round > 0) weights = allowed;
     if (!crowded) return;
+    for (std::size_t lane = 0; lane < weights.size(); ++lane) {
+      if (allowed[lane] != examples[lane]) cut[lane] = true;
+    }
   }
 }
 

@@ -51,7 +51,7 @@ std::uint32_t MonoLane::row_at(std::uint64_t position, std::uint64_t window) con
   const auto layer = static_cast<std::uint64_t>(end - layers_.begin());
   const std::uint64_t begin = layer == 0 ? 0 : layers_[layer - 1];
   const std::uint64_t cluster =
-      entry_in_pass(*end - begin, window, derive(key_, layer), pass, i - begin);
+      entry_in_pass(*end - begin, window, key_, pass * layers_.size() + layer, i - begin);
   const std::uint64_t size = starts_[cluster + 1] - starts_[cluster];
   const std::uint64_t turn = derive(key_ ^ cluster, pass) % size;  // where this pass begins
   return rows_[starts_[cluster] + (turn + layer) % size];

@@ -1,0 +1,58 @@
+"""
+C++ core of hybrid_fast: batch planning and rank counting.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['Planner', 'Share', 'count_ranks']
+class Share:
+    """
+    What a law asked for and what it became.
+    """
+    @property
+    def asked(self) -> float:
+        ...
+    @property
+    def effective(self) -> float:
+        ...
+    @property
+    def passage_language(self) -> int:
+        ...
+    @property
+    def query_language(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def source(self) -> int:
+        ...
+class Planner:
+    """
+    The batch plan: a pure function of (table, options, step).
+    """
+    def __init__(self, *, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex, kind: typing.SupportsInt | typing.SupportsIndex, alpha: typing.SupportsFloat | typing.SupportsIndex, exponent: typing.SupportsFloat | typing.SupportsIndex, language_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], pair_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], source_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], single_pair: bool, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def plan(self, step: typing.SupportsInt | typing.SupportsIndex, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64], int, int, int]:
+        """
+        Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries substituted, lanes substituted).
+        """
+    @property
+    def lane_shares(self) -> list[Share]:
+        ...
+    @property
+    def last_step(self) -> int:
+        ...
+    @property
+    def mono_shares(self) -> list[Share]:
+        ...
+def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], columns: numpy.typing.NDArray[numpy.int64], num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
+    """
+    Return the ranks of chosen columns within their block and within their row of scores.
+    
+    Row r asks for columns[offsets[r]:offsets[r + 1]]; block b holds the columns
+    block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores
+    in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.
+    """

@@ -1,0 +1,105 @@
+"""What a batch plan does with the law it was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareOfPlan:
+    """A language (mono) or pair (cross, mixed), of one source where sources are weighted.
+
+    Attributes:
+        query_language: language of the queries.
+        passage_language: language of the passages; the same for mono and mixed.
+        source: None where sources are not weighted.
+        size: items (mono) or groups (pairs) that can serve it.
+        asked: share that the law asks for, over all languages or pairs.
+        effective: share in effect; 0 where it is left out.
+    """
+
+    query_language: str
+    passage_language: str
+    source: str | None
+    size: int
+    asked: float
+    effective: float
+
+    @property
+    def name(self) -> str:
+        """`de` or `de-en`, with the source in brackets where there is one."""
+        same = self.query_language == self.passage_language
+        name = self.query_language if same else f"{self.query_language}-{self.passage_language}"
+        return name if self.source is None else f"{name} ({self.source})"
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanReport:
+    """Law asked, law in effect, exclusions and substitutions; prints as tables.
+
+    Attributes:
+        batch_size: examples in a global batch.
+        steps: steps over which batches and substitutions were counted.
+        batches: number of batches of each kind.
+        substituted_entries: examples replaced by another of their language or pair, because their
+            group or passage was already in the batch.
+        substituted_pairs: examples given to another pair or source, for want of a free one.
+        languages: shares of the mono batches.
+        pairs: shares of the cross or mixed batches.
+    """
+
+    batch_size: int
+    steps: int
+    batches: dict[str, int]
+    substituted_entries: int
+    substituted_pairs: int
+    languages: list[ShareOfPlan]
+    pairs: list[ShareOfPlan]
+
+    @property
+    def excluded(self) -> list[str]:
+        """Languages and pairs that the law asks for and the plan leaves out, with the reason."""
+        return [
+            f"{share.name}: {share.size} {unit}, too few for a batch of {self.batch_size}"
+            for unit, shares in (("items", self.languages), ("groups", self.pairs))
+            for share in shares
+            if share.asked > 0 and share.effective == 0
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {**dataclasses.asdict(self), "excluded": self.excluded}
+
+    def __rich__(self) -> RenderableType:
+        examples = max(1, self.steps * self.batch_size)
+        parts: list[RenderableType] = [
+            f"{self.steps} steps of {self.batch_size}: "
+            + ", ".join(f"{count} {kind}" for kind, count in self.batches.items()),
+            f"substituted: {self.substituted_entries} examples "
+            f"({self.substituted_entries / examples:.2%}), {self.substituted_pairs} of another pair",
+        ]
+        for title, shares in (("mono", self.languages), ("pairs", self.pairs)):
+            if shares:
+                parts.append(_table(title, shares))
+        parts += [f"left out: {line}" for line in self.excluded]
+        return Group(*parts)
+
+    def __str__(self) -> str:
+        console = Console(width=100, record=False, color_system=None)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get()
+
+
+def _table(title: str, shares: list[ShareOfPlan]) -> Table:
+    table = Table(title=title)
+    table.add_column("language" if title == "mono" else "pair")
+    for heading in ("size", "asked", "in effect"):
+        table.add_column(heading, justify="right")
+    for share in shares:
+        table.add_row(share.name, f"{share.size:,}", f"{share.asked:.4f}", f"{share.effective:.4f}")
+    return table
