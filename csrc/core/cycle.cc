@@ -96,15 +96,24 @@ std::uint64_t Cycle::most_turns(std::uint32_t child, std::uint64_t length) const
 }
 
 Cycle::Turn Cycle::at(std::uint64_t position) const {
-  if (sequence_.empty()) {
-    const std::uint64_t round = position / children_.size();
+  Turn turn;
+  draw(position, std::span(&turn, 1));
+  return turn;
+}
+
+void Cycle::draw(std::uint64_t position, std::span<Turn> turns) const {
+  const std::uint64_t length = sequence_.empty() ? children_.size() : sequence_.size();
+  std::uint64_t round = position / length, i = position % length;
+  for (std::size_t done = 0; done < turns.size(); i = 0, ++round) {
     const Permutation order(children_.size(), derive(key_, round));
-    return {children_[order(position % children_.size())], round};
+    for (; i < length && done < turns.size(); ++i, ++done) {
+      if (sequence_.empty()) {
+        turns[done] = {children_[order(i)], round};
+      } else {
+        turns[done] = {sequence_[i], round * turns_[sequence_[i]] + earlier_[i]};
+      }
+    }
   }
-  const std::uint64_t round = position / sequence_.size();
-  const std::uint64_t i = position % sequence_.size();
-  const std::uint32_t child = sequence_[i];
-  return {child, round * turns_[child] + earlier_[i]};
 }
 
 }  // namespace hybrid_fast

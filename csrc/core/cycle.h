@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace hybrid_fast {
@@ -30,6 +31,8 @@ class Cycle {
   std::uint64_t most_turns(std::uint32_t child, std::uint64_t length) const;
   // REQUIRES: !empty()
   Turn at(std::uint64_t position) const;
+  // Writes the turns of consecutive positions from `position` on. REQUIRES: !empty()
+  void draw(std::uint64_t position, std::span<Turn> turns) const;
 
  private:
   void schedule(std::uint32_t length);  // turns_ -> sequence_, earlier_

@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "core/random.h"
@@ -12,15 +13,6 @@ namespace hybrid_fast {
 namespace {
 
 constexpr std::uint32_t kNone = UINT32_MAX;
-
-std::vector<std::int16_t> places(const std::vector<std::int32_t>& languages,
-                                 std::int32_t num_languages) {
-  std::vector<std::int16_t> place(num_languages, -1);
-  for (std::size_t i = 0; i < languages.size(); ++i) {
-    place[languages[i]] = static_cast<std::int16_t>(i);
-  }
-  return place;
-}
 
 std::vector<std::int32_t> members(const std::vector<char>& set) {
   std::vector<std::int32_t> languages;
@@ -69,22 +61,22 @@ void GroupIndex::collect_signatures(const Columns& columns, const Groups& groups
       Signature signature;
       signature.query_languages = members(has_query);
       signature.passage_languages = members(has_passage);
-      signature.query_place = places(signature.query_languages, columns.num_languages);
-      signature.passage_place = places(signature.passage_languages, columns.num_languages);
       signature.source = source;
       signatures_.push_back(std::move(signature));
     }
     signature_of_[group] = entry->second;
     ++signatures_[entry->second].num_groups;
   }
-  std::uint64_t query_entries = 0, passage_entries = 0;
+  std::uint32_t query_entries = 0, passage_entries = 0;
   for (Signature& signature : signatures_) {
     signature.first_group = static_cast<std::uint32_t>(num_groups_);
     signature.first_query_entry = query_entries;
     signature.first_passage_entry = passage_entries;
     num_groups_ += signature.num_groups;
-    query_entries += signature.num_groups * signature.query_languages.size();
-    passage_entries += signature.num_groups * signature.passage_languages.size();
+    query_entries +=
+        signature.num_groups * static_cast<std::uint32_t>(signature.query_languages.size());
+    passage_entries +=
+        signature.num_groups * static_cast<std::uint32_t>(signature.passage_languages.size());
   }
 }
 
@@ -130,31 +122,35 @@ void GroupIndex::fill_rows(const Columns& columns, const Groups& groups) {
 }
 
 void GroupIndex::list_lanes(std::int32_t num_languages, std::int32_t num_sources) {
-  // Spans by lane, in the order of the signatures.
+  // Runs by lane, in the order of the signatures.
   const std::int64_t sources = std::max(num_sources, 1);
-  std::map<std::int64_t, std::vector<std::uint32_t>> lanes;
+  std::map<std::int64_t, std::vector<Span>> lanes;
   for (std::uint32_t s = 0; s < signatures_.size(); ++s) {
     const Signature& signature = signatures_[s];
-    for (std::int32_t x : signature.query_languages) {
-      for (std::int32_t y : signature.passage_languages) {
-        if ((x == y) != same_row_) continue;
-        const std::int64_t pair = std::int64_t{x} * num_languages + y;
-        lanes[pair * sources + std::max(signature.source, 0)].push_back(s);
+    const auto& [xs, ys] = std::tie(signature.query_languages, signature.passage_languages);
+    for (std::uint32_t i = 0; i < xs.size(); ++i) {
+      for (std::uint32_t j = 0; j < ys.size(); ++j) {
+        if ((xs[i] == ys[j]) != same_row_) continue;
+        const std::int64_t pair = std::int64_t{xs[i]} * num_languages + ys[j];
+        lanes[pair * sources + std::max(signature.source, 0)].push_back(
+            {s, signature.first_group, signature.first_query_entry + i,
+             signature.first_passage_entry + j, static_cast<std::uint32_t>(xs.size()),
+             static_cast<std::uint32_t>(ys.size())});
       }
     }
   }
-  for (const auto& [place, signatures] : lanes) {
+  for (const auto& [place, spans] : lanes) {
     const std::int64_t pair = place / sources;
     Lane lane{static_cast<std::int32_t>(pair / num_languages),
               static_cast<std::int32_t>(pair % num_languages),
-              signatures_[signatures.front()].source,
+              signatures_[spans.front().signature].source,
               0,
-              static_cast<std::uint32_t>(span_ends_.size()),
-              static_cast<std::uint32_t>(signatures.size())};
-    for (std::uint32_t s : signatures) {
-      lane.size += signatures_[s].num_groups;
+              static_cast<std::uint32_t>(spans_.size()),
+              static_cast<std::uint32_t>(spans.size())};
+    for (const Span& span : spans) {
+      lane.size += signatures_[span.signature].num_groups;
       span_ends_.push_back(lane.size);
-      span_signatures_.push_back(s);
+      spans_.push_back(span);
     }
     lanes_.push_back(lane);
   }
@@ -166,11 +162,10 @@ std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
     std::vector<bool> served(signatures_.size());
     std::uint64_t num_served = 0;
     for (std::uint32_t lane : lanes) {
-      const auto spans =
-          std::span(span_signatures_).subspan(lanes_[lane].first_span, lanes_[lane].num_spans);
-      for (std::uint32_t s : spans) {
-        if (!served[s]) num_served += signatures_[s].num_groups;
-        served[s] = true;
+      const auto spans = std::span(spans_).subspan(lanes_[lane].first_span, lanes_[lane].num_spans);
+      for (const Span& span : spans) {
+        if (!served[span.signature]) num_served += signatures_[span.signature].num_groups;
+        served[span.signature] = true;
       }
     }
     return num_served;
@@ -178,11 +173,11 @@ std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
   Capacity capacity(groups.num_resources());
   for (std::uint32_t lane : lanes) {
     for (std::uint64_t i = 0; i < lanes_[lane].size; ++i) {
-      const Place place = locate(lanes_[lane], i);
+      const Place place = locate(lane, i);
       const std::uint32_t num_turns =
           std::max(queries_->num_rows(place.query_entry), passages_->num_rows(place.passage_entry));
       for (std::uint32_t turn = 0; turn < num_turns; ++turn) {
-        const Example e = example(lane, i, turn);
+        const Example e = example(place, turn);
         capacity.add(groups.resources(e.group, e.query_row, e.passage_row));
       }
     }
@@ -190,8 +185,9 @@ std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
   return capacity.bound();
 }
 
-GroupIndex::Place GroupIndex::locate(const Lane& lane, std::uint64_t i) const {
-  // Branch-free search for the first span whose end lies beyond i.
+GroupIndex::Place GroupIndex::locate(std::uint32_t lane_number, std::uint64_t i) const {
+  const Lane& lane = lanes_[lane_number];
+  // Branch-free search for the first run whose end lies beyond i.
   const std::uint32_t* ends = span_ends_.data() + lane.first_span;
   const std::uint32_t* first = ends;
   for (std::uint32_t n = lane.num_spans; n > 1;) {
@@ -199,18 +195,14 @@ GroupIndex::Place GroupIndex::locate(const Lane& lane, std::uint64_t i) const {
     first += first[half - 1] <= i ? half : 0;
     n -= half;
   }
-  const auto span = static_cast<std::uint32_t>(first - ends);
-  const Signature& signature = signatures_[span_signatures_[lane.first_span + span]];
-  const std::uint64_t offset = i - (span == 0 ? 0 : ends[span - 1]);
-  return {signature.first_group + static_cast<std::uint32_t>(offset),
-          signature.first_query_entry + offset * signature.query_languages.size() +
-              signature.query_place[lane.query_language],
-          signature.first_passage_entry + offset * signature.passage_languages.size() +
-              signature.passage_place[lane.passage_language]};
+  const auto number = static_cast<std::uint32_t>(first - ends);
+  const Span& span = spans_[lane.first_span + number];
+  const auto k = static_cast<std::uint32_t>(i) - (number == 0 ? 0 : first[-1]);
+  return {span.group + k, span.query_entry + k * span.query_stride,
+          span.passage_entry + k * span.passage_stride};
 }
 
-Example GroupIndex::example(std::uint32_t lane, std::uint64_t i, std::uint64_t turn) const {
-  const Place place = locate(lanes_[lane], i);
+Example GroupIndex::example(const Place& place, std::uint64_t turn) const {
   const std::uint32_t query_row = queries_->row(place.query_entry, turn);
   if (same_row_) return {place.group, query_row, query_row};
   // Shifted once the queries are through, so that in time every query meets every passage.
@@ -225,7 +217,7 @@ std::vector<double> GroupIndex::uncrowded(const std::vector<double>& examples) c
   const auto for_each_span = [&](auto&& visit) {
     for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
       for (std::uint32_t i = 0; i < lanes_[lane].num_spans; ++i) {
-        visit(lane, span_signatures_[lanes_[lane].first_span + i],
+        visit(lane, spans_[lanes_[lane].first_span + i].signature,
               examples[lane] / lanes_[lane].size);
       }
     }

@@ -49,6 +49,12 @@ struct Example {
 
 class GroupIndex {
  public:
+  // A group of a lane and the entries that hold its rows.
+  struct Place {
+    std::uint32_t group;
+    std::uint32_t query_entry, passage_entry;
+  };
+
   // `same_row`: mixed batches, both texts of an example come from one row (kMixedExample) and the
   // lanes are (x, x). Otherwise cross batches, and the lanes are (x, y), x != y.
   // Split by source where `source_weights` are given, sources of weight 0 left out.
@@ -62,10 +68,14 @@ class GroupIndex {
   // Whether one signature holds all groups, so that every lane has every group.
   bool complete() const { return signatures_.size() == 1; }
   bool same_row() const { return same_row_; }
+  // Whether some group has several rows to choose from, so that turns matter.
+  bool has_alternatives() const { return !queries_->starts.empty() || !passages_->starts.empty(); }
 
-  // The example of entry `i` of a lane, its alternatives at their turn.
-  // REQUIRES: i < lanes()[lane].size
-  Example example(std::uint32_t lane, std::uint64_t i, std::uint64_t turn) const;
+  // Where the rows of entry `i` of a lane stand. REQUIRES: i < lanes()[lane].size
+  Place locate(std::uint32_t lane, std::uint64_t i) const;
+  // The example at a place, its alternatives at their turn. Apart from `locate`, so that the memory
+  // accesses of many examples overlap.
+  Example example(const Place& place, std::uint64_t turn) const;
 
   // Where lane k serves `examples[k]` examples a batch, spread evenly over its groups, a group may
   // be asked for more than once. Returns what each lane may serve so that none is: in a crowded
@@ -74,22 +84,21 @@ class GroupIndex {
 
  private:
   struct Signature {
-    std::vector<std::int32_t> query_languages, passage_languages;
-    std::vector<std::int16_t> query_place, passage_place;  // by language, -1 absent
+    std::vector<std::int32_t> query_languages, passage_languages;  // ascending
     std::int32_t source = -1;
     std::uint32_t first_group = 0;
     std::uint32_t num_groups = 0;
-    std::uint64_t first_query_entry = 0;
-    std::uint64_t first_passage_entry = 0;
+    std::uint32_t first_query_entry = 0;
+    std::uint32_t first_passage_entry = 0;
   };
-
-  struct Place {
+  // Group k of a run has its query at entry query_entry + k * query_stride; passages likewise.
+  struct Span {
+    std::uint32_t signature;
     std::uint32_t group;
-    std::uint64_t query_entry, passage_entry;
+    std::uint32_t query_entry, passage_entry;
+    std::uint32_t query_stride, passage_stride;
   };
 
-  // REQUIRES: i < lane.size
-  Place locate(const Lane& lane, std::uint64_t i) const;
   void collect_signatures(const Columns& columns, const Groups& groups,
                           const std::vector<double>& source_weights);
   void fill_rows(const Columns& columns, const Groups& groups);
@@ -101,7 +110,8 @@ class GroupIndex {
   std::vector<std::uint32_t> signature_of_;  // while building: by group of the table
   std::shared_ptr<RowTable> queries_, passages_;
   std::vector<Lane> lanes_;
-  std::vector<std::uint32_t> span_ends_, span_signatures_;
+  std::vector<std::uint32_t> span_ends_;
+  std::vector<Span> spans_;
   std::uint64_t num_groups_ = 0;
 };
 

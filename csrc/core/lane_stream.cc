@@ -23,6 +23,7 @@ LaneStream::LaneStream(const Columns& columns, const Groups& groups, const PlanO
   const std::vector<double>& shares = cycle_.shares();
   for (std::uint32_t lane = 0; lane < shares.size(); ++lane) {
     windows_.push_back(cycle_.most_turns(lane, batch_size_));
+    lane_keys_.push_back(derive(key_, lane));
   }
   const bool alike =
       std::adjacent_find(shares.begin(), shares.end(), std::not_equal_to<>()) == shares.end();
@@ -110,50 +111,80 @@ void LaneStream::lower_crowded_lanes(std::vector<double>& weights) const {
 }
 
 void LaneStream::plan(std::uint64_t index, Draft& draft) const {
+  thread_local std::vector<Slot> slots;
+  slots.resize(batch_size_);
+  const std::uint64_t first = index * batch_size_;
+  if (single_pair_) {
+    draw_single_pair(index, slots);
+  } else if (complete_) {
+    draw_complete(first, slots);
+  } else {
+    draw_balanced(first, slots);
+  }
   const bool conflicts = !complete_ || !groups_.shared_passages.empty();
-  const Cycle::Turn turn = single_pair_ ? cycle_.at(index) : Cycle::Turn{};
   for (std::uint64_t i = 0; i < batch_size_; ++i) {
-    const std::uint64_t n = index * batch_size_ + i;
-    Slot slot = single_pair_ ? single_pair_slot(turn, i)
-                : complete_  ? complete_slot(n)
-                             : balanced_slot(n);
-    if (conflicts && !accept(draft, slot.example)) slot.example = substitute(slot.lane, n, draft);
-    draft.query_rows[i] = slot.example.query_row;
-    draft.passage_rows[i] = slot.example.passage_row;
+    Example example = index_.example(slots[i].place, slots[i].turn);
+    if (conflicts && !accept(draft, example)) {
+      example = substitute(slots[i].lane, first + i, draft);
+    }
+    draft.query_rows[i] = example.query_row;
+    draft.passage_rows[i] = example.passage_row;
   }
 }
 
-LaneStream::Slot LaneStream::complete_slot(std::uint64_t n) const {
+void LaneStream::draw_complete(std::uint64_t n, std::span<Slot> slots) const {
   const std::uint64_t num_groups = index_.num_groups();
   const std::uint64_t num_lanes = lane_order_.size();
-  const std::uint64_t pass = n / num_groups;
-  const std::uint64_t slot = n % num_groups;
-  const std::uint64_t residue = slot % num_lanes;
-  const std::uint64_t class_size = (num_groups - residue + num_lanes - 1) / num_lanes;
   const std::uint64_t window = (batch_size_ + num_lanes - 1) / num_lanes + 1;
-  const std::uint64_t group =
-      residue +
-      num_lanes * entry_in_pass(class_size, window, derive(key_, residue), pass, slot / num_lanes);
-  const std::uint32_t lane = lane_order_[(n + n / shift_period_) % num_lanes];
-  const std::uint64_t turn = pass / num_lanes + (mix(key_ ^ group) >> 33);
-  return {lane, index_.example(lane, group, turn)};
+  const std::uint64_t smallest_class = num_groups / num_lanes;
+  const std::uint64_t num_larger_classes = num_groups % num_lanes;
+  // n in mixed radix, counted up instead of divided anew for every slot.
+  std::uint64_t pass = n / num_groups, place = n % num_groups;
+  std::uint64_t residue = place % num_lanes, i = place / num_lanes;
+  std::uint64_t period = n % shift_period_, lane = (n + n / shift_period_) % num_lanes;
+  for (Slot& slot : slots) {
+    const std::uint64_t class_size = smallest_class + (residue < num_larger_classes ? 1 : 0);
+    const PassOrder order(class_size, window, key_ + residue * 0x9E3779B97F4A7C15u, pass);
+    const std::uint64_t group = residue + num_lanes * order(i);
+    slot.lane = lane_order_[lane];
+    slot.place = index_.locate(slot.lane, group);
+    slot.turn = row_turn(group, pass / num_lanes);
+    if (++residue == num_lanes) residue = 0, ++i;
+    if (++place == num_groups) place = residue = i = 0, ++pass;
+    if (++lane == num_lanes) lane = 0;
+    if (++period == shift_period_) {
+      period = 0;
+      if (++lane == num_lanes) lane = 0;
+    }
+  }
 }
 
-LaneStream::Slot LaneStream::balanced_slot(std::uint64_t n) const {
-  const auto [lane, index] = cycle_.at(n);
-  return {lane, entry(lane, index, windows_[lane])};
+void LaneStream::draw_balanced(std::uint64_t n, std::span<Slot> slots) const {
+  thread_local std::vector<Cycle::Turn> turns;
+  turns.resize(slots.size());
+  cycle_.draw(n, turns);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const auto [lane, index] = turns[i];
+    slots[i] = slot_at(lane, index, windows_[lane]);
+  }
 }
 
-LaneStream::Slot LaneStream::single_pair_slot(Cycle::Turn turn, std::uint64_t i) const {
-  return {turn.child, entry(turn.child, turn.index * batch_size_ + i, batch_size_)};
+void LaneStream::draw_single_pair(std::uint64_t index, std::span<Slot> slots) const {
+  const auto [lane, turn] = cycle_.at(index);
+  std::uint64_t position = turn * batch_size_;
+  for (Slot& slot : slots) slot = slot_at(lane, position++, batch_size_);
 }
 
-Example LaneStream::entry(std::uint32_t lane, std::uint64_t position, std::uint64_t window) const {
+LaneStream::Slot LaneStream::slot_at(std::uint32_t lane, std::uint64_t position,
+                                     std::uint64_t window) const {
   const std::uint64_t size = index_.lanes()[lane].size;
   const std::uint64_t pass = position / size;
-  const std::uint64_t key = derive(key_, lane);
-  const std::uint64_t i = entry_in_pass(size, window, key, pass, position % size);
-  return index_.example(lane, i, pass + (mix(key ^ i) >> 33));
+  const std::uint64_t i = PassOrder(size, window, lane_keys_[lane], pass)(position % size);
+  return {lane, index_.locate(lane, i), row_turn(i, pass)};
+}
+
+std::uint64_t LaneStream::row_turn(std::uint64_t i, std::uint64_t pass) const {
+  return index_.has_alternatives() ? pass + (mix(key_ ^ i) >> 33) : 0;
 }
 
 bool LaneStream::accept(Draft& draft, const Example& example) const {
@@ -183,11 +214,11 @@ bool LaneStream::find_free(std::uint32_t lane, std::uint64_t n, Draft& draft,
   const std::uint64_t key = derive(derive(key_, 's'), n);
   for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
     const std::uint64_t draw = derive(key, attempt);
-    found = index_.example(lane, draw % size, draw >> 33);
+    found = index_.example(index_.locate(lane, draw % size), draw >> 33);
     if (accept(draft, found)) return true;
   }
   for (std::uint64_t i = 0; i < size; ++i) {
-    found = index_.example(lane, (key + i) % size, key >> 33);
+    found = index_.example(index_.locate(lane, (key + i) % size), key >> 33);
     if (accept(draft, found)) return true;
   }
   return false;

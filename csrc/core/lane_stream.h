@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/columns.h"
@@ -32,16 +33,20 @@ class LaneStream {
  private:
   struct Slot {
     std::uint32_t lane;
-    Example example;
+    GroupIndex::Place place;
+    std::uint64_t turn;  // of the alternatives
   };
 
   void ask(const Columns& columns, const PlanOptions& options);  // fills asked_
   void weigh_lanes();                                            // asked_ -> cycle_
   void lower_crowded_lanes(std::vector<double>& weights) const;
-  Slot complete_slot(std::uint64_t n) const;
-  Slot balanced_slot(std::uint64_t n) const;
-  Slot single_pair_slot(Cycle::Turn turn, std::uint64_t i) const;
-  Example entry(std::uint32_t lane, std::uint64_t position, std::uint64_t window) const;
+  // Each writes the slots from number n on; a batch is filled from one of them.
+  void draw_complete(std::uint64_t n, std::span<Slot> slots) const;
+  void draw_balanced(std::uint64_t n, std::span<Slot> slots) const;
+  void draw_single_pair(std::uint64_t index, std::span<Slot> slots) const;
+  Slot slot_at(std::uint32_t lane, std::uint64_t position, std::uint64_t window) const;
+  // Which of its rows group or entry `i` shows in its pass number `pass`.
+  std::uint64_t row_turn(std::uint64_t i, std::uint64_t pass) const;
   bool accept(Draft& draft, const Example& example) const;
   // A free example of the lane or, failing that, of the next lane that has one.
   Example substitute(std::uint32_t lane, std::uint64_t n, Draft& draft) const;
@@ -54,6 +59,7 @@ class LaneStream {
   GroupIndex index_;
   std::vector<double> asked_;  // weights of the lanes
   Cycle cycle_;
+  std::vector<std::uint64_t> lane_keys_;
   std::vector<std::uint64_t> windows_;  // by lane: most of its entries that one batch can hold
   bool complete_ = false;
   std::vector<std::uint32_t> lane_order_;  // of a complete table: lanes in seeded order

@@ -35,26 +35,43 @@ MonoLane::MonoLane(const std::vector<Member>& members, std::uint64_t key) : key_
     for (std::uint32_t i = first; i < first + size; ++i) rows_.push_back(members[i].row);
   }
   if (!singletons) starts_.push_back(static_cast<std::uint32_t>(rows_.size()));
-  std::uint64_t total = 0;
+  layers_.push_back(0);
   std::size_t remaining = clusters.size();  // clusters of more than `layer` rows
   for (std::uint32_t layer = 0; layer < clusters.front().second; ++layer) {
     while (clusters[remaining - 1].second <= layer) --remaining;
-    layers_.push_back(total += remaining);
+    layers_.push_back(layers_.back() + remaining);
   }
 }
 
-std::uint32_t MonoLane::row_at(std::uint64_t position, std::uint64_t window) const {
-  const std::uint64_t pass = position / rows_.size();
-  const std::uint64_t i = position % rows_.size();
-  if (starts_.empty()) return rows_[entry_in_pass(rows_.size(), window, key_, pass, i)];
-  const auto end = std::upper_bound(layers_.begin(), layers_.end(), i);
-  const auto layer = static_cast<std::uint64_t>(end - layers_.begin());
-  const std::uint64_t begin = layer == 0 ? 0 : layers_[layer - 1];
-  const std::uint64_t cluster =
-      entry_in_pass(*end - begin, window, key_, pass * layers_.size() + layer, i - begin);
-  const std::uint64_t size = starts_[cluster + 1] - starts_[cluster];
-  const std::uint64_t turn = derive(key_ ^ cluster, pass) % size;  // where this pass begins
-  return rows_[starts_[cluster] + (turn + layer) % size];
+void MonoLane::draw(std::uint64_t position, std::uint64_t window,
+                    std::span<std::int64_t> rows) const {
+  while (!rows.empty()) {
+    const std::uint64_t pass = position / rows_.size();
+    const std::uint64_t i = position % rows_.size();
+    const auto end = std::upper_bound(layers_.begin(), layers_.end(), i);
+    const std::uint64_t count = std::min<std::uint64_t>(rows.size(), *end - i);
+    const auto layer = static_cast<std::uint64_t>(end - layers_.begin()) - 1;
+    draw_layer(pass, layer, i - layers_[layer], window, rows.first(count));
+    rows = rows.subspan(count);
+    position += count;
+  }
+}
+
+void MonoLane::draw_layer(std::uint64_t pass, std::uint64_t layer, std::uint64_t first,
+                          std::uint64_t window, std::span<std::int64_t> rows) const {
+  const std::uint64_t num_layers = layers_.size() - 1;
+  const PassOrder order(layers_[layer + 1] - layers_[layer], window, key_,
+                        pass * num_layers + layer);
+  if (starts_.empty()) {
+    for (std::uint64_t i = 0; i < rows.size(); ++i) rows[i] = rows_[order(first + i)];
+    return;
+  }
+  for (std::uint64_t i = 0; i < rows.size(); ++i) {
+    const std::uint64_t cluster = order(first + i);
+    const std::uint64_t size = starts_[cluster + 1] - starts_[cluster];
+    const std::uint64_t turn = derive(key_ ^ cluster, pass) % size;  // where this pass begins
+    rows[i] = rows_[starts_[cluster] + (turn + layer) % size];
+  }
 }
 
 std::vector<MonoLanguage> index_languages(const Columns& columns, const Groups& groups,

@@ -3,13 +3,14 @@
 // A lane holds the rows of one language (and one source, where sources are weighted):
 //   rows_     rows, cluster after cluster, larger clusters first
 //   starts_   first position of each cluster in rows_, then rows_.size(); empty if all have one row
-//   layers_   layers_[a] = number of draws in the first a + 1 layers
+//   layers_   number of draws in the first a layers, for a = 0 to the number of layers
 // A cluster is the rows of one group (alternatives) or, failing that, of one shared passage. Layer
 // a draws one row from each cluster of more than a rows, so a pass (all layers) draws every row
 // once and rows that may not meet in a batch lie far apart.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/columns.h"
@@ -27,12 +28,16 @@ class MonoLane {
   MonoLane(const std::vector<Member>& members, std::uint64_t key);
 
   std::uint64_t size() const { return rows_.size(); }
-  // The row drawn at a position of the endless stream; `window` is the number of consecutive
-  // positions that may fall into one batch.
-  std::uint32_t row_at(std::uint64_t position, std::uint64_t window) const;
+  // Writes the rows drawn at `rows.size()` positions of the endless stream, from `position` on;
+  // `window` is the number of consecutive positions that may fall into one batch.
+  void draw(std::uint64_t position, std::uint64_t window, std::span<std::int64_t> rows) const;
   std::uint32_t row(std::uint64_t i) const { return rows_[i]; }
 
  private:
+  // Draws positions [first, first + rows.size()) of one layer of a pass.
+  void draw_layer(std::uint64_t pass, std::uint64_t layer, std::uint64_t first,
+                  std::uint64_t window, std::span<std::int64_t> rows) const;
+
   std::uint64_t key_;
   std::vector<std::uint32_t> rows_;
   std::vector<std::uint32_t> starts_;

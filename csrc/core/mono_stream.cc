@@ -65,20 +65,26 @@ bool MonoStream::accept(Draft& draft, std::uint32_t row) const {
 void MonoStream::plan(std::uint64_t index, Draft& draft) const {
   const auto [language, turn] = language_cycle_.at(index);
   const std::vector<MonoLane>& lanes = languages_[language].lanes;
-  for (std::uint64_t i = 0; i < batch_size_; ++i) {
-    std::uint64_t position = turn * batch_size_ + i;
-    std::uint32_t lane = 0;
-    if (!source_cycles_.empty()) {
-      const Cycle::Turn source = source_cycles_[language].at(position);
-      lane = source.child;
-      position = source.index;
+  const std::span<std::int64_t> rows(draft.query_rows, batch_size_);
+  const std::uint64_t first = turn * batch_size_;
+  std::vector<std::uint32_t> lane_of(source_cycles_.empty() ? 0 : batch_size_);
+  if (source_cycles_.empty()) {
+    lanes.front().draw(first, batch_size_, rows);
+  } else {
+    for (std::uint64_t i = 0; i < batch_size_; ++i) {
+      const Cycle::Turn source = source_cycles_[language].at(first + i);
+      lane_of[i] = source.child;
+      lanes[source.child].draw(source.index, batch_size_, rows.subspan(i, 1));
     }
-    std::uint32_t row = lanes[lane].row_at(position, batch_size_);
-    if (!group_of_.empty() && !accept(draft, row)) {
-      row = substitute(language, lane, index * batch_size_ + i, draft);
-    }
-    draft.query_rows[i] = draft.passage_rows[i] = row;
   }
+  if (!group_of_.empty()) {
+    for (std::uint64_t i = 0; i < batch_size_; ++i) {
+      if (accept(draft, static_cast<std::uint32_t>(rows[i]))) continue;
+      const std::uint32_t lane = lane_of.empty() ? 0 : lane_of[i];
+      rows[i] = substitute(language, lane, index * batch_size_ + i, draft);
+    }
+  }
+  std::copy(rows.begin(), rows.end(), draft.passage_rows);
 }
 
 std::uint32_t MonoStream::substitute(std::uint32_t language, std::uint32_t first_lane,

@@ -7,18 +7,32 @@
 
 namespace hybrid_fast {
 
-// The entry at `i` of pass `pass` over [0, size). Every pass is a permutation, and any `window`
-// consecutive positions hold no entry twice, also where one pass ends and the next begins: a pass
-// visits the even entries before the odd ones, so the end of a pass and the start of the next
-// never meet. Lanes shorter than two windows keep one seeded order in every pass.
-// REQUIRES: i < size
-inline std::uint64_t entry_in_pass(std::uint64_t size, std::uint64_t window, std::uint64_t key,
-                                   std::uint64_t pass, std::uint64_t i) {
-  if (size < 2 * window) return Permutation(size, key)(i);
-  const std::uint64_t pass_key = derive(key, pass);
-  const std::uint64_t num_even = (size + 1) / 2;
-  if (i < num_even) return 2 * Permutation(num_even, pass_key)(i);
-  return 2 * Permutation(size - num_even, ~pass_key)(i - num_even) + 1;
-}
+// The order of one pass over [0, size). Every pass is a permutation, and any `window` consecutive
+// positions of the endless stream hold no entry twice, also where one pass ends and the next
+// begins: a pass visits the even entries before the odd ones, so the end of a pass and the start of
+// the next never meet. Lanes shorter than two windows keep one seeded order in every pass.
+class PassOrder {
+ public:
+  // REQUIRES: size >= 1
+  PassOrder(std::uint64_t size, std::uint64_t window, std::uint64_t key, std::uint64_t pass)
+      : PassOrder(size, size >= 2 * window, derive(key, size >= 2 * window ? pass : 0)) {}
+
+  // The entry at position `i` of the pass. REQUIRES: i < size
+  std::uint64_t operator()(std::uint64_t i) const {
+    if (!halved_) return first_(i);
+    return i < num_first_ ? 2 * first_(i) : 2 * second_(i - num_first_) + 1;
+  }
+
+ private:
+  PassOrder(std::uint64_t size, bool halved, std::uint64_t pass_key)
+      : halved_(halved),
+        num_first_(halved ? (size + 1) / 2 : size),
+        first_(num_first_, pass_key),
+        second_(halved ? size / 2 : 1, ~pass_key) {}
+
+  bool halved_;
+  std::uint64_t num_first_;  // even entries
+  Permutation first_, second_;
+};
 
 }  // namespace hybrid_fast

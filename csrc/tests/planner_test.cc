@@ -81,7 +81,8 @@ void CompleteTablesOfEverySize() {
 void SharedPassagesNeverMeet() {
   Table table = CompleteTable(64, 3);
   for (std::size_t row = 0; row < table.groups.size(); ++row) {
-    table.passages[row] = (table.groups[row] + 7) / 4;  // four groups to a passage, in all languages
+    table.passages[row] =
+        (table.groups[row] + 7) / 4;  // four groups to a passage, in all languages
   }
   for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
     CheckBatches(table, Options(12, kind), 60);

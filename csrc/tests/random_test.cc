@@ -42,7 +42,7 @@ void OrderKeepsWindowsFree() {
   for (std::uint64_t size = kWindow; size < 5 * kWindow; ++size) {
     std::vector<std::uint64_t> entries;
     for (std::uint64_t n = 0; n < 6 * size; ++n) {
-      entries.push_back(entry_in_pass(size, kWindow, 42, n / size, n % size));
+      entries.push_back(PassOrder(size, kWindow, 42, n / size)(n % size));
     }
     for (std::size_t first = 0; first + kWindow <= entries.size(); ++first) {
       std::vector<bool> seen(size);

@@ -1,0 +1,112 @@
+"""Exact ranks of the relevant candidates, without storing scores or sorting anything.
+
+Queries go through one float32 matrix product tile by tile; in each tile the C++ core counts what
+stands ahead of every relevant candidate, in the pool of its own language and in the union pool.
+A relevant's score is read from the very product that is counted: a second product may differ in
+its last bit. Order: score descending, equal scores by position, and the union pool is the
+language pools one after the other in the order of language codes.
+
+Cost: one product Q C^T, plus about R comparisons for each score, R being the relevants of a query;
+memory: one tile (`TILE_BYTES`) and 16 bytes a relevant.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from hybrid_fast import _core
+
+TILE_BYTES = 32 * 2**20
+MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
+
+
+class Relevants(NamedTuple):
+    """Relevant candidates query by query: those of query i are rows[offsets[i] : offsets[i + 1]].
+
+    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates.
+    """
+
+    offsets: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of relevants of each query, int64 (num_queries,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def query_rows(self) -> np.ndarray:
+        """The query of each relevant, int64 (num_relevants,)."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
+
+
+class Ranks(NamedTuple):
+    """Ranks from 1 of each relevant, int64 (num_relevants,), in the order of `Relevants.rows`."""
+
+    in_language: np.ndarray
+    in_pool: np.ndarray
+
+
+def rank_relevants(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    language_starts: np.ndarray,
+    relevants: Relevants,
+    *,
+    tile_bytes: int = TILE_BYTES,
+) -> Ranks:
+    """Rank every relevant candidate of every query.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D), sorted by language.
+        language_starts: int64 (num_languages + 1,), first candidate of each language, then
+            num_candidates.
+        relevants: what to rank.
+        tile_bytes: most memory for scores, at least 16 rows.
+
+    Returns:
+        The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
+
+    Raises:
+        ValueError: if a score could overflow float32.
+    """
+    _check_magnitude(queries, candidates)
+    num_queries, num_candidates = len(queries), len(candidates)
+    num_rows = tile_bytes // (4 * num_candidates)
+    num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
+    tile = np.empty((num_rows, num_candidates), dtype=np.float32)
+    ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
+    starts = range(0, num_queries, num_rows)
+    for start in tqdm(starts, desc="rank", unit="tile", delay=2, disable=None, leave=False):
+        stop = min(start + num_rows, num_queries)
+        # numpy's product is float32 whatever precision torch's global switches allow.
+        scores = np.matmul(queries[start:stop], candidates.T, out=tile[: stop - start])
+        offsets = relevants.offsets[start : stop + 1]
+        part = slice(offsets[0], offsets[-1])
+        ranks.in_language[part], ranks.in_pool[part] = _core.count_ranks(
+            scores,
+            language_starts,
+            offsets - offsets[0],
+            relevants.rows[part],
+            num_threads=torch.get_num_threads(),
+        )
+    return ranks
+
+
+def _check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
+    """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
+    bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
+    if bound > np.finfo(np.float32).max / 2:
+        raise ValueError(
+            f"scores could reach {bound:.3g}, beyond float32; normalise the embeddings to length 1"
+        )
+
+
+def squared_norms(embeddings: np.ndarray) -> np.ndarray:
+    """Return the squared length of each row, float64 (n,); not finite where a number is not."""
+    return np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float64)

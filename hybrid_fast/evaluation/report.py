@@ -1,0 +1,364 @@
+"""A page that compares evaluation runs, with its pictures and numbers beside it.
+
+`report.html` stands alone: pictures are inside, there is no script, and its content security
+policy forbids everything but its own style sheet (by hash) and embedded images. All text from runs
+is escaped. Equal runs give equal bytes; a date appears only if a run has one under "date".
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from hybrid_fast.evaluation import figures
+from hybrid_fast.evaluation.terminal import (
+    HEADLINE,
+    METRIC_TITLES,
+    RANK_DISTANCE,
+    SETTINGS,
+    Measure,
+    Run,
+    best_positions,
+    check_runs,
+    language_name,
+    printable,
+    rank_distances,
+    read_grid,
+    report_languages,
+    run_labels,
+)
+
+DASH = "\N{EN DASH}"
+HEAT_LEVELS = 50
+BIAS_MEASURES = (
+    Measure(("language_bias", "rank_distance"), "mean", False, False),
+    Measure(("language_bias", "rank_distance_median"), "median", False, False),
+    Measure(("language_bias", "rank_distance_normalised"), "share of pool", False),
+)
+
+
+def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = None) -> Path:
+    """Write `report.html` and its pictures, and `results.json` if there are several runs.
+
+    The files appear once all of them are complete; an error before leaves the folder as it was.
+
+    Args:
+        runs: one dict in the shape of `results.json` for each run, all of one task; shown in this
+            order.
+        folder: where to write; made if it is not there. Other files in it are left alone.
+        title: heading of the page.
+
+    Returns:
+        The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
+        and for several runs `grids_<metric>.png` and `results.json` = {"runs": [...]}.
+
+    Raises:
+        TypeError: if `runs` is not a list of dicts.
+        ValueError: if there are no runs, a run lacks a key or holds a figure out of range, or the
+            runs are of different tasks.
+        NotADirectoryError: if `folder` is a file.
+    """
+    check_runs(runs)
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
+    files: dict[str, bytes] = {}
+    if len(runs) > 1:
+        files["results.json"] = (
+            json.dumps({"runs": list(runs)}, indent=2, allow_nan=False) + "\n"
+        ).encode()
+    pictures = _draw(runs)
+    files |= {f"{name}.png": figures.to_png(figure) for name, figure in pictures.items()}
+    files["report.html"] = _render(runs, pictures, title).encode()
+    _publish(files, folder)
+    return folder / "report.html"
+
+
+def _draw(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Return all pictures by file name: each run's grids, all runs' grids, the rank distances."""
+    labels, languages = run_labels(runs), report_languages(runs)
+    pictures = {}
+    for metric in _grid_metrics(runs):
+        grids = {label: read_grid(run, metric) for label, run in zip(labels, runs, strict=True)}
+        metric_title, peak = METRIC_TITLES.get(metric, metric), _peak(runs, metric)
+        slug = _slug(metric)
+        for (label, grid), name in zip(grids.items(), _unique_slugs(labels), strict=True):
+            one = figures.draw_grids({label: grid}, languages, metric_title, peak)
+            pictures[f"grid_{slug}_{name}"] = one
+        if len(runs) > 1:
+            pictures[f"grids_{slug}"] = figures.draw_grids(grids, languages, metric_title, peak)
+    distances = {label: rank_distances(run) for label, run in zip(labels, runs, strict=True)}
+    names = {code: language_name(code) for code in languages}
+    pictures["rank_distance"] = figures.draw_rank_distance(distances, names, _colours(runs))
+    return pictures
+
+
+def _render(runs: Sequence[Run], pictures: Mapping[str, Figure], title: str | None) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hybrid_fast.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(csp_hash=_csp_hash, language_name=language_name)
+    return environment.get_template("report.html.j2").render(
+        title=title or "Search across languages",
+        task=runs[0]["task"],
+        labels=run_labels(runs),
+        facts=_facts(runs),
+        languages=report_languages(runs),
+        headline=_columns(runs, HEADLINE),
+        details=_details(runs),
+        seeds=_seed_means(runs),
+        grids=[_grid_view(runs, metric) for metric in _grid_metrics(runs)],
+        overview=_data_url(pictures["grids_map"]) if len(runs) > 1 else None,
+        rank_distance=_data_url(pictures["rank_distance"]),
+        distances=[rank_distances(run) for run in runs],
+        counts=_counts(runs),
+        conditions=_conditions(runs),
+        notes=_notes(runs),
+        heat=_heat_classes(),
+        run_colours=_colours(runs),
+        show_rank=lambda value: RANK_DISTANCE.show(value, DASH),
+        dash=DASH,
+    )
+
+
+def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return what the head of the page says: name and value of each fact."""
+    facts = [("Task", runs[0]["task"])]
+    for key, one, many in (("model", "Model", "Models"), ("seed", "Seed", "Seeds")):
+        values = list(dict.fromkeys(str(run[key]) for run in runs if run[key] is not None))
+        facts.append((one if len(values) < 2 else many, ", ".join(values) or DASH))
+    queries = (runs[0]["counts"] or {}).get("queries") or {}
+    pool = (runs[0]["counts"] or {}).get("pool")
+    facts.append(("Languages", str(len(report_languages(runs)))))
+    facts.append(("Queries", f"{sum(value or 0 for value in queries.values()):,}"))
+    facts.append(("Candidates in the pool", DASH if pool is None else f"{pool:,}"))
+    dates = list(dict.fromkeys(str(run["date"]) for run in runs if run.get("date")))
+    return facts + ([("Date", ", ".join(dates))] if dates else [])
+
+
+def _columns(runs: Sequence[Run], measures: Sequence[Measure]) -> list[dict[str, Any]]:
+    """Return one column for each measure: its title, and text, bar and mark of each run."""
+    columns = []
+    for measure in measures:
+        values = [measure.read(run) for run in runs]
+        largest = max((value for value in values if value is not None), default=0) or 1
+        best = best_positions(values, measure)
+        cells = [
+            {
+                "text": measure.show(value, DASH),
+                "bar": round(100 * (value or 0) / largest, 1),
+                "best": row in best,
+            }
+            for row, value in enumerate(values)
+        ]
+        columns.append({"title": measure.title, "up": measure.higher_is_better, "cells": cells})
+    return columns
+
+
+def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return all figures of all runs as groups of columns, one for each setting."""
+    groups = []
+    for setting in SETTINGS:
+        metrics = dict.fromkeys(
+            metric for run in runs for metric in (run["metrics"] or {}).get(setting) or {}
+        )
+        measures = [
+            Measure(("metrics", setting, metric), METRIC_TITLES.get(metric, metric))
+            for metric in metrics
+        ]
+        groups.append((setting, _columns(runs, measures)))
+    return [*groups, (RANK_DISTANCE.title, _columns(runs, BIAS_MEASURES))]
+
+
+def _seed_means(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return mean and sample standard deviation over the runs that differ by their seed alone."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_family(run), []).append(run)
+    if all(len(group) < 2 for group in groups.values()):
+        return []
+    means = []
+    for family, group in groups.items():
+        figures_of = [[measure.read(run) for run in group] for measure in HEADLINE]
+        cells = [_spread(values, m) for values, m in zip(figures_of, HEADLINE, strict=True)]
+        means.append({"family": family, "num_runs": len(group), "cells": cells})
+    return means
+
+
+def _family(run: Run) -> str:
+    """Return what runs that differ by their seed alone have in common."""
+    return ", ".join(printable(run[key]) for key in ("kind", "model") if run[key] is not None)
+
+
+def _colours(runs: Sequence[Run]) -> list[str]:
+    return figures.run_colours([_family(run) for run in runs])
+
+
+def _spread(values: Sequence[float | None], measure: Measure) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return measure.show(known[0] if known else None, DASH)
+    return f"{measure.show(statistics.mean(known))} ± {measure.show(statistics.stdev(known))}"
+
+
+def _grid_metrics(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(["map", *(metric for run in runs for metric in run["grid"] or {})]))
+
+
+def _peak(runs: Sequence[Run], metric: str) -> float:
+    """Return the end of a metric's colour scale: the largest figure of all runs, up to a 20th."""
+    rows = [row or {} for run in runs for row in read_grid(run, metric).values()]
+    largest = max((value for row in rows for value in row.values() if value is not None), default=0)
+    return max(1, math.ceil(20 * largest - 1e-9)) / 20
+
+
+def _grid_view(runs: Sequence[Run], metric: str) -> dict[str, Any]:
+    """Return a metric's title, scale and, for each run, rows of cells (text, level of colour)."""
+    peak = _peak(runs, metric)
+    languages = report_languages(runs)
+    tables = []
+    for run in runs:
+        grid = read_grid(run, metric)
+        rows = [
+            (language, [_cell(grid, language, column, peak) for column in [*languages, "all"]])
+            for language in languages
+        ]
+        tables.append(rows)
+    return {"title": METRIC_TITLES.get(metric, metric), "peak": f"{peak:.2f}", "tables": tables}
+
+
+def _cell(
+    grid: Mapping[str, Mapping[str, float | None]], row: str, column: str, peak: float
+) -> dict[str, Any]:
+    value = (grid.get(row) or {}).get(column)
+    if value is None:
+        return {"text": DASH, "level": None, "exact": "no figure", "own": row == column}
+    level = round(HEAT_LEVELS * value / peak)
+    return {"text": f"{value:.2f}", "level": level, "exact": f"{value:.4f}", "own": row == column}
+
+
+def _heat_classes() -> list[tuple[str, str]]:
+    """Return background and text colour of each level of the colour scale."""
+    colours = [figures.heat_colour(level / HEAT_LEVELS) for level in range(HEAT_LEVELS + 1)]
+    return [(colour, figures.ink_on(colour)) for colour in colours]
+
+
+def _counts(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return queries, candidates and dropped queries by language, once for equal runs."""
+    groups: list[tuple[Mapping[str, Any], list[str]]] = []
+    for run, label in zip(runs, run_labels(runs), strict=True):
+        counts = run["counts"] or {}
+        for other, labels in groups:
+            if other == counts:
+                labels.append(label)
+                break
+        else:
+            groups.append((counts, [label]))
+    return [{"labels": labels, **_count_rows(counts)} for counts, labels in groups]
+
+
+def _count_rows(counts: Mapping[str, Any]) -> dict[str, Any]:
+    queries, candidates = counts.get("queries") or {}, counts.get("candidates") or {}
+    dropped = counts.get("dropped") or {}
+    rows = []
+    for language in sorted({*queries, *candidates, *dropped}):
+        left_out = {pool: n for pool, n in (dropped.get(language) or {}).items() if n}
+        numbers = (queries.get(language), candidates.get(language), sum(left_out.values()))
+        where = ", ".join(f"{n:,} in {pool}" for pool, n in sorted(left_out.items()))
+        rows.append((language, [DASH if n is None else f"{n:,}" for n in numbers], where))
+    pool = counts.get("pool")
+    return {"rows": rows, "pool": DASH if pool is None else f"{pool:,}"}
+
+
+def _conditions(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Return model, kind, seed, settings and versions by name; one value where all runs agree."""
+    keys: list[tuple[str | None, str]] = [(None, key) for key in ("model", "kind", "seed")]
+    for section in ("settings", "versions"):
+        names = dict.fromkeys(name for run in runs for name in run[section] or {})
+        keys += [(section, name) for name in names]
+    rows = []
+    for part, key in keys:
+        values = [_text((run if part is None else run[part] or {}).get(key)) for run in runs]
+        name = f"version of {key}" if part == "versions" else key.replace("_", " ")
+        rows.append((name, values[:1] if len(set(values)) == 1 else values))
+    return rows
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return DASH
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    """Return what a reader must know before comparing the runs."""
+    notes = []
+    if len(_counts(runs)) > 1:
+        notes.append("The runs were not measured on the same queries and candidates.")
+    settings = {key for run in runs for key in run["settings"] or {}}
+    differing = sorted(
+        key
+        for key in settings
+        if len({_text((run["settings"] or {}).get(key)) for run in runs}) > 1
+    )
+    if differing:
+        notes.append(f"The runs differ in these settings: {', '.join(differing)}.")
+    if len({tuple(report_languages([run])) for run in runs}) > 1:
+        notes.append("Not every run has every language; averages are over the languages it has.")
+    return notes
+
+
+def _data_url(figure: Figure) -> str:
+    encoded = base64.b64encode(figures.to_svg(figure)).decode()
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _csp_hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _slug(text: str) -> str:
+    """Return a lower-case file name of letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
+
+
+def _unique_slugs(labels: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for label in labels:
+        slug, number = _slug(label), 1
+        while (slug if number == 1 else f"{slug}_{number}") in names:
+            number += 1
+        names.append(slug if number == 1 else f"{slug}_{number}")
+    return names
+
+
+def _publish(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write all files to a temporary folder, then move them to their place, the page last."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder if folder.exists() else folder.parent
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=beside) as temporary:
+        staged = Path(temporary) / "report"
+        staged.mkdir()
+        for name, content in files.items():
+            (staged / name).write_bytes(content)
+        if beside != folder:
+            staged.rename(folder)
+            return
+        for name in files:
+            (staged / name).replace(folder / name)

@@ -1,0 +1,32 @@
+"""The built-in task: the unseen questions of the built-in corpus, in all its languages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hybrid_fast.data.builtin import LANGUAGES, builtin_items
+from hybrid_fast.evaluation.tasks.task import Candidate, Query, RetrievalTask, check_languages
+
+
+def load_builtin(languages: Sequence[str] | None = None) -> RetrievalTask:
+    """Return the built-in task; relevant to a query are the passages of its group.
+
+    Args:
+        languages: which to take; default all.
+
+    Raises:
+        TypeError: if `languages` is a string.
+        ValueError: if a language is not in the corpus, or none is given.
+    """
+    chosen = check_languages(languages, LANGUAGES, "builtin")
+    columns = builtin_items("test")
+    keys = ("group_id", "lang", "query", "passage")
+    items = [
+        item for item in zip(*(columns[key] for key in keys), strict=True) if item[1] in chosen
+    ]
+    return RetrievalTask(
+        "builtin",
+        [Query(group, lang, query) for group, lang, query, _ in items],
+        [Candidate(f"{lang}_{group}", lang, text, (group,)) for group, lang, _, text in items],
+        {"candidate_text": "passage"},
+    )

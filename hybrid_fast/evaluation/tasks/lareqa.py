@@ -1,0 +1,180 @@
+"""XQuAD-R and MLQA-R of LAReQA (Roy et al. 2020): find the sentence that answers the question.
+
+Candidates are all sentences of all paragraphs, each at its own position, duplicates included. Gold
+of a question is the first sentence [start, end) that holds the start of its answer, and every equal
+sentence of the same paragraph; relevant are the gold sentences, of any language, of its id.
+
+Data: https://github.com/google-research-datasets/lareqa, one SQuAD-shaped `<language>.json` with
+`sentences` and `sentence_breaks` for each language. (MLQA-R was removed there in April 2020, but is
+in the history: commit 354d67d, folder mlqa-r.)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hybrid_fast.data.readers.squad import Paragraph, Question, iter_paragraphs
+from hybrid_fast.evaluation.tasks.task import Candidate, Query, RetrievalTask, check_languages
+
+CANDIDATE_TEXTS = ("sentence+context", "sentence")
+
+
+class Size(NamedTuple):
+    """Number of questions and candidates of one language as published."""
+
+    num_queries: int
+    num_candidates: int
+
+
+XQUAD_R = {
+    "ar": Size(1190, 1222),
+    "de": Size(1190, 1276),
+    "el": Size(1190, 1234),
+    "en": Size(1190, 1180),
+    "es": Size(1190, 1215),
+    "hi": Size(1190, 1244),
+    "ru": Size(1190, 1219),
+    "th": Size(1190, 852),
+    "tr": Size(1190, 1167),
+    "vi": Size(1190, 1209),
+    "zh": Size(1190, 1196),
+}
+MLQA_R = {
+    "ar": Size(517, 2545),
+    "de": Size(512, 2362),
+    "en": Size(1148, 6264),
+    "es": Size(500, 1787),
+    "hi": Size(507, 2426),
+    "vi": Size(511, 2828),
+    "zh": Size(504, 2322),
+}
+SIZES = {"xquad-r": XQUAD_R, "mlqa-r": MLQA_R}
+
+
+def load_lareqa(
+    name: str,
+    data: str | Path | None,
+    *,
+    languages: Sequence[str] | None = None,
+    candidate_text: str | None = None,
+) -> RetrievalTask:
+    """Load XQuAD-R or MLQA-R; warn where its size is not the published one.
+
+    Args:
+        name: "xquad-r" or "mlqa-r".
+        data: the folder that holds `<language>.json`.
+        languages: which to load; default all of the data set that are there.
+        candidate_text: "sentence+context" (default: the sentence, followed at once by its
+            paragraph, without newlines, as in XTREME) or "sentence".
+
+    Raises:
+        FileNotFoundError: if the folder, or the file of a language asked for, is not there.
+        ValueError: if a language or `candidate_text` is unknown, or a file is malformed.
+    """
+    candidate_text = candidate_text or CANDIDATE_TEXTS[0]
+    if candidate_text not in CANDIDATE_TEXTS:
+        raise ValueError(f"candidate_text is {candidate_text!r}; it is one of {CANDIDATE_TEXTS}")
+    queries: list[Query] = []
+    candidates: list[Candidate] = []
+    for language, path in _find_files(name, data, languages).items():
+        paragraphs = list(iter_paragraphs(path))
+        queries += _queries(paragraphs, language, path)
+        candidates += _candidates(paragraphs, language, path, candidate_text)
+    task = RetrievalTask(name, queries, candidates, {"candidate_text": candidate_text})
+    _compare_sizes(task, whole=languages is None)
+    return task
+
+
+def _find_files(
+    name: str, data: str | Path | None, languages: Sequence[str] | None
+) -> dict[str, Path]:
+    if data is None:
+        raise ValueError(f"task {name!r} needs data: the folder that holds its <language>.json")
+    chosen = check_languages(languages, SIZES[name], name)
+    folder = Path(data)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"data folder {str(folder)!r} not found; name the folder that holds the "
+            f"<language>.json files of {name}"
+        )
+    files = {language: folder / f"{language}.json" for language in chosen}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing and (languages is not None or len(missing) == len(files)):
+        raise FileNotFoundError(f"{', '.join(missing)} not found in data folder {str(folder)!r}")
+    return {language: path for language, path in files.items() if path.is_file()}
+
+
+def _queries(paragraphs: Sequence[Paragraph], language: str, path: Path) -> list[Query]:
+    questions = {each.id: each.text for paragraph in paragraphs for each in paragraph.questions}
+    if len(questions) != sum(len(paragraph.questions) for paragraph in paragraphs):
+        counts = Counter(each.id for paragraph in paragraphs for each in paragraph.questions)
+        raise ValueError(
+            f"{path}: question id {counts.most_common(1)[0][0]!r} occurs more than once; ids tell "
+            "which questions are translations of one another, one in each language"
+        )
+    return [Query(question_id, language, text) for question_id, text in questions.items()]
+
+
+def _candidates(
+    paragraphs: Sequence[Paragraph], language: str, path: Path, candidate_text: str
+) -> Iterator[Candidate]:
+    for number, paragraph in enumerate(paragraphs, 1):
+        if not paragraph.sentences:
+            raise ValueError(f"{path}, paragraph {number}: has no sentences, so no candidates")
+        answered = defaultdict(list)
+        for question in paragraph.questions:
+            for sentence in _gold_sentences(paragraph, question):
+                answered[sentence].append(question.id)
+        for position, sentence in enumerate(paragraph.sentences):
+            text = sentence
+            if candidate_text == "sentence+context":
+                text = (sentence + paragraph.context).replace("\n", "")
+            candidate_id = f"{language}_{number}_{position}"
+            yield Candidate(candidate_id, language, text, tuple(answered[sentence]))
+
+
+def _gold_sentences(paragraph: Paragraph, question: Question) -> set[str]:
+    """Return the text of the first sentence that holds the start of an answer, for each answer."""
+    gold: set[str] = set()
+    for start, _ in question.answers:
+        spans = zip(paragraph.sentences, paragraph.sentence_breaks, strict=True)
+        holding = (sentence for sentence, (first, end) in spans if first <= start < end)
+        gold.update(islice(holding, 1))
+    return gold
+
+
+def _compare_sizes(task: RetrievalTask, whole: bool) -> None:
+    """Warn of each language whose size is not the published one; if whole, also of absent ones."""
+    queries, candidates = _count_answerable(task), task.candidates.counts
+    differences = []
+    for language, size in SIZES[task.name].items():
+        found = Size(queries.get(language, 0), candidates.get(language, 0))
+        if language not in task.languages and whole:
+            differences.append(f"{language} is missing")
+        elif language in task.languages and found != size:
+            differences.append(
+                f"{language} has {found.num_queries} questions with an answer and "
+                f"{found.num_candidates} sentences, not {size.num_queries} and "
+                f"{size.num_candidates}"
+            )
+    if differences:
+        warnings.warn(
+            f"this is not {task.name} as published, so its figures compare with no others: "
+            + "; ".join(differences),
+            stacklevel=4,
+        )
+
+
+def _count_answerable(task: RetrievalTask) -> dict[str, int]:
+    """Count, for each language, the questions with a relevant candidate in that language."""
+    rows = task.relevants.query_rows
+    own = task.queries.language_codes[rows] == task.candidates.language_codes[task.relevants.rows]
+    languages = task.queries.language_codes[np.unique(rows[own])]
+    return dict(Counter(task.languages[code] for code in languages))

@@ -1,0 +1,320 @@
+"""A retrieval task over languages: queries, candidates, which answer which, and its evaluation.
+
+Every query is run three ways: against the candidates of its own language (mono), of each other
+language (cross), and of all languages in one pool (multi). See `metrics` and `language_bias` for
+the figures, `ranks` for how they are counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+
+from hybrid_fast.evaluation import encoding, metrics
+from hybrid_fast.evaluation.language_bias import rank_distances, summarise_rank_distances
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.evaluation.results import Results, library_versions
+
+GRID_METRICS = ("map", "recall@1")
+
+
+class Query(NamedTuple):
+    """A question; translations of one another share the id."""
+
+    id: str
+    lang: str
+    text: str
+
+
+class Candidate(NamedTuple):
+    """A text to be found, and the ids of the queries, in any language, that it answers."""
+
+    id: str
+    lang: str
+    text: str
+    query_ids: tuple[str, ...] = ()
+
+
+class TextCollection(Sequence[str]):
+    """Texts in the order in which embeddings of them are expected: language by language.
+
+    Attributes:
+        texts: the texts; the collection itself is a sequence of them too.
+        ids: id of each text.
+        languages: the task's language codes, sorted.
+        language_codes: int32 (n,), position in `languages` of each text.
+    """
+
+    def __init__(self, items: Sequence[Query | Candidate], languages: tuple[str, ...]) -> None:
+        self.texts = [item.text for item in items]
+        self.ids = [item.id for item in items]
+        self.languages = languages
+        code = {language: position for position, language in enumerate(languages)}
+        self.language_codes = np.array([code[item.lang] for item in items], dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        return self.texts[row]
+
+    @cached_property
+    def language_starts(self) -> np.ndarray:
+        """First row of each language, then the number of texts: int64 (num_languages + 1,)."""
+        codes = np.arange(len(self.languages) + 1)
+        return np.searchsorted(self.language_codes, codes).astype(np.int64)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of texts of each language that has any."""
+        sizes = np.diff(self.language_starts).tolist()
+        return {name: size for name, size in zip(self.languages, sizes, strict=True) if size}
+
+
+class RetrievalTask:
+    """Queries and candidates with their relevance, sorted by language, otherwise as given.
+
+    Candidates are told apart by position: equal texts are different candidates. Rows of
+    `queries` and `candidates` are the rows that `score` expects of embeddings.
+
+    Attributes:
+        name: name of the task.
+        queries: the queries.
+        candidates: the candidates of all languages, the union pool.
+        relevants: rows of the candidates that answer each query.
+        settings: how the texts were made, for the record.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        queries: Iterable[Query],
+        candidates: Iterable[Candidate],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Sort by language and look up what answers what.
+
+        Raises:
+            ValueError: if there are no queries or no candidates.
+        """
+        sorted_queries = sorted(queries, key=lambda item: item.lang)
+        sorted_candidates = sorted(candidates, key=lambda item: item.lang)
+        if not sorted_queries or not sorted_candidates:
+            raise ValueError(
+                f"task {name!r} has {len(sorted_queries)} queries and {len(sorted_candidates)} "
+                "candidates; at least one of each is needed"
+            )
+        languages = tuple(
+            sorted(
+                {each.lang for each in sorted_queries} | {each.lang for each in sorted_candidates}
+            )
+        )
+        self.name = name
+        self.queries = TextCollection(sorted_queries, languages)
+        self.candidates = TextCollection(sorted_candidates, languages)
+        self.relevants = _find_relevants(sorted_queries, sorted_candidates)
+        self.settings = dict(settings or {})
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Language codes of queries and candidates, sorted."""
+        return self.queries.languages
+
+    def evaluate(
+        self,
+        model: object,
+        *,
+        batch_size: int = 64,
+        model_name: str | None = None,
+        kind: str | None = None,
+        seed: int | None = None,
+    ) -> Results:
+        """Encode all texts with a model and score the embeddings.
+
+        Scores are dot products, but cosines for models that ask for them.
+
+        Args:
+            model: has `encode_queries` / `encode_passages`, or is a SentenceTransformer, or has
+                `encode`.
+            batch_size: texts the model takes at a time.
+            model_name: what to call the model in results; default what it calls itself.
+            kind: batch kind it was trained with, for the record.
+            seed: seed it was trained with, for the record.
+
+        Raises:
+            TypeError: if the model cannot encode texts.
+            ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
+        """
+        encoders = encoding.find_encoders(model)
+        similarity = encoding.similarity_of(model)
+        own_name, settings = encoding.describe_model(model)
+        embeddings = [
+            encoding.encode(encoder, texts, batch_size, name)
+            for encoder, texts, name in zip(
+                encoders, (self.queries, self.candidates), ("queries", "candidates"), strict=True
+            )
+        ]
+        if similarity == "cosine":
+            embeddings = [encoding.normalize_rows(matrix) for matrix in embeddings]
+        return self.score(
+            *embeddings,
+            model_name=own_name if model_name is None else model_name,
+            kind=kind,
+            seed=seed,
+            settings={**settings, "similarity": similarity},
+        )
+
+    def score(
+        self,
+        query_embeddings: np.ndarray | torch.Tensor,
+        candidate_embeddings: np.ndarray | torch.Tensor,
+        *,
+        model_name: str | None = None,
+        kind: str | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Rank candidates by dot product and compute all figures.
+
+        Args:
+            query_embeddings: numpy array or torch tensor (len(queries), D) of floats, in the order
+                of `queries`; normalise rows to length 1 for cosine. Scores are float32.
+            candidate_embeddings: (len(candidates), D), in the order of `candidates`.
+            model_name: name of the model, for the record.
+            kind: batch kind it was trained with, for the record.
+            seed: seed it was trained with, for the record.
+            settings: "max_length", "prompts", "dtype" and anything else for the record.
+
+        Raises:
+            TypeError: if embeddings are not arrays or tensors of floats.
+            ValueError: if shapes do not fit the task or each other, or a row holds NaN or infinity.
+        """
+        query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
+        starts = self.candidates.language_starts
+        ranks = rank_relevants(query_matrix, candidate_matrix, starts, self.relevants)
+        dtype = str(query_embeddings.dtype).removeprefix("torch.")
+        settings = {name: value for name, value in (settings or {}).items() if value is not None}
+        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": dtype}
+        return Results(
+            task=self.name,
+            model=model_name,
+            kind=kind,
+            seed=seed,
+            versions=library_versions(),
+            settings={**blank, **self.settings, **settings},
+            **self._figures(ranks),
+        )
+
+    def _check(
+        self,
+        query_embeddings: np.ndarray | torch.Tensor,
+        candidate_embeddings: np.ndarray | torch.Tensor,
+    ) -> list[np.ndarray]:
+        matrices = []
+        for name, given, place, texts in (
+            ("query_embeddings", query_embeddings, "queries", self.queries),
+            ("candidate_embeddings", candidate_embeddings, "candidates", self.candidates),
+        ):
+            matrix = encoding.to_float32(given, name)
+            if len(matrix) != len(texts):
+                raise ValueError(
+                    f"{name} has {len(matrix)} rows; task {self.name!r} needs {len(texts)}, "
+                    f"one for each of task.{place}, in that order"
+                )
+            encoding.check_finite(matrix, texts.languages, texts.language_codes, name)
+            matrices.append(matrix)
+        if matrices[0].shape[1] != matrices[1].shape[1]:
+            raise ValueError(
+                f"query_embeddings have dim {matrices[0].shape[1]}, candidate_embeddings dim "
+                f"{matrices[1].shape[1]}; encode both with the same model"
+            )
+        return matrices
+
+    def _figures(self, ranks: Ranks) -> dict[str, Any]:
+        """Return the parts "metrics", "grid", "language_bias" and "counts" of results."""
+        num_languages, languages_of = len(self.languages), self.queries.language_codes
+        by_query = metrics.score_queries(
+            self.relevants, ranks, self.candidates.language_codes, num_languages
+        )
+        cells = {
+            name: metrics.average_cells(figures, languages_of, num_languages)
+            for name, figures in by_query.items()
+        }
+        settings = {name: metrics.average_settings(grid) for name, grid in cells.items()}
+        return {
+            "metrics": {
+                setting: {name: figures[setting] for name, figures in settings.items()}
+                for setting in ("mono", "cross", "multi")
+            },
+            "grid": {name: self._grid(cells[name]) for name in GRID_METRICS},
+            "language_bias": summarise_rank_distances(
+                rank_distances(self.relevants, ranks.in_pool),
+                languages_of,
+                self.languages,
+                len(self.candidates),
+            ),
+            "counts": {
+                "queries": self.queries.counts,
+                "candidates": self.candidates.counts,
+                "pool": len(self.candidates),
+                "dropped": self._dropped(by_query["map"]),
+            },
+        }
+
+    def _grid(self, cells: np.ndarray) -> dict[str, dict[str, float | None]]:
+        columns = (*self.languages, "all")
+        return {
+            language: dict(zip(columns, map(metrics.to_figure, row), strict=True))
+            for language, row in zip(self.languages, cells, strict=True)
+            if language in self.queries.counts
+        }
+
+    def _dropped(self, by_query: np.ndarray) -> dict[str, dict[str, int]]:
+        dropped = metrics.count_dropped(by_query, self.queries.language_codes, len(self.languages))
+        return {
+            language: dict(zip(self.languages, row.tolist(), strict=False))
+            for language, row in zip(self.languages, dropped, strict=True)
+            if language in self.queries.counts
+        }
+
+
+def _find_relevants(queries: Sequence[Query], candidates: Sequence[Candidate]) -> Relevants:
+    rows_by_id: dict[str, list[int]] = defaultdict(list)
+    for row, candidate in enumerate(candidates):
+        for query_id in dict.fromkeys(candidate.query_ids):
+            rows_by_id[query_id].append(row)
+    rows = [rows_by_id.get(query.id, []) for query in queries]
+    return Relevants(
+        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        rows=np.array([row for some in rows for row in some], dtype=np.int64),
+    )
+
+
+def check_languages(
+    languages: Sequence[str] | None, known: Iterable[str], task: str
+) -> tuple[str, ...]:
+    """Return the languages of a task that are asked for, all if None.
+
+    Raises:
+        TypeError: if `languages` is a string.
+        ValueError: if a language is not known, or none is asked for.
+    """
+    known = tuple(known)
+    if isinstance(languages, str):
+        raise TypeError(f"languages is the text {languages!r}; give a list of codes")
+    if languages is None:
+        return known
+    unknown = sorted(set(languages) - set(known))
+    if unknown or not languages:
+        found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
+        raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
+    return tuple(dict.fromkeys(languages))

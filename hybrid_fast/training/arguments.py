@@ -1,0 +1,104 @@
+"""What a hybrid training run can be told, on top of transformers' TrainingArguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class HybridTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` and the options of the batch plan and the loss.
+
+    `per_device_train_batch_size` keeps its meaning: examples of one process in one batch. Negatives
+    are shared over all processes, so the loss sees `batch_size = per_device_train_batch_size *
+    world_size` examples; gradient accumulation adds none.
+    """
+
+    batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Examples in a global batch, over all processes; sets "
+            "per_device_train_batch_size. Default: what that one gives."
+        },
+    )
+    kind: str = field(
+        default="hybrid", metadata={"help": "mono, cross, mixed or hybrid batches."}
+    )
+    alpha: float = field(
+        default=0.5, metadata={"help": "Share of mono batches of a hybrid plan, from 0 to 1."}
+    )
+    language_law: str | float | dict[str, float] = field(
+        default="uniform",
+        metadata={
+            "help": "How often languages and pairs come up: uniform, proportional, an exponent, "
+            "or weights by language."
+        },
+    )
+    pair_law: dict[str, float] | None = field(
+        default=None, metadata={"help": "Weights by pair, such as {de-en: 2, en-de: 1}."}
+    )
+    source_weights: dict[str, float] | None = field(
+        default=None, metadata={"help": "Weights by source within a language or pair."}
+    )
+    pairs: str = field(
+        default="mixed",
+        metadata={"help": "'mixed': a pair for every example; 'single': one for a cross batch."},
+    )
+    temperature: float = field(default=0.05, metadata={"help": "Scores are divided by it."})
+    learn_temperature: bool = field(
+        default=False, metadata={"help": "Whether the temperature is a parameter."}
+    )
+    symmetric: bool = field(
+        default=False, metadata={"help": "Add the loss from passages to queries."}
+    )
+    margin: float | None = field(
+        default=None,
+        metadata={
+            "help": "Leave out negatives that score higher than the positive by more than this."
+        },
+    )
+    negatives: str = field(
+        default="all", metadata={"help": "'all', or 'hard_only' for hard negatives alone."}
+    )
+    negatives_from: str = field(
+        default="passage",
+        metadata={"help": "Whose hard negatives an example takes: its 'passage' or 'query' row."},
+    )
+    # Hiding NaN would hide a broken run, and costs a synchronisation a step.
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Hide NaN and infinite losses from the log."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.negatives_from not in ("passage", "query"):
+            raise ValueError(
+                f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
+            )
+        if self.auto_find_batch_size:
+            raise ValueError(
+                "auto_find_batch_size would change the number of negatives behind your back; "
+                "set batch_size yourself"
+            )
+        self.remove_unused_columns = False
+        if self.ddp_broadcast_buffers is None:
+            self.ddp_broadcast_buffers = False
+        super().__post_init__()
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"this process sees {self.n_gpu} GPUs; run one process a GPU "
+                f"(torchrun --nproc_per_node {self.n_gpu} ...) or set CUDA_VISIBLE_DEVICES"
+            )
+        if self.deepspeed or self.fsdp:
+            raise ValueError(
+                "deepspeed and fsdp are not supported; run one process a device with torchrun"
+            )
+        if self.batch_size is None:
+            self.batch_size = self.per_device_train_batch_size * self.world_size
+        if self.batch_size < 1 or self.batch_size % self.world_size:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which {self.world_size} processes do not "
+                f"divide; take a positive multiple of {self.world_size}"
+            )
+        self.per_device_train_batch_size = self.batch_size // self.world_size

@@ -1,0 +1,491 @@
+"""The report: what it says is what the runs hold, whole files or none, nothing runs or loads in it.
+
+The page is read back by an HTML parser and opened in headless Chromium, whose console must be
+silent; a page with a forbidden image shows that a noise there is heard.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib._pylab_helpers import Gcf
+
+from hybrid_fast.evaluation import figures
+from hybrid_fast.evaluation.report import write_report
+
+LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
+HOSTILE = "<script>alert(1)</script>"
+VOID_TAGS = {"meta", "link", "img", "rect", "br"}
+
+
+def make_run(kind, mono, cross, multi, rank_distance, seed=0, languages=LANGUAGES):
+    noise = random.Random(f"{kind} {seed}")
+
+    def near(value):
+        return round(min(1.0, value * noise.uniform(0.95, 1.03)), 4)
+
+    def grid(factor):
+        return {
+            query: {
+                **{
+                    corpus: near(factor * (mono if query == corpus else cross))
+                    for corpus in languages
+                },
+                "all": near(factor * multi),
+            }
+            for query in languages
+        }
+
+    def metrics(value):
+        return {"map": value, "map@20": value, "recall@1": value * 0.9, "recall@10": value * 1.02}
+
+    return {
+        "task": "builtin",
+        "model": "static, 384 dimensions",
+        "kind": kind,
+        "seed": seed,
+        "versions": {"hybrid_fast": "0.1.0", "torch": "2.13.0"},
+        "settings": {"candidate_text": "sentence", "max_length": None, "prompts": {"query": "Q: "}},
+        "metrics": {"mono": metrics(mono), "cross": metrics(cross), "multi": metrics(multi)},
+        "grid": {"map": grid(1.0), "recall@1": grid(0.9)},
+        "language_bias": {
+            "rank_distance": rank_distance,
+            "rank_distance_median": 0.8 * rank_distance,
+            "rank_distance_normalised": rank_distance / 6996,
+            "by_language": {each: rank_distance * noise.uniform(0.7, 1.3) for each in languages},
+        },
+        "counts": {
+            "queries": dict.fromkeys(languages, 640),
+            "candidates": dict.fromkeys(languages, 636),
+            "pool": 636 * len(languages),
+            "dropped": {each: dict.fromkeys(languages, 0) for each in languages},
+        },
+    }
+
+
+def three_runs(**options):
+    return [
+        make_run("mono", 0.964, 0.104, 0.231, 2210.4, **options),
+        make_run("cross", 0.951, 0.702, 0.672, 181.3, **options),
+        make_run("hybrid", 0.966, 0.691, 0.668, 192.8, **options),
+    ]
+
+
+def small_run(kind="mono", **options):
+    return make_run(kind, 0.9, 0.1, 0.2, 50.0, languages=("de", "th"), **options)
+
+
+class Page(HTMLParser):
+    """Elements and texts of a page; fails on a tag that is closed out of turn."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.open, self.cells, self.text, self.style = [], [], [], "", ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag in ("td", "th"):
+            self.cells.append({"tag": tag, "text": "", **dict(attributes)})
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            self.style += data
+            return
+        self.text += data
+        if self.open and {"td", "th"} & set(self.open):
+            self.cells[-1]["text"] += data
+
+    def heat_cells(self):
+        return [cell for cell in self.cells if re.match(r"h\d+|none", cell.get("class") or "")]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out what takes long, where only the text of the page matters."""
+    for name in ("to_png", "to_svg"):
+        monkeypatch.setattr(figures, name, lambda figure: b"")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return three_runs()
+
+
+@pytest.fixture(scope="module")
+def report(runs, tmp_path_factory):
+    return write_report(runs, tmp_path_factory.mktemp("reports") / "three")
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page(report)
+
+
+def test_files_are_complete_and_numbers_are_the_runs(report, runs):
+    names = {"report.html", "results.json", "rank_distance.png"}
+    for metric in ("map", "recall_at_1"):
+        names |= {f"grids_{metric}.png", *(f"grid_{metric}_{r['kind']}.png" for r in runs)}
+    assert {path.name for path in report.parent.iterdir()} == names
+    assert json.loads((report.parent / "results.json").read_text()) == {"runs": runs}
+    for path in report.parent.glob("*.png"):
+        assert matplotlib.image.imread(path).std() > 0.02
+    assert [path.name for path in report.parent.parent.iterdir()] == ["three"]
+
+
+def test_headline_marks_the_best_of_each_column_in_words(page):
+    headline = [cell["text"].split() for cell in page.cells if cell["tag"] == "td"]
+    mono = ["0.964"], ["0.104"], ["0.231"], ["2,210"]
+    cross = ["0.951"], ["0.702best"], ["0.672best"], ["181best"]
+    hybrid = ["0.966best"], ["0.691"], ["0.668"], ["193"]
+    assert headline[:12] == [*mono, *cross, *hybrid]
+    bars = [float(each["width"]) for tag, each in page.elements if tag == "rect"][:12]
+    assert bars[1::4] == [14.8, 100.0, 98.4]  # cross mAP of .702
+    assert bars[3::4] == [100.0, 8.2, 8.7]  # rank distance of 2210.4
+
+
+def test_grids_show_every_cell_with_readable_ink_on_one_scale(page, runs):
+    cells = page.heat_cells()
+    expected = [
+        run["grid"][metric][query][corpus]
+        for metric in ("map", "recall@1")
+        for run in runs
+        for query in LANGUAGES
+        for corpus in (*LANGUAGES, "all")
+    ]
+    assert [cell["text"] for cell in cells] == [f"{value:.2f}" for value in expected]
+    levels = np.array([int(cell["class"].split()[0][1:]) for cell in cells])
+    num_map_cells = len(cells) // 2
+    assert levels[:num_map_cells].tolist() == [round(50 * v) for v in expected[:num_map_cells]]
+    assert sum("own" in cell["class"] for cell in cells) == 2 * len(runs) * len(LANGUAGES)
+    rules = dict(
+        (int(level), (ground, ink))
+        for level, ground, ink in re.findall(
+            r"\.h(\d+) \{ background: (#\w+); color: (#\w+);", page.style
+        )
+    )
+    assert len(rules) == 51
+    assert min(contrast(*rule) for rule in rules.values()) >= 4.5
+    luminances = [luminance(rules[level][0]) for level in range(51)]
+    assert luminances == sorted(luminances, reverse=True)
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@given(st.integers(0, 0xFFFFFF))
+@settings(deadline=None)
+def test_ink_has_the_contrast_that_text_needs_on_any_colour(number):
+    colour = f"#{number:06x}"
+    assert contrast(colour, figures.ink_on(colour)) >= 4.5
+
+
+def test_page_names_languages_seed_and_settings(page):
+    for name in ("Vietnamese", "Chinese", "static, 384 dimensions", "candidate text", "2.13.0"):
+        assert name in page.text
+    assert '{"query": "Q: "}' in page.text
+    assert "7,040" in page.text
+    assert "Before you compare" not in page.text
+
+
+def assert_loads_nothing(page):
+    assert not any(tag in ("script", "iframe", "object", "form") for tag, _ in page.elements)
+    for _tag, attributes in page.elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        for name in ("src", "href"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+
+
+def test_page_loads_and_runs_nothing(page):
+    assert_loads_nothing(page)
+    policy = next(a["content"] for _, a in page.elements if "Policy" in a.get("http-equiv", ""))
+    style_hash = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{style_hash}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+
+
+def test_text_of_runs_is_escaped_everywhere(tmp_path):
+    run = make_run(HOSTILE, 0.9, 0.1, 0.2, 50.0, languages=("de", HOSTILE, '"><img src=x>'))
+    run |= {"task": f"task{HOSTILE}", "model": f"../../{HOSTILE}\x1b\ud800", "date": HOSTILE}
+    run["settings"] = {HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}}
+    run["versions"] = {HOSTILE: HOSTILE}
+    run["metrics"]["mono"][HOSTILE] = 0.5
+    run["grid"][HOSTILE] = run["grid"]["map"]
+    path = write_report([run, run | {"seed": HOSTILE}], tmp_path / "report", title=HOSTILE)
+    page = Page(path)
+    assert_loads_nothing(page)
+    assert page.text.count(HOSTILE) > 20
+    assert f"../../{HOSTILE}\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}" in page.text
+    assert [each.name for each in tmp_path.iterdir()] == ["report"]
+    for each in path.parent.iterdir():
+        assert re.fullmatch(r"(results|report|gri\w+|rank_distance)\.(json|html|png)", each.name)
+
+
+def test_any_name_can_be_drawn(tmp_path):
+    names = ["$x_1$", "_hidden", "多言語", "a\nb", "x" * 300, r"\$"]
+    runs = [small_run(name) for name in names]
+    for run in runs:
+        del run["grid"]["recall@1"]
+    page = Page(write_report(runs, tmp_path / "report"))
+    for name in names:
+        assert name.replace("\n", "\N{REPLACEMENT CHARACTER}") in page.text
+    assert (tmp_path / "report" / "grid_map_x_1.png").is_file()
+
+
+def test_one_run_is_compared_with_nothing(tmp_path, undrawn):
+    path = write_report([small_run()], tmp_path)
+    page = Page(path)
+    assert "best" not in page.text
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "grid_map_mono.png",
+        "grid_recall_at_1_mono.png",
+        "rank_distance.png",
+        "report.html",
+    ]
+
+
+def test_missing_figures_are_dashes_and_differences_are_told(tmp_path, undrawn):
+    one, other = small_run(), make_run("hybrid", 0.9, 0.1, 0.2, 50.0, languages=("de", "fi"))
+    one["grid"]["map"]["de"]["th"] = None
+    one["metrics"]["cross"] = dict.fromkeys(one["metrics"]["cross"])
+    one["metrics"]["multi"] = None
+    one["language_bias"] |= {"rank_distance": None, "by_language": None}
+    other["grid"].pop("recall@1")
+    other["settings"]["candidate_text"] = "sentence+context"
+    page = Page(write_report([one, other], tmp_path / "report"))
+    cells = [cell["text"] for cell in page.heat_cells()][:12]  # one's mAP: de, fi, th by themselves
+    values = one["grid"]["map"]
+    of_german = [f"{values['de']['de']:.2f}", "–", "–", f"{values['de']['all']:.2f}"]
+    assert cells[:8] == [*of_german, "–", "–", "–", "–"]
+    assert cells[8::3] == [f"{values['th']['de']:.2f}", f"{values['th']['all']:.2f}"]
+    headline = [cell["text"].split() for cell in page.cells if cell["tag"] == "td"]
+    assert headline[:4] == [["0.900"], ["–"], ["–"], ["–"]]
+    assert "Finnish" in page.text
+    assert "differ in these settings: candidate_text." in page.text
+    assert "not measured on the same queries" in page.text
+    assert "Not every run has every language" in page.text
+
+
+def test_dropped_queries_are_counted(tmp_path, undrawn):
+    run = small_run()
+    run["counts"]["dropped"]["th"] |= {"de": 3, "th": 4}
+    page = Page(write_report([run], tmp_path / "report"))
+    rows = [cell for cell in page.cells if "number" in (cell.get("class") or "")]
+    left_out = [cell for cell in rows if "title" in cell]
+    assert [(cell["text"], cell["title"]) for cell in left_out] == [("7", "3 in de, 4 in th")]
+
+
+def test_seeds_are_summed_up_by_mean_and_deviation(tmp_path, undrawn):
+    runs = [
+        make_run(kind, mono, 0.1, 0.2, 50.0, seed=seed, languages=("de", "th"))
+        for kind in ("mono", "cross")
+        for seed, mono in enumerate((0.7, 0.8, 0.9))
+    ]
+    page = Page(write_report(runs, tmp_path / "report"))
+    assert "mono, seed 2" in page.text
+    assert page.text.count("0.800 ± 0.100") == 2
+    assert "0, 1, 2" in page.text
+    assert (tmp_path / "report" / "grid_map_cross_seed_1.png").is_file()
+
+
+def test_run_colours_are_one_hue_a_kind_and_never_the_same_twice():
+    colours = figures.run_colours(["mono", "mono", "cross", "mono"])
+    assert colours[0] == figures.RUN_COLOURS[0]
+    assert colours[2] == figures.RUN_COLOURS[1]
+    assert luminance(colours[0]) < luminance(colours[1]) < luminance(colours[3]) < 0.8
+
+
+def test_equal_runs_give_equal_bytes_and_leave_no_trace(tmp_path):
+    settings_before = dict(matplotlib.rcParams)
+    for name in ("one", "two"):
+        write_report([small_run()], tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert dict(matplotlib.rcParams) == settings_before
+    assert Gcf.get_all_fig_managers() == []
+
+
+def test_a_date_stands_only_where_a_run_has_one(tmp_path, undrawn):
+    run = small_run() | {"date": "2026-03-01"}
+    assert "2026-03-01" in Page(write_report([run], tmp_path / "dated")).text
+    assert "Date" not in Page(write_report([small_run()], tmp_path / "undated")).text
+
+
+def test_a_new_report_replaces_the_old_one_and_nothing_else(tmp_path, undrawn):
+    (tmp_path / "mono").mkdir()
+    (tmp_path / "mono" / "model.safetensors").write_text("weights")
+    write_report([small_run()], tmp_path, title="old")
+    path = write_report([small_run()], str(tmp_path), title="new")
+    assert "new" in path.read_text()
+    assert (tmp_path / "mono" / "model.safetensors").read_text() == "weights"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_failure_leaves_the_folder_as_it_was(tmp_path, monkeypatch, undrawn, exists):
+    folder = tmp_path / "report"
+    if exists:
+        write_report([small_run()], folder, title="old")
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report([small_run("hybrid")], folder, title="new")
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    assert [each.name for each in tmp_path.iterdir()] == (["report"] if exists else [])
+
+
+def drop(run, path):
+    *above, last = path
+    for key in above:
+        run = run[key]
+    del run[last]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("task",),
+        ("kind",),
+        ("counts",),
+        ("metrics", "cross"),
+        ("metrics", "cross", "map"),
+        ("grid", "map"),
+        ("language_bias", "by_language"),
+        ("counts", "dropped"),
+    ],
+)
+def test_a_missing_key_is_named_with_its_run(tmp_path, path):
+    runs = [small_run("mono"), small_run("hybrid")]
+    drop(runs[1], path)
+    name = r"run 2 \((hybrid|static, 384 dimensions)\)"
+    with pytest.raises(ValueError, match=rf"{name} has no '{'.'.join(path)}"):
+        write_report(runs, tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("metrics", "mono", "map"), float("nan"), '"metrics.mono.map" is nan; .* from 0 to 1'),
+        (("metrics", "mono", "map"), 96.4, '"metrics.mono.map" is 96.4; .* from 0 to 1'),
+        (("metrics", "mono", "map"), "0.9", "\"metrics.mono.map\" is '0.9'; .* number"),
+        (("counts", "queries"), 640, '"counts.queries" is 640; it must be an object'),
+        (("grid", "map", "de"), [0.9], r'"grid.map.de" is \[0.9\]; it must be an object'),
+        (("grid", "map", "de", "th"), True, '"grid.map.de.th" is True; .* from 0 to 1'),
+        (("language_bias", "rank_distance"), -1, '"language_bias.rank_distance" is -1; .* least 0'),
+        (("language_bias", "by_language", "de"), float("inf"), '"language_bias.by_language.de"'),
+        (("counts", "pool"), "many", "\"counts.pool\" is 'many'"),
+        (("settings",), "none", "\"settings\" is 'none'; it must be an object"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_run_and_place(tmp_path, path, value, message):
+    run = copy.deepcopy(small_run())
+    *above, last = path
+    inner = run
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(ValueError, match=rf"run 1 \(mono\): {message}"):
+        write_report([run], tmp_path / "report")
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="runs is empty; give at least one run"):
+        write_report([], tmp_path)
+    with pytest.raises(ValueError, match=r"'builtin', but run 2 of task 'mlqa-r'; .* each task"):
+        write_report([small_run(), small_run() | {"task": "mlqa-r"}], tmp_path)
+    with pytest.raises(TypeError, match=r"runs is a dict; give a list of runs, \[run\] for one"):
+        write_report(small_run(), tmp_path)
+    with pytest.raises(TypeError, match=r"run 1 is a str; give what results\.json holds"):
+        write_report(["results.json"], tmp_path)
+    empty = small_run() | {"grid": {"map": None}, "language_bias": None}
+    with pytest.raises(ValueError, match="no run has a language"):
+        write_report([empty], tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; name a folder"):
+        write_report([small_run()], tmp_path / "file")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    return path
+
+
+def open_page(chromium, page, folder, width):
+    """Open a page in headless Chromium; return its picture and what its console said."""
+    picture = folder / f"{page.stem}_{width}.png"
+    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-sync \
+        disable-background-networking disable-component-update disable-dev-shm-usage \
+        hide-scrollbars enable-logging=stderr v=0"
+    command = [chromium, *(f"--{switch}" for switch in switches.split())]
+    command += [f"--user-data-dir={folder / f'profile_{width}'}", f"--window-size={width},3000"]
+    command += [f"--screenshot={picture}", page.as_uri()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    console = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+    return matplotlib.image.imread(picture)[..., :3], console
+
+
+@pytest.mark.parametrize("width", [1280, 600])
+def test_chromium_shows_the_page_in_silence(chromium, report, tmp_path, width):
+    pixels, console = open_page(chromium, report, tmp_path, width)
+    assert console == []
+    assert pixels.shape == (3000, width, 3)
+    for colour in (figures.RUN_COLOURS[0], figures.heat_colour(0.96)):
+        wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        assert (np.abs(pixels - wanted).max(axis=2) < 0.03).sum() > 500
+
+
+def test_chromium_is_heard_when_a_page_breaks_its_policy(chromium, report, tmp_path):
+    broken = tmp_path / "broken.html"
+    page = report.read_text(encoding="utf-8")
+    broken.write_text(page.replace("</main>", "<script>alert(1)</script></main>"), encoding="utf-8")
+    _, console = open_page(chromium, broken, tmp_path, 600)
+    assert len(console) == 1
+    assert "Content Security Policy" in console[0]

@@ -1,0 +1,69 @@
+"""Who may import whom (CONTRIBUTING.md), and that `import hybrid_fast` stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hybrid_fast
+
+PACKAGE = Path(hybrid_fast.__file__).parent
+MAY_IMPORT = {
+    "ops": set(),
+    "data": set(),
+    "models": set(),
+    "evaluation": {"data", "models"},
+    "training": {"ops", "data", "models", "evaluation"},
+    "cli": {"ops", "data", "models", "evaluation", "training"},
+}
+
+
+def imported_parts(path: Path) -> set[str]:
+    """Parts of hybrid_fast that a module imports, relative imports resolved."""
+    found = set()
+    package = path.relative_to(PACKAGE.parent).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        found |= {n.split(".")[1] for n in names if n.startswith("hybrid_fast.")}
+    return found & set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_parts_import_only_what_lies_below_them(part):
+    modules = list((PACKAGE / part).rglob("*.py"))
+    assert modules
+    for path in modules:
+        assert imported_parts(path) <= MAY_IMPORT[part] | {part}, path
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = {"torch", "numpy", "transformers", "datasets", "matplotlib", "triton"}
+    assert not heavy & loaded_after("import hybrid_fast")
+
+
+def test_ops_need_torch_alone():
+    loaded = loaded_after("import hybrid_fast.ops")
+    assert not {"transformers", "datasets", "pyarrow", "babel", "hybrid_fast._core"} & loaded
+
+
+def test_public_names_resolve():
+    for name in hybrid_fast.__all__:
+        assert getattr(hybrid_fast, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hybrid_fast.nothing  # noqa: B018

@@ -1,0 +1,268 @@
+"""HybridTrainer: epochs, resuming, distribution, evaluation and saving, on a tiny static encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback
+
+from hybrid_fast.data import AlignedTable
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training.trainer import last_checkpoint
+
+NUM_GROUPS = 48
+LANGUAGES = ("de", "en", "fr")
+
+
+def make_table(negatives: bool = False) -> AlignedTable:
+    columns = {"group_id": [], "lang": [], "query": [], "passage": []}
+    for group in range(NUM_GROUPS):
+        for lang in LANGUAGES:
+            columns["group_id"].append(f"g{group}")
+            columns["lang"].append(lang)
+            columns["query"].append(f"{lang} question {group}")
+            columns["passage"].append(f"{lang} answer {group} of {group * 7}")
+    if negatives:
+        columns["negatives"] = [
+            [f"{lang} answer {int(group[1:]) + 1} of {(int(group[1:]) + 1) * 7}"]
+            for group, lang in zip(columns["group_id"], columns["lang"], strict=True)
+        ]
+    return AlignedTable.from_columns(columns)
+
+
+def make_model(seed: int = 0) -> BiEncoder:
+    table = make_table()
+    texts = [*table.queries(range(len(table))), *table.passages(range(len(table)))]
+    return BiEncoder.static(texts, dim=16, vocab_size=300, seed=seed)
+
+
+def make_args(folder: Path, **options) -> HybridTrainingArguments:
+    options = {
+        "batch_size": 12,
+        "max_steps": 30,
+        "learning_rate": 0.02,
+        "save_strategy": "no",
+        "logging_steps": 5,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        **options,
+    }
+    return HybridTrainingArguments(output_dir=str(folder), **options)
+
+
+class RecordingTrainer(HybridTrainer):
+    """Keeps the steps whose batches were fetched."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.fetched: list[int] = []
+        plan = self.sampler.batch
+        self.sampler.batch = lambda step: (self.fetched.append(step), plan(step))[1]
+
+
+def weights(model: BiEncoder) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_lowers_the_loss_and_epochs_go_on_through_the_plan(tmp_path):
+    trainer = RecordingTrainer(make_model(), make_args(tmp_path), make_table())
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert len(trainer.sampler) == 12
+    assert trainer.fetched == list(range(30))
+    rows = [trainer.sampler.batch(step).query_rows.tolist() for step in range(24)]
+    assert rows[:12] != rows[12:]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_resumed_run_ends_bit_equal_and_fetches_unseen_steps_only(tmp_path, accumulation):
+    options = {
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": 20 // accumulation,
+        "learn_temperature": True,
+    }
+    whole = RecordingTrainer(make_model(), make_args(tmp_path / "whole", **options), make_table())
+    whole.train()
+    saving = {"save_strategy": "steps", "save_steps": 16 // accumulation, **options}
+    interrupted = make_args(tmp_path / "cut", **saving)
+    RecordingTrainer(make_model(), interrupted, make_table()).train()
+
+    resumed = RecordingTrainer(make_model(seed=1), interrupted, make_table())
+    resumed.train(resume_from_checkpoint=str(tmp_path / "cut" / f"checkpoint-{16 // accumulation}"))
+    assert resumed.fetched == list(range(16, 20))  # the middle of epoch 2
+    assert whole.fetched == list(range(20))
+    assert same(weights(whole.model), weights(resumed.model))
+
+
+def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):
+    args = make_args(tmp_path, save_strategy="steps", save_steps=10)
+    HybridTrainer(make_model(), args, make_table()).train()
+    (tmp_path / "checkpoint-30" / "trainer_state.json").unlink()
+    assert last_checkpoint(str(tmp_path)).name == "checkpoint-20"
+    resumed = RecordingTrainer(make_model(), args, make_table())
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.fetched == list(range(20, 30))
+    with pytest.raises(ValueError, match="no complete checkpoint to resume from"):
+        last_checkpoint(str(tmp_path / "empty"))
+
+
+class Task:
+    """An evaluator whose figure rises to a peak at the third evaluation, then falls."""
+
+    name = "made-up"
+
+    def __init__(self):
+        self.calls = 0
+
+    def evaluate(self, model, batch_size=8):
+        assert model.encode_queries(["en question 1"], batch_size=batch_size).shape == (1, 16)
+        self.calls += 1
+        figure = 1 - abs(self.calls - 3) / 10
+
+        class Results:
+            @staticmethod
+            def flat():
+                return {"multi_map": figure, "rank_distance": 5.0}
+
+        return Results()
+
+
+def test_evaluator_early_stopping_and_best_model(tmp_path):
+    args = make_args(
+        tmp_path,
+        max_steps=60,
+        eval_strategy="steps",
+        eval_steps=5,
+        save_strategy="steps",
+        save_steps=5,
+        load_best_model_at_end=True,
+        metric_for_best_model="multi_map",
+        greater_is_better=True,
+    )
+    trainer = HybridTrainer(
+        make_model(), args, make_table(), Task(), callbacks=[EarlyStoppingCallback(2)]
+    )
+    trainer.train()
+    assert trainer.state.global_step == 25
+    assert trainer.state.best_metric == 1
+    best = BiEncoder.from_pretrained(tmp_path / "checkpoint-15")
+    assert same(weights(best), weights(trainer.encoder))
+    logged = [e["eval_multi_map"] for e in trainer.state.log_history if "eval_multi_map" in e]
+    assert logged == pytest.approx([0.8, 0.9, 1.0, 0.9, 0.8])
+
+
+def test_a_saved_model_gives_the_same_vectors(tmp_path):
+    trainer = HybridTrainer(make_model(), make_args(tmp_path), make_table())
+    trainer.train()
+    trainer.save_model(str(tmp_path / "model"))
+    texts = ["en question 1", "fr question 30"]
+    loaded = BiEncoder.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(
+        loaded.encode_queries(texts), trainer.encoder.encode_queries(texts)
+    )
+    pickles = [path for path in (tmp_path / "model").rglob("*") if path.suffix in (".bin", ".pt")]
+    assert not pickles
+
+
+@pytest.mark.parametrize("negatives_from", ["passage", "query"])
+def test_hard_negatives_join_the_passages_and_equal_texts_share_an_id(tmp_path, negatives_from):
+    args = make_args(tmp_path, negatives_from=negatives_from, max_steps=3)
+    table = make_table(negatives=True)
+    trainer = HybridTrainer(make_model(), args, table)
+    item = trainer.train_dataset[1]
+    batch = trainer.sampler.batch(1)
+    rows = batch.passage_rows if negatives_from == "passage" else batch.query_rows
+    texts = table.passages(batch.passage_rows) + [n[0] for n in table.negatives(rows)]
+    ids = item["passage_ids"].tolist()
+    assert len(ids) == len(texts) == 24
+    assert all((texts[i] == texts[j]) == (ids[i] == ids[j]) for i in range(24) for j in range(24))
+    trainer.train()
+
+
+def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
+    args = make_args(
+        tmp_path, learn_temperature=True, weight_decay=0.1, save_strategy="steps", save_steps=30
+    )
+    trainer = HybridTrainer(make_model(), args, make_table())
+    trainer.train()
+    saved = load_file(tmp_path / "checkpoint-30" / "loss.safetensors")
+    assert saved["log_temperature"] == trainer.model.loss.log_temperature
+    assert trainer.model.loss.temperature != pytest.approx(0.05)
+    assert "loss.log_temperature" not in trainer.get_decay_parameter_names(trainer.model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 2.0}, "alpha is 2.0"),
+        ({"kind": "hybird"}, "did you mean 'hybrid'"),
+        ({"batch_size": 49}, "the largest batch_size that works is 48"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"negatives_from": "both"}, "'passage' or 'query'"),
+        ({"auto_find_batch_size": True}, "auto_find_batch_size"),
+        ({"language_law": {"xx": 1.0}}, "names 'xx'"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        HybridTrainer(make_model(), make_args(tmp_path, **options), make_table())
+
+
+def test_evaluating_without_a_task_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no task to evaluate"):
+        HybridTrainer(make_model(), make_args(tmp_path), make_table()).evaluate()
+
+
+def train_rank(rank: int, world_size: int, folder: Path) -> None:
+    import os
+
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=(folder / "port").read_text(),
+    )
+    torch.set_num_threads(1)
+    options = {"ddp_backend": "gloo"} if world_size > 1 else {}
+    args = make_args(
+        folder / f"out{world_size}", learn_temperature=True, max_steps=8, max_grad_norm=0.0, **options
+    )
+    trainer = HybridTrainer(make_model(), args, make_table(), Task())
+    trainer.train()
+    metrics = trainer.evaluate()
+    record = {
+        "rows": [trainer.sampler.batch(step).query_rows.tolist() for step in range(5)],
+        "multi_map": metrics["eval_multi_map"],
+        "embedding": trainer.encoder.encode_queries(["en question 3"]).tolist(),
+        "temperature": float(trainer.model.loss.temperature),
+        "losses": [e["loss"] for e in trainer.state.log_history if "loss" in e],
+    }
+    (folder / f"record-{world_size}-{rank}.json").write_text(json.dumps(record))
+
+
+def test_two_ranks_partition_the_global_batch_and_train_as_one(tmp_path, free_port):
+    (tmp_path / "port").write_text(str(free_port))
+    mp.spawn(train_rank, args=(2, tmp_path), nprocs=2)
+    mp.spawn(train_rank, args=(1, tmp_path), nprocs=1)
+    one, first, second = (
+        json.loads((tmp_path / f"record-{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")
+    )
+    assert [a + b for a, b in zip(first["rows"], second["rows"], strict=True)] == one["rows"]
+    assert first["multi_map"] == second["multi_map"]
+    np.testing.assert_allclose(first["embedding"], second["embedding"], rtol=0)
+    np.testing.assert_allclose(first["embedding"], one["embedding"], atol=2e-5)
+    assert first["temperature"] == pytest.approx(one["temperature"], rel=1e-5)
