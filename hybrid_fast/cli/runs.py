@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 
 from hybrid_fast.cli.recipe import Recipe
@@ -36,7 +37,11 @@ def build_model(recipe: Recipe, table: AlignedTable, seed: int) -> BiEncoder:
     """Make the encoder: from scratch on the table's texts, or from a folder or hub name."""
     if recipe.model != "static":
         return BiEncoder.from_pretrained(recipe.model, **recipe.model_options)
-    return BiEncoder.static(table.texts(), **{"seed": seed, **recipe.model_options})
+    texts = [
+        *table.queries(np.flatnonzero(table.has_query)),
+        *table.passages(np.flatnonzero(table.has_passage)),
+    ]
+    return BiEncoder.static(texts, **{"seed": seed, **recipe.model_options})
 
 
 def build_task(recipe: Recipe) -> RetrievalTask | None:

@@ -20,7 +20,7 @@ from hybrid_fast.evaluation.ranks import squared_norms
 Encoder = Callable[..., Any]
 
 METHODS = (("encode_queries", "encode_passages"), ("encode_query", "encode_document"))
-BATCHES_PER_CALL = 64
+DEFAULT_BATCH_SIZE, BATCHES_PER_CALL = 64, 64
 
 
 def find_encoders(model: object) -> tuple[Encoder, Encoder]:
@@ -39,14 +39,14 @@ def find_encoders(model: object) -> tuple[Encoder, Encoder]:
     )
 
 
-def encode(encoder: Encoder, texts: Sequence[str], batch_size: int, name: str) -> np.ndarray:
+def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name: str) -> np.ndarray:
     """Encode texts, longest first, with a progress bar on a terminal after two seconds.
 
     Args:
         encoder: takes a list of texts, and `batch_size` if it has a parameter of that name;
             returns an array or tensor (num_texts, D).
         texts: what to encode, at least one.
-        batch_size: texts the encoder is to take at a time.
+        batch_size: texts the encoder is to take at a time; None leaves it to the encoder.
         name: what the texts are, for the progress bar and errors.
 
     Returns:
@@ -56,13 +56,14 @@ def encode(encoder: Encoder, texts: Sequence[str], batch_size: int, name: str) -
         ValueError: if `batch_size` is not positive or the encoder returns a wrong shape.
         TypeError: if the encoder returns neither an array nor a tensor of floats.
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     distinct = sorted(rows, key=len, reverse=True)
-    options = {"batch_size": batch_size} if _takes(encoder, "batch_size") else {}
+    takes_size = batch_size is not None and _takes(encoder, "batch_size")
+    options = {"batch_size": batch_size} if takes_size else {}
     embeddings: np.ndarray | None = None
-    step = BATCHES_PER_CALL * batch_size
+    step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
         total=len(distinct), desc=f"encode {name}", delay=2, disable=None, leave=False
     ) as progress:
@@ -162,7 +163,7 @@ def describe_model(model: object) -> tuple[str, dict[str, Any]]:
     parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
     dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters})
     return str(getattr(model, "name_or_path", None) or type(model).__name__), {
-        "max_length": max_length if isinstance(max_length, int | dict) else None,
+        "max_length": max_length if isinstance(max_length, int | dict) else None,  # may be inf
         "prompts": dict(prompts) if isinstance(prompts, dict) else None,
         "dtype": " ".join(dtypes) or None,
     }

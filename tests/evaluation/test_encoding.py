@@ -102,6 +102,14 @@ def test_size_that_changes_between_calls():
         )
 
 
+def test_batch_size_is_left_to_the_encoder():
+    def encoder(texts, **options):
+        assert options == {}
+        return letters(texts)
+
+    assert encode(encoder, ["a", "b"], None, "texts").shape == (2, 2)
+
+
 def test_nothing_to_do():
     with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
         encode(letters, ["a"], 0, "texts")

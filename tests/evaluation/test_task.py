@@ -16,6 +16,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
+from hybrid_fast.models import BiEncoder
 
 LANGUAGES = ("ar", "de", "en", "zh")
 
@@ -309,6 +310,11 @@ def test_task_without_texts():
         RetrievalTask("empty", [Query("q", "de", "p")], [])
 
 
+def test_language_called_all():
+    with pytest.raises(ValueError, match="'all' is no language"):
+        RetrievalTask("t", [Query("q", "de", "p")], [Candidate("c", "all", "p")])
+
+
 class GroupModel:
     """Encodes the group named in a text, and notes how it was called."""
 
@@ -316,10 +322,10 @@ class GroupModel:
         self.num_groups = num_groups
         self.calls = []
 
-    def encode_queries(self, texts, batch_size):
+    def encode_queries(self, texts, batch_size=None):
         return self._encode("query", texts, batch_size)
 
-    def encode_passages(self, texts, batch_size):
+    def encode_passages(self, texts, batch_size=None):
         return self._encode("passage", texts, batch_size)
 
     def _encode(self, side, texts, batch_size):
@@ -335,6 +341,25 @@ def test_evaluate_encodes_each_side_and_scores():
     assert model.calls == [("query", 48, 5), ("passage", 48, 5)]
     assert (results.model, results.kind, results.seed) == ("GroupModel", "cross", 1)
     assert task.evaluate(model, model_name="mine").model == "mine"
+
+
+def test_bi_encoder():
+    task = parallel_task(num_groups=5)
+    texts = [*task.queries, *task.candidates]
+    model = BiEncoder.static(texts, dim=16, vocab_size=60, query_prompt="query ")
+    results = task.evaluate(model)
+    expected = task.score(
+        model.encode_queries(task.queries.texts), model.encode_passages(task.candidates.texts)
+    )
+    assert results.metrics == expected.metrics
+    assert results.model == "static"
+    assert results.settings == {
+        "candidate_text": "passage",
+        "max_length": None,
+        "prompts": {"query": "query ", "passage": ""},
+        "dtype": "float32",
+        "similarity": "dot",
+    }
 
 
 def sentence_transformer(texts):

@@ -8,7 +8,8 @@ from pathlib import Path
 from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation.tasks.builtin import load_builtin
 from hybrid_fast.evaluation.tasks.lareqa import SIZES, load_lareqa
-from hybrid_fast.evaluation.tasks.task import Candidate, Query, RetrievalTask, TextCollection
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.evaluation.tasks.texts import Candidate, Query, TextCollection
 
 __all__ = ["TASKS", "Candidate", "Query", "RetrievalTask", "TextCollection", "load_task"]
 

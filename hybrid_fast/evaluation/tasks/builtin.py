@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybrid_fast.data.builtin import LANGUAGES, builtin_items
-from hybrid_fast.evaluation.tasks.task import Candidate, Query, RetrievalTask, check_languages
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
 
 def load_builtin(languages: Sequence[str] | None = None) -> RetrievalTask:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_fast.data.readers.squad import Paragraph, Question, iter_paragraphs
-from hybrid_fast.evaluation.tasks.task import Candidate, Query, RetrievalTask, check_languages
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
 CANDIDATE_TEXTS = ("sentence+context", "sentence")
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,65 +18,9 @@ from hybrid_fast.evaluation import encoding, metrics
 from hybrid_fast.evaluation.language_bias import rank_distances, summarise_rank_distances
 from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
 from hybrid_fast.evaluation.results import Results, library_versions
+from hybrid_fast.evaluation.tasks.texts import Candidate, Query, TextCollection
 
 GRID_METRICS = ("map", "recall@1")
-
-
-class Query(NamedTuple):
-    """A question; translations of one another share the id."""
-
-    id: str
-    lang: str
-    text: str
-
-
-class Candidate(NamedTuple):
-    """A text to be found, and the ids of the queries, in any language, that it answers."""
-
-    id: str
-    lang: str
-    text: str
-    query_ids: tuple[str, ...] = ()
-
-
-class TextCollection(Sequence[str]):
-    """Texts in the order in which embeddings of them are expected: language by language.
-
-    Attributes:
-        texts: the texts; the collection itself is a sequence of them too.
-        ids: id of each text.
-        languages: the task's language codes, sorted.
-        language_codes: int32 (n,), position in `languages` of each text.
-    """
-
-    def __init__(self, items: Sequence[Query | Candidate], languages: tuple[str, ...]) -> None:
-        self.texts = [item.text for item in items]
-        self.ids = [item.id for item in items]
-        self.languages = languages
-        code = {language: position for position, language in enumerate(languages)}
-        self.language_codes = np.array([code[item.lang] for item in items], dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[str]: ...
-    def __getitem__(self, row: int | slice) -> str | list[str]:
-        return self.texts[row]
-
-    @cached_property
-    def language_starts(self) -> np.ndarray:
-        """First row of each language, then the number of texts: int64 (num_languages + 1,)."""
-        codes = np.arange(len(self.languages) + 1)
-        return np.searchsorted(self.language_codes, codes).astype(np.int64)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of texts of each language that has any."""
-        sizes = np.diff(self.language_starts).tolist()
-        return {name: size for name, size in zip(self.languages, sizes, strict=True) if size}
 
 
 class RetrievalTask:
@@ -104,7 +47,7 @@ class RetrievalTask:
         """Sort by language and look up what answers what.
 
         Raises:
-            ValueError: if there are no queries or no candidates.
+            ValueError: if there are no queries or no candidates, or a language is called "all".
         """
         sorted_queries = sorted(queries, key=lambda item: item.lang)
         sorted_candidates = sorted(candidates, key=lambda item: item.lang)
@@ -113,11 +56,10 @@ class RetrievalTask:
                 f"task {name!r} has {len(sorted_queries)} queries and {len(sorted_candidates)} "
                 "candidates; at least one of each is needed"
             )
-        languages = tuple(
-            sorted(
-                {each.lang for each in sorted_queries} | {each.lang for each in sorted_candidates}
-            )
-        )
+        codes = {each.lang for each in sorted_queries} | {each.lang for each in sorted_candidates}
+        if "all" in codes:
+            raise ValueError(f"task {name!r}: 'all' is no language, it names the union pool")
+        languages = tuple(sorted(codes))
         self.name = name
         self.queries = TextCollection(sorted_queries, languages)
         self.candidates = TextCollection(sorted_candidates, languages)
@@ -133,7 +75,7 @@ class RetrievalTask:
         self,
         model: object,
         *,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         model_name: str | None = None,
         kind: str | None = None,
         seed: int | None = None,
@@ -145,7 +87,7 @@ class RetrievalTask:
         Args:
             model: has `encode_queries` / `encode_passages`, or is a SentenceTransformer, or has
                 `encode`.
-            batch_size: texts the model takes at a time.
+            batch_size: texts the model takes at a time; default what it does by itself.
             model_name: what to call the model in results; default what it calls itself.
             kind: batch kind it was trained with, for the record.
             seed: seed it was trained with, for the record.
@@ -297,24 +239,3 @@ def _find_relevants(queries: Sequence[Query], candidates: Sequence[Candidate]) -
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         rows=np.array([row for some in rows for row in some], dtype=np.int64),
     )
-
-
-def check_languages(
-    languages: Sequence[str] | None, known: Iterable[str], task: str
-) -> tuple[str, ...]:
-    """Return the languages of a task that are asked for, all if None.
-
-    Raises:
-        TypeError: if `languages` is a string.
-        ValueError: if a language is not known, or none is asked for.
-    """
-    known = tuple(known)
-    if isinstance(languages, str):
-        raise TypeError(f"languages is the text {languages!r}; give a list of codes")
-    if languages is None:
-        return known
-    unknown = sorted(set(languages) - set(known))
-    if unknown or not languages:
-        found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
-        raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
-    return tuple(dict.fromkeys(languages))

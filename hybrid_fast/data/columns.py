@@ -1,0 +1,275 @@
+"""The columns of the aligned table: their types, their checks and how missing ones are filled.
+
+Everything is done on Arrow arrays; Python sees one object for each distinct value at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .languages import normalize_language
+from .names import nearest
+
+SCHEMA = pa.schema(
+    {
+        "group_id": pa.string(),
+        "lang": pa.string(),
+        "query": pa.string(),
+        "passage": pa.string(),
+        "passage_id": pa.string(),
+        "title": pa.string(),
+        "negatives": pa.list_(pa.string()),
+        "source": pa.string(),
+        "kinds": pa.list_(pa.string()),
+    }
+)
+KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
+_ID_COLUMNS = ("group_id", "passage_id")
+_BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
+
+
+def passage_text_id(text: str) -> str:
+    """Return the id of a passage by its content: "text:" and 16 hexadecimal digits.
+
+    Texts that differ only in white space or Unicode compatibility form (NFKC) share their id.
+    """
+    normalized = " ".join(unicodedata.normalize("NFKC", text).split())
+    return f"text:{hashlib.blake2b(normalized.encode(), digest_size=8).hexdigest()}"
+
+
+def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
+    """Return the Arrow table of named sequences of Python values.
+
+    Raises:
+        ValueError: for a name that the table does not know, or sequences of different lengths.
+        TypeError: for a value of the wrong type, with its row.
+    """
+    for name in columns:
+        if name not in SCHEMA.names:
+            raise ValueError(
+                f"unknown column {name!r}{nearest(name, SCHEMA.names)}; "
+                f"the columns are {SCHEMA.names}"
+            )
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns must have one length, got {lengths}")
+    return pa.table({name: _array(name, values) for name, values in columns.items()})
+
+
+def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
+    """Return the checked table with exactly the columns of SCHEMA.
+
+    Ids become unique over sources by the prefix "<source>:"; ids that `passage_text_id` made are
+    the same everywhere and stay as they are.
+
+    Raises:
+        TypeError: for a column of the wrong type.
+        ValueError: for anything else that makes a row unusable, with that row (counted from 0).
+    """
+    for name in ("group_id", "lang"):
+        if name not in table.column_names:
+            raise ValueError(f"missing column {name!r}; the columns are {table.column_names}")
+    if not {"query", "passage"} & set(table.column_names):
+        raise ValueError(f"needs 'query' or 'passage'; the columns are {table.column_names}")
+    if not table.num_rows:
+        raise ValueError("the table is empty: it needs at least one row")
+    columns = {field.name: _typed(table, field) for field in SCHEMA}
+    _check_texts(columns)
+    _check_kinds(columns["kinds"])
+    columns["lang"] = _map_distinct(
+        columns["lang"], lambda code: normalize_language(code, keep_variants)
+    )
+    columns["source"] = pc.fill_null(columns["source"], source)
+    columns["group_id"] = _with_source(columns["group_id"], columns["source"])
+    columns["passage_id"] = _passage_ids(columns)
+    columns["title"] = _null_if_blank(columns["title"])
+    no_negatives = pa.scalar([], SCHEMA.field("negatives").type)
+    columns["negatives"] = pc.fill_null(columns["negatives"], no_negatives)
+    return pa.table(columns, schema=SCHEMA)
+
+
+def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
+    """Return the bits of the batch kinds that each row serves, uint8 (n,); null means all."""
+    mask = np.where(kinds.is_null().to_numpy(), sum(KIND_BITS.values()), 0).astype(np.uint8)
+    if kinds.null_count < len(kinds):
+        kinds = kinds.combine_chunks()
+        rows = pc.list_parent_indices(kinds).to_numpy()
+        codes = pc.index_in(pc.list_flatten(kinds), pa.array(list(KIND_BITS))).to_numpy()
+        np.bitwise_or.at(mask, rows, np.array(list(KIND_BITS.values()), dtype=np.uint8)[codes])
+    return mask
+
+
+def content_fingerprint(table: pa.Table) -> str:
+    """Return 32 hexadecimal digits that depend on the values alone, not on how they are chunked."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in table.column_names:
+        digest.update(name.encode())
+        _digest_column(digest, table.column(name))
+    return digest.hexdigest()
+
+
+def _array(name: str, values: Sequence[object]) -> pa.Array:
+    """Return values as the Arrow type of the column; ids may be integers."""
+    wanted = SCHEMA.field(name).type
+    if name in _ID_COLUMNS and all(type(value) in (int, type(None)) for value in values):
+        return pa.array(values, type=pa.int64()).cast(wanted)
+    try:
+        if pa.types.is_list(wanted) and any(isinstance(value, str) for value in values):
+            raise pa.ArrowTypeError("Arrow would take a text for the list of its characters")
+        return pa.array(values, type=wanted)
+    except _BAD_VALUE:
+        row, value = next((r, v) for r, v in enumerate(values) if not _fits(v, wanted))
+        raise TypeError(
+            f"column {name!r}, row {row}: needs {_describe(wanted)}, "
+            f"got {value!r} ({type(value).__name__})"
+        ) from None
+
+
+def _fits(value: object, wanted: pa.DataType) -> bool:
+    if pa.types.is_list(wanted) and isinstance(value, str):
+        return False
+    try:
+        pa.array([value], type=wanted)
+    except _BAD_VALUE:
+        return False
+    return True
+
+
+def _describe(wanted: pa.DataType) -> str:
+    return "a list of texts" if pa.types.is_list(wanted) else "text"
+
+
+def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    """Return a column in its type, all null where the table lacks it."""
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    column = table.column(field.name)
+    if not _castable(column.type, field):
+        raise TypeError(
+            f"column {field.name!r} needs {_describe(field.type)}, holds {column.type}; "
+            f"row 0 is {column[0].as_py()!r}"
+        )
+    column = column.cast(field.type)
+    if field.name in ("group_id", "lang") and column.null_count:
+        raise ValueError(f"column {field.name!r}, row {_first(column.is_null())}: is missing")
+    return column
+
+
+def _castable(given: pa.DataType, field: pa.Field) -> bool:
+    """Tell whether the cast keeps the meaning: texts to text, integers to ids."""
+    if pa.types.is_null(given):
+        return True
+    if pa.types.is_list(field.type):
+        is_list = pa.types.is_list(given) or pa.types.is_large_list(given)
+        return is_list and _is_text(given.value_type)
+    return _is_text(given) or (field.name in _ID_COLUMNS and pa.types.is_integer(given))
+
+
+def _is_text(given: pa.DataType) -> bool:
+    if pa.types.is_dictionary(given):
+        return _is_text(given.value_type)
+    return (
+        pa.types.is_string(given)
+        or pa.types.is_large_string(given)
+        or pa.types.is_string_view(given)
+        or pa.types.is_null(given)
+    )
+
+
+def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
+    for name in ("group_id", "query", "passage"):
+        blank = _is_blank(columns[name])
+        if pc.any(blank).as_py():
+            raise ValueError(f"column {name!r}, row {_first(blank)}: is empty; leave the row out")
+    neither = pc.and_(columns["query"].is_null(), columns["passage"].is_null())
+    if pc.any(neither).as_py():
+        raise ValueError(f"row {_first(neither)} has neither a query nor a passage")
+    negatives = columns["negatives"]
+    texts = pc.list_flatten(negatives)
+    bad = pc.or_(texts.is_null(), _is_blank(texts))
+    if pc.any(bad).as_py():
+        row = pc.list_parent_indices(negatives.combine_chunks())[_first(bad)]
+        raise ValueError(f"column 'negatives', row {row}: holds an empty text; leave it out")
+
+
+def _check_kinds(kinds: pa.ChunkedArray) -> None:
+    if kinds.null_count == len(kinds):
+        return
+    lengths = pc.fill_null(pc.list_value_length(kinds), -1)
+    if pc.any(pc.equal(lengths, 0)).as_py():
+        row = _first(pc.equal(lengths, 0))
+        raise ValueError(f"column 'kinds', row {row}: is an empty list; leave it null for all")
+    names = pc.list_flatten(kinds)
+    unknown = pc.invert(pc.is_in(names, pa.array(list(KIND_BITS))))
+    if pc.any(unknown).as_py():
+        position = _first(unknown)
+        row = pc.list_parent_indices(kinds.combine_chunks())[position]
+        raise ValueError(
+            f"column 'kinds', row {row}: unknown batch kind {names[position].as_py()!r}; "
+            f"needs some of {list(KIND_BITS)}"
+        )
+
+
+def _passage_ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Return given ids with their source, else the id of the text; null where no passage is."""
+    given, passage = columns["passage_id"], columns["passage"]
+    of_text = pc.fill_null(pc.starts_with(given, "text:"), True)
+    prefixed = pc.if_else(of_text, given, _with_source(given, columns["source"]))
+    nameless = pc.and_(given.is_null(), passage.is_valid())
+    hashed = _map_distinct(
+        pc.if_else(nameless, passage, pa.scalar(None, pa.string())), passage_text_id
+    )
+    return pc.if_else(passage.is_valid(), pc.coalesce(prefixed, hashed), None)
+
+
+def _with_source(ids: pa.ChunkedArray, sources: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(sources, ids, ":")
+
+
+def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str]) -> pa.ChunkedArray:
+    """Apply a function of one text to a column, once for each distinct text of a chunk."""
+    chunks = []
+    for chunk in column.chunks:
+        encoded = chunk.dictionary_encode()
+        mapped = [function(text) for text in encoded.dictionary.to_pylist()]
+        chunks.append(pa.array(mapped, pa.string()).take(encoded.indices))
+    return pa.chunked_array(chunks)
+
+
+def _is_blank(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), False)
+
+
+def _null_if_blank(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(_is_blank(column), pa.scalar(None, pa.string()), column)
+
+
+def _first(mask: pa.ChunkedArray) -> int:
+    return pc.index(mask, True).as_py()
+
+
+def _digest_column(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
+    if pa.types.is_list(column.type):
+        lengths = pc.list_value_length(column)
+        _digest_column(digest, pc.list_flatten(column))
+    else:
+        lengths = pc.binary_length(column)
+        for chunk in column.chunks:
+            digest.update(_utf8_bytes(chunk.drop_null()))
+    digest.update(pc.fill_null(lengths, -1).to_numpy().astype("<i4").tobytes())
+
+
+def _utf8_bytes(texts: pa.StringArray) -> memoryview:
+    """Return the texts joined, without a copy."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return memoryview(b"")
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return memoryview(data)[ends[0] : ends[-1]]

@@ -1,0 +1,202 @@
+"""One door to all readers: a path, a path pattern or a hub name becomes an aligned table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .columns import KIND_BITS, SCHEMA
+from .names import nearest
+from .readers.bitext import read_bitext
+from .readers.files import FORMAT_OF_SUFFIX, find_files, short_name
+from .readers.items import Item, check_choice, limit_groups, shared_passage_ids
+from .readers.questions import read_squad
+from .readers.tabular import read_hub, read_tabular
+from .table import AlignedTable
+
+READERS: dict[str, Callable[..., Iterator[Item]]] = {
+    "jsonl": partial(read_tabular, format="jsonl"),
+    "csv": partial(read_tabular, format="csv"),
+    "tsv": partial(read_tabular, format="tsv"),
+    "parquet": partial(read_tabular, format="parquet"),
+    "squad": read_squad,
+    "bitext": read_bitext,
+    "hub": read_hub,
+}
+_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_ROWS_PER_CHUNK = 10_000
+
+
+def load_table(
+    path_or_hub_name: str | Path,
+    columns: Mapping[str, str | int] | None = None,
+    *,
+    format: str | None = None,
+    lang: str | None = None,
+    languages: Sequence[str] | Mapping[str, str] | None = None,
+    source: str | None = None,
+    kinds: Sequence[str] | None = None,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    parallel_passages: bool = False,
+    keep_variants: bool = False,
+    **options: object,
+) -> AlignedTable:
+    """Read files or a hub data set into an aligned table.
+
+    Args:
+        path_or_hub_name: a file; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file a
+            language; or a hub name or folder for `datasets.load_dataset`. Files may be gzipped.
+        columns: {our column: theirs} of tabular formats and hub data sets; see `read_tabular`.
+        format: "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the file's
+            name: .json is squad, .txt is bitext.
+        lang: the language of all rows, where neither a column nor the path tells it.
+        languages: which languages "{lang}" stands for, or a mapping of what the file names say to
+            codes: {"en-bbe": "en"}; default all files there are.
+        source: name of the data set; rows of equal source and group id belong together. Default:
+            folder and file name without suffixes.
+        kinds: batch kinds that may draw the rows, of "mono", "cross", "mixed"; default all.
+        root: the folder that a relative path starts at.
+        limit: keep the first so many groups.
+        parallel_passages: the passages of a group are translations of one another, so two groups
+            whose passages are equal in one language share their passage id in all (XNLI).
+        keep_variants: keep script, region and variants of language codes.
+        **options: those of the reader: `read_tabular`, `read_squad`, `read_bitext`, `read_hub`.
+
+    Raises:
+        FileNotFoundError: if there is no such file or data set.
+        ValueError: for bad input, with file, line and field, or options that do not fit.
+        TypeError: for an option that the reader does not have.
+    """
+    format = format or _guess_format(path_or_hub_name, root)
+    check_choice("format", format, list(READERS))
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(f"limit must be a whole number of groups, at least 1, got {limit!r}")
+    if columns is not None:
+        options["columns"] = columns
+    if isinstance(options.get("documents"), str | Path):
+        options["documents"] = Path(root or "", str(options["documents"]))
+    _check_options(format, options)
+    if format == "hub":
+        if languages is not None:
+            raise ValueError("languages= is for paths with {lang}; a hub data set takes lang=")
+        items = READERS[format](_hub_name(path_or_hub_name, root), lang, **options)
+    else:
+        files = find_files(path_or_hub_name, root, lang, languages, keep_variants)
+        if format == "bitext" and "fields" not in options and ".tsv" in files[0].path.suffixes:
+            options["fields"] = ("id", "text")
+        items = READERS[format](files, **options)
+    if limit is not None:
+        items = limit_groups(items, limit)
+    rows = _arrow_table(items, path_or_hub_name)
+    if parallel_passages:
+        rows = _with_shared_passage_ids(rows)
+    if kinds is not None:
+        rows = _with_kinds(rows, kinds)
+    return AlignedTable.from_arrow(
+        rows, source=source or short_name(path_or_hub_name), keep_variants=keep_variants
+    )
+
+
+def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> AlignedTable:
+    """Load the sources of a recipe and put them under one another.
+
+    Args:
+        specs: keyword arguments of `load_table` for each source, with "path" for the path or name.
+        root: the folder that relative paths start at, where a source does not say its own.
+
+    Raises:
+        FileNotFoundError, TypeError, ValueError: as `load_table`, with the number of the source.
+    """
+    if not specs:
+        raise ValueError("needs at least one source")
+    tables = []
+    for number, spec in enumerate(specs, 1):
+        if not isinstance(spec, Mapping) or "path" not in spec:
+            raise ValueError(f"source {number}: needs a 'path', got {spec!r}")
+        arguments = {"root": root, **spec}
+        path = arguments.pop("path")
+        try:
+            tables.append(load_table(path, **arguments))
+        except (FileNotFoundError, TypeError, ValueError) as error:
+            kind = next(
+                k for k in (FileNotFoundError, TypeError, ValueError) if isinstance(error, k)
+            )
+            raise kind(f"source {number} ({path}): {error}") from error
+    return AlignedTable.concatenate(tables)
+
+
+def _guess_format(path: str | Path, root: str | Path | None) -> str:
+    """Return the format that a file's name tells; `datasets` gets folders and names of no file."""
+    if Path(root or "", path).is_dir():
+        return "hub"
+    suffixes = Path(str(path)).suffixes
+    for suffix in suffixes[-2:]:
+        if suffix in FORMAT_OF_SUFFIX:
+            return FORMAT_OF_SUFFIX[suffix]
+    if "{lang}" in str(path) or Path(root or "", path).exists():
+        raise ValueError(
+            f"cannot tell the format of {str(path)!r} by its name; give format=, "
+            f"one of {', '.join(map(repr, READERS))}"
+        )
+    if isinstance(path, Path) or not _HUB_NAME.fullmatch(path):
+        raise FileNotFoundError(f"no such file or folder: {Path(root or '', path)}")
+    return "hub"
+
+
+def _hub_name(name: str | Path, root: str | Path | None) -> str:
+    folder = Path(root or "", name)
+    return str(folder) if folder.is_dir() else str(name)
+
+
+def _check_options(format: str, options: Mapping[str, object]) -> None:
+    """Raise TypeError for an option that neither the reader nor load_table has."""
+    parameters = inspect.signature(READERS[format]).parameters.values()
+    known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"format"}
+    general = set(inspect.signature(load_table).parameters) - {"options"}
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"the {format} reader has no option {name!r}{nearest(name, known | general)}; "
+                f"it has {sorted(known)}"
+            )
+
+
+def _arrow_table(items: Iterator[Item], origin: str | Path) -> pa.Table:
+    """Collect items in Arrow memory, some thousand at a time."""
+    chunks = []
+    while rows := list(islice(items, _ROWS_PER_CHUNK)):
+        values = zip(*rows, strict=True)
+        arrays = [pa.array(v, kind) for v, kind in zip(values, SCHEMA.types, strict=True)]
+        chunks.append(pa.table(arrays, schema=SCHEMA))
+    if not chunks:
+        raise ValueError(f"{origin}: holds no usable row")
+    return pa.concat_tables(chunks)
+
+
+def _with_shared_passage_ids(rows: pa.Table) -> pa.Table:
+    """Give one passage id to groups whose passages are equal in some language, and so on."""
+    if rows["passage_id"].null_count < len(rows):
+        raise ValueError("parallel_passages makes passage ids, but the rows have some already")
+    valid = rows["passage"].is_valid()
+    found = rows.filter(valid)
+    shared = pa.array(
+        shared_passage_ids(found["group_id"].combine_chunks(), found["passage"].to_pylist())
+    )
+    ids = pc.replace_with_mask(rows["passage_id"].combine_chunks(), valid.combine_chunks(), shared)
+    return rows.set_column(rows.schema.get_field_index("passage_id"), "passage_id", ids)
+
+
+def _with_kinds(rows: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    if isinstance(kinds, str) or not kinds or not set(kinds) <= set(KIND_BITS):
+        raise ValueError(f"kinds must be a list of some of {list(KIND_BITS)}, got {kinds!r}")
+    column = pa.array([list(kinds)] * len(rows), SCHEMA.field("kinds").type)
+    return rows.set_column(rows.schema.get_field_index("kinds"), "kinds", column)

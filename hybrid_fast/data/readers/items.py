@@ -1,0 +1,97 @@
+"""What readers yield, and the checks and ids that they share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..columns import passage_text_id
+
+logger = logging.getLogger(__name__)
+
+OnEmpty = Literal["error", "skip"]
+
+
+class Item(NamedTuple):
+    """One row of the table; the fields are its columns."""
+
+    group_id: str
+    lang: str
+    query: str | None = None
+    passage: str | None = None
+    passage_id: str | None = None
+    title: str | None = None
+    negatives: list[str] | None = None
+    source: str | None = None
+    kinds: list[str] | None = None
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ValueError unless an option has one of its values."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_text(value: object, where: str, field: str) -> str:
+    """Return a text that is not blank; ValueError with file, line and field otherwise."""
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{where}: field {field!r} must be text, got {value!r} ({type(value).__name__})"
+        )
+    if not value or value.isspace():
+        raise ValueError(f"{where}: field {field!r} is empty; on_empty='skip' leaves such rows out")
+    return value
+
+
+def is_blank(value: object) -> bool:
+    """Tell whether a value is a text of white space alone."""
+    return isinstance(value, str) and (not value or value.isspace())
+
+
+def report_skipped(path: object, count: int, what: str) -> None:
+    """Log how many rows a reader left out, as it was asked to."""
+    if count:
+        logger.warning("%s: left out %d %s", path, count, what)
+
+
+def shared_passage_ids(keys: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return one passage id for each (key, text), equal where texts are translations.
+
+    Entries of one key (a sentence in several languages) share their id, and so do entries of one
+    text, and so on through chains: the connected components of keys and texts.
+
+    Args:
+        keys: (n,) what the entry is a translation of.
+        texts: (n,) the entry's text.
+
+    Returns:
+        (n,) the id of the first text in each entry's component.
+    """
+    key_codes, num_keys = _codes(pa.array(keys))
+    text_ids = pa.array([passage_text_id(text) for text in texts])
+    text_codes, num_texts = _codes(text_ids)
+    size = num_keys + num_texts
+    edges = (np.ones(len(texts), dtype=bool), (key_codes, num_keys + text_codes))
+    _, component = connected_components(coo_array(edges, shape=(size, size)), directed=False)
+    _, first, inverse = np.unique(component[key_codes], return_index=True, return_inverse=True)
+    return text_ids.take(pa.array(first[inverse])).to_pylist()
+
+
+def limit_groups(items: Iterator[Item], limit: int) -> Iterator[Item]:
+    """Yield the items of the first groups that appear."""
+    groups: set[str] = set()
+    for item in items:
+        if item.group_id in groups or len(groups) < limit:
+            groups.add(item.group_id)
+            yield item
+
+
+def _codes(values: pa.Array) -> tuple[np.ndarray, int]:
+    encoded = values.dictionary_encode()
+    return encoded.indices.to_numpy(), len(encoded.dictionary)

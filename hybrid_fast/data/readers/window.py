@@ -1,0 +1,62 @@
+"""The part of a text round an answer, cut where a reader would cut it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_LONGEST_WORD = 40
+_JOINED_TO_PREVIOUS = set("\u200c\u200d\u0e33\u0eb3")  # joiners; Thai and Lao sign am
+_JOINED_TO_NEXT = set("\u200dเแโใไເແໂໃໄ")  # joiner; Thai and Lao vowels written before
+_VIRAMA = 9  # canonical combining class of the signs that join Indic consonants
+
+
+def window_around(text: str, start: int, end: int, size: int) -> str:
+    """Return at most `size` characters of a text that hold text[start:end], or that span if longer.
+
+    The cuts are at white space where there is some within a word's length, as in scripts that
+    separate words; elsewhere (Thai, Chinese) between two characters, never before a combining mark.
+
+    Args:
+        text: the whole text.
+        start: first character to keep.
+        end: one past the last character to keep.
+        size: length of the window in code points.
+    """
+    left = max(0, (start + end - size) // 2)
+    right = min(len(text), left + size)
+    left = max(0, right - size)
+    left = _first_cut(text, min(left, start), start)
+    right = _last_cut(text, max(right, end), end)
+    return text[left:right].strip()
+
+
+def _first_cut(text: str, position: int, last: int) -> int:
+    """Return the first good place for a cut in [position, last]."""
+    if position == 0:
+        return position
+    for cut in range(position, min(position + _LONGEST_WORD, last) + 1):
+        if text[cut - 1].isspace():
+            return cut
+    return next((cut for cut in range(position, last) if _is_boundary(text, cut)), last)
+
+
+def _last_cut(text: str, position: int, first: int) -> int:
+    """Return the last good place for a cut in [first, position]."""
+    if position == len(text):
+        return position
+    for cut in range(position, max(position - _LONGEST_WORD, first) - 1, -1):
+        if text[cut].isspace():
+            return cut
+    return next((cut for cut in range(position, first, -1) if _is_boundary(text, cut)), first)
+
+
+def _is_boundary(text: str, cut: int) -> bool:
+    """Tell whether text[cut] starts a character as a reader sees it (most of UAX 29)."""
+    char, previous = text[cut], text[cut - 1]
+    return not (
+        unicodedata.category(char).startswith("M")
+        or char in _JOINED_TO_PREVIOUS
+        or "\U0001f3fb" <= char <= "\U0001f3ff"  # skin tones
+        or previous in _JOINED_TO_NEXT
+        or unicodedata.combining(previous) == _VIRAMA
+    )

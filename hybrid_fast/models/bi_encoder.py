@@ -1,0 +1,313 @@
+"""BiEncoder: one set of weights that turns queries and passages into vectors.
+
+The two sides differ by prompt and, for a transformer, by length. Everything about tokens is the
+backbone's; prompts, normalisation, encoding and saving are here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from hybrid_fast.models.folders import complete_folder, find_folder
+from hybrid_fast.models.layout import Layout, read_layout, write_layout
+from hybrid_fast.models.static import StaticBackbone, load_static, train_static
+from hybrid_fast.models.texts import SIDES, Features, Side, check_side, check_texts
+from hybrid_fast.models.transformer import TransformerBackbone, load_transformer
+
+logger = logging.getLogger(__name__)
+
+
+class BiEncoder(nn.Module):
+    """A dual encoder with shared parameters; make one with `from_pretrained` or `static`.
+
+    Attributes:
+        backbone: the StaticBackbone or TransformerBackbone.
+        normalize: whether vectors have length 1.
+        prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
+        num_truncated: how many texts of a side `tokenize` has cut so far (in this process).
+        name_or_path: where the weights came from, for reports.
+    """
+
+    def __init__(
+        self,
+        backbone: StaticBackbone | TransformerBackbone,
+        *,
+        normalize: bool = True,
+        query_prompt: str = "",
+        passage_prompt: str = "",
+        name_or_path: str = "",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.normalize = normalize
+        self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
+        self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
+        self.name_or_path = name_or_path
+        _check_prompts(backbone, self.prompts)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_name: str | Path,
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_query_length: int | None = None,
+        max_passage_length: int | None = None,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> BiEncoder:
+        """Load a saved BiEncoder, a SentenceTransformer folder or any AutoModel encoder.
+
+        What is None is taken from the folder; for a plain AutoModel folder it is mean pooling,
+        normalised, prompts "Query: " and "Passage: ", lengths 96 and 256 (less if the model takes
+        less). Everything is read from safetensors and JSON; nothing is unpickled.
+
+        Args:
+            path_or_hub_name: a folder, or the name of a model on the hub.
+            pooling: "mean", "cls" or "last" (transformer only).
+            normalize: whether vectors get length 1.
+            query_prompt: put before every query.
+            passage_prompt: put before every passage.
+            max_query_length: most tokens of a query, prompt included (transformer only).
+            max_passage_length: most tokens of a passage, prompt included (transformer only).
+            dtype: of the weights, such as "float32"; default as saved (transformer only).
+            attn_implementation: as in transformers (transformer only).
+            revision: of the hub model.
+            trust_remote_code: whether Python files that come with the model may be run.
+
+        Raises:
+            FileNotFoundError: no such folder or hub model, or a file is missing in it.
+            ValueError: an option or a file that cannot be served.
+        """
+        folder = find_folder(path_or_hub_name, revision)
+        layout = read_layout(folder)
+        lengths: dict[Side, int | None] = {"query": max_query_length, "passage": max_passage_length}
+        model_options = {"dtype": dtype, "attn_implementation": attn_implementation}
+        backbone: StaticBackbone | TransformerBackbone
+        if layout.static:
+            only_transformer = {
+                "pooling": pooling,
+                **{f"max_{side}_length": length for side, length in lengths.items()},
+                **model_options,
+            }
+            _refuse_options(only_transformer, folder)
+            backbone = load_static(layout.weights_folder)
+        else:
+            backbone = load_transformer(
+                layout.weights_folder,
+                layout.pooling if pooling is None else pooling,
+                {side: length for side, length in lengths.items() if length is not None},
+                layout.max_lengths,
+                lowercase=layout.lowercase,
+                trust_remote_code=trust_remote_code,
+                **{name: value for name, value in model_options.items() if value is not None},
+            )
+        return cls(
+            backbone,
+            normalize=layout.normalize if normalize is None else normalize,
+            query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
+            passage_prompt=layout.prompts["passage"] if passage_prompt is None else passage_prompt,
+            name_or_path=str(path_or_hub_name),
+        )
+
+    @classmethod
+    def static(
+        cls,
+        texts: Iterable[str],
+        dim: int = 384,
+        vocab_size: int = 60_000,
+        *,
+        seed: int = 0,
+        init: str = "idf",
+        normalize: bool = True,
+        query_prompt: str = "",
+        passage_prompt: str = "",
+    ) -> BiEncoder:
+        """Make a static encoder: a tokenizer trained on `texts` and one random vector a token.
+
+        Args:
+            texts: what it will be trained on; at most 10 million characters of them are used.
+            dim: length of the vectors.
+            vocab_size: the most tokens.
+            seed: of the sample of texts and of the vectors; equal seeds give equal models.
+            init: "idf" scales each vector by how much its token tells texts apart; "normal" not.
+            normalize: whether vectors of texts get length 1.
+            query_prompt: put before every query.
+            passage_prompt: put before every passage.
+
+        Raises:
+            TypeError: texts is one string or holds something else than strings.
+            ValueError: nothing but blank texts, or an option out of range.
+        """
+        return cls(
+            train_static(texts, dim, vocab_size, seed, init),
+            normalize=normalize,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            name_or_path="static",
+        )
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the length of the vectors."""
+        return self.backbone.embedding_dim
+
+    @property
+    def max_length(self) -> dict[Side, int]:
+        """Most tokens of each side; empty if there is no limit."""
+        return self.backbone.max_lengths
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def tokenize(self, texts: Iterable[str], side: Side) -> Features:
+        """Return the features that `forward` takes, on the CPU, prompt and length limit applied.
+
+        A transformer's are `input_ids`, `attention_mask` and perhaps `token_type_ids`, each
+        (n, longest); a static encoder's are `input_ids`, all tokens in one row, and `offsets` (n,).
+
+        Raises:
+            TypeError: one string instead of a list, or an element that is no string.
+            ValueError: an empty text (with its position), no text at all, or an unknown side.
+        """
+        texts = check_texts(texts, check_side(side))
+        if not texts:
+            raise ValueError(f"there is no {side} to tokenize; give at least one text")
+        prompt = self.prompts[side]
+        features, num_cut = self.backbone.tokenize([prompt + text for text in texts], side)
+        if num_cut and not self.num_truncated[side]:
+            limit = self.max_length.get(side, "the tokenizer's limit of")
+            logger.warning(
+                "A %s has more than %s tokens and was cut; num_truncated counts them.", side, limit
+            )
+        self.num_truncated[side] += num_cut
+        return features
+
+    def forward(self, features: Features) -> Tensor:
+        """Return vectors (n, D), of length 1 if the model normalises."""
+        embeddings = self.backbone(features)
+        return normalize(embeddings, dim=-1) if self.normalize else embeddings
+
+    def encode_queries(
+        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
+    ) -> np.ndarray:
+        """Encode queries without gradients, in evaluation mode.
+
+        Args:
+            texts: the queries; none may be empty.
+            batch_size: texts at a time, of like length; default 64, static 1024.
+            show_progress: whether to show a bar on a terminal after two seconds.
+
+        Returns:
+            float32 (n, D), in the order of the texts.
+
+        Raises:
+            TypeError: one string instead of a list, or an element that is no string.
+            ValueError: an empty text, with its position, or a batch size below 1.
+        """
+        return self._encode(texts, "query", batch_size, show_progress)
+
+    def encode_passages(
+        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
+    ) -> np.ndarray:
+        """Encode passages; see `encode_queries`."""
+        return self._encode(texts, "passage", batch_size, show_progress)
+
+    def _encode(
+        self, texts: Iterable[str], side: Side, batch_size: int | None, show_progress: bool
+    ) -> np.ndarray:
+        texts = check_texts(texts, side)
+        batch_size = self.backbone.default_batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        longest_first = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+        embeddings = np.empty((len(texts), self.embedding_dim), dtype=np.float32)
+        starts = tqdm(
+            range(0, len(texts), batch_size),
+            desc=f"encode {side}",
+            delay=2,
+            disable=None if show_progress else True,
+            leave=False,
+        )
+        with _evaluation_mode(self), torch.no_grad():
+            for start in starts:
+                rows = longest_first[start : start + batch_size]
+                features = self.tokenize([texts[row] for row in rows], side)
+                on_device = {name: tensor.to(self.device) for name, tensor in features.items()}
+                embeddings[rows] = self(on_device).float().cpu().numpy()
+        return embeddings
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that `from_pretrained` and `SentenceTransformer` read.
+
+        It appears completely or not at all; in a folder that is there already, files of the same
+        name are replaced and others stay. A transformer's folder also loads by AutoModel.
+
+        Raises:
+            FileExistsError: `folder` is a file.
+        """
+        with complete_folder(Path(folder)) as temporary:
+            self.backbone.save(temporary)
+            layout = Layout(
+                temporary,
+                static=isinstance(self.backbone, StaticBackbone),
+                pooling=getattr(self.backbone, "pooling", "mean"),
+                normalize=self.normalize,
+                prompts=self.prompts,
+                max_lengths=self.max_length,
+            )
+            write_layout(layout, self.embedding_dim)
+
+
+def _check_prompts(
+    backbone: StaticBackbone | TransformerBackbone, prompts: dict[Side, str]
+) -> None:
+    for side in SIDES:
+        prompt, limit = prompts[side], backbone.max_lengths.get(side)
+        if not isinstance(prompt, str):
+            raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
+        if limit is None or not prompt.strip():
+            continue
+        features, _ = backbone.tokenize([prompt], side)
+        if features["input_ids"].shape[1] >= limit:
+            raise ValueError(
+                f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten it "
+                "or raise the length"
+            )
+
+
+def _refuse_options(options: dict[str, Any], folder: Path) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"{folder} is a static encoder, which has no {', '.join(given)}; leave it out"
+        )
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    # Module by module: a user may have put some part of a model in training into evaluation mode.
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,173 @@
+"""How a model lies in a folder: the layout of sentence-transformers, which it therefore reads too.
+
+    modules.json                        the chain of modules: Transformer, Pooling, Normalize
+                                        or StaticEmbedding, Normalize
+    config_sentence_transformers.json   prompts "query" and "document"
+    sentence_bert_config.json           lengths (transformer only)
+    1_Pooling/config.json               pooling (transformer only)
+    config.json, tokenizer files, model.safetensors
+
+A folder without modules.json is a plain transformer, with the defaults of this library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hybrid_fast.models.texts import Side
+from hybrid_fast.models.transformer import UNLIMITED
+
+MODULES_FILE = "modules.json"
+SETTINGS_FILE = "config_sentence_transformers.json"
+LENGTHS_FILE = "sentence_bert_config.json"
+
+_HOME = "sentence_transformers"
+_CLASSES = {
+    "Transformer": f"{_HOME}.base.modules.transformer.Transformer",
+    "Pooling": f"{_HOME}.sentence_transformer.modules.pooling.Pooling",
+    "StaticEmbedding": f"{_HOME}.sentence_transformer.modules.static_embedding.StaticEmbedding",
+    "Normalize": f"{_HOME}.base.modules.normalize.Normalize",
+}
+_CHAINS = (["Transformer", "Pooling"], ["StaticEmbedding"])
+_POOLING_NAMES = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder says about its model, weights aside.
+
+    The defaults are those of a plain transformer. `max_lengths` is empty for a static encoder.
+    """
+
+    weights_folder: Path
+    static: bool = False
+    pooling: str = "mean"
+    normalize: bool = True
+    prompts: dict[Side, str] = field(
+        default_factory=lambda: {"query": "Query: ", "passage": "Passage: "}
+    )
+    max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
+    lowercase: bool = False
+
+
+def read_layout(folder: Path) -> Layout:
+    """Return what the files of `folder` say.
+
+    Raises:
+        FileNotFoundError: it holds no model.
+        ValueError: it holds modules that this library does not have, or a file is no JSON.
+    """
+    if not (folder / MODULES_FILE).is_file():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds neither {MODULES_FILE} nor config.json; give the folder of a "
+                "saved encoder"
+            )
+        return Layout(folder)
+    modules = _read_json(folder / MODULES_FILE)
+    names = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+    paths = [folder / module["path"] for module in modules]
+    normalize = names[-1:] == ["Normalize"]
+    chain = names[:-1] if normalize else names
+    if chain not in _CHAINS:
+        raise ValueError(
+            f"{folder / MODULES_FILE} lists {', '.join(names)}; only Transformer and Pooling, or "
+            "StaticEmbedding, each with or without Normalize, can be read"
+        )
+    prompts = _read_prompts(folder)
+    if chain == ["StaticEmbedding"]:
+        return Layout(paths[0], True, normalize=normalize, prompts=prompts, max_lengths={})
+    lengths = _read_json(paths[0] / LENGTHS_FILE, missing={})
+    longest = lengths.get("max_seq_length") or UNLIMITED
+    return Layout(
+        paths[0],
+        pooling=_read_pooling(paths[1] / "config.json"),
+        normalize=normalize,
+        prompts=prompts,
+        max_lengths={
+            "query": lengths.get("query_length") or longest,
+            "passage": lengths.get("document_length") or longest,
+        },
+        lowercase=bool(lengths.get("do_lower_case")),
+    )
+
+
+def write_layout(layout: Layout, embedding_dim: int) -> None:
+    """Write everything but weights, tokenizer and their configuration into the folder."""
+    folder = layout.weights_folder
+    names = ["StaticEmbedding"] if layout.static else ["Transformer", "Pooling"]
+    names += ["Normalize"] if layout.normalize else []
+    paths = ["", *(f"{index}_{name}" for index, name in enumerate(names) if index)]
+    for path in paths[1:]:
+        (folder / path).mkdir()
+    if not layout.static:
+        pooling = {
+            "embedding_dimension": embedding_dim,
+            "pooling_mode": _POOLING_NAMES[layout.pooling],
+            "include_prompt": True,
+        }
+        _write_json(folder / "1_Pooling" / "config.json", pooling)
+        _write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
+    if layout.normalize:
+        _write_json(folder / paths[-1] / "config.json", {})
+    settings = {
+        "model_type": "SentenceTransformer",
+        "prompts": {"query": layout.prompts["query"], "document": layout.prompts["passage"]},
+        "default_prompt_name": None,
+        "similarity_fn_name": "cosine" if layout.normalize else "dot",
+    }
+    _write_json(folder / SETTINGS_FILE, settings)
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": _CLASSES[name]}
+        for index, (name, path) in enumerate(zip(names, paths, strict=True))
+    ]
+    _write_json(folder / MODULES_FILE, modules)
+
+
+def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
+    query, passage = max_lengths["query"], max_lengths["passage"]
+    lengths: dict[str, int | bool] = {"max_seq_length": max(query, passage), "do_lower_case": False}
+    if query != passage:
+        lengths |= {"query_length": query, "document_length": passage}
+    return lengths
+
+
+def _read_prompts(folder: Path) -> dict[Side, str]:
+    prompts = _read_json(folder / SETTINGS_FILE, missing={}).get("prompts") or {}
+    passage = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), None)
+    return {"query": prompts.get("query") or "", "passage": passage or ""}
+
+
+def _read_pooling(path: Path) -> str:
+    config = _read_json(path)
+    if not config.get("include_prompt", True):
+        raise ValueError(f"{path}: include_prompt is false; prompts are always pooled here")
+    mode = config.get("pooling_mode")
+    if mode is None:  # until sentence-transformers 5.3: pooling_mode_mean_tokens and the like
+        active = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
+        mode = "+".join(key.removeprefix("pooling_mode_").split("_token")[0] for key in active)
+    mode = mode if isinstance(mode, str) else "+".join(mode)
+    for name, saved_name in _POOLING_NAMES.items():
+        if mode == saved_name:
+            return name
+    raise ValueError(
+        f"{path}: pooling_mode is {mode or 'missing'}; only {', '.join(_POOLING_NAMES.values())} "
+        "can be read"
+    )
+
+
+def _read_json(path: Path, missing: Any = None) -> Any:
+    if not path.is_file() and missing is not None:
+        return missing
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: line {error.lineno}: {error.msg}; JSON is needed") from error
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

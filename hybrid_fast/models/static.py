@@ -1,0 +1,148 @@
+"""The static backbone: a text is the mean of its tokens' embeddings.
+
+Its one parameter is the embedding table. Encoding takes about as long as tokenising; nothing is
+padded and there is no limit of length. On disk it is sentence-transformers' StaticEmbedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from hybrid_fast.models.texts import Features, Side, check_name, check_num_tokens, check_strings
+from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
+
+INITS = ("idf", "normal")
+SMALLEST_VOCABULARY = 16
+TOKENIZER_FILE = "tokenizer.json"
+WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_KEY = "embedding.weight"
+
+
+class StaticBackbone(nn.Module):
+    """Token embeddings, averaged.
+
+    Args:
+        tokenizer: of the tokenizers library; special tokens are not added.
+        weights: float (num_tokens, D), one row a token.
+
+    Raises:
+        ValueError: the table is no matrix or has fewer rows than the tokenizer has tokens.
+    """
+
+    default_batch_size = 1024
+
+    def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
+        super().__init__()
+        vocab_size = tokenizer.get_vocab_size()
+        if weights.ndim != 2 or len(weights) < vocab_size:
+            raise ValueError(
+                f"the embedding table has shape {tuple(weights.shape)}; the tokenizer needs "
+                f"({vocab_size}, D)"
+            )
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the vectors."""
+        return self.embedding.embedding_dim
+
+    @property
+    def max_lengths(self) -> dict[Side, int]:
+        """No side has a limit."""
+        return {}
+
+    def tokenize(self, texts: list[str], side: Side) -> tuple[Features, int]:
+        """Return features and how many texts were cut; both sides are tokenised alike.
+
+        The features are `input_ids`, int64, the tokens of all texts one after another, and
+        `offsets`, int64 (n,), where each text begins.
+        """
+        encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
+        num_tokens = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        check_num_tokens(texts, num_tokens)
+        ids = np.fromiter(
+            chain.from_iterable(encoding.ids for encoding in encodings),
+            dtype=np.int64,
+            count=num_tokens.sum(),
+        )
+        features = {
+            "input_ids": torch.from_numpy(ids),
+            "offsets": torch.from_numpy(np.cumsum(num_tokens) - num_tokens),
+        }
+        # Ours never cuts, but a tokenizer.json from elsewhere may say so.
+        cut = self.tokenizer.truncation is not None
+        return features, sum(bool(e.overflowing) for e in encodings) if cut else 0
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the mean embedding of each text, (n, D)."""
+        return self.embedding(features["input_ids"], features["offsets"])
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer and the table into an existing folder."""
+        self.tokenizer.save(str(folder / TOKENIZER_FILE))
+        weights = self.embedding.weight.detach().contiguous()
+        save_file({WEIGHTS_KEY: weights}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def load_static(folder: Path) -> StaticBackbone:
+    """Read what `StaticBackbone.save` or sentence-transformers wrote.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the weights are not those of a static embedding.
+    """
+    for name in (TOKENIZER_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no {name}, which a static encoder needs")
+    tensors = load_file(folder / WEIGHTS_FILE)
+    if WEIGHTS_KEY not in tensors:
+        raise ValueError(
+            f"{folder / WEIGHTS_FILE} holds {', '.join(sorted(tensors))}; a static encoder needs "
+            f"{WEIGHTS_KEY}"
+        )
+    return StaticBackbone(Tokenizer.from_file(str(folder / TOKENIZER_FILE)), tensors[WEIGHTS_KEY])
+
+
+def train_static(
+    texts: Iterable[str], dim: int, vocab_size: int, seed: int, init: str
+) -> StaticBackbone:
+    """Train a tokenizer on texts and draw an embedding for each of its tokens.
+
+    Entries are normal with variance 1 / dim; with `init="idf"` each row is scaled by its token's
+    `token_weights`, so that an untrained encoder already weighs words as BM25 does.
+
+    Args:
+        texts: at least one that is not blank; if they are many, a sample of them is used.
+        dim: length of the vectors.
+        vocab_size: the most tokens; fewer if the texts give no more.
+        seed: of the sample and of the embeddings.
+        init: "idf" or "normal".
+
+    Raises:
+        TypeError: texts is one string, or holds something else than strings.
+        ValueError: nothing but blank texts, or a size or name out of range.
+    """
+    check_name("init", init, INITS)
+    if dim < 1:
+        raise ValueError(f"dim is {dim}; it must be at least 1")
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ValueError(f"vocab_size is {vocab_size}; it must be at least {SMALLEST_VOCABULARY}")
+    sample = sample_texts(check_strings(texts), seed)
+    if not any(text.strip() for text in sample):
+        raise ValueError("texts holds no text; give the texts of the training table")
+    tokenizer = train_tokenizer(sample, vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(tokenizer.get_vocab_size(), dim, generator=generator) / dim**0.5
+    if init == "idf":
+        weights *= token_weights(tokenizer, sample)[:, None]
+    return StaticBackbone(tokenizer, weights)

@@ -1,0 +1,185 @@
+"""The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
+
+Causal models serve too, with last-token pooling; padding may be on either side.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from tokenizers.normalizers import Lowercase, Sequence
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from hybrid_fast.models.pooling import POOLINGS
+from hybrid_fast.models.texts import Features, Side, check_name, check_num_tokens
+
+UNLIMITED = 1_000_000
+
+
+class TransformerBackbone(nn.Module):
+    """A transformer, pooled.
+
+    Args:
+        model: of transformers; its states are taken from `last_hidden_state`.
+        tokenizer: its tokenizer, which must have a padding token.
+        pooling: "mean", "cls" or "last".
+        max_lengths: most tokens of each side, special tokens and prompt included.
+
+    Raises:
+        ValueError: an unknown pooling, a length the model cannot take, no padding token.
+    """
+
+    default_batch_size = 64
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        pooling: str,
+        max_lengths: dict[Side, int],
+    ) -> None:
+        super().__init__()
+        if tokenizer.pad_token_id is None:
+            raise ValueError(
+                "the tokenizer has no padding token, so texts cannot be batched; set one, for "
+                "instance tokenizer.pad_token = tokenizer.eos_token, and save the tokenizer with "
+                "the model"
+            )
+        self.pooling = check_name("pooling", pooling, tuple(POOLINGS))
+        self.max_lengths = max_lengths
+        self.tokenizer = tokenizer
+        self.model = model
+        shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
+        for side, length in max_lengths.items():
+            if not isinstance(length, int) or not shortest <= length <= longest:
+                raise ValueError(
+                    f"max_{side}_length is {length!r}; it must be a whole number from {shortest} "
+                    f"to {longest} with this model"
+                )
+        if getattr(model, "pooler", None) is not None:
+            # It is not on the way to our vectors; without gradients DDP need not wait for it.
+            model.pooler.requires_grad_(False)
+        if getattr(model.config, "use_cache", False):
+            model.config.use_cache = False
+        self._inputs = set(inspect.signature(model.forward).parameters)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the vectors."""
+        return int(self.model.config.hidden_size)
+
+    def tokenize(self, texts: list[str], side: Side) -> tuple[Features, int]:
+        """Return features and how many texts were cut to the side's length.
+
+        The features are `input_ids` and `attention_mask`, int64 (n, length), padded to the
+        longest, and `token_type_ids` if tokenizer and model know them.
+        """
+        batch = self.tokenizer(
+            texts,
+            padding=True,
+            truncation=True,
+            max_length=self.max_lengths[side],
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        check_num_tokens(texts, batch["attention_mask"].sum(dim=1).tolist())
+        num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
+        return {name: batch[name] for name in batch if name in self._inputs}, num_cut
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the pooled vector of each text, (n, D)."""
+        states = self.model(**features).last_hidden_state
+        return POOLINGS[self.pooling](states, features["attention_mask"])
+
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer into an existing folder, as transformers does."""
+        if self.tokenizer.is_fast:
+            # The state of the last call would be saved as the tokenizer's own.
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def position_limit(model: PreTrainedModel) -> int:
+    """Return the most tokens the model has positions for."""
+    num_positions = getattr(model.config, "max_position_embeddings", None)
+    if not num_positions or num_positions < 0:
+        return UNLIMITED
+    return int(num_positions) - _first_position(model)
+
+
+def _first_position(model: PreTrainedModel) -> int:
+    # RoBERTa and its kin count positions from the padding token's id + 1.
+    for module in model.modules():
+        positions = getattr(module, "position_embeddings", None)
+        if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
+            return positions.padding_idx + 1
+    return 0
+
+
+def load_transformer(
+    folder: Path,
+    pooling: str,
+    max_lengths: dict[Side, int],
+    saved_lengths: dict[Side, int],
+    *,
+    lowercase: bool = False,
+    trust_remote_code: bool = False,
+    **model_options: Any,
+) -> TransformerBackbone:
+    """Read a folder that AutoModel and AutoTokenizer can read.
+
+    Args:
+        folder: with config.json, weights as safetensors, and tokenizer files.
+        pooling: see TransformerBackbone.
+        max_lengths: what was asked for; see TransformerBackbone.
+        saved_lengths: of both sides, where nothing was asked for; cut to what the model takes.
+        lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
+        trust_remote_code: whether Python files of the folder may be run.
+        **model_options: for AutoModel.from_pretrained, such as dtype and attn_implementation.
+
+    Raises:
+        FileNotFoundError: there are no safetensors.
+        ValueError: an encoder-decoder, or weights that do not fit the configuration.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{folder} holds no *.safetensors; other formats of weights are not read, since "
+            "unpickling may run code: load the model where you trust it and save it again"
+        )
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"{folder} is an encoder-decoder ({config.model_type}); give an encoder or a decoder"
+        )
+    model, report = AutoModel.from_pretrained(
+        folder,
+        config=config,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,
+        output_loading_info=True,
+        **model_options,
+    )
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(
+            f"the weights in {folder} lack {len(missing)} parameters of a {config.model_type}, "
+            f"such as {missing[0]}; config.json and weights are not of one model"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if lowercase:
+        _lowercase_first(tokenizer)
+    limit = int(min(position_limit(model), tokenizer.model_max_length))
+    lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
+    return TransformerBackbone(model, tokenizer, pooling, lengths)
+
+
+def _lowercase_first(tokenizer: Tokenizer) -> None:
+    backend = tokenizer.backend_tokenizer
+    steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
+    backend.normalizer = Sequence(steps)
