@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
+DEFAULT_SEED = 42  # that of transformers.TrainingArguments
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -60,11 +61,12 @@ def train(
 ) -> None:
     """Train as RECIPE says; every field of it can be given here too: --any_field value."""
     from hybrid_fast.cli.recipe import load_recipe
-    from hybrid_fast.cli.runs import run_recipe
+    from hybrid_fast.cli.runs import load_parts, run_parts
     from hybrid_fast.evaluation import print_results
 
     fields, training = load_recipe(recipe, recipe_overrides(context.args))
-    results = run_recipe(fields, training, out, resume=resume)
+    parts = load_parts(fields, training.get("seed", DEFAULT_SEED))
+    results = run_parts(parts, training, out, resume=resume)
     if results:
         print_results([results], Console())
     print(f"trained model: {out / 'model'}")

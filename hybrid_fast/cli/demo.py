@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hybrid_fast.cli.recipe import Recipe
-from hybrid_fast.cli.runs import run_recipe
+from hybrid_fast.cli.runs import load_parts, run_parts
 from hybrid_fast.evaluation import print_results, write_report
 
 KINDS = ("mono", "cross", "hybrid")
 RECIPE = Recipe(model_options={"dim": 256, "vocab_size": 20_000}, task="builtin")
 TRAINING: dict[str, Any] = {
-    "max_steps": 300,
+    "max_steps": 500,
     "batch_size": 256,
     "learning_rate": 0.02,
     "warmup_steps": 20,
@@ -72,12 +74,21 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
 
 
 def train_kinds(folder: Path, seed: int, console: Console) -> list[dict[str, Any]]:
-    """Run the demo's recipe for every kind and return their results."""
+    """Train every kind from the same first model and return their results."""
     runs = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        loading = progress.add_task("corpus and tokenizer", total=1)
+        parts = load_parts(RECIPE, seed)
+        progress.advance(loading)
         for kind in KINDS:
-            training = {**TRAINING, "kind": kind, "seed": seed}
             bar = ProgressBar(progress, f"{kind} batches")
-            runs.append(run_recipe(RECIPE, training, folder / kind, callbacks=[bar]))
+            training = {**TRAINING, "kind": kind, "seed": seed}
+            of_kind = replace(parts, model=deepcopy(parts.model))
+            runs.append(run_parts(of_kind, training, folder / kind, callbacks=[bar]))
     return runs
