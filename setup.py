@@ -39,12 +39,10 @@ class CMakeBuild(build_ext):
                 subprocess.run(["cmake", "--build", build], check=True)
             except subprocess.CalledProcessError:
                 sys.exit(
-                    "hybrid_fast: the C++ extension could not be built; a C++20 compiler (g++ >= 11 "
-                    "or clang++ >= 14) is needed: install one or name it in CXX. "
+                    "hybrid_fast: the C++ extension could not be built; a C++20 compiler "
+                    "(g++ >= 11 or clang++ >= 14) is needed: install one or name it in CXX. "
                     "CMake's own message stands above."
                 )
 
 
-setup(
-    ext_modules=[Extension("hybrid_fast._core", sources=[])], cmdclass={"build_ext": CMakeBuild}
-)
+setup(ext_modules=[Extension("hybrid_fast._core", sources=[])], cmdclass={"build_ext": CMakeBuild})

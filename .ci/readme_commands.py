@@ -1,4 +1,4 @@
-"""Print the shell commands of a Markdown file: the content of its ```bash blocks."""
+"""Print the ```bash and ```python blocks of a Markdown file as one shell script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 text = Path(sys.argv[1]).read_text(encoding="utf-8")
-blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+blocks = re.findall(r"^```(bash|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 if not blocks:
     sys.exit(f"{sys.argv[1]} shows no commands")
-print("\n".join(blocks))
+for language, code in blocks:
+    print(code if language == "bash" else f"python - <<'PYTHON'\n{code}PYTHON\n")

@@ -35,7 +35,7 @@ _HOMES = {
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
 }
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

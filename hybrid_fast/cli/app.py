@@ -144,7 +144,9 @@ def recipe_overrides(arguments: Sequence[str]) -> dict[str, str]:
     while rest:
         name = rest.pop(0)
         if not name.startswith("--"):
-            raise ValueError(f"unexpected argument {name!r}; recipe fields are given as --name value")
+            raise ValueError(
+                f"unexpected argument {name!r}; recipe fields are given as --name value"
+            )
         name, equals, value = name[2:].partition("=")
         if not equals:
             if not rest:

@@ -80,7 +80,8 @@ class PlanReport:
             f"{self.steps} steps of {self.batch_size}: "
             + ", ".join(f"{count} {kind}" for kind, count in self.batches.items()),
             f"substituted: {self.substituted_entries} examples "
-            f"({self.substituted_entries / examples:.2%}), {self.substituted_pairs} of another pair",
+            f"({self.substituted_entries / examples:.2%}), "
+            f"{self.substituted_pairs} of another pair",
         ]
         for title, shares in (("mono", self.languages), ("pairs", self.pairs)):
             if shares:

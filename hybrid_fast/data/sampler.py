@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,7 @@ class HybridBatchSampler:
         language_law: Law = "uniform",
         pair_law: Mapping[str, float] | None = None,
         source_weights: Mapping[str, float] | None = None,
-        pairs: Literal["mixed", "single"] = "mixed",
+        pairs: str = "mixed",
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,

@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import UNLIMITED
+
+T = TypeVar("T")
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
@@ -68,20 +70,18 @@ def read_layout(folder: Path) -> Layout:
                 "saved encoder"
             )
         return Layout(folder)
-    modules = _read_json(folder / MODULES_FILE)
-    names = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-    paths = [folder / module["path"] for module in modules]
+    names, paths = _read_chain(folder)
     normalize = names[-1:] == ["Normalize"]
     chain = names[:-1] if normalize else names
     if chain not in _CHAINS:
         raise ValueError(
-            f"{folder / MODULES_FILE} lists {', '.join(names)}; only Transformer and Pooling, or "
-            "StaticEmbedding, each with or without Normalize, can be read"
+            f"{folder / MODULES_FILE} lists {', '.join(names) or 'nothing'}; only Transformer and "
+            "Pooling, or StaticEmbedding, each with or without Normalize, can be read"
         )
     prompts = _read_prompts(folder)
     if chain == ["StaticEmbedding"]:
         return Layout(paths[0], True, normalize=normalize, prompts=prompts, max_lengths={})
-    lengths = _read_json(paths[0] / LENGTHS_FILE, missing={})
+    lengths = _read_optional(paths[0] / LENGTHS_FILE)
     longest = lengths.get("max_seq_length") or UNLIMITED
     return Layout(
         paths[0],
@@ -128,6 +128,19 @@ def write_layout(layout: Layout, embedding_dim: int) -> None:
     _write_json(folder / MODULES_FILE, modules)
 
 
+def _read_chain(folder: Path) -> tuple[list[str], list[Path]]:
+    names, paths = [], []
+    for index, module in enumerate(_read_json(folder / MODULES_FILE, list)):
+        if not isinstance(module, dict) or not {"path", "type"} <= module.keys():
+            raise ValueError(f"{folder / MODULES_FILE}: entry {index} needs 'path' and 'type'")
+        path = folder / str(module["path"])
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder / MODULES_FILE}: path {module['path']!r} is outside")
+        names.append(str(module["type"]).rsplit(".", 1)[-1])
+        paths.append(path)
+    return names, paths
+
+
 def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     query, passage = max_lengths["query"], max_lengths["passage"]
     lengths: dict[str, int | bool] = {"max_seq_length": max(query, passage), "do_lower_case": False}
@@ -137,13 +150,13 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
 
 
 def _read_prompts(folder: Path) -> dict[Side, str]:
-    prompts = _read_json(folder / SETTINGS_FILE, missing={}).get("prompts") or {}
+    prompts = _read_optional(folder / SETTINGS_FILE).get("prompts") or {}
     passage = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), None)
     return {"query": prompts.get("query") or "", "passage": passage or ""}
 
 
 def _read_pooling(path: Path) -> str:
-    config = _read_json(path)
+    config = _read_json(path, dict)
     if not config.get("include_prompt", True):
         raise ValueError(f"{path}: include_prompt is false; prompts are always pooled here")
     mode = config.get("pooling_mode")
@@ -160,13 +173,18 @@ def _read_pooling(path: Path) -> str:
     )
 
 
-def _read_json(path: Path, missing: Any = None) -> Any:
-    if not path.is_file() and missing is not None:
-        return missing
+def _read_optional(path: Path) -> dict[str, Any]:
+    return _read_json(path, dict) if path.is_file() else {}
+
+
+def _read_json(path: Path, kind: type[T]) -> T:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: line {error.lineno}: {error.msg}; JSON is needed") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} holds a {type(content).__name__}; a {kind.__name__} is needed")
+    return content
 
 
 def _write_json(path: Path, content: object) -> None:

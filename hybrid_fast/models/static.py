@@ -6,12 +6,14 @@ padded and there is no limit of length. On disk it is sentence-transformers' Sta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -99,12 +101,16 @@ def load_static(folder: Path) -> StaticBackbone:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the weights are not those of a static embedding.
+        ValueError: a file is damaged, or the weights are not those of a static embedding.
     """
     for name in (TOKENIZER_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}, which a static encoder needs")
-    tensors = load_file(folder / WEIGHTS_FILE)
+    try:
+        json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be loaded: {error}") from error
     if WEIGHTS_KEY not in tensors:
         raise ValueError(
             f"{folder / WEIGHTS_FILE} holds {', '.join(sorted(tensors))}; a static encoder needs "

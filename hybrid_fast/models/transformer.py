@@ -1,14 +1,15 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Causal models serve too, with last-token pooling; padding may be on either side.
+Causal models serve too, with last-token pooling.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from safetensors import SafetensorError
 from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
@@ -51,8 +52,6 @@ class TransformerBackbone(nn.Module):
             )
         self.pooling = check_name("pooling", pooling, tuple(POOLINGS))
         self.max_lengths = max_lengths
-        self.tokenizer = tokenizer
-        self.model = model
         shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
         for side, length in max_lengths.items():
             if not isinstance(length, int) or not shortest <= length <= longest:
@@ -60,6 +59,12 @@ class TransformerBackbone(nn.Module):
                     f"max_{side}_length is {length!r}; it must be a whole number from {shortest} "
                     f"to {longest} with this model"
                 )
+        # Learned positions are counted from the left, padding included.
+        tokenizer.padding_side = "right"
+        # What is saved must allow, when it is loaded again, the lengths asked for now.
+        tokenizer.model_max_length = max(tokenizer.model_max_length, *max_lengths.values())
+        self.tokenizer = tokenizer
+        self.model = model
         if getattr(model, "pooler", None) is not None:
             # It is not on the way to our vectors; without gradients DDP need not wait for it.
             model.pooler.requires_grad_(False)
@@ -130,7 +135,7 @@ def load_transformer(
     *,
     lowercase: bool = False,
     trust_remote_code: bool = False,
-    **model_options: Any,
+    **model_options: object,
 ) -> TransformerBackbone:
     """Read a folder that AutoModel and AutoTokenizer can read.
 
@@ -144,39 +149,55 @@ def load_transformer(
         **model_options: for AutoModel.from_pretrained, such as dtype and attn_implementation.
 
     Raises:
-        FileNotFoundError: there are no safetensors.
-        ValueError: an encoder-decoder, or weights that do not fit the configuration.
+        FileNotFoundError: there are no safetensors, or there is no tokenizer.
+        ValueError: an encoder-decoder, files that cannot be read, or that do not fit together.
     """
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder} holds no *.safetensors; other formats of weights are not read, since "
             "unpickling may run code: load the model where you trust it and save it again"
         )
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"{folder} is an encoder-decoder ({config.model_type}); give an encoder or a decoder"
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if config.is_encoder_decoder:
+            raise ValueError(f"a {config.model_type} has two parts; give an encoder or a decoder")
+        model, report = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+            **model_options,
         )
-    model, report = AutoModel.from_pretrained(
-        folder,
-        config=config,
-        trust_remote_code=trust_remote_code,
-        use_safetensors=True,
-        output_loading_info=True,
-        **model_options,
-    )
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ValueError(
-            f"the weights in {folder} lack {len(missing)} parameters of a {config.model_type}, "
-            f"such as {missing[0]}; config.json and weights are not of one model"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be loaded: {error}") from error
+    _check_parts(folder, model, tokenizer, report["missing_keys"])
     if lowercase:
         _lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
     lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
     return TransformerBackbone(model, tokenizer, pooling, lengths)
+
+
+def _check_parts(
+    folder: Path, model: PreTrainedModel, tokenizer: Tokenizer, missing_keys: Iterable[str]
+) -> None:
+    # transformers fills missing weights with random numbers and a missing tokenizer with nothing.
+    missing = sorted(name for name in missing_keys if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(
+            f"the weights in {folder} lack {len(missing)} parameters of a "
+            f"{model.config.model_type}, such as {missing[0]}; config.json is not theirs"
+        )
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise FileNotFoundError(f"{folder} holds no tokenizer; save it beside the model")
+    num_embeddings = model.get_input_embeddings().num_embeddings
+    if tokenizer.vocab_size > num_embeddings:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model "
+            f"{num_embeddings} embeddings; they are not of one model"
+        )
 
 
 def _lowercase_first(tokenizer: Tokenizer) -> None:

@@ -182,7 +182,7 @@ def gather_rows(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Te
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         local: Tensor,
         sizes: list[int],
         group: dist.ProcessGroup,
@@ -192,7 +192,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         # float32, or half precision would lose digits of a sum over many ranks. All-reduce and
         # cut serve every backend and uneven rows; a reduce-scatter would move half the bytes.
         sum_dtype = torch.promote_types(gradient.dtype, torch.float32)

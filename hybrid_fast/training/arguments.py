@@ -23,9 +23,7 @@ class HybridTrainingArguments(TrainingArguments):
             "per_device_train_batch_size. Default: what that one gives."
         },
     )
-    kind: str = field(
-        default="hybrid", metadata={"help": "mono, cross, mixed or hybrid batches."}
-    )
+    kind: str = field(default="hybrid", metadata={"help": "mono, cross, mixed or hybrid batches."})
     alpha: float = field(
         default=0.5, metadata={"help": "Share of mono batches of a hybrid plan, from 0 to 1."}
     )
@@ -82,8 +80,6 @@ class HybridTrainingArguments(TrainingArguments):
                 "set batch_size yourself"
             )
         self.remove_unused_columns = False
-        if self.ddp_broadcast_buffers is None:
-            self.ddp_broadcast_buffers = False
         super().__post_init__()
         if self.n_gpu > 1:
             raise ValueError(
@@ -95,7 +91,7 @@ class HybridTrainingArguments(TrainingArguments):
                 "deepspeed and fsdp are not supported; run one process a device with torchrun"
             )
         if self.batch_size is None:
-            self.batch_size = self.per_device_train_batch_size * self.world_size
+            self.batch_size = self.per_device_train_batch_size * self.world_size  # type: ignore[has-type]
         if self.batch_size < 1 or self.batch_size % self.world_size:
             raise ValueError(
                 f"batch_size is {self.batch_size}, which {self.world_size} processes do not "

@@ -49,7 +49,9 @@ class StepDataset(Dataset[dict[str, Any]]):
             "passages": self.encoder.tokenize(passages + negatives, "passage"),
         }
         if negatives:
-            numbers = {text: number for number, text in enumerate(dict.fromkeys(passages + negatives))}
+            numbers = {
+                text: number for number, text in enumerate(dict.fromkeys(passages + negatives))
+            }
             item["passage_ids"] = torch.tensor([numbers[text] for text in passages + negatives])
         return item
 
@@ -77,16 +79,15 @@ class EpochSteps:
 
 
 class StepLoader(DataLoader[dict[str, Any]]):
-    """A data loader over steps that passes the epoch on, as the Trainer expects of a prepared one."""
+    """A data loader over steps that passes the epoch on, as the Trainer expects."""
 
     def __init__(self, dataset: StepDataset, **options: Any) -> None:
-        super().__init__(
-            dataset, batch_sampler=EpochSteps(dataset.sampler), collate_fn=_only, **options
-        )
+        self.sampler_of_steps = EpochSteps(dataset.sampler)
+        super().__init__(dataset, batch_sampler=self.sampler_of_steps, collate_fn=_only, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration yield the steps of this epoch."""
-        self.batch_sampler.set_epoch(epoch)
+        self.sampler_of_steps.set_epoch(epoch)
 
 
 def _only(items: list[dict[str, Any]]) -> dict[str, Any]:

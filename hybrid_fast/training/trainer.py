@@ -74,7 +74,7 @@ class HybridTrainer(Trainer):
     ) -> None:
         self.sampler = HybridBatchSampler(
             train_table,
-            batch_size=args.batch_size,
+            batch_size=args.per_device_train_batch_size * args.world_size,
             kind=args.kind,
             alpha=args.alpha,
             language_law=args.language_law,
@@ -182,9 +182,8 @@ class HybridTrainer(Trainer):
             dist.broadcast_object_list(found, src=0)
         metrics: dict[str, float] = found[0]
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        control = self.control  # type: ignore[has-type]
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
@@ -192,7 +191,9 @@ class HybridTrainer(Trainer):
         names = super().get_decay_parameter_names(model)
         return [name for name in names if not name.endswith("log_temperature")]
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
@@ -229,7 +230,9 @@ def average_gradients(model: nn.Module) -> None:
     flat = torch.cat([p.grad.reshape(-1).float() for p in parameters if p.grad is not None])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    for parameter, mean in zip(
+        parameters, flat.split([p.numel() for p in parameters]), strict=True
+    ):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype)
 
 

@@ -1,4 +1,4 @@
-"""HybridTrainer: epochs, resuming, distribution, evaluation and saving, on a tiny static encoder."""
+"""HybridTrainer: epochs, resuming, distribution, evaluation and saving, on a tiny encoder."""
 
 from __future__ import annotations
 
@@ -239,7 +239,11 @@ def train_rank(rank: int, world_size: int, folder: Path, port: int) -> None:
         torch.set_num_threads(1)
     options = {"ddp_backend": "gloo"} if world_size > 1 else {}
     args = make_args(
-        folder / f"out{world_size}", learn_temperature=True, max_steps=8, max_grad_norm=0.0, **options
+        folder / f"out{world_size}",
+        learn_temperature=True,
+        max_steps=8,
+        max_grad_norm=0.0,
+        **options,
     )
     trainer = HybridTrainer(make_model(), args, make_table(), Task())
     trainer.train()

@@ -1,0 +1,19 @@
+"""What the JSON of a benchmark run keeps: figures, machine and versions; no names of machines."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+
+PACKAGES = ("hybrid_fast", "torch", "numpy", "sentence-transformers")
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info.pop("node", None)
+    machine_info["cores"] = os.cpu_count()
+    machine_info["versions"] = {package: version(package) for package in PACKAGES}
+
+
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    for benchmark in output_json["benchmarks"]:
+        benchmark["stats"].pop("data", None)

@@ -1,0 +1,147 @@
+"""Reading folders: older sentence-transformers files, and everything that is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.layout import read_layout
+
+
+@pytest.fixture
+def old_folder(bert_folder, tmp_path):
+    """A folder as sentence-transformers 2 wrote it."""
+    folder = shutil.copytree(bert_folder, tmp_path / "old")
+    names = ["Transformer", "Pooling", "Normalize"]
+    modules = [
+        {"idx": i, "path": path, "type": f"sentence_transformers.models.{name}"}
+        for i, (name, path) in enumerate(zip(names, ["", "1_Pooling", "2_Normalize"], strict=True))
+    ]
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_cls_token": True}
+    pooling |= {"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": False}
+    write(folder / "modules.json", modules)
+    write(folder / "1_Pooling" / "config.json", pooling)
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 20, "do_lower_case": True})
+    write(folder / "config_sentence_transformers.json", {"prompts": {"passage": "the "}})
+    return folder
+
+
+def write(path, content):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_old_folder(old_folder):
+    layout = read_layout(old_folder)
+    assert (layout.pooling, layout.normalize, layout.lowercase) == ("cls", True, True)
+    assert layout.max_lengths == {"query": 20, "passage": 20}
+    assert layout.prompts == {"query": "", "passage": "the "}
+
+
+def test_lower_case_is_applied_and_saved_with_the_tokenizer(old_folder, tmp_path):
+    model = BiEncoder.from_pretrained(old_folder)
+    vectors = model.encode_queries(["THE RIVER"])
+    np.testing.assert_array_equal(vectors, model.encode_queries(["the river"]))
+    model.save_pretrained(tmp_path / "saved")
+    loaded = BiEncoder.from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(vectors, loaded.encode_queries(["THE RIVER"]))
+
+
+def test_no_normalize_module_and_no_settings(old_folder):
+    modules = json.loads((old_folder / "modules.json").read_text())
+    write(old_folder / "modules.json", modules[:2])
+    (old_folder / "config_sentence_transformers.json").unlink()
+    (old_folder / "sentence_bert_config.json").unlink()
+    model = BiEncoder.from_pretrained(old_folder)
+    assert not model.normalize
+    assert model.prompts == {"query": "", "passage": ""}
+    assert model.max_length == {"query": 300, "passage": 300}  # what the model takes
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("modules.json", "[{]", "modules.json: line 1: .*JSON is needed"),
+        ("modules.json", [], "lists nothing"),
+        ("modules.json", {}, "modules.json holds a dict; a list is needed"),
+        ("modules.json", [{"type": "a.Transformer"}], "entry 0 .* 'path'"),
+        (
+            "modules.json",
+            [{"path": "", "type": "a.Transformer"}, {"path": "1_Dense", "type": "a.Dense"}],
+            "lists Transformer, Dense; only",
+        ),
+        ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling_mode is max; only mean, cls"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "is cls.mean; only"),
+        ("1_Pooling/config.json", {}, "pooling_mode is missing"),
+        ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt is false"),
+        ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompt .*3"),
+    ],
+)
+def test_files_that_cannot_be_served(old_folder, file, content, message):
+    write(old_folder / file, content)
+    with pytest.raises((ValueError, TypeError), match=message):
+        BiEncoder.from_pretrained(old_folder)
+
+
+def test_missing_module_folder(old_folder):
+    shutil.rmtree(old_folder / "1_Pooling")
+    with pytest.raises(FileNotFoundError, match="1_Pooling"):
+        BiEncoder.from_pretrained(old_folder)
+
+
+def test_path_outside_the_folder(old_folder):
+    write(old_folder / "modules.json", [{"path": "../x", "type": "a.StaticEmbedding"}])
+    with pytest.raises(ValueError, match="outside"):
+        BiEncoder.from_pretrained(old_folder)
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds neither modules\.json nor config\.json"):
+        BiEncoder.from_pretrained(tmp_path)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        BiEncoder.from_pretrained(tmp_path / "absent")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileNotFoundError, match="is a file"):
+        BiEncoder.from_pretrained(tmp_path / "file")
+
+
+def test_hub_that_does_not_know_the_name(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(name, **_):
+        raise LocalEntryNotFoundError(f"cannot find {name}\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(FileNotFoundError, match=r"no folder some/model.*hub: cannot find some/mod"):
+        BiEncoder.from_pretrained("some/model")
+
+
+def test_hub_model(monkeypatch, bert_folder, texts):
+    asked = {}
+
+    def fetch(name, **options):
+        asked.update(options, name=name)
+        return str(bert_folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    model = BiEncoder.from_pretrained("some/model", revision="abc")
+    assert (asked["name"], asked["revision"]) == ("some/model", "abc")
+    assert not any(pattern.endswith((".bin", ".pt", ".pkl")) for pattern in asked["allow_patterns"])
+    assert model.name_or_path == "some/model"
+    np.testing.assert_array_equal(
+        model.encode_queries(texts), BiEncoder.from_pretrained(bert_folder).encode_queries(texts)
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [{"pooling": "cls"}, {"max_query_length": 9}, {"dtype": "bfloat16"}]
+)
+def test_static_folder_refuses_transformer_options(tmp_path, texts, option):
+    BiEncoder.static(texts, dim=16, vocab_size=99).save_pretrained(tmp_path / "saved")
+    with pytest.raises(ValueError, match=f"static encoder, which has no {next(iter(option))}"):
+        BiEncoder.from_pretrained(tmp_path / "saved", **option)

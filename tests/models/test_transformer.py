@@ -1,0 +1,219 @@
+"""The transformer backbone: padding, lengths, what takes part in training, and what is refused."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.transformer import TransformerBackbone
+from hybrid_fast.models.vocabulary import train_tokenizer
+
+FOLDERS = ["bert_folder", "xlm_roberta_folder", "qwen_folder"]
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("bert_folder", "right"),
+        ("xlm_roberta_folder", "right"),
+        ("xlm_roberta_folder", "left"),
+        ("qwen_folder", "right"),
+        ("qwen_folder", "left"),
+    ],
+)
+def test_padding_changes_nothing(request, texts, name, side, pooling):
+    model = BiEncoder.from_pretrained(request.getfixturevalue(name), pooling=pooling)
+    model.backbone.tokenizer.padding_side = side
+    mask = model.tokenize(texts, "passage")["attention_mask"]
+    assert bool(mask[:, 0].all()) == (side == "right")
+    together = model.encode_passages(texts)
+    alone = np.concatenate([model.encode_passages([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_padding_is_put_on_the_right_where_positions_are_counted_from_the_left(
+    bert_folder, tmp_path, texts
+):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(padding_side="left"))
+    np.testing.assert_array_equal(
+        BiEncoder.from_pretrained(folder).encode_queries(texts),
+        BiEncoder.from_pretrained(bert_folder).encode_queries(texts),
+    )
+
+
+def test_vectors_against_the_model_itself(folder, texts):
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    expected = []
+    for text in texts:
+        batch = tokenizer(["Passage: " + text], return_tensors="pt")
+        batch.pop("token_type_ids", None)
+        with torch.no_grad():
+            states = model.eval()(**batch).last_hidden_state[0]
+        expected.append(torch.nn.functional.normalize(states.mean(0), dim=0).numpy())
+    vectors = BiEncoder.from_pretrained(folder).encode_passages(texts)
+    np.testing.assert_allclose(vectors, np.stack(expected), atol=1e-6)
+
+
+def test_plain_folder_defaults(bert_folder):
+    model = BiEncoder.from_pretrained(bert_folder)
+    assert model.prompts == {"query": "Query: ", "passage": "Passage: "}
+    assert model.max_length == {"query": 96, "passage": 256}
+    assert model.backbone.pooling == "mean"
+    assert model.normalize
+    assert model.embedding_dim == 32
+
+
+def test_lengths_are_limited_by_the_positions_of_the_model(xlm_roberta_folder):
+    # 130 positions, two of them taken by RoBERTa's offset
+    model = BiEncoder.from_pretrained(xlm_roberta_folder)
+    assert model.max_length == {"query": 96, "passage": 128}
+    assert np.isfinite(model.encode_passages(["river " * 200])).all()
+    with pytest.raises(ValueError, match=r"max_passage_length is 129; .* from 3 to 128"):
+        BiEncoder.from_pretrained(xlm_roberta_folder, max_passage_length=129)
+
+
+@pytest.mark.parametrize("length", [0, -1, 2, 1.5, "9"])
+def test_bad_length(bert_folder, length):
+    with pytest.raises(ValueError, match=r"max_query_length is .* whole number from 3 to 300"):
+        BiEncoder.from_pretrained(bert_folder, max_query_length=length)
+
+
+def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder, texts, caplog):
+    model = BiEncoder.from_pretrained(bert_folder, max_query_length=6, max_passage_length=9)
+    with caplog.at_level(logging.WARNING, logger="hybrid_fast"):
+        assert model.tokenize(texts, "query")["input_ids"].shape == (len(texts), 6)
+        model.tokenize(texts, "query")
+        assert model.tokenize(texts, "passage")["input_ids"].shape == (len(texts), 9)
+    tokenizer = model.backbone.tokenizer
+    too_long = sum(len(tokenizer("Query: " + text)["input_ids"]) > 6 for text in texts)
+    assert 0 < too_long < len(texts)
+    assert model.num_truncated["query"] == 2 * too_long
+    assert [record.getMessage()[:35] for record in caplog.records] == [
+        "A query has more than 6 tokens and ",
+        "A passage has more than 9 tokens an",
+    ]
+
+
+def test_prompt_that_leaves_no_room(bert_folder):
+    with pytest.raises(ValueError, match="query_prompt alone fills the 5 tokens"):
+        BiEncoder.from_pretrained(bert_folder, query_prompt="a b c d e", max_query_length=5)
+
+
+def test_features_are_what_tokenizer_and_model_know(bert_folder, xlm_roberta_folder, texts):
+    features = BiEncoder.from_pretrained(bert_folder).tokenize(texts, "query")
+    assert list(features) == ["input_ids", "token_type_ids", "attention_mask"]
+    features = BiEncoder.from_pretrained(xlm_roberta_folder).tokenize(texts, "query")
+    assert list(features) == ["input_ids", "attention_mask"]
+
+
+def test_every_trainable_parameter_gets_a_gradient(folder, texts):
+    model = BiEncoder.from_pretrained(folder).train()
+    model(model.tokenize(texts, "query"))[:, 0].sum().backward()
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None for p in trainable.values())
+    assert all("pooler" in name for name in dict(model.named_parameters()).keys() - trainable)
+
+
+def test_dtype(bert_folder, texts):
+    full = BiEncoder.from_pretrained(bert_folder)
+    half = BiEncoder.from_pretrained(bert_folder, dtype="bfloat16")
+    assert next(half.parameters()).dtype == torch.bfloat16
+    vectors = half.encode_queries(texts)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, full.encode_queries(texts), atol=0.05)
+    double = full.to(torch.float64)
+    assert double(double.tokenize(texts, "query")).dtype == torch.float64
+
+
+def test_unknown_pooling_names_the_nearest(bert_folder):
+    with pytest.raises(
+        ValueError, match=r"pooling is 'men'; .* mean, cls, last; did you mean 'mea"
+    ):
+        BiEncoder.from_pretrained(bert_folder, pooling="men")
+
+
+def test_tokenizer_without_padding_token(bert_folder):
+    backbone = BiEncoder.from_pretrained(bert_folder).backbone
+    backbone.tokenizer.pad_token = None
+    with pytest.raises(ValueError, match=r"has no padding token.*pad_token = tokenizer.eos_token"):
+        TransformerBackbone(backbone.model, backbone.tokenizer, "mean", backbone.max_lengths)
+
+
+def test_weights_of_another_model(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    edit_json(folder / "config.json", lambda config: config.update(num_hidden_layers=3))
+    with pytest.raises(ValueError, match=r"lack .* parameters of a bert, such as encoder.layer.2"):
+        BiEncoder.from_pretrained(folder)
+
+
+def test_missing_pooler_weights_do_not_matter(bert_folder, tmp_path, texts):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    vectors = BiEncoder.from_pretrained(folder).encode_queries(texts)
+    np.testing.assert_array_equal(
+        vectors, BiEncoder.from_pretrained(bert_folder).encode_queries(texts)
+    )
+
+
+def test_pickled_weights_are_not_read(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"holds no \*\.safetensors"):
+        BiEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "{x", "not a valid JSON"),
+        ("config.json", "{}", "Should have a `model_type`"),
+        ("config.json", '{"model_type": "t5", "is_encoder_decoder": true}', "t5 has two parts"),
+        ("model.safetensors", "garbage", "deserializing header"),
+        ("tokenizer.json", "{", "Expecting property name"),
+    ],
+)
+def test_files_that_cannot_be_read(bert_folder, tmp_path, file, content, message):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / file).write_text(content)
+    with pytest.raises(ValueError, match=f"model cannot be loaded: .*{message}"):
+        BiEncoder.from_pretrained(folder)
+
+
+def test_no_tokenizer(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="model holds no tokenizer"):
+        BiEncoder.from_pretrained(folder)
+
+
+def test_tokenizer_of_another_model(bert_folder, tmp_path, texts):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_tokenizer(texts, 300), pad_token="[PAD]", unk_token="[UNK]"
+    )
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"has \d+ tokens and the model \d+ embeddings"):
+        BiEncoder.from_pretrained(folder)
+
+
+def edit_json(path, edit):
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
