@@ -15,16 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_fast import _core
+from hybrid_fast.data.laws import Law, named_weights, pair_weights, parse_law
 from hybrid_fast.data.names import nearest
+from hybrid_fast.data.plan_columns import PlanColumns
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
 from hybrid_fast.data.table import AlignedTable
 
-Law = str | float | Mapping[str, float]
 KINDS = ("mono", "cross", "mixed", "hybrid")
-MONO, CROSS, MIXED = 1, 2, 4  # bits of AlignedTable.kind_mask
-
-# Bits of `uses` in the core: what a row may serve as.
-_MONO_EXAMPLE, _MIXED_EXAMPLE, _CROSS_QUERY, _CROSS_PASSAGE = 1, 2, 4, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,31 +58,6 @@ class Batch(Sequence[tuple[int, int]]):
         return int(self.query_rows[i]), int(self.passage_rows[i])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """What the plan needs of a table, one entry an item."""
-
-    languages: tuple[str, ...]
-    sources: tuple[str, ...]
-    groups: npt.NDArray[np.int64]
-    language_codes: npt.NDArray[np.int32]
-    passages: npt.NDArray[np.int64]
-    source_codes: npt.NDArray[np.int32]
-    has_query: npt.NDArray[np.bool_]
-    has_passage: npt.NDArray[np.bool_]
-    kind_mask: npt.NDArray[np.uint8]
-
-    def uses(self) -> npt.NDArray[np.uint8]:
-        both = self.has_query & self.has_passage
-        cross = (self.kind_mask & CROSS) != 0
-        uses = np.zeros(len(self.groups), np.uint8)
-        uses[both & ((self.kind_mask & MONO) != 0)] |= _MONO_EXAMPLE
-        uses[both & ((self.kind_mask & MIXED) != 0)] |= _MIXED_EXAMPLE
-        uses[self.has_query & cross] |= _CROSS_QUERY
-        uses[self.has_passage & cross] |= _CROSS_PASSAGE
-        return uses
-
-
 class HybridBatchSampler:
     """Plans batches over an aligned table; iterable, and random access by `batch(step)`.
 
@@ -115,7 +87,7 @@ class HybridBatchSampler:
 
     def __init__(
         self,
-        table: AlignedTable,
+        table: AlignedTable | PlanColumns,
         *,
         batch_size: int,
         kind: str = "hybrid",
@@ -128,29 +100,48 @@ class HybridBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        columns = _Columns(
-            languages=table.languages,
-            sources=table.sources,
-            groups=table.group_codes,
-            language_codes=table.language_codes,
-            passages=table.passage_codes,
-            source_codes=table.source_codes,
-            has_query=table.has_query,
-            has_passage=table.has_passage,
-            kind_mask=table.kind_mask,
-        )
-        self._plan(
-            columns,
+        columns = table if isinstance(table, PlanColumns) else PlanColumns.of_table(table)
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
+        if pairs not in ("mixed", "single"):
+            raise ValueError(f"pairs is {pairs!r}; it must be 'mixed' or 'single'")
+        if world_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
+            )
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"batch_size is {batch_size}, which {world_size} ranks do not divide; "
+                f"take a positive multiple of {world_size}"
+            )
+        exponent, language_weights = parse_law(language_law, columns.languages)
+        self.batch_size = batch_size
+        self.kind = kind
+        self.alpha = alpha
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.languages = columns.languages
+        self.sources = columns.sources
+        self.epoch = 0
+        self._num_queries = int(columns.has_query.sum())
+        self._planner = _core.Planner(
+            groups=columns.groups,
+            languages=columns.language_codes,
+            passages=columns.passages,
+            uses=columns.uses(),
+            sources=columns.source_codes,
+            num_languages=len(columns.languages),
+            num_sources=len(columns.sources),
             batch_size=batch_size,
-            kind=kind,
+            kind=KINDS.index(kind),
             alpha=alpha,
-            language_law=language_law,
-            pair_law=pair_law,
-            source_weights=source_weights,
-            pairs=pairs,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
+            exponent=exponent,
+            language_weights=language_weights,
+            pair_weights=pair_weights(pair_law, columns.languages),
+            source_weights=named_weights("source_weights", source_weights, columns.sources),
+            single_pair=pairs == "single",
+            seed=seed % 2**64,
         )
 
     @classmethod
@@ -182,100 +173,10 @@ class HybridBatchSampler:
             ValueError: columns of different lengths or shapes, or as HybridBatchSampler raises.
             TypeError: ids that are neither integers nor strings.
         """
-        groups = _codes("group_ids", group_ids)
-        n = len(groups)
-        names, language_codes = _named_codes("languages", languages)
-        source_names, source_codes = _named_codes(
-            "sources", np.full(n, "all") if sources is None else sources
+        columns = PlanColumns.of_arrays(
+            group_ids, languages, passage_ids, has_query, has_passage, sources, kind_mask
         )
-        present = np.ones(n, np.bool_) if has_passage is None else np.asarray(has_passage, np.bool_)
-        passages = np.arange(n) if passage_ids is None else _codes("passage_ids", passage_ids)
-        sampler = cls.__new__(cls)
-        columns = _Columns(
-            languages=names,
-            sources=source_names,
-            groups=groups,
-            language_codes=language_codes,
-            passages=np.ascontiguousarray(np.where(present, passages, -1))
-            if len(passages) == len(present)
-            else passages,
-            source_codes=source_codes,
-            has_query=np.ones(n, np.bool_)
-            if has_query is None
-            else np.asarray(has_query, np.bool_),
-            has_passage=present,
-            kind_mask=np.full(n, 7, np.uint8)
-            if kind_mask is None
-            else np.asarray(kind_mask, np.uint8),
-        )
-        for field in dataclasses.fields(columns)[3:]:
-            values = getattr(columns, field.name)
-            if values.shape != (n,):
-                raise ValueError(
-                    f"group_ids has {n} entries, but {field.name} has shape {values.shape}; "
-                    "every column needs one entry an item"
-                )
-        sampler._plan(columns, **options)
-        return sampler
-
-    def _plan(
-        self,
-        columns: _Columns,
-        *,
-        batch_size: int,
-        kind: str = "hybrid",
-        alpha: float = 0.5,
-        language_law: Law = "uniform",
-        pair_law: Mapping[str, float] | None = None,
-        source_weights: Mapping[str, float] | None = None,
-        pairs: str = "mixed",
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
-        if pairs not in ("mixed", "single"):
-            raise ValueError(f"pairs is {pairs!r}; it must be 'mixed' or 'single'")
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
-            )
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"batch_size is {batch_size}, which {world_size} ranks do not divide; "
-                f"take a positive multiple of {world_size}"
-            )
-        exponent, language_weights = _law(language_law, columns.languages)
-        uses = columns.uses()
-        self.batch_size = batch_size
-        self.kind = kind
-        self.alpha = alpha
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.languages = columns.languages
-        self.sources = columns.sources
-        self.epoch = 0
-        self._num_queries = int(columns.has_query.sum())
-        self._planner = _core.Planner(
-            groups=columns.groups,
-            languages=columns.language_codes,
-            passages=columns.passages,
-            uses=uses,
-            sources=columns.source_codes,
-            num_languages=len(columns.languages),
-            num_sources=len(columns.sources),
-            batch_size=batch_size,
-            kind=KINDS.index(kind),
-            alpha=alpha,
-            exponent=exponent,
-            language_weights=language_weights,
-            pair_weights=_pair_weights(pair_law, columns.languages),
-            source_weights=_weights("source_weights", source_weights, columns.sources),
-            single_pair=pairs == "single",
-            seed=seed % 2**64,
-        )
+        return cls(columns, **options)
 
     def batch(self, step: int) -> Batch:
         """Return this rank's slice of the global batch of `step`, counted from 0 over all epochs.
@@ -334,59 +235,3 @@ class HybridBatchSampler:
             asked=share.asked,
             effective=share.effective,
         )
-
-
-def _codes(name: str, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    values = np.asarray(ids)
-    if values.ndim != 1:
-        raise ValueError(f"{name} has {values.ndim} dimensions; a one-dimensional column is needed")
-    if values.dtype.kind in "iu":
-        return np.ascontiguousarray(values, np.int64)
-    return _named_codes(name, values)[1].astype(np.int64)
-
-
-def _named_codes(name: str, values: npt.ArrayLike) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "UO":
-        raise TypeError(
-            f"{name} is an array of shape {array.shape} and type {array.dtype}; "
-            "a one-dimensional column of strings is needed"
-        )
-    names, codes = np.unique(array, return_inverse=True)
-    return tuple(str(n) for n in names), codes.astype(np.int32)
-
-
-def _law(law: Law, languages: tuple[str, ...]) -> tuple[float, list[float]]:
-    """Exponent and language weights; the weights are empty where the exponent rules."""
-    if isinstance(law, Mapping):
-        return 0.0, _weights("language_law", law, languages)
-    named = {"uniform": 0.0, "proportional": 1.0}
-    if isinstance(law, str):
-        if law not in named:
-            raise ValueError(
-                f"language_law is {law!r}; it must be 'uniform', 'proportional', an exponent or "
-                f"weights by language{nearest(law, named)}"
-            )
-        return named[law], []
-    return float(law), []
-
-
-def _weights(
-    option: str, weights: Mapping[str, float] | None, names: tuple[str, ...]
-) -> list[float]:
-    if weights is None:
-        return []
-    for name in weights:
-        if name not in names:
-            raise ValueError(
-                f"{option} names {name!r}, which the table does not have; "
-                f"it has {', '.join(names)}{nearest(name, names)}"
-            )
-    return [float(weights.get(name, 0.0)) for name in names]
-
-
-def _pair_weights(weights: Mapping[str, float] | None, languages: tuple[str, ...]) -> list[float]:
-    if weights is None:
-        return []
-    pairs = tuple(f"{x}-{y}" for x in languages for y in languages)
-    return _weights("pair_law", weights, pairs)

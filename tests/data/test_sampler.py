@@ -385,7 +385,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_bad_columns_are_named():
-    with pytest.raises(ValueError, match="language_codes has shape"):
+    with pytest.raises(ValueError, match="languages has shape"):
         HybridBatchSampler.from_arrays([1, 2], ["en"], batch_size=1)
     with pytest.raises(TypeError, match="languages is an array"):
         HybridBatchSampler.from_arrays([1, 2], [3, 4], batch_size=1)

@@ -1,0 +1,59 @@
+"""Laws: how often languages, pairs and sources come up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hybrid_fast.data.names import nearest
+
+Law = str | float | Mapping[str, float]
+
+
+def parse_law(law: Law, languages: tuple[str, ...]) -> tuple[float, list[float]]:
+    """Return the exponent and the language weights, which are empty where the exponent rules.
+
+    Raises:
+        ValueError: an unknown name, or a language that the table does not have.
+    """
+    if isinstance(law, Mapping):
+        return 0.0, named_weights("language_law", law, languages)
+    named = {"uniform": 0.0, "proportional": 1.0}
+    if isinstance(law, str):
+        if law not in named:
+            raise ValueError(
+                f"language_law is {law!r}; it must be 'uniform', 'proportional', an exponent or "
+                f"weights by language{nearest(law, named)}"
+            )
+        return named[law], []
+    return float(law), []
+
+
+def named_weights(
+    option: str, weights: Mapping[str, float] | None, names: tuple[str, ...]
+) -> list[float]:
+    """Return a weight for each name, 0 where none is given; empty without weights.
+
+    Raises:
+        ValueError: a name that the table does not have.
+    """
+    if weights is None:
+        return []
+    for name in weights:
+        if name not in names:
+            raise ValueError(
+                f"{option} names {name!r}, which the table does not have; "
+                f"it has {', '.join(names)}{nearest(name, names)}"
+            )
+    return [float(weights.get(name, 0.0)) for name in names]
+
+
+def pair_weights(weights: Mapping[str, float] | None, languages: tuple[str, ...]) -> list[float]:
+    """Return weights by query language * number of languages + passage language.
+
+    Raises:
+        ValueError: a pair that the table does not have.
+    """
+    if weights is None:
+        return []
+    pairs = tuple(f"{x}-{y}" for x in languages for y in languages)
+    return named_weights("pair_law", weights, pairs)
