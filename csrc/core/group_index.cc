@@ -1,6 +1,7 @@
 #include "core/group_index.h"
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <numeric>
 #include <string>
@@ -146,14 +147,31 @@ void GroupIndex::list_lanes(std::int32_t num_languages, std::int32_t num_sources
               signatures_[spans.front().signature].source,
               0,
               static_cast<std::uint32_t>(spans_.size()),
-              static_cast<std::uint32_t>(spans.size())};
+              static_cast<std::uint32_t>(spans.size()),
+              0,
+              0};
     for (const Span& span : spans) {
       lane.size += signatures_[span.signature].num_groups;
       span_ends_.push_back(lane.size);
       spans_.push_back(span);
     }
+    add_guides(lane);
     lanes_.push_back(lane);
   }
+}
+
+void GroupIndex::add_guides(Lane& lane) {
+  // About two guides a run: on average one step of the search is left.
+  const int size_bits = std::bit_width(lane.size - 1);
+  const int guide_bits = std::min<int>(size_bits, std::bit_width(lane.num_spans));
+  lane.guide_shift = static_cast<std::uint32_t>(size_bits - guide_bits);
+  lane.first_guide = static_cast<std::uint32_t>(guides_.size());
+  std::uint32_t number = 0;
+  for (std::uint64_t first = 0; first < lane.size; first += std::uint64_t{1} << lane.guide_shift) {
+    while (span_ends_[lane.first_span + number] <= first) ++number;
+    guides_.push_back(number);
+  }
+  guides_.push_back(lane.num_spans - 1);
 }
 
 std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
@@ -187,17 +205,17 @@ std::uint64_t GroupIndex::capacity(std::span<const std::uint32_t> lanes,
 
 GroupIndex::Place GroupIndex::locate(std::uint32_t lane_number, std::uint64_t i) const {
   const Lane& lane = lanes_[lane_number];
-  // Branch-free search for the first run whose end lies beyond i.
+  // The first run whose end lies beyond i, among the few that its guide leaves.
   const std::uint32_t* ends = span_ends_.data() + lane.first_span;
-  const std::uint32_t* first = ends;
-  for (std::uint32_t n = lane.num_spans; n > 1;) {
+  const std::uint32_t* guide = guides_.data() + lane.first_guide + (i >> lane.guide_shift);
+  std::uint32_t number = guide[0];
+  for (std::uint32_t n = guide[1] - number + 1; n > 1;) {
     const std::uint32_t half = n / 2;
-    first += first[half - 1] <= i ? half : 0;
+    number += ends[number + half - 1] <= i ? half : 0;
     n -= half;
   }
-  const auto number = static_cast<std::uint32_t>(first - ends);
   const Span& span = spans_[lane.first_span + number];
-  const auto k = static_cast<std::uint32_t>(i) - (number == 0 ? 0 : first[-1]);
+  const auto k = static_cast<std::uint32_t>(i) - (number == 0 ? 0 : ends[number - 1]);
   return {span.group + k, span.query_entry + k * span.query_stride,
           span.passage_entry + k * span.passage_stride};
 }

@@ -39,6 +39,8 @@ struct Lane {
   std::uint32_t size;   // groups
   std::uint32_t first_span;
   std::uint32_t num_spans;
+  std::uint32_t first_guide;
+  std::uint32_t guide_shift;
 };
 
 struct Example {
@@ -102,6 +104,7 @@ class GroupIndex {
   void collect_signatures(const Columns& columns, const Groups& groups,
                           const std::vector<double>& source_weights);
   void fill_rows(const Columns& columns, const Groups& groups);
+  void add_guides(Lane& lane);
   void list_lanes(std::int32_t num_languages, std::int32_t num_sources);
 
   bool same_row_;
@@ -112,6 +115,7 @@ class GroupIndex {
   std::vector<Lane> lanes_;
   std::vector<std::uint32_t> span_ends_;
   std::vector<Span> spans_;
+  std::vector<std::uint32_t> guides_;
   std::uint64_t num_groups_ = 0;
 };
 

@@ -24,6 +24,7 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: `folder` is a file.
     """
+    folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder to save into")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -155,6 +155,12 @@ def test_saving_over_a_folder_replaces_the_model_and_keeps_the_rest(tmp_path, te
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
+def test_saving_into_the_working_directory(tmp_path, texts, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    BiEncoder.static(texts, dim=16, vocab_size=99).save_pretrained(".")
+    assert BiEncoder.from_pretrained(".").embedding_dim == 16
+
+
 def test_saving_over_a_file(tmp_path, texts):
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileExistsError, match="is a file; give a folder"):
