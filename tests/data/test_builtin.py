@@ -215,7 +215,7 @@ def test_the_split_and_texts_do_not_depend_on_the_process():
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+        [sys.executable, "-P", "-c", program], env=environment, capture_output=True, check=True
     )
     assert json.loads(run.stdout) == [builtin_items("train"), builtin_items("test")]
 

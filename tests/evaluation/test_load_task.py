@@ -59,4 +59,4 @@ def test_evaluation_does_not_import_what_draws():
         "assert callable(evaluation.write_report) and callable(evaluation.print_results);"
         "assert 'matplotlib' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

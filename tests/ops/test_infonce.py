@@ -143,7 +143,7 @@ assert all(name.startswith("hybrid_fast.ops") for name in own), own
 """
     paths = [path for path in sys.path if path]
     run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}\n{script}"],
+        [sys.executable, "-P", "-c", f"import sys; sys.path[:0] = {paths!r}\n{script}"],
         capture_output=True,
         text=True,
         check=False,

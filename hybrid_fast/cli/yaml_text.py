@@ -1,0 +1,86 @@
+"""YAML with the line of every field, read safely and with YAML 1.2's idea of numbers and truth.
+
+PyYAML follows YAML 1.1, where `no` (Norwegian, or "save nothing") is false and 1e-3 is a text.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core schema for truth values and floats."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] not in (_BOOL, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOL, re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """Return the value of a YAML text.
+
+    Args:
+        text: one YAML document.
+        place: where it stands, for errors.
+
+    Raises:
+        ValueError: it is no YAML; with the line if the text has several.
+    """
+    try:
+        return _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        raise ValueError(f"{place}{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # control characters; dates that do not exist
+        raise ValueError(f"{place}: not valid YAML: {error}") from error
+
+
+def read_fields(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a file of `name: value` fields.
+
+    Returns:
+        The values, and the place of each name as "file:line".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML mapping from names, or a name occurs twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; the path of a recipe is needed")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
+    fields = parse_yaml(text, str(path))
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: holds no fields; 'name: value' lines are needed")
+    places: dict[str, str] = {}
+    for key, _ in yaml.compose(text, _Loader).value:
+        place = f"{path}:{key.start_mark.line + 1}"
+        if key.value in places:
+            raise ValueError(f"{place}: {key.value} occurs twice, first in {places[key.value]}")
+        places[key.value] = place
+    unnamed = next((name for name in fields if not isinstance(name, str)), None)
+    if unnamed is not None:
+        raise ValueError(f"{path}: {unnamed!r} is no name of a field")
+    return fields, places
