@@ -1,6 +1,6 @@
 """Found only where the C++ extension of this name, which goes before it, has not been built."""
 
 raise ImportError(
-    "hybrid_fast is imported from a source folder without its C++ extension; run Python from another "
-    "folder (or with -P), or build the extension here with: pip install -e ."
+    "hybrid_fast is imported from a source folder without its C++ extension; run Python from "
+    "another folder (or with -P), or build the extension here with: pip install -e ."
 )
