@@ -99,7 +99,8 @@ std::unique_ptr<hybrid_fast::Planner> make_planner(
     const Array<std::int32_t>& sources, std::int32_t num_languages, std::int32_t num_sources,
     std::int64_t batch_size, int kind, double alpha, double exponent,
     std::vector<double> language_weights, std::vector<double> pair_weights,
-    std::vector<double> source_weights, bool single_pair, std::uint64_t seed) {
+    std::vector<double> source_weights, bool single_pair, std::uint64_t seed,
+    std::int64_t world_size) {
   const hybrid_fast::Columns columns{view(groups),  view(languages), view(passages), view(uses),
                                      view(sources), num_languages,   num_sources};
   const hybrid_fast::PlanOptions options{batch_size,
@@ -110,7 +111,8 @@ std::unique_ptr<hybrid_fast::Planner> make_planner(
                                          std::move(pair_weights),
                                          std::move(source_weights),
                                          single_pair,
-                                         seed};
+                                         seed,
+                                         world_size};
   py::gil_scoped_release release;
   return std::make_unique<hybrid_fast::Planner>(columns, options);
 }
@@ -134,6 +136,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readonly("passage_language", &Share::passage_language)
       .def_readonly("source", &Share::source)
       .def_readonly("size", &Share::size)
+      .def_readonly("capacity", &Share::capacity)
       .def_readonly("asked", &Share::asked)
       .def_readonly("effective", &Share::effective);
 
@@ -144,7 +147,8 @@ PYBIND11_MODULE(_core, m) {
            py::arg("uses").noconvert(), py::arg("sources").noconvert(), py::arg("num_languages"),
            py::arg("num_sources"), py::arg("batch_size"), py::arg("kind"), py::arg("alpha"),
            py::arg("exponent"), py::arg("language_weights"), py::arg("pair_weights"),
-           py::arg("source_weights"), py::arg("single_pair"), py::arg("seed"))
+           py::arg("source_weights"), py::arg("single_pair"), py::arg("seed"),
+           py::arg("world_size"))
       .def("plan", &plan, py::arg("step"), py::arg("begin"), py::arg("end"),
            "Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries "
            "substituted, lanes substituted).")

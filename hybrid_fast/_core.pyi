@@ -15,6 +15,9 @@ class Share:
     def asked(self) -> float:
         ...
     @property
+    def capacity(self) -> int:
+        ...
+    @property
     def effective(self) -> float:
         ...
     @property
@@ -33,7 +36,7 @@ class Planner:
     """
     The batch plan: a pure function of (table, options, step).
     """
-    def __init__(self, *, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex, kind: typing.SupportsInt | typing.SupportsIndex, alpha: typing.SupportsFloat | typing.SupportsIndex, exponent: typing.SupportsFloat | typing.SupportsIndex, language_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], pair_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], source_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], single_pair: bool, seed: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, *, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex, kind: typing.SupportsInt | typing.SupportsIndex, alpha: typing.SupportsFloat | typing.SupportsIndex, exponent: typing.SupportsFloat | typing.SupportsIndex, language_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], pair_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], source_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], single_pair: bool, seed: typing.SupportsInt | typing.SupportsIndex, world_size: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def plan(self, step: typing.SupportsInt | typing.SupportsIndex, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64], int, int, int]:
         """

@@ -61,6 +61,12 @@ struct Groups {
 // table is too large for 32-bit rows.
 Groups group_rows(const Columns& columns);
 
+// Empties a vector and gives its memory back, which assigning {} does not.
+template <typename T>
+void release(std::vector<T>& values) {
+  std::vector<T>().swap(values);
+}
+
 // Lower bound of the size of every maximal set of examples without conflict, so that a batch of
 // that size can be filled greedily. Connected examples count once; alternatively each chosen
 // example blocks at most one example of the largest set for each of its resources.

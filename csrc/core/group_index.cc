@@ -28,25 +28,29 @@ std::vector<std::int32_t> members(const std::vector<char>& set) {
 GroupIndex::GroupIndex(const Columns& columns, const Groups& groups, bool same_row,
                        const std::vector<double>& source_weights)
     : same_row_(same_row),
+      source_weights_(source_weights),
       query_use_(same_row ? kMixedExample : kCrossQuery),
       passage_use_(same_row ? kMixedExample : kCrossPassage) {
-  collect_signatures(columns, groups, source_weights);
+  collect_signatures(columns, groups);
   fill_rows(columns, groups);
   list_lanes(columns.num_languages, columns.num_sources);
 }
 
-void GroupIndex::collect_signatures(const Columns& columns, const Groups& groups,
-                                    const std::vector<double>& source_weights) {
+bool GroupIndex::drawn(const Columns& columns, std::uint32_t row) const {
+  return source_weights_.empty() || source_weights_[columns.sources[row]] > 0;
+}
+
+void GroupIndex::collect_signatures(const Columns& columns, const Groups& groups) {
   const std::size_t num_languages = columns.num_languages;
   std::unordered_map<std::string, std::uint32_t> known;
   signature_of_.assign(groups.size(), kNone);
   std::string key;
   for (std::uint32_t group = 0; group < groups.size(); ++group) {
     key.assign(2 * num_languages, '\0');
-    const std::int32_t source =
-        source_weights.empty() ? -1 : columns.sources[groups.rows_of(group).front()];
-    if (source >= 0 && source_weights[source] == 0) continue;
+    std::int32_t source = -1;
     for (std::uint32_t row : groups.rows_of(group)) {
+      if (!drawn(columns, row)) continue;
+      if (source < 0 && !source_weights_.empty()) source = columns.sources[row];
       if (columns.uses[row] & query_use_) key[columns.languages[row]] = 1;
       if (columns.uses[row] & passage_use_) key[num_languages + columns.languages[row]] = 1;
     }
@@ -96,7 +100,7 @@ void GroupIndex::fill_rows(const Columns& columns, const Groups& groups) {
     for (std::uint32_t group : order) {
       present.clear();
       for (std::uint32_t row : groups.rows_of(group)) {
-        if (!(columns.uses[row] & use)) continue;
+        if (!(columns.uses[row] & use) || !drawn(columns, row)) continue;
         if (rows[columns.languages[row]].empty()) present.push_back(columns.languages[row]);
         rows[columns.languages[row]].push_back(row);
       }
@@ -109,7 +113,8 @@ void GroupIndex::fill_rows(const Columns& columns, const Groups& groups) {
       }
     }
     table->starts.push_back(static_cast<std::uint32_t>(table->rows.size()));
-    if (!alternatives) table->starts = {};
+    if (!alternatives) release(table->starts);
+    table->starts.shrink_to_fit();
     table->rows.shrink_to_fit();
     return table;
   };
@@ -119,7 +124,7 @@ void GroupIndex::fill_rows(const Columns& columns, const Groups& groups) {
         return ((uses & query_use_) != 0) == ((uses & passage_use_) != 0);
       });
   passages_ = same_uses ? queries_ : table_of(passage_use_);
-  signature_of_ = {};
+  release(signature_of_);
 }
 
 void GroupIndex::list_lanes(std::int32_t num_languages, std::int32_t num_sources) {
@@ -223,10 +228,16 @@ GroupIndex::Place GroupIndex::locate(std::uint32_t lane_number, std::uint64_t i)
 Example GroupIndex::example(const Place& place, std::uint64_t turn) const {
   const std::uint32_t query_row = queries_->row(place.query_entry, turn);
   if (same_row_) return {place.group, query_row, query_row};
-  // Shifted once the queries are through, so that in time every query meets every passage.
-  const std::uint64_t shift =
-      queries_->starts.empty() ? 0 : turn / queries_->num_rows(place.query_entry);
-  return {place.group, query_row, passages_->row(place.passage_entry, turn + shift)};
+  if (!has_alternatives()) return {place.group, query_row, passages_->row(place.passage_entry, 0)};
+  // Both take turns; shifted by one when all have come up, every query meets every passage in time.
+  const std::uint64_t cycle =
+      std::lcm(queries_->num_rows(place.query_entry), passages_->num_rows(place.passage_entry));
+  return {place.group, query_row, passages_->row(place.passage_entry, turn + turn / cycle)};
+}
+
+std::uint64_t GroupIndex::num_turns(const Place& place) const {
+  const std::uint64_t num_queries = queries_->num_rows(place.query_entry);
+  return same_row_ ? num_queries : num_queries * passages_->num_rows(place.passage_entry);
 }
 
 std::vector<double> GroupIndex::uncrowded(const std::vector<double>& examples) const {

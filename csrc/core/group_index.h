@@ -59,7 +59,8 @@ class GroupIndex {
 
   // `same_row`: mixed batches, both texts of an example come from one row (kMixedExample) and the
   // lanes are (x, x). Otherwise cross batches, and the lanes are (x, y), x != y.
-  // Split by source where `source_weights` are given, sources of weight 0 left out.
+  // Split by source where `source_weights` are given, rows of weight 0 left out; the source of a
+  // group is that of its first row.
   GroupIndex(const Columns& columns, const Groups& groups, bool same_row,
              const std::vector<double>& source_weights);
 
@@ -78,6 +79,9 @@ class GroupIndex {
   // The example at a place, its alternatives at their turn. Apart from `locate`, so that the memory
   // accesses of many examples overlap.
   Example example(const Place& place, std::uint64_t turn) const;
+
+  // Turns 0 to so many show all pairs of rows of a place: queries * passages.
+  std::uint64_t num_turns(const Place& place) const;
 
   // Where lane k serves `examples[k]` examples a batch, spread evenly over its groups, a group may
   // be asked for more than once. Returns what each lane may serve so that none is: in a crowded
@@ -101,13 +105,15 @@ class GroupIndex {
     std::uint32_t query_stride, passage_stride;
   };
 
-  void collect_signatures(const Columns& columns, const Groups& groups,
-                          const std::vector<double>& source_weights);
+  // Whether the row's source is drawn at all.
+  bool drawn(const Columns& columns, std::uint32_t row) const;
+  void collect_signatures(const Columns& columns, const Groups& groups);
   void fill_rows(const Columns& columns, const Groups& groups);
   void add_guides(Lane& lane);
   void list_lanes(std::int32_t num_languages, std::int32_t num_sources);
 
   bool same_row_;
+  std::vector<double> source_weights_;
   std::uint8_t query_use_, passage_use_;
   std::vector<Signature> signatures_;
   std::vector<std::uint32_t> signature_of_;  // while building: by group of the table

@@ -20,9 +20,14 @@ LaneStream::LaneStream(const Columns& columns, const Groups& groups, const PlanO
       index_(columns, groups, same_row, options.source_weights) {
   ask(columns, options);
   weigh_lanes();
+  if (largest_batch_ < batch_size_) return;
   const std::vector<double>& shares = cycle_.shares();
   for (std::uint32_t lane = 0; lane < shares.size(); ++lane) {
-    windows_.push_back(cycle_.most_turns(lane, batch_size_));
+    // In a large lane the end of a pass and the start of the next hardly ever share a group.
+    constexpr std::uint64_t kLarge = 16;
+    const std::uint64_t window = cycle_.most_turns(lane, batch_size_);
+    windows_.push_back(
+        index_.lanes()[lane].size >= kLarge * window ? 1 : std::max<std::uint64_t>(window, 1));
     lane_keys_.push_back(derive(key_, lane));
   }
   const bool alike =
@@ -56,6 +61,13 @@ void LaneStream::ask(const Columns& columns, const PlanOptions& options) {
     if (lane.source >= 0) weight *= options.source_weights[lane.source] / source_weight;
     asked_.push_back(weight);
   }
+  for (std::size_t i = 0; i < options.pair_weights.size(); ++i) {
+    const auto x = static_cast<std::int32_t>(i / columns.num_languages);
+    const auto y = static_cast<std::int32_t>(i % columns.num_languages);
+    if (options.pair_weights[i] > 0 && !pairs.contains({x, y})) {
+      unserved_.push_back({x, y, -1, 0, 0, options.pair_weights[i], 0.0});
+    }
+  }
 }
 
 void LaneStream::weigh_lanes() {
@@ -64,24 +76,17 @@ void LaneStream::weigh_lanes() {
     if (asked_[lane] > 0) wanted.push_back(lane);
   }
   std::vector<double> weights = asked_;
-  std::uint64_t largest = 0;
   if (single_pair_) {
+    capacities_.resize(asked_.size(), 0);
     for (std::uint32_t lane : wanted) {
-      const std::uint64_t capacity = index_.capacity(std::span(&lane, 1), groups_);
-      largest = std::max(largest, capacity);
-      if (capacity < batch_size_) weights[lane] = 0;
+      capacities_[lane] = index_.capacity(std::span(&lane, 1), groups_);
+      largest_batch_ = std::max(largest_batch_, capacities_[lane]);
+      if (capacities_[lane] < batch_size_) weights[lane] = 0;
     }
   } else {
-    largest = index_.capacity(wanted, groups_);
+    largest_batch_ = index_.capacity(wanted, groups_);
+    if (largest_batch_ >= batch_size_) lower_crowded_lanes(weights);
   }
-  if (largest < batch_size_) {
-    throw std::invalid_argument(
-        "no " + std::string(index_.same_row() ? "mixed" : "cross") + " batch of " +
-        std::to_string(batch_size_) + " can be filled with different groups and passages" +
-        (single_pair_ ? " of one pair" : "") + "; the largest batch_size that works is " +
-        std::to_string(largest));
-  }
-  if (!single_pair_) lower_crowded_lanes(weights);
   cycle_ = Cycle(weights, derive(key_, 'l'));
 }
 
@@ -92,7 +97,11 @@ void LaneStream::lower_crowded_lanes(std::vector<double>& weights) const {
   for (int round = 0; round < kMostRounds; ++round) {
     double weight_left = 0, examples_left = static_cast<double>(batch_size_);
     for (std::size_t lane = 0; lane < weights.size(); ++lane) {
-      (cut[lane] ? examples_left : weight_left) += cut[lane] ? -weights[lane] : weights[lane];
+      if (cut[lane]) {
+        examples_left -= weights[lane];
+      } else {
+        weight_left += weights[lane];
+      }
     }
     if (weight_left <= 0) return;
     std::vector<double> examples(weights);  // a batch
@@ -122,7 +131,10 @@ void LaneStream::plan(std::uint64_t index, Draft& draft) const {
     draw_balanced(first, slots);
   }
   const bool conflicts = !complete_ || !groups_.shared_passages.empty();
-  for (std::uint64_t i = 0; i < batch_size_; ++i) {
+  // From a random slot on, so that of two entries that may not meet each gets its chance.
+  const std::uint64_t start = conflicts ? derive(key_, ~index) % batch_size_ : 0;
+  for (std::uint64_t k = 0; k < batch_size_; ++k) {
+    const std::uint64_t i = start + k < batch_size_ ? start + k : start + k - batch_size_;
     Example example = index_.example(slots[i].place, slots[i].turn);
     if (conflicts && !accept(draft, example)) {
       example = substitute(slots[i].lane, first + i, draft);
@@ -134,27 +146,37 @@ void LaneStream::plan(std::uint64_t index, Draft& draft) const {
 
 void LaneStream::draw_complete(std::uint64_t n, std::span<Slot> slots) const {
   const std::uint64_t num_groups = index_.num_groups();
+  while (!slots.empty()) {
+    const std::uint64_t first = n % num_groups;
+    const std::uint64_t count = std::min<std::uint64_t>(slots.size(), num_groups - first);
+    draw_pass(n / num_groups, first, slots.first(count));
+    slots = slots.subspan(count);
+    n += count;
+  }
+}
+
+void LaneStream::draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const {
+  const std::uint64_t num_groups = index_.num_groups();
   const std::uint64_t num_lanes = lane_order_.size();
-  const std::uint64_t window = (batch_size_ + num_lanes - 1) / num_lanes + 1;
   const std::uint64_t smallest_class = num_groups / num_lanes;
   const std::uint64_t num_larger_classes = num_groups % num_lanes;
-  // n in mixed radix, counted up instead of divided anew for every slot.
-  std::uint64_t pass = n / num_groups, place = n % num_groups;
-  std::uint64_t residue = place % num_lanes, i = place / num_lanes;
-  std::uint64_t period = n % shift_period_, lane = (n + n / shift_period_) % num_lanes;
-  for (Slot& slot : slots) {
+  // Where no batch reaches over the end of a pass, passes need not mind one another.
+  const bool aligned = num_groups % batch_size_ == 0;
+  const std::uint64_t window = aligned ? 1 : (batch_size_ + num_lanes - 1) / num_lanes + 1;
+  const std::uint64_t n = pass * num_groups + first;
+  // Slots of one residue class share their lane and order; groups of a class lie side by side, so
+  // that neighbours in the table, which may share a passage, are drawn far apart.
+  for (std::uint64_t k = 0; k < std::min<std::uint64_t>(num_lanes, slots.size()); ++k) {
+    const std::uint64_t residue = (first + k) % num_lanes;
+    const std::uint32_t lane = lane_order_[(n + k + n / shift_period_) % num_lanes];
     const std::uint64_t class_size = smallest_class + (residue < num_larger_classes ? 1 : 0);
-    const PassOrder order(class_size, window, key_ + residue * 0x9E3779B97F4A7C15u, pass);
-    const std::uint64_t group = residue + num_lanes * order(i);
-    slot.lane = lane_order_[lane];
-    slot.place = index_.locate(slot.lane, group);
-    slot.turn = row_turn(group, pass / num_lanes);
-    if (++residue == num_lanes) residue = 0, ++i;
-    if (++place == num_groups) place = residue = i = 0, ++pass;
-    if (++lane == num_lanes) lane = 0;
-    if (++period == shift_period_) {
-      period = 0;
-      if (++lane == num_lanes) lane = 0;
+    const std::uint64_t class_begin =
+        residue * smallest_class + std::min(residue, num_larger_classes);
+    const PassOrder order(class_size, window, derive(key_, residue), pass);
+    std::uint64_t i = (first + k) / num_lanes;
+    for (std::uint64_t s = k; s < slots.size(); s += num_lanes) {
+      const std::uint64_t group = class_begin + order(i++);
+      slots[s] = {lane, index_.locate(lane, group), row_turn(group, pass / num_lanes)};
     }
   }
 }
@@ -171,8 +193,9 @@ void LaneStream::draw_balanced(std::uint64_t n, std::span<Slot> slots) const {
 
 void LaneStream::draw_single_pair(std::uint64_t index, std::span<Slot> slots) const {
   const auto [lane, turn] = cycle_.at(index);
+  const bool aligned = index_.lanes()[lane].size % batch_size_ == 0;
   std::uint64_t position = turn * batch_size_;
-  for (Slot& slot : slots) slot = slot_at(lane, position++, batch_size_);
+  for (Slot& slot : slots) slot = slot_at(lane, position++, aligned ? 1 : batch_size_);
 }
 
 LaneStream::Slot LaneStream::slot_at(std::uint32_t lane, std::uint64_t position,
@@ -193,44 +216,49 @@ bool LaneStream::accept(Draft& draft, const Example& example) const {
   return draft.taken.add(example.group, own == passage ? 0 : own, passage);
 }
 
-Example LaneStream::substitute(std::uint32_t first_lane, std::uint64_t n, Draft& draft) const {
+Example LaneStream::substitute(std::uint32_t wanted, std::uint64_t n, Draft& draft) const {
   const auto num_lanes = static_cast<std::uint32_t>(index_.lanes().size());
+  const std::uint64_t key = derive(derive(key_, 's'), n);
   Example found{};
-  for (std::uint32_t k = 0; k < num_lanes; ++k) {
-    const std::uint32_t lane = (first_lane + k) % num_lanes;
-    // In a single-pair batch no other pair may step in.
-    if (k > 0 && (single_pair_ || cycle_.shares()[lane] == 0)) continue;
-    if (!find_free(lane, n, draft, found)) continue;
-    ++(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
+  const auto serves = [&](std::uint32_t lane) {
+    return find_free(index_.lanes()[lane].size, key, [&](std::uint64_t i, std::uint64_t draw) {
+      const GroupIndex::Place place = index_.locate(lane, i);
+      const std::uint64_t num_turns = index_.num_turns(place);
+      for (std::uint64_t turn = 0; turn < num_turns; ++turn) {
+        found = index_.example(place, (draw + turn) % num_turns);
+        if (accept(draft, found)) return true;
+      }
+      return false;
+    });
+  };
+  if (serves(wanted)) {
+    ++draft.info.substituted_entries;
+    return found;
+  }
+  // In a single-pair batch no other pair may step in.
+  for (std::uint32_t k = 0; k < num_lanes && !single_pair_; ++k) {
+    const auto lane = static_cast<std::uint32_t>((key + k) % num_lanes);
+    if (cycle_.shares()[lane] == 0 || !serves(lane)) continue;
+    ++draft.info.substituted_lanes;
     return found;
   }
   // Capacity is a lower bound of every maximal batch, so a free example always exists.
   throw std::logic_error("batch could not be filled; this is a defect of hybrid_fast");
 }
 
-bool LaneStream::find_free(std::uint32_t lane, std::uint64_t n, Draft& draft,
-                           Example& found) const {
-  const std::uint64_t size = index_.lanes()[lane].size;
-  const std::uint64_t key = derive(derive(key_, 's'), n);
-  for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
-    const std::uint64_t draw = derive(key, attempt);
-    found = index_.example(index_.locate(lane, draw % size), draw >> 33);
-    if (accept(draft, found)) return true;
-  }
-  for (std::uint64_t i = 0; i < size; ++i) {
-    found = index_.example(index_.locate(lane, (key + i) % size), key >> 33);
-    if (accept(draft, found)) return true;
-  }
-  return false;
-}
-
 std::vector<Share> LaneStream::shares() const {
-  const double total = std::accumulate(asked_.begin(), asked_.end(), 0.0);
+  double total = std::accumulate(asked_.begin(), asked_.end(), 0.0);
+  for (const Share& share : unserved_) total += share.asked;
   std::vector<Share> shares;
   for (std::size_t k = 0; k < index_.lanes().size(); ++k) {
     const Lane& lane = index_.lanes()[k];
     shares.push_back({lane.query_language, lane.passage_language, lane.source, lane.size,
-                      asked_[k] / total, cycle_.shares()[k]});
+                      capacities_.empty() ? lane.size : capacities_[k], asked_[k] / total,
+                      cycle_.shares()[k]});
+  }
+  for (Share share : unserved_) {
+    share.asked /= total;
+    shares.push_back(share);
   }
   return shares;
 }

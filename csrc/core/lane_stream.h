@@ -21,12 +21,14 @@ namespace hybrid_fast {
 
 class LaneStream {
  public:
-  // `same_row`: mixed batches, else cross. Throws std::invalid_argument, naming the largest batch
-  // size that works, when the lanes cannot fill a batch. `groups` must outlive the stream.
+  // `same_row`: mixed batches, else cross. `groups` must outlive the stream.
   LaneStream(const Columns& columns, const Groups& groups, const PlanOptions& options,
              bool same_row);
 
-  // Fills the draft with batch number `index` of this stream.
+  // The largest batch that the lanes of positive weight can always fill.
+  std::uint64_t largest_batch() const { return largest_batch_; }
+  // REQUIRES: batch_size <= largest_batch(). Fills the draft with batch number `index` of this
+  // stream.
   void plan(std::uint64_t index, Draft& draft) const;
   std::vector<Share> shares() const;
 
@@ -41,6 +43,8 @@ class LaneStream {
   void weigh_lanes();                                            // asked_ -> cycle_
   void lower_crowded_lanes(std::vector<double>& weights) const;
   // Each writes the slots from number n on; a batch is filled from one of them.
+  // `slots` of one pass over a complete table begin with slot `first` of that pass.
+  void draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const;
   void draw_complete(std::uint64_t n, std::span<Slot> slots) const;
   void draw_balanced(std::uint64_t n, std::span<Slot> slots) const;
   void draw_single_pair(std::uint64_t index, std::span<Slot> slots) const;
@@ -50,14 +54,16 @@ class LaneStream {
   bool accept(Draft& draft, const Example& example) const;
   // A free example of the lane or, failing that, of the next lane that has one.
   Example substitute(std::uint32_t lane, std::uint64_t n, Draft& draft) const;
-  bool find_free(std::uint32_t lane, std::uint64_t n, Draft& draft, Example& found) const;
 
   const Groups& groups_;
   std::uint64_t batch_size_;
   std::uint64_t key_;
   bool single_pair_;
   GroupIndex index_;
-  std::vector<double> asked_;  // weights of the lanes
+  std::vector<double> asked_;              // weights of the lanes
+  std::vector<Share> unserved_;            // pairs asked for by name that no group can serve
+  std::vector<std::uint64_t> capacities_;  // by lane; only for single pairs
+  std::uint64_t largest_batch_ = 0;
   Cycle cycle_;
   std::vector<std::uint64_t> lane_keys_;
   std::vector<std::uint64_t> windows_;  // by lane: most of its entries that one batch can hold

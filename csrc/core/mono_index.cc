@@ -122,7 +122,7 @@ std::vector<MonoLanguage> index_languages(const Columns& columns, const Groups& 
         static_cast<std::uint64_t>(language) << 32 | static_cast<std::uint32_t>(source);
     languages[language].lanes.emplace_back(members, derive(key, label));
     languages[language].lane_sources.push_back(source);
-    members = {};
+    release(members);
   }
   return languages;
 }

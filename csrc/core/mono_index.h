@@ -28,6 +28,7 @@ class MonoLane {
   MonoLane(const std::vector<Member>& members, std::uint64_t key);
 
   std::uint64_t size() const { return rows_.size(); }
+  bool clustered() const { return !starts_.empty(); }
   // Writes the rows drawn at `rows.size()` positions of the endless stream, from `position` on;
   // `window` is the number of consecutive positions that may fall into one batch.
   void draw(std::uint64_t position, std::uint64_t window, std::span<std::int64_t> rows) const;

@@ -28,7 +28,6 @@ MonoStream::MonoStream(const Columns& columns, const Groups& groups, const PlanO
 
 void MonoStream::weigh_languages(const PlanOptions& options) {
   std::vector<double> weights;
-  std::uint64_t largest = 0;
   for (std::size_t i = 0; i < languages_.size(); ++i) {
     const MonoLanguage& language = languages_[i];
     const double weight = options.language_weights.empty()
@@ -36,15 +35,9 @@ void MonoStream::weigh_languages(const PlanOptions& options) {
                               : options.language_weights[i];
     asked_.push_back(weight);
     weights.push_back(language.capacity >= batch_size_ ? weight : 0.0);
-    if (weight > 0) largest = std::max(largest, language.capacity);
+    if (weight > 0) largest_batch_ = std::max(largest_batch_, language.capacity);
   }
   language_cycle_ = Cycle(weights, derive(key_, 'l'));
-  if (language_cycle_.empty()) {
-    throw std::invalid_argument(
-        "no language can fill a mono batch of " + std::to_string(batch_size_) +
-        " with different groups and passages; the largest batch_size that works is " +
-        std::to_string(largest));
-  }
 }
 
 void MonoStream::weigh_sources(const PlanOptions& options) {
@@ -69,7 +62,10 @@ void MonoStream::plan(std::uint64_t index, Draft& draft) const {
   const std::uint64_t first = turn * batch_size_;
   std::vector<std::uint32_t> lane_of(source_cycles_.empty() ? 0 : batch_size_);
   if (source_cycles_.empty()) {
-    lanes.front().draw(first, batch_size_, rows);
+    // Where no batch reaches over the end of a pass, passes need not mind one another.
+    const MonoLane& lane = lanes.front();
+    const bool aligned = !lane.clustered() && lane.size() % batch_size_ == 0;
+    lane.draw(first, aligned ? 1 : batch_size_, rows);
   } else {
     for (std::uint64_t i = 0; i < batch_size_; ++i) {
       const Cycle::Turn source = source_cycles_[language].at(first + i);
@@ -90,19 +86,17 @@ void MonoStream::plan(std::uint64_t index, Draft& draft) const {
 std::uint32_t MonoStream::substitute(std::uint32_t language, std::uint32_t first_lane,
                                      std::uint64_t slot, Draft& draft) const {
   const std::vector<MonoLane>& lanes = languages_[language].lanes;
+  const std::uint64_t key = derive(derive(key_, 's'), slot);
+  std::uint32_t found = 0;
   for (std::size_t k = 0; k < lanes.size(); ++k) {
     const MonoLane& lane = lanes[(first_lane + k) % lanes.size()];
-    const std::uint64_t key = derive(derive(key_, 's'), slot);
+    const auto take = [&](std::uint64_t i, std::uint64_t) {
+      found = lane.row(i);
+      return accept(draft, found);
+    };
+    if (!find_free(lane.size(), key, take)) continue;
     ++(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
-    for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
-      const std::uint32_t row = lane.row(derive(key, attempt) % lane.size());
-      if (accept(draft, row)) return row;
-    }
-    for (std::uint64_t i = 0; i < lane.size(); ++i) {
-      const std::uint32_t row = lane.row((key + i) % lane.size());
-      if (accept(draft, row)) return row;
-    }
-    --(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
+    return found;
   }
   // Capacity is a lower bound of every maximal batch, so a free row always exists.
   throw std::logic_error("mono batch could not be filled; this is a defect of hybrid_fast");
@@ -114,13 +108,13 @@ std::vector<Share> MonoStream::shares() const {
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(languages_.size()); ++i) {
     const MonoLanguage& language = languages_[i];
     if (source_cycles_.empty() || language.lanes.empty()) {
-      shares.push_back(
-          {i, i, -1, language.num_rows, asked_[i] / total, language_cycle_.shares()[i]});
+      shares.push_back({i, i, -1, language.num_rows, language.capacity, asked_[i] / total,
+                        language_cycle_.shares()[i]});
       continue;
     }
     for (std::uint32_t k = 0; k < language.lanes.size(); ++k) {
       const double part = source_cycles_[i].shares()[k];
-      shares.push_back({i, i, language.lane_sources[k], language.lanes[k].size(),
+      shares.push_back({i, i, language.lane_sources[k], language.lanes[k].size(), language.capacity,
                         part * asked_[i] / total, part * language_cycle_.shares()[i]});
     }
   }

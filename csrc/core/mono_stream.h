@@ -13,11 +13,12 @@ namespace hybrid_fast {
 
 class MonoStream {
  public:
-  // Throws std::invalid_argument, naming the largest batch size that works, when no language of
-  // positive weight can fill a batch. `groups` must outlive the stream.
+  // `groups` must outlive the stream.
   MonoStream(const Columns& columns, const Groups& groups, const PlanOptions& options);
 
-  // Fills the draft with mono batch number `index`.
+  // The largest batch that some language of positive weight can always fill.
+  std::uint64_t largest_batch() const { return largest_batch_; }
+  // REQUIRES: batch_size <= largest_batch(). Fills the draft with mono batch number `index`.
   void plan(std::uint64_t index, Draft& draft) const;
   std::vector<Share> shares() const;
 
@@ -34,6 +35,7 @@ class MonoStream {
   std::uint64_t key_;
   std::vector<MonoLanguage> languages_;
   std::vector<double> asked_;  // weights of the languages
+  std::uint64_t largest_batch_ = 0;
   Cycle language_cycle_;
   std::vector<Cycle> source_cycles_;     // by language, over its lanes; empty: one lane each
   std::vector<std::uint32_t> group_of_;  // by row; empty where rows of a language never conflict

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/batch_set.h"
+#include "core/random.h"
 
 namespace hybrid_fast {
 
@@ -23,6 +24,7 @@ struct PlanOptions {
   std::vector<double> source_weights;    // by source; empty: sources are not weighted
   bool single_pair = false;              // one pair for a whole cross batch
   std::uint64_t seed = 0;
+  std::int64_t world_size = 1;  // the largest batch size named in an error is a multiple of it
 };
 
 // What the law asked for and what it became, for a language (mono) or a pair (cross, mixed), of one
@@ -30,8 +32,9 @@ struct PlanOptions {
 struct Share {
   std::int32_t query_language;
   std::int32_t passage_language;
-  std::int32_t source;  // -1 where sources are not weighted
-  std::uint64_t size;   // rows (mono) or groups (pairs)
+  std::int32_t source;     // -1 where sources are not weighted
+  std::uint64_t size;      // rows (mono) or groups (pairs)
+  std::uint64_t capacity;  // batch size that it can always fill alone
   double asked;
   double effective;
 };
@@ -50,8 +53,20 @@ struct Draft {
   BatchInfo& info;
 };
 
-// Random tries for a free entry before all are gone through.
-inline constexpr std::uint64_t kTries = 64;
+// Looks for an i in [0, size) that `accept(i, draw)` takes: some at random, then all in turn.
+// `draw` is a random number for choices within i.
+template <typename Accept>
+bool find_free(std::uint64_t size, std::uint64_t key, Accept&& accept) {
+  constexpr std::uint64_t kTries = 64;
+  for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
+    const std::uint64_t draw = derive(key, attempt);
+    if (accept(draw % size, draw >> 33)) return true;
+  }
+  for (std::uint64_t i = 0; i < size; ++i) {
+    if (accept((key + i) % size, key >> 33)) return true;
+  }
+  return false;
+}
 
 inline double power_law(std::uint64_t size, double exponent) {
   return size == 0 ? 0.0 : std::pow(static_cast<double>(size), exponent);

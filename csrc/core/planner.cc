@@ -11,6 +11,9 @@ namespace hybrid_fast {
 namespace {
 
 constexpr int kAlphaBits = 62;
+constexpr double kLargestExponent = 30;
+constexpr double kSmallestWeight = 1e-100;
+constexpr double kLargestWeight = 1e100;
 constexpr std::int64_t kMostSlots = std::int64_t{1} << 62;
 __extension__ typedef unsigned __int128 Product;
 
@@ -20,11 +23,14 @@ void check_weights(const std::vector<double>& weights, std::size_t size, const c
     throw std::invalid_argument(std::string(name) + " has " + std::to_string(weights.size()) +
                                 " entries; " + std::to_string(size) + " are needed");
   }
-  const bool valid = std::all_of(weights.begin(), weights.end(),
-                                 [](double w) { return std::isfinite(w) && w >= 0; });
+  // Products of two weights and sums over all pairs stay far from the limits of a double.
+  const bool valid = std::all_of(weights.begin(), weights.end(), [](double w) {
+    return w == 0 || (w >= kSmallestWeight && w <= kLargestWeight);
+  });
   if (!valid || std::none_of(weights.begin(), weights.end(), [](double w) { return w > 0; })) {
     throw std::invalid_argument(std::string(name) +
-                                " must be finite and non-negative, and one of them positive");
+                                " must be finite and non-negative (0, or from 1e-100 to 1e100), "
+                                "and one of them positive");
   }
 }
 
@@ -37,8 +43,9 @@ PlanOptions checked(const Columns& columns, const PlanOptions& options) {
     throw std::invalid_argument("alpha is " + std::to_string(options.alpha) +
                                 "; a number from 0 to 1 is needed");
   }
-  if (!std::isfinite(options.exponent)) {
-    throw std::invalid_argument("the exponent of the law must be finite");
+  if (!(std::abs(options.exponent) <= kLargestExponent)) {
+    throw std::invalid_argument("the exponent of the law is " + std::to_string(options.exponent) +
+                                "; a number from -30 to 30 is needed");
   }
   const auto num_languages = static_cast<std::size_t>(std::max(columns.num_languages, 0));
   check_weights(options.language_weights, num_languages, "language_weights");
@@ -66,9 +73,26 @@ Planner::Planner(const Columns& columns, const PlanOptions& options)
   if (draws_lanes(options_)) {
     lanes_ = std::make_unique<LaneStream>(columns, groups_, options_, options.kind == Kind::kMixed);
   }
+  check_batch_size();
   // Only what the streams still read stays.
-  groups_.rows = {};
-  groups_.starts = {};
+  release(groups_.rows);
+  release(groups_.starts);
+}
+
+void Planner::check_batch_size() const {
+  const char* kind = "mono";
+  std::uint64_t largest = mono_ ? mono_->largest_batch() : UINT64_MAX;
+  if (lanes_ && lanes_->largest_batch() < largest) {
+    kind = options_.kind == Kind::kMixed ? "mixed" : "cross";
+    largest = lanes_->largest_batch();
+  }
+  if (static_cast<std::uint64_t>(options_.batch_size) <= largest) return;
+  largest -= largest % static_cast<std::uint64_t>(options_.world_size);
+  throw std::invalid_argument("no " + std::string(kind) + " batch of " +
+                              std::to_string(options_.batch_size) +
+                              " can be filled with different groups and passages; the largest "
+                              "batch_size that works is " +
+                              std::to_string(largest));
 }
 
 std::uint64_t Planner::mono_steps(std::uint64_t steps) const {

@@ -17,6 +17,10 @@ class Planner {
   // Throws std::invalid_argument on bad columns or options and when no law can serve batch_size.
   Planner(const Columns& columns, const PlanOptions& options);
 
+  // The streams refer to members of the planner.
+  Planner(const Planner&) = delete;
+  Planner& operator=(const Planner&) = delete;
+
   // The whole global batch of a step; both arrays have room for batch_size rows.
   // Throws std::invalid_argument when step is negative or beyond last_step().
   BatchInfo plan(std::int64_t step, std::int64_t* query_rows, std::int64_t* passage_rows) const;
@@ -29,6 +33,7 @@ class Planner {
   std::vector<Share> lane_shares() const;
 
  private:
+  void check_batch_size() const;
   // Mono steps among the first `steps`: within one of alpha * steps.
   std::uint64_t mono_steps(std::uint64_t steps) const;
 

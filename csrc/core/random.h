@@ -21,7 +21,8 @@ inline std::uint64_t derive(std::uint64_t key, std::uint64_t label) {
 }
 
 // A keyed bijection of [0, size): three multiply-xorshift rounds on the next power of two, walked
-// until the value falls inside, which takes fewer than two rounds on average.
+// until the value falls inside, which takes fewer than two walks on average. Each round takes as
+// many bits of the key as the values have, so small sizes get more rounds.
 class Permutation {
  public:
   // REQUIRES: size >= 1
@@ -46,8 +47,17 @@ class Permutation {
     x = ((x + std::rotl(key_, 21)) * 0xA0761D6478BD642Fu) & mask_;
     x ^= x >> shift_;
     x = ((x + std::rotl(key_, 42)) * 0xE7037ED1A0B428DBu) & mask_;
-    return x ^ (x >> shift_);
+    x ^= x >> shift_;
+    if (mask_ < kSmall) {
+      for (int turn = 5; turn <= 35; turn += 5) {
+        x = ((x + std::rotl(key_, turn)) * 0xD6E8FEB86659FD93u) & mask_;
+        x ^= x >> shift_;
+      }
+    }
+    return x;
   }
+
+  static constexpr std::uint64_t kSmall = 256;
 
   std::uint64_t size_;
   std::uint64_t mask_;

@@ -18,6 +18,7 @@ class ShareOfPlan:
         passage_language: language of the passages; the same for mono and mixed.
         source: None where sources are not weighted.
         size: items (mono) or groups (pairs) that can serve it.
+        capacity: batch size that it can always fill alone, with different groups and passages.
         asked: share that the law asks for, over all languages or pairs.
         effective: share in effect; 0 where it is left out.
     """
@@ -26,6 +27,7 @@ class ShareOfPlan:
     passage_language: str
     source: str | None
     size: int
+    capacity: int
     asked: float
     effective: float
 
@@ -64,9 +66,9 @@ class PlanReport:
     def excluded(self) -> list[str]:
         """Languages and pairs that the law asks for and the plan leaves out, with the reason."""
         return [
-            f"{share.name}: {share.size} {unit}, too few for a batch of {self.batch_size}"
-            for unit, shares in (("items", self.languages), ("groups", self.pairs))
-            for share in shares
+            f"{share.name}: {share.capacity} usable groups, too few for a batch of "
+            f"{self.batch_size}"
+            for share in [*self.languages, *self.pairs]
             if share.asked > 0 and share.effective == 0
         ]
 

@@ -24,7 +24,7 @@ from hybrid_fast.data.table import AlignedTable
 KINDS = ("mono", "cross", "mixed", "hybrid")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batch(Sequence[tuple[int, int]]):
     """One rank's slice of a global batch: `batch[i]` is (query row, passage row).
 
@@ -33,8 +33,8 @@ class Batch(Sequence[tuple[int, int]]):
         kind: "mono", "cross" or "mixed".
         query_rows: int64 (batch_size / world_size,), rows of the table.
         passage_rows: the same for the passages.
-        substitutions: entries of the global batch that were replaced because their group or
-            passage was already in it.
+        substitutions: entries of the global batch that were replaced, because their group or
+            passage was already in it, by another of their language or pair, or of another pair.
     """
 
     step: int
@@ -105,6 +105,10 @@ class HybridBatchSampler:
             raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
         if pairs not in ("mixed", "single"):
             raise ValueError(f"pairs is {pairs!r}; it must be 'mixed' or 'single'")
+        if pairs == "single" and kind == "mixed":
+            raise ValueError(
+                "pairs is 'single' and kind is 'mixed': batches of one language are kind='mono'"
+            )
         if world_size < 1 or not 0 <= rank < world_size:
             raise ValueError(
                 f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
@@ -114,6 +118,8 @@ class HybridBatchSampler:
                 f"batch_size is {batch_size}, which {world_size} ranks do not divide; "
                 f"take a positive multiple of {world_size}"
             )
+        if not 1 <= batch_size < 2**31:
+            raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
         exponent, language_weights = parse_law(language_law, columns.languages)
         self.batch_size = batch_size
         self.kind = kind
@@ -125,7 +131,24 @@ class HybridBatchSampler:
         self.sources = columns.sources
         self.epoch = 0
         self._num_queries = int(columns.has_query.sum())
-        self._planner = _core.Planner(
+        self._columns = columns
+        self._options = {
+            "batch_size": batch_size,
+            "kind": KINDS.index(kind),
+            "alpha": alpha,
+            "exponent": exponent,
+            "language_weights": language_weights,
+            "pair_weights": pair_weights(pair_law, columns.languages),
+            "source_weights": named_weights("source_weights", source_weights, columns.sources),
+            "single_pair": pairs == "single",
+            "seed": seed % 2**64,
+            "world_size": world_size,
+        }
+        self._planner = self._make_planner()
+
+    def _make_planner(self) -> _core.Planner:
+        columns = self._columns
+        return _core.Planner(
             groups=columns.groups,
             languages=columns.language_codes,
             passages=columns.passages,
@@ -133,16 +156,16 @@ class HybridBatchSampler:
             sources=columns.source_codes,
             num_languages=len(columns.languages),
             num_sources=len(columns.sources),
-            batch_size=batch_size,
-            kind=KINDS.index(kind),
-            alpha=alpha,
-            exponent=exponent,
-            language_weights=language_weights,
-            pair_weights=pair_weights(pair_law, columns.languages),
-            source_weights=named_weights("source_weights", source_weights, columns.sources),
-            single_pair=pairs == "single",
-            seed=seed % 2**64,
+            **self._options,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the plan, which the copy makes again: loader workers may be spawned."""
+        return {name: value for name, value in self.__dict__.items() if name != "_planner"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._planner = self._make_planner()
 
     @classmethod
     def from_arrays(
@@ -208,11 +231,12 @@ class HybridBatchSampler:
             steps: steps over which substitutions are counted; default: an epoch, at most 1,000.
         """
         steps = min(len(self), 1000) if steps is None else steps
-        share = self._planner
+        if steps < 0:
+            raise ValueError(f"steps is {steps}; 0 or more are needed")
         kinds = dict.fromkeys(KINDS[:3], 0)
         entries = lanes = 0
         for step in range(steps):
-            _, _, kind, substituted_entries, substituted_lanes = share.plan(step, 0, 0)
+            _, _, kind, substituted_entries, substituted_lanes = self._planner.plan(step, 0, 0)
             kinds[KINDS[kind]] += 1
             entries += substituted_entries
             lanes += substituted_lanes
@@ -222,8 +246,8 @@ class HybridBatchSampler:
             batches={kind: count for kind, count in kinds.items() if count},
             substituted_entries=entries,
             substituted_pairs=lanes,
-            languages=[self._named(s) for s in share.mono_shares],
-            pairs=[self._named(s) for s in share.lane_shares],
+            languages=[self._named(s) for s in self._planner.mono_shares],
+            pairs=[self._named(s) for s in self._planner.lane_shares],
         )
 
     def _named(self, share: _core.Share) -> ShareOfPlan:
@@ -232,6 +256,7 @@ class HybridBatchSampler:
             passage_language=self.languages[share.passage_language],
             source=None if share.source < 0 else self.sources[share.source],
             size=share.size,
+            capacity=share.capacity,
             asked=share.asked,
             effective=share.effective,
         )

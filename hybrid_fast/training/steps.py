@@ -7,8 +7,10 @@ nothing is fetched that was already seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -23,8 +25,9 @@ class StepDataset(Dataset[dict[str, Any]]):
     """Item `step` is the tokenised local batch of that step.
 
     Keys: `queries` and `passages`, the features of B queries and of N passages (the B positives,
-    then all hard negatives); `passage_ids`, int64 (N,), only with hard negatives: equal numbers are
-    equal texts, so that a hard negative which is another row's positive is no negative of it.
+    then all hard negatives); `passage_ids`, int64 (N,), only if the table has hard negatives: equal
+    numbers are equal texts on all ranks, so that a hard negative which is another row's positive is
+    no negative of it.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class StepDataset(Dataset[dict[str, Any]]):
         self.sampler = sampler
         self.encoder = encoder
         self.negatives_from = negatives_from
+        lengths = pc.list_value_length(table.dataset.data.column("negatives"))
+        self.has_negatives = (pc.sum(lengths).as_py() or 0) > 0
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         batch = self.sampler.batch(step)
@@ -48,11 +53,8 @@ class StepDataset(Dataset[dict[str, Any]]):
             "queries": self.encoder.tokenize(self.table.queries(batch.query_rows), "query"),
             "passages": self.encoder.tokenize(passages + negatives, "passage"),
         }
-        if negatives:
-            numbers = {
-                text: number for number, text in enumerate(dict.fromkeys(passages + negatives))
-            }
-            item["passage_ids"] = torch.tensor([numbers[text] for text in passages + negatives])
+        if self.has_negatives:
+            item["passage_ids"] = torch.tensor([_text_id(text) for text in passages + negatives])
         return item
 
     def __len__(self) -> int:
@@ -88,6 +90,12 @@ class StepLoader(DataLoader[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration yield the steps of this epoch."""
         self.sampler_of_steps.set_epoch(epoch)
+
+
+def _text_id(text: str) -> int:
+    """A number of the text that every process finds; never -1, which would match nothing."""
+    digest = blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
