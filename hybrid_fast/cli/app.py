@@ -5,34 +5,65 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.messages import own_warnings, quiet_libraries, say
+
 app = typer.Typer(
     help="Train and evaluate multilingual dense retrievers with hybrid batches.",
-    no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
-DEFAULT_SEED = 42  # that of transformers.TrainingArguments
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+RESULTS = "results.json"
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error and all messages.")
+]
+# What typer raises for wrong usage; it has no public name there.
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; bad input ends with one line on stderr and status 2."""
+    """Run the command; bad input or usage ends with one line on stderr and status 2."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if "--debug" in arguments:
+        sys.exit(app(arguments))
     try:
-        app(arguments)
-    except (ValueError, TypeError, OSError) as error:
-        if "--debug" in arguments:
-            raise
-        message = " ".join(str(error).split())
-        print(f"hybrid-fast: error: {message}", file=sys.stderr)
+        with own_warnings():
+            status = app(arguments or ["--help"], prog_name="hybrid-fast", standalone_mode=False)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "hybrid-fast"
+        say(f"error: {error.format_message().rstrip('.')}; see {command} --help")
         sys.exit(BAD_INPUT)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        say(f"error: {error}")
+        sys.exit(BAD_INPUT)
+    if status:
+        sys.exit(status)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end, if wanted."""
+    if wanted:
+        print(f"hybrid-fast {version('hybrid_fast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Train and evaluate multilingual dense retrievers with hybrid batches."""
 
 
 @app.command()
@@ -40,12 +71,14 @@ def demo(
     out: Annotated[
         Path, typer.Option(help="Folder for the report, the results and the models.")
     ] = Path("hybrid-fast-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of models and batch plans.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of models and batch plans.", min=0)] = 0,
     debug: Debug = False,
 ) -> None:
     """Train on mono, cross and hybrid batches of the built-in corpus and compare the three."""
     from hybrid_fast.cli.demo import run_demo
 
+    if not debug:
+        quiet_libraries()
     run_demo(out, seed, Console())
 
 
@@ -53,104 +86,111 @@ def demo(
 def train(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; it must not hold a model yet.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets model/, results.json and checkpoints/.")
+    ],
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last complete checkpoint in --out.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Train as RECIPE says; every field of it can be given here too: --any_field value."""
-    from hybrid_fast.cli.recipe import load_recipe
-    from hybrid_fast.cli.runs import load_parts, run_parts
+    """Train as RECIPE says; every field of it can be given here too: RECIPE --alpha 0.3."""
+    from hybrid_fast.cli.checks import MODEL
+    from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
+    from hybrid_fast.cli.runs import run_recipe
     from hybrid_fast.evaluation import print_results
 
-    fields, training = load_recipe(recipe, recipe_overrides(context.args))
-    parts = load_parts(fields, training.get("seed", DEFAULT_SEED))
-    results = run_parts(parts, training, out, resume=resume)
+    if not debug:
+        quiet_libraries()
+    fields, training, places = load_recipe(recipe, read_overrides(context.args))
+    with located(places):
+        results = run_recipe(fields, training, out, resume)
     if results:
         print_results([results], Console())
-    print(f"trained model: {out / 'model'}")
+    print(f"trained model: {out / MODEL}")
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder or hub name.")],
     task: Annotated[str, typer.Option(help="xquad-r, mlqa-r or builtin.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of the task's files.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results and report.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the task's files; builtin needs none.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for results.json and report.html.")
+    ] = None,
     candidate_text: Annotated[
         str | None, typer.Option(help="'sentence+context' (default) or 'sentence'.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Texts encoded at a time.", min=1)] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
+    if out is not None:
+        check_new(out)
+
     from hybrid_fast.evaluation import load_task, print_results, write_report
     from hybrid_fast.models import BiEncoder
+    from hybrid_fast.models.folders import complete_folder
 
-    if out is not None and out.exists():
-        raise ValueError(f"{out} exists; choose another folder for --out")
+    if not debug:
+        quiet_libraries()
     loaded = load_task(task, data=data, candidate_text=candidate_text)
     encoder = BiEncoder.from_pretrained(model)
     results = loaded.evaluate(encoder, batch_size=batch_size, model_name=model)
+    if out is not None:
+        with complete_folder(out.resolve()) as folder:
+            results.save(folder)
+            write_report([results.to_dict()], folder)
     print_results([results.to_dict()], Console())
     if out is not None:
-        results.save(out)
-        print(f"report: {write_report([results.to_dict()], out)}")
+        print(f"report: {out / 'report.html'}")
 
 
 @app.command()
 def report(
-    results: Annotated[list[Path], typer.Argument(help="results.json files of one task.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="results.json files of one task, or their folders.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for report.html.")],
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     debug: Debug = False,
 ) -> None:
     """Compare evaluated runs side by side."""
+    check_new(out)
+    runs = [run for path in results for run in read_runs(path)]
+
     from hybrid_fast.evaluation import print_results, write_report
 
-    runs = [run for path in results for run in read_runs(path)]
     page = write_report(runs, out, title=title)
     print_results(runs, Console())
     print(f"report: {page}")
 
 
-def read_runs(path: Path) -> list[dict[str, object]]:
-    """Read the runs of a results.json.
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read the runs of a results.json, or of the one in a folder.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not JSON, or holds neither a run nor runs.
     """
+    from hybrid_fast.evaluation.terminal import check_runs
+
+    path = path / RESULTS if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"results file {path} does not exist")
+        raise FileNotFoundError(f"there is no file {path}; a {RESULTS} is needed")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no results; an object of results.json is needed")
-    return content.get("runs", [content])
-
-
-def recipe_overrides(arguments: Sequence[str]) -> dict[str, str]:
-    """Read `--name value` and `--name=value` pairs.
-
-    Raises:
-        ValueError: a value without a name or a name without a value.
-    """
-    overrides: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        name = rest.pop(0)
-        if not name.startswith("--"):
-            raise ValueError(
-                f"unexpected argument {name!r}; recipe fields are given as --name value"
-            )
-        name, equals, value = name[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise ValueError(f"--{name} has no value; write --{name} value")
-            value = rest.pop(0)
-        overrides[name.replace("-", "_")] = value
-    return overrides
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: malformed JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
+    runs = content.get("runs", [content]) if isinstance(content, dict) else content
+    try:
+        check_runs(runs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return runs

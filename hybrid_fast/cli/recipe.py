@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.cli.fields import Fields, check_options, nothing_extra, read_fields, read_value
+from hybrid_fast.cli.typed import check_options, typed_value
+from hybrid_fast.cli.yaml_text import parse_yaml, read_fields
+from hybrid_fast.data import load_table
+from hybrid_fast.data.loading import READERS
+from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainingArguments
@@ -38,3 +45,113 @@ class Recipe:
     task: str | None = None
     task_data: str | None = None
     task_options: dict[str, Any] = field(default_factory=dict)
+
+
+def load_recipe(
+    path: Path, overrides: dict[str, str] | None = None
+) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
+    """Read a recipe.
+
+    Args:
+        path: the YAML file.
+        overrides: fields given on the command line, as YAML text.
+
+    Returns:
+        The recipe, the fields that belong to HybridTrainingArguments, and where each field was
+        written, as "file:line" or "command line".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no YAML mapping, an unknown field (the nearest is named), or a value of the
+            wrong type; with file, line and field.
+    """
+    fields, places = read_fields(path)
+    for name, text in (overrides or {}).items():
+        places[name] = "command line"
+        fields[name] = parse_yaml(text, f"--{name}")
+    of_recipe = typing.get_type_hints(Recipe)
+    of_training = _training_annotations()
+    recipe: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in GIVEN_ELSEWHERE:
+            raise ValueError(f"{places[name]}: {name} is no field; give {GIVEN_ELSEWHERE[name]}")
+        if name not in of_recipe | of_training:
+            hint = nearest(name, [*of_recipe, *of_training])
+            raise ValueError(f"{places[name]}: unknown field {name!r}{hint}")
+        if name in of_recipe:
+            recipe[name] = typed_value(name, value, of_recipe[name], places[name])
+        else:
+            training[name] = typed_value(name, value, of_training[name], places[name])
+    recipe["data_root"] = str(path.resolve().parent / (recipe.get("data_root") or "."))
+    loaded = Recipe(**recipe)
+    _check_options(loaded, places)
+    return loaded, training, places
+
+
+def read_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """Read `--name value` and `--name=value` pairs of the command line.
+
+    Raises:
+        ValueError: a value without a name or a name without a value.
+    """
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise ValueError(
+                f"unexpected argument {name!r}; recipe fields come after the recipe as --name value"
+            )
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ValueError(f"{name} has no value; write {name} value")
+            value = rest.pop(0)
+        overrides[name[2:].replace("-", "_")] = value
+    return overrides
+
+
+@contextmanager
+def located(places: dict[str, str]) -> Iterator[None]:
+    """Put the place of a field before an error about it: our messages begin with its name."""
+    try:
+        yield
+    except ValueError as error:
+        name = re.match(r"\w*", str(error))
+        if name is None or name[0] not in places:
+            raise
+        raise ValueError(f"{places[name[0]]}: {error}") from error
+
+
+def _training_annotations() -> dict[str, Any]:
+    annotations = typing.get_type_hints(HybridTrainingArguments)
+    fields = dataclasses.fields(HybridTrainingArguments)
+    return {field.name: annotations[field.name] for field in fields if field.init}
+
+
+def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
+    place = places.get("model_options", "")
+    if recipe.model == "static":
+        check_options("model_options", recipe.model_options, BiEncoder.static, "texts", place)
+    else:
+        door = BiEncoder.from_pretrained
+        check_options("model_options", recipe.model_options, door, "path_or_hub_name", place)
+    place = places.get("task_options", "")
+    check_options("task_options", recipe.task_options, load_task, "name data", place)
+    if not isinstance(recipe.train, str):
+        _check_sources(recipe.train, places["train"])
+
+
+def _check_sources(sources: list[dict[str, Any]], place: str) -> None:
+    """Check types alone; which options a source has, its reader knows."""
+    if not sources:
+        raise ValueError(f"{place}: train has no source; give at least one, or builtin")
+    readers = (getattr(reader, "func", reader) for reader in READERS.values())
+    annotations: dict[str, Any] = {"path": str}
+    for function in (*readers, load_table):
+        annotations |= typing.get_type_hints(function)
+    for number, source in enumerate(sources, 1):
+        for option, value in source.items():
+            if option in annotations:
+                name = f"train, source {number}: {option}"
+                typed_value(name, value, annotations[option], place)

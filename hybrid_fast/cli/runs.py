@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback
-from transformers.trainer_utils import SaveStrategy
+import torch
+from transformers import PrinterCallback, ProgressCallback
 
+from hybrid_fast.cli.checks import (
+    CHECKPOINTS,
+    MODEL,
+    check_evaluation,
+    check_output,
+    make_arguments,
+)
+from hybrid_fast.cli.folders import without_empty_remains
+from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-
-CHECKPOINTS = "checkpoints"
-MODEL = "model"
 
 
 @dataclass
@@ -31,12 +37,30 @@ class Parts:
     task: RetrievalTask | None
 
 
+def run_recipe(
+    recipe: Recipe, training: dict[str, Any], output: Path, resume: bool = False
+) -> dict[str, Any]:
+    """Load what a recipe names, train and evaluate; see `run_parts`.
+
+    What can be checked without loading anything is checked first.
+
+    Raises:
+        OSError: a file or folder that is not there, or is in the way.
+        ValueError: a part that cannot be had, a field that cannot be served, or nothing to resume.
+    """
+    check_output(output, resume)
+    args = make_arguments(training, output)
+    check_evaluation(args, recipe.task)
+    return run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+
+
 def load_parts(recipe: Recipe, seed: int) -> Parts:
     """Load the items, the task and the model of a recipe.
 
     Raises:
         ValueError: a part that cannot be had; the message names file, line and field.
     """
+    stage("reading texts")
     task = _load_task(recipe)
     table = _load_table(recipe)
     return Parts(table, _build_model(recipe, table, seed), task)
@@ -44,44 +68,67 @@ def load_parts(recipe: Recipe, seed: int) -> Parts:
 
 def run_parts(
     parts: Parts,
-    training: dict[str, Any],
+    args: HybridTrainingArguments,
     output: Path,
+    progress: TrainingProgress,
     resume: bool = False,
-    callbacks: list[TrainerCallback] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate; `output` gets checkpoints/ (if any are kept), model/ and results.json.
 
     Args:
         parts: see `load_parts`; the model is trained in place.
-        training: fields of HybridTrainingArguments.
-        output: folder of the run.
-        resume: go on from its last complete checkpoint.
-        callbacks: transformers callbacks.
+        args: see `make_arguments`.
+        output: folder of the run; it is not made if the run fails before anything is kept.
+        progress: what shows how far it is.
+        resume: go on from the last complete checkpoint.
 
     Returns:
         The results of the task, as in results.json; empty without a task.
 
     Raises:
-        ValueError: `output` already holds a trained model, or bad training fields.
+        ValueError: options that the plan or the loss cannot serve, or training that diverges.
     """
-    if (output / MODEL).exists():
-        raise ValueError(f"{output} already holds a trained model; choose another output folder")
-    args = HybridTrainingArguments(output_dir=str(output / CHECKPOINTS), **training)
-    trainer = HybridTrainer(
-        parts.model, args, parts.table, evaluator=parts.task, callbacks=callbacks
-    )
-    trainer.train(resume_from_checkpoint=resume or None)
-    trainer.save_model(str(output / MODEL))
-    results: dict[str, Any] = {}
-    if parts.task is not None and trainer.is_world_process_zero():
-        found = parts.task.evaluate(
+    # One process alone: another must not take away what it is about to fill.
+    first = args.process_index == 0
+    with without_empty_remains((output / CHECKPOINTS).resolve()) if first else nullcontext():
+        try:
+            trainer = HybridTrainer(parts.model, args, parts.table, evaluator=parts.task)
+        except RuntimeError as error:  # report_to names what is not installed
+            raise ValueError(str(error)) from error
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(progress)
+        with progress:
+            train(trainer, resume)
+        trainer.save_model(str(output / MODEL))
+        if parts.task is None or not trainer.is_world_process_zero():
+            return {}
+        stage("evaluating")
+        results = parts.task.evaluate(
             parts.model, model_name=output.name, kind=args.kind, seed=args.seed
         )
-        found.save(output)
-        results = found.to_dict()
-    if args.save_strategy == SaveStrategy.NO:
-        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-    return results
+        results.save(output)
+        return results.to_dict()
+
+
+def train(trainer: HybridTrainer, resume: bool) -> None:
+    """Train; ValueError if training diverges, which the loss may notice before the end."""
+    try:
+        trainer.train(resume_from_checkpoint=resume or None)
+    except ValueError:
+        check_finite(trainer)
+        raise
+    check_finite(trainer)
+
+
+def check_finite(trainer: HybridTrainer) -> None:
+    """Check that no weight is NaN or infinite; ValueError if one is."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in trainer.encoder.parameters()):
+        raise ValueError(
+            "training diverged: weights are NaN or infinite; lower learning_rate, which is "
+            f"{trainer.args.learning_rate}, or raise temperature, which is "
+            f"{trainer.args.temperature}"
+        )
 
 
 def _load_task(recipe: Recipe) -> RetrievalTask | None:
@@ -103,7 +150,9 @@ def _load_table(recipe: Recipe) -> AlignedTable:
 
 def _build_model(recipe: Recipe, table: AlignedTable, seed: int) -> BiEncoder:
     if recipe.model != "static":
+        stage("loading the model")
         return BiEncoder.from_pretrained(recipe.model, **recipe.model_options)
+    stage("training a tokenizer")
     texts = [
         *table.queries(np.flatnonzero(table.has_query)),
         *table.passages(np.flatnonzero(table.has_passage)),

@@ -11,13 +11,13 @@ from typing import Any
 
 from hybrid_fast.data.names import nearest
 
-_NAMES = {
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    dict: "a mapping",
-    list: "a list",
+_NAMES = {  # of one and of several
+    str: ("text", "texts"),
+    bool: ("true or false", "truth values"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    dict: ("a mapping", "mappings"),
+    list: ("a list", "lists"),
 }
 _CONCRETE = {collections.abc.Mapping: dict, collections.abc.Sequence: list}
 
@@ -34,11 +34,11 @@ def typed_value(name: str, value: Any, annotation: Any, place: str) -> Any:
     Raises:
         ValueError: the value does not fit.
     """
-    kinds = _alternatives(annotation)
-    if not any(_fits(value, kind) for kind in kinds):
+    if not _fits_any(value, annotation):
         given = "has no value" if value is None else f"is {value!r}"
-        raise ValueError(f"{place}: {name} {given}; {_describe(kinds)} is needed")
-    return float(value) if type(value) is int and not {int, Any} & set(kinds) else value
+        raise ValueError(f"{place}: {name} {given}; {_describe(annotation)} is needed")
+    whole = type(value) is int and not {int, Any} & set(_alternatives(annotation))
+    return float(value) if whole else value
 
 
 def check_options(
@@ -61,8 +61,8 @@ def check_options(
     for option, value in options.items():
         if option not in known:
             raise ValueError(
-                f"{place}: {name} has no option {option!r}{nearest(str(option), known)}; "
-                f"there are {', '.join(known)}"
+                f"{place}: {name} has no option {option!r}, only {', '.join(known)}"
+                f"{nearest(str(option), known)}"
             )
         typed_value(f"{name}: {option}", value, annotations[option], place)
 
@@ -78,28 +78,36 @@ def _split(kind: Any) -> tuple[Any, tuple[Any, ...]]:
     return _CONCRETE.get(origin, origin) or kind, typing.get_args(kind)
 
 
+def _fits_any(value: Any, annotation: Any) -> bool:
+    return any(_fits(value, kind) for kind in _alternatives(annotation))
+
+
 def _fits(value: Any, kind: Any) -> bool:
     plain, inner = _split(kind)
     if plain is Any:
         return True
-    if not isinstance(plain, type) or not isinstance(value, int if plain is float else plain):
-        return plain is float and isinstance(value, float)
+    if plain is typing.Literal:
+        return value in inner
+    if plain is float:
+        return type(value) in (int, float)
+    if not isinstance(plain, type) or not isinstance(value, plain):
+        return False
     if isinstance(value, bool):
         return plain is bool
-    held = (
-        [*value.items()] if plain is dict else [(each,) for each in value] if plain is list else []
-    )
-    return all(
-        any(_fits(part, choice) for choice in _alternatives(annotation))
-        for parts in held
-        for part, annotation in zip(parts, inner, strict=False)
-    )
+    if inner and isinstance(value, list):
+        return all(_fits_any(each, inner[0]) for each in value)
+    if inner and isinstance(value, dict):
+        return all(_fits_any(k, inner[0]) and _fits_any(v, inner[1]) for k, v in value.items())
+    return True
 
 
-def _describe(kinds: tuple[Any, ...]) -> str:
-    names = []
-    for plain, inner in map(_split, kinds):
-        if plain in _NAMES:
-            held = f" of {_describe(_alternatives(inner[-1]))}" if inner else ""
-            names.append(_NAMES[plain] + held)
-    return " or ".join(names) or "nothing"
+def _describe(annotation: Any, several: bool = False) -> str:
+    names: list[str] = []
+    for plain, inner in map(_split, _alternatives(annotation)):
+        if plain is typing.Literal:
+            names += map(repr, inner)
+        elif plain in _NAMES:
+            held = f" of {_describe(inner[-1], True)}" if inner and Any not in inner else ""
+            names.append(_NAMES[plain][several] + held)
+    *first, last = names or ["nothing"]
+    return f"{', '.join(first)} or {last}" if first else last

@@ -48,8 +48,9 @@ def parse_yaml(text: str, place: str) -> Any:
     try:
         return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        lines = text.splitlines()
+        mark = error.problem_mark  # one beyond the last line if something is not closed
+        line = f":{min(mark.line + 1, len(lines))}" if mark and len(lines) > 1 else ""
         raise ValueError(f"{place}{line}: not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:  # control characters; dates that do not exist
         raise ValueError(f"{place}: not valid YAML: {error}") from error
@@ -72,10 +73,11 @@ def read_fields(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
     fields = parse_yaml(text, str(path))
-    if not isinstance(fields, dict):
+    root = _Loader(text).get_single_node()
+    if not isinstance(fields, dict) or not isinstance(root, yaml.MappingNode):
         raise ValueError(f"{path}: holds no fields; 'name: value' lines are needed")
     places: dict[str, str] = {}
-    for key, _ in yaml.compose(text, _Loader).value:
+    for key, _ in root.value:
         place = f"{path}:{key.start_mark.line + 1}"
         if key.value in places:
             raise ValueError(f"{place}: {key.value} occurs twice, first in {places[key.value]}")

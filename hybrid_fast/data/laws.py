@@ -25,6 +25,10 @@ def parse_law(law: Law, languages: tuple[str, ...]) -> tuple[float, list[float]]
                 f"weights by language{nearest(law, named)}"
             )
         return named[law], []
+    if not isinstance(law, int | float):
+        raise TypeError(
+            f"language_law is {law!r}; it must be 'uniform', 'proportional', an exponent or weights"
+        )
     return float(law), []
 
 
@@ -44,6 +48,9 @@ def named_weights(
                 f"{option} names {name!r}, which the table does not have; "
                 f"it has {', '.join(names)}{nearest(name, names)}"
             )
+    for name, weight in weights.items():
+        if not isinstance(weight, int | float):
+            raise TypeError(f"{option} gives {name!r} the weight {weight!r}; a number is needed")
     return [float(weights.get(name, 0.0)) for name in names]
 
 

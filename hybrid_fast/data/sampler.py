@@ -101,6 +101,16 @@ class HybridBatchSampler:
         world_size: int = 1,
     ) -> None:
         columns = table if isinstance(table, PlanColumns) else PlanColumns.of_table(table)
+        for name, value in {
+            "batch_size": batch_size,
+            "seed": seed,
+            "rank": rank,
+            "world_size": world_size,
+        }.items():
+            if not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} is {value!r}; a whole number is needed")
+        if not isinstance(alpha, int | float):
+            raise TypeError(f"alpha is {alpha!r}; a number from 0 to 1 is needed")
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
         if pairs not in ("mixed", "single"):
@@ -132,7 +142,7 @@ class HybridBatchSampler:
         self.epoch = 0
         self._num_queries = int(columns.has_query.sum())
         self._columns = columns
-        self._options = {
+        self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "kind": KINDS.index(kind),
             "alpha": alpha,
@@ -207,6 +217,8 @@ class HybridBatchSampler:
         Raises:
             ValueError: a negative step, or one beyond the range of 64-bit positions.
         """
+        if not isinstance(step, int | np.integer) or step >= 2**63:
+            raise ValueError(f"step is {step!r}; a whole number that fits 64 bits is needed")
         share = self.batch_size // self.world_size
         begin = self.rank * share
         queries, passages, kind, entries, lanes = self._planner.plan(step, begin, begin + share)

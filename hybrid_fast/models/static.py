@@ -116,7 +116,12 @@ def load_static(folder: Path) -> StaticBackbone:
             f"{folder / WEIGHTS_FILE} holds {', '.join(sorted(tensors))}; a static encoder needs "
             f"{WEIGHTS_KEY}"
         )
-    return StaticBackbone(Tokenizer.from_file(str(folder / TOKENIZER_FILE)), tensors[WEIGHTS_KEY])
+    text = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # what the tokenizers library raises for a damaged file
+        raise ValueError(f"{folder / TOKENIZER_FILE} holds no tokenizer: {error}") from error
+    return StaticBackbone(tokenizer, tensors[WEIGHTS_KEY])
 
 
 def train_static(

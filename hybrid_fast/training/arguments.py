@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from hybrid_fast.data.names import nearest
+from hybrid_fast.data.sampler import KINDS
+
 
 @dataclass
 class HybridTrainingArguments(TrainingArguments):
@@ -70,6 +73,16 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"kind is {self.kind!r}; it must be one of {KINDS}{nearest(self.kind, KINDS)}"
+            )
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha}; a number from 0 to 1 is needed")
+        if self.pairs not in ("mixed", "single"):
+            raise ValueError(f"pairs is {self.pairs!r}; it must be 'mixed' or 'single'")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; a number above 0 is needed")
         if self.negatives_from not in ("passage", "query"):
             raise ValueError(
                 f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
@@ -80,15 +93,18 @@ class HybridTrainingArguments(TrainingArguments):
                 "set batch_size yourself"
             )
         self.remove_unused_columns = False
+        unset = self.greater_is_better is None  # type: ignore[has-type]
+        if unset and self.metric_for_best_model is not None:
+            self.greater_is_better = not self.metric_for_best_model.endswith("rank_distance")
+        if self.deepspeed or self.fsdp:
+            raise ValueError(
+                "deepspeed and fsdp are not supported; run one process a device with torchrun"
+            )
         super().__post_init__()
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs; run one process a GPU "
                 f"(torchrun --nproc_per_node {self.n_gpu} ...) or set CUDA_VISIBLE_DEVICES"
-            )
-        if self.deepspeed or self.fsdp:
-            raise ValueError(
-                "deepspeed and fsdp are not supported; run one process a device with torchrun"
             )
         if self.batch_size is None:
             self.batch_size = self.per_device_train_batch_size * self.world_size  # type: ignore[has-type]

@@ -7,6 +7,7 @@ all processes, the evaluation by retrieval tasks, and how a model is saved.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hybrid_fast.data import AlignedTable, HybridBatchSampler
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.steps import Features, StepDataset, StepLoader
 
 logger = logging.getLogger(__name__)
 LOSS_FILE = "loss.safetensors"
+PLAN_FILE = "plan.json"
 
 
 class ContrastiveModel(nn.Module):
@@ -42,6 +45,20 @@ class ContrastiveModel(nn.Module):
     ) -> Tensor:
         """Return the loss of a local batch; see `StepDataset` for the arguments."""
         return self.loss(self.encoder(queries), self.encoder(passages), passage_ids=passage_ids)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Let the transformer recompute activations.
+
+        Raises:
+            ValueError: the encoder is static, which has none worth recomputing.
+        """
+        if not isinstance(self.encoder.backbone, TransformerBackbone):
+            raise ValueError(
+                "gradient_checkpointing serves transformer encoders only; leave it out"
+            )
+        self.encoder.backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
 
 
 class HybridTrainer(Trainer):
@@ -115,10 +132,13 @@ class HybridTrainer(Trainer):
             **kwargs: further arguments of transformers.Trainer.train.
 
         Raises:
-            ValueError: True was given and there is no complete checkpoint.
+            ValueError: True was given and there is no complete checkpoint, or the checkpoint is of
+                another plan.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = str(last_checkpoint(self.args.output_dir))
+        if resume_from_checkpoint:
+            self._check_plan(Path(resume_from_checkpoint))
         logger.info(
             "A query meets %d passages of its batch besides its own%s; gradient accumulation adds "
             "none.",
@@ -202,10 +222,47 @@ class HybridTrainer(Trainer):
         if loss_state:
             save_file(loss_state, folder / LOSS_FILE)
 
+        if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            plan = json.dumps(self._plan_settings(), indent=1, ensure_ascii=False)
+            (folder / PLAN_FILE).write_text(plan + "\n", encoding="utf-8")
+
+    def _plan_settings(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to go on with the same batches."""
+        names = ("batch_size", "kind", "alpha", "language_law", "pair_law", "source_weights")
+        return {
+            **{name: getattr(self.args, name) for name in names},
+            "pairs": self.args.pairs,
+            "seed": self.sampler.seed,
+            "learn_temperature": self.args.learn_temperature,
+            "table": self.train_dataset.table.fingerprint,
+        }
+
+    def _check_plan(self, checkpoint: Path) -> None:
+        path = checkpoint / PLAN_FILE
+        if not path.is_file():
+            raise ValueError(f"{checkpoint} is no checkpoint of HybridTrainer: {path} is missing")
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(self._plan_settings()))
+        for name, value in now.items():
+            if saved.get(name) != value:
+                raise ValueError(
+                    f"{checkpoint} was trained with {name} = {saved.get(name)!r}, this run has "
+                    f"{value!r}; resume with the same plan, or start anew"
+                )
+
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
         saved = BiEncoder.from_pretrained(resume_from_checkpoint)
+        shapes = [
+            {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            for model in (saved, self.encoder)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{resume_from_checkpoint} holds another model: its weights are {shapes[0]}, those "
+                f"of the model to train {shapes[1]}; resume with the same model, or start anew"
+            )
         self.encoder.load_state_dict(saved.state_dict())
         loss_file = Path(resume_from_checkpoint) / LOSS_FILE
         if self.args.learn_temperature:

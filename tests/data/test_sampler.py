@@ -385,6 +385,20 @@ def test_bad_options_are_named(options, message):
         complete(40, 3).sampler(**{"batch_size": 8, **options})
 
 
+def test_numbers_of_the_wrong_type_are_named():
+    columns = complete(40, 3)
+    with pytest.raises(TypeError, match=r"batch_size is 8\.0; a whole number"):
+        columns.sampler(batch_size=8.0)
+    with pytest.raises(TypeError, match=r"alpha is '0\.5'"):
+        columns.sampler(batch_size=8, alpha="0.5")
+    with pytest.raises(TypeError, match="gives 'l000' the weight 'x'"):
+        columns.sampler(batch_size=8, language_law={"l000": "x"})
+    with pytest.raises(TypeError, match="language_law is None"):
+        columns.sampler(batch_size=8, language_law=None)
+    with pytest.raises(ValueError, match=r"step is 1\.5"):
+        columns.sampler(batch_size=8).batch(1.5)
+
+
 def test_bad_columns_are_named():
     with pytest.raises(ValueError, match="languages has shape"):
         HybridBatchSampler.from_arrays([1, 2], ["en"], batch_size=1)

@@ -181,3 +181,11 @@ def contents(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path):
+    BiEncoder.static(["one two", "two three"], dim=4, vocab_size=40).save_pretrained(tmp_path / "m")
+    (path,) = (tmp_path / "m").rglob("tokenizer.json")
+    path.write_text('{"model": 3}')
+    with pytest.raises(ValueError, match="holds no tokenizer"):
+        BiEncoder.from_pretrained(tmp_path / "m")

@@ -120,6 +120,36 @@ def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):
         last_checkpoint(str(tmp_path / "empty"))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 6}, "was trained with batch_size = 12, this run has 6"),
+        ({"kind": "cross"}, "kind = 'hybrid', this run has 'cross'"),
+        ({"learn_temperature": True}, "learn_temperature = False"),
+    ],
+)
+def test_resuming_with_another_plan_is_an_error(tmp_path, options, message):
+    saving = {"save_strategy": "steps", "save_steps": 2, "max_steps": 2}
+    HybridTrainer(make_model(), make_args(tmp_path, **saving), make_table()).train()
+    other = HybridTrainer(make_model(), make_args(tmp_path, **saving, **options), make_table())
+    with pytest.raises(ValueError, match=message):
+        other.train(resume_from_checkpoint=True)
+
+
+def test_resuming_with_another_model_is_an_error(tmp_path):
+    args = make_args(tmp_path, save_strategy="steps", save_steps=2, max_steps=2)
+    HybridTrainer(make_model(), args, make_table()).train()
+    texts = make_table().queries(range(20))
+    other = BiEncoder.static(texts, dim=8, vocab_size=100, seed=0)
+    with pytest.raises(ValueError, match="holds another model: its weights are"):
+        HybridTrainer(other, args, make_table()).train(resume_from_checkpoint=True)
+
+
+def test_the_best_rank_distance_is_the_smallest(tmp_path):
+    assert not make_args(tmp_path, metric_for_best_model="rank_distance").greater_is_better
+    assert make_args(tmp_path, metric_for_best_model="multi_map").greater_is_better
+
+
 class Task:
     """An evaluator whose figure rises to a peak at the third evaluation, then falls."""
 
@@ -214,6 +244,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"temperature": 0.0}, "temperature"),
         ({"negatives_from": "both"}, "'passage' or 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
+        ({"batch_size": 0}, "positive multiple of 1"),
         ({"language_law": {"xx": 1.0}}, "names 'xx'"),
     ],
 )

@@ -1,0 +1,84 @@
+"""What can be refused before anything is loaded: output folders and training fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from hybrid_fast.cli.folders import check_writable
+from hybrid_fast.data.names import nearest
+from hybrid_fast.evaluation.metrics import METRICS
+from hybrid_fast.training import HybridTrainingArguments
+from hybrid_fast.training.trainer import last_checkpoint
+
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+SETTINGS = ("mono", "cross", "multi")
+FIGURES = (*(f"{setting}_{name}" for setting in SETTINGS for name in METRICS), "rank_distance")
+
+
+def check_output(output: Path, resume: bool) -> None:
+    """Check that a run can be written to `output`.
+
+    Raises:
+        OSError: it is a file, or cannot be written to.
+        ValueError: it holds a finished run; or checkpoints although nothing is to be resumed; or
+            none although it is.
+    """
+    check_writable(output)
+    if (output / MODEL).exists():
+        raise ValueError(f"{output} holds a trained model; choose another folder for --out")
+    if resume:
+        last_checkpoint(str(output / CHECKPOINTS))
+    elif (output / CHECKPOINTS).exists():
+        raise ValueError(
+            f"{output} holds checkpoints of an unfinished run; go on with --resume, or choose "
+            "another folder for --out"
+        )
+
+
+def make_arguments(training: dict[str, Any], output: Path) -> HybridTrainingArguments:
+    """Return the training arguments of a run.
+
+    Raises:
+        ValueError: a field that cannot be served, or fields that contradict one another.
+    """
+    if {"batch_size", "per_device_train_batch_size"} <= training.keys():
+        raise ValueError(
+            "per_device_train_batch_size and batch_size are both given; leave out one of them"
+        )
+    args = HybridTrainingArguments(output_dir=str(output / CHECKPOINTS), **training)
+    if args.max_steps == 0 or (args.max_steps < 0 and args.num_train_epochs <= 0):
+        raise ValueError(
+            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; give "
+            "a positive number of one of them"
+        )
+    return args
+
+
+def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
+    """Check that what is to be evaluated and compared during training can be.
+
+    Raises:
+        ValueError: an evaluation without a task, or a best model without an evaluation or by a
+            figure that there is not.
+    """
+    evaluates = args.eval_strategy != IntervalStrategy.NO
+    if evaluates and task is None:
+        raise ValueError(
+            f"eval_strategy is {args.eval_strategy.value!r}, but the recipe names no task; "
+            "add one, such as task: builtin"
+        )
+    compares = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
+    if not compares:
+        return
+    if not evaluates:
+        raise ValueError("eval_strategy is 'no', but the best model is asked for; give 'steps'")
+    metric = str(args.metric_for_best_model).removeprefix("eval_")
+    if metric not in FIGURES:
+        raise ValueError(
+            f"metric_for_best_model is {metric!r}; it must be one of {', '.join(FIGURES)}"
+            f"{nearest(metric, FIGURES)}"
+        )

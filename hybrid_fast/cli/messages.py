@@ -1,0 +1,47 @@
+"""What the command says besides its results: our own warnings, a line each, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def say(message: object) -> None:
+    """Write one line to stderr."""
+    print("hybrid-fast:", " ".join(str(message).split()), file=sys.stderr)
+
+
+@contextmanager
+def own_warnings() -> Iterator[None]:
+    """Show the warnings of this library as plain lines, and none of other libraries."""
+    logger, handler = logging.getLogger("hybrid_fast"), _Lines(logging.WARNING)
+    logger.addHandler(handler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=UserWarning, module="hybrid_fast")
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries from logging, and from drawing bars where there is no terminal."""
+    # These imports take seconds; --help must not wait for them.
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    datasets.logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers.logging.disable_progress_bar()
+        datasets.disable_progress_bars()

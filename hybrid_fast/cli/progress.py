@@ -1,0 +1,95 @@
+"""How far a run is: one bar on a terminal, else a short line for each log of the Trainer."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hybrid_fast.cli.messages import say
+
+
+def stage(text: str) -> None:
+    """Say on a terminal what takes its time now."""
+    if sys.stderr.isatty():
+        say(f"{text} ...")
+
+
+class TrainingProgress(TrainerCallback):
+    """Shows steps and figures on stderr, in place of the Trainer's own bar and printed dicts.
+
+    Args:
+        title: what is trained, put before the bar.
+        log_lines: whether figures are written as lines where no bar can be drawn.
+    """
+
+    def __init__(self, title: str = "train", log_lines: bool = True) -> None:
+        self.title = title
+        self.log_lines = log_lines
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it is and let the next output start on a new line."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Draw the bar."""
+        self.bar = tqdm(
+            desc=self.title,
+            total=state.max_steps,
+            initial=state.global_step,
+            unit="step",
+            disable=None if state.is_world_process_zero else True,
+            dynamic_ncols=True,
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Show the loss, or the figures of an evaluation."""
+        figures = _figures(logs or {})
+        if self.bar is None or not figures or not state.is_world_process_zero:
+            return
+        if self.bar.disable:
+            if self.log_lines:
+                say(f"step {state.global_step} of {state.max_steps}: {figures}")
+        elif "loss" in figures:
+            self.bar.set_postfix_str(figures)
+        else:
+            self.bar.write(f"step {state.global_step}: {figures}", file=sys.stderr)
+
+
+def _figures(logs: dict[str, Any]) -> str:
+    """Return the loss, or mAP and rank distance, as text; empty if there are none of them."""
+    shown = {
+        name.removeprefix("eval_").replace("_", " "): float(value)
+        for name, value in logs.items()
+        if name in ("loss", "eval_rank_distance") or name.endswith("_map")
+    }
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())

@@ -1,0 +1,430 @@
+"""The command as a user runs it: what it writes, and one line and status 2 for every mistake."""
+
+import io
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hybrid_fast import __version__
+from hybrid_fast.cli import main
+from hybrid_fast.cli.app import read_runs
+from hybrid_fast.cli.messages import own_warnings
+from hybrid_fast.models import BiEncoder
+
+
+@pytest.fixture
+def fails(capsys):
+    """Run a command that must fail with status 2 and one line on stderr; return that line."""
+
+    def run(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if not_expected(line)]
+        assert ended.value.code == 2
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("hybrid-fast: error: ")
+        assert captured.out == ""
+        return lines[0].removeprefix("hybrid-fast: error: ")
+
+    return run
+
+
+def not_expected(line: str) -> bool:
+    """Tell lines of stderr from the steps of training and the warning of the small task."""
+    return not re.match(r"hybrid-fast: (step \d|warning: this is not xquad-r as published)", line)
+
+
+@pytest.fixture
+def model(project):
+    """A saved model."""
+    BiEncoder.static([f"de en question answer {n}" for n in range(9)], 8, 100).save_pretrained("m")
+    return project / "m"
+
+
+def test_version_and_help(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"hybrid-fast {__version__}\n"
+    for arguments in ([], ["--help"], ["-h"]):
+        main(arguments)
+        out = capsys.readouterr().out
+        assert all(command in out for command in ("demo", "train", "evaluate", "report"))
+    main(["train", "--help"])
+    assert "--resume" in capsys.readouterr().out
+
+
+def test_help_and_wrong_usage_import_nothing_heavy():
+    code = (
+        "import sys; from hybrid_fast.cli import main\n"
+        "for arguments in (['train', '--help'], ['--version'], ['evaluate', 'm', '--task']):\n"
+        "    try: main(arguments)\n"
+        "    except SystemExit as ended: assert ended.code == 2\n"
+        "assert not {'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'.*did you mean 'train'.*see hybrid-fast --help"),
+        (["--verson"], "No such option: --verson.*see hybrid-fast --help"),
+        (["train"], "Missing argument 'recipe'; see hybrid-fast train --help"),
+        (["train", "recipe.yaml"], "Missing option '--out'; see hybrid-fast train --help"),
+        (["train", "no.yaml", "--out", "o"], "there is no file no.yaml"),
+        (["train", "--alpha", "0.3", "recipe.yaml", "--out", "o"], "fields come after the recipe"),
+        (["train", "recipe.yaml", "--out", "o", "--alpha"], "--alpha has no value; write --alpha"),
+        (["train", "recipe.yaml", "--out", "o", "--symmetric", "--alpha", "1"], "--symmetric has"),
+        (["train", "recipe.yaml", "--out", "o", "stray"], "unexpected argument 'stray'"),
+        (
+            ["train", "recipe.yaml", "--out", "o", "--lerning-rate=1"],
+            "did you mean 'learning_rate'",
+        ),
+        (["evaluate", "m"], "Missing option '--task'; see hybrid-fast evaluate --help"),
+        (["evaluate", "m", "--task", "xquad-r", "--batch-size", "0"], "--batch-size"),
+        (["demo", "--seed", "x"], "Invalid value for '--seed'"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["report", "--out", "o"], "Missing argument"),
+    ],
+)
+def test_wrong_usage(project, fails, arguments, message):
+    assert re.search(message, fails(*arguments), re.IGNORECASE)
+    assert not (project / "o").exists()
+
+
+def test_train_writes_model_and_results(project, capsys):
+    command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-law"
+    main([*command.split(), "{de: 1, en: 2}"])
+    captured = capsys.readouterr()
+    assert sorted(p.name for p in (project / "runs/first").iterdir()) == ["model", "results.json"]
+    results = json.loads((project / "runs/first/results.json").read_text())
+    assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
+    assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
+    assert "mono mAP" in captured.out
+    assert captured.out.endswith("trained model: runs/first/model\n")
+    steps = [line for line in captured.err.splitlines() if line.startswith("hybrid-fast: step")]
+    pattern = re.compile(r"hybrid-fast: step (\d+) of 12: loss [\d.e-]+")
+    assert [pattern.fullmatch(line)[1] for line in steps] == ["4", "8", "12"]
+    assert [*filter(not_expected, captured.err.splitlines())] == []
+    assert "%|" not in captured.err
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_one_bar(project, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    main("train recipe.yaml --out o --eval_strategy steps --eval_steps 6".split())
+    bars = [part for part in screen.getvalue().split("\r") if "%|" in part]
+    assert all(part.startswith("train:") for part in bars)
+    assert "12/12" in bars[-1]
+    assert "loss" in bars[-1]
+    assert "step 6: mono map" in screen.getvalue()
+    assert "step 6 of 12" not in screen.getvalue()
+
+
+def test_training_without_a_task_and_on_real_weights_of_a_folder(
+    project, model, write_recipe, capsys
+):
+    write_recipe("model: m", "model_options: {}", "task:", "task_data:")
+    main("train recipe.yaml --out o --max_steps 2".split())
+    assert [path.name for path in (project / "o").iterdir()] == ["model"]
+    assert capsys.readouterr().out == "trained model: o/model\n"
+    before, after = (load_file(project / f"{at}/model.safetensors") for at in ("m", "o/model"))
+    assert not np.array_equal(before["embedding.weight"], after["embedding.weight"])
+
+
+def test_an_unfinished_run_is_resumed_only_if_asked(project, fails, capsys):
+    arguments = "train recipe.yaml --out o --save_strategy steps --save_steps 4".split()
+    assert "no complete checkpoint to resume from" in fails(*arguments, "--resume")
+    assert not (project / "o").exists()
+    main(arguments)
+    capsys.readouterr()
+    whole = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert "o holds a trained model" in fails(*arguments)
+    assert "o holds a trained model" in fails(*arguments, "--resume")
+    shutil.rmtree(project / "o/model")
+    shutil.rmtree(project / "o/checkpoints/checkpoint-12")
+    assert "go on with --resume" in fails(*arguments)
+    main([*arguments, "--resume"])
+    assert "step 4 of 12" not in capsys.readouterr().err
+    resumed = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert np.array_equal(whole, resumed)
+
+
+def changed(rows: list[dict], position: int, **fields: object) -> str:
+    rows[position] |= fields
+    kept = [{name: value for name, value in row.items() if value != "drop"} for row in rows]
+    return "".join(json.dumps(row) + "\n" for row in kept)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"query": "drop", "passage": None}, r"items\.jsonl:3: has neither a query nor a passage"),
+        ({"lang": "drop"}, r"items\.jsonl:3: field 'lang' is missing"),
+        ({"query": 5}, r"items\.jsonl:3: field 'query' must be text, got 5 \(int\)"),
+        ({"passage": ["a"]}, r"items\.jsonl:3: field 'passage' must be text"),
+        ({"passage": " "}, r"items\.jsonl:3: field 'passage'"),
+        ({"lang": "xx"}, r"items\.jsonl:3: field 'lang': unknown language 'xx'"),
+        ({"lang": "germn"}, r"items\.jsonl:3: field 'lang': .*did you mean 'de'"),
+    ],
+)
+def test_bad_items_are_named_with_file_line_and_field(project, rows, fails, fields, message):
+    (project / "items.jsonl").write_text(changed(rows, 2, **fields))
+    assert re.search(message, fails("train", "recipe.yaml", "--out", "o"))
+    assert not (project / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "source", "message"),
+    [
+        ("a.jsonl", '{"lang": "en"}\n', "{path: a.jsonl}", "missing column 'query' or 'passage'"),
+        ("a.jsonl", '{"query": "q"}\n', "{path: a.jsonl}", "language is unknown; give lang="),
+        (
+            "a.jsonl",
+            '{"lang": "en", "query": "q"}\n{oh\n',
+            "{path: a.jsonl}",
+            "a.jsonl:2: malformed",
+        ),
+        ("a.jsonl", "", "{path: a.jsonl}", "a.jsonl: the file is empty"),
+        ("a.csv", "lang,query\nen\n", "{path: a.csv}", r"a\.csv:2: has 1 fields"),
+        ("a.csv", "lang,q\nen,x\n", "{path: a.csv, columns: {qury: q}}", "did you mean 'query'"),
+        (
+            "a.csv",
+            "lang,q\nen,x\n",
+            "{path: a.csv, columns: {query: y}, lang: en}",
+            "field 'y' is mis",
+        ),
+        ("a.json", "{", "{path: a.json, lang: en}", "a.json:1: malformed JSON"),
+        ("a.xyz", "x", "{path: a.xyz}", "cannot tell the format of 'a.xyz'"),
+        ("a.txt", "x", "{path: b.txt, lang: en}", "source 1 .*no such file: .*b.txt"),
+        ("a.jsonl", "{}", "{path: a.jsonl, lnag: en}", "no option 'lnag'; did you mean 'lang'"),
+        ("a.jsonl", "{}", "{lang: en}", "source 1: needs a 'path'"),
+    ],
+)
+def test_bad_files_are_named(project, write_recipe, fails, name, content, source, message):
+    (project / name).write_text(content)
+    write_recipe(f"train: [{source}]")
+    assert re.search(message, fails("train", "recipe.yaml", "--out", "o"))
+    assert not (project / "o").exists()
+
+
+@pytest.mark.parametrize("command", ["train recipe.yaml", "evaluate m --task xquad-r --data task"])
+def test_an_answer_outside_its_text(project, model, fails, command):
+    path = project / "task/en.json"
+    content = json.loads(path.read_text())
+    content["data"][0]["paragraphs"][1]["qas"][0]["answers"][0]["answer_start"] = 999
+    path.write_text(json.dumps(content))
+    message = fails(*command.split(), "--out", "o")
+    assert re.search(
+        r"en\.json, paragraph 2, .*'answer_start': 999 lies outside the context", message
+    )
+    assert not (project / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("alpha: 2", r"recipe\.yaml:13: alpha is 2.0*; a number from 0 to 1"),
+        ("alpha: -0.5", r"recipe\.yaml:13: alpha is -0.5"),
+        ("batch_size: 21", "the largest batch_size that works is 20"),
+        ("batch_size: 0", r"recipe\.yaml:12: batch_size is 0"),
+        ("kind: hybird", "kind is 'hybird'.*did you mean 'hybrid'"),
+        ("language_law: {fr: 1}", "language_law names 'fr', .*it has de, en"),
+        ("language_law: unifrm", "did you mean 'uniform'"),
+        ("pair_law: {de-fr: 1}", "pair_law names 'de-fr'"),
+        ("source_weights: {x: 1}", "source_weights names 'x'"),
+        ("pairs: singel", r"recipe\.yaml:13: pairs is 'singel'"),
+        ("temperature: 0", r"recipe\.yaml:13: temperature is 0"),
+        ("negatives: hard_only", r"recipe\.yaml:13: negatives='hard_only' needs"),
+        ("lr_scheduler_type: foo", "foo is not a valid SchedulerType"),
+        ("eval_strategy: steps\ntask:", "eval_strategy is 'steps', but the recipe names no task"),
+        ("load_best_model_at_end: true", "eval_strategy is 'no', but the best model is asked for"),
+        (
+            "metric_for_best_model: multi_mpa\nsave_strategy: best\neval_strategy: steps",
+            "metric_for_best_model is 'multi_mpa'; .*did you mean 'multi_map'",
+        ),
+        ("task: xquadr", "there is no task 'xquadr'; .*did you mean 'xquad-r'"),
+        ("task_data: nowhere", "data folder '.*nowhere' not found"),
+        ("task_data: items.jsonl", "data folder '.*items.jsonl' not found"),
+        ("train: items.jsonl", "train is 'items.jsonl'; it must be 'builtin' or a list of sources"),
+        ("model_options: {dim: 0}", "dim is 0; it must be at least 1"),
+        ("model: task\nmodel_options: {}", "task holds neither modules.json nor config.json"),
+        ("model: items.jsonl\nmodel_options: {}", "items.jsonl is a file; give the folder"),
+        ("learning_rate: .inf", "training diverged: .*lower learning_rate, which is inf"),
+        ("report_to: [wandb]", "wandb"),
+    ],
+)
+def test_fields_that_cannot_be_served(project, write_recipe, fails, line, message):
+    write_recipe(*line.split("\n"))
+    assert re.search(message, fails("train", "recipe.yaml", "--out", "runs/o"))
+    assert not (project / "runs").exists()
+
+
+def test_a_batch_kind_that_no_language_pair_serves(project, rows, fails):
+    english = "".join(json.dumps(row) + "\n" for row in rows if row["lang"] == "en")
+    (project / "items.jsonl").write_text(english)
+    assert "no cross batch of 8 can be filled" in fails("train", "recipe.yaml", "--out", "o")
+    assert not (project / "o").exists()
+
+
+@pytest.mark.parametrize("out", ["items.jsonl", "items.jsonl/a/b"])
+@pytest.mark.parametrize(
+    "command",
+    ["train recipe.yaml", "demo", "evaluate m --task xquad-r --data task", "report results.json"],
+)
+def test_a_file_where_the_output_folder_should_be(project, fails, command, out):
+    before = (project / "items.jsonl").read_bytes()
+    assert re.search(
+        r"(items.jsonl is a file|exists); choose", fails(*command.split(), "--out", out)
+    )
+    assert (project / "items.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "evaluate m --task xquad-r --data task", "report results.json"]
+)
+def test_an_output_folder_that_exists(project, fails, command):
+    assert "task exists; choose another folder" in fails(*command.split(), "--out", "task")
+    assert sorted(path.name for path in (project / "task").iterdir()) == ["de.json", "en.json"]
+
+
+def test_a_failed_run_leaves_an_old_folder_as_it_was(project, fails):
+    (project / "o").mkdir()
+    (project / "o/notes.txt").write_text("mine")
+    fails("train", "recipe.yaml", "--out", "o", "--learning_rate", ".inf")
+    assert [path.name for path in (project / "o").iterdir()] == ["notes.txt"]
+
+
+def test_evaluate_writes_results_and_report(project, model, capsys):
+    main("evaluate m --task xquad-r --data task --candidate-text sentence --out e".split())
+    captured = capsys.readouterr()
+    files = {path.name for path in (project / "e").iterdir()}
+    assert files >= {"report.html", "results.json", "rank_distance.png"}
+    results = json.loads((project / "e/results.json").read_text())
+    assert (results["model"], results["settings"]["candidate_text"]) == ("m", "sentence")
+    assert captured.out.endswith("report: e/report.html\n")
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("m --task squadr --data task", "there is no task 'squadr'"),
+        ("m --task xquad-r", "task 'xquad-r' needs data"),
+        ("m --task xquad-r --data nowhere", "data folder 'nowhere' not found"),
+        ("m --task builtin --data task", "leave out data"),
+        ("m --task xquad-r --data task --candidate-text x", "candidate_text is 'x'"),
+        ("task --task xquad-r --data task", "task holds neither modules.json nor config.json"),
+        ("items.jsonl --task xquad-r --data task", "items.jsonl is a file"),
+        ("a:b --task xquad-r --data task", "there is no folder a:b"),
+    ],
+)
+def test_what_cannot_be_evaluated(project, model, fails, arguments, message):
+    assert message in fails("evaluate", *arguments.split(), "--out", "o")
+    assert not (project / "o").exists()
+
+
+def test_a_hub_that_cannot_be_reached(project, fails, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    command = "evaluate some/model --task xquad-r --data task --out o"
+    assert "there is no folder some/model, and no such model came" in fails(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("modules.json", b"{", "modules.json: line 1"),
+        ("model.safetensors", b"xx", "m cannot be loaded"),
+        ("model.safetensors", None, "m holds no model.safetensors"),
+    ],
+)
+def test_a_damaged_model(project, model, fails, name, content, message):
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_bytes(content)
+    command = "evaluate m --task xquad-r --data task --out o"
+    assert message in fails(*command.split())
+    assert not (project / "o").exists()
+
+
+def test_a_model_that_gives_nan(project, model, fails):
+    tensors = load_file(model / "model.safetensors")
+    tensors["embedding.weight"][:] = float("nan")
+    save_file(tensors, model / "model.safetensors")
+    message = fails(*"evaluate m --task xquad-r --data task --out o".split())
+    assert re.search(r"row 0 \(language de\) holds NaN or infinity", message)
+    assert not (project / "o").exists()
+
+
+def test_report_compares_files_and_folders(project, model, capsys):
+    main("evaluate m --task xquad-r --data task --out a".split())
+    capsys.readouterr()
+    main("report a a/results.json --out both --title Two".split())
+    captured = capsys.readouterr()
+    assert captured.out.endswith("report: both/report.html\n")
+    assert captured.err == ""
+    assert "<h1>Two</h1>" in (project / "both/report.html").read_text()
+    assert len(json.loads((project / "both/results.json").read_text())["runs"]) == 2
+    assert len(read_runs(project / "both")) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file r.json"),
+        ("", "r.json:1: malformed JSON"),
+        ('{"task":\n', "r.json:2: malformed JSON"),
+        ("[1]", "r.json: "),
+        ('{"runs": []}', "r.json: runs is empty"),
+        ('{"runs": 5}', "r.json: "),
+        ("{}", "r.json: run 1 .* has no 'task'"),
+    ],
+)
+def test_what_cannot_be_reported(project, fails, content, message):
+    if content is not None:
+        (project / "r.json").write_text(content)
+    assert re.search(message, fails("report", "r.json", "--out", "o"))
+    assert not (project / "o").exists()
+
+
+def test_debug_shows_the_traceback(project):
+    with pytest.raises(FileNotFoundError, match=r"there is no file none\.yaml"):
+        main(["train", "none.yaml", "--out", "o", "--debug"])
+
+
+def test_an_interrupted_run_ends_with_status_130(project, monkeypatch):
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hybrid_fast.training.HybridTrainer.training_step", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "recipe.yaml", "--out", "o"])
+    assert ended.value.code == 130
+    assert not (project / "o").exists()
+
+
+def test_only_our_own_warnings_are_shown(capsys):
+    with own_warnings():
+        warnings.warn("of another library", stacklevel=1)
+        logging.getLogger("hybrid_fast.data").warning("left out %d rows", 3)
+        logging.getLogger("hybrid_fast.data").info("quiet")
+    assert capsys.readouterr().err == "hybrid-fast: warning: left out 3 rows\n"
+    with pytest.warns(UserWarning, match="as before"):
+        warnings.warn("as before", stacklevel=1)

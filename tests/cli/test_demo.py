@@ -1,0 +1,77 @@
+"""The demo compares three kinds from one first model; its folder appears whole or not at all."""
+
+import json
+import re
+
+import pytest
+
+from hybrid_fast.cli import demo, main
+from hybrid_fast.cli.recipe import Recipe
+from hybrid_fast.models import BiEncoder
+
+
+@pytest.fixture
+def small_demo(project, monkeypatch):
+    """The demo on forty items instead of the built-in corpus."""
+    recipe = Recipe(
+        model_options={"dim": 16, "vocab_size": 300},
+        train=[{"path": str(project / "items.jsonl")}],
+        task="xquad-r",
+        task_data=str(project / "task"),
+    )
+    monkeypatch.setattr(demo, "RECIPE", recipe)
+    small = {"max_steps": 20, "batch_size": 8, "logging_steps": 5, "use_cpu": True}
+    monkeypatch.setattr(demo, "TRAINING", {**demo.TRAINING, **small})
+    return project
+
+
+def test_the_real_demo_is_of_the_built_in_corpus():
+    assert (demo.RECIPE.train, demo.RECIPE.task) == ("builtin", "builtin")
+    assert demo.KINDS == ("mono", "cross", "hybrid")
+
+
+def test_demo_writes_report_results_and_models(small_demo, capsys):
+    main(["demo", "--out", "new/demo", "--seed", "5"])
+    captured = capsys.readouterr()
+    folder = small_demo / "new/demo"
+    assert [path.name for path in (small_demo / "new").iterdir()] == ["demo"]
+    runs = json.loads((folder / "results.json").read_text())["runs"]
+    assert [(run["kind"], run["seed"]) for run in runs] == [(kind, 5) for kind in demo.KINDS]
+    page = (folder / "report.html").read_text()
+    assert all(kind in page for kind in demo.KINDS)
+    vectors = []
+    for kind in demo.KINDS:
+        assert sorted(p.name for p in (folder / kind).iterdir()) == ["model", "results.json"]
+        vectors.append(BiEncoder.from_pretrained(folder / kind / "model").encode_queries(["de 1"]))
+    assert not (vectors[0] == vectors[1]).all()
+    assert captured.out.endswith("report: new/demo/report.html\n")
+    assert "{'loss'" not in captured.out
+    lines = captured.err.splitlines()
+    assert [re.sub(":.*", "", line.removeprefix("hybrid-fast: ")) for line in lines] == ["warning"]
+
+
+@pytest.mark.parametrize("stage", ["load_parts", "run_parts", "write_report"])
+def test_a_failure_leaves_nothing(small_demo, monkeypatch, capsys, stage):
+    def fail(*arguments: object, **options: object) -> None:
+        raise ValueError(f"no {stage}")
+
+    if stage == "run_parts":
+        finished = []
+        run_parts = demo.run_parts
+        monkeypatch.setitem(demo.TRAINING, "max_steps", 2)
+
+        def fail_at_last(*arguments: object) -> dict[str, object]:
+            finished.append(arguments)
+            return fail() if len(finished) == 3 else run_parts(*arguments)
+
+        monkeypatch.setattr(demo, stage, fail_at_last)
+    else:
+        if stage == "write_report":
+            monkeypatch.setattr(demo, "train_kinds", lambda *_: [])
+        monkeypatch.setattr(demo, stage, fail)
+    before = sorted(small_demo.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--out", "new/demo"])
+    assert ended.value.code == 2
+    assert f"hybrid-fast: error: no {stage}\n" in capsys.readouterr().err
+    assert sorted(small_demo.rglob("*")) == before
