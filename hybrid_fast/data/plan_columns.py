@@ -77,10 +77,11 @@ class PlanColumns:
         passages = np.arange(num_items, dtype=np.int64)
         if passage_ids is not None:
             passages = _codes("passage_ids", passage_ids)
+            _check_not_below("passage_ids", passages, -1)
         present = _flags("has_passage", has_passage, num_items)
         kinds = np.full(num_items, MONO | CROSS | MIXED, np.uint8)
         if kind_mask is not None:
-            kinds = np.ascontiguousarray(kind_mask, np.uint8)
+            kinds = _kind_mask(kind_mask)
         _check_length("languages", language_codes, num_items)
         _check_length("sources", source_codes, num_items)
         _check_length("passage_ids", passages, num_items)
@@ -96,6 +97,24 @@ class PlanColumns:
             has_passage=present,
             kind_mask=kinds,
         )
+
+
+def _kind_mask(kind_mask: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    array = np.asarray(kind_mask)
+    largest = MONO | CROSS | MIXED
+    if array.dtype.kind not in "iu" or (
+        array.size and not 0 <= array.min() <= array.max() <= largest
+    ):
+        raise ValueError(
+            f"kind_mask must hold whole numbers from 0 to {largest}: 1 mono + 2 cross + 4 mixed"
+        )
+    return np.ascontiguousarray(array, np.uint8)
+
+
+def _check_not_below(name: str, column: npt.NDArray[np.int64], least: int) -> None:
+    if len(column) and column.min() < least:
+        row = int(column.argmin())
+        raise ValueError(f"{name}[{row}] is {column[row]}; {least} (none) or more is needed")
 
 
 def _check_length(name: str, column: np.ndarray, num_items: int) -> None:
@@ -120,6 +139,8 @@ def _codes(name: str, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
     values = np.asarray(ids)
     if values.ndim != 1:
         raise ValueError(f"{name} has {values.ndim} dimensions; a one-dimensional column is needed")
+    if values.dtype.kind == "u" and values.size and values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds {values.max()}; ids must fit int64")
     if values.dtype.kind in "iu":
         return np.ascontiguousarray(values, np.int64)
     return _named_codes(name, values)[1].astype(np.int64)

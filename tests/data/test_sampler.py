@@ -409,6 +409,15 @@ def test_bad_columns_are_named():
         HybridBatchSampler.from_arrays([1, 2], [3, 4], batch_size=1)
     with pytest.raises(TypeError, match="group_ids is an array"):
         HybridBatchSampler.from_arrays([1.5, 2.5], ["en", "en"], batch_size=1)
+    two = [1, 2], ["en", "de"]
+    with pytest.raises(ValueError, match=r"passage_ids\[1\] is -5; -1 \(none\) or more"):
+        HybridBatchSampler.from_arrays(*two, [3, -5], batch_size=1)
+    with pytest.raises(ValueError, match="kind_mask must hold whole numbers from 0 to 7"):
+        HybridBatchSampler.from_arrays(*two, kind_mask=[1, 8], batch_size=1)
+    with pytest.raises(ValueError, match="ids must fit int64"):
+        HybridBatchSampler.from_arrays(np.array([1, 2**63], np.uint64), two[1], batch_size=1)
+    with pytest.raises(TypeError, match="has_query has type int64"):
+        HybridBatchSampler.from_arrays(*two, has_query=[0, 1], batch_size=1)
     with pytest.raises(ValueError, match="no rows"):
         HybridBatchSampler.from_arrays(np.zeros(0, np.int64), np.zeros(0, "U2"), batch_size=1)
 
