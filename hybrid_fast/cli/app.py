@@ -110,6 +110,24 @@ def train(
     print(f"trained model: {out / MODEL}")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def plan(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")],
+    steps: Annotated[int, typer.Option(help="How many steps to show.", min=1)] = 20,
+    debug: Debug = False,
+) -> None:
+    """Show the first batches of RECIPE, its laws in effect, and what is left out."""
+    from hybrid_fast.cli.plan import show_plan
+    from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
+
+    if not debug:
+        quiet_libraries()
+    fields, training, places = load_recipe(recipe, read_overrides(context.args))
+    with located(places):
+        show_plan(fields, training, steps, Console())
+
+
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder or hub name.")],

@@ -62,7 +62,7 @@ def load_parts(recipe: Recipe, seed: int) -> Parts:
     """
     stage("reading texts")
     task = _load_task(recipe)
-    table = _load_table(recipe)
+    table = load_items(recipe)
     return Parts(table, _build_model(recipe, table, seed), task)
 
 
@@ -140,7 +140,12 @@ def _load_task(recipe: Recipe) -> RetrievalTask | None:
     return load_task(recipe.task, data=data, **recipe.task_options)
 
 
-def _load_table(recipe: Recipe) -> AlignedTable:
+def load_items(recipe: Recipe) -> AlignedTable:
+    """Load the training items of a recipe.
+
+    Raises:
+        ValueError: a source that cannot be read; the message names file, line and field.
+    """
     if recipe.train == "builtin":
         return load_builtin("train")
     if isinstance(recipe.train, str):

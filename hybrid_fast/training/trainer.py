@@ -89,19 +89,7 @@ class HybridTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.sampler = HybridBatchSampler(
-            train_table,
-            batch_size=args.per_device_train_batch_size * args.world_size,
-            kind=args.kind,
-            alpha=args.alpha,
-            language_law=args.language_law,
-            pair_law=args.pair_law,
-            source_weights=args.source_weights,
-            pairs=args.pairs,
-            seed=args.seed if args.data_seed is None else args.data_seed,
-            rank=args.process_index,
-            world_size=args.world_size,
-        )
+        self.sampler = make_sampler(args, train_table)
         loss = InfoNCELoss(
             args.temperature,
             learnable=args.learn_temperature,
@@ -276,6 +264,27 @@ class HybridTrainer(Trainer):
             self.state.best_metric,
         )
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBatchSampler:
+    """Return the plan of this process.
+
+    Raises:
+        ValueError: options that the plan cannot serve.
+    """
+    return HybridBatchSampler(
+        table,
+        batch_size=args.per_device_train_batch_size * args.world_size,
+        kind=args.kind,
+        alpha=args.alpha,
+        language_law=args.language_law,
+        pair_law=args.pair_law,
+        source_weights=args.source_weights,
+        pairs=args.pairs,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        rank=args.process_index,
+        world_size=args.world_size,
+    )
 
 
 def average_gradients(model: nn.Module) -> None:

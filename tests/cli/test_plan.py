@@ -1,0 +1,39 @@
+"""`hybrid-fast plan`: the first batches of a recipe, and what its law leaves out."""
+
+import pytest
+
+from hybrid_fast.cli import main
+
+
+def test_plan_shows_batches_counts_and_negatives(project, capsys):
+    before = sorted(path.name for path in project.iterdir())
+    main(["plan", "recipe.yaml", "--steps", "4"])
+    shown = capsys.readouterr().out
+    assert "mono" in shown
+    assert "cross" in shown
+    assert "question" in shown
+    assert "meets 7 passages" in shown.replace("\n", " ")
+    assert "4 steps of 8: 2 mono, 2 cross" in shown
+    assert sorted(path.name for path in project.iterdir()) == before
+
+
+def test_plan_takes_fields_and_names_what_is_left_out(project, capsys):
+    main(["plan", "recipe.yaml", "--steps", "2", "--kind", "cross", "--pair_law", "{de-en: 1}"])
+    shown = capsys.readouterr().out
+    assert "2 steps of 8: 2 cross" in shown
+    assert "de-en" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch_size", "21"], "largest batch_size that works is 20"),
+        (["--alpa", "1"], "did you mean 'alpha'"),
+        (["--steps", "0"], "0"),
+    ],
+)
+def test_plan_refuses_bad_input(project, capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "recipe.yaml", *options])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
