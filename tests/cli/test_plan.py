@@ -29,7 +29,7 @@ def test_plan_takes_fields_and_names_what_is_left_out(project, capsys):
     [
         (["--batch_size", "21"], "largest batch_size that works is 20"),
         (["--alpa", "1"], "did you mean 'alpha'"),
-        (["--steps", "0"], "0"),
+        (["--steps", "0"], "greater than or equal to 1"),
     ],
 )
 def test_plan_refuses_bad_input(project, capsys, options, message):
