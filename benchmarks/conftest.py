@@ -9,7 +9,9 @@ PACKAGES = ("hybrid_fast", "torch", "numpy", "sentence-transformers")
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
-    machine_info.pop("node", None)
+    for name in ("node", "release"):
+        machine_info.pop(name, None)
+    machine_info["cpu"].pop("flags", None)
     machine_info["cores"] = os.cpu_count()
     machine_info["versions"] = {package: version(package) for package in PACKAGES}
 
