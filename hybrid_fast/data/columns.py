@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .languages import normalize_language
-from .names import nearest
+from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.names import nearest
 
 SCHEMA = pa.schema(
     {

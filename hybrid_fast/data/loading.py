@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .columns import KIND_BITS, SCHEMA
-from .names import nearest
-from .readers.bitext import read_bitext
-from .readers.files import FORMAT_OF_SUFFIX, find_files, short_name
-from .readers.items import Item, check_choice, limit_groups, shared_passage_ids
-from .readers.questions import read_squad
-from .readers.tabular import read_hub, read_tabular
-from .table import AlignedTable
+from hybrid_fast.data.columns import KIND_BITS, SCHEMA
+from hybrid_fast.data.names import nearest
+from hybrid_fast.data.readers.bitext import read_bitext
+from hybrid_fast.data.readers.files import FORMAT_OF_SUFFIX, find_files, short_name
+from hybrid_fast.data.readers.items import Item, check_choice, limit_groups, shared_passage_ids
+from hybrid_fast.data.readers.questions import read_squad
+from hybrid_fast.data.readers.tabular import read_hub, read_tabular
+from hybrid_fast.data.table import AlignedTable
 
 READERS: dict[str, Callable[..., Iterator[Item]]] = {
     "jsonl": partial(read_tabular, format="jsonl"),

@@ -20,7 +20,14 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
-from .columns import KIND_BITS, SCHEMA, complete, content_fingerprint, from_mapping, kind_mask
+from hybrid_fast.data.columns import (
+    KIND_BITS,
+    SCHEMA,
+    complete,
+    content_fingerprint,
+    from_mapping,
+    kind_mask,
+)
 
 _FILE_NAME = "table.arrow"
 _LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32

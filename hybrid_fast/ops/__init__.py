@@ -1,6 +1,6 @@
 """The contrastive loss: one definition, one public function. Needs torch alone."""
 
-from .infonce import info_nce
-from .loss import InfoNCELoss
+from hybrid_fast.ops.infonce import info_nce
+from hybrid_fast.ops.loss import InfoNCELoss
 
 __all__ = ["InfoNCELoss", "info_nce"]

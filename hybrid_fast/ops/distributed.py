@@ -21,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .inputs import EMBEDDING_DTYPES, REDUCTIONS, InfoNCEInputs, check_mask_width
-from .reference import (
+from hybrid_fast.ops.inputs import EMBEDDING_DTYPES, REDUCTIONS, InfoNCEInputs, check_mask_width
+from hybrid_fast.ops.reference import (
     left_out_columns,
     left_out_queries,
     row_coefficients,

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .distributed import gather_passages, meet, share_of_global_loss
-from .inputs import (
+from hybrid_fast.ops.distributed import gather_passages, meet, share_of_global_loss
+from hybrid_fast.ops.inputs import (
     InfoNCEInputs,
     check_choice,
     check_embeddings,
@@ -23,7 +23,7 @@ from .inputs import (
     check_options,
     check_values,
 )
-from .reference import info_nce_reference, row_coefficients, row_weights
+from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
 
 _BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
 

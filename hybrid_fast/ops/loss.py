@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .infonce import info_nce
-from .inputs import check_number, check_temperature
+from hybrid_fast.ops.infonce import info_nce
+from hybrid_fast.ops.inputs import check_number, check_temperature
 
 MIN_TEMPERATURE = 0.001
 MAX_TEMPERATURE = 100.0

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .inputs import InfoNCEInputs
+from hybrid_fast.ops.inputs import InfoNCEInputs
 
 
 def info_nce_reference(inputs: InfoNCEInputs, coefficients: Tensor) -> Tensor:

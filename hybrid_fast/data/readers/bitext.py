@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ..languages import normalize_language
-from .files import SourceFile, iter_lines
-from .items import (
+from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.readers.files import SourceFile, iter_lines
+from hybrid_fast.data.readers.items import (
     Item,
     OnEmpty,
     check_choice,

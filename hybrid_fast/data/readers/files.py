@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ..languages import normalize_language
+from hybrid_fast.data.languages import normalize_language
 
 Json = Any  # what json.loads returns
 FORMAT_OF_SUFFIX = {

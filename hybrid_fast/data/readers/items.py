@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..columns import passage_text_id
+from hybrid_fast.data.columns import passage_text_id
 
 logger = logging.getLogger(__name__)
 

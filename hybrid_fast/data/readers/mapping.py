@@ -6,12 +6,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..columns import SCHEMA
-from ..languages import normalize_language
-from ..names import nearest
-from .files import Json, SourceFile
-from .items import Item, OnEmpty, check_choice, check_text, is_blank, report_skipped
-from .records import Record
+from hybrid_fast.data.columns import SCHEMA
+from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.names import nearest
+from hybrid_fast.data.readers.files import Json, SourceFile
+from hybrid_fast.data.readers.items import (
+    Item,
+    OnEmpty,
+    check_choice,
+    check_text,
+    is_blank,
+    report_skipped,
+)
+from hybrid_fast.data.readers.records import Record
 
 ROW_RULES = ("@line", "@row")
 Columns = Mapping[str, str | int]

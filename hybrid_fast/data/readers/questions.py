@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from ..columns import passage_text_id
-from .files import SourceFile
-from .items import Item, OnEmpty, check_choice, report_skipped
-from .squad import OnBadAnswer, Paragraph, Question, iter_paragraphs
-from .window import window_around
+from hybrid_fast.data.columns import passage_text_id
+from hybrid_fast.data.readers.files import SourceFile
+from hybrid_fast.data.readers.items import Item, OnEmpty, check_choice, report_skipped
+from hybrid_fast.data.readers.squad import OnBadAnswer, Paragraph, Question, iter_paragraphs
+from hybrid_fast.data.readers.window import window_around
 
 PassageKind = Literal["context", "sentence", "window"]
 GroupBy = Literal["id", "position"]

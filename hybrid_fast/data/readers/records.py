@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import load_dataset
 
-from .files import iter_lines, parse_json
+from hybrid_fast.data.readers.files import iter_lines, parse_json
 
 Record = dict[str, Any] | list[str]
 RecordReader = Callable[[Path, bool], Iterator[tuple[int, Record]]]

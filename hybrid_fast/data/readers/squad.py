@@ -14,8 +14,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from .files import Json, iter_lines, parse_json, read_json
-from .items import OnEmpty, check_choice, check_text, is_blank, report_skipped
+from hybrid_fast.data.readers.files import Json, iter_lines, parse_json, read_json
+from hybrid_fast.data.readers.items import (
+    OnEmpty,
+    check_choice,
+    check_text,
+    is_blank,
+    report_skipped,
+)
 
 Field = TypeVar("Field", str, int, list)
 OnBadAnswer = Literal["error", "relocate", "skip"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .files import SourceFile
-from .items import Item, OnEmpty
-from .mapping import Columns, RecordMapper, uses_positions
-from .records import RECORD_READERS, read_hub_records
+from hybrid_fast.data.readers.files import SourceFile
+from hybrid_fast.data.readers.items import Item, OnEmpty
+from hybrid_fast.data.readers.mapping import Columns, RecordMapper, uses_positions
+from hybrid_fast.data.readers.records import RECORD_READERS, read_hub_records
 
 
 def read_tabular(
