@@ -3,11 +3,12 @@
 // Groups are sorted by signature (the set of query languages, the set of passage languages, the
 // source where sources are weighted), so that a pair's groups are a few runs, one a signature, and
 // no pair is ever listed group by group:
-//   signatures_  languages -> place among a group's rows; first group, first row entries
+//   signatures_  languages of its groups; where their groups and row entries begin
 //   lanes_       one a (query language, passage language, source) that some group can serve
-//   span_ends_, span_signatures_   each lane's runs: groups up to and with this run, whose
-//   signature RowTable     rows of group after group, language after language; alternatives side by
-//   side
+//   span_ends_   for each run of each lane: how many of the lane's groups lie in it or before it
+//   spans_       likewise: where its groups and rows are
+//   guides_      for every 2^guide_shift groups of a lane: the run that the first of them is in
+//   RowTable     rows of group after group, language after language; alternatives side by side
 #pragma once
 
 #include <cstdint>

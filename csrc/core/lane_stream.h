@@ -42,17 +42,17 @@ class LaneStream {
   void ask(const Columns& columns, const PlanOptions& options);  // fills asked_
   void weigh_lanes();                                            // asked_ -> cycle_
   void lower_crowded_lanes(std::vector<double>& weights) const;
-  // Each writes the slots from number n on; a batch is filled from one of them.
-  // `slots` of one pass over a complete table begin with slot `first` of that pass.
-  void draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const;
+  // Each fills a batch: from slot n of the endless sequence on, or single-pair batch `index`.
   void draw_complete(std::uint64_t n, std::span<Slot> slots) const;
   void draw_balanced(std::uint64_t n, std::span<Slot> slots) const;
   void draw_single_pair(std::uint64_t index, std::span<Slot> slots) const;
+  // Of a complete table: slots from `first` on, all within one pass.
+  void draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const;
   Slot slot_at(std::uint32_t lane, std::uint64_t position, std::uint64_t window) const;
   // Which of its rows group or entry `i` shows in its pass number `pass`.
   std::uint64_t row_turn(std::uint64_t i, std::uint64_t pass) const;
   bool accept(Draft& draft, const Example& example) const;
-  // A free example of the lane or, failing that, of the next lane that has one.
+  // A free example of the lane or, failing that, of another lane that has one.
   Example substitute(std::uint32_t lane, std::uint64_t n, Draft& draft) const;
 
   const Groups& groups_;
@@ -66,7 +66,9 @@ class LaneStream {
   std::uint64_t largest_batch_ = 0;
   Cycle cycle_;
   std::vector<std::uint64_t> lane_keys_;
-  std::vector<std::uint64_t> windows_;  // by lane: most of its entries that one batch can hold
+  // By lane: most of its entries that one batch can hold, or 1 where the lane is so large that
+  // passes need not mind one another.
+  std::vector<std::uint64_t> windows_;
   bool complete_ = false;
   std::vector<std::uint32_t> lane_order_;  // of a complete table: lanes in seeded order
   std::uint64_t shift_period_ = 1;         // of a complete table: lcm(G, P)
