@@ -9,12 +9,16 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "core/index_file.h"
+#include "core/plan_index.h"
 #include "core/planner.h"
 #include "core/rank_counting.h"
+#include "core/text_hash.h"
 
 namespace py = pybind11;
 
@@ -93,16 +97,72 @@ PlannedBatch plan(const hybrid_fast::Planner& planner, std::int64_t step, std::i
           info.substituted_lanes};
 }
 
-std::unique_ptr<hybrid_fast::Planner> make_planner(
-    const Array<std::int64_t>& groups, const Array<std::int32_t>& languages,
-    const Array<std::int64_t>& passages, const Array<std::uint8_t>& uses,
-    const Array<std::int32_t>& sources, std::int32_t num_languages, std::int32_t num_sources,
-    std::int64_t batch_size, int kind, double alpha, double exponent,
-    std::vector<double> language_weights, std::vector<double> pair_weights,
-    std::vector<double> source_weights, bool single_pair, std::uint64_t seed,
-    std::int64_t world_size) {
+using hybrid_fast::NotedIndex;
+using hybrid_fast::PlanIndex;
+
+// Between the stages of building, with the GIL; an exception it raises ends the building.
+PlanIndex::Progress progress_of(const py::object& callback) {
+  if (callback.is_none()) return {};
+  return [&callback](int done, int total) {
+    py::gil_scoped_acquire acquire;
+    callback(done, total);
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  };
+}
+
+NotedIndex build_index(const Array<std::int64_t>& groups, const Array<std::int32_t>& languages,
+                       const Array<std::int64_t>& passages, const Array<std::uint8_t>& uses,
+                       const Array<std::int32_t>& sources, std::int32_t num_languages,
+                       std::int32_t num_sources, std::string note, const py::object& progress) {
   const hybrid_fast::Columns columns{view(groups),  view(languages), view(passages), view(uses),
                                      view(sources), num_languages,   num_sources};
+  const PlanIndex::Progress report = progress_of(progress);
+  py::gil_scoped_release release;
+  return {std::make_shared<PlanIndex>(PlanIndex::build(columns, report)), std::move(note)};
+}
+
+// Runs work that reads or writes a file, without the GIL; its failure is an OSError.
+template <typename Work>
+auto with_file(const std::string& path, Work&& work) {
+  try {
+    py::gil_scoped_release release;
+    return work();
+  } catch (const std::system_error& error) {
+    errno = error.code().value();
+    PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
+    throw py::error_already_set();
+  }
+}
+
+py::bytes index_bytes(const NotedIndex& noted) {
+  std::string bytes;
+  hybrid_fast::write_index(*noted.index, noted.note, [&](std::span<const std::byte> part) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+  });
+  return bytes;
+}
+
+Array<std::uint64_t> hash_texts(const Array<std::int64_t>& offsets,
+                                const Array<std::uint8_t>& data) {
+  require_dimensions(offsets, "offsets", 1);
+  require_dimensions(data, "data", 1);
+  if (offsets.size() == 0) throw std::invalid_argument("offsets is empty; it needs one entry");
+  Array<std::uint64_t> hashes(offsets.size() - 1);
+  const std::span<std::uint64_t> result = view(hashes);
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::hash_texts(view(offsets), view(data), result);
+  }
+  return hashes;
+}
+
+std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std::int64_t batch_size,
+                                                   int kind, double alpha, double exponent,
+                                                   std::vector<double> language_weights,
+                                                   std::vector<double> pair_weights,
+                                                   std::vector<double> source_weights,
+                                                   bool single_pair, std::uint64_t seed,
+                                                   std::int64_t world_size) {
   const hybrid_fast::PlanOptions options{batch_size,
                                          static_cast<hybrid_fast::Kind>(kind),
                                          alpha,
@@ -114,13 +174,13 @@ std::unique_ptr<hybrid_fast::Planner> make_planner(
                                          seed,
                                          world_size};
   py::gil_scoped_release release;
-  return std::make_unique<hybrid_fast::Planner>(columns, options);
+  return std::make_unique<hybrid_fast::Planner>(noted.index, options);
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "C++ core of hybrid_fast: batch planning and rank counting.";
+  m.doc() = "C++ core of hybrid_fast: batch planning, rank counting, hashing of texts.";
 
   m.def("count_ranks", &count_ranks, py::arg("scores").noconvert(),
         py::arg("block_starts").noconvert(), py::arg("offsets").noconvert(),
@@ -140,15 +200,45 @@ PYBIND11_MODULE(_core, m) {
       .def_readonly("asked", &Share::asked)
       .def_readonly("effective", &Share::effective);
 
+  m.def("hash_texts", &hash_texts, py::arg("offsets").noconvert(), py::arg("data").noconvert(),
+        "Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.");
+
+  py::class_<NotedIndex>(m, "PlanIndex", "The language-pair index of a table, with a note.")
+      .def_static("build", &build_index, py::kw_only(), py::arg("groups").noconvert(),
+                  py::arg("languages").noconvert(), py::arg("passages").noconvert(),
+                  py::arg("uses").noconvert(), py::arg("sources").noconvert(),
+                  py::arg("num_languages"), py::arg("num_sources"), py::arg("note") = "",
+                  py::arg("progress") = py::none(),
+                  "Index the columns of a table; progress(done, total) is called between stages.")
+      .def_static(
+          "open",
+          [](const std::string& path) {
+            return with_file(path, [&] { return hybrid_fast::open_index(path); });
+          },
+          py::arg("path"), "Map a saved index; ValueError if it is damaged.")
+      .def(
+          "save",
+          [](const NotedIndex& noted, const std::string& path) {
+            with_file(path, [&] { hybrid_fast::save_index(*noted.index, noted.note, path); });
+          },
+          py::arg("path"))
+      .def_readonly("note", &NotedIndex::note)
+      .def_property_readonly("num_rows",
+                             [](const NotedIndex& n) { return n.index->summary().table_size; })
+      .def_property_readonly("num_bytes", [](const NotedIndex& n) { return n.index->num_bytes(); })
+      .def_property_readonly(
+          "mixes_sources", [](const NotedIndex& n) { return n.index->mixes_sources(); },
+          "Whether the rows of some group are of several sources.")
+      .def(py::pickle(&index_bytes, [](const py::bytes& bytes) {
+        return hybrid_fast::read_index(std::string_view(bytes));
+      }));
+
   using hybrid_fast::Planner;
-  py::class_<Planner>(m, "Planner", "The batch plan: a pure function of (table, options, step).")
-      .def(py::init(&make_planner), py::kw_only(), py::arg("groups").noconvert(),
-           py::arg("languages").noconvert(), py::arg("passages").noconvert(),
-           py::arg("uses").noconvert(), py::arg("sources").noconvert(), py::arg("num_languages"),
-           py::arg("num_sources"), py::arg("batch_size"), py::arg("kind"), py::arg("alpha"),
-           py::arg("exponent"), py::arg("language_weights"), py::arg("pair_weights"),
-           py::arg("source_weights"), py::arg("single_pair"), py::arg("seed"),
-           py::arg("world_size"))
+  py::class_<Planner>(m, "Planner", "The batch plan: a pure function of (index, options, step).")
+      .def(py::init(&make_planner), py::arg("index"), py::kw_only(), py::arg("batch_size"),
+           py::arg("kind"), py::arg("alpha"), py::arg("exponent"), py::arg("language_weights"),
+           py::arg("pair_weights"), py::arg("source_weights"), py::arg("single_pair"),
+           py::arg("seed"), py::arg("world_size"))
       .def("plan", &plan, py::arg("step"), py::arg("begin"), py::arg("end"),
            "Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries "
            "substituted, lanes substituted).")

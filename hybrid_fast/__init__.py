@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hybrid_fast.data import AlignedTable as AlignedTable
     from hybrid_fast.data import HybridBatchSampler as HybridBatchSampler
+    from hybrid_fast.data import PlanIndex as PlanIndex
     from hybrid_fast.data import load_builtin as load_builtin
     from hybrid_fast.data import load_table as load_table
     from hybrid_fast.evaluation import load_task as load_task
@@ -26,6 +27,7 @@ __version__ = version("hybrid_fast")
 _HOMES = {
     "AlignedTable": "data",
     "HybridBatchSampler": "data",
+    "PlanIndex": "data",
     "load_builtin": "data",
     "load_table": "data",
     "load_task": "evaluation",

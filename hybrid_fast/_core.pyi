@@ -1,12 +1,12 @@
 """
-C++ core of hybrid_fast: batch planning and rank counting.
+C++ core of hybrid_fast: batch planning, rank counting, hashing of texts.
 """
 from __future__ import annotations
 import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Planner', 'Share', 'count_ranks']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'count_ranks', 'hash_texts']
 class Share:
     """
     What a law asked for and what it became.
@@ -32,11 +32,45 @@ class Share:
     @property
     def source(self) -> int:
         ...
+class PlanIndex:
+    """
+    The language-pair index of a table, with a note.
+    """
+    @staticmethod
+    def build(*, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
+        """
+        Index the columns of a table; progress(done, total) is called between stages.
+        """
+    @staticmethod
+    def open(path: str) -> PlanIndex:
+        """
+        Map a saved index; ValueError if it is damaged.
+        """
+    def __getstate__(self) -> bytes:
+        ...
+    def __setstate__(self, arg0: bytes) -> None:
+        ...
+    def save(self, path: str) -> None:
+        ...
+    @property
+    def mixes_sources(self) -> bool:
+        """
+        Whether the rows of some group are of several sources.
+        """
+    @property
+    def note(self) -> str:
+        ...
+    @property
+    def num_bytes(self) -> int:
+        ...
+    @property
+    def num_rows(self) -> int:
+        ...
 class Planner:
     """
-    The batch plan: a pure function of (table, options, step).
+    The batch plan: a pure function of (index, options, step).
     """
-    def __init__(self, *, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex, kind: typing.SupportsInt | typing.SupportsIndex, alpha: typing.SupportsFloat | typing.SupportsIndex, exponent: typing.SupportsFloat | typing.SupportsIndex, language_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], pair_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], source_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], single_pair: bool, seed: typing.SupportsInt | typing.SupportsIndex, world_size: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, index: PlanIndex, *, batch_size: typing.SupportsInt | typing.SupportsIndex, kind: typing.SupportsInt | typing.SupportsIndex, alpha: typing.SupportsFloat | typing.SupportsIndex, exponent: typing.SupportsFloat | typing.SupportsIndex, language_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], pair_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], source_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], single_pair: bool, seed: typing.SupportsInt | typing.SupportsIndex, world_size: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
     def plan(self, step: typing.SupportsInt | typing.SupportsIndex, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64], int, int, int]:
         """
@@ -58,4 +92,8 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
     Row r asks for columns[offsets[r]:offsets[r + 1]]; block b holds the columns
     block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores
     in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.
+    """
+def hash_texts(offsets: numpy.typing.NDArray[numpy.int64], data: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.uint64]:
+    """
+    Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.
     """

@@ -54,6 +54,7 @@ class BatchSet {
     if (query_row_passage != 0) passages_.insert(query_row_passage);
     return true;
   }
+  bool has_group(std::uint32_t group) const { return groups_.contains(group); }
 
  private:
   CodeSet groups_;

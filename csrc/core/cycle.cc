@@ -1,6 +1,7 @@
 #include "core/cycle.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <queue>
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::uint32_t kCycleLength = 4096;
 constexpr std::uint32_t kTurnsPerChild = 16;
+constexpr std::size_t kShuffled = 256;
 
 // Whole turns for `length` positions, by largest remainder, at least one for each positive weight.
 // REQUIRES: length >= number of positive weights
@@ -104,15 +106,34 @@ Cycle::Turn Cycle::at(std::uint64_t position) const {
 void Cycle::draw(std::uint64_t position, std::span<Turn> turns) const {
   const std::uint64_t length = sequence_.empty() ? children_.size() : sequence_.size();
   std::uint64_t round = position / length, i = position % length;
-  for (std::size_t done = 0; done < turns.size(); i = 0, ++round) {
-    const Permutation order(children_.size(), derive(key_, round));
-    for (; i < length && done < turns.size(); ++i, ++done) {
-      if (sequence_.empty()) {
-        turns[done] = {children_[order(i)], round};
-      } else {
-        turns[done] = {sequence_[i], round * turns_[sequence_[i]] + earlier_[i]};
+  for (; !turns.empty(); i = 0, ++round) {
+    const auto part = turns.first(std::min<std::uint64_t>(turns.size(), length - i));
+    if (sequence_.empty()) {
+      draw_round(round, i, part);
+    } else {
+      for (Turn& turn : part) {
+        const std::uint32_t child = sequence_[i];
+        turn = {child, round * turns_[child] + earlier_[i++]};
       }
     }
+    turns = turns.subspan(part.size());
+  }
+}
+
+void Cycle::draw_round(std::uint64_t round, std::uint64_t first, std::span<Turn> turns) const {
+  const std::uint64_t key = derive(key_, round);
+  if (children_.size() > kShuffled) {
+    const Permutation order(children_.size(), key);
+    for (Turn& turn : turns) turn = {children_[order(first++)], round};
+    return;
+  }
+  // Few children are shuffled whole (Fisher and Yates), which costs less than to permute each.
+  std::array<std::uint32_t, kShuffled> order;
+  std::copy(children_.begin(), children_.end(), order.begin());
+  for (std::uint64_t i = 0; i < first + turns.size(); ++i) {
+    const std::uint64_t left = children_.size() - i;
+    std::swap(order[i], order[i + ((mix(key + i) >> 32) * left >> 32)]);
+    if (i >= first) turns[i - first] = {order[i], round};
   }
 }
 

@@ -36,6 +36,8 @@ class Cycle {
 
  private:
   void schedule(std::uint32_t length);  // turns_ -> sequence_, earlier_
+  // Equal weights: turns of one round from its position `first` on.
+  void draw_round(std::uint64_t round, std::uint64_t first, std::span<Turn> turns) const;
 
   std::uint64_t key_ = 0;
   std::vector<std::uint32_t> children_;  // those of positive weight

@@ -1,13 +1,20 @@
 #include "core/mono_index.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
 #include "core/order.h"
 #include "core/random.h"
 
 namespace hybrid_fast {
 namespace {
+
+// A row that can stand alone, with the group it belongs to.
+struct Row {
+  std::uint64_t cluster;
+  std::uint32_t group;
+  std::uint32_t row;
+};
 
 // Cluster of a row: its group if that has other rows here, else its shared passage, else itself.
 // The three kinds of code are kept apart by their top bits.
@@ -18,113 +25,199 @@ std::uint64_t cluster_of(std::uint32_t group, bool alternatives, std::uint32_t p
   return (std::uint64_t{3} << 32) | row;
 }
 
+class MonoIndexer {
+ public:
+  MonoIndexer(const PlanIndex& index, bool by_source)
+      : index_(index),
+        by_source_(by_source),
+        num_sources_(by_source ? index.summary().num_sources : 1),
+        conflicts_(index.has_alternatives() || index.shares_passages()),
+        capacity_(index.shares_passages() ? index.num_resources() : 0) {}
+
+  MonoLanes run() {
+    count_rows();
+    place_rows();
+    for (std::uint32_t lane = 0; lane < result_.lanes.size(); ++lane) {
+      if (conflicts_) {
+        cluster(lane);
+      } else {
+        add_layer(result_.lanes[lane].place, result_.lanes[lane].place.num_rows);
+      }
+    }
+    if (!by_source_) std::vector<std::uint32_t>().swap(result_.groups);
+    return std::move(result_);
+  }
+
+ private:
+  // A lane's key is language * num_sources_ + source.
+  std::size_t num_keys() const { return index_.summary().num_languages * num_sources_; }
+  std::size_t key_of(const Cell& cell, const Label& label, std::uint32_t row) const {
+    if (!by_source_) return label.language();
+    const std::int32_t source =
+        index_.mixes_sources() ? index_.arrays().row_sources[row] : cell.source;
+    return label.language() * num_sources_ + source;
+  }
+
+  // Visits (lane key, group, row) of every row that can stand alone.
+  template <typename Visit>
+  void for_each_row(Visit&& visit) const {
+    for_each_entry(
+        index_, [&](const Cell& cell, std::uint32_t group, Label label, std::uint32_t entry) {
+          if ((label.uses() & kMonoExample) == 0) return;
+          for (std::uint32_t i = index_.rows_begin(entry); i < index_.rows_end(entry); ++i) {
+            const std::uint32_t row = index_.arrays().rows[i];
+            if (index_.serves(i, label.uses(), kMonoExample))
+              visit(key_of(cell, label, row), group, row);
+          }
+        });
+  }
+
+  void count_rows() {
+    std::vector<std::uint32_t> counts(num_keys());
+    for_each_row([&](std::size_t key, std::uint32_t, std::uint32_t) { ++counts[key]; });
+    std::uint32_t first = 0;
+    for (std::size_t key = 0; key < counts.size(); ++key) {
+      if (counts[key] == 0) continue;
+      const auto language = static_cast<std::int32_t>(key / num_sources_);
+      const std::int32_t source = by_source_ ? static_cast<std::int32_t>(key % num_sources_) : -1;
+      result_.lanes.push_back({language, source, {first, counts[key], 0, 0, 0, 0, counts[key]}});
+      first += counts[key];
+    }
+    result_.rows.resize(first);
+    if (conflicts_ || by_source_) result_.groups.resize(first);
+  }
+
+  void place_rows() {
+    std::vector<std::uint32_t> next(num_keys());
+    for (const MonoLanes::Lane& lane : result_.lanes) {
+      next[lane.language * num_sources_ + std::max(lane.source, 0)] = lane.place.first_row;
+    }
+    for_each_row([&](std::size_t key, std::uint32_t group, std::uint32_t row) {
+      const std::uint32_t i = next[key]++;
+      result_.rows[i] = row;
+      if (!result_.groups.empty()) result_.groups[i] = group;
+    });
+  }
+
+  // Orders the rows of a lane by cluster, larger clusters first.
+  void cluster(std::uint32_t lane) {
+    MonoLanguage& place = result_.lanes[lane].place;
+    std::vector<Row> rows(place.num_rows);
+    // Rows of a group stand side by side, for rows were placed in the order of entries.
+    const auto group_at = [&](std::int64_t i) {
+      return i < 0 || i >= place.num_rows ? UINT32_MAX : result_.groups[place.first_row + i];
+    };
+    for (std::int64_t i = 0; i < place.num_rows; ++i) {
+      const std::uint32_t group = group_at(i), row = result_.rows[place.first_row + i];
+      const bool alternatives = group == group_at(i - 1) || group == group_at(i + 1);
+      rows[i] = {cluster_of(group, alternatives, index_.shared_passage(row), row), group, row};
+    }
+    if (!by_source_) place.capacity = capacity(rows);
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const Row& a, const Row& b) { return a.cluster < b.cluster; });
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> clusters;  // first row, size
+    for (std::uint32_t i = 0; i < rows.size(); ++i) {
+      if (i == 0 || rows[i].cluster != rows[i - 1].cluster) clusters.emplace_back(i, 0u);
+      ++clusters.back().second;
+    }
+    std::stable_sort(clusters.begin(), clusters.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    write(rows, clusters, place);
+  }
+
+  void write(const std::vector<Row>& rows,
+             const std::vector<std::pair<std::uint32_t, std::uint32_t>>& clusters,
+             MonoLanguage& place) {
+    const bool singletons = clusters.front().second == 1;
+    place.first_cluster = static_cast<std::uint32_t>(result_.clusters.size());
+    place.num_clusters = singletons ? 0 : static_cast<std::uint32_t>(clusters.size());
+    std::uint32_t position = 0;
+    for (const auto& [first, size] : clusters) {
+      if (!singletons) result_.clusters.push_back(position);
+      for (std::uint32_t i = first; i < first + size; ++i, ++position) {
+        result_.rows[place.first_row + position] = rows[i].row;
+        result_.groups[place.first_row + position] = rows[i].group;
+      }
+    }
+    if (!singletons) result_.clusters.push_back(position);
+    std::size_t remaining = clusters.size();  // clusters of more than `layer` rows
+    for (std::uint32_t layer = 0; layer < clusters.front().second; ++layer) {
+      while (clusters[remaining - 1].second <= layer) --remaining;
+      add_layer(place, static_cast<std::uint32_t>(remaining));
+    }
+  }
+
+  void add_layer(MonoLanguage& place, std::uint32_t size) {
+    if (place.num_layers == 0) {
+      place.first_layer = static_cast<std::uint32_t>(result_.layers.size());
+      result_.layers.push_back(0);
+    }
+    result_.layers.push_back(result_.layers.back() + size);
+    ++place.num_layers;
+  }
+
+  // Of rows in the order of their groups.
+  std::uint32_t capacity(const std::vector<Row>& rows) {
+    if (!index_.shares_passages()) {
+      std::uint32_t num_groups = 0;
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        num_groups += i == 0 || rows[i].group != rows[i - 1].group ? 1 : 0;
+      }
+      return num_groups;
+    }
+    capacity_.clear();
+    for (const Row& row : rows) capacity_.add(index_.resources({row.group, row.row, row.row}));
+    return static_cast<std::uint32_t>(capacity_.bound());
+  }
+
+  const PlanIndex& index_;
+  bool by_source_;
+  std::size_t num_sources_;
+  bool conflicts_;  // whether rows of one language may not meet
+  Capacity capacity_;
+  MonoLanes result_;
+};
+
 }  // namespace
 
-MonoLane::MonoLane(const std::vector<Member>& members, std::uint64_t key) : key_(key) {
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> clusters;  // first member, size
-  for (std::uint32_t i = 0; i < members.size(); ++i) {
-    if (i == 0 || members[i].cluster != members[i - 1].cluster) clusters.emplace_back(i, 0u);
-    ++clusters.back().second;
-  }
-  std::stable_sort(clusters.begin(), clusters.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  rows_.reserve(members.size());
-  const bool singletons = clusters.front().second == 1;
-  for (const auto& [first, size] : clusters) {
-    if (!singletons) starts_.push_back(static_cast<std::uint32_t>(rows_.size()));
-    for (std::uint32_t i = first; i < first + size; ++i) rows_.push_back(members[i].row);
-  }
-  if (!singletons) starts_.push_back(static_cast<std::uint32_t>(rows_.size()));
-  layers_.push_back(0);
-  std::size_t remaining = clusters.size();  // clusters of more than `layer` rows
-  for (std::uint32_t layer = 0; layer < clusters.front().second; ++layer) {
-    while (clusters[remaining - 1].second <= layer) --remaining;
-    layers_.push_back(layers_.back() + remaining);
-  }
+MonoLanes index_mono(const PlanIndex& index, bool by_source) {
+  return MonoIndexer(index, by_source).run();
 }
 
-void MonoLane::draw(std::uint64_t position, std::uint64_t window,
-                    std::span<std::int64_t> rows) const {
-  while (!rows.empty()) {
+void MonoLane::draw(std::uint64_t position, std::uint64_t window, std::span<Member> members) const {
+  const std::uint64_t num_layers = layers_.size() - 1;
+  while (!members.empty()) {
     const std::uint64_t pass = position / rows_.size();
     const std::uint64_t i = position % rows_.size();
     const auto end = std::upper_bound(layers_.begin(), layers_.end(), i);
-    const std::uint64_t count = std::min<std::uint64_t>(rows.size(), *end - i);
+    const std::uint64_t count = std::min<std::uint64_t>(members.size(), *end - i);
     const auto layer = static_cast<std::uint64_t>(end - layers_.begin()) - 1;
-    draw_layer(pass, layer, i - layers_[layer], window, rows.first(count));
-    rows = rows.subspan(count);
+    const std::uint64_t first = i - layers_[layer];
+    const PassOrder order(*end - layers_[layer], window, key_, pass * num_layers + layer);
+    for (std::uint64_t k = 0; k < count; ++k) {
+      const std::uint64_t cluster = order(first + k);
+      const std::uint64_t size = cluster_size(cluster);
+      const std::uint64_t turn = derive(key_ ^ cluster, pass) % size;  // where this pass begins
+      members[k] = member(cluster, (turn + layer) % size);
+    }
+    members = members.subspan(count);
     position += count;
   }
 }
 
-void MonoLane::draw_layer(std::uint64_t pass, std::uint64_t layer, std::uint64_t first,
-                          std::uint64_t window, std::span<std::int64_t> rows) const {
-  const std::uint64_t num_layers = layers_.size() - 1;
-  const PassOrder order(layers_[layer + 1] - layers_[layer], window, key_,
-                        pass * num_layers + layer);
-  if (starts_.empty()) {
-    for (std::uint64_t i = 0; i < rows.size(); ++i) rows[i] = rows_[order(first + i)];
-    return;
+void MonoLane::draw_rows(std::uint64_t position, std::uint64_t window,
+                         std::span<std::int64_t> rows) const {
+  while (!rows.empty()) {
+    const std::uint64_t pass = position / rows_.size();
+    const std::uint64_t i = position % rows_.size();
+    const std::uint64_t count = std::min<std::uint64_t>(rows.size(), rows_.size() - i);
+    const PassOrder order(rows_.size(), window, key_, pass);
+    // Places first, then rows: accesses to memory overlap where no branch stands between them.
+    for (std::uint64_t k = 0; k < count; ++k) rows[k] = static_cast<std::int64_t>(order(i + k));
+    for (std::uint64_t k = 0; k < count; ++k) rows[k] = rows_[rows[k]];
+    rows = rows.subspan(count);
+    position += count;
   }
-  for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    const std::uint64_t cluster = order(first + i);
-    const std::uint64_t size = starts_[cluster + 1] - starts_[cluster];
-    const std::uint64_t turn = derive(key_ ^ cluster, pass) % size;  // where this pass begins
-    rows[i] = rows_[starts_[cluster] + (turn + layer) % size];
-  }
-}
-
-std::vector<MonoLanguage> index_languages(const Columns& columns, const Groups& groups,
-                                          const std::vector<double>& source_weights,
-                                          std::uint64_t key) {
-  const bool by_source = !source_weights.empty();
-  const auto usable = [&](std::uint32_t row) {
-    return (columns.uses[row] & kMonoExample) != 0 &&
-           (!by_source || source_weights[columns.sources[row]] > 0);
-  };
-  std::vector<MonoLanguage> languages(columns.num_languages);
-  std::map<std::pair<std::int32_t, std::int32_t>, std::vector<MonoLane::Member>> lanes;
-  std::vector<std::uint32_t> count(columns.num_languages, 0);  // rows of one group by language
-  for (std::uint32_t group = 0; group < groups.size(); ++group) {
-    const auto rows = groups.rows_of(group);
-    for (std::uint32_t row : rows) {
-      if (usable(row) && ++count[columns.languages[row]] == 1) {
-        ++languages[columns.languages[row]].capacity;  // groups; less below if passages are shared
-      }
-    }
-    for (std::uint32_t row : rows) {
-      if (!usable(row)) continue;
-      const std::int32_t language = columns.languages[row];
-      const std::int32_t source = by_source ? columns.sources[row] : -1;
-      lanes[{language, source}].push_back(
-          {cluster_of(group, count[language] > 1, groups.shared_passage(row), row), group, row});
-      ++languages[language].num_rows;
-    }
-    for (std::uint32_t row : rows) count[columns.languages[row]] = 0;
-  }
-  if (!groups.shared_passages.empty()) {
-    for (std::int32_t language = 0; language < columns.num_languages; ++language) {
-      Capacity capacity(groups.num_resources());
-      for (auto lane = lanes.lower_bound({language, -1});
-           lane != lanes.end() && lane->first.first == language; ++lane) {
-        for (const MonoLane::Member& member : lane->second) {
-          capacity.add(groups.resources(member.group, member.row, member.row));
-        }
-      }
-      languages[language].capacity = capacity.bound();
-    }
-  }
-  for (auto& [place, members] : lanes) {
-    std::stable_sort(members.begin(), members.end(),
-                     [](const auto& a, const auto& b) { return a.cluster < b.cluster; });
-    const auto [language, source] = place;
-    const std::uint64_t label =
-        static_cast<std::uint64_t>(language) << 32 | static_cast<std::uint32_t>(source);
-    languages[language].lanes.emplace_back(members, derive(key, label));
-    languages[language].lane_sources.push_back(source);
-    release(members);
-  }
-  return languages;
 }
 
 }  // namespace hybrid_fast

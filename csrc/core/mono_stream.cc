@@ -8,28 +8,71 @@
 #include "core/random.h"
 
 namespace hybrid_fast {
+namespace {
 
-MonoStream::MonoStream(const Columns& columns, const Groups& groups, const PlanOptions& options)
-    : groups_(groups),
-      batch_size_(options.batch_size),
-      key_(derive(options.seed, 'm')),
-      languages_(index_languages(columns, groups, options.source_weights, key_)) {
+MonoLane lane_at(const MonoLanguage& place, View<std::uint32_t> rows, View<std::uint32_t> groups,
+                 View<std::uint32_t> clusters, View<std::uint32_t> layers, std::uint64_t key) {
+  return {rows.subspan(place.first_row, place.num_rows),
+          groups.empty() ? groups : groups.subspan(place.first_row, place.num_rows),
+          place.num_clusters == 0 ? View<std::uint32_t>()
+                                  : clusters.subspan(place.first_cluster, place.num_clusters + 1),
+          layers.subspan(place.first_layer, place.num_layers + 1), key};
+}
+
+}  // namespace
+
+MonoStream::MonoStream(const PlanIndex& index, const PlanOptions& options)
+    : index_(index), batch_size_(options.batch_size), key_(derive(options.seed, 'm')) {
+  list_lanes(options);
   weigh_languages(options);
   weigh_sources(options);
-  const bool alternatives =
-      std::any_of(languages_.begin(), languages_.end(),
-                  [](const MonoLanguage& l) { return l.capacity < l.num_rows; });
-  if (!alternatives && source_cycles_.empty()) return;
-  group_of_.resize(columns.size());
-  for (std::uint32_t group = 0; group < groups.size(); ++group) {
-    for (std::uint32_t row : groups.rows_of(group)) group_of_[row] = group;
+}
+
+void MonoStream::list_lanes(const PlanOptions& options) {
+  const IndexViews& arrays = index_.arrays();
+  languages_.resize(arrays.mono_languages.size());
+  const auto add = [&](std::int32_t x, std::int32_t source, const MonoLane& lane) {
+    languages_[x].lanes.push_back(lane);
+    languages_[x].lane_sources.push_back(source);
+    languages_[x].num_rows += lane.size();
+  };
+  const auto key = [&](std::int32_t x, std::int32_t source) {
+    return derive(key_, static_cast<std::uint64_t>(x) << 32 | static_cast<std::uint32_t>(source));
+  };
+  for (std::int32_t x = 0; x < index_.summary().num_languages; ++x) {
+    const MonoLanguage& place = arrays.mono_languages[x];
+    languages_[x].capacity = place.capacity;
+    if (place.num_rows == 0 || !options.source_weights.empty()) continue;
+    add(x, -1,
+        lane_at(place, arrays.mono_rows, {}, arrays.mono_clusters, arrays.mono_layers, key(x, -1)));
+  }
+  if (options.source_weights.empty()) return;
+  by_source_ = index_mono(index_, true);
+  for (const auto& [x, source, place] : by_source_.lanes) {
+    if (options.source_weights[source] == 0) continue;
+    add(x, source,
+        lane_at(place, by_source_.rows, by_source_.groups, by_source_.clusters, by_source_.layers,
+                key(x, source)));
+  }
+  Capacity capacity(index_.num_resources());
+  for (Language& language : languages_) {
+    capacity.clear();
+    for (const MonoLane& lane : language.lanes) {
+      for (std::uint64_t cluster = 0; cluster < lane.num_clusters(); ++cluster) {
+        for (std::uint64_t i = 0; i < lane.cluster_size(cluster); ++i) {
+          const auto [row, group] = lane.member(cluster, i);
+          capacity.add(index_.resources({group, row, row}));
+        }
+      }
+    }
+    language.capacity = capacity.bound();
   }
 }
 
 void MonoStream::weigh_languages(const PlanOptions& options) {
   std::vector<double> weights;
   for (std::size_t i = 0; i < languages_.size(); ++i) {
-    const MonoLanguage& language = languages_[i];
+    const Language& language = languages_[i];
     const double weight = options.language_weights.empty()
                               ? power_law(language.num_rows, options.exponent)
                               : options.language_weights[i];
@@ -51,50 +94,72 @@ void MonoStream::weigh_sources(const PlanOptions& options) {
   }
 }
 
-bool MonoStream::accept(Draft& draft, std::uint32_t row) const {
-  return draft.taken.add(group_of_[row], 0, groups_.shared_passage(row));
+bool MonoStream::accept(Draft& draft, const MonoLane::Member& member) const {
+  return draft.taken.add(member.code, 0, index_.shared_passage(member.row));
 }
 
 void MonoStream::plan(std::uint64_t index, Draft& draft) const {
-  const auto [language, turn] = language_cycle_.at(index);
-  const std::vector<MonoLane>& lanes = languages_[language].lanes;
+  const auto [number, turn] = language_cycle_.at(index);
+  const Language& language = languages_[number];
   const std::span<std::int64_t> rows(draft.query_rows, batch_size_);
   const std::uint64_t first = turn * batch_size_;
-  std::vector<std::uint32_t> lane_of(source_cycles_.empty() ? 0 : batch_size_);
-  if (source_cycles_.empty()) {
+  const MonoLane& whole = language.lanes.front();
+  if (source_cycles_.empty() && !whole.clustered()) {
     // Where no batch reaches over the end of a pass, passes need not mind one another.
-    const MonoLane& lane = lanes.front();
-    const bool aligned = !lane.clustered() && lane.size() % batch_size_ == 0;
-    lane.draw(first, aligned ? 1 : batch_size_, rows);
+    whole.draw_rows(first, whole.size() % batch_size_ == 0 ? 1 : batch_size_, rows);
   } else {
-    for (std::uint64_t i = 0; i < batch_size_; ++i) {
-      const Cycle::Turn source = source_cycles_[language].at(first + i);
-      lane_of[i] = source.child;
-      lanes[source.child].draw(source.index, batch_size_, rows.subspan(i, 1));
+    thread_local std::vector<MonoLane::Member> members;
+    thread_local std::vector<std::uint32_t> lanes;
+    members.resize(batch_size_);
+    lanes.assign(batch_size_, 0);
+    if (source_cycles_.empty()) {
+      whole.draw(first, batch_size_, members);
+    } else {
+      for (std::uint64_t i = 0; i < batch_size_; ++i) {
+        const Cycle::Turn source = source_cycles_[number].at(first + i);
+        lanes[i] = source.child;
+        language.lanes[source.child].draw(source.index, batch_size_,
+                                          std::span(members).subspan(i, 1));
+      }
     }
-  }
-  if (!group_of_.empty()) {
+    std::vector<std::uint64_t> refused;
     for (std::uint64_t i = 0; i < batch_size_; ++i) {
-      if (accept(draft, static_cast<std::uint32_t>(rows[i]))) continue;
-      const std::uint32_t lane = lane_of.empty() ? 0 : lane_of[i];
-      rows[i] = substitute(language, lane, index * batch_size_ + i, draft);
+      rows[i] = members[i].row;
+      if (!accept(draft, members[i])) refused.push_back(i);
+    }
+    std::vector<FreeSearch> searches(language.lanes.size());
+    for (std::uint64_t i : refused) {
+      const std::uint64_t key = derive(derive(key_, 's'), index * batch_size_ + i);
+      rows[i] = substitute(language, lanes[i], key, searches, draft);
     }
   }
   std::copy(rows.begin(), rows.end(), draft.passage_rows);
 }
 
-std::uint32_t MonoStream::substitute(std::uint32_t language, std::uint32_t first_lane,
-                                     std::uint64_t slot, Draft& draft) const {
-  const std::vector<MonoLane>& lanes = languages_[language].lanes;
-  const std::uint64_t key = derive(derive(key_, 's'), slot);
+std::uint32_t MonoStream::substitute(const Language& language, std::uint32_t first_lane,
+                                     std::uint64_t key, std::vector<FreeSearch>& searches,
+                                     Draft& draft) const {
   std::uint32_t found = 0;
-  for (std::size_t k = 0; k < lanes.size(); ++k) {
-    const MonoLane& lane = lanes[(first_lane + k) % lanes.size()];
-    const auto take = [&](std::uint64_t i, std::uint64_t) {
-      found = lane.row(i);
-      return accept(draft, found);
+  for (std::size_t k = 0; k < language.lanes.size(); ++k) {
+    const std::size_t number = (first_lane + k) % language.lanes.size();
+    const MonoLane& lane = language.lanes[number];
+    const auto take = [&](std::uint64_t cluster, std::uint64_t i) {
+      const MonoLane::Member member = lane.member(cluster, i);
+      found = member.row;
+      return accept(draft, member);
     };
-    if (!find_free(lane.size(), key, take)) continue;
+    const auto take_one = [&](std::uint64_t cluster, std::uint64_t draw) {
+      return take(cluster, draw % lane.cluster_size(cluster));
+    };
+    const auto take_of_chunk = [&](std::uint64_t first, std::uint64_t count) {
+      for (std::uint64_t c = 0; c < count; ++c) {
+        for (std::uint64_t i = 0; i < lane.cluster_size(first + c); ++i) {
+          if (take(first + c, i)) return c;
+        }
+      }
+      return count;
+    };
+    if (!searches[number].find(lane.num_clusters(), key, take_one, take_of_chunk)) continue;
     ++(k == 0 ? draft.info.substituted_entries : draft.info.substituted_lanes);
     return found;
   }
@@ -106,7 +171,7 @@ std::vector<Share> MonoStream::shares() const {
   const double total = std::accumulate(asked_.begin(), asked_.end(), 0.0);
   std::vector<Share> shares;
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(languages_.size()); ++i) {
-    const MonoLanguage& language = languages_[i];
+    const Language& language = languages_[i];
     if (source_cycles_.empty() || language.lanes.empty()) {
       shares.push_back({i, i, -1, language.num_rows, language.capacity, asked_[i] / total,
                         language_cycle_.shares()[i]});

@@ -4,17 +4,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/columns.h"
 #include "core/cycle.h"
 #include "core/mono_index.h"
+#include "core/plan_index.h"
 #include "core/plan_options.h"
 
 namespace hybrid_fast {
 
 class MonoStream {
  public:
-  // `groups` must outlive the stream.
-  MonoStream(const Columns& columns, const Groups& groups, const PlanOptions& options);
+  // `index` must outlive the stream.
+  MonoStream(const PlanIndex& index, const PlanOptions& options);
 
   // The largest batch that some language of positive weight can always fill.
   std::uint64_t largest_batch() const { return largest_batch_; }
@@ -23,22 +23,30 @@ class MonoStream {
   std::vector<Share> shares() const;
 
  private:
+  struct Language {
+    std::vector<MonoLane> lanes;             // one a source, or a single one
+    std::vector<std::int32_t> lane_sources;  // -1 where sources are not weighted
+    std::uint64_t num_rows = 0;
+    std::uint64_t capacity = 0;  // batch size that can always be filled
+  };
+
+  void list_lanes(const PlanOptions& options);
   void weigh_languages(const PlanOptions& options);
   void weigh_sources(const PlanOptions& options);
-  bool accept(Draft& draft, std::uint32_t row) const;
-  // A free row of the language, lanes tried from `lane` on.
-  std::uint32_t substitute(std::uint32_t language, std::uint32_t lane, std::uint64_t slot,
-                           Draft& draft) const;
+  bool accept(Draft& draft, const MonoLane::Member& member) const;
+  // A free row of the language, lanes tried from `lane` on; one search for each lane.
+  std::uint32_t substitute(const Language& language, std::uint32_t lane, std::uint64_t key,
+                           std::vector<FreeSearch>& searches, Draft& draft) const;
 
-  const Groups& groups_;
+  const PlanIndex& index_;
   std::uint64_t batch_size_;
   std::uint64_t key_;
-  std::vector<MonoLanguage> languages_;
+  MonoLanes by_source_;  // rows of the lanes where sources are weighted
+  std::vector<Language> languages_;
   std::vector<double> asked_;  // weights of the languages
   std::uint64_t largest_batch_ = 0;
   Cycle language_cycle_;
-  std::vector<Cycle> source_cycles_;     // by language, over its lanes; empty: one lane each
-  std::vector<std::uint32_t> group_of_;  // by row; empty where rows of a language never conflict
+  std::vector<Cycle> source_cycles_;  // by language, over its lanes; empty: one lane each
 };
 
 }  // namespace hybrid_fast

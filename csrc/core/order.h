@@ -25,6 +25,15 @@ class PassOrder {
       : PassOrder(size, num_classes(size, window), derive(key, size >= 2 * window ? pass : 0),
                   last_class(size, window, key, pass - 1), last_class(size, window, key, pass)) {}
 
+  // The entry at a position of the endless stream.
+  static std::uint64_t at(std::uint64_t size, std::uint64_t window, std::uint64_t key,
+                          std::uint64_t position) {
+    const std::uint64_t pass = position / size, i = position % size;
+    // The usual case needs but one of the three permutations.
+    if (window <= 1) return Permutation(size, derive(key, pass))(i);
+    return PassOrder(size, window, key, pass)(i);
+  }
+
   // The entry at position `i` of the pass. REQUIRES: i < size
   std::uint64_t operator()(std::uint64_t i) const {
     if (num_classes_ == 1) return first_order_(i);

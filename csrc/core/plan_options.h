@@ -1,6 +1,7 @@
 // What a plan is asked for and what it answers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -53,20 +54,41 @@ struct Draft {
   BatchInfo& info;
 };
 
-// Looks for an i in [0, size) that `accept(i, draw)` takes: some at random, then all in turn.
-// `draw` is a random number for choices within i.
-template <typename Accept>
-bool find_free(std::uint64_t size, std::uint64_t key, Accept&& accept) {
-  constexpr std::uint64_t kTries = 64;
-  for (std::uint64_t attempt = 0; attempt < kTries; ++attempt) {
-    const std::uint64_t draw = derive(key, attempt);
-    if (accept(draw % size, draw >> 33)) return true;
+// The search for an i in [0, size) that a batch can still take. A batch only fills up, so what was
+// found taken once is never looked at again: all searches of one batch together pass over it once.
+class FreeSearch {
+ public:
+  static constexpr std::uint64_t kChunk = 32;
+
+  // Some at random, then the others in turn. `try_one(i, draw)` takes a choice of i, by the random
+  // number `draw`, into the batch and returns true, or returns false. `try_chunk(first, count)`
+  // tries all choices of [first, first + count), count <= kChunk, and returns how many i it passed.
+  template <typename TryOne, typename TryChunk>
+  bool find(std::uint64_t size, std::uint64_t key, TryOne&& try_one, TryChunk&& try_chunk) {
+    if (num_passed_ == 0) start_ = key % size;
+    // Trying at random must cost less than passing over all of them, which comes but once.
+    const std::uint64_t most_tries = std::max(kTries, size / 4);
+    for (; num_passed_ == 0 && num_tried_ < most_tries; ++num_tried_) {
+      const std::uint64_t draw = derive(key, num_tried_);
+      if (try_one(draw % size, draw >> 33)) return true;
+    }
+    while (num_passed_ < size) {
+      const std::uint64_t first = (start_ + num_passed_) % size;
+      const std::uint64_t count = std::min({kChunk, size - first, size - num_passed_});
+      const std::uint64_t passed = try_chunk(first, count);
+      num_passed_ += passed;
+      if (passed < count) return true;
+    }
+    return false;
   }
-  for (std::uint64_t i = 0; i < size; ++i) {
-    if (accept((key + i) % size, key >> 33)) return true;
-  }
-  return false;
-}
+
+ private:
+  static constexpr std::uint64_t kTries = 64;
+
+  std::uint64_t start_ = 0;
+  std::uint64_t num_tried_ = 0;
+  std::uint64_t num_passed_ = 0;
+};
 
 inline double power_law(std::uint64_t size, double exponent) {
   return size == 0 ? 0.0 : std::pow(static_cast<double>(size), exponent);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "core/random.h"
 
@@ -34,7 +35,7 @@ void check_weights(const std::vector<double>& weights, std::size_t size, const c
   }
 }
 
-PlanOptions checked(const Columns& columns, const PlanOptions& options) {
+PlanOptions checked(const Summary& table, const PlanOptions& options) {
   if (options.batch_size < 1) {
     throw std::invalid_argument("batch_size is " + std::to_string(options.batch_size) +
                                 "; at least 1 is needed");
@@ -47,10 +48,11 @@ PlanOptions checked(const Columns& columns, const PlanOptions& options) {
     throw std::invalid_argument("the exponent of the law is " + std::to_string(options.exponent) +
                                 "; a number from -30 to 30 is needed");
   }
-  const auto num_languages = static_cast<std::size_t>(std::max(columns.num_languages, 0));
+  const auto num_languages = static_cast<std::size_t>(table.num_languages);
   check_weights(options.language_weights, num_languages, "language_weights");
   check_weights(options.pair_weights, num_languages * num_languages, "pair_weights");
-  check_weights(options.source_weights, std::max(columns.num_sources, 0), "source_weights");
+  check_weights(options.source_weights, static_cast<std::size_t>(table.num_sources),
+                "source_weights");
   return options;
 }
 
@@ -64,19 +66,16 @@ bool draws_lanes(const PlanOptions& options) {
 
 }  // namespace
 
-Planner::Planner(const Columns& columns, const PlanOptions& options)
-    : options_(checked(columns, options)),
+Planner::Planner(std::shared_ptr<const PlanIndex> index, const PlanOptions& options)
+    : options_(checked(index->summary(), options)),
       alpha_(static_cast<std::uint64_t>(std::ldexp(options.alpha, kAlphaBits))),
       phase_(derive(options.seed, 'a') >> (64 - kAlphaBits)),
-      groups_(group_rows(columns)) {
-  if (draws_mono(options_)) mono_ = std::make_unique<MonoStream>(columns, groups_, options_);
+      index_(std::move(index)) {
+  if (draws_mono(options_)) mono_ = std::make_unique<MonoStream>(*index_, options_);
   if (draws_lanes(options_)) {
-    lanes_ = std::make_unique<LaneStream>(columns, groups_, options_, options.kind == Kind::kMixed);
+    lanes_ = std::make_unique<LaneStream>(*index_, options_, options.kind == Kind::kMixed);
   }
   check_batch_size();
-  // Only what the streams still read stays.
-  release(groups_.rows);
-  release(groups_.starts);
 }
 
 void Planner::check_batch_size() const {

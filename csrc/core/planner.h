@@ -1,21 +1,21 @@
-// The batch plan: a pure function of (table, options, step).
+// The batch plan: a pure function of (index, options, step).
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "core/columns.h"
 #include "core/lane_stream.h"
 #include "core/mono_stream.h"
+#include "core/plan_index.h"
 #include "core/plan_options.h"
 
 namespace hybrid_fast {
 
 class Planner {
  public:
-  // Throws std::invalid_argument on bad columns or options and when no law can serve batch_size.
-  Planner(const Columns& columns, const PlanOptions& options);
+  // Throws std::invalid_argument on bad options and when no law can serve batch_size.
+  Planner(std::shared_ptr<const PlanIndex> index, const PlanOptions& options);
 
   // The streams refer to members of the planner.
   Planner(const Planner&) = delete;
@@ -40,7 +40,7 @@ class Planner {
   PlanOptions options_;
   std::uint64_t alpha_;  // in units of 2^-62
   std::uint64_t phase_;  // likewise; makes seeds differ in which steps are mono
-  Groups groups_;
+  std::shared_ptr<const PlanIndex> index_;
   std::unique_ptr<MonoStream> mono_;
   std::unique_ptr<LaneStream> lanes_;
 };

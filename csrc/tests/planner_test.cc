@@ -2,6 +2,7 @@
 // tables are tested from Python.
 #include "core/planner.h"
 
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -42,6 +43,10 @@ Table CompleteTable(std::int64_t num_groups, std::int32_t num_languages) {
   return table;
 }
 
+std::shared_ptr<const PlanIndex> Index(const Table& table) {
+  return std::make_shared<PlanIndex>(PlanIndex::build(table.columns(), {}));
+}
+
 PlanOptions Options(std::int64_t batch_size, Kind kind) {
   PlanOptions options;
   options.batch_size = batch_size;
@@ -50,7 +55,7 @@ PlanOptions Options(std::int64_t batch_size, Kind kind) {
 }
 
 void CheckBatches(const Table& table, const PlanOptions& options, int num_steps) {
-  const Planner planner(table.columns(), options);
+  const Planner planner(Index(table), options);
   std::vector<std::int64_t> queries(options.batch_size), passages(options.batch_size);
   for (int step = 0; step < num_steps; ++step) {
     const BatchInfo info = planner.plan(step, queries.data(), passages.data());
@@ -94,7 +99,7 @@ void LargestBatchSizeIsNamed() {
     const Table table = CompleteTable(10, 3);
     CheckBatches(table, Options(10, kind), 20);
     try {
-      Planner(table.columns(), Options(11, kind));
+      Planner(Index(table), Options(11, kind));
       CHECK(false);
     } catch (const std::invalid_argument& error) {
       CHECK(std::string(error.what()).find("works is 10") != std::string::npos);
@@ -104,18 +109,18 @@ void LargestBatchSizeIsNamed() {
 
 void BadInput() {
   Table table = CompleteTable(10, 3);
-  CHECK_THROWS(Planner(table.columns(), Options(0, Kind::kMono)), std::invalid_argument);
+  CHECK_THROWS(Planner(Index(table), Options(0, Kind::kMono)), std::invalid_argument);
   PlanOptions options = Options(4, Kind::kHybrid);
   options.alpha = 1.5;
-  CHECK_THROWS(Planner(table.columns(), options), std::invalid_argument);
-  const Planner planner(table.columns(), Options(4, Kind::kMono));
+  CHECK_THROWS(Planner(Index(table), options), std::invalid_argument);
+  const Planner planner(Index(table), Options(4, Kind::kMono));
   std::vector<std::int64_t> rows(4);
   CHECK_THROWS(planner.plan(-1, rows.data(), rows.data()), std::invalid_argument);
   CHECK_THROWS(planner.plan(planner.last_step() + 1, rows.data(), rows.data()),
                std::invalid_argument);
   planner.plan(planner.last_step(), rows.data(), rows.data());
   table.languages[3] = 3;
-  CHECK_THROWS(Planner(table.columns(), Options(4, Kind::kMono)), std::invalid_argument);
+  CHECK_THROWS(PlanIndex::build(table.columns(), {}), std::invalid_argument);
 }
 
 }  // namespace

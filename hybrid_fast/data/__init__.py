@@ -6,6 +6,7 @@ from typing import Literal
 
 from hybrid_fast.data.builtin import builtin_items
 from hybrid_fast.data.loading import load_table, load_tables
+from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.sampler import Batch, HybridBatchSampler
 from hybrid_fast.data.table import AlignedTable
 
@@ -13,6 +14,7 @@ __all__ = [
     "AlignedTable",
     "Batch",
     "HybridBatchSampler",
+    "PlanIndex",
     "load_builtin",
     "load_table",
     "load_tables",

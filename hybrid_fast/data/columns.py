@@ -6,7 +6,6 @@ Everything is done on Arrow arrays; Python sees one object for each distinct val
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.data.names import nearest
+from hybrid_fast.data.text_ids import passage_text_ids
 
 SCHEMA = pa.schema(
     {
@@ -33,15 +33,6 @@ SCHEMA = pa.schema(
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
 _ID_COLUMNS = ("group_id", "passage_id")
 _BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
-
-
-def passage_text_id(text: str) -> str:
-    """Return the id of a passage by its content: "text:" and 16 hexadecimal digits.
-
-    Texts that differ only in white space or Unicode compatibility form (NFKC) share their id.
-    """
-    normalized = " ".join(unicodedata.normalize("NFKC", text).split())
-    return f"text:{hashlib.blake2b(normalized.encode(), digest_size=8).hexdigest()}"
 
 
 def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
@@ -66,7 +57,7 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
 def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
     """Return the checked table with exactly the columns of SCHEMA.
 
-    Ids become unique over sources by the prefix "<source>:"; ids that `passage_text_id` made are
+    Ids become unique over sources by the prefix "<source>:"; ids that `passage_text_ids` made are
     the same everywhere and stay as they are.
 
     Raises:
@@ -223,9 +214,8 @@ def _passage_ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
     of_text = pc.fill_null(pc.starts_with(given, "text:"), True)
     prefixed = pc.if_else(of_text, given, _with_source(given, columns["source"]))
     nameless = pc.and_(given.is_null(), passage.is_valid())
-    hashed = _map_distinct(
-        pc.if_else(nameless, passage, pa.scalar(None, pa.string())), passage_text_id
-    )
+    texts = pc.if_else(nameless, passage, pa.scalar(None, pa.string()))
+    hashed = passage_text_ids(texts).cast(pa.string())
     return pc.if_else(passage.is_valid(), pc.coalesce(prefixed, hashed), None)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.text_ids import text_ids
+
+Column: TypeAlias = "npt.ArrayLike | pa.Array | pa.ChunkedArray | Sequence[str]"
 
 MONO, CROSS, MIXED = 1, 2, 4  # bits of AlignedTable.kind_mask
 
@@ -28,6 +35,12 @@ class PlanColumns:
     has_query: npt.NDArray[np.bool_]
     has_passage: npt.NDArray[np.bool_]
     kind_mask: npt.NDArray[np.uint8]
+
+    def only_sources(self, drawn: npt.NDArray[np.bool_]) -> PlanColumns:
+        """Leave out the rows of all sources but those drawn, bool by source."""
+        return dataclasses.replace(
+            self, kind_mask=np.where(drawn[self.source_codes], self.kind_mask, 0).astype(np.uint8)
+        )
 
     def uses(self) -> npt.NDArray[np.uint8]:
         """What each item may serve as, as bits of the core's `Use`."""
@@ -58,16 +71,16 @@ class PlanColumns:
     @classmethod
     def of_arrays(
         cls,
-        group_ids: npt.ArrayLike,
-        languages: npt.ArrayLike,
-        passage_ids: npt.ArrayLike | None,
+        group_ids: Column,
+        languages: Column,
+        passage_ids: Column | None,
         has_query: npt.ArrayLike | None,
         has_passage: npt.ArrayLike | None,
-        sources: npt.ArrayLike | None,
+        sources: Column | None,
         kind_mask: npt.ArrayLike | None,
     ) -> PlanColumns:
-        """Take columns held elsewhere; see `HybridBatchSampler.from_arrays`."""
-        groups = _codes("group_ids", group_ids)
+        """Take columns held elsewhere; see `PlanIndex.from_arrays`."""
+        groups = _own_groups(_ids("group_ids", group_ids))
         num_items = len(groups)
         language_names, language_codes = _named_codes("languages", languages)
         source_names: tuple[str, ...] = ("all",)
@@ -76,8 +89,7 @@ class PlanColumns:
             source_names, source_codes = _named_codes("sources", sources)
         passages = np.arange(num_items, dtype=np.int64)
         if passage_ids is not None:
-            passages = _codes("passage_ids", passage_ids)
-            _check_not_below("passage_ids", passages, -1)
+            passages = _ids("passage_ids", passage_ids)
         present = _flags("has_passage", has_passage, num_items)
         kinds = np.full(num_items, MONO | CROSS | MIXED, np.uint8)
         if kind_mask is not None:
@@ -91,7 +103,7 @@ class PlanColumns:
             sources=source_names,
             groups=groups,
             language_codes=language_codes,
-            passages=np.where(present, passages, -1),
+            passages=passages if present.all() else np.where(present, passages, -1),
             source_codes=source_codes,
             has_query=_flags("has_query", has_query, num_items),
             has_passage=present,
@@ -109,12 +121,6 @@ def _kind_mask(kind_mask: npt.ArrayLike) -> npt.NDArray[np.uint8]:
             f"kind_mask must hold whole numbers from 0 to {largest}: 1 mono + 2 cross + 4 mixed"
         )
     return np.ascontiguousarray(array, np.uint8)
-
-
-def _check_not_below(name: str, column: npt.NDArray[np.int64], least: int) -> None:
-    if len(column) and column.min() < least:
-        row = int(column.argmin())
-        raise ValueError(f"{name}[{row}] is {column[row]}; {least} (none) or more is needed")
 
 
 def _check_length(name: str, column: np.ndarray, num_items: int) -> None:
@@ -135,23 +141,69 @@ def _flags(name: str, flags: npt.ArrayLike | None, num_items: int) -> npt.NDArra
     return array
 
 
-def _codes(name: str, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    values = np.asarray(ids)
+def _own_groups(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Give each item of group -1 a group of its own."""
+    alone = groups == -1
+    count = int(alone.sum())
+    if not count:
+        return groups
+    first = int(groups.max()) + 1
+    if first > np.iinfo(np.int64).max - count:
+        raise ValueError(f"group_ids reach {first - 1}, which leaves no ids for the groups of -1")
+    own = groups.copy()
+    own[alone] = first + np.arange(count)
+    return own
+
+
+def _ids(name: str, ids: Column) -> npt.NDArray[np.int64]:
+    """Return integers as they are, strings as the hashes of their bytes, missing ones as -1."""
+    values = _array(ids)
+    if not isinstance(values, np.ndarray):
+        if not pa.types.is_integer(values.type):
+            return text_ids(_texts(name, values))
+        values = pc.fill_null(values, -1).to_numpy()
     if values.ndim != 1:
         raise ValueError(f"{name} has {values.ndim} dimensions; a one-dimensional column is needed")
-    if values.dtype.kind == "u" and values.size and values.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} holds {values.max()}; ids must fit int64")
     if values.dtype.kind in "iu":
-        return np.ascontiguousarray(values, np.int64)
-    return _named_codes(name, values)[1].astype(np.int64)
+        if values.dtype.kind == "u" and values.size and values.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{name} holds {values.max()}; ids must fit int64")
+        column = np.ascontiguousarray(values, np.int64)
+        if len(column) and column.min() < -1:
+            row = int(column.argmin())
+            raise ValueError(f"{name}[{row}] is {column[row]}; -1 (none) or more is needed")
+        return column
+    return text_ids(_texts(name, values))
 
 
-def _named_codes(name: str, values: npt.ArrayLike) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "UO":
+def _named_codes(name: str, values: Column) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    encoded = _texts(name, _array(values)).dictionary_encode()
+    if encoded.null_count:
+        row = pc.index(encoded.is_null(), True).as_py()
+        raise ValueError(f"{name}[{row}] is missing; every item needs one")
+    names = encoded.dictionary.to_pylist()
+    ranks = np.empty(len(names), np.int32)
+    ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return tuple(sorted(names)), ranks[encoded.indices.to_numpy()]
+
+
+def _array(values: Column) -> np.ndarray | pa.Array | pa.ChunkedArray:
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else np.asarray(values)
+
+
+def _texts(name: str, values: np.ndarray | pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return a column of strings as one Arrow array."""
+    if isinstance(values, np.ndarray):
+        if values.ndim == 1 and values.dtype.kind in "UO":
+            try:
+                return pa.array(values, pa.large_string())
+            except pa.ArrowTypeError:
+                pass
         raise TypeError(
-            f"{name} is an array of shape {array.shape} and type {array.dtype}; "
+            f"{name} is an array of shape {values.shape} and type {values.dtype}; "
             "a one-dimensional column of strings is needed"
         )
-    names, codes = np.unique(array, return_inverse=True)
-    return tuple(str(n) for n in names), codes.astype(np.int32)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        raise TypeError(f"{name} holds {values.type}; a column of strings is needed")
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

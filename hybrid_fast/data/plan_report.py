@@ -9,6 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 
+_MOST_SHOWN = 40  # rows of a printed table
+
+
 @dataclasses.dataclass(frozen=True)
 class ShareOfPlan:
     """A language (mono) or pair (cross, mixed), of one source where sources are weighted.
@@ -88,7 +91,10 @@ class PlanReport:
         for title, shares in (("mono", self.languages), ("pairs", self.pairs)):
             if shares:
                 parts.append(_table(title, shares))
-        parts += [f"left out: {line}" for line in self.excluded]
+        excluded = self.excluded
+        parts += [f"left out: {line}" for line in excluded[:_MOST_SHOWN]]
+        if len(excluded) > _MOST_SHOWN:
+            parts.append(f"left out: {len(excluded) - _MOST_SHOWN:,} more, see to_dict()")
         return Group(*parts)
 
     def __str__(self) -> str:
@@ -99,7 +105,18 @@ class PlanReport:
 
 
 def _table(title: str, shares: list[ShareOfPlan]) -> Table:
-    table = Table(title=title)
+    """Show the shares, of many those that the plan lowered most and the largest."""
+    left_out = len(shares) - _MOST_SHOWN
+    if left_out > 0:
+        lowered = sorted(shares, key=lambda share: share.effective - share.asked)[
+            : _MOST_SHOWN // 2
+        ]
+        names = {share.name for share in lowered}
+        largest = sorted(
+            (share for share in shares if share.name not in names), key=lambda share: -share.size
+        )
+        shares = lowered + largest[: _MOST_SHOWN - len(lowered)]
+    table = Table(title=title, caption=f"and {left_out:,} more" if left_out > 0 else None)
     table.add_column("language" if title == "mono" else "pair")
     for heading in ("size", "asked", "in effect"):
         table.add_column(heading, justify="right")

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from hybrid_fast import _core
 from hybrid_fast.data.laws import Law, named_weights, pair_weights, parse_law
 from hybrid_fast.data.names import nearest
-from hybrid_fast.data.plan_columns import PlanColumns
+from hybrid_fast.data.plan_columns import Column
+from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
 from hybrid_fast.data.table import AlignedTable
 
@@ -62,7 +63,7 @@ class HybridBatchSampler:
     """Plans batches over an aligned table; iterable, and random access by `batch(step)`.
 
     Args:
-        table: the items.
+        table: the items, or their index.
         batch_size: examples in a global batch, over all ranks; a multiple of `world_size`.
         kind: "mono" (one language a batch), "cross" (query and passage languages differ in every
             example), "mixed" (equal in every example, languages mixed within the batch), or
@@ -87,7 +88,7 @@ class HybridBatchSampler:
 
     def __init__(
         self,
-        table: AlignedTable | PlanColumns,
+        table: AlignedTable | PlanIndex,
         *,
         batch_size: int,
         kind: str = "hybrid",
@@ -100,7 +101,7 @@ class HybridBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        columns = table if isinstance(table, PlanColumns) else PlanColumns.of_table(table)
+        index = table if isinstance(table, PlanIndex) else PlanIndex.of_table(table)
         for name, value in {
             "batch_size": batch_size,
             "seed": seed,
@@ -130,44 +131,31 @@ class HybridBatchSampler:
             )
         if not 1 <= batch_size < 2**31:
             raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
-        exponent, language_weights = parse_law(language_law, columns.languages)
+        exponent, language_weights = parse_law(language_law, index.languages)
         self.batch_size = batch_size
         self.kind = kind
         self.alpha = alpha
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.languages = columns.languages
-        self.sources = columns.sources
+        self.languages = index.languages
+        self.sources = index.sources
         self.epoch = 0
-        self._num_queries = int(columns.has_query.sum())
-        self._columns = columns
+        weights = named_weights("source_weights", source_weights, index.sources)
+        self.index = index.with_sources(weights)
         self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "kind": KINDS.index(kind),
             "alpha": alpha,
             "exponent": exponent,
             "language_weights": language_weights,
-            "pair_weights": pair_weights(pair_law, columns.languages),
-            "source_weights": named_weights("source_weights", source_weights, columns.sources),
+            "pair_weights": pair_weights(pair_law, index.languages),
+            "source_weights": weights,
             "single_pair": pairs == "single",
             "seed": seed % 2**64,
             "world_size": world_size,
         }
-        self._planner = self._make_planner()
-
-    def _make_planner(self) -> _core.Planner:
-        columns = self._columns
-        return _core.Planner(
-            groups=columns.groups,
-            languages=columns.language_codes,
-            passages=columns.passages,
-            uses=columns.uses(),
-            sources=columns.source_codes,
-            num_languages=len(columns.languages),
-            num_sources=len(columns.sources),
-            **self._options,
-        )
+        self._planner = _core.Planner(self.index.core, **self._options)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the plan, which the copy makes again: loader workers may be spawned."""
@@ -175,41 +163,47 @@ class HybridBatchSampler:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._planner = self._make_planner()
+        self._planner = _core.Planner(self.index.core, **self._options)
 
     @classmethod
     def from_arrays(
         cls,
-        group_ids: npt.ArrayLike,
-        languages: npt.ArrayLike,
-        passage_ids: npt.ArrayLike | None = None,
+        group_ids: Column,
+        languages: Column,
+        passage_ids: Column | None = None,
         has_query: npt.ArrayLike | None = None,
         has_passage: npt.ArrayLike | None = None,
         *,
-        sources: npt.ArrayLike | None = None,
+        sources: Column | None = None,
         kind_mask: npt.ArrayLike | None = None,
         **options: Any,
     ) -> HybridBatchSampler:
         """Plan over columns held elsewhere, one entry an item.
 
         Args:
-            group_ids: (n,) integers or strings; items of one group are translations.
-            languages: (n,) language codes as strings.
-            passage_ids: (n,) integers (-1: none) or strings; default: every passage is its own.
-            has_query: (n,) bool, default all True.
-            has_passage: (n,) bool, default all True.
-            sources: (n,) strings, default one source.
-            kind_mask: (n,) uint8 of bits 1 mono, 2 cross, 4 mixed; default all.
+            group_ids: and all columns: see `PlanIndex.from_arrays`.
+            languages: language codes.
+            passage_ids: default: every passage is its own.
+            has_query: default all True.
+            has_passage: default all True.
+            sources: default one source.
+            kind_mask: default all kinds.
             **options: those of HybridBatchSampler.
 
         Raises:
-            ValueError: columns of different lengths or shapes, or as HybridBatchSampler raises.
-            TypeError: ids that are neither integers nor strings.
+            ValueError: as `PlanIndex.from_arrays` and HybridBatchSampler raise.
+            TypeError: likewise.
         """
-        columns = PlanColumns.of_arrays(
-            group_ids, languages, passage_ids, has_query, has_passage, sources, kind_mask
+        index = PlanIndex.from_arrays(
+            group_ids,
+            languages,
+            passage_ids,
+            has_query,
+            has_passage,
+            sources=sources,
+            kind_mask=kind_mask,
         )
-        return cls(columns, **options)
+        return cls(index, **options)
 
     def batch(self, step: int) -> Batch:
         """Return this rank's slice of the global batch of `step`, counted from 0 over all epochs.
@@ -226,7 +220,7 @@ class HybridBatchSampler:
 
     def __len__(self) -> int:
         """Steps of an epoch, equal on all ranks."""
-        return max(1, self._num_queries // self.batch_size)
+        return max(1, self.index.num_queries // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration begin at step `epoch * len(self)`."""

@@ -30,6 +30,7 @@ from hybrid_fast.data.columns import (
 )
 
 _FILE_NAME = "table.arrow"
+_FINGERPRINT = "hybrid_fast_fingerprint"  # in the metadata of the file's schema
 _LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32
 
 
@@ -42,10 +43,15 @@ class AlignedTable:
         dataset: the rows as a `datasets.Dataset` with the columns group_id, lang, query, passage,
             passage_id, title, negatives, source and kinds. Ids begin with "<source>:", but a
             passage without an id of its own has that of its text, equal over all sources.
+        folder: where it was loaded from; None if it was not.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(
+        self, dataset: Dataset, fingerprint: str | None = None, folder: Path | None = None
+    ) -> None:
         self.dataset = dataset
+        self.folder = folder
+        self._fingerprint = fingerprint
         self._arrow = _one_chunk(dataset.with_format("arrow")[:])
 
     @classmethod
@@ -97,7 +103,7 @@ class AlignedTable:
         """Hold a complete table."""
         table = _one_chunk(table)
         fingerprint = content_fingerprint(table)
-        return cls(Dataset(InMemoryTable(table), fingerprint=fingerprint))
+        return cls(Dataset(InMemoryTable(table), fingerprint=fingerprint), fingerprint)
 
     @staticmethod
     def concatenate(tables: Sequence[AlignedTable]) -> AlignedTable:
@@ -118,7 +124,8 @@ class AlignedTable:
         with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             unfinished = Path(temporary, folder.name)
             unfinished.mkdir()
-            with pa.ipc.new_stream(unfinished / _FILE_NAME, self._arrow.schema) as stream:
+            schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
+            with pa.ipc.new_stream(unfinished / _FILE_NAME, schema) as stream:
                 stream.write_table(self._arrow)
             os.rename(unfinished, folder)
 
@@ -139,10 +146,14 @@ class AlignedTable:
             raise ValueError(f"{path}: damaged Arrow file: {error}") from error
         if dataset.column_names != SCHEMA.names:
             raise ValueError(f"{path}: has the columns {dataset.column_names}, not {SCHEMA.names}")
-        return cls(dataset)
+        with pa.ipc.open_stream(str(path)) as stream:
+            metadata = stream.schema.metadata or {}
+        # Read from the file, since it takes long to compute from texts that are not in memory.
+        fingerprint = metadata.get(_FINGERPRINT.encode())
+        return cls(dataset, fingerprint.decode() if fingerprint else None, Path(folder))
 
-    def __reduce__(self) -> tuple[type[AlignedTable], tuple[Dataset]]:
-        return AlignedTable, (self.dataset,)
+    def __reduce__(self) -> tuple[type[AlignedTable], tuple[Dataset, str | None, Path | None]]:
+        return AlignedTable, (self.dataset, self._fingerprint, self.folder)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -156,7 +167,7 @@ class AlignedTable:
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that follow from the content alone."""
-        return content_fingerprint(self._arrow)
+        return self._fingerprint or content_fingerprint(self._arrow)
 
     @property
     def languages(self) -> tuple[str, ...]:

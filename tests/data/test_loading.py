@@ -6,9 +6,9 @@ from collections import Counter
 import datasets
 import pytest
 
-from hybrid_fast.data.columns import passage_text_id
 from hybrid_fast.data.loading import load_table, load_tables
 from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.text_ids import passage_text_id
 
 
 def write_jsonl(path, rows):

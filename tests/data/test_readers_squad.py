@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_fast.data.columns import passage_text_id
 from hybrid_fast.data.readers.files import find_files
 from hybrid_fast.data.readers.questions import read_squad
 from hybrid_fast.data.readers.squad import Paragraph, Question, iter_paragraphs
 from hybrid_fast.data.readers.window import window_around
+from hybrid_fast.data.text_ids import passage_text_id
 
 CONTEXT = "Anna has a cat. The cat is black. Anna likes it."
 SENTENCES = ["Anna has a cat.", "The cat is black.", "Anna likes it."]

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_fast.data import table as table_module
-from hybrid_fast.data.columns import content_fingerprint, passage_text_id
+from hybrid_fast.data.columns import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.text_ids import passage_text_id
 
 COLUMNS = {
     "group_id": ["a", "a", "b", "b", "c"],

@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hybrid_fast.data.columns import passage_text_id
+from hybrid_fast.data.text_ids import passage_text_ids
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def shared_passage_ids(keys: Sequence[str], texts: Sequence[str]) -> list[str]:
         (n,) the id of the first text in each entry's component.
     """
     key_codes, num_keys = _codes(pa.array(keys))
-    text_ids = pa.array([passage_text_id(text) for text in texts])
+    text_ids = passage_text_ids(pa.array(texts, pa.string()))
     text_codes, num_texts = _codes(text_ids)
     size = num_keys + num_texts
     edges = (np.ones(len(texts), dtype=bool), (key_codes, num_keys + text_codes))

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from hybrid_fast.data.columns import passage_text_id
+import pyarrow as pa
+
 from hybrid_fast.data.readers.files import SourceFile
 from hybrid_fast.data.readers.items import Item, OnEmpty, check_choice, report_skipped
 from hybrid_fast.data.readers.squad import OnBadAnswer, Paragraph, Question, iter_paragraphs
 from hybrid_fast.data.readers.window import window_around
+from hybrid_fast.data.text_ids import passage_text_ids
 
 PassageKind = Literal["context", "sentence", "window"]
 GroupBy = Literal["id", "position"]
@@ -55,7 +57,8 @@ def read_squad(
         paragraphs = list(
             iter_paragraphs(file.path, on_bad_answer=on_bad_answer, on_empty=on_empty)
         )
-        ids = [passage_text_id(paragraph.context) for paragraph in paragraphs]
+        contexts = pa.array([paragraph.context for paragraph in paragraphs], pa.string())
+        ids = passage_text_ids(contexts).to_pylist()
         if parallel_paragraphs:
             parallel_ids = parallel_ids or ids
             _check_parallel(files[0], parallel_ids, file, ids)

@@ -1,0 +1,21 @@
+// Laws that would ask for a group more than once a batch, and what they become.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/lane.h"
+#include "core/plan_index.h"
+
+namespace hybrid_fast {
+
+// Lane k serves batch_size * weights[k] / (sum of weights) examples a batch, spread evenly over its
+// groups, so that a group may be expected more than once. In a crowded group the lanes that ask
+// most of it are cut to one common level, at which it comes up once; the others share what is left
+// by their weights. Returns the weights in effect; untouched ones stay exactly as they were where
+// nothing is crowded.
+std::vector<double> uncrowded(const PlanIndex& index, std::span<const Lane> lanes, bool same_row,
+                              std::uint64_t batch_size, std::vector<double> weights);
+
+}  // namespace hybrid_fast
