@@ -7,15 +7,14 @@ under 300 MB of extra memory. Timings drift on a shared machine, so the ratio is
 alternating product and score, and reported as the median over rounds in `extra_info`.
 """
 
-import threading
 import time
 from itertools import cycle
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 import torch
+from memory import PeakMemory
 
 from hybrid_fast.evaluation import Candidate, Query, RetrievalTask
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
@@ -103,28 +102,3 @@ def measure_ratios(task, embeddings):
         after = time.perf_counter()
         task.score(*embeddings)
         yield (time.perf_counter() - after) / (middle - start)
-
-
-class PeakMemory:
-    """Resident memory (Linux) that a block of code adds at its highest, read every 2 ms."""
-
-    def __enter__(self):
-        self._before = self._highest = resident_mib()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def _watch(self):
-        while not self._done.wait(0.002):
-            self._highest = max(self._highest, resident_mib())
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
-        self.extra_mib = round(self._highest - self._before, 1)
-
-
-def resident_mib():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20

@@ -1,43 +1,67 @@
 #include "core/crowding.h"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
 
 namespace hybrid_fast {
 namespace {
 
 class Crowding {
  public:
-  Crowding(const PlanIndex& index, std::span<const Lane> lanes, bool same_row)
-      : index_(index), lanes_(lanes), same_row_(same_row) {
-    const std::size_t num_languages = index.summary().num_languages;
-    first_lanes_.resize(num_languages * num_languages + 1);
-    for (std::uint32_t lane = 0; lane < lanes.size(); ++lane) {
-      const Pair& pair = lanes[lane].pair;
-      std::uint32_t& first =
-          first_lanes_[pair.query_language * num_languages + pair.passage_language];
-      if (first == 0) first = lane + 1;
-    }
-  }
+  Crowding(const PlanIndex& index, const Lanes& lanes, bool same_row)
+      : index_(index), lanes_(lanes), same_row_(same_row) {}
 
-  // What each lane may serve of `examples` a batch without a crowded group.
+  // What each lane may serve of `examples` a batch without a crowded group: the max-min fair
+  // division of the groups, by progressive filling (Bertsekas and Gallager 1992, section 6.5.2).
   std::vector<double> allowed(const std::vector<double>& examples) {
     each_.clear();
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       each_.push_back(examples[lane] / lanes_[lane].size);
     }
-    allowed_ = examples;
+    find_crowded();
+    std::vector<double> allowed = examples;
+    fixed_.assign(lanes_.size(), false);
+    const double step = crowded_.size() > kMany ? kCoarseStep : kFineStep;
+    while (!crowded_.empty()) {
+      std::vector<double> levels;
+      for (const std::vector<std::uint32_t>& lanes : crowded_) levels.push_back(level_of(lanes));
+      const double lowest = *std::ranges::min_element(levels);
+      if (lowest == kNoLevel) break;
+      // Levels of nearly the same height are reached together.
+      for (std::size_t i = 0; i < crowded_.size(); ++i) {
+        if (levels[i] > lowest * (1 + step)) continue;
+        for (std::uint32_t lane : crowded_[i]) {
+          if (fixed_[lane]) continue;
+          fixed_[lane] = true;
+          if (each_[lane] <= lowest) continue;
+          each_[lane] = lowest;
+          allowed[lane] = lowest * lanes_[lane].size;
+        }
+      }
+    }
+    return allowed;
+  }
+
+ private:
+  static constexpr double kTolerance = 1e-6;
+  static constexpr std::size_t kMany = 1000;
+  static constexpr double kFineStep = 1e-9, kCoarseStep = 1e-3;
+  static constexpr double kNoLevel = std::numeric_limits<double>::infinity();
+
+  // The lanes of each group that is asked for more than once a batch; of groups that are alike,
+  // one.
+  void find_crowded() {
+    crowded_.clear();
     const std::vector<double> most = most_by_cell();
     for (std::size_t c = 0; c < most.size(); ++c) {
       if (most[c] <= 1 + kTolerance) continue;
       const Cell& cell = index_.arrays().cells[c];
       const std::uint32_t num_kinds = cell.mixed() ? cell.num_groups : 1;  // else all are alike
-      for (std::uint32_t k = 0; k < num_kinds; ++k) lower(cell, cell.first_group + k);
+      for (std::uint32_t k = 0; k < num_kinds; ++k) add_if_crowded(cell, cell.first_group + k);
     }
-    return allowed_;
   }
-
- private:
-  static constexpr double kTolerance = 1e-6;
 
   // By cell, an upper bound of what is asked of any of its groups: all that its pairs ask.
   std::vector<double> most_by_cell() const {
@@ -53,15 +77,8 @@ class Crowding {
     return most;
   }
 
-  std::uint32_t lane_of(std::int32_t x, std::int32_t y, std::int32_t source) const {
-    std::uint32_t lane = first_lanes_[x * index_.summary().num_languages + y] - 1;
-    while (lanes_[lane].source >= 0 && lanes_[lane].source != source) ++lane;
-    return lane;
-  }
-
-  // Cuts the lanes that ask more of a crowded group than the level t with sum of min(each, t) = 1.
-  void lower(const Cell& cell, std::uint32_t group) {
-    served_.clear();
+  void add_if_crowded(const Cell& cell, std::uint32_t group) {
+    std::vector<std::uint32_t> lanes;
     const auto labels = index_.labels(cell, group);
     double use = 0;
     for (const Label& query : labels) {
@@ -69,66 +86,75 @@ class Crowding {
       for (const Label& passage : labels) {
         if ((passage.uses() & (same_row_ ? kMixedExample : kCrossPassage)) == 0) continue;
         if ((query.language() == passage.language()) != same_row_) continue;
-        const std::uint32_t lane = lane_of(query.language(), passage.language(), cell.source);
-        served_.push_back(lane);
-        use += each_[lane];
+        const auto lane = lanes_.find(query.language(), passage.language(), cell.source);
+        if (!lane || each_[*lane] == 0) continue;
+        lanes.push_back(*lane);
+        use += each_[*lane];
       }
     }
-    if (use <= 1 + kTolerance) return;
-    std::ranges::sort(served_, {}, [&](std::uint32_t lane) { return each_[lane]; });
-    double left = 1.0, level = 1.0;
-    for (std::size_t i = 0; i < served_.size(); ++i) {
-      level = left / static_cast<double>(served_.size() - i);
-      if (each_[served_[i]] >= level) break;
-      left -= each_[served_[i]];
-    }
-    for (std::uint32_t lane : served_) {
-      if (each_[lane] > level) {
-        allowed_[lane] = std::min(allowed_[lane], level * lanes_[lane].size);
+    if (use > 1 + kTolerance) crowded_.push_back(std::move(lanes));
+  }
+
+  // The t with sum of fixed lanes + sum of min(each, t) over the others = 1.
+  double level_of(std::span<const std::uint32_t> lanes) {
+    open_.clear();
+    double left = 1.0, asked = 0.0;
+    for (std::uint32_t lane : lanes) {
+      if (fixed_[lane]) {
+        left -= each_[lane];
+      } else {
+        open_.push_back(each_[lane]);
+        asked += each_[lane];
       }
     }
+    if (asked <= left + kTolerance) return kNoLevel;
+    std::ranges::sort(open_);
+    double level = 0.0;
+    for (std::size_t i = 0; i < open_.size(); ++i) {
+      level = std::max(0.0, left) / static_cast<double>(open_.size() - i);
+      if (open_[i] >= level) break;
+      left -= open_[i];
+    }
+    return level;
   }
 
   const PlanIndex& index_;
-  std::span<const Lane> lanes_;
+  const Lanes& lanes_;
   bool same_row_;
-  std::vector<std::uint32_t> first_lanes_;  // by pair of languages: its first lane + 1; 0: none
-  std::vector<double> each_;                // by lane: examples a batch of each of its groups
-  std::vector<double> allowed_;
-  std::vector<std::uint32_t> served_;  // lanes of one group
+  std::vector<double> each_;  // by lane: examples a batch of each of its groups
+  std::vector<bool> fixed_;   // by lane: whether a full group holds it where it is
+  std::vector<std::vector<std::uint32_t>> crowded_;
+  std::vector<double> open_;
 };
 
 }  // namespace
 
-std::vector<double> uncrowded(const PlanIndex& index, std::span<const Lane> lanes, bool same_row,
+std::vector<double> uncrowded(const PlanIndex& index, const Lanes& lanes, bool same_row,
                               std::uint64_t batch_size, std::vector<double> weights) {
-  // Lanes cut once stay at what they may serve; the rest share what is left by their weights.
   constexpr int kMostRounds = 100;
+  constexpr double kRounding = 1e-9;
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   Crowding crowding(index, lanes, same_row);
-  std::vector<bool> cut(weights.size(), false);
-  for (int round = 0; round < kMostRounds; ++round) {
-    double weight_left = 0, examples_left = static_cast<double>(batch_size);
+  double scale = static_cast<double>(batch_size) / total;  // examples a batch by weight
+  for (int round = 0;; ++round) {
+    std::vector<double> wanted(weights);
+    for (double& examples : wanted) examples *= scale;
+    std::vector<double> allowed = crowding.allowed(wanted);
+    if (allowed == wanted && round == 0) return weights;
+    double left = static_cast<double>(batch_size), weight_left = 0;
     for (std::size_t lane = 0; lane < weights.size(); ++lane) {
-      if (cut[lane]) {
-        examples_left -= weights[lane];
+      if (allowed[lane] < wanted[lane]) {
+        left -= allowed[lane];
       } else {
         weight_left += weights[lane];
       }
     }
-    if (weight_left <= 0) break;
-    std::vector<double> examples(weights);  // a batch
-    for (std::size_t lane = 0; lane < weights.size(); ++lane) {
-      if (!cut[lane]) examples[lane] *= examples_left / weight_left;
+    // What the cut lanes leave goes to the others, until they are cut, too, or have it all.
+    if (weight_left <= 0 || left / weight_left <= scale * (1 + kRounding) || round == kMostRounds) {
+      return allowed;
     }
-    const std::vector<double> allowed = crowding.allowed(examples);
-    const bool crowded = allowed != examples;
-    if (crowded || round > 0) weights = allowed;
-    if (!crowded) break;
-    for (std::size_t lane = 0; lane < weights.size(); ++lane) {
-      if (allowed[lane] != examples[lane]) cut[lane] = true;
-    }
+    scale = left / weight_left;
   }
-  return weights;
 }
 
 }  // namespace hybrid_fast

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/lane.h"
@@ -11,11 +10,10 @@
 namespace hybrid_fast {
 
 // Lane k serves batch_size * weights[k] / (sum of weights) examples a batch, spread evenly over its
-// groups, so that a group may be expected more than once. In a crowded group the lanes that ask
-// most of it are cut to one common level, at which it comes up once; the others share what is left
-// by their weights. Returns the weights in effect; untouched ones stay exactly as they were where
-// nothing is crowded.
-std::vector<double> uncrowded(const PlanIndex& index, std::span<const Lane> lanes, bool same_row,
+// groups, so that a group may be expected more than once. The lanes that ask most of a crowded
+// group are cut to the level at which it comes up once, and no lower; the others share what is left
+// by their weights. Returns the weights in effect, exactly as they were where nothing is crowded.
+std::vector<double> uncrowded(const PlanIndex& index, const Lanes& lanes, bool same_row,
                               std::uint64_t batch_size, std::vector<double> weights);
 
 }  // namespace hybrid_fast

@@ -10,58 +10,49 @@ namespace {
 
 constexpr int kDigitBits = 11;
 constexpr std::size_t kDigits = std::size_t{1} << kDigitBits;
+constexpr int kRowBits = 32;
 
-// Sorts by the bits [first_bit, last_bit) of `key(item)`, least significant digit first.
-template <typename Item, typename Key>
-void radix_sort(std::vector<Item>& items, int first_bit, int last_bit, Key&& key) {
+// A row with 32 bits of its key above it.
+using Item = std::uint64_t;
+
+// Sorts by the lowest `bits` of the keys, least significant digit first; stable.
+void radix_sort(std::vector<Item>& items, int bits) {
   std::vector<Item> other(items.size());
-  for (int shift = first_bit; shift < last_bit; shift += kDigitBits) {
-    const auto digit = [&](const Item& item) { return (key(item) >> shift) & (kDigits - 1); };
+  for (int shift = kRowBits; shift < kRowBits + bits; shift += kDigitBits) {
+    const auto digit = [&](Item item) { return (item >> shift) & (kDigits - 1); };
     std::array<std::size_t, kDigits + 1> starts{};
-    for (const Item& item : items) ++starts[digit(item) + 1];
+    for (Item item : items) ++starts[digit(item) + 1];
     std::partial_sum(starts.begin(), starts.end(), starts.begin());
-    for (const Item& item : items) other[starts[digit(item)]++] = item;
+    for (Item item : items) other[starts[digit(item)]++] = item;
     items.swap(other);
   }
-}
-
-template <typename Item, typename Row>
-std::vector<std::uint32_t> rows_of(const std::vector<Item>& items, Row&& row) {
-  std::vector<std::uint32_t> rows(items.size());
-  std::transform(items.begin(), items.end(), rows.begin(), row);
-  return rows;
 }
 
 }  // namespace
 
 std::vector<std::uint32_t> sorted_rows(std::span<const std::int64_t> keys) {
+  std::vector<std::uint32_t> rows(keys.size());
   if (std::is_sorted(keys.begin(), keys.end())) {
-    std::vector<std::uint32_t> rows(keys.size());
     std::iota(rows.begin(), rows.end(), 0u);
     return rows;
   }
   const auto [low, high] = std::minmax_element(keys.begin(), keys.end());
   // Unsigned subtraction is exact over the whole range of int64.
-  const auto base = static_cast<std::uint64_t>(*low);
-  const int bits = std::bit_width(static_cast<std::uint64_t>(*high) - base);
-  if (bits <= 32) {  // key and row fit one word
-    std::vector<std::uint64_t> items(keys.size());
-    for (std::size_t row = 0; row < keys.size(); ++row) {
-      items[row] = (static_cast<std::uint64_t>(keys[row]) - base) << 32 | row;
-    }
-    radix_sort(items, 32, 32 + bits, [](std::uint64_t item) { return item; });
-    return rows_of(items, [](std::uint64_t item) { return static_cast<std::uint32_t>(item); });
-  }
-  struct Item {
-    std::uint64_t key;
-    std::uint32_t row;
+  const auto key = [&, base = static_cast<std::uint64_t>(*low)](std::size_t row) {
+    return static_cast<std::uint64_t>(keys[row]) - base;
   };
+  const int bits =
+      std::bit_width(static_cast<std::uint64_t>(*high) - static_cast<std::uint64_t>(*low));
   std::vector<Item> items(keys.size());
-  for (std::size_t row = 0; row < keys.size(); ++row) {
-    items[row] = {static_cast<std::uint64_t>(keys[row]) - base, static_cast<std::uint32_t>(row)};
+  for (std::size_t row = 0; row < keys.size(); ++row) items[row] = key(row) << kRowBits | row;
+  radix_sort(items, std::min(bits, kRowBits));
+  const auto row_of = [](Item item) { return static_cast<std::uint32_t>(item); };
+  if (bits > kRowBits) {
+    for (Item& item : items) item = key(row_of(item)) >> kRowBits << kRowBits | row_of(item);
+    radix_sort(items, bits - kRowBits);
   }
-  radix_sort(items, 0, bits, [](const Item& item) { return item.key; });
-  return rows_of(items, [](const Item& item) { return item.row; });
+  std::transform(items.begin(), items.end(), rows.begin(), row_of);
+  return rows;
 }
 
 Groups group_rows(const Columns& columns) {

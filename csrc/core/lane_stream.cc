@@ -28,7 +28,7 @@ LaneStream::LaneStream(const PlanIndex& index, const PlanOptions& options, bool 
       batch_size_(options.batch_size),
       key_(derive(options.seed, same_row ? 'x' : 'c')),
       single_pair_(options.single_pair),
-      lanes_(list_lanes(index, same_row, !options.source_weights.empty())) {
+      lanes_(index, same_row, options.source_weights) {
   ask(options);
   weigh_lanes();
   if (largest_batch_ < batch_size_) return;
@@ -45,14 +45,14 @@ LaneStream::LaneStream(const PlanIndex& index, const PlanOptions& options, bool 
   for (std::uint32_t lane = 0; lane < lanes_.size(); ++lane) {
     lane_order_.push_back(static_cast<std::uint32_t>(order(lane)));
   }
-  shift_period_ = std::lcm(std::uint64_t{lanes_.front().size}, std::uint64_t{lanes_.size()});
+  shift_period_ = std::lcm(std::uint64_t{lanes_[0].size}, std::uint64_t{lanes_.size()});
 }
 
 bool LaneStream::alike() const {
   const auto cells = [&](const Lane& lane) {
     return index_.arrays().spans.subspan(lane.pair.first_span, lane.pair.num_spans);
   };
-  const Lane& first = lanes_.front();
+  const Lane& first = lanes_[0];
   for (std::uint32_t k = 0; k < lanes_.size(); ++k) {
     const bool same_groups =
         lanes_[k].begin == first.begin && lanes_[k].size == first.size &&
@@ -67,13 +67,10 @@ bool LaneStream::alike() const {
 void LaneStream::ask(const PlanOptions& options) {
   // Groups and source weights of each pair, over its lanes.
   std::map<std::pair<std::int32_t, std::int32_t>, std::pair<std::uint64_t, double>> pairs;
-  for (std::uint32_t k = 0; k < lanes_.size(); ++k) {
-    const Lane& lane = lanes_[k];
-    const double weight = lane.source < 0 ? 1.0 : options.source_weights[lane.source];
-    first_lanes_.try_emplace({lane.pair.query_language, lane.pair.passage_language}, k);
+  for (const Lane& lane : lanes_) {
     auto& [size, source_weight] = pairs[{lane.pair.query_language, lane.pair.passage_language}];
-    size += weight > 0 ? lane.size : 0;
-    source_weight += weight;
+    size += lane.size;
+    source_weight += lane.source < 0 ? 1.0 : options.source_weights[lane.source];
   }
   const auto num_languages = static_cast<std::size_t>(index_.summary().num_languages);
   for (const Lane& lane : lanes_) {
@@ -85,9 +82,7 @@ void LaneStream::ask(const PlanOptions& options) {
     } else if (!options.language_weights.empty()) {
       weight = options.language_weights[x] * (x == y ? 1.0 : options.language_weights[y]);
     }
-    if (lane.source >= 0 && weight > 0) {
-      weight *= source_weight > 0 ? options.source_weights[lane.source] / source_weight : 0.0;
-    }
+    if (lane.source >= 0) weight *= options.source_weights[lane.source] / source_weight;
     asked_.push_back(weight);
   }
   for (std::size_t i = 0; i < options.pair_weights.size(); ++i) {
@@ -119,18 +114,14 @@ void LaneStream::weigh_lanes() {
 }
 
 std::uint64_t LaneStream::capacity() const {
-  if (std::ranges::all_of(asked_, [](double weight) { return weight > 0; })) {
+  const bool all = std::ranges::all_of(asked_, [](double weight) { return weight > 0; });
+  if (all && !lanes_.empty() && lanes_[0].source < 0) {
     return same_row_ ? index_.summary().mixed_capacity : index_.summary().cross_capacity;
   }
   return pair_capacity(index_, same_row_, [&](std::int32_t x, std::int32_t y, std::int32_t source) {
-    return asked_[lane_of(x, y, source)] > 0;
+    const auto lane = lanes_.find(x, y, source);
+    return lane && asked_[*lane] > 0;
   });
-}
-
-std::uint32_t LaneStream::lane_of(std::int32_t x, std::int32_t y, std::int32_t source) const {
-  std::uint32_t lane = first_lanes_.at({x, y});
-  while (lanes_[lane].source >= 0 && lanes_[lane].source != source) ++lane;
-  return lane;
 }
 
 void LaneStream::plan(std::uint64_t index, Draft& draft) const {
@@ -174,7 +165,7 @@ void LaneStream::plan(std::uint64_t index, Draft& draft) const {
 }
 
 void LaneStream::draw_complete(std::uint64_t n, std::span<Slot> slots) const {
-  const std::uint64_t num_groups = lanes_.front().size;
+  const std::uint64_t num_groups = lanes_[0].size;
   while (!slots.empty()) {
     const std::uint64_t first = n % num_groups;
     const std::uint64_t count = std::min<std::uint64_t>(slots.size(), num_groups - first);
@@ -185,7 +176,7 @@ void LaneStream::draw_complete(std::uint64_t n, std::span<Slot> slots) const {
 }
 
 void LaneStream::draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const {
-  const std::uint64_t num_groups = lanes_.front().size;
+  const std::uint64_t num_groups = lanes_[0].size;
   const std::uint64_t num_lanes = lane_order_.size();
   const std::uint64_t smallest_class = num_groups / num_lanes;
   const std::uint64_t num_larger_classes = num_groups % num_lanes;
@@ -341,7 +332,8 @@ bool LaneStream::take_pair(const Cell& cell, std::uint32_t group, std::size_t qu
   if ((query == passage) != same_row_) return false;
   if (!(x.uses() & (same_row_ ? kMixedExample : kCrossQuery))) return false;
   if (!(y.uses() & (same_row_ ? kMixedExample : kCrossPassage))) return false;
-  if (cycle_.shares()[lane_of(x.language(), y.language(), cell.source)] == 0) return false;
+  const auto lane = lanes_.find(x.language(), y.language(), cell.source);
+  if (!lane || cycle_.shares()[*lane] == 0) return false;
   const std::uint32_t entry = index_.first_entry(cell, group);
   return take_any_turn({group, entry + static_cast<std::uint32_t>(query),
                         entry + static_cast<std::uint32_t>(passage)},

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -50,7 +49,6 @@ class LaneStream {
   void ask(const PlanOptions& options);  // fills asked_
   void weigh_lanes();                    // asked_ -> cycle_
   std::uint64_t capacity() const;        // of the lanes asked for
-  std::uint32_t lane_of(std::int32_t x, std::int32_t y, std::int32_t source) const;
   // Whether all lanes are drawn alike and hold the same groups.
   bool alike() const;
   // Each fills a batch: from slot n of the endless sequence on, or single-pair batch `index`.
@@ -82,8 +80,7 @@ class LaneStream {
   std::uint64_t batch_size_;
   std::uint64_t key_;
   bool single_pair_;
-  std::vector<Lane> lanes_;
-  std::map<std::pair<std::int32_t, std::int32_t>, std::uint32_t> first_lanes_;
+  Lanes lanes_;
   std::vector<double> asked_;              // weights of the lanes
   std::vector<Share> unserved_;            // pairs asked for by name that no group can serve
   std::vector<std::uint64_t> capacities_;  // by lane; only for single pairs

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
 from hybrid_fast.data.plan_columns import Column, PlanColumns

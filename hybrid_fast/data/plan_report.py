@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-
 _MOST_SHOWN = 40  # rows of a printed table
 
 
