@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 from pathlib import Path
 
@@ -12,6 +14,9 @@ class PeakMemory:
     """What a block of code adds at its highest, read every 2 ms: `extra_bytes`, `extra_mib`."""
 
     def __enter__(self):
+        # What earlier code has freed must not be handed out again unseen.
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         self._before = self._highest = resident_bytes()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)

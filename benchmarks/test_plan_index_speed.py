@@ -33,6 +33,7 @@ def names(codes):
 
 def measure(benchmark, num_items, build):
     benchmark.group = GROUP
+    pa.default_memory_pool().release_unused()
     with PeakMemory() as memory:
         index = build()
     sampler = HybridBatchSampler(index, batch_size=1024)

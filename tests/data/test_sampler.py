@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from itertools import permutations
 
@@ -449,3 +450,21 @@ def test_plans_are_the_same_bits_everywhere(kept, options, query_rows, passage_r
     batch = sampler.batch(1001)
     assert batch.query_rows.tolist() == query_rows
     assert batch.passage_rows.tolist() == passage_rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest"),
+    [("cross", "33c366b7151888d3"), ("mixed", "2ae99c6a6f746dd8"), ("mono", "31d835ce505dc85f")],
+)
+def test_plans_of_many_rare_profiles_are_the_same_bits_everywhere(kind, digest):
+    """3,000 groups of 40 languages stand in mixed cells; one step in every 10^7 up to 10^9."""
+    numbers = np.arange(3000 * 40)
+    present = (numbers * 2654435761 % 2**32 >> 16) % 4 == 0
+    groups, languages = (
+        numbers[present] // 40,
+        np.char.add("l", (numbers[present] % 40).astype(str)),
+    )
+    sampler = HybridBatchSampler.from_arrays(groups, languages, batch_size=64, kind=kind, seed=11)
+    rows = [sampler.batch(step) for step in range(0, 10**9, 10**7)]
+    drawn = np.concatenate([np.concatenate([b.query_rows, b.passage_rows]) for b in rows])
+    assert hashlib.sha256(drawn.astype("<i8").tobytes()).hexdigest()[:16] == digest
