@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/bf16_product.h"
+#include "core/contrast_rows.h"
 #include "core/index_file.h"
 #include "core/plan_index.h"
 #include "core/planner.h"
@@ -177,6 +179,64 @@ std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std:
   return std::make_unique<hybrid_fast::Planner>(noted.index, options);
 }
 
+// Addresses of tensors, which torch alone knows: `hybrid_fast.ops` needs no NumPy. 0: none.
+template <typename T>
+T* at(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+template <typename T>
+hybrid_fast::ContrastChunk<T> contrast_chunk(const py::dict& c) {
+  const auto address = [&](const char* name) { return c[name].cast<std::uintptr_t>(); };
+  const bool has_margin = !c["margin"].is_none();
+  return {at<T>(address("scores")),
+          c["num_rows"].cast<std::int64_t>(),
+          c["num_columns"].cast<std::int64_t>(),
+          c["scale"].cast<T>(),
+          at<const std::int64_t>(address("positives")),
+          at<const std::int64_t>(address("row_groups")),
+          at<const std::int64_t>(address("column_groups")),
+          at<const std::int64_t>(address("row_ids")),
+          at<const std::int64_t>(address("column_ids")),
+          at<const std::uint8_t>(address("mask")),
+          c["mask_stride"].cast<std::int64_t>(),
+          at<const std::uint8_t>(address("left_out_columns")),
+          has_margin,
+          has_margin ? c["margin"].cast<T>() : T{}};
+}
+
+template <typename T>
+void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uintptr_t log_sums,
+                   std::uintptr_t factors, std::uintptr_t bf16, std::uintptr_t losses,
+                   std::uintptr_t dots, int num_threads) {
+  const hybrid_fast::ContrastChunk<T> rows = contrast_chunk<T>(chunk);
+  const hybrid_fast::ContrastGradient<T> gradient{
+      at<const T>(coefficients), at<const T>(log_sums), at<const T>(factors),
+      at<std::uint16_t>(bf16),   at<T>(losses),         at<T>(dots)};
+  py::gil_scoped_release release;
+  hybrid_fast::contrast_rows(rows, gradient, num_threads);
+}
+
+template <typename T>
+void add_column_sums(const py::dict& chunk, std::uintptr_t largest, std::uintptr_t sums,
+                     std::uintptr_t positive_logits, int num_threads) {
+  const hybrid_fast::ContrastChunk<T> rows = contrast_chunk<T>(chunk);
+  py::gil_scoped_release release;
+  hybrid_fast::add_column_sums(rows, at<T>(largest), at<T>(sums), at<T>(positive_logits),
+                               num_threads);
+}
+
+template <typename T>
+void define_contrast(py::module_& m, const std::string& suffix) {
+  m.def(("contrast_rows_" + suffix).c_str(), &contrast_rows<T>, py::arg("chunk"), py::kw_only(),
+        py::arg("coefficients"), py::arg("log_sums"), py::arg("factors"), py::arg("bf16"),
+        py::arg("losses"), py::arg("dots"), py::arg("num_threads"),
+        "Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.");
+  m.def(("add_column_sums_" + suffix).c_str(), &add_column_sums<T>, py::arg("chunk"), py::kw_only(),
+        py::arg("largest"), py::arg("sums"), py::arg("positive_logits"), py::arg("num_threads"),
+        "Add a chunk of scores to the sums of its columns; arguments are addresses.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -202,6 +262,52 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("hash_texts", &hash_texts, py::arg("offsets").noconvert(), py::arg("data").noconvert(),
         "Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.");
+
+  define_contrast<float>(m, "float");
+  define_contrast<double>(m, "double");
+  m.def("packed_size", &hybrid_fast::packed_size, py::arg("num_columns"), py::arg("dim"),
+        "Return how many numbers the packed form of a bfloat16 matrix has.");
+  m.def(
+      "pack_bf16",
+      [](std::uintptr_t columns, std::int64_t num_columns, std::int64_t dim, std::uintptr_t packed,
+         int num_threads) {
+        py::gil_scoped_release release;
+        hybrid_fast::pack_bf16(at<const std::uint16_t>(columns), num_columns, dim,
+                               at<std::uint16_t>(packed), num_threads);
+      },
+      py::arg("columns"), py::arg("num_columns"), py::arg("dim"), py::arg("packed"),
+      py::arg("num_threads"), "Pack a bfloat16 matrix; arguments are addresses.");
+  m.def(
+      "contrast_bf16_rows",
+      [](const py::dict& chunk, std::uintptr_t queries, std::uintptr_t packed, std::int64_t dim,
+         std::uintptr_t coefficients, std::uintptr_t log_sums, std::uintptr_t factors,
+         std::uintptr_t bf16, std::uintptr_t losses, std::uintptr_t dots, int num_threads) {
+        const hybrid_fast::ContrastChunk<float> rows = contrast_chunk<float>(chunk);
+        const hybrid_fast::ContrastGradient<float> gradient{
+            at<const float>(coefficients), at<const float>(log_sums), at<const float>(factors),
+            at<std::uint16_t>(bf16),       at<float>(losses),         at<float>(dots)};
+        py::gil_scoped_release release;
+        hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
+                                        at<const std::uint16_t>(packed), dim, num_threads);
+      },
+      py::arg("chunk"), py::kw_only(), py::arg("queries"), py::arg("packed"), py::arg("dim"),
+      py::arg("coefficients"), py::arg("log_sums"), py::arg("factors"), py::arg("bf16"),
+      py::arg("losses"), py::arg("dots"), py::arg("num_threads"),
+      "As contrast_rows_float, on the product of bfloat16 queries and packed passages.");
+  m.def(
+      "multiply_bf16_rows",
+      [](std::uintptr_t queries, std::int64_t num_rows, std::uintptr_t packed,
+         std::int64_t num_columns, std::int64_t dim, std::uintptr_t scores, int num_threads) {
+        py::gil_scoped_release release;
+        hybrid_fast::multiply_bf16_rows(at<const std::uint16_t>(queries), num_rows,
+                                        at<const std::uint16_t>(packed), num_columns, dim,
+                                        at<float>(scores), num_threads);
+      },
+      py::arg("queries"), py::arg("num_rows"), py::arg("packed"), py::arg("num_columns"),
+      py::arg("dim"), py::arg("scores"), py::arg("num_threads"),
+      "Write the float product of bfloat16 queries and packed passages; arguments are addresses.");
+  m.def("contrast_instructions", &hybrid_fast::contrast_instructions,
+        "The instruction set of the contrastive kernels: avx512, avx2 or portable.");
 
   py::class_<NotedIndex>(m, "PlanIndex", "The language-pair index of a table, with a note.")
       .def_static("build", &build_index, py::kw_only(), py::arg("groups").noconvert(),

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'count_ranks', 'hash_texts']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'hash_texts', 'multiply_bf16_rows', 'pack_bf16', 'packed_size']
 class Share:
     """
     What a law asked for and what it became.
@@ -85,6 +85,30 @@ class Planner:
     @property
     def mono_shares(self) -> list[Share]:
         ...
+def add_column_sums_double(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Add a chunk of scores to the sums of its columns; arguments are addresses.
+    """
+def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Add a chunk of scores to the sums of its columns; arguments are addresses.
+    """
+def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    As contrast_rows_float, on the product of bfloat16 queries and packed passages.
+    """
+def contrast_instructions() -> str:
+    """
+    The instruction set of the contrastive kernels: avx512, avx2 or portable.
+    """
+def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
+    """
+def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
+    """
 def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], columns: numpy.typing.NDArray[numpy.int64], num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
     """
     Return the ranks of chosen columns within their block and within their row of scores.
@@ -96,4 +120,16 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
 def hash_texts(offsets: numpy.typing.NDArray[numpy.int64], data: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.uint64]:
     """
     Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.
+    """
+def multiply_bf16_rows(queries: typing.SupportsInt | typing.SupportsIndex, num_rows: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, scores: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write the float product of bfloat16 queries and packed passages; arguments are addresses.
+    """
+def pack_bf16(columns: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Pack a bfloat16 matrix; arguments are addresses.
+    """
+def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Return how many numbers the packed form of a bfloat16 matrix has.
     """

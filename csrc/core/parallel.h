@@ -1,4 +1,4 @@
-// Independent pieces of work on all cores.
+// Independent pieces of work on several cores.
 #pragma once
 
 #include <algorithm>
@@ -9,18 +9,24 @@
 
 namespace hybrid_fast {
 
-// Calls work(i) for every i in [0, count), each once, in any order. REQUIRES: work does not throw
+// Calls work(i) for every i in [0, count), each once, in any order, on at most `num_threads`
+// threads. REQUIRES: work does not throw
 template <typename Work>
-void parallel_for(std::size_t count, Work&& work) {
+void parallel_for(std::size_t count, std::size_t num_threads, Work&& work) {
   std::atomic<std::size_t> next = 0;
   const auto run = [&] {
     for (std::size_t i = next++; i < count; i = next++) work(i);
   };
-  const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
   std::vector<std::thread> others;
-  for (std::size_t k = 1; k < std::min(cores, count); ++k) others.emplace_back(run);
+  for (std::size_t k = 1; k < std::min(num_threads, count); ++k) others.emplace_back(run);
   run();
   for (std::thread& thread : others) thread.join();
+}
+
+// The same on all cores.
+template <typename Work>
+void parallel_for(std::size_t count, Work&& work) {
+  parallel_for(count, std::max(1u, std::thread::hardware_concurrency()), work);
 }
 
 }  // namespace hybrid_fast

@@ -1,6 +1,6 @@
 """The contrastive loss: one definition, one public function. Needs torch alone."""
 
-from hybrid_fast.ops.infonce import info_nce
+from hybrid_fast.ops.infonce import InfoNCEGradients, info_nce, value_and_grad
 from hybrid_fast.ops.loss import InfoNCELoss
 
-__all__ = ["InfoNCELoss", "info_nce"]
+__all__ = ["InfoNCEGradients", "InfoNCELoss", "info_nce", "value_and_grad"]

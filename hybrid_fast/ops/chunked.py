@@ -28,7 +28,6 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hybrid_fast.ops.inputs import InfoNCEInputs
 
@@ -115,8 +114,21 @@ class Kernels(Protocol):
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D)."""
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor, total: Tensor) -> None:
-        """Add W^T Q to `total` (N, D)."""
+    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+        """Add W^T Q to the gradient of the passages."""
+
+    def passage_gradient(self) -> Tensor:
+        """Return the sum of all W^T Q, (N, D), and begin again."""
+
+
+class SharedColumns(Protocol):
+    """Ranks that hold other rows of the same columns."""
+
+    def combine_sums(self, sums: Tensor) -> Tensor:
+        """Return `sums` of `Kernels.add_column_sums` (2, N) over the rows of all ranks."""
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +141,7 @@ class Problem:
     symmetric: bool
     per_row: bool  # reduction "none"
     recompute: bool  # the gradient only when asked for
-    # Over the ranks that share the columns: `sums` of Kernels.add_column_sums, and factors.
-    combine_sums: Callable[[Tensor], Tensor] | None = None
-    combine_factors: Callable[[Tensor], Tensor] | None = None
+    columns: SharedColumns | None
 
     def chunks(self, queries: Tensor, coefficients: Tensor) -> list[tuple[slice, Chunk]]:
         """Return the rows of each chunk, and the chunk."""
@@ -160,6 +170,43 @@ class Gradients:
     temperature: Tensor
 
 
+def info_nce_chunked(
+    inputs: InfoNCEInputs,
+    coefficients: Tensor,
+    make_kernels: Callable[[Tensor], Kernels],
+    columns: SharedColumns | None = None,
+) -> Tensor:
+    """Compute coefficient_i * l_i for each row, or their sum; see `info_nce_reference`.
+
+    Args:
+        inputs: checked.
+        coefficients: (B,), from `row_coefficients`.
+        make_kernels: makes the kernels of one call from the passages (N, D) of the compute dtype.
+        columns: for `symmetric`, the ranks whose rows share the columns.
+    """
+    dtype = inputs.compute_dtype
+    # Autocast would compute the scores in half precision.
+    with torch.autocast(inputs.queries.device.type, enabled=False):
+        queries, passages = inputs.queries.to(dtype), inputs.passages.to(dtype)
+        if inputs.normalize:
+            queries, passages = F.normalize(queries, dim=1), F.normalize(passages, dim=1)
+        temperature = inputs.temperature
+        if not isinstance(temperature, Tensor):
+            temperature = queries.new_full((), temperature)
+        problem = Problem(
+            kernels=make_kernels(passages.detach().contiguous()),
+            positives=inputs.positives,
+            rules=rules_of(inputs),
+            symmetric=inputs.symmetric,
+            per_row=inputs.reduction == "none",
+            recompute=inputs.recompute,
+            columns=columns,
+        )
+        return Contrast.apply(
+            queries.contiguous(), passages, temperature.to(dtype), coefficients, problem
+        )
+
+
 def rules_of(inputs: InfoNCEInputs) -> Rules:
     """Return the rules of checked inputs."""
     row_ids = inputs.query_passage_ids
@@ -167,17 +214,12 @@ def rules_of(inputs: InfoNCEInputs) -> Rules:
         row_ids = inputs.passage_ids[inputs.positives]
     left_out = None
     if inputs.negatives == "hard_only":
-        left_out = torch.zeros(len(inputs.passages), dtype=torch.bool, device=row_device(inputs))
+        left_out = torch.zeros(len(inputs.passages), dtype=torch.bool, device=inputs.queries.device)
         left_out.index_fill_(0, inputs.all_positives, True)
     return Rules(
         inputs.query_groups, inputs.passage_groups, row_ids, inputs.passage_ids,
         inputs.mask, left_out, inputs.margin,
     )  # fmt: skip
-
-
-def row_device(inputs: InfoNCEInputs) -> torch.device:
-    """Return the device of all tensors."""
-    return inputs.queries.device
 
 
 def column_terms(
@@ -192,15 +234,15 @@ def column_terms(
             for _, chunk in problem.chunks(queries, coefficients)
         ]
     )
-    if problem.combine_sums is not None:
-        sums = problem.combine_sums(sums)
+    if problem.columns is not None:
+        sums = problem.columns.combine_sums(sums)
     log_sums = sums[0] + sums[1].log()
     margins = log_sums[problem.positives] - logits
     factors = torch.zeros_like(log_sums).index_put_(
         (problem.positives,), coefficients * margins.sigmoid(), accumulate=True
     )
-    if problem.combine_factors is not None:
-        factors = problem.combine_factors(factors)
+    if problem.columns is not None:
+        factors = problem.columns.add_up(factors)
     empty = torch.isneginf(log_sums)
     return Columns(log_sums.masked_fill(empty, float("inf")), factors), margins
 
@@ -243,13 +285,15 @@ def compute_gradients(
         columns, _ = column_terms(problem, queries, len(passages), scale, coefficients)
     losses, dots = scale.new_empty(len(queries)), scale.new_empty(len(queries))
     of_queries = torch.empty_like(queries, dtype=dtype) if needs[0] else None
-    of_passages = torch.zeros_like(passages, dtype=dtype) if needs[1] else None
+    of_passages = None
     for rows, chunk in problem.chunks(queries, coefficients):
         losses[rows], dots[rows], gradient = kernels.gradients(chunk, scale, columns)
         if of_queries is not None:
             of_queries[rows] = kernels.query_gradient(gradient)
-        if of_passages is not None:
-            kernels.add_passage_gradient(gradient, chunk.queries, of_passages)
+        if needs[1]:
+            kernels.add_passage_gradient(gradient, chunk.queries)
+    if needs[1]:
+        of_passages = kernels.passage_gradient()
     for of_embeddings in (of_queries, of_passages):
         if of_embeddings is not None:
             of_embeddings *= scale
@@ -277,7 +321,6 @@ class Contrast(torch.autograd.Function):
         """Return 0-dim or (B,), of the compute dtype."""
         scale = 1 / temperature
         ctx.problem = problem
-        ctx.dtypes = queries.dtype, passages.dtype
         needs = ctx.needs_input_grad[:3]
         if any(needs) and not (problem.per_row or problem.recompute):
             losses, gradients = compute_gradients(
@@ -295,9 +338,17 @@ class Contrast(torch.autograd.Function):
         return weighted if problem.per_row else weighted.sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of queries, passages, temperature and coefficients."""
+        """Return the gradients of queries, passages, temperature and coefficients.
+
+        Raises:
+            RuntimeError: if a graph of the gradient is asked for: it would be silently cut.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph=True needs a second derivative, which this backend of info_nce does "
+                "not have; use backend='reference'"
+            )
         needs = ctx.needs_input_grad
         if ctx.computed:
             losses, *of_inputs = ctx.saved_tensors
@@ -311,8 +362,5 @@ class Contrast(torch.autograd.Function):
                     ctx.problem, queries, passages, scale, coefficients * upstream, needs[:2]
                 )
                 of_inputs = [gradients.queries, gradients.passages, gradients.temperature]
-        for i, dtype in enumerate(ctx.dtypes):
-            if of_inputs[i] is not None:
-                of_inputs[i] = of_inputs[i].to(dtype)
         of_coefficients = losses * upstream if needs[3] else None
         return *of_inputs[:2], of_inputs[2] if needs[2] else None, of_coefficients, None

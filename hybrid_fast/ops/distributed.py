@@ -7,7 +7,8 @@ DistributedDataParallel takes, is the global loss and the global gradient, also 
 temperature. Local batches may be uneven.
 
 Cost a step, N and M the passages and queries of all ranks: one small exchange of sizes, which
-waits for the device; the passages (N, D); for `symmetric` the queries (M, D) and bool (M, M).
+waits for the device; the passages (N, D); for `symmetric` three vectors (N,), the sums of columns
+(in the definition in plain torch the queries (M, D) and bool (M, M)).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from hybrid_fast.ops.reference import (
     row_weights,
     score_matrix,
 )
+
+Compute = Callable[[InfoNCEInputs, Tensor, "Ranks | None"], Tensor]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,20 @@ class Ranks:
     def gather_passages(self, rows: Tensor) -> Tensor:
         """Return what belongs to the passages of all ranks, in rank order."""
         return gather_rows(rows, self.num_passages, self.group)
+
+    def combine_sums(self, sums: Tensor) -> Tensor:
+        """Return largest logits and sums of exponentials relative to them, of all ranks (2, N)."""
+        largest = sums[0].clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        # Of a column that no rank has a row for both are -infinity, and its sum 0.
+        scaled = (sums[0] - largest).nan_to_num_(nan=0.0).exp_() * sums[1]
+        return torch.stack([largest, self.add_up(scaled)])
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over all ranks."""
+        total = values.clone()
+        dist.all_reduce(total, group=self.group)
+        return total
 
 
 def meet(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
@@ -121,12 +138,14 @@ def gather_passages(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
 
 
 def share_of_global_loss(
-    compute: Callable[[InfoNCEInputs, Tensor], Tensor], inputs: InfoNCEInputs, ranks: Ranks
+    compute: Compute, shares_columns: bool, inputs: InfoNCEInputs, ranks: Ranks
 ) -> Tensor:
     """Compute this rank's rows of the global loss.
 
     Args:
-        compute: a backend; it is asked for one direction at a time.
+        compute: a backend.
+        shares_columns: whether it computes both directions at once from the rows of this rank;
+            else it is asked for one at a time.
         inputs: of `gather_passages`.
         ranks: of `meet`.
 
@@ -139,11 +158,11 @@ def share_of_global_loss(
     coefficients = row_coefficients(weights, total_weight, inputs.reduction)
     if inputs.reduction != "none":
         coefficients = coefficients * len(ones)
-    if not inputs.symmetric:
-        return compute(inputs, coefficients)
+    if shares_columns or not inputs.symmetric:
+        return compute(inputs, coefficients, ranks)
     inputs = replace(inputs, symmetric=False)
     reverse = _passage_to_query(inputs, ranks)
-    return (compute(inputs, coefficients) + compute(reverse, coefficients)) / 2
+    return (compute(inputs, coefficients, ranks) + compute(reverse, coefficients, ranks)) / 2
 
 
 def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hybrid_fast.ops.distributed import gather_passages, meet, share_of_global_loss
+from hybrid_fast.ops import cpu
+from hybrid_fast.ops.chunked import info_nce_chunked
+from hybrid_fast.ops.distributed import (
+    Compute,
+    Ranks,
+    gather_passages,
+    meet,
+    share_of_global_loss,
+)
 from hybrid_fast.ops.inputs import (
     InfoNCEInputs,
     check_choice,
@@ -30,11 +39,29 @@ _BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
 
 @dataclass(frozen=True)
 class _Backend:
-    compute: Callable[[InfoNCEInputs, Tensor], Tensor]
+    compute: Compute
+    device_types: tuple[str, ...] | None  # None: any
+    is_built: Callable[[], bool]
+    shares_columns: bool  # see `share_of_global_loss`
     precisions: tuple[str | None, ...] = (None,)
 
 
-_BACKENDS = {"reference": _Backend(info_nce_reference)}
+def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
+    return info_nce_reference(inputs, coefficients)
+
+
+def _cpu(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
+    # Normalised embeddings are no longer bfloat16: only who asks for it has them rounded.
+    exact = inputs.queries.dtype != torch.bfloat16 or inputs.normalize
+    kernels = cpu.FloatKernels if exact and inputs.precision is None else cpu.Bf16Kernels
+    return info_nce_chunked(inputs, coefficients, kernels, ranks)
+
+
+# The fastest first.
+_BACKENDS = {
+    "cpu": _Backend(_cpu, ("cpu",), cpu.available, True, (None, "bf16")),
+    "reference": _Backend(_reference, None, lambda: True, False),
+}
 
 
 def info_nce(
@@ -57,6 +84,7 @@ def info_nce(
     backend: str = "auto",
     precision: str | None = None,
     check: bool = False,
+    recompute: bool = False,
     process_group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """Compute the InfoNCE loss: each query's positive against the other passages.
@@ -89,9 +117,14 @@ def info_nce(
         normalize: divide queries and passages by their Euclidean norm first.
         negatives: "all", or "hard_only": only columns that are no row's positive.
         backend: "auto" takes the fastest that applies.
-        precision: None computes at least in float32; other values depend on the backend.
+        precision: None computes at least in float32. "bf16" rounds float32 or float16 embeddings
+            to bfloat16 first (on the CPU; gradients then differ by some thousandths), with logits
+            and sums in float32 all the same. No global setting of torch is touched.
         check: check values on a GPU too, which waits for the device; on the CPU values are
             always checked.
+        recompute: the fast backends compute the gradient with the loss, so that a loss whose
+            gradient is never asked for costs three times what it must; True computes it in the
+            backward pass, with one more matrix product. (Reduction "none" always does.)
         process_group: takes the passages of all its ranks as negatives (for `symmetric` the
             queries too); all ranks call together with the same options, batches may be uneven.
             Rank r returns W * sum_local(w l) / sum_all(w), so that the mean over the W ranks is
@@ -126,9 +159,11 @@ def info_nce(
         reduction=reduction,
         normalize=normalize,
         negatives=negatives,
+        recompute=recompute,
+        precision=precision,
     )
     check_options(inputs)
-    compute = _select_backend(backend, precision).compute
+    chosen = _select_backend(backend, precision, queries.device.type)
     check = check or queries.device.type == "cpu"
     if check:
         check_values(inputs)
@@ -141,19 +176,95 @@ def info_nce(
     if negatives == "hard_only" and (check or positives is None):
         check_hard_negatives(inputs)
     if process_group is not None:
-        return share_of_global_loss(compute, inputs, ranks)
+        return share_of_global_loss(chosen.compute, chosen.shares_columns, inputs, ranks)
     weights_of_rows = row_weights(inputs)
-    return compute(inputs, row_coefficients(weights_of_rows, weights_of_rows.sum(), reduction))
+    coefficients = row_coefficients(weights_of_rows, weights_of_rows.sum(), reduction)
+    return chosen.compute(inputs, coefficients, None)
 
 
-def _select_backend(name: str, precision: str | None) -> _Backend:
+class InfoNCEArguments(TypedDict, total=False):
+    """The arguments of `info_nce` but the embeddings and the temperature."""
+
+    positives: Tensor | None
+    query_groups: Tensor | None
+    passage_groups: Tensor | None
+    query_passage_ids: Tensor | None
+    passage_ids: Tensor | None
+    mask: Tensor | None
+    margin: float | None
+    weights: Tensor | None
+    symmetric: bool
+    reduction: str
+    normalize: bool
+    negatives: str
+    backend: str
+    precision: str | None
+    check: bool
+    recompute: bool
+    process_group: dist.ProcessGroup | None
+
+
+class InfoNCEGradients(NamedTuple):
+    """Gradients of a loss; None for a temperature that is no tensor."""
+
+    queries: Tensor
+    passages: Tensor
+    temperature: Tensor | None
+
+
+def value_and_grad(
+    queries: Tensor,
+    passages: Tensor,
+    *,
+    temperature: float | Tensor = 0.05,
+    **options: Unpack[InfoNCEArguments],
+) -> tuple[Tensor, InfoNCEGradients]:
+    """Compute the loss and its gradients at once, for callers that back-propagate by themselves.
+
+    Args:
+        queries: (B, D); whether it requires a gradient does not matter.
+        passages: (N, D), likewise.
+        temperature: a number or a 0-dim tensor.
+        **options: those of `info_nce`.
+
+    Returns:
+        The loss, 0-dim and detached, and gradients of the dtypes of the arguments.
+
+    Raises:
+        TypeError: as `info_nce` raises.
+        ValueError: likewise, and for reduction "none", which has no single gradient.
+    """
+    if options.get("reduction") == "none":
+        raise ValueError("value_and_grad needs reduction 'mean' or 'sum'; got 'none'")
+    learned = temperature.detach().requires_grad_() if isinstance(temperature, Tensor) else None
+    leaves = [queries.detach().requires_grad_(), passages.detach().requires_grad_()]
+    with torch.enable_grad():
+        loss = info_nce(
+            leaves[0], leaves[1], temperature=temperature if learned is None else learned, **options
+        )
+        gradients = torch.autograd.grad(loss, leaves if learned is None else [*leaves, learned])
+    of_temperature = None if learned is None else gradients[2]
+    return loss.detach(), InfoNCEGradients(gradients[0], gradients[1], of_temperature)
+
+
+def _select_backend(name: str, precision: str | None, device_type: str) -> _Backend:
     check_choice("backend", name, _BACKEND_NAMES)
-    chosen = "reference" if name == "auto" else name
-    if chosen not in _BACKENDS:
-        available = ", ".join(map(repr, ("auto", *_BACKENDS)))
-        raise ValueError(f"backend {name!r} is not built here; available: {available}")
-    backend = _BACKENDS[chosen]
-    if precision not in backend.precisions:
-        known = ", ".join(map(repr, backend.precisions))
-        raise ValueError(f"backend {chosen!r} has no precision {precision!r}; it has: {known}")
-    return backend
+    usable = {
+        known: backend
+        for known, backend in _BACKENDS.items()
+        if backend.device_types is None or device_type in backend.device_types
+    }
+    built = {known: backend for known, backend in usable.items() if backend.is_built()}
+    if name != "auto":
+        if name not in built:
+            available = ", ".join(map(repr, ("auto", *built)))
+            why = f"not for tensors on {device_type!r}" if name in _BACKENDS else "not built here"
+            if name in usable:
+                why = "not built here"
+            raise ValueError(f"backend {name!r} is {why}; available: {available}")
+        built = {name: built[name]}
+    for backend in built.values():
+        if precision in backend.precisions:
+            return backend
+    known = sorted({str(p) for backend in built.values() for p in backend.precisions})
+    raise ValueError(f"backend {name!r} has no precision {precision!r}; it has: {', '.join(known)}")

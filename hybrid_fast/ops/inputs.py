@@ -40,6 +40,8 @@ class InfoNCEInputs:
     reduction: str = "mean"
     normalize: bool = False
     negatives: str = "all"
+    recompute: bool = False
+    precision: str | None = None
 
     @property
     def compute_dtype(self) -> torch.dtype:

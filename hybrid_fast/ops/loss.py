@@ -28,6 +28,7 @@ class InfoNCEOptions(TypedDict, total=False):
     backend: str
     precision: str | None
     check: bool
+    recompute: bool
     process_group: dist.ProcessGroup | None
 
 

@@ -95,10 +95,10 @@ BAD_ARGUMENTS = [
     (ValueError, "symmetric=True needs negatives='all'",
      {"symmetric": True, "negatives": "hard_only"}),
     (ValueError, "backend is 'refrence'; .* did you mean 'reference'", {"backend": "refrence"}),
-    (ValueError, "backend 'triton' is not built here; available: 'auto', 'reference'",
+    (ValueError, "backend 'triton' is not built here; available: 'auto', 'cpu', 'reference'",
      {"backend": "triton"}),
     (ValueError, "backend 'reference' has no precision 'bf16'; it has: None",
-     {"precision": "bf16"}),
+     {"precision": "bf16", "backend": "reference"}),
     (TypeError, "process_group must be a torch.distributed.ProcessGroup .* got str",
      {"process_group": "world"}),
 ]  # fmt: skip

@@ -10,12 +10,19 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hybrid_fast.ops import info_nce
+from hybrid_fast.ops import info_nce, infonce
 
 LN2 = math.log(2)
+
+
+@pytest.fixture(autouse=True, params=["reference", "cpu"])
+def backend(request, monkeypatch):
+    """The fast path on the CPU must be the definition, too; "auto" then means each in turn."""
+    backends = infonce._BACKENDS
+    monkeypatch.setattr(infonce, "_BACKENDS", {request.param: backends[request.param]})
 
 
 def slow_rows(
@@ -128,7 +135,11 @@ def as_tensor(value):
 
 
 @given(cases())
-@settings(deadline=None, max_examples=300)
+@settings(
+    deadline=None,
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_equals_literal_loops_with_all_options(case):
     arguments = {name: as_tensor(value) for name, value in case.items()}
     loss = info_nce(arguments.pop("queries"), arguments.pop("passages"), **arguments)

@@ -1,0 +1,26 @@
+// Products of bfloat16 matrices with a float result, which torch's products on the CPU do not give:
+// A P^T with exact products of the rounded inputs, summed in float.
+//
+// P (num_columns, dim) is packed once: panels of kPanel columns; in a panel, for each pair of
+// coordinates, the pairs of all its columns side by side. What a panel lacks is 0.
+#pragma once
+
+#include <cstdint>
+
+namespace hybrid_fast {
+
+constexpr std::int64_t kPanel = 64;
+
+inline std::int64_t num_pairs(std::int64_t dim) { return (dim + 1) / 2; }
+inline std::int64_t packed_size(std::int64_t num_columns, std::int64_t dim) {
+  return (num_columns + kPanel - 1) / kPanel * kPanel * 2 * num_pairs(dim);
+}
+
+void pack_bf16(const std::uint16_t* columns, std::int64_t num_columns, std::int64_t dim,
+               std::uint16_t* packed, int num_threads);
+
+// out (num_rows, num_columns) = rows (num_rows, dim) times packed columns.
+void multiply_bf16(const std::uint16_t* rows, std::int64_t num_rows, const std::uint16_t* packed,
+                   std::int64_t num_columns, std::int64_t dim, float* out);
+
+}  // namespace hybrid_fast

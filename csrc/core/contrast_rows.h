@@ -1,0 +1,67 @@
+// The steps of the chunked contrastive loss that are not matrix products, on the CPU: a chunk of
+// scores becomes its losses and, in place, the gradient of its logits. See
+// hybrid_fast/ops/chunked.py for the formulas.
+#pragma once
+
+#include <cstdint>
+
+namespace hybrid_fast {
+
+// Rows of scores, and which columns they leave out; null where a rule was not asked for.
+template <typename T>
+struct ContrastChunk {
+  T* scores;  // (num_rows, num_columns), unscaled
+  std::int64_t num_rows;
+  std::int64_t num_columns;
+  T scale;                        // 1 / temperature
+  const std::int64_t* positives;  // (num_rows,), columns
+  const std::int64_t* row_groups;
+  const std::int64_t* column_groups;
+  const std::int64_t* row_ids;
+  const std::int64_t* column_ids;
+  const std::uint8_t* mask;  // (num_rows, num_columns) with rows `mask_stride` apart; 1 = left out
+  std::int64_t mask_stride;
+  const std::uint8_t* left_out_columns;
+  bool has_margin;
+  T margin;
+};
+
+// What the rows of a chunk become.
+template <typename T>
+struct ContrastGradient {
+  const T* coefficients;  // (num_rows,); null: only the losses are asked for
+  const T* log_sums;      // (num_columns,), for `symmetric`; null: one direction
+  const T* factors;       // (num_columns,), likewise
+  std::uint16_t* bf16;  // (num_rows, num_columns): the gradient goes here, rounded; null: in place
+  T* losses;            // (num_rows,)
+  T* dots;              // (num_rows,): sum of gradient * logit
+};
+
+// Overwrites the scores. T is float or double; float takes the widest vectors of this processor, or
+// those that HYBRID_FAST_CPU ("avx512", "avx2", "portable") names. Rows on all of `num_threads`.
+template <typename T>
+void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
+                   int num_threads);
+
+// Adds exp(logit) of the rows that do not leave a column out and have another positive to the
+// column's sum: `largest` is the largest logit so far, `sums` the sum relative to it. Overwrites
+// scores that are left out. Writes the logits of the positives.
+template <typename T>
+void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
+                     int num_threads);
+
+// The same as `contrast_rows` on the product of bfloat16 queries (num_rows, dim) and packed
+// passages (bf16_product.h), a few rows of which are held at a time; chunk.scores is not used.
+void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradient<float>& gradient,
+                        const std::uint16_t* queries, const std::uint16_t* packed, std::int64_t dim,
+                        int num_threads);
+
+// That product alone.
+void multiply_bf16_rows(const std::uint16_t* queries, std::int64_t num_rows,
+                        const std::uint16_t* packed, std::int64_t num_columns, std::int64_t dim,
+                        float* scores, int num_threads);
+
+// The instruction set that float kernels take: "avx512", "avx2" or "portable".
+const char* contrast_instructions();
+
+}  // namespace hybrid_fast

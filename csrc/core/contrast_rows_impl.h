@@ -1,0 +1,316 @@
+// The kernels of contrast_rows.h, once for each instruction set: every file that includes this one
+// is compiled with its own flags, and names its namespace and the width of its vectors. Functions
+// of the standard library that may be inlined are kept out: the linker would share them between
+// sets.
+#include <cstdint>
+
+#include "core/contrast_rows.h"
+#include "core/contrast_rows_table.h"
+
+namespace hybrid_fast::HYBRID_FAST_ISA {
+
+typedef float Floats __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
+typedef double Doubles __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
+typedef std::int32_t Ints __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
+
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using Type = Floats;
+};
+template <>
+struct VectorOf<double> {
+  using Type = Doubles;
+};
+
+template <typename V, typename T>
+inline V load(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+template <typename V, typename T>
+inline void store(T* p, V v) {
+  __builtin_memcpy(p, &v, sizeof(v));
+}
+template <typename V>
+inline V larger(V a, V b) {
+  return a > b ? a : b;
+}
+
+// exp to 2 units in the last place (Cephes' expf): 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
+// 0 below -87. REQUIRES: x <= 88
+inline Floats exp_of(Floats x) {
+  const Floats low = Floats{} - 87.0f;
+  const Floats y = larger(x, low);
+  // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits.
+  const Floats rounded = y * 1.44269504088896341f + 12582912.0f;
+  const Floats n = rounded - 12582912.0f;
+  const Floats r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+  Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  Ints bits;
+  __builtin_memcpy(&bits, &rounded, sizeof(bits));
+  bits = (bits << 23) + (127 << 23);
+  Floats power;
+  __builtin_memcpy(&power, &bits, sizeof(power));
+  return x < low ? Floats{} : p * power;
+}
+inline float exp_of(float x) { return exp_of(Floats{} + x)[0]; }
+inline double exp_of(double x) { return __builtin_exp(x); }
+inline Doubles exp_of(Doubles x) {
+  for (unsigned i = 0; i < sizeof(x) / sizeof(double); ++i) x[i] = __builtin_exp(x[i]);
+  return x;
+}
+
+template <typename V>
+struct Tag {
+  using Type = V;
+};
+
+// Calls f(tag of the vector or scalar type, offset) over [0, n): vectors, then single entries.
+template <typename T, typename F>
+inline void for_each(std::int64_t n, F&& f) {
+  using V = typename VectorOf<T>::Type;
+  constexpr std::int64_t kLanes = sizeof(V) / sizeof(T);
+  std::int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) f(Tag<V>{}, j);
+  for (; j < n; ++j) f(Tag<T>{}, j);
+}
+
+// The sum of vectors and single entries.
+template <typename T>
+class Sum {
+ public:
+  using V = typename VectorOf<T>::Type;
+  void operator+=(V v) { vector_ += v; }
+  void operator+=(T x) { single_ += x; }
+  double total() const {
+    double sum = single_;
+    for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) sum += vector_[i];
+    return sum;
+  }
+
+ private:
+  V vector_{};
+  T single_ = 0;
+};
+
+// Long rows are summed in parts, whose sums are added in double.
+constexpr std::int64_t kPart = 2048;
+// Exponents of what is left out; finite, since 0 times infinity is not a number.
+constexpr float kNothing = -1e30f;
+
+// Scores that a row leaves out become -infinity; its positive keeps its own.
+template <typename T>
+void leave_out(const ContrastChunk<T>& c, std::int64_t row, T* x) {
+  const T nothing = -__builtin_inff();
+  const std::int64_t n = c.num_columns;
+  const T positive = x[c.positives[row]];
+  if (c.has_margin) {
+    const T limit = positive + c.margin;
+    for (std::int64_t j = 0; j < n; ++j) x[j] = x[j] > limit ? nothing : x[j];
+  }
+  if (c.row_groups != nullptr && c.row_groups[row] != -1) {
+    const std::int64_t group = c.row_groups[row];
+    for (std::int64_t j = 0; j < n; ++j) x[j] = c.column_groups[j] == group ? nothing : x[j];
+  }
+  if (c.row_ids != nullptr && c.row_ids[row] != -1) {
+    const std::int64_t id = c.row_ids[row];
+    for (std::int64_t j = 0; j < n; ++j) x[j] = c.column_ids[j] == id ? nothing : x[j];
+  }
+  if (c.mask != nullptr) {
+    const std::uint8_t* mask = c.mask + row * c.mask_stride;
+    for (std::int64_t j = 0; j < n; ++j) x[j] = mask[j] ? nothing : x[j];
+  }
+  if (c.left_out_columns != nullptr) {
+    for (std::int64_t j = 0; j < n; ++j) x[j] = c.left_out_columns[j] ? nothing : x[j];
+  }
+  x[c.positives[row]] = positive;
+}
+
+template <typename T>
+T largest_of(const T* x, std::int64_t n) {
+  T lanes[sizeof(typename VectorOf<T>::Type) / sizeof(T)];
+  auto vector = typename VectorOf<T>::Type{} - __builtin_inff();
+  T largest = -__builtin_inff();
+  for_each<T>(n, [&](auto tag, std::int64_t j) {
+    using V = typename decltype(tag)::Type;
+    if constexpr (sizeof(V) == sizeof(T)) {
+      largest = larger(largest, x[j]);
+    } else {
+      vector = larger(vector, load<V>(x + j));
+    }
+  });
+  store(lanes, vector);
+  for (T lane : lanes) largest = larger(largest, lane);
+  return largest;
+}
+
+struct Others {
+  double sum = 0, dot = 0;  // of exponentials, and of exponential * relative logit
+};
+
+// Exponentials of the logits relative to the largest score. Writes them if `kWrite`.
+template <bool kWrite, typename T>
+Others exponentials(T* x, std::int64_t n, T largest, T scale) {
+  Others others;
+  for (std::int64_t first = 0; first < n; first += kPart) {
+    T* part = x + first;
+    Sum<T> sum, dot;
+    for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
+      using V = typename decltype(tag)::Type;
+      const V y = larger((load<V>(part + j) - largest) * scale, V{} + T(kNothing));
+      const V e = exp_of(y);
+      sum += e;
+      dot += e * y;
+      if constexpr (kWrite) store(part + j, e);
+    });
+    others.sum += sum.total();
+    others.dot += dot.total();
+  }
+  return others;
+}
+
+// x becomes the gradient of both directions; returns the sum of that of the other one times its
+// logits.
+template <typename T>
+double both_directions(T* x, std::int64_t n, T largest, T scale, T factor, const T* log_sums,
+                       const T* factors) {
+  double total = 0;
+  for (std::int64_t first = 0; first < n; first += kPart) {
+    T* part = x + first;
+    Sum<T> dot;
+    for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
+      using V = typename decltype(tag)::Type;
+      const V score = load<V>(part + j);
+      const V y = larger((score - largest) * scale, V{} + T(kNothing));
+      const V logit = larger(score * scale, V{} + T(kNothing));
+      const V column = exp_of(logit - load<V>(log_sums + first + j)) * load<V>(factors + first + j);
+      dot += column * logit;
+      store(part + j, exp_of(y) * factor + column);
+    });
+    total += dot.total();
+  }
+  return total;
+}
+
+// x * factor, rounded to bfloat16 (to nearest, ties to even).
+typedef std::uint32_t Words __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
+typedef std::uint16_t Halves __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES / 2)));
+inline void write_bf16(const float* x, std::int64_t n, float factor, std::uint16_t* out) {
+  constexpr std::int64_t kLanes = sizeof(Floats) / sizeof(float);
+  std::int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) {
+    const Floats value = load<Floats>(x + j) * factor;
+    Words bits;
+    __builtin_memcpy(&bits, &value, sizeof(bits));
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    store(out + j, __builtin_convertvector(bits, Halves));
+  }
+  for (; j < n; ++j) {
+    const float value = x[j] * factor;
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof(bits));
+    out[j] = static_cast<std::uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+  }
+}
+
+template <typename T>
+void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::int64_t row) {
+  const std::int64_t n = c.num_columns, positive = c.positives[row];
+  T* x = c.scores + row * n;
+  leave_out(c, row, x);
+  const T positive_score = x[positive], largest = largest_of(x, n);
+  const double positive_logit = double(positive_score - largest) * c.scale;  // relative
+  // The positive stands apart, so that the sum of the others keeps its digits beside it.
+  x[positive] = -__builtin_inff();
+  const bool one_direction = g.coefficients != nullptr && g.log_sums == nullptr;
+  const Others others = one_direction ? exponentials<true>(x, n, largest, c.scale)
+                                      : exponentials<false>(x, n, largest, c.scale);
+  const double own = __builtin_exp(positive_logit), total = others.sum + own;
+  double loss = positive_logit > -10 ? __builtin_log1p(others.sum / own)
+                                     : __builtin_log(total) - positive_logit;
+  if (g.coefficients == nullptr) {
+    g.losses[row] = static_cast<T>(loss);
+    return;
+  }
+  const double a = g.coefficients[row];
+  const T factor = static_cast<T>(a / total);
+  double own_gradient = -a * others.sum / total;
+  double dot = a / total * others.dot + own_gradient * positive_logit;
+  if (!one_direction) {
+    // Of an empty column the log of the sum is infinity here: nothing stands against the positive.
+    const double logit = double(positive_score) * c.scale, log_sum = g.log_sums[positive];
+    const bool empty = log_sum > 3e38;
+    const double small = empty ? 0 : __builtin_exp(-__builtin_fabs(log_sum - logit));
+    const bool above = log_sum > logit;
+    const double share = empty ? 0 : (above ? 1 : small) / (1 + small);          // sigmoid
+    loss += empty ? 0 : (above ? log_sum - logit : 0) + __builtin_log1p(small);  // softplus
+    dot += both_directions(x, n, largest, c.scale, factor, g.log_sums, g.factors);
+    dot -= a * share * logit;
+    own_gradient -= a * share;
+  }
+  g.losses[row] = static_cast<T>(loss);
+  g.dots[row] = static_cast<T>(dot);
+  // One direction: still exponentials; both: the gradient already.
+  const T rest = one_direction ? factor : T(1);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (g.bf16 != nullptr) {
+      std::uint16_t* out = g.bf16 + row * n;
+      write_bf16(x, n, rest, out);
+      const auto own_rounded = static_cast<float>(own_gradient);
+      write_bf16(&own_rounded, 1, 1.0f, out + positive);
+      return;
+    }
+  }
+  if (one_direction) {
+    for (std::int64_t j = 0; j < n; ++j) x[j] *= rest;
+  }
+  x[positive] = static_cast<T>(own_gradient);
+}
+
+template <typename T>
+void prepare_column_row(const ContrastChunk<T>& c, T* positive_logits, std::int64_t row) {
+  T* x = c.scores + row * c.num_columns;
+  leave_out(c, row, x);
+  positive_logits[row] = x[c.positives[row]] * c.scale;
+  x[c.positives[row]] = -__builtin_inff();
+}
+
+// Columns [first, first + count) of prepared rows; count <= kColumnsOfBlock.
+template <typename T>
+void sum_columns(const ContrastChunk<T>& c, T* largest, T* sums, std::int64_t first,
+                 std::int64_t count) {
+  T before[kColumnsOfBlock], added[kColumnsOfBlock];
+  for (std::int64_t j = 0; j < count; ++j) {
+    before[j] = largest[first + j];
+    added[j] = 0;
+  }
+  for (std::int64_t row = 0; row < c.num_rows; ++row) {
+    const T* x = c.scores + row * c.num_columns + first;
+    for (std::int64_t j = 0; j < count; ++j) {
+      largest[first + j] = larger(largest[first + j], x[j] * c.scale);
+    }
+  }
+  for (std::int64_t row = 0; row < c.num_rows; ++row) {
+    const T* x = c.scores + row * c.num_columns + first;
+    for_each<T>(count, [&](auto tag, std::int64_t j) {
+      using V = typename decltype(tag)::Type;
+      // Where nothing was kept both are -infinity; the sum must stay 0.
+      const V top = larger(load<V>(largest + first + j), V{} + T(kNothing));
+      store(added + j, load<V>(added + j) + exp_of(load<V>(x + j) * c.scale - top));
+    });
+  }
+  for (std::int64_t j = 0; j < count; ++j) {
+    const T top = larger(largest[first + j], T(kNothing));
+    sums[first + j] = sums[first + j] * T(__builtin_exp(double(before[j]) - top)) + added[j];
+  }
+}
+
+}  // namespace hybrid_fast::HYBRID_FAST_ISA

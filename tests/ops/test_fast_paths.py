@@ -1,0 +1,301 @@
+"""Every fast path against the definition in float64: losses and all gradients, on odd shapes.
+
+Two-reference rule: a path may be off by what plain torch is off by in the same dtype, and a floor,
+which says what its own roundings may cost. Scratch memory is poisoned with NaN, so that a lane that
+was never written shows.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hybrid_fast import _core
+from hybrid_fast.ops import cpu, info_nce, value_and_grad
+
+# Relative to the largest entry of the truth: float32 sums of thousands of terms in another order
+# than torch's; bfloat16 rounds W to 8 bits, and each chunk's part of a gradient once more.
+FLOORS = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 3e-6, torch.bfloat16: 6e-3}
+SHAPES = {  # queries, passages, dimension
+    "one": (1, 1, 1),
+    "one query": (1, 7, 5),
+    "odd": (63, 123, 17),
+    "square": (64, 64, 32),
+    "beyond a vector": (17, 65, 31),
+    "several chunks": (150, 201, 40),
+    "many passages": (9, 3001, 24),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks_and_poison(monkeypatch):
+    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
+    monkeypatch.setattr(cpu, "_MOST_ROWS", 32)
+    new_empty = torch.Tensor.new_empty
+
+    def poisoned(self, *args, **kwargs):
+        tensor = new_empty(self, *args, **kwargs)
+        return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+
+
+def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
+    """Unit vectors, every third query close to its passage."""
+    generator = torch.Generator().manual_seed(seed)
+    passages = torch.randn(num_passages, dim, generator=generator)
+    queries = torch.randn(num_queries, dim, generator=generator)
+    queries[::3] += 3 * passages[:num_queries:3]
+    return F.normalize(queries, dim=1).to(dtype), F.normalize(passages, dim=1).to(dtype)
+
+
+def run(queries, passages, backend, temperature=0.07, reduction="mean", dtype=None, **options):
+    """Return the loss and the gradients of queries, passages, temperature and weights."""
+    dtype = dtype or queries.dtype
+    generator = torch.Generator().manual_seed(1)
+    leaves = [
+        queries.to(dtype),
+        passages.to(dtype),
+        torch.tensor(temperature, dtype=torch.float64),
+        torch.rand(len(queries), generator=generator, dtype=torch.float64) + 0.1,
+    ]
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    loss = info_nce(
+        *leaves[:2],
+        temperature=leaves[2],
+        weights=leaves[3],
+        reduction=reduction,
+        backend=backend,
+        **options,
+    )
+    upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    if loss.ndim == 0:
+        upstream = torch.tensor(1.7, dtype=loss.dtype)
+    return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
+
+
+def check(queries, passages, **options):
+    """Compare the fast path with plain torch, both against float64."""
+    truth = run(queries, passages, "reference", dtype=torch.float64, **options)
+    plain = run(queries, passages, "reference", **options)
+    fast = run(queries, passages, "cpu", **options)
+    # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
+    temperature = options.get("temperature", 0.07)
+    largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
+    logit = (queries.double() @ passages.double().T).abs().max().item() / temperature
+    # A score that is rounded once differently moves its exponential by this part.
+    rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps
+    floor = FLOORS[queries.dtype] + rounding * logit
+    terms = {
+        "loss": 1e-6,
+        "queries": largest_passage / temperature / len(queries),
+        "passages": largest_query / temperature / len(queries),
+        "temperature": logit / temperature / len(queries),
+        "weights": truth[0].abs().max().item(),
+    }
+    for name, expected, slow, value in zip(terms, truth, plain, fast, strict=True):
+        assert value.dtype == slow.dtype
+        scale = expected.abs().max().clamp(min=max(terms[name], 1e-12))
+        error = ((value.double() - expected).abs().max() / scale).item()
+        allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
+        assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
+
+
+def rules(num_queries, num_passages, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(size, most):
+        return torch.randint(-1, most, (size,), generator=generator)
+
+    return {
+        "groups": {
+            "query_groups": ids(num_queries, 5),
+            "passage_groups": ids(num_passages, 5),
+        },
+        "ids": {"passage_ids": ids(num_passages, 9)},
+        "ids of queries": {
+            "passage_ids": ids(num_passages, 9),
+            "query_passage_ids": ids(num_queries, 9),
+        },
+        "mask": {"mask": torch.rand(num_queries, num_passages, generator=generator) < 0.3},
+        "mask by columns": {
+            "mask": (torch.rand(num_passages, num_queries, generator=generator) < 0.3).T
+        },
+        "margin": {"margin": 0.05},
+        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
+        "normalize": {"normalize": True},
+        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
+    }
+
+
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_shapes_and_dtypes(shape, symmetric, dtype):
+    check(*problem(*SHAPES[shape], dtype=dtype), symmetric=symmetric)
+
+
+@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_rules_and_reductions(rule, symmetric, reduction):
+    check(*problem(63, 123, 17), symmetric=symmetric, reduction=reduction, **rules(63, 123)[rule])
+
+
+@pytest.mark.parametrize("rule", rules(1, 1))
+def test_rules_in_bfloat16(rule):
+    check(*problem(63, 123, 18, torch.bfloat16), **rules(63, 123)[rule])
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"reduction": "sum"}], ids=str)
+def test_recompute_gives_the_same(options):
+    inputs = problem(63, 123, 17)
+    now, later = (run(*inputs, "cpu", recompute=recompute, **options) for recompute in (0, 1))
+    for first, second in zip(now, later, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
+
+
+def test_hard_only():
+    check(*problem(40, 100, 16), negatives="hard_only")
+
+
+@given(
+    num_queries=st.integers(1, 40),
+    more=st.integers(0, 60),
+    dim=st.integers(1, 33),
+    temperature=st.sampled_from([0.001, 0.01, 0.05, 1.0, 10.0]),
+    scale=st.sampled_from([1e-3, 1.0, 10.0]),
+    rule=st.sampled_from([*rules(1, 1), "none"]),
+    symmetric=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 1000),
+)
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_case(num_queries, more, dim, temperature, scale, rule, symmetric, dtype, seed):
+    """Logits up to 1e4."""
+    queries, passages = problem(num_queries, num_queries + more, dim, dtype, seed)
+    options = {} if rule == "none" else rules(num_queries, num_queries + more, seed)[rule]
+    check(queries * scale, passages, temperature=temperature, symmetric=symmetric, **options)
+
+
+def test_precision_bf16_stays_near_float32():
+    queries, passages = problem(200, 300, 64)
+    exact = run(queries, passages, "cpu")
+    rounded = run(queries, passages, "cpu", precision="bf16")
+    for name, first, second in zip("lqp", exact, rounded, strict=False):
+        assert (first - second).norm() / first.norm() < 5e-3, name
+    assert rounded[1].dtype == torch.float32
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_same_bits_twice(symmetric, dtype):
+    inputs = problem(150, 201, 40, dtype)
+    for first, second in zip(
+        *(run(*inputs, "cpu", symmetric=symmetric) for _ in range(2)), strict=True
+    ):
+        assert torch.equal(first, second)
+
+
+def test_a_second_backward_pass_finds_the_same():
+    queries, passages = (tensor.requires_grad_() for tensor in problem(20, 30, 8))
+    loss = info_nce(queries, passages, backend="cpu")
+    first = torch.autograd.grad(loss, (queries, passages), retain_graph=True)
+    second = torch.autograd.grad(loss, (queries, passages), retain_graph=True)
+    doubled = torch.autograd.grad(2 * loss, (queries, passages))
+    for one, two, three in zip(first, second, doubled, strict=True):
+        assert torch.equal(one, two)
+        torch.testing.assert_close(2 * one, three)
+
+
+def test_double_backward_is_refused():
+    queries, passages = (tensor.requires_grad_() for tensor in problem(20, 30, 8))
+    loss = info_nce(queries, passages, backend="cpu")
+    with pytest.raises(RuntimeError, match=r"second derivative.*use backend='reference'"):
+        torch.autograd.grad(loss, queries, create_graph=True)
+
+
+@pytest.mark.parametrize("frozen", ["queries", "passages", "both"])
+def test_no_products_for_inputs_without_gradient(frozen, monkeypatch):
+    calls = []
+    for name in ("query_gradient", "add_passage_gradient"):
+        method = getattr(cpu.FloatKernels, name)
+        monkeypatch.setattr(
+            cpu.FloatKernels,
+            name,
+            lambda *args, name=name, method=method: calls.append(name) or method(*args),
+        )
+    queries, passages = problem(20, 30, 8)
+    queries.requires_grad_(frozen == "passages")
+    passages.requires_grad_(frozen == "queries")
+    loss = info_nce(queries, passages, backend="cpu")
+    assert loss.requires_grad == (frozen != "both")
+    assert (
+        set(calls)
+        == {
+            "queries": {"add_passage_gradient"},
+            "passages": {"query_gradient"},
+            "both": set(),
+        }[frozen]
+    )
+
+
+def test_value_and_grad_is_backward_at_once():
+    queries, passages = problem(63, 123, 17)
+    temperature = torch.tensor(0.07)
+    loss, gradients = value_and_grad(queries, passages, temperature=temperature, symmetric=True)
+    leaves = [t.clone().requires_grad_() for t in (queries, passages, temperature)]
+    expected = info_nce(*leaves[:2], temperature=leaves[2], symmetric=True)
+    expected.backward()
+    assert torch.equal(loss, expected.detach())
+    for gradient, leaf in zip(gradients, leaves, strict=True):
+        assert torch.equal(gradient, leaf.grad)
+    assert value_and_grad(queries, passages)[1].temperature is None
+    with pytest.raises(ValueError, match="reduction 'mean' or 'sum'"):
+        value_and_grad(queries, passages, reduction="none")
+
+
+def test_an_empty_contrast_has_no_loss_however_large_the_logits():
+    queries = torch.full((2, 3), 70.0, requires_grad=True)
+    mask = ~torch.eye(2, dtype=torch.bool)
+    for symmetric in (False, True):
+        loss = info_nce(queries, queries, mask=mask, symmetric=symmetric, backend="cpu")
+        loss.backward()
+        assert loss.item() == 0
+    assert not queries.grad.any()
+
+
+@pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
+def test_every_instruction_set_passes(instructions):
+    """The tests of this file once more, in a process that is told to take others."""
+    if instructions == _core.contrast_instructions():
+        pytest.skip(f"{instructions} is what the other tests take")
+    environment = {**os.environ, "HYBRID_FAST_CPU": instructions}
+    script = "from hybrid_fast import _core; print(_core.contrast_instructions())"
+    command = [sys.executable, "-P", "-c", script]
+    taken = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if taken != instructions:
+        pytest.skip(f"this processor has no {instructions}")
+    chosen = "shapes or rules or bf16 or bits"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", f"({chosen}) and not every"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
