@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
 _CHUNK_BYTES = 2**24  # of scores
 _FEWEST_ROWS, _MOST_ROWS = 256, 512
@@ -55,6 +55,20 @@ def _by_onednn(a: Tensor) -> bool:
 @cache
 def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def make_kernels(passages: Tensor, *, rounded: bool) -> Kernels:
+    """Return the kernels of one call, for passages (N, D) in float32 or float64.
+
+    Args:
+        passages: of the compute dtype.
+        rounded: whether embeddings are rounded to bfloat16.
+    """
+    if not rounded:
+        return FloatKernels(passages)
+    from hybrid_fast import _core
+
+    return Bf16Kernels(passages) if _core.has_bf16_product() else RoundedKernels(passages)
 
 
 class FloatKernels:
@@ -123,13 +137,26 @@ class FloatKernels:
         return multiply(chunk.queries, self._passages)
 
 
+class RoundedKernels(FloatKernels):
+    """The same on embeddings rounded to bfloat16, for processors without a product of those."""
+
+    def __init__(self, passages: Tensor) -> None:
+        super().__init__(passages.bfloat16().float())
+
+    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+        """Add W^T Q to the gradient of the passages."""
+        super().add_passage_gradient(gradient, queries.bfloat16().float())
+
+    def _scores(self, chunk: Chunk) -> Tensor:
+        return multiply(chunk.queries.bfloat16().float(), self._passages)
+
+
 class Bf16Kernels:
     """Steps of the chunked loss on embeddings rounded to bfloat16; see `chunked.Kernels`.
 
     Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16, its
-    one-hot subtracted before. The scores are made by C++ (AVX-512 BF16 where the processor has it),
-    since torch's products of bfloat16 on the CPU round their results, and only those of a few rows
-    exist at a time.
+    one-hot subtracted before. The scores are made by C++ with AVX-512 BF16, since torch's products
+    of bfloat16 on the CPU round their results, and only those of a few rows exist at a time.
     """
 
     def __init__(self, passages: Tensor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypedDict, Unpack
 
 import torch
@@ -53,8 +54,8 @@ def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None)
 def _cpu(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
     # Normalised embeddings are no longer bfloat16: only who asks for it has them rounded.
     exact = inputs.queries.dtype != torch.bfloat16 or inputs.normalize
-    kernels = cpu.FloatKernels if exact and inputs.precision is None else cpu.Bf16Kernels
-    return info_nce_chunked(inputs, coefficients, kernels, ranks)
+    make_kernels = partial(cpu.make_kernels, rounded=not exact or inputs.precision == "bf16")
+    return info_nce_chunked(inputs, coefficients, make_kernels, ranks)
 
 
 # The fastest first.

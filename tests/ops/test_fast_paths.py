@@ -89,8 +89,11 @@ def check(queries, passages, **options):
     fast = run(queries, passages, "cpu", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
     temperature = options.get("temperature", 0.07)
-    largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
-    logit = (queries.double() @ passages.double().T).abs().max().item() / temperature
+    embeddings = queries.double(), passages.double()
+    if options.get("normalize"):
+        embeddings = tuple(F.normalize(vectors, dim=1) for vectors in embeddings)
+    largest_query, largest_passage = (vectors.abs().max().item() for vectors in embeddings)
+    logit = (embeddings[0] @ embeddings[1].T).abs().max().item() / temperature
     # A score that is rounded once differently moves its exponential by this part.
     rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps
     floor = FLOORS[queries.dtype] + rounding * logit
