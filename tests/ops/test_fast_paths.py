@@ -89,8 +89,10 @@ def check(queries, passages, **options):
     fast = run(queries, passages, "cpu", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
     temperature = options.get("temperature", 0.07)
-    embeddings = queries.double(), passages.double()
+    embeddings, shortest = (queries.double(), passages.double()), (1.0, 1.0)
     if options.get("normalize"):
+        # Gradients pass through x / |x|, which cancels along x and multiplies by 1 / |x|.
+        shortest = [vectors.norm(dim=1).min().item() for vectors in embeddings]
         embeddings = tuple(F.normalize(vectors, dim=1) for vectors in embeddings)
     largest_query, largest_passage = (vectors.abs().max().item() for vectors in embeddings)
     logit = (embeddings[0] @ embeddings[1].T).abs().max().item() / temperature
@@ -98,9 +100,9 @@ def check(queries, passages, **options):
     rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps
     floor = FLOORS[queries.dtype] + rounding * logit
     terms = {
-        "loss": 1e-6,
-        "queries": largest_passage / temperature / len(queries),
-        "passages": largest_query / temperature / len(queries),
+        "loss": 1e-3,  # the truth itself has no digits below its rounding
+        "queries": largest_passage / temperature / len(queries) / shortest[0],
+        "passages": largest_query / temperature / len(queries) / shortest[1],
         "temperature": logit / temperature / len(queries),
         "weights": truth[0].abs().max().item(),
     }
