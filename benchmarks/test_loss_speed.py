@@ -1,10 +1,10 @@
 """Time and memory of the loss, forward and backward, on the CPU.
 
 Baselines in the same run: `reference`, the definition in plain torch; `naive`, F.cross_entropy as a
-user writes it, and the same under torch.compile; the rows of sentence-transformers' cached loss (its
-loss stage alone, with its default of 32 rows at a time and with 512). For bfloat16 the baseline is
-`mm().float()`. Before anything is timed, loss and gradients are compared with float64. Peak memory is
-measured in fresh processes, of which each runs one of them.
+user writes it, and the same under torch.compile; the rows of sentence-transformers' cached loss
+(its loss stage alone, with its default of 32 rows at a time and with 512). For bfloat16 the
+baseline is `mm().float()`. Before anything is timed, loss and gradients are compared with float64.
+Peak memory is measured in fresh processes, each of which runs one of them.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def time_step(benchmark, way, size, dim, dtype=torch.float32):
     benchmark.pedantic(step, (way, queries, passages), rounds=rounds, warmup_rounds=1)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("size", SIZES)

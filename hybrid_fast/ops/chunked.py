@@ -292,6 +292,7 @@ def compute_gradients(
             of_queries[rows] = kernels.query_gradient(gradient)
         if needs[1]:
             kernels.add_passage_gradient(gradient, chunk.queries)
+        del gradient  # before the next one is made
     if needs[1]:
         of_passages = kernels.passage_gradient()
     for of_embeddings in (of_queries, of_passages):

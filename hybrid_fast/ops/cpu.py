@@ -16,7 +16,7 @@ from torch import Tensor
 from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
 _CHUNK_BYTES = 2**24  # of scores
-_FEWEST_ROWS, _MOST_ROWS = 256, 512
+_FEWEST_ROWS, _MOST_ROWS = 128, 512
 
 
 @cache
@@ -118,8 +118,9 @@ class FloatKernels:
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and begin again."""
         assert self._total is not None
-        total, self._total = self._total.T, None
-        return total
+        total, self._total = self._total, None
+        # Of the layout of the passages, or whoever keeps the gradient would copy it later.
+        return total.T.contiguous()
 
     def _run(
         self, chunk: Chunk, scale: Tensor, columns: Columns | None, *, gradient: bool
