@@ -359,9 +359,10 @@ class Contrast(torch.autograd.Function):
             losses, queries, passages, scale, coefficients = ctx.saved_tensors
             of_inputs = [None, None, None]
             if any(needs[:3]):
-                _, gradients = compute_gradients(
-                    ctx.problem, queries, passages, scale, coefficients * upstream, needs[:2]
-                )
+                with torch.autocast(queries.device.type, enabled=False):
+                    _, gradients = compute_gradients(
+                        ctx.problem, queries, passages, scale, coefficients * upstream, needs[:2]
+                    )
                 of_inputs = [gradients.queries, gradients.passages, gradients.temperature]
         of_coefficients = losses * upstream if needs[3] else None
         return *of_inputs[:2], of_inputs[2] if needs[2] else None, of_coefficients, None

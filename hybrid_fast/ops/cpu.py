@@ -1,7 +1,7 @@
 """The chunked loss on the CPU: torch's products, C++ kernels between them.
 
-Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 256 to 512 rows:
-fewer would add to the passages' gradient too often, more would leave the cache.
+Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 512 rows, or fewer
+where columns are many: each adds once to the whole gradient of the passages.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _by_onednn(a: Tensor) -> bool:
     """Tell whether torch's fused linear layer takes the product.
 
-    It goes to oneDNN, exact in float32 as `torch.mm` is. On an AMD processor with AVX-512 it is 2.4
-    times as fast as the MKL behind `torch.mm`; on machines without MKL both are the same.
+    It goes to oneDNN, exact in float32 as `torch.mm` is, and on an AMD processor with AVX-512 it is
+    2.4 times as fast as the MKL behind `torch.mm`.
     """
     return a.dtype == torch.float32 and _has_onednn()
 
