@@ -1,7 +1,7 @@
 """The chunked loss on the CPU: torch's products, C++ kernels between them.
 
-Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 512 rows, or fewer
-where columns are many: each adds once to the whole gradient of the passages.
+Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 512 rows, or
+fewer where columns are many: each adds once to the whole gradient of the passages.
 """
 
 from __future__ import annotations
