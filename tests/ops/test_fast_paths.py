@@ -297,7 +297,17 @@ def test_every_instruction_set_passes(instructions):
         pytest.skip(f"this processor has no {instructions}")
     chosen = "shapes or rules or bf16 or bits"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", f"({chosen}) and not every"],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            __file__,
+            "-k",
+            f"({chosen}) and not every",
+        ],
         env=environment,
         capture_output=True,
         text=True,
