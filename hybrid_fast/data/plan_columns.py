@@ -27,7 +27,7 @@ class PlanColumns:
     """What the plan needs of a table, one entry an item."""
 
     languages: tuple[str, ...]
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # (): not told apart
     groups: npt.NDArray[np.int64]
     language_codes: npt.NDArray[np.int32]
     passages: npt.NDArray[np.int64]
@@ -54,15 +54,15 @@ class PlanColumns:
         return uses
 
     @classmethod
-    def of_table(cls, table: AlignedTable) -> PlanColumns:
-        """Take the columns of an aligned table."""
+    def of_table(cls, table: AlignedTable, *, by_source: bool) -> PlanColumns:
+        """Take the columns of an aligned table; its sources only `by_source`."""
         return cls(
             languages=table.languages,
-            sources=table.sources,
+            sources=table.sources if by_source else (),
             groups=table.group_codes,
             language_codes=table.language_codes,
             passages=table.passage_codes,
-            source_codes=table.source_codes,
+            source_codes=table.source_codes if by_source else np.zeros(len(table), np.int32),
             has_query=table.has_query,
             has_passage=table.has_passage,
             kind_mask=table.kind_mask,
@@ -83,7 +83,7 @@ class PlanColumns:
         groups = _own_groups(_ids("group_ids", group_ids))
         num_items = len(groups)
         language_names, language_codes = _named_codes("languages", languages)
-        source_names: tuple[str, ...] = ("all",)
+        source_names: tuple[str, ...] = ()
         source_codes = np.zeros(num_items, np.int32)
         if sources is not None:
             source_names, source_codes = _named_codes("sources", sources)

@@ -24,7 +24,7 @@ from hybrid_fast.data.table import AlignedTable
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "plan.index"
+FILE_NAME, BY_SOURCE_FILE_NAME = "plan.index", "plan-by-source.index"
 _PROGRESS_AFTER_S = 2.0
 
 
@@ -36,7 +36,7 @@ class PlanIndex:
 
     Attributes:
         languages: names of the languages, sorted.
-        sources: names of the sources, sorted.
+        sources: names of the sources that it tells apart, sorted; () where it does not.
         num_items: rows of the table.
         num_queries: those that have a query.
         fingerprint: that of the table, "" where none was given.
@@ -88,28 +88,34 @@ class PlanIndex:
                 uses=columns.uses(),
                 sources=columns.source_codes,
                 num_languages=len(columns.languages),
-                num_sources=len(columns.sources),
+                num_sources=max(1, len(columns.sources)),
                 note=json.dumps(note),
                 progress=show,
             )
         return cls(core, columns, None)
 
     @classmethod
-    def of_table(cls, table: AlignedTable) -> PlanIndex:
+    def of_table(cls, table: AlignedTable, *, by_source: bool = False) -> PlanIndex:
         """Return the index of a table.
 
-        That of a table which was loaded from a folder is saved there, as "plan.index", and mapped
-        from then on.
+        That of a table which was loaded from a folder is saved there, as "plan.index" or
+        "plan-by-source.index", and mapped from then on.
+
+        Args:
+            table: the items.
+            by_source: put the groups of a source side by side, as `source_weights` need it. Else
+                groups keep the order of the table, and its neighbours are drawn far apart.
 
         Raises:
             ValueError: the saved index is damaged or of another table; remove the file to have it
                 built again.
         """
-        path = None if table.folder is None else table.folder / FILE_NAME
+        name = BY_SOURCE_FILE_NAME if by_source else FILE_NAME
+        path = None if table.folder is None else table.folder / name
         if path is not None and path.exists():
             return cls.open(path, fingerprint=table.fingerprint)
         fingerprint = "" if path is None else table.fingerprint
-        index = cls.build(PlanColumns.of_table(table), fingerprint)
+        index = cls.build(PlanColumns.of_table(table, by_source=by_source), fingerprint)
         if path is not None:
             try:
                 index.save(path)
@@ -142,7 +148,8 @@ class PlanIndex:
                 by a 64-bit hash); default: every passage is its own.
             has_query: (n,) bool, default all True.
             has_passage: (n,) bool, default all True.
-            sources: (n,) strings, default one source.
+            sources: (n,) strings, for `source_weights`; see `of_table` for what it costs. Default:
+                one source.
             kind_mask: (n,) uint8 of bits 1 mono, 2 cross, 4 mixed; default all.
             fingerprint: text by which `open` tells tables apart.
 

@@ -101,7 +101,9 @@ class HybridBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        index = table if isinstance(table, PlanIndex) else PlanIndex.of_table(table)
+        index = table
+        if not isinstance(index, PlanIndex):
+            index = PlanIndex.of_table(index, by_source=source_weights is not None)
         for name, value in {
             "batch_size": batch_size,
             "seed": seed,
@@ -141,6 +143,11 @@ class HybridBatchSampler:
         self.languages = index.languages
         self.sources = index.sources
         self.epoch = 0
+        if source_weights is not None and not index.sources:
+            raise ValueError(
+                "source_weights need an index that tells sources apart; build it with "
+                "PlanIndex.of_table(table, by_source=True) or from_arrays(..., sources=...)"
+            )
         weights = named_weights("source_weights", source_weights, index.sources)
         self.index = index.with_sources(weights)
         self._options: dict[str, Any] = {

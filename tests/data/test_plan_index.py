@@ -67,6 +67,56 @@ def test_the_index_of_a_loaded_table_is_kept_beside_it(tmp_path, monkeypatch):
     assert batches(AlignedTable.load(tmp_path / "table"), batch_size=16) == expected
 
 
+LANGUAGES = ["ar", "de", "el", "en", "es", "hi", "th"]
+
+
+def table_of_interleaved_sources(num_groups):
+    groups = np.repeat(np.arange(num_groups), len(LANGUAGES))
+    languages = np.tile(LANGUAGES, num_groups)
+    return AlignedTable.from_columns(
+        {
+            "group_id": groups.tolist(),
+            "lang": languages,
+            "query": [f"question {row}" for row in range(len(groups))],
+            "passage": [f"passage {row}" for row in range(len(groups))],
+            "source": [f"source {group % 5}" for group in groups],
+        }
+    )
+
+
+def test_neighbours_in_the_table_are_drawn_far_apart_whatever_their_sources():
+    num_groups, batch_size = 1200, 60
+    sampler = HybridBatchSampler(
+        table_of_interleaved_sources(num_groups), batch_size=batch_size, kind="cross"
+    )
+    num_neighbours = 0
+    for step in range(100):
+        drawn = np.sort(sampler.batch(step).query_rows // len(LANGUAGES))
+        num_neighbours += (np.diff(drawn) == 1).sum()
+    of_random_batches = 100 * batch_size**2 / num_groups
+    assert num_neighbours < 0.6 * of_random_batches
+
+
+def test_sources_are_told_apart_only_where_they_are_weighted(tmp_path):
+    table = table_of_interleaved_sources(60)
+    weights = {"source 0": 1.0, "source 3": 2.0}
+    options = {"batch_size": 8, "kind": "cross"}
+    with pytest.raises(ValueError, match=r"tells sources apart.*by_source=True"):
+        HybridBatchSampler(PlanIndex.of_table(table), **options, source_weights=weights)
+    weighted = HybridBatchSampler(table, **options, source_weights=weights)
+    drawn = np.concatenate([weighted.batch(step).query_rows for step in range(8)])
+    assert set(drawn // len(LANGUAGES) % 5) == {0, 3}
+    table.save(tmp_path / "table")
+    loaded = AlignedTable.load(tmp_path / "table")
+    again = HybridBatchSampler(loaded, **options, source_weights=weights)
+    HybridBatchSampler(loaded, **options)
+    assert [p.name for p in sorted((tmp_path / "table").glob("*.index"))] == [
+        "plan-by-source.index",
+        "plan.index",
+    ]
+    np.testing.assert_array_equal(again.batch(5).query_rows, weighted.batch(5).query_rows)
+
+
 def test_an_index_of_another_table_is_refused(index, tmp_path):
     path = tmp_path / "plan.index"
     index.save(path)

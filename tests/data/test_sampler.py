@@ -380,7 +380,8 @@ def test_length_counts_items_with_a_query_and_is_never_zero():
         ({"language_law": {"l000": -1}}, "finite and non-negative"),
         ({"language_law": {"l000": 0}}, "one of them positive"),
         ({"pair_law": {"l000-l00x": 1}}, "names 'l000-l00x'"),
-        ({"source_weights": {"web": 1}}, "names 'web'"),
+        ({"source_weights": {"web": 1}}, "tells sources apart"),
+        ({"sources": ["clean"] * 120, "source_weights": {"web": 1}}, "names 'web'"),
         ({"batch_size": 400}, "the largest batch_size that works is 40"),
     ],
 )
