@@ -20,8 +20,10 @@ from hybrid_fast.ops.chunked import Chunk, Columns
 
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
-_ROW_BLOCK = 4096  # at most; columns of one step of a row
-_COLUMN_BLOCK = (32, 128)  # rows and columns of one step of the sums of columns
+# One step of a kernel: more would leave registers for few programs at a time, or overflow them.
+_ROW_BLOCK_BYTES = 8192  # at most, of a row
+_COLUMN_BLOCK_BYTES = 128  # of a column
+_COLUMN_BLOCK = 128  # columns whose sums one program adds up
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
 
 
@@ -128,9 +130,8 @@ class TritonKernels:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
         scores, _ = self._scores(chunk)
         num_rows, num_columns = scores.shape
-        block_rows, block_columns = _COLUMN_BLOCK
         with _on(scores.device):
-            self._kernels.add_column_sums_kernel[(math.ceil(num_columns / block_columns),)](
+            self._kernels.add_column_sums_kernel[(math.ceil(num_columns / _COLUMN_BLOCK),)](
                 scores=scores,
                 sums=sums,
                 positives=chunk.positives.contiguous(),
@@ -139,8 +140,8 @@ class TritonKernels:
                 stride_s=scores.stride(0),
                 R=num_rows,
                 N=num_columns,
-                BLOCK_R=block_rows,
-                BLOCK_N=block_columns,
+                BLOCK_R=_COLUMN_BLOCK_BYTES // scores.element_size(),
+                BLOCK_N=_COLUMN_BLOCK,
                 num_warps=4,
                 enable_fp_fusion=True,
             )
@@ -191,7 +192,7 @@ class TritonKernels:
     ) -> tuple[Tensor, Tensor]:
         num_rows, num_columns = scores.shape
         losses, dots = scores.new_empty(2, num_rows)
-        block = min(max(_next_power_of_two(num_columns), 128), _ROW_BLOCK)
+        block = row_block(num_columns, scores.element_size())
         with _on(scores.device):
             self._kernels.contrast_rows_kernel[(num_rows,)](
                 scores=scores,
@@ -210,7 +211,7 @@ class TritonKernels:
                 R=num_rows,
                 N=num_columns,
                 BLOCK_N=block,
-                num_warps=4 if block <= 1024 else 8,
+                num_warps=4 if block <= 512 else 8,
                 enable_fp_fusion=True,  # the default, but of which Triton 3.9 warns
             )
         return losses, dots
@@ -261,8 +262,9 @@ def _as_bytes(flags: Tensor | None) -> Tensor | None:
     return None if flags is None else flags.view(torch.uint8)
 
 
-def _next_power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+def row_block(num_columns: int, bytes_per_score: int) -> int:
+    """Return how many columns of a row the kernel takes in one step, a power of two."""
+    return min(max(1 << (num_columns - 1).bit_length(), 128), _ROW_BLOCK_BYTES // bytes_per_score)
 
 
 def _num_processors(device: torch.device) -> int:

@@ -29,6 +29,9 @@ def kept_negatives(
     b_c,  # positives of the rows
     o_r,  # int64
     o_n,
+    m,  # of o_r and o_n together
+    m_r,
+    m_n,
     row_groups,
     column_groups,
     row_ids,
@@ -38,12 +41,9 @@ def kept_negatives(
     limits,
     stride_mr,
     stride_mn,
-    R,
-    N,
 ):
     """Tell which columns are negatives of their row; see `chunked.Rules`."""
-    m_r, m_n = o_r < R, o_n < N
-    b_kept = m_r & m_n & (o_n != b_c)
+    b_kept = m & (o_n != b_c)
     if row_groups is not None:
         b_row = tl.load(row_groups + o_r, mask=m_r, other=-1)
         b_column = tl.load(column_groups + o_n, mask=m_n, other=-1)
@@ -54,7 +54,7 @@ def kept_negatives(
         b_kept = b_kept & ((b_row != b_column) | (b_row == -1))
     if mask is not None:
         p_mask = mask + o_r * stride_mr + o_n.to(tl.int64) * stride_mn
-        b_kept = b_kept & (tl.load(p_mask, mask=m_r & m_n, other=1) == 0)
+        b_kept = b_kept & (tl.load(p_mask, mask=m, other=1) == 0)
     if left_out is not None:
         b_kept = b_kept & (tl.load(left_out + o_n, mask=m_n, other=1) == 0)
     if limits is not None:
@@ -91,6 +91,7 @@ def contrast_rows_kernel(
 ):
     """Turn one row of scores into its loss and the gradient of its logits; grid (R,)."""
     i_r = tl.program_id(0).to(tl.int64)
+    m_r = i_r < R
     scores += i_r * stride_s
     b_c = tl.load(positives + i_r)
     b_scale = tl.load(scale)
@@ -100,10 +101,11 @@ def contrast_rows_kernel(
     b_sum = tl.zeros([BLOCK_N], scores.dtype.element_ty)
     for i_n in range(0, N, BLOCK_N):
         o_n = i_n + tl.arange(0, BLOCK_N)
-        b_s = tl.load(scores + o_n, mask=o_n < N, other=0)
+        m_n = o_n < N
+        b_s = tl.load(scores + o_n, mask=m_n, other=0)
         b_kept = kept_negatives(
-            b_s, b_c, i_r, o_n, row_groups, column_groups, row_ids, column_ids, mask, left_out,
-            limits, stride_mr, stride_mn, R, N,
+            b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids, mask,
+            left_out, limits, stride_mr, stride_mn,
         )  # fmt: skip
         b_s = tl.where(b_kept, b_s, float("-inf"))
         b_new = tl.maximum(b_max, tl.max(b_s, axis=0))
@@ -131,10 +133,10 @@ def contrast_rows_kernel(
         b_own_dot = tl.zeros([], scores.dtype.element_ty)
         if log_sums is not None:
             b_logit = b_pos * b_scale
-            b_u = tl.load(log_sums + b_c)
+            b_own_u = tl.load(log_sums + b_c)
             # Infinity: no row in the sum, so nothing that the positive could be told from.
-            b_present = b_u < float("inf")
-            b_behind = b_u - b_logit
+            b_present = b_own_u < float("inf")
+            b_behind = b_own_u - b_logit
             b_small = tl.exp(-tl.abs(b_behind))
             b_sigmoid = tl.where(b_behind >= 0, 1.0, b_small) / (1 + b_small)
             b_sigmoid = tl.where(b_present, b_sigmoid, 0)
@@ -147,17 +149,20 @@ def contrast_rows_kernel(
             m_n = o_n < N
             b_s = tl.load(scores + o_n, mask=m_n, other=0)
             b_kept = kept_negatives(
-                b_s, b_c, i_r, o_n, row_groups, column_groups, row_ids, column_ids, mask, left_out,
-                limits, stride_mr, stride_mn, R, N,
+                b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids,
+                mask, left_out, limits, stride_mr, stride_mn,
             )  # fmt: skip
-            b_w = tl.where(b_kept, tl.exp((b_s - b_top) * b_scale), 0) * b_factor
+            # Left out before exp, for which scores that the row leaves out may be too large.
+            b_rel = (b_s - b_top) * b_scale
+            b_w = tl.exp(tl.where(b_kept, b_rel, float("-inf"))) * b_factor
             # A row of W sums to 0, so any logit may be subtracted; the positive's cancels least.
             b_dot += b_w * ((b_s - b_pos) * b_scale)
             if log_sums is not None:
                 b_logits = b_s * b_scale
                 b_u = tl.load(log_sums + o_n, mask=m_n, other=float("inf"))
                 b_beta = tl.load(factors + o_n, mask=m_n, other=0)
-                b_column = tl.where(b_kept, tl.exp(b_logits - b_u), 0) * b_beta
+                b_rel = tl.where(b_kept, b_logits - b_u, float("-inf"))
+                b_column = tl.exp(b_rel) * b_beta
                 b_dot += b_column * b_logits
                 b_w += b_column
             # The one-hot is already in b_own: subtracted after rounding it would cost all digits.
@@ -191,6 +196,7 @@ def add_column_sums_kernel(
     """Add the rows of a chunk to the sums of their negatives' columns; grid (N / BLOCK_N,)."""
     o_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     m_n = o_n < N
+    o_columns, m_columns = o_n[None, :], m_n[None, :]
     b_scale = tl.load(scale)
     b_max = tl.load(sums + o_n, mask=m_n, other=float("-inf"))
     b_sum = tl.load(sums + N + o_n, mask=m_n, other=0)
@@ -198,11 +204,11 @@ def add_column_sums_kernel(
         o_r = (i_r + tl.arange(0, BLOCK_R)).to(tl.int64)[:, None]
         m_r = o_r < R
         b_c = tl.load(positives + o_r, mask=m_r, other=-1)  # [BLOCK_R, 1]
-        p_s = scores + o_r * stride_s + o_n[None, :]
-        b_s = tl.load(p_s, mask=m_r & m_n[None, :], other=0)  # [BLOCK_R, BLOCK_N]
+        m = m_r & m_columns
+        b_s = tl.load(scores + o_r * stride_s + o_columns, mask=m, other=0)  # [BLOCK_R, BLOCK_N]
         b_kept = kept_negatives(
-            b_s, b_c, o_r, o_n[None, :], row_groups, column_groups, row_ids, column_ids, mask,
-            left_out, limits, stride_mr, stride_mn, R, N,
+            b_s, b_c, o_r, o_columns, m, m_r, m_columns, row_groups, column_groups, row_ids,
+            column_ids, mask, left_out, limits, stride_mr, stride_mn,
         )  # fmt: skip
         b_l = tl.where(b_kept, b_s * b_scale, float("-inf"))
         b_new = tl.maximum(b_max, tl.max(b_l, axis=0))
