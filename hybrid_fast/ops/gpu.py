@@ -21,9 +21,10 @@ from hybrid_fast.ops.chunked import Chunk, Columns
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
 # One step of a kernel: more would leave registers for few programs at a time, or overflow them.
-_ROW_BLOCK_BYTES = 8192  # at most, of a row
+_ROW_BLOCKS = {4: 2048, 8: 512}  # columns of a row, at most, by bytes of a score
 _COLUMN_BLOCK_BYTES = 128  # of a column
 _COLUMN_BLOCK = 128  # columns whose sums one program adds up
+COLUMN_WARPS = 4
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
 
 
@@ -142,7 +143,7 @@ class TritonKernels:
                 N=num_columns,
                 BLOCK_R=_COLUMN_BLOCK_BYTES // scores.element_size(),
                 BLOCK_N=_COLUMN_BLOCK,
-                num_warps=4,
+                num_warps=COLUMN_WARPS,
                 enable_fp_fusion=True,
             )
         return positive_scores(chunk, scores) * scale
@@ -192,7 +193,7 @@ class TritonKernels:
     ) -> tuple[Tensor, Tensor]:
         num_rows, num_columns = scores.shape
         losses, dots = scores.new_empty(2, num_rows)
-        block = row_block(num_columns, scores.element_size())
+        block, num_warps = row_block(num_columns, scores.element_size())
         with _on(scores.device):
             self._kernels.contrast_rows_kernel[(num_rows,)](
                 scores=scores,
@@ -211,7 +212,7 @@ class TritonKernels:
                 R=num_rows,
                 N=num_columns,
                 BLOCK_N=block,
-                num_warps=4 if block <= 512 else 8,
+                num_warps=num_warps,
                 enable_fp_fusion=True,  # the default, but of which Triton 3.9 warns
             )
         return losses, dots
@@ -262,9 +263,10 @@ def _as_bytes(flags: Tensor | None) -> Tensor | None:
     return None if flags is None else flags.view(torch.uint8)
 
 
-def row_block(num_columns: int, bytes_per_score: int) -> int:
-    """Return how many columns of a row the kernel takes in one step, a power of two."""
-    return min(max(1 << (num_columns - 1).bit_length(), 128), _ROW_BLOCK_BYTES // bytes_per_score)
+def row_block(num_columns: int, bytes_per_score: int) -> tuple[int, int]:
+    """Return how many columns of a row the kernel takes in one step, and its warps."""
+    block = min(max(1 << (num_columns - 1).bit_length(), 128), _ROW_BLOCKS[bytes_per_score])
+    return block, 4 if block <= 256 else 8
 
 
 def _num_processors(device: torch.device) -> int:

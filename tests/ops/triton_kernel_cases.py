@@ -37,7 +37,7 @@ TEMPERATURE = 0.07
 def small_chunks_and_poison(monkeypatch):
     """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
     monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
-    monkeypatch.setattr(gpu, "_ROW_BLOCK_BYTES", 512)
+    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
     monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
     monkeypatch.setattr(gpu, "multiply", lambda a, b, dtype: a.to(dtype) @ b.to(dtype))
     monkeypatch.setattr(
