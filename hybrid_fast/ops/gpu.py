@@ -94,7 +94,6 @@ class TritonKernels:
         self._passages = passages.to(product_dtype or passages.dtype)
         # A gradient of the scores' dtype takes their place.
         self._in_place = self._passages.dtype == self._dtype
-        self._scratch: tuple[Tensor, Tensor] | None = None
         self._total: Tensor | None = None  # (N, D), of the gradient of the passages, times gain
         self._gain: Tensor | None = None
         self._total_gain: Tensor | None = None
@@ -113,14 +112,15 @@ class TritonKernels:
 
     def losses(self, chunk: Chunk, scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
-        scores, _ = self._scores(chunk)
+        scores = self._scores(chunk)
         return self._contrast(chunk, scale, scores, None, None)[0]
 
     def gradients(
         self, chunk: Chunk, scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the product dtype."""
-        scores, gradient = self._scores(chunk)
+        scores = self._scores(chunk)
+        gradient = scores if self._in_place else self._passages.new_empty(scores.shape)
         self._gain = None
         if gradient.dtype == torch.float16:
             self._gain = gain_of(chunk.coefficients, columns)
@@ -129,7 +129,7 @@ class TritonKernels:
 
     def add_column_sums(self, chunk: Chunk, scale: Tensor, sums: Tensor) -> Tensor:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
-        scores, _ = self._scores(chunk)
+        scores = self._scores(chunk)
         num_rows, num_columns = scores.shape
         with _on(scores.device):
             self._kernels.add_column_sums_kernel[(math.ceil(num_columns / _COLUMN_BLOCK),)](
@@ -170,18 +170,13 @@ class TritonKernels:
         total, self._total = self._total, None
         return total if self._total_gain is None else total.div_(self._total_gain)
 
-    def _scores(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Return the scores and where their gradient goes, both (R, N)."""
-        num_rows = len(chunk.queries)
-        if self._scratch is None or len(self._scratch[0]) < num_rows:
-            scores = self._passages.new_empty(num_rows, len(self._passages), dtype=self._dtype)
-            gradient = (
-                scores if self._in_place else torch.empty_like(scores, dtype=self._passages.dtype)
-            )
-            self._scratch = scores, gradient
-        scores, gradient = (scratch[:num_rows] for scratch in self._scratch)
+    def _scores(self, chunk: Chunk) -> Tensor:
+        # Not kept from chunk to chunk: the graph keeps these kernels until the backward pass, and
+        # torch's allocator hands out the same memory again.
+        shape = len(chunk.queries), len(self._passages)
+        scores = self._passages.new_empty(shape, dtype=self._dtype)
         multiply_into(scores, chunk.queries.to(self._passages.dtype), self._passages.T)
-        return scores, gradient
+        return scores
 
     def _contrast(
         self,
