@@ -265,6 +265,8 @@ PYBIND11_MODULE(_core, m) {
 
   define_contrast<float>(m, "float");
   define_contrast<double>(m, "double");
+  m.def("has_bf16_product", &hybrid_fast::has_bf16_product,
+        "Whether this processor multiplies bfloat16 (AVX-512 BF16).");
   m.def("packed_size", &hybrid_fast::packed_size, py::arg("num_columns"), py::arg("dim"),
         "Return how many numbers the packed form of a bfloat16 matrix has.");
   m.def(

@@ -9,6 +9,8 @@
 
 namespace hybrid_fast {
 
+bool has_bf16_product() { return product_kernels() != nullptr; }
+
 void pack_bf16(const std::uint16_t* columns, std::int64_t num_columns, std::int64_t dim,
                std::uint16_t* packed, int num_threads) {
   const std::int64_t num_panels = (num_columns + kPanel - 1) / kPanel, pairs = num_pairs(dim);
@@ -33,7 +35,7 @@ void multiply_bf16(const std::uint16_t* rows, std::int64_t num_rows, const std::
   for (std::int64_t r = 0; r < num_rows; ++r) {
     std::memcpy(words.data() + r * pairs, rows + r * dim, dim * sizeof(std::uint16_t));
   }
-  const ProductKernels& kernels = product_kernels();
+  const ProductKernels& kernels = *product_kernels();
   for (std::int64_t first = 0; first < num_columns; first += kPanel) {
     const auto* panel = reinterpret_cast<const std::uint32_t*>(packed + first * 2 * pairs);
     const std::int64_t count = std::min(kPanel, num_columns - first);

@@ -16,10 +16,15 @@ inline std::int64_t packed_size(std::int64_t num_columns, std::int64_t dim) {
   return (num_columns + kPanel - 1) / kPanel * kPanel * 2 * num_pairs(dim);
 }
 
+// Whether this processor has an instruction for it (AVX-512 BF16). Without one the product of the
+// rounded values in float is faster than anything made of bfloat16.
+bool has_bf16_product();
+
 void pack_bf16(const std::uint16_t* columns, std::int64_t num_columns, std::int64_t dim,
                std::uint16_t* packed, int num_threads);
 
-// out (num_rows, num_columns) = rows (num_rows, dim) times packed columns.
+// out (num_rows, num_columns) = rows (num_rows, dim) times packed columns. REQUIRES:
+// has_bf16_product()
 void multiply_bf16(const std::uint16_t* rows, std::int64_t num_rows, const std::uint16_t* packed,
                    std::int64_t num_columns, std::int64_t dim, float* out);
 

@@ -27,13 +27,13 @@ Choice choose() {
   if (wanted("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
     const bool bf16 = __builtin_cpu_supports("avx512bf16");
-    return {"avx512", &kContrast_avx512, bf16 ? &kProduct_avx512bf16 : &kProduct_avx512};
+    return {"avx512", &kContrast_avx512, bf16 ? &kProduct_avx512bf16 : nullptr};
   }
   if (wanted("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {"avx2", &kContrast_avx2, &kProduct_avx2};
+    return {"avx2", &kContrast_avx2, nullptr};
   }
 #endif
-  return {"portable", &kContrast_portable, &kProduct_portable};
+  return {"portable", &kContrast_portable, nullptr};
 }
 
 const Choice& chosen() {
@@ -49,7 +49,7 @@ constexpr std::int64_t kRowsOfProduct = 12;
 
 }  // namespace
 
-const ProductKernels& product_kernels() { return *chosen().product; }
+const ProductKernels* product_kernels() { return chosen().product; }
 
 const char* contrast_instructions() { return chosen().name; }
 

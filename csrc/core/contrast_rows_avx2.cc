@@ -1,13 +1,10 @@
 #define HYBRID_FAST_ISA avx2
 #define HYBRID_FAST_VECTOR_BYTES 32
-#include "core/bf16_product_impl.h"
 #include "core/contrast_rows_impl.h"
 
 namespace hybrid_fast {
 
 const ContrastKernels<float> kContrast_avx2 = {
     &avx2::contrast_row<float>, &avx2::prepare_column_row<float>, &avx2::sum_columns<float>};
-
-const ProductKernels kProduct_avx2 = {&avx2::multiply_rows<1>, &avx2::multiply_rows<4>, 4};
 
 }  // namespace hybrid_fast

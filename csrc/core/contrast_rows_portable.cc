@@ -1,6 +1,5 @@
 #define HYBRID_FAST_ISA portable
 #define HYBRID_FAST_VECTOR_BYTES 16
-#include "core/bf16_product_impl.h"
 #include "core/contrast_rows_impl.h"
 
 namespace hybrid_fast {
@@ -12,8 +11,5 @@ const ContrastKernels<float> kContrast_portable = {&portable::contrast_row<float
 const ContrastKernels<double> kContrastDouble = {&portable::contrast_row<double>,
                                                  &portable::prepare_column_row<double>,
                                                  &portable::sum_columns<double>};
-
-const ProductKernels kProduct_portable = {&portable::multiply_rows<1>, &portable::multiply_rows<4>,
-                                          4};
 
 }  // namespace hybrid_fast

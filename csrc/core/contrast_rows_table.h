@@ -30,12 +30,11 @@ struct ProductKernels {
   std::int64_t num_rows;
 };
 
-extern const ProductKernels kProduct_portable;
 #if defined(__x86_64__)
-extern const ProductKernels kProduct_avx2, kProduct_avx512, kProduct_avx512bf16;
+extern const ProductKernels kProduct_avx512bf16;
 #endif
-// Those of this processor.
-const ProductKernels& product_kernels();
+// Those of this processor; null: it has none.
+const ProductKernels* product_kernels();
 
 constexpr std::int64_t kColumnsOfBlock = 256;  // as sum_columns takes at once
 

@@ -9,66 +9,14 @@
 #include "core/grouping.h"
 #include "core/mono_index.h"
 #include "core/pair_capacity.h"
+#include "core/pair_list.h"
 #include "core/plan_index.h"
-#include "core/random.h"
+#include "core/profiles.h"
 
 namespace hybrid_fast {
 namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
-
-// The profile of a group: its languages with their uses, ascending, and its source.
-struct Profile {
-  std::uint64_t first_label;
-  std::uint32_t num_labels;
-  std::int32_t source;
-  std::uint32_t num_groups = 0;
-};
-
-// Numbers equal profiles alike, in the order in which they come.
-class Profiles {
- public:
-  std::uint32_t number(std::span<const Label> labels, std::int32_t source) {
-    if (2 * (profiles_.size() + 1) > slots_.size()) grow();
-    std::size_t slot = hash(labels, source) & (slots_.size() - 1);
-    for (; slots_[slot] != kNone; slot = (slot + 1) & (slots_.size() - 1)) {
-      const Profile& profile = profiles_[slots_[slot]];
-      if (profile.source == source && std::ranges::equal(this->labels(profile), labels)) {
-        return slots_[slot];
-      }
-    }
-    slots_[slot] = static_cast<std::uint32_t>(profiles_.size());
-    profiles_.push_back({labels_.size(), static_cast<std::uint32_t>(labels.size()), source});
-    labels_.insert(labels_.end(), labels.begin(), labels.end());
-    return slots_[slot];
-  }
-  std::span<const Label> labels(const Profile& profile) const {
-    return std::span(labels_).subspan(profile.first_label, profile.num_labels);
-  }
-  std::vector<Profile>& all() { return profiles_; }
-  const std::vector<Profile>& all() const { return profiles_; }
-
- private:
-  static std::uint64_t hash(std::span<const Label> labels, std::int32_t source) {
-    std::uint64_t h = static_cast<std::uint64_t>(source);
-    for (const Label& label : labels) {
-      h = mix(h + 0x9E3779B97F4A7C15u * (std::uint64_t(label.language()) << 8 | label.uses()));
-    }
-    return mix(h);
-  }
-  void grow() {
-    slots_.assign(std::max<std::size_t>(1024, 2 * slots_.size()), kNone);
-    for (std::uint32_t number = 0; number < profiles_.size(); ++number) {
-      std::size_t slot = hash(labels(profiles_[number]), profiles_[number].source);
-      while (slots_[slot & (slots_.size() - 1)] != kNone) ++slot;
-      slots_[slot & (slots_.size() - 1)] = number;
-    }
-  }
-
-  std::vector<Profile> profiles_;
-  std::vector<Label> labels_;
-  std::vector<std::uint32_t> slots_;
-};
 
 class IndexBuilder {
  public:
@@ -87,14 +35,6 @@ class IndexBuilder {
   void place_rows();
   void mark_presence();
   void mark_presence(Cell& cell);
-  struct Found;
-  void find_spans(std::uint32_t c, std::vector<Found>& found) const;
-  void find_mixed_spans(std::uint32_t c, std::span<const std::uint16_t> sets,
-                        std::vector<Found>& found) const;
-  void list_pairs();
-  void add_slices(Pair& pair);
-  void add_guides(Pair& pair);
-  PlanIndex view() const;
 
   std::span<const Label> labels_of(std::uint32_t group) const {
     return profiles_.labels(profiles_.all()[profile_of_[group]]);
@@ -115,13 +55,9 @@ class IndexBuilder {
   std::vector<std::uint32_t> order_;  // groups of the table in the order of the index
   std::uint32_t num_entries_ = 0;
   // By mixed cell, the number of its set of presence bits for each role and language.
-  std::vector<std::vector<std::uint16_t>> sets_;
+  PresenceSets sets_;
   IndexVectors arrays_;
 };
-
-enum Role { kQueries, kPassages, kBoth, kRoles };
-constexpr Use kRoleUses[kRoles] = {kCrossQuery, kCrossPassage, kMixedExample};
-constexpr std::uint16_t kNoSet = std::numeric_limits<std::uint16_t>::max();
 
 PlanIndex IndexBuilder::run() {
   done();
@@ -149,10 +85,10 @@ PlanIndex IndexBuilder::run() {
   std::vector<std::uint32_t>().swap(profile_of_);
   std::vector<std::uint32_t>().swap(order_);
   done();
-  std::future<MonoLanes> mono =
-      std::async(std::launch::async, [&, index = view()] { return index_mono(index, false); });
+  std::future<MonoLanes> mono = std::async(
+      std::launch::async, [&, index = view_of(arrays_)] { return index_mono(index, false); });
   mark_presence();
-  list_pairs();
+  list_pairs(sets_, arrays_);
   done();
   MonoLanes lanes = mono.get();
   arrays_.mono_languages.resize(columns_.num_languages);
@@ -163,8 +99,8 @@ PlanIndex IndexBuilder::run() {
   arrays_.mono_layers = std::move(lanes.layers);
   done();
   Summary& whole = arrays_.summary.front();
-  whole.cross_capacity = pair_capacity(view(), false, {});
-  whole.mixed_capacity = pair_capacity(view(), true, {});
+  whole.cross_capacity = pair_capacity(view_of(arrays_), false, {});
+  whole.mixed_capacity = pair_capacity(view_of(arrays_), true, {});
   for_each_array([](auto& array) { array.shrink_to_fit(); }, arrays_);
   done();
   return PlanIndex(std::move(arrays_));
@@ -173,13 +109,6 @@ PlanIndex IndexBuilder::run() {
 void IndexBuilder::done() {
   if (progress_) progress_(num_done_, kStages - 1);
   ++num_done_;
-}
-
-// What is built so far, for the parts that are made of others.
-PlanIndex IndexBuilder::view() const {
-  IndexViews views;
-  for_each_array([](auto& view, const auto& vector) { view = vector; }, views, arrays_);
-  return PlanIndex(views, nullptr);
 }
 
 void IndexBuilder::find_profiles() {
@@ -302,12 +231,10 @@ void IndexBuilder::add_mixed_cells(std::span<const std::uint32_t> groups) {
 }
 
 void IndexBuilder::place_rows() {
-  const PlanIndex index = view();
-  std::vector<std::uint32_t>& starts = arrays_.entry_starts;
-  std::vector<std::uint32_t> rows, starts_built;
+  const PlanIndex index = view_of(arrays_);
+  std::vector<std::uint32_t> rows, starts;
   std::vector<std::uint8_t> row_uses;
   rows.reserve(num_entries_);
-  std::vector<std::uint32_t> rows_of_language;
   std::uint32_t last_group = kNone;
   std::span<const std::uint32_t> of_group;
   std::uint32_t next = 0;
@@ -317,7 +244,7 @@ void IndexBuilder::place_rows() {
       last_group = group;
       next = 0;
     }
-    if (alternatives_) starts_built.push_back(static_cast<std::uint32_t>(rows.size()));
+    if (alternatives_) starts.push_back(static_cast<std::uint32_t>(rows.size()));
     // Rows mostly stand in the order of languages already: the search begins where the last ended.
     for (std::uint32_t k = 0, i = next; k < of_group.size(); ++k, ++i) {
       if (i == of_group.size()) i = 0;
@@ -329,10 +256,10 @@ void IndexBuilder::place_rows() {
       if (!alternatives_) break;
     }
   });
-  if (alternatives_) starts_built.push_back(static_cast<std::uint32_t>(rows.size()));
+  if (alternatives_) starts.push_back(static_cast<std::uint32_t>(rows.size()));
   arrays_.rows = std::move(rows);
   arrays_.row_uses = std::move(row_uses);
-  starts = std::move(starts_built);
+  arrays_.entry_starts = std::move(starts);
 }
 
 void IndexBuilder::mark_presence() {
@@ -348,7 +275,7 @@ void IndexBuilder::mark_presence(Cell& cell) {
   const auto set_of = [&](std::size_t role, std::size_t language) {
     return std::span(bits).subspan((role * num_languages + language) * num_words, num_words);
   };
-  const PlanIndex index = view();
+  const PlanIndex index = view_of(arrays_);
   for (std::uint32_t k = 0; k < cell.num_groups; ++k) {
     for (const Label& label : index.labels(cell, cell.first_group + k)) {
       for (std::size_t role = 0; role < kRoles; ++role) {
@@ -377,134 +304,6 @@ void IndexBuilder::mark_presence(Cell& cell) {
     }
   }
   sets_.push_back(std::move(numbers));
-}
-
-// A span before its pair's are put side by side.
-struct IndexBuilder::Found {
-  std::uint32_t key;  // of the pair: cross x * L + y, mixed L * L + x
-  std::uint32_t cell;
-  std::uint32_t num_groups;
-  std::uint16_t query, passage;
-};
-
-void IndexBuilder::find_spans(std::uint32_t c, std::vector<Found>& found) const {
-  const Cell& cell = arrays_.cells[c];
-  const auto num_languages = static_cast<std::uint32_t>(columns_.num_languages);
-  const auto profile = std::span(arrays_.labels).subspan(cell.first_label, cell.stride);
-  for (std::uint16_t i = 0; i < profile.size(); ++i) {
-    const auto x = static_cast<std::uint32_t>(profile[i].language());
-    if (profile[i].uses() & kMixedExample) {
-      found.push_back({num_languages * num_languages + x, c, cell.num_groups, i, i});
-    }
-    if (!(profile[i].uses() & kCrossQuery)) continue;
-    for (std::uint16_t j = 0; j < profile.size(); ++j) {
-      if (i == j || !(profile[j].uses() & kCrossPassage)) continue;
-      const std::uint32_t key = x * num_languages + profile[j].language();
-      found.push_back({key, c, cell.num_groups, i, j});
-    }
-  }
-}
-
-// Counts groups by pair, which costs less than counting common bits where most pairs are rare.
-void IndexBuilder::find_mixed_spans(std::uint32_t c, std::span<const std::uint16_t> sets,
-                                    std::vector<Found>& found) const {
-  const Cell& cell = arrays_.cells[c];
-  const auto num_languages = static_cast<std::uint32_t>(columns_.num_languages);
-  std::vector<std::uint32_t> counts(num_languages * num_languages + num_languages);
-  const PlanIndex index = view();
-  for (std::uint32_t k = 0; k < cell.num_groups; ++k) {
-    const auto labels = index.labels(cell, cell.first_group + k);
-    for (const Label& query : labels) {
-      const auto x = static_cast<std::uint32_t>(query.language());
-      if (query.uses() & kMixedExample) ++counts[num_languages * num_languages + x];
-      if (!(query.uses() & kCrossQuery)) continue;
-      for (const Label& passage : labels) {
-        if (!(passage.uses() & kCrossPassage)) continue;
-        ++counts[x * num_languages + passage.language()];
-      }
-    }
-  }
-  for (std::uint32_t x = 0; x < num_languages; ++x) {
-    const std::uint32_t mixed = num_languages * num_languages + x;
-    const std::uint16_t both = sets[kBoth * num_languages + x];
-    if (counts[mixed] > 0) found.push_back({mixed, c, counts[mixed], both, both});
-    for (std::uint32_t y = 0; y < num_languages; ++y) {
-      const std::uint32_t key = x * num_languages + y;
-      if (x == y || counts[key] == 0) continue;
-      found.push_back({key, c, counts[key], sets[kQueries * num_languages + x],
-                       sets[kPassages * num_languages + y]});
-    }
-  }
-}
-
-void IndexBuilder::list_pairs() {
-  const auto num_languages = static_cast<std::uint32_t>(columns_.num_languages);
-  std::vector<Found> found;
-  std::size_t next_sets = 0;
-  for (std::uint32_t c = 0; c < arrays_.cells.size(); ++c) {
-    if (arrays_.cells[c].mixed()) {
-      find_mixed_spans(c, sets_[next_sets++], found);
-    } else {
-      find_spans(c, found);
-    }
-  }
-  // Counting sort by pair; the spans of a pair stay in the order of cells.
-  std::vector<std::uint32_t> starts(num_languages * num_languages + num_languages + 1);
-  for (const Found& f : found) ++starts[f.key + 1];
-  std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  std::vector<std::uint32_t> next(starts.begin(), starts.end() - 1);
-  arrays_.spans.resize(found.size());
-  for (const Found& f : found) {
-    arrays_.spans[next[f.key]++] = {f.num_groups, f.cell, f.query, f.passage};
-  }
-  for (std::uint32_t key = 0; key + 1 < starts.size(); ++key) {
-    if (starts[key] == starts[key + 1]) continue;
-    const bool cross = key < num_languages * num_languages;
-    const std::uint32_t x = cross ? key / num_languages : key - num_languages * num_languages;
-    const std::uint32_t y = cross ? key % num_languages : x;
-    Pair pair{};
-    pair.query_language = static_cast<std::int32_t>(x);
-    pair.passage_language = static_cast<std::int32_t>(y);
-    pair.first_span = starts[key];
-    pair.num_spans = starts[key + 1] - starts[key];
-    for (std::uint32_t i = starts[key]; i < starts[key + 1]; ++i) {
-      pair.size += arrays_.spans[i].end;  // until now its own number of groups
-      arrays_.spans[i].end = pair.size;
-    }
-    add_slices(pair);
-    add_guides(pair);
-    arrays_.pairs.push_back(pair);
-    arrays_.summary.front().num_cross_pairs += cross ? 1 : 0;
-  }
-}
-
-void IndexBuilder::add_slices(Pair& pair) {
-  pair.first_slice = static_cast<std::uint32_t>(arrays_.slices.size());
-  std::uint32_t begin = 0;
-  for (const Span& span : std::span(arrays_.spans).subspan(pair.first_span, pair.num_spans)) {
-    const std::int32_t source = arrays_.cells[span.cell].source;
-    if (pair.num_slices == 0 || arrays_.slices.back().source != source) {
-      arrays_.slices.push_back({source, begin, 0});
-      ++pair.num_slices;
-    }
-    arrays_.slices.back().size += span.end - begin;
-    begin = span.end;
-  }
-}
-
-void IndexBuilder::add_guides(Pair& pair) {
-  if (pair.num_spans == 1) return;
-  // About two guides a span: on average one step of the search is left.
-  const int size_bits = std::bit_width(pair.size - 1);
-  const int guide_bits = std::min<int>(size_bits, std::bit_width(pair.num_spans));
-  pair.guide_shift = static_cast<std::uint32_t>(size_bits - guide_bits);
-  pair.first_guide = static_cast<std::uint32_t>(arrays_.guides.size());
-  std::uint32_t number = 0;
-  for (std::uint64_t first = 0; first < pair.size; first += std::uint64_t{1} << pair.guide_shift) {
-    while (arrays_.spans[pair.first_span + number].end <= first) ++number;
-    arrays_.guides.push_back(number);
-  }
-  arrays_.guides.push_back(pair.num_spans - 1);
 }
 
 }  // namespace

@@ -245,4 +245,10 @@ Resources PlanIndex::resources(const Example& example) const {
   return resources;
 }
 
+PlanIndex view_of(const IndexVectors& arrays) {
+  IndexViews views;
+  for_each_array([](auto& view, const auto& vector) { view = vector; }, views, arrays);
+  return PlanIndex(views, nullptr);
+}
+
 }  // namespace hybrid_fast

@@ -244,6 +244,9 @@ class PlanIndex {
   bool complete_;
 };
 
+// An index over arrays that someone else holds, for those who fill the rest of them.
+PlanIndex view_of(const IndexVectors& arrays);
+
 // Visits every entry as (cell, group, label, entry), in the order of entries.
 template <typename Visit>
 void for_each_entry(const PlanIndex& index, Visit&& visit) {

@@ -13,23 +13,11 @@
 
 #include "core/index_file.h"
 #include "tests/check.h"
+#include "tests/table.h"
 
 using namespace hybrid_fast;
 
 namespace {
-
-constexpr std::uint8_t kAll = kMonoExample | kMixedExample | kCrossQuery | kCrossPassage;
-
-struct Table {
-  std::vector<std::int64_t> groups;
-  std::vector<std::int32_t> languages;
-  std::vector<std::int64_t> passages;
-  std::vector<std::uint8_t> uses;
-  std::vector<std::int32_t> sources;
-  std::int32_t num_languages;
-
-  Columns columns() const { return {groups, languages, passages, uses, sources, num_languages, 2}; }
-};
 
 // Rows in random order; a row is there with the given chance.
 Table RandomTable(std::int64_t num_groups, std::int32_t num_languages, double density,
@@ -45,12 +33,11 @@ Table RandomTable(std::int64_t num_groups, std::int32_t num_languages, double de
   std::shuffle(rows.begin(), rows.end(), random);
   Table table;
   table.num_languages = num_languages;
+  table.num_sources = 2;
   for (const auto& [group, language] : rows) {
-    table.groups.push_back(group);
-    table.languages.push_back(language);
-    table.passages.push_back(static_cast<std::int64_t>(table.passages.size()));
-    table.uses.push_back(random() % 8 == 0 ? kCrossQuery : kAll);
-    table.sources.push_back(static_cast<std::int32_t>(group % 2));
+    table.add(group, language, static_cast<std::int64_t>(table.passages.size()));
+    if (random() % 8 == 0) table.uses.back() = kCrossQuery;
+    table.sources.back() = static_cast<std::int32_t>(group % 2);
   }
   return table;
 }

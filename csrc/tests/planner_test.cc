@@ -9,28 +9,11 @@
 #include <vector>
 
 #include "tests/check.h"
+#include "tests/table.h"
 
 using namespace hybrid_fast;
 
 namespace {
-
-struct Table {
-  std::vector<std::int64_t> groups;
-  std::vector<std::int32_t> languages;
-  std::vector<std::int64_t> passages;
-  std::vector<std::uint8_t> uses;
-  std::vector<std::int32_t> sources;
-  std::int32_t num_languages;
-
-  void add(std::int64_t group, std::int32_t language, std::int64_t passage) {
-    groups.push_back(group);
-    languages.push_back(language);
-    passages.push_back(passage);
-    uses.push_back(kMonoExample | kMixedExample | kCrossQuery | kCrossPassage);
-    sources.push_back(0);
-  }
-  Columns columns() const { return {groups, languages, passages, uses, sources, num_languages, 1}; }
-};
 
 Table CompleteTable(std::int64_t num_groups, std::int32_t num_languages) {
   Table table;

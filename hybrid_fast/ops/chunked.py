@@ -292,6 +292,7 @@ def compute_gradients(
             of_queries[rows] = kernels.query_gradient(gradient)
         if needs[1]:
             kernels.add_passage_gradient(gradient, chunk.queries)
+        del gradient  # before the next one is made
     if needs[1]:
         of_passages = kernels.passage_gradient()
     for of_embeddings in (of_queries, of_passages):
@@ -358,9 +359,10 @@ class Contrast(torch.autograd.Function):
             losses, queries, passages, scale, coefficients = ctx.saved_tensors
             of_inputs = [None, None, None]
             if any(needs[:3]):
-                _, gradients = compute_gradients(
-                    ctx.problem, queries, passages, scale, coefficients * upstream, needs[:2]
-                )
+                with torch.autocast(queries.device.type, enabled=False):
+                    _, gradients = compute_gradients(
+                        ctx.problem, queries, passages, scale, coefficients * upstream, needs[:2]
+                    )
                 of_inputs = [gradients.queries, gradients.passages, gradients.temperature]
         of_coefficients = losses * upstream if needs[3] else None
         return *of_inputs[:2], of_inputs[2] if needs[2] else None, of_coefficients, None

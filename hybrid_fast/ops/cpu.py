@@ -1,7 +1,7 @@
 """The chunked loss on the CPU: torch's products, C++ kernels between them.
 
-Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 256 to 512 rows:
-fewer would add to the passages' gradient too often, more would leave the cache.
+Of the time at 8,192 x 384 in float32 the products take 90 % and more. A chunk has 512 rows, or
+fewer where columns are many: each adds once to the whole gradient of the passages.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
 _CHUNK_BYTES = 2**24  # of scores
-_FEWEST_ROWS, _MOST_ROWS = 256, 512
+_FEWEST_ROWS, _MOST_ROWS = 128, 512
 
 
 @cache
@@ -46,8 +46,8 @@ def multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _by_onednn(a: Tensor) -> bool:
     """Tell whether torch's fused linear layer takes the product.
 
-    It goes to oneDNN, exact in float32 as `torch.mm` is. On an AMD processor with AVX-512 it is 2.4
-    times as fast as the MKL behind `torch.mm`; on machines without MKL both are the same.
+    It goes to oneDNN, exact in float32 as `torch.mm` is, and on an AMD processor with AVX-512 it is
+    2.4 times as fast as the MKL behind `torch.mm`.
     """
     return a.dtype == torch.float32 and _has_onednn()
 
@@ -55,6 +55,20 @@ def _by_onednn(a: Tensor) -> bool:
 @cache
 def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def make_kernels(passages: Tensor, *, rounded: bool) -> Kernels:
+    """Return the kernels of one call, for passages (N, D) in float32 or float64.
+
+    Args:
+        passages: of the compute dtype.
+        rounded: whether embeddings are rounded to bfloat16.
+    """
+    if not rounded:
+        return FloatKernels(passages)
+    from hybrid_fast import _core
+
+    return Bf16Kernels(passages) if _core.has_bf16_product() else RoundedKernels(passages)
 
 
 class FloatKernels:
@@ -104,8 +118,9 @@ class FloatKernels:
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and begin again."""
         assert self._total is not None
-        total, self._total = self._total.T, None
-        return total
+        total, self._total = self._total, None
+        # Of the layout of the passages, or whoever keeps the gradient would copy it later.
+        return total.T.contiguous()
 
     def _run(
         self, chunk: Chunk, scale: Tensor, columns: Columns | None, *, gradient: bool
@@ -123,13 +138,26 @@ class FloatKernels:
         return multiply(chunk.queries, self._passages)
 
 
+class RoundedKernels(FloatKernels):
+    """The same on embeddings rounded to bfloat16, for processors without a product of those."""
+
+    def __init__(self, passages: Tensor) -> None:
+        super().__init__(passages.bfloat16().float())
+
+    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+        """Add W^T Q to the gradient of the passages."""
+        super().add_passage_gradient(gradient, queries.bfloat16().float())
+
+    def _scores(self, chunk: Chunk) -> Tensor:
+        return multiply(chunk.queries.bfloat16().float(), self._passages)
+
+
 class Bf16Kernels:
     """Steps of the chunked loss on embeddings rounded to bfloat16; see `chunked.Kernels`.
 
     Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16, its
-    one-hot subtracted before. The scores are made by C++ (AVX-512 BF16 where the processor has it),
-    since torch's products of bfloat16 on the CPU round their results, and only those of a few rows
-    exist at a time.
+    one-hot subtracted before. The scores are made by C++ with AVX-512 BF16, since torch's products
+    of bfloat16 on the CPU round their results, and only those of a few rows exist at a time.
     """
 
     def __init__(self, passages: Tensor) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict, Unpack
+from functools import partial
+from typing import NamedTuple, Unpack
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,8 @@ from hybrid_fast.ops.distributed import (
 )
 from hybrid_fast.ops.inputs import (
     InfoNCEInputs,
+    InfoNCEOptions,
+    InfoNCETensors,
     check_choice,
     check_embeddings,
     check_hard_negatives,
@@ -53,8 +56,8 @@ def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None)
 def _cpu(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
     # Normalised embeddings are no longer bfloat16: only who asks for it has them rounded.
     exact = inputs.queries.dtype != torch.bfloat16 or inputs.normalize
-    kernels = cpu.FloatKernels if exact and inputs.precision is None else cpu.Bf16Kernels
-    return info_nce_chunked(inputs, coefficients, kernels, ranks)
+    make_kernels = partial(cpu.make_kernels, rounded=not exact or inputs.precision == "bf16")
+    return info_nce_chunked(inputs, coefficients, make_kernels, ranks)
 
 
 # The fastest first.
@@ -182,26 +185,8 @@ def info_nce(
     return chosen.compute(inputs, coefficients, None)
 
 
-class InfoNCEArguments(TypedDict, total=False):
+class InfoNCEArguments(InfoNCEOptions, InfoNCETensors, total=False):
     """The arguments of `info_nce` but the embeddings and the temperature."""
-
-    positives: Tensor | None
-    query_groups: Tensor | None
-    passage_groups: Tensor | None
-    query_passage_ids: Tensor | None
-    passage_ids: Tensor | None
-    mask: Tensor | None
-    margin: float | None
-    weights: Tensor | None
-    symmetric: bool
-    reduction: str
-    normalize: bool
-    negatives: str
-    backend: str
-    precision: str | None
-    check: bool
-    recompute: bool
-    process_group: dist.ProcessGroup | None
 
 
 class InfoNCEGradients(NamedTuple):

@@ -11,13 +11,42 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
+from typing import TypedDict
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "sum", "mean")
 NEGATIVES = ("all", "hard_only")
+
+
+class InfoNCEOptions(TypedDict, total=False):
+    """The options of `info_nce` that stay the same from batch to batch."""
+
+    margin: float | None
+    symmetric: bool
+    reduction: str
+    normalize: bool
+    negatives: str
+    backend: str
+    precision: str | None
+    check: bool
+    recompute: bool
+    process_group: dist.ProcessGroup | None
+
+
+class InfoNCETensors(TypedDict, total=False):
+    """The arguments of `info_nce` that belong to one batch."""
+
+    positives: Tensor | None
+    query_groups: Tensor | None
+    passage_groups: Tensor | None
+    query_passage_ids: Tensor | None
+    passage_ids: Tensor | None
+    mask: Tensor | None
+    weights: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import math
 from difflib import get_close_matches
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from hybrid_fast.ops.infonce import info_nce
-from hybrid_fast.ops.inputs import check_number, check_temperature
+from hybrid_fast.ops.inputs import (
+    InfoNCEOptions,
+    InfoNCETensors,
+    check_number,
+    check_temperature,
+)
 
 MIN_TEMPERATURE = 0.001
 MAX_TEMPERATURE = 100.0
-
-
-class InfoNCEOptions(TypedDict, total=False):
-    """The options of `info_nce` that stay the same from batch to batch."""
-
-    margin: float | None
-    symmetric: bool
-    reduction: str
-    normalize: bool
-    negatives: str
-    backend: str
-    precision: str | None
-    check: bool
-    recompute: bool
-    process_group: dist.ProcessGroup | None
-
-
-class InfoNCETensors(TypedDict, total=False):
-    """The arguments of `info_nce` that belong to one batch."""
-
-    positives: Tensor | None
-    query_groups: Tensor | None
-    passage_groups: Tensor | None
-    query_passage_ids: Tensor | None
-    passage_ids: Tensor | None
-    mask: Tensor | None
-    weights: Tensor | None
 
 
 class InfoNCELoss(nn.Module):

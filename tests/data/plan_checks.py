@@ -95,20 +95,18 @@ class Table:
         return len(owned) > len({passage for _, passage in owned})
 
     @cached_property
-    def has_alternatives(self):
-        """Whether some group has several items of one language."""
-        return len(set(zip(self.groups, self.languages, strict=True))) < len(self.groups)
-
-    @cached_property
     def complete(self):
-        """Whether every group has every language, equally often, and nothing is left out."""
-        counts = Counter(zip(self.groups, self.languages, strict=True))
+        """Whether every group has every language, and nothing is shared or left out."""
         return (
-            len(counts) == len(set(self.groups)) * len(set(self.languages))
-            and len(set(counts.values())) == 1
+            len(self.alternatives) == len(set(self.groups)) * len(set(self.languages))
             and (self.has_query & self.has_passage & (self.kind_mask == 7)).all()
             and not self.shared
         )
+
+    @cached_property
+    def alternatives(self):
+        """Number of items of each (group, language)."""
+        return Counter(zip(self.groups.tolist(), self.languages.tolist(), strict=True))
 
 
 def check_plan(table, options, plan, steps, first_step=0):
@@ -284,8 +282,11 @@ def check_uses(stream, batches):
     """Guarantee 4: use counts within a lane, after every batch."""
     if not len(stream.keys):
         return
+    # Where groups have items of a language in unequal numbers, no mono plan can be even.
+    equal = len(set(stream.table.alternatives.values())) == 1
     exact = (
         stream.table.complete
+        and (equal or not stream.mono)
         and stream.options.get("language_law", "uniform") == "uniform"
         and stream.options.get("pair_law") is None
         and stream.options.get("source_weights") is None
@@ -307,7 +308,7 @@ def check_uses(stream, batches):
 
 def check_alternatives(stream, batches):
     """Guarantee 4: items of one group and language take turns within a pair."""
-    if stream.mono or not stream.table.has_alternatives:
+    if stream.mono or max(stream.table.alternatives.values()) == 1:
         return
     drawn = [batch for batch in batches if stream.drawn(batch)]
     allowed = 2 + 2 * sum(batch.substitutions for batch in drawn)

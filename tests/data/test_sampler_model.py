@@ -65,7 +65,7 @@ def tables(draw):
         gaps=(some(0.7), some(0.7)),
     )
     return Table(
-        groups * 7,
+        groups * draw(st.sampled_from([7, 2**57])),  # ids may be as large as int64
         np.char.add("l", languages.astype(str)),
         draw_one(
             own=rows,
@@ -362,14 +362,25 @@ def test_counts_over_many_passes(table, kind, maker):
     check_plan(table, options, table.plan(maker, **options), 600)
 
 
+def everything():
+    """A table with gaps, alternatives, shared passages, items without query, and two sources."""
+    base = grid(120, 4, 0.7)
+    groups, rows = base.groups // 2, np.arange(len(base.groups))
+    columns = groups // 2, rows % 5 > 0, rows % 7 > 0
+    return Table.of(groups, base.languages, *columns, sources=np.where(groups % 3, "a", "b"))
+
+
 @pytest.mark.parametrize("pairs", ["mixed", "single"])
 @pytest.mark.parametrize("kind", ["mono", "cross", "hybrid"])
-def test_order_is_of_seed_and_step_alone(kind, pairs):
-    """5, on a table with gaps, alternatives, shared passages and weighted sources."""
-    base = grid(90, 4, 0.7)
-    groups = base.groups // 2
-    table = Table.of(groups, base.languages, groups // 2, sources=np.where(groups % 3, "a", "b"))
-    options = {"kind": kind, "pairs": pairs, "batch_size": 8, "source_weights": {"a": 1, "b": 2}}
+@pytest.mark.parametrize(
+    "table",
+    [grid(24), hub(200, 40), one_rare_item(40), everything()],
+    ids=["complete", "a shared passage", "a rare language", "everything"],
+)
+def test_order_is_of_seed_and_step_alone(table, kind, pairs):
+    """5, on complete and hostile tables."""
+    weights = {"a": 1, "b": 2} if "a" in table.sources else None
+    options = {"kind": kind, "pairs": pairs, "batch_size": 8, "source_weights": weights}
     check_order(partial(table.plan, **options), 30)
 
 

@@ -89,15 +89,20 @@ def check(queries, passages, **options):
     fast = run(queries, passages, "cpu", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
     temperature = options.get("temperature", 0.07)
-    largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
-    logit = (queries.double() @ passages.double().T).abs().max().item() / temperature
+    embeddings, shortest = (queries.double(), passages.double()), (1.0, 1.0)
+    if options.get("normalize"):
+        # Gradients pass through x / |x|, which cancels along x and multiplies by 1 / |x|.
+        shortest = [vectors.norm(dim=1).min().item() for vectors in embeddings]
+        embeddings = tuple(F.normalize(vectors, dim=1) for vectors in embeddings)
+    largest_query, largest_passage = (vectors.abs().max().item() for vectors in embeddings)
+    logit = (embeddings[0] @ embeddings[1].T).abs().max().item() / temperature
     # A score that is rounded once differently moves its exponential by this part.
     rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps
     floor = FLOORS[queries.dtype] + rounding * logit
     terms = {
-        "loss": 1e-6,
-        "queries": largest_passage / temperature / len(queries),
-        "passages": largest_query / temperature / len(queries),
+        "loss": 1e-3,  # the truth itself has no digits below its rounding
+        "queries": largest_passage / temperature / len(queries) / shortest[0],
+        "passages": largest_query / temperature / len(queries) / shortest[1],
         "temperature": logit / temperature / len(queries),
         "weights": truth[0].abs().max().item(),
     }
@@ -292,7 +297,17 @@ def test_every_instruction_set_passes(instructions):
         pytest.skip(f"this processor has no {instructions}")
     chosen = "shapes or rules or bf16 or bits"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", f"({chosen}) and not every"],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            __file__,
+            "-k",
+            f"({chosen}) and not every",
+        ],
         env=environment,
         capture_output=True,
         text=True,
