@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
@@ -28,10 +27,7 @@ COLUMN_WARPS = 4
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
 
 
-@cache
-def available() -> bool:
-    """Tell whether Triton is there and torch has a GPU."""
-    return torch.cuda.is_available() and find_spec("triton") is not None
+IS_BUILT = find_spec("triton") is not None
 
 
 def multiply(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
@@ -72,36 +68,48 @@ def rows_of_chunk(
     return max(rows // unit * unit, _TILE_ROWS)
 
 
+def make_kernels(
+    passages: Tensor,
+    dtype: torch.dtype,
+    product_dtype: torch.dtype,
+    max_scratch_bytes: int | None,
+) -> Kernels:
+    """Return the kernels of one call.
+
+    Args:
+        passages: (N, D).
+        dtype: of scores and sums, float32 or float64.
+        product_dtype: embeddings and W are rounded to it before products.
+        max_scratch_bytes: of scores and W; at least 128 rows are held.
+    """
+    return TritonKernels(passages.to(product_dtype), dtype, max_scratch_bytes or MAX_SCRATCH_BYTES)
+
+
 class TritonKernels:
     """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
 
     Args:
-        passages: (N, D) of the compute dtype.
-        product_dtype: embeddings and W are rounded to it before products. Default: not at all.
+        passages: (N, D), of the dtype that products take.
+        dtype: of scores and sums.
         max_scratch_bytes: of scores and W; at least 128 rows are held.
     """
 
-    def __init__(
-        self,
-        passages: Tensor,
-        product_dtype: torch.dtype | None = None,
-        max_scratch_bytes: int = MAX_SCRATCH_BYTES,
-    ) -> None:
+    def __init__(self, passages: Tensor, dtype: torch.dtype, max_scratch_bytes: int) -> None:
         from hybrid_fast.ops import triton_kernels
 
         self._kernels = triton_kernels
-        self._dtype = passages.dtype
-        self._passages = passages.to(product_dtype or passages.dtype)
+        self._sum_dtype = dtype
+        self.dtype = passages.dtype
+        self._passages = passages
         # A gradient of the scores' dtype takes their place.
-        self._in_place = self._passages.dtype == self._dtype
+        self._in_place = passages.dtype == dtype
         self._total: Tensor | None = None  # (N, D), of the gradient of the passages, times gain
         self._gain: Tensor | None = None
         self._total_gain: Tensor | None = None
-        written = 0 if self._in_place else self._passages.element_size()
         self._rows = rows_of_chunk(
             passages.shape[0],
             passages.shape[1],
-            passages.element_size() + written,
+            dtype.itemsize if self._in_place else dtype.itemsize + passages.element_size(),
             _num_processors(passages.device),
             max_scratch_bytes,
         )
@@ -127,7 +135,9 @@ class TritonKernels:
         losses, dots = self._contrast(chunk, scale, scores, gradient, columns)
         return losses, dots, gradient
 
-    def add_column_sums(self, chunk: Chunk, scale: Tensor, sums: Tensor) -> Tensor:
+    def add_column_sums(
+        self, chunk: Chunk, scale: Tensor, sums: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
         scores = self._scores(chunk)
         num_rows, num_columns = scores.shape
@@ -146,18 +156,17 @@ class TritonKernels:
                 num_warps=COLUMN_WARPS,
                 enable_fp_fusion=True,
             )
-        return positive_scores(chunk, scores) * scale
+        return positive_scores(chunk, scores) * scale, None
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D)."""
-        product = multiply(gradient, self._passages, self._dtype)
+        product = multiply(gradient, self._passages, self._sum_dtype)
         return product if self._gain is None else product / self._gain
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        queries = queries.to(self._passages.dtype)
         if self._total is None:
-            self._total = multiply(gradient.T, queries, self._dtype)
+            self._total = multiply(gradient.T, queries, self._sum_dtype)
         else:
             if self._gain is not None and self._total_gain is not None:
                 self._total *= self._gain / self._total_gain
@@ -174,8 +183,8 @@ class TritonKernels:
         # Not kept from chunk to chunk: the graph keeps these kernels until the backward pass, and
         # torch's allocator hands out the same memory again.
         shape = len(chunk.queries), len(self._passages)
-        scores = self._passages.new_empty(shape, dtype=self._dtype)
-        multiply_into(scores, chunk.queries.to(self._passages.dtype), self._passages.T)
+        scores = self._passages.new_empty(shape, dtype=self._sum_dtype)
+        multiply_into(scores, chunk.queries, self._passages.T)
         return scores
 
     def _contrast(
