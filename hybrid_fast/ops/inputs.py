@@ -155,7 +155,8 @@ def check_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite Python (or NumPy) number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not math.isfinite(value):
+    # Not math.isfinite, which torch.compile does not take of a number that changes between calls.
+    if not -math.inf < value < math.inf:
         raise ValueError(f"{name} is {value}; need a finite number")
 
 

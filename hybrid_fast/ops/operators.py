@@ -113,7 +113,7 @@ def _losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: A
 
 
 def _fake_losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
-    return temperature.new_empty(len(queries))
+    return temperature.new_empty(queries.shape[0])
 
 
 def _loss_and_gradients(
@@ -132,7 +132,7 @@ def _loss_and_gradients(
             queries.to(problem.kernels.dtype).contiguous(),
             len(passages),
             1 / temperature,
-            coefficients,
+            coefficients.contiguous(),
             (needs[0], needs[1]),
             known_losses,
         )
@@ -154,7 +154,7 @@ def _fake_loss_and_gradients(
 ) -> tuple[Tensor, ...]:
     return (
         temperature.new_empty(()),
-        temperature.new_empty(len(queries)),
+        temperature.new_empty(queries.shape[0]),
         temperature.new_empty(queries.shape if needs[0] else 0),
         temperature.new_empty(passages.shape if needs[1] else 0),
         temperature.new_empty(()),
