@@ -1,4 +1,4 @@
-.PHONY: install lint format test cpp-test bench stubs
+.PHONY: install lint format test cpp-test bench gpu-check stubs
 
 install:
 	pip install -c constraints.txt -e '.[test,bench,docs,dev]'
@@ -17,6 +17,9 @@ cpp-test:
 
 bench:
 	pytest benchmarks/ --benchmark-only
+
+gpu-check:
+	python benchmarks/gpu_check.py
 
 stubs:
 	pybind11-stubgen hybrid_fast._core -o .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,14 +20,7 @@ _CHUNK_BYTES = 2**24  # of scores
 _FEWEST_ROWS, _MOST_ROWS = 128, 512
 
 
-@cache
-def available() -> bool:
-    """Tell whether the C++ extension has been built."""
-    try:
-        from hybrid_fast import _core  # noqa: F401
-    except ImportError:
-        return False
-    return True
+IS_BUILT = find_spec("hybrid_fast._core") is not None
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -57,29 +51,44 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def make_kernels(passages: Tensor, *, rounded: bool) -> Kernels:
-    """Return the kernels of one call, for passages (N, D) in float32 or float64.
+def make_kernels(
+    passages: Tensor,
+    dtype: torch.dtype,
+    product_dtype: torch.dtype,
+    max_scratch_bytes: int | None,
+) -> Kernels:
+    """Return the kernels of one call.
 
     Args:
-        passages: of the compute dtype.
-        rounded: whether embeddings are rounded to bfloat16.
+        passages: (N, D).
+        dtype: of scores and sums, float32 or float64.
+        product_dtype: embeddings are rounded to it if it is bfloat16.
+        max_scratch_bytes: of a chunk of scores; at least 128 rows are held.
     """
-    if not rounded:
-        return FloatKernels(passages)
+    max_bytes = max_scratch_bytes or _CHUNK_BYTES
+    if product_dtype != torch.bfloat16:
+        return FloatKernels(passages.to(dtype), max_bytes)
     from hybrid_fast import _core
 
-    return Bf16Kernels(passages) if _core.has_bf16_product() else RoundedKernels(passages)
+    kernels = Bf16Kernels if _core.has_bf16_product() else RoundedKernels
+    return kernels(passages.bfloat16(), max_bytes)
+
+
+def rows_of_chunk(num_columns: int, bytes_per_score: int, most_rows: int, max_bytes: int) -> int:
+    """Return how many rows a chunk has, of which each adds to the passages' gradient once."""
+    rows = max_bytes // (bytes_per_score * num_columns)
+    return min(max(rows, _FEWEST_ROWS), most_rows)
 
 
 class FloatKernels:
     """Steps of the chunked loss for float32 and float64; see `chunked.Kernels`."""
 
-    def __init__(self, passages: Tensor) -> None:
+    def __init__(self, passages: Tensor, max_bytes: int) -> None:
         from hybrid_fast import _core
 
+        self.dtype = passages.dtype
         self._passages = passages
-        rows = _CHUNK_BYTES // (passages.element_size() * len(passages))
-        self._rows = min(max(rows, _FEWEST_ROWS), _MOST_ROWS)
+        self._rows = rows_of_chunk(len(passages), passages.element_size(), _MOST_ROWS, max_bytes)
         self._total: Tensor | None = None  # (D, N), of the gradient of the passages
         suffix = "double" if passages.dtype == torch.float64 else "float"
         self._contrast = getattr(_core, f"contrast_rows_{suffix}")
@@ -99,9 +108,11 @@ class FloatKernels:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
         return self._run(chunk, scale, columns, gradient=True)
 
-    def add_column_sums(self, chunk: Chunk, scale: Tensor, sums: Tensor) -> Tensor:
+    def add_column_sums(
+        self, chunk: Chunk, scale: Tensor, sums: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
-        return add_sums(self._add_sums, chunk, scale, self._scores(chunk), sums)
+        return add_sums(self._add_sums, chunk, scale, self._scores(chunk), sums), None
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D)."""
@@ -139,32 +150,35 @@ class FloatKernels:
 
 
 class RoundedKernels(FloatKernels):
-    """The same on embeddings rounded to bfloat16, for processors without a product of those."""
+    """The same for bfloat16, on processors without a product of it: in float32, as exactly."""
 
-    def __init__(self, passages: Tensor) -> None:
-        super().__init__(passages.bfloat16().float())
+    def __init__(self, passages: Tensor, max_bytes: int) -> None:
+        super().__init__(passages.float(), max_bytes)
+        self.dtype = torch.bfloat16
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        super().add_passage_gradient(gradient, queries.bfloat16().float())
+        super().add_passage_gradient(gradient, queries.float())
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        return multiply(chunk.queries.bfloat16().float(), self._passages)
+        return multiply(chunk.queries.float(), self._passages)
 
 
 class Bf16Kernels:
-    """Steps of the chunked loss on embeddings rounded to bfloat16; see `chunked.Kernels`.
+    """Steps of the chunked loss for bfloat16; see `chunked.Kernels`.
 
     Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16, its
     one-hot subtracted before. The scores are made by C++ with AVX-512 BF16, since torch's products
     of bfloat16 on the CPU round their results, and only those of a few rows exist at a time.
     """
 
-    def __init__(self, passages: Tensor) -> None:
+    dtype = torch.bfloat16
+
+    def __init__(self, passages: Tensor, max_bytes: int) -> None:
         from hybrid_fast import _core
 
         self._core = _core
-        self._passages = passages.bfloat16()
+        self._passages = passages
         self._packed = self._passages.new_empty(_core.packed_size(*passages.shape))
         _core.pack_bf16(
             columns=self._passages.data_ptr(),
@@ -174,8 +188,7 @@ class Bf16Kernels:
             num_threads=torch.get_num_threads(),
         )
         self._total: Tensor | None = None
-        rows = _CHUNK_BYTES // (2 * len(passages))
-        self._rows = min(max(rows, _FEWEST_ROWS), 2 * _MOST_ROWS)
+        self._rows = rows_of_chunk(len(passages), 2, 2 * _MOST_ROWS, max_bytes)
 
     def rows_per_chunk(self) -> int:
         """Return how many rows a chunk has at most."""
@@ -192,20 +205,21 @@ class Bf16Kernels:
         gradient = self._passages.new_empty(len(chunk.queries), len(self._passages))
         return *self._run(chunk, scale, columns, gradient), gradient
 
-    def add_column_sums(self, chunk: Chunk, scale: Tensor, sums: Tensor) -> Tensor:
+    def add_column_sums(
+        self, chunk: Chunk, scale: Tensor, sums: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
-        queries = chunk.queries.bfloat16().contiguous()
-        scores = scale.new_empty(len(queries), len(self._passages))
+        scores = scale.new_empty(len(chunk.queries), len(self._passages))
         self._core.multiply_bf16_rows(
-            queries=queries.data_ptr(),
-            num_rows=len(queries),
+            queries=chunk.queries.data_ptr(),
+            num_rows=len(chunk.queries),
             packed=self._packed.data_ptr(),
             num_columns=len(self._passages),
-            dim=queries.shape[1],
+            dim=chunk.queries.shape[1],
             scores=scores.data_ptr(),
             num_threads=torch.get_num_threads(),
         )
-        return add_sums(self._core.add_column_sums_float, chunk, scale, scores, sums)
+        return add_sums(self._core.add_column_sums_float, chunk, scale, scores, sums), None
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D), rounded to bfloat16."""
@@ -213,7 +227,7 @@ class Bf16Kernels:
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages, which is float32."""
-        part = gradient.T @ queries.bfloat16()
+        part = gradient.T @ queries
         self._total = part.float() if self._total is None else self._total.add_(part)
 
     def passage_gradient(self) -> Tensor:
@@ -225,13 +239,12 @@ class Bf16Kernels:
     def _run(
         self, chunk: Chunk, scale: Tensor, columns: Columns | None, gradient: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        queries = chunk.queries.bfloat16().contiguous()
-        losses, dots = scale.new_empty(2, len(queries))
+        losses, dots = scale.new_empty(2, len(chunk.queries))
         self._core.contrast_bf16_rows(
             describe(chunk, scale, None, len(self._passages)),
-            queries=queries.data_ptr(),
+            queries=chunk.queries.data_ptr(),
             packed=self._packed.data_ptr(),
-            dim=queries.shape[1],
+            dim=chunk.queries.shape[1],
             **addresses(chunk, columns, losses, dots, gradient=gradient is not None),
             bf16=0 if gradient is None else gradient.data_ptr(),
         )

@@ -60,11 +60,18 @@ class Ranks:
         """Return what belongs to the passages of all ranks, in rank order."""
         return gather_rows(rows, self.num_passages, self.group)
 
+
+@dataclass(frozen=True)
+class SharedColumns:
+    """Ranks that hold other rows of the same columns."""
+
+    group: dist.ProcessGroup
+
     def combine_sums(self, sums: Tensor) -> Tensor:
-        """Return largest logits and sums of exponentials relative to them, of all ranks (2, N)."""
+        """Return logits and sums of exponentials relative to them, of all ranks (2, N)."""
         largest = sums[0].clone()
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
-        # Of a column that no rank has a row for both are -infinity, and its sum 0.
+        # Of a column that no rank has a row for both are -infinity.
         scaled = (sums[0] - largest).nan_to_num_(nan=0.0).exp_() * sums[1]
         return torch.stack([largest, self.add_up(scaled)])
 

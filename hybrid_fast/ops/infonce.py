@@ -6,7 +6,6 @@ and precisions they know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Unpack
@@ -15,8 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hybrid_fast.ops import cpu
-from hybrid_fast.ops.chunked import info_nce_chunked
+from hybrid_fast.ops import cpu, gpu
 from hybrid_fast.ops.distributed import (
     Compute,
     Ranks,
@@ -35,6 +33,7 @@ from hybrid_fast.ops.inputs import (
     check_options,
     check_values,
 )
+from hybrid_fast.ops.operators import info_nce_chunked
 from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
 
 _BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
@@ -44,26 +43,22 @@ _BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
 class _Backend:
     compute: Compute
     device_types: tuple[str, ...] | None  # None: any
-    is_built: Callable[[], bool]
+    is_built: bool
     shares_columns: bool  # see `share_of_global_loss`
-    precisions: tuple[str | None, ...] = (None,)
+    precisions: tuple[str | None, ...]
 
 
 def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
     return info_nce_reference(inputs, coefficients)
 
 
-def _cpu(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
-    # Normalised embeddings are no longer bfloat16: only who asks for it has them rounded.
-    exact = inputs.queries.dtype != torch.bfloat16 or inputs.normalize
-    make_kernels = partial(cpu.make_kernels, rounded=not exact or inputs.precision == "bf16")
-    return info_nce_chunked(inputs, coefficients, make_kernels, ranks)
-
-
 # The fastest first.
 _BACKENDS = {
-    "cpu": _Backend(_cpu, ("cpu",), cpu.available, True, (None, "bf16")),
-    "reference": _Backend(_reference, None, lambda: True, False),
+    "triton": _Backend(
+        partial(info_nce_chunked, "triton"), ("cuda",), gpu.IS_BUILT, True, (None, "bf16")
+    ),
+    "cpu": _Backend(partial(info_nce_chunked, "cpu"), ("cpu",), cpu.IS_BUILT, True, (None, "bf16")),
+    "reference": _Backend(_reference, None, True, False, (None,)),
 }
 
 
@@ -88,6 +83,7 @@ def info_nce(
     precision: str | None = None,
     check: bool = False,
     recompute: bool = False,
+    max_scratch_bytes: int | None = None,
     process_group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """Compute the InfoNCE loss: each query's positive against the other passages.
@@ -120,14 +116,19 @@ def info_nce(
         normalize: divide queries and passages by their Euclidean norm first.
         negatives: "all", or "hard_only": only columns that are no row's positive.
         backend: "auto" takes the fastest that applies.
-        precision: None computes at least in float32. "bf16" rounds float32 or float16 embeddings
-            to bfloat16 first (on the CPU; gradients then differ by some thousandths), with logits
-            and sums in float32 all the same. No global setting of torch is touched.
+        precision: None multiplies embeddings as they are, with sums at least in float32 (TF32 only
+            where torch's own setting allows it). "bf16" rounds float32 or float16 embeddings to
+            bfloat16 first (gradients then differ by some thousandths), with logits and sums in
+            float32 all the same; `backend="reference"` has no such thing. No global setting of
+            torch is touched.
         check: check values on a GPU too, which waits for the device; on the CPU values are
-            always checked.
+            always checked. Under torch.compile values are not checked.
         recompute: the fast backends compute the gradient with the loss, so that a loss whose
             gradient is never asked for costs three times what it must; True computes it in the
             backward pass, with one more matrix product. (Reduction "none" always does.)
+        max_scratch_bytes: bounds what the fast backends hold beside gradients: scores of a chunk
+            of rows and, on a GPU, their gradient. A chunk has 128 rows or more all the same.
+            Default: 2 GiB on a GPU, 16 MiB on the CPU.
         process_group: takes the passages of all its ranks as negatives (for `symmetric` the
             queries too); all ranks call together with the same options, batches may be uneven.
             Rank r returns W * sum_local(w l) / sum_all(w), so that the mean over the W ranks is
@@ -164,10 +165,11 @@ def info_nce(
         negatives=negatives,
         recompute=recompute,
         precision=precision,
+        max_scratch_bytes=max_scratch_bytes,
     )
     check_options(inputs)
     chosen = _select_backend(backend, precision, queries.device.type)
-    check = check or queries.device.type == "cpu"
+    check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
     if check:
         check_values(inputs)
     if process_group is not None:
@@ -239,7 +241,7 @@ def _select_backend(name: str, precision: str | None, device_type: str) -> _Back
         for known, backend in _BACKENDS.items()
         if backend.device_types is None or device_type in backend.device_types
     }
-    built = {known: backend for known, backend in usable.items() if backend.is_built()}
+    built = {known: backend for known, backend in usable.items() if backend.is_built}
     if name != "auto":
         if name not in built:
             available = ", ".join(map(repr, ("auto", *built)))

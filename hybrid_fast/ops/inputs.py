@@ -34,6 +34,7 @@ class InfoNCEOptions(TypedDict, total=False):
     precision: str | None
     check: bool
     recompute: bool
+    max_scratch_bytes: int | None
     process_group: dist.ProcessGroup | None
 
 
@@ -71,6 +72,7 @@ class InfoNCEInputs:
     negatives: str = "all"
     recompute: bool = False
     precision: str | None = None
+    max_scratch_bytes: int | None = None
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -119,6 +121,8 @@ def check_options(inputs: InfoNCEInputs) -> None:
     check_temperature(inputs.temperature)
     if inputs.margin is not None:
         check_number("margin", inputs.margin)
+    check_precision(inputs.precision, inputs.queries.dtype)
+    check_max_scratch_bytes(inputs.max_scratch_bytes)
     for given, missing in (
         ("query_groups", "passage_groups"),
         ("passage_groups", "query_groups"),
@@ -151,7 +155,8 @@ def check_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite Python (or NumPy) number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not math.isfinite(value):
+    # Not math.isfinite, which torch.compile does not take of a number that changes between calls.
+    if not -math.inf < value < math.inf:
         raise ValueError(f"{name} is {value}; need a finite number")
 
 
@@ -166,6 +171,25 @@ def check_temperature(temperature: float | Tensor) -> None:
     check_number("temperature", temperature)
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; need a number above 0, for example 0.05")
+
+
+def check_precision(precision: str | None, dtype: torch.dtype) -> None:
+    """Raise if "bf16", which computes in float32, is asked for with float64 embeddings."""
+    if precision == "bf16" and dtype == torch.float64:
+        raise ValueError(
+            "precision 'bf16' rounds embeddings that are float64; need at most float32: convert "
+            "them with .float() or leave precision out"
+        )
+
+
+def check_max_scratch_bytes(max_bytes: int | None) -> None:
+    """Raise unless `max_bytes` is None or a positive int."""
+    if max_bytes is None:
+        return
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
+        raise TypeError(f"max_scratch_bytes must be an int, got {type(max_bytes).__name__}")
+    if max_bytes <= 0:
+        raise ValueError(f"max_scratch_bytes is {max_bytes}; need at least 1, for example 2**30")
 
 
 def _check_tensors(inputs: InfoNCEInputs) -> None:

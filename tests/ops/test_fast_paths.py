@@ -195,6 +195,21 @@ def test_any_case(num_queries, more, dim, temperature, scale, rule, symmetric, d
     check(queries * scale, passages, temperature=temperature, symmetric=symmetric, **options)
 
 
+def test_tensors_with_strides():
+    queries, passages = (torch.randn(3, 2 * size, 8)[1, ::2] for size in (20, 30))
+    options = {"weights": torch.rand(40)[::2], "passage_ids": torch.arange(60)[::2] % 7}
+    losses, gradients = zip(
+        *[
+            value_and_grad(queries, passages, reduction="sum", backend=backend, **options)
+            for backend in ("cpu", "reference")
+        ],
+        strict=True,
+    )
+    torch.testing.assert_close(*losses)
+    for value, expected in zip(*(g[:2] for g in gradients), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_precision_bf16_stays_near_float32():
     queries, passages = problem(200, 300, 64)
     exact = run(queries, passages, "cpu")

@@ -95,10 +95,12 @@ BAD_ARGUMENTS = [
     (ValueError, "symmetric=True needs negatives='all'",
      {"symmetric": True, "negatives": "hard_only"}),
     (ValueError, "backend is 'refrence'; .* did you mean 'reference'", {"backend": "refrence"}),
-    (ValueError, "backend 'triton' is not built here; available: 'auto', 'cpu', 'reference'",
+    (ValueError, "backend 'triton' is not for tensors on 'cpu'; available: 'auto', 'cpu', 'ref",
      {"backend": "triton"}),
     (ValueError, "backend 'reference' has no precision 'bf16'; it has: None",
      {"precision": "bf16", "backend": "reference"}),
+    (TypeError, "max_scratch_bytes must be an int, got float", {"max_scratch_bytes": 1e9}),
+    (ValueError, "max_scratch_bytes is 0; need at least 1", {"max_scratch_bytes": 0}),
     (TypeError, "process_group must be a torch.distributed.ProcessGroup .* got str",
      {"process_group": "world"}),
 ]  # fmt: skip
@@ -108,6 +110,11 @@ BAD_ARGUMENTS = [
 def test_bad_arguments(error, message, arguments):
     with pytest.raises(error, match=message):
         info_nce(embeddings(2), embeddings(3), **arguments)
+
+
+def test_precision_bf16_is_not_for_float64():
+    with pytest.raises(ValueError, match=r"rounds embeddings that are float64.*\.float\(\)"):
+        info_nce(embeddings(2).double(), embeddings(3).double(), precision="bf16")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""The loss on an NVIDIA GPU, against the definition there: kernels, products, graphs, no waiting.
+
+That the kernels compute what they should on odd shapes is tested without a GPU, in Triton's
+interpreter; here it is the products and launches that are new.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hybrid_fast.ops import info_nce, value_and_grad
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here"),
+]
+
+# Relative, of gradients: W is rounded to 8 and 11 bits, float32 sums differ in order.
+TOLERANCES = {
+    torch.bfloat16: 6e-3,
+    torch.float16: 2e-3,
+    torch.float32: 1e-5,
+    torch.float64: 1e-11,
+}
+SHAPES = {  # queries, passages, dimension
+    "one": (1, 1, 8),
+    "one query": (1, 70, 24),
+    "odd": (63, 123, 17),
+    "square": (1024, 1024, 384),
+    "many passages": (33, 20001, 64),
+}
+
+
+def problem(num_queries, num_passages, dim, dtype):
+    generator = torch.Generator().manual_seed(0)
+    passages = F.normalize(torch.randn(num_passages, dim, generator=generator), dim=1)
+    noise = F.normalize(torch.randn(num_queries, dim, generator=generator), dim=1)
+    queries = F.normalize(passages[:num_queries] + 2 * noise, dim=1)
+    return queries.to("cuda", dtype), passages.to("cuda", dtype)
+
+
+def rules(num_queries, num_passages):
+    generator = torch.Generator().manual_seed(1)
+
+    def ids(size, most):
+        return torch.randint(-1, most, (size,), generator=generator).cuda()
+
+    return {
+        "none": {},
+        "groups": {"query_groups": ids(num_queries, 9), "passage_groups": ids(num_passages, 9)},
+        "ids": {"passage_ids": ids(num_passages, 50)},
+        "mask": {"mask": ids(num_queries * num_passages, 3).reshape(num_queries, -1) == 0},
+        "margin": {"margin": 0.05},
+    }
+
+
+def check(queries, passages, **options):
+    temperature = torch.tensor(0.05, device="cuda")
+    ours = value_and_grad(queries, passages, temperature=temperature, backend="triton", **options)
+    truth = value_and_grad(
+        queries.double(),
+        passages.double(),
+        temperature=temperature.double(),
+        backend="reference",
+        **options,
+    )
+    torch.testing.assert_close(ours[0].double(), truth[0], rtol=1e-4, atol=1e-5)
+    for value, expected in zip(ours[1], truth[1], strict=True):
+        error = (value.double() - expected).norm()
+        assert error <= TOLERANCES[queries.dtype] * expected.norm() + 1e-5
+
+
+@pytest.fixture(autouse=True)
+def exact_float32():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_shapes_and_dtypes(shape, symmetric, dtype):
+    check(*problem(*SHAPES[shape], dtype), symmetric=symmetric)
+
+
+@pytest.mark.parametrize("rule", ["groups", "ids", "mask", "margin"])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_rules(rule, symmetric):
+    inputs = problem(200, 500, 64, torch.float32)
+    check(*inputs, symmetric=symmetric, **rules(200, 500)[rule])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_several_chunks(dtype, monkeypatch):
+    from hybrid_fast.ops import gpu
+
+    monkeypatch.setattr(gpu, "rows_of_chunk", lambda *sizes: 128)
+    check(*problem(1000, 3000, 64, dtype))
+    check(*problem(1000, 3000, 64, dtype), symmetric=True)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_same_bits_twice(symmetric):
+    inputs = problem(1000, 3000, 64, torch.bfloat16)
+    runs = [value_and_grad(*inputs, backend="triton", symmetric=symmetric) for _ in range(2)]
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert torch.equal(runs[0][1].queries, runs[1][1].queries)
+    assert torch.equal(runs[0][1].passages, runs[1][1].passages)
+
+
+@pytest.mark.parametrize("rule", ["none", "groups", "margin"])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_nothing_waits_for_the_device(rule, symmetric):
+    leaves = [t.requires_grad_() for t in problem(200, 500, 64, torch.bfloat16)]
+    temperature = torch.tensor(0.05, device="cuda", requires_grad=True)
+    options = {"symmetric": symmetric, "backend": "triton"} | rules(200, 500)[rule]
+
+    def step():
+        info_nce(*leaves, temperature=temperature, **options).backward()
+
+    step()  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_capture_in_a_graph(symmetric):
+    queries, passages = problem(200, 500, 64, torch.bfloat16)
+
+    def step():
+        return value_and_grad(queries, passages, backend="triton", symmetric=symmetric)
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss, gradients = step()
+    queries.copy_(queries.flip(0))  # the graph reads what stands there when it is replayed
+    graph.replay()
+    expected_loss, expected = step()
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradients.queries, expected.queries)
+    torch.testing.assert_close(gradients.passages, expected.passages)

@@ -1,0 +1,120 @@
+"""The fast loss under torch.compile: no graph break, the values of the eager call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hybrid_fast.ops import InfoNCELoss, info_nce
+from hybrid_fast.ops.operators import Settings, loss_and_gradients, losses
+
+NUM_QUERIES, NUM_PASSAGES, DIM = 6, 9, 5
+GROUPS = {"query_groups": torch.arange(6) % 4, "passage_groups": torch.arange(9) % 4}
+OPTIONS = {
+    "plain": {},
+    "every rule, symmetric": {
+        **GROUPS,
+        "symmetric": True,
+        "margin": 0.5,
+        "passage_ids": torch.arange(9) % 7,
+        "mask": torch.arange(54).reshape(6, 9) % 5 == 0,
+        "positives": torch.tensor([0, 2, 1, 8, 3, 4]),
+        "weights": torch.rand(6, generator=torch.Generator().manual_seed(2)),
+    },
+    "none": {"reduction": "none", "normalize": True},
+    "recompute": {"recompute": True, "symmetric": True},
+    "hard only": {"negatives": "hard_only"},
+}
+
+
+def problem(num_queries=NUM_QUERIES, num_passages=NUM_PASSAGES, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(num_queries, DIM, generator=generator).to(dtype)
+    passages = torch.randn(num_passages, DIM, generator=generator).to(dtype)
+    return queries.requires_grad_(), passages.requires_grad_()
+
+
+def loss_and_grads(function, queries, passages, temperature):
+    loss = function(queries, passages, temperature)
+    leaves = [t for t in (queries, passages, temperature) if isinstance(t, torch.Tensor)]
+    return [loss.detach(), *torch.autograd.grad(loss.sum(), leaves)]
+
+
+def compiled(function):
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_compiled_whole_with_the_same_values(options, backend):
+    def function(queries, passages, temperature):
+        return info_nce(queries, passages, temperature=temperature, backend=backend, **options)
+
+    temperature = torch.tensor(0.3, requires_grad=True)
+    eager = loss_and_grads(function, *problem(), temperature)
+    for value, expected in zip(
+        loss_and_grads(compiled(function), *problem(), temperature), eager, strict=True
+    ):
+        torch.testing.assert_close(value, expected)
+
+
+def test_sizes_and_numbers_that_change_between_calls():
+    def function(queries, passages, temperature):
+        return info_nce(queries, passages, temperature=temperature, margin=temperature)
+
+    fast = compiled(function)
+    for size, temperature in ((4, 0.3), (7, 0.4), (8, 1)):
+        inputs = *problem(size, size + 2), temperature
+        for value, expected in zip(
+            loss_and_grads(fast, *inputs), loss_and_grads(function, *inputs), strict=True
+        ):
+            torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_dtypes_under_autocast(dtype):
+    def function(queries, passages, temperature):
+        with torch.autocast("cpu", torch.bfloat16):
+            return info_nce(queries, passages, temperature=temperature, symmetric=True)
+
+    values = loss_and_grads(compiled(function), *problem(dtype=dtype), 0.3)
+    for value, expected in zip(
+        values, loss_and_grads(function, *problem(dtype=dtype), 0.3), strict=True
+    ):
+        torch.testing.assert_close(value, expected)
+
+
+def test_module_with_a_learnable_temperature():
+    module = InfoNCELoss(0.3, learnable=True)
+    module(*problem()).backward()
+    expected = module.log_temperature.grad.clone()
+    module.log_temperature.grad = None
+    compiled(module)(*problem()).backward()
+    torch.testing.assert_close(module.log_temperature.grad, expected)
+
+
+def test_values_are_not_checked_while_compiling():
+    queries, passages = problem()
+    loss = compiled(info_nce)(torch.full_like(queries, float("nan")), passages, check=True)
+    assert loss.isnan().item()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("needs", [[True, True], [True, False], [False, True]], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_operators_are_what_torch_expects(symmetric, needs, dtype):
+    queries, passages = problem(dtype=dtype)
+    embeddings = (
+        queries.requires_grad_(needs[0]),
+        passages.requires_grad_(needs[1]),
+        torch.tensor(0.3, requires_grad=True),
+    )
+    mask = torch.arange(54).reshape(6, 9) % 5 == 0
+    settings = Settings(
+        torch.arange(6), *GROUPS.values(), None, None, mask, None, 0.5, symmetric, "cpu", dtype,
+        None, None,
+    )  # fmt: skip
+    coefficients = torch.full((6,), 1 / 6, requires_grad=True)
+    torch.library.opcheck(loss_and_gradients, (*embeddings, coefficients, needs, None, *settings))
+    torch.library.opcheck(losses, (*embeddings, *settings))

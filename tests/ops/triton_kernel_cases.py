@@ -1,0 +1,246 @@
+"""The Triton kernels in Triton's interpreter; run by test_triton_kernels.py, which sets it up.
+
+Against the definition in float64, losses and all gradients. Two-reference rule: a path may be off
+by what plain torch is off by in the same dtype, and a floor. Scratch memory is poisoned with NaN.
+Products are plain torch's in float32: those of the GPU with a float32 result are not on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hybrid_fast.ops import gpu
+from hybrid_fast.ops.chunked import info_nce_chunked
+from hybrid_fast.ops.inputs import InfoNCEInputs
+from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
+
+# Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
+# round W to 8 and 11 bits.
+FLOORS = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 8e-4, torch.bfloat16: 6e-3}
+SHAPES = {  # queries, passages, dimension
+    "one": (1, 1, 1),
+    "one query": (1, 7, 5),
+    "odd": (23, 41, 17),
+    "square": (32, 32, 16),
+    "beyond a block": (5, 129, 31),
+    "many passages": (3, 1501, 8),
+}
+TEMPERATURE = 0.07
+
+
+@pytest.fixture(autouse=True)
+def small_chunks_and_poison(monkeypatch):
+    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
+    monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
+    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
+    monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
+    monkeypatch.setattr(gpu, "multiply", lambda a, b, dtype: a.to(dtype) @ b.to(dtype))
+    monkeypatch.setattr(
+        gpu, "multiply_into", lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype))
+    )
+    monkeypatch.setattr(
+        gpu, "multiply_add", lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype))
+    )
+    for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
+        monkeypatch.setattr(owner, name, partial_poison(getattr(owner, name)))
+
+
+def partial_poison(allocate):
+    def poisoned(*args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
+
+    return poisoned
+
+
+def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
+    """Unit vectors, every third query close to its passage."""
+    generator = torch.Generator().manual_seed(seed)
+    passages = torch.randn(num_passages, dim, generator=generator)
+    queries = torch.randn(num_queries, dim, generator=generator)
+    queries[::3] += 3 * passages[:num_queries:3]
+    return F.normalize(queries, dim=1).to(dtype), F.normalize(passages, dim=1).to(dtype)
+
+
+def run(
+    compute, queries, passages, *, dtype=None, temperature=TEMPERATURE, weights=None, **options
+):
+    """Return the loss and the gradients of queries, passages, temperature and weights."""
+    dtype = dtype or queries.dtype
+    generator = torch.Generator().manual_seed(1)
+    if weights is None:
+        weights = torch.rand(len(queries), generator=generator, dtype=torch.float64) + 0.1
+    leaves = [
+        queries.to(dtype),
+        passages.to(dtype),
+        torch.tensor(temperature, dtype=torch.float64),
+        weights.clone(),
+    ]
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    positives = options.pop("positives", torch.arange(len(queries)))
+    inputs = InfoNCEInputs(
+        **{
+            "queries": leaves[0],
+            "passages": leaves[1],
+            "positives": positives,
+            "all_positives": positives,
+            "temperature": leaves[2],
+            "query_groups": None,
+            "passage_groups": None,
+            "query_passage_ids": None,
+            "passage_ids": None,
+            "mask": None,
+            "margin": None,
+            "weights": leaves[3],
+            "symmetric": False,
+            "reduction": "mean",
+            "normalize": False,
+            "negatives": "all",
+            "recompute": False,
+            "precision": None,
+        }
+        | options
+    )
+    of_rows = row_weights(inputs)
+    loss = compute(inputs, row_coefficients(of_rows, of_rows.sum(), inputs.reduction))
+    upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    if loss.ndim == 0:
+        upstream = torch.tensor(1.7, dtype=loss.dtype)
+    return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
+
+
+def fast(inputs, coefficients):
+    # Normalised embeddings are no longer of the inputs' dtype: rounding them again would show.
+    dtype = inputs.compute_dtype if inputs.normalize else inputs.queries.dtype
+    kernels = partial(gpu.TritonKernels, product_dtype=dtype, max_scratch_bytes=1)
+    return info_nce_chunked(inputs, coefficients, kernels)
+
+
+def check(queries, passages, **options):
+    truth = run(info_nce_reference, queries, passages, dtype=torch.float64, **options)
+    plain = run(info_nce_reference, queries, passages, **options)
+    ours = run(fast, queries, passages, **options)
+    # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
+    temperature = options.get("temperature", TEMPERATURE)
+    largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
+    logit = (queries.double() @ passages.double().T).abs().max().item() / temperature
+    # A score that is rounded once differently moves its exponential by this part.
+    rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps * logit
+    terms = {
+        "loss": 1e-6,
+        "queries": largest_passage / temperature / len(queries),
+        "passages": largest_query / temperature / len(queries),
+        "temperature": logit / temperature / len(queries),
+        "weights": truth[0].abs().max().item(),
+    }
+    rounded = {"queries", "passages"}  # their products are of W as it was written
+    for name, expected, slow, value in zip(terms, truth, plain, ours, strict=True):
+        assert value.dtype == slow.dtype
+        exact = torch.promote_types(queries.dtype, torch.float32)
+        floor = FLOORS[queries.dtype if name in rounded else exact] + rounding
+        scale = expected.abs().max().clamp(min=max(terms[name], 1e-12))
+        error = ((value.double() - expected).abs().max() / scale).item()
+        allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
+        assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
+
+
+def rules(num_queries, num_passages, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(size, most):
+        return torch.randint(-1, most, (size,), generator=generator)
+
+    mask = torch.rand(num_passages, num_queries, generator=generator) < 0.3
+    alone = {
+        "groups": {
+            "query_groups": ids(num_queries, 5),
+            "passage_groups": ids(num_passages, 5),
+        },
+        "ids": {"passage_ids": ids(num_passages, 9)},
+        "ids of queries": {
+            "passage_ids": ids(num_passages, 9),
+            "query_passage_ids": ids(num_queries, 9),
+        },
+        "mask": {"mask": mask.T.contiguous()},
+        "mask by columns": {"mask": mask.T},
+        "margin": {"margin": 0.05},
+        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
+        "normalize": {"normalize": True},
+        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
+    }
+    names = ("groups", "ids of queries", "mask by columns", "margin", "positives")
+    together = {key: value for name in names for key, value in alone[name].items()}
+    return alone | {"all together": together}
+
+
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_shapes_and_dtypes(shape, symmetric, dtype):
+    check(*problem(*SHAPES[shape], dtype=dtype), symmetric=symmetric)
+
+
+@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_rules(rule, symmetric):
+    check(*problem(13, 135, 17), symmetric=symmetric, reduction="none", **rules(13, 135)[rule])
+
+
+@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_rules_in_half_precision(rule, dtype):
+    check(*problem(13, 135, 17, dtype), symmetric=True, **rules(13, 135)[rule])
+
+
+@pytest.mark.parametrize("options", [{}, {"margin": 0.05}], ids=str)
+def test_hard_only(options):
+    check(*problem(13, 135, 16), negatives="hard_only", **options)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("temperature", [0.001, 0.01, 10.0])
+def test_temperatures(temperature, dtype, symmetric):
+    """Logits up to 1e4."""
+    queries, passages = problem(13, 135, 16, dtype)
+    check(queries * 10, passages, temperature=temperature, symmetric=symmetric)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_without_negatives_loss_and_gradients_are_exactly_zero(symmetric):
+    mask = torch.ones(13, 135, dtype=torch.bool)
+    loss, *gradients = run(fast, *problem(13, 135, 16), mask=mask, symmetric=symmetric)
+    for value in (loss, *gradients[:3]):
+        assert torch.equal(value, torch.zeros_like(value))
+
+
+def test_a_small_loss_keeps_its_digits():
+    """The positives lead by 20 to 40 after scaling: 1 + the rest would be 1."""
+    vectors = torch.eye(16)
+    loss = run(fast, vectors, vectors, temperature=1 / 30, reduction="sum", weights=torch.ones(16))
+    torch.testing.assert_close(loss[0], torch.tensor(16 * 15 * math.exp(-30)), rtol=1e-4, atol=0)
+
+
+def test_float16_keeps_the_gradient_of_tiny_coefficients():
+    queries, passages = problem(13, 135, 16, torch.float16)
+    weights = torch.logspace(-9, -7, 13, dtype=torch.float64)
+    one = run(fast, queries, passages, reduction="sum", weights=weights * 1e6)
+    tiny = run(fast, queries, passages, reduction="none", weights=weights, temperature=TEMPERATURE)
+    assert all(torch.isfinite(value).all() for value in (*one, *tiny))
+    check(queries, passages, reduction="mean", weights=weights)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_same_bits_twice_and_when_recomputed(symmetric):
+    inputs = problem(23, 141, 16)
+    runs = [run(fast, *inputs, symmetric=symmetric) for _ in range(2)]
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
+    later = run(fast, *inputs, symmetric=symmetric, recompute=True)
+    for first, second in zip(runs[0], later, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
