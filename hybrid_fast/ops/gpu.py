@@ -1,7 +1,7 @@
 """The chunked loss on a GPU: products by the vendor's library, Triton kernels between them.
 
 Half-precision products have float32 results. Nothing waits for the device, and launches depend on
-shapes alone, so that a call can be captured in a CUDA graph. Not tuned on a device yet: sizes of
+shapes alone, so that a call can be captured in a CUDA graph. Never run on a device yet: sizes of
 blocks come from the compiler's report, those of chunks from arithmetic.
 """
 
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
+IS_BUILT = find_spec("triton") is not None
+
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
 # One step of a kernel: more would leave registers for few programs at a time, or overflow them.
@@ -25,9 +27,6 @@ _COLUMN_BLOCK_BYTES = 128  # of a column
 _COLUMN_BLOCK = 128  # columns whose sums one program adds up
 COLUMN_WARPS = 4
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
-
-
-IS_BUILT = find_spec("triton") is not None
 
 
 def multiply(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:

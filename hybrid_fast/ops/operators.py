@@ -44,7 +44,8 @@ class Settings(NamedTuple):
 
     def problem(self, passages: Tensor, dtype: torch.dtype) -> Problem:
         """Return the problem, with kernels for passages (N, D) and sums of `dtype`."""
-        make_kernels, group = _MAKE_KERNELS[self.backend], self.group_name
+        make_kernels = _MAKE_KERNELS[self.backend]
+        group: Any = self.group_name  # a type of its own to torch
         return Problem(
             make_kernels(passages.contiguous(), dtype, self.product_dtype, self.max_scratch_bytes),
             self.positives,

@@ -8,16 +8,13 @@ Products are plain torch's in float32: those of the GPU with a float32 result ar
 from __future__ import annotations
 
 import math
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from hybrid_fast.ops import gpu
-from hybrid_fast.ops.chunked import info_nce_chunked
-from hybrid_fast.ops.inputs import InfoNCEInputs
-from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
+from hybrid_fast.ops import gpu, info_nce, infonce
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
@@ -34,11 +31,9 @@ TEMPERATURE = 0.07
 
 
 @pytest.fixture(autouse=True)
-def small_chunks_and_poison(monkeypatch):
-    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
-    monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
-    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
-    monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
+def on_the_cpu(monkeypatch):
+    backend = infonce._BACKENDS["triton"]
+    monkeypatch.setitem(infonce._BACKENDS, "triton", replace(backend, device_types=("cpu",)))
     monkeypatch.setattr(gpu, "multiply", lambda a, b, dtype: a.to(dtype) @ b.to(dtype))
     monkeypatch.setattr(
         gpu, "multiply_into", lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype))
@@ -46,16 +41,25 @@ def small_chunks_and_poison(monkeypatch):
     monkeypatch.setattr(
         gpu, "multiply_add", lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype))
     )
+
+
+@pytest.fixture(autouse=True)
+def small_chunks_and_poison(monkeypatch):
+    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
+    monkeypatch.setattr(gpu, "MAX_SCRATCH_BYTES", 1)
+    monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
+    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
+    monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
     for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
-        monkeypatch.setattr(owner, name, partial_poison(getattr(owner, name)))
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
 
 
-def partial_poison(allocate):
-    def poisoned(*args, **kwargs):
+def poisoned(allocate):
+    def allocate_and_fill(*args, **kwargs):
         tensor = allocate(*args, **kwargs)
         return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
 
-    return poisoned
+    return allocate_and_fill
 
 
 def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
@@ -68,7 +72,7 @@ def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
 
 
 def run(
-    compute, queries, passages, *, dtype=None, temperature=TEMPERATURE, weights=None, **options
+    queries, passages, backend, *, dtype=None, temperature=TEMPERATURE, weights=None, **options
 ):
     """Return the loss and the gradients of queries, passages, temperature and weights."""
     dtype = dtype or queries.dtype
@@ -79,52 +83,22 @@ def run(
         queries.to(dtype),
         passages.to(dtype),
         torch.tensor(temperature, dtype=torch.float64),
-        weights.clone(),
+        weights,
     ]
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    positives = options.pop("positives", torch.arange(len(queries)))
-    inputs = InfoNCEInputs(
-        **{
-            "queries": leaves[0],
-            "passages": leaves[1],
-            "positives": positives,
-            "all_positives": positives,
-            "temperature": leaves[2],
-            "query_groups": None,
-            "passage_groups": None,
-            "query_passage_ids": None,
-            "passage_ids": None,
-            "mask": None,
-            "margin": None,
-            "weights": leaves[3],
-            "symmetric": False,
-            "reduction": "mean",
-            "normalize": False,
-            "negatives": "all",
-            "recompute": False,
-            "precision": None,
-        }
-        | options
+    loss = info_nce(
+        *leaves[:2], temperature=leaves[2], weights=leaves[3], backend=backend, **options
     )
-    of_rows = row_weights(inputs)
-    loss = compute(inputs, row_coefficients(of_rows, of_rows.sum(), inputs.reduction))
     upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
     if loss.ndim == 0:
         upstream = torch.tensor(1.7, dtype=loss.dtype)
     return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
 
 
-def fast(inputs, coefficients):
-    # Normalised embeddings are no longer of the inputs' dtype: rounding them again would show.
-    dtype = inputs.compute_dtype if inputs.normalize else inputs.queries.dtype
-    kernels = partial(gpu.TritonKernels, product_dtype=dtype, max_scratch_bytes=1)
-    return info_nce_chunked(inputs, coefficients, kernels)
-
-
 def check(queries, passages, **options):
-    truth = run(info_nce_reference, queries, passages, dtype=torch.float64, **options)
-    plain = run(info_nce_reference, queries, passages, **options)
-    ours = run(fast, queries, passages, **options)
+    truth = run(queries, passages, "reference", dtype=torch.float64, **options)
+    plain = run(queries, passages, "reference", **options)
+    ours = run(queries, passages, "triton", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
     temperature = options.get("temperature", TEMPERATURE)
     largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
@@ -193,13 +167,24 @@ def test_rules(rule, symmetric):
 
 @pytest.mark.parametrize("rule", rules(1, 1))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_rules_in_half_precision(rule, dtype):
-    check(*problem(13, 135, 17, dtype), symmetric=True, **rules(13, 135)[rule])
+@pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}], ids=str)
+def test_rules_in_half_precision(rule, dtype, options):
+    check(*problem(13, 135, 17, dtype), **options, **rules(13, 135)[rule])
 
 
-@pytest.mark.parametrize("options", [{}, {"margin": 0.05}], ids=str)
-def test_hard_only(options):
-    check(*problem(13, 135, 16), negatives="hard_only", **options)
+@pytest.mark.parametrize("options", [{}, {"margin": 0.05}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_hard_only(options, dtype):
+    check(*problem(13, 135, 16, dtype), negatives="hard_only", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+def test_a_copy_of_the_positive_is_no_higher_than_the_positive(options, dtype):
+    """Its score has the same bits, so a margin of 0 keeps it."""
+    queries, passages = problem(13, 13, 17, dtype)
+    passages = torch.cat([passages, passages.flip(0)])
+    check(queries, passages, margin=0.0, **options)
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
@@ -214,23 +199,34 @@ def test_temperatures(temperature, dtype, symmetric):
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
 def test_without_negatives_loss_and_gradients_are_exactly_zero(symmetric):
     mask = torch.ones(13, 135, dtype=torch.bool)
-    loss, *gradients = run(fast, *problem(13, 135, 16), mask=mask, symmetric=symmetric)
+    loss, *gradients = run(*problem(13, 135, 16), "triton", mask=mask, symmetric=symmetric)
     for value in (loss, *gradients[:3]):
         assert torch.equal(value, torch.zeros_like(value))
 
 
-def test_a_small_loss_keeps_its_digits():
-    """The positives lead by 20 to 40 after scaling: 1 + the rest would be 1."""
-    vectors = torch.eye(16)
-    loss = run(fast, vectors, vectors, temperature=1 / 30, reduction="sum", weights=torch.ones(16))
-    torch.testing.assert_close(loss[0], torch.tensor(16 * 15 * math.exp(-30)), rtol=1e-4, atol=0)
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+def test_a_small_loss_keeps_its_digits(options, dtype):
+    """The positives lead by 30 after scaling: 1 + the rest would be 1."""
+    vectors = torch.eye(16, dtype=dtype)
+    ones = torch.ones(16, dtype=torch.float64)
+    options = {"temperature": 1 / 30, "reduction": "sum", "weights": ones, **options}
+    loss, of_queries, *_ = run(vectors, vectors, "triton", **options)
+    rest = 15 * math.exp(-30)
+    torch.testing.assert_close(loss, torch.tensor(16 * rest).to(loss), rtol=1e-4, atol=0)
+    if dtype == torch.float16:
+        return  # W then has no digits for what is 1e-12 of its largest possible entry
+    expected = torch.full((16, 16), math.exp(-30)) - torch.eye(16) * (rest + math.exp(-30))
+    torch.testing.assert_close(of_queries.double(), 1.7 * 30 * expected.double(), rtol=1e-2, atol=0)
 
 
 def test_float16_keeps_the_gradient_of_tiny_coefficients():
     queries, passages = problem(13, 135, 16, torch.float16)
     weights = torch.logspace(-9, -7, 13, dtype=torch.float64)
-    one = run(fast, queries, passages, reduction="sum", weights=weights * 1e6)
-    tiny = run(fast, queries, passages, reduction="none", weights=weights, temperature=TEMPERATURE)
+    one = run(queries, passages, "triton", reduction="sum", weights=weights * 1e6)
+    tiny = run(
+        queries, passages, "triton", reduction="none", weights=weights, temperature=TEMPERATURE
+    )
     assert all(torch.isfinite(value).all() for value in (*one, *tiny))
     check(queries, passages, reduction="mean", weights=weights)
 
@@ -238,9 +234,9 @@ def test_float16_keeps_the_gradient_of_tiny_coefficients():
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
 def test_same_bits_twice_and_when_recomputed(symmetric):
     inputs = problem(23, 141, 16)
-    runs = [run(fast, *inputs, symmetric=symmetric) for _ in range(2)]
+    runs = [run(*inputs, "triton", symmetric=symmetric) for _ in range(2)]
     for first, second in zip(*runs, strict=True):
         assert torch.equal(first, second)
-    later = run(fast, *inputs, symmetric=symmetric, recompute=True)
+    later = run(*inputs, "triton", symmetric=symmetric, recompute=True)
     for first, second in zip(runs[0], later, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
