@@ -99,7 +99,8 @@ def run_parts(
             trainer.remove_callback(callback)
         trainer.add_callback(progress)
         with progress:
-            train(trainer, resume)
+            trainer.train(resume_from_checkpoint=resume or None)
+        check_finite(trainer)
         trainer.save_model(str(output / MODEL))
         if parts.task is None or not trainer.is_world_process_zero():
             return {}
@@ -109,16 +110,6 @@ def run_parts(
         )
         results.save(output)
         return results.to_dict()
-
-
-def train(trainer: HybridTrainer, resume: bool) -> None:
-    """Train; ValueError if training diverges, which the loss may notice before the end."""
-    try:
-        trainer.train(resume_from_checkpoint=resume or None)
-    except ValueError:
-        check_finite(trainer)
-        raise
-    check_finite(trainer)
 
 
 def check_finite(trainer: HybridTrainer) -> None:

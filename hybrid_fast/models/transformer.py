@@ -5,18 +5,21 @@ Causal models serve too, with last-token pooling.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast import _core
 from hybrid_fast.models.pooling import POOLINGS
-from hybrid_fast.models.texts import Features, Side, check_name, check_num_tokens
+from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name
 
 UNLIMITED = 1_000_000
 
@@ -35,6 +38,7 @@ class TransformerBackbone(nn.Module):
     """
 
     default_batch_size = 64
+    pads = True
 
     def __init__(
         self,
@@ -70,35 +74,68 @@ class TransformerBackbone(nn.Module):
             model.pooler.requires_grad_(False)
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False
-        self._inputs = set(inspect.signature(model.forward).parameters)
 
     @property
     def embedding_dim(self) -> int:
         """Length of the vectors."""
         return int(self.model.config.hidden_size)
 
-    def tokenize(self, texts: list[str], side: Side) -> tuple[Features, int]:
-        """Return features and how many texts were cut to the side's length.
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below it."""
+        return len(self.tokenizer)
 
-        The features are `input_ids` and `attention_mask`, int64 (n, length), padded to the
-        longest, and `token_type_ids` if tokenizer and model know them.
-        """
+    def tokenizer_state(self) -> str:
+        """Return everything that ids follow from besides text, prompt and length."""
+        if self.tokenizer.is_fast:
+            backend = self.tokenizer.backend_tokenizer
+            backend.no_truncation()  # set anew in every call
+            backend.no_padding()
+            return str(backend.to_str())
+        return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()}"
+
+    def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
+        """Return the ids of all texts one after another, how many each has, how many were cut."""
         batch = self.tokenizer(
             texts,
-            padding=True,
             truncation=True,
             max_length=self.max_lengths[side],
-            return_attention_mask=True,
-            return_tensors="pt",
+            return_attention_mask=False,
+            return_token_type_ids=False,
         )
-        check_num_tokens(texts, batch["attention_mask"].sum(dim=1).tolist())
+        ids = batch["input_ids"]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
-        return {name: batch[name] for name in batch if name in self._inputs}, num_cut
+        return np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum()), lengths, num_cut
+
+    def features(
+        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+    ) -> Features:
+        """Return what `forward` takes of some tokenised texts, padded on the right.
+
+        Args:
+            ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
+            offsets: int64, one more than there are texts.
+            rows: int64 (n,), texts to take.
+            length: to pad to; default the longest.
+
+        Returns:
+            `input_ids`, int64 (n, length), and `attention_mask`, of the same shape, 0 at padding,
+            where there is any.
+        """
+        lengths = offsets[rows + 1] - offsets[rows]
+        length = int(lengths.max()) if length is None else length
+        padded = _core.pad_tokens(ids, offsets, rows, length, self.tokenizer.pad_token_id)
+        features = {"input_ids": torch.from_numpy(padded)}
+        if (lengths < length).any():
+            mask = np.arange(length) < lengths[:, None]
+            features["attention_mask"] = torch.from_numpy(mask).long()
+        return features
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled vector of each text, (n, D)."""
         states = self.model(**features).last_hidden_state
-        return POOLINGS[self.pooling](states, features["attention_mask"])
+        return POOLINGS[self.pooling](states, features.get("attention_mask"))
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""

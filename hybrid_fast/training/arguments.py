@@ -67,6 +67,41 @@ class HybridTrainingArguments(TrainingArguments):
         default="passage",
         metadata={"help": "Whose hard negatives an example takes: its 'passage' or 'query' row."},
     )
+    gather_negatives: bool = field(
+        default=True, metadata={"help": "Whether processes share their passages as negatives."}
+    )
+    micro_batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens embedded at a time, padding included; it changes speed and memory, not "
+            "the result. Default: as many as are useful and fit."
+        },
+    )
+    kept_graph_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens, padding included, that are embedded once instead of twice, since "
+            "their graphs are kept. Default: as many as fit."
+        },
+    )
+    token_store: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of tokenised tables, shared by all runs. Default: in the cache folder "
+            "of the user, or in $HYBRID_FAST_CACHE."
+        },
+    )
+    embed_repeats_once: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Embed a text that a batch has several times only once; with dropout they then "
+            "share a mask. Default: only where there is no dropout."
+        },
+    )
+    profile: bool = field(
+        default=False,
+        metadata={"help": "Measure each part of a step; a GPU is waited for after each."},
+    )
     # Hiding NaN would hide a broken run, and costs a synchronisation a step.
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Hide NaN and infinite losses from the log."}
@@ -87,6 +122,10 @@ class HybridTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
             )
+        for name, least in (("micro_batch_tokens", 1), ("kept_graph_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
         if self.auto_find_batch_size:
             raise ValueError(
                 "auto_find_batch_size would change the number of negatives behind your back; "

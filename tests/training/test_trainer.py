@@ -217,7 +217,7 @@ def test_hard_negatives_join_the_passages_and_equal_texts_share_an_id(tmp_path, 
     batch = trainer.sampler.batch(1)
     rows = batch.passage_rows if negatives_from == "passage" else batch.query_rows
     texts = table.passages(batch.passage_rows) + [n[0] for n in table.negatives(rows)]
-    ids = item["passage_ids"].tolist()
+    ids = item.passage_ids.tolist()
     assert len(ids) == len(texts) == 24
     assert all((texts[i] == texts[j]) == (ids[i] == ids[j]) for i in range(24) for j in range(24))
     trainer.train()
