@@ -121,7 +121,7 @@ class CachedStep:
                 raise
             raise FloatingPointError(str(error)) from error
         if not loss.isfinite():
-            raise FloatingPointError(f"the loss is {float(loss)}")
+            raise FloatingPointError(f"the loss is {loss.item()}")
         return loss
 
     def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:

@@ -266,7 +266,10 @@ def test_an_answer_outside_its_text(project, model, fails, command):
         ("model_options: {dim: 0}", "dim is 0; it must be at least 1"),
         ("model: task\nmodel_options: {}", "task holds neither modules.json nor config.json"),
         ("model: items.jsonl\nmodel_options: {}", "items.jsonl is a file; give the folder"),
-        ("learning_rate: .inf", r"training diverged at step 1 \(query rows .*lower learning_rate, which is inf"),
+        (
+            "learning_rate: .inf",
+            r"training diverged at step 1 \(query rows .*lower learning_rate, which is inf",
+        ),
         ("report_to: [wandb]", "wandb"),
     ],
 )
