@@ -92,6 +92,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last complete checkpoint in --out.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time of training went.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train as RECIPE says; every field of it can be given here too: RECIPE --alpha 0.3."""
@@ -103,6 +106,8 @@ def train(
     if not debug:
         quiet_libraries()
     fields, training, places = load_recipe(recipe, read_overrides(context.args))
+    if profile:
+        training["profile"] = True
     with located(places):
         results = run_recipe(fields, training, out, resume)
     if results:

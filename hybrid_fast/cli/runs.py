@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
 from hybrid_fast.cli.checks import (
@@ -19,6 +20,7 @@ from hybrid_fast.cli.checks import (
     make_arguments,
 )
 from hybrid_fast.cli.folders import without_empty_remains
+from hybrid_fast.cli.profile import print_profile
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
@@ -99,8 +101,13 @@ def run_parts(
             trainer.remove_callback(callback)
         trainer.add_callback(progress)
         with progress:
-            trainer.train(resume_from_checkpoint=resume or None)
+            trained = trainer.train(resume_from_checkpoint=resume or None)
         check_finite(trainer)
+        if args.profile:
+            seconds = trained.metrics["train_runtime"]
+            rates = trainer.throughput.of_run(seconds, args.device)
+            if first:
+                print_profile(trainer.timer, seconds, rates, Console())
         trainer.save_model(str(output / MODEL))
         if parts.task is None or not trainer.is_world_process_zero():
             return {}

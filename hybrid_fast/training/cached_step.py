@@ -8,7 +8,7 @@ batches of the same update is put aside meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class CachedStep:
         autocast: see `GradientCache`.
         backward: goes backward from the loss; accelerate's, which knows of loss scaling.
         length_multiple: texts are padded to a multiple of it.
+        sparse_tables: see `sparse_gradients`, of which a compiled encoder knows nothing.
         micro_batch_tokens: padded tokens embedded at a time; None: what memory allows.
         kept_tokens: padded tokens whose graphs are kept; None: what memory allows.
 
@@ -62,6 +63,7 @@ class CachedStep:
         backward: Callable[[Tensor], None],
         *,
         length_multiple: int = 1,
+        sparse_tables: bool = True,
         micro_batch_tokens: int | None = None,
         kept_tokens: int | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class CachedStep:
         self.timer = timer
         self.backward = backward
         self.length_multiple = length_multiple
+        self.sparse_tables = sparse_tables
         self.micro_batch_tokens = micro_batch_tokens
         self.kept_tokens = kept_tokens
         self.budget: TokenBudget | None = None
@@ -91,7 +94,8 @@ class CachedStep:
         if self.budget is None:
             self.budget = self._find_budget(batch)
         seed = int(torch.randint(2**62, ()))
-        with _set_aside_gradients(self.model), sparse_gradients(self.model.encoder):
+        tables = sparse_gradients(self.model.encoder) if self.sparse_tables else nullcontext()
+        with _set_aside_gradients(self.model), tables:
             while True:
                 try:
                     return self._try(batch, self.budget, divisor, seed)

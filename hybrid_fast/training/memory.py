@@ -50,7 +50,7 @@ class TokenBudget:
             raise RuntimeError(
                 f"memory does not suffice for micro-batches of {self.micro_batch} tokens, halved "
                 f"{self.num_halvings} times; set micro_batch_tokens lower, kept_graph_tokens=0, "
-                "gradient_checkpointing=True, or a shorter max_passage_length"
+                "activation_checkpointing=True, or a shorter max_passage_length"
             )
         self.num_halvings += 1
         self.micro_batch = max(self.micro_batch // 2, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -19,16 +20,22 @@ class ContrastiveModel(nn.Module):
         self.encoder = encoder
         self.loss = loss
 
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
-    ) -> None:
-        """Let the transformer recompute activations.
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Let the transformer recompute activations, under the name that transformers has now.
 
         Raises:
             ValueError: the encoder is static, which has none worth recomputing.
         """
+        self._transformer().activation_checkpointing_enable(**options)
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """Do the same under the older name."""
+        self._transformer().gradient_checkpointing_enable(**options)
+
+    def _transformer(self) -> PreTrainedModel:
         if not isinstance(self.encoder.backbone, TransformerBackbone):
             raise ValueError(
-                "gradient_checkpointing serves transformer encoders only; leave it out"
+                "activations are recomputed of transformer encoders only; leave "
+                "gradient_checkpointing and activation_checkpointing out"
             )
-        self.encoder.backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+        return self.encoder.backbone.model

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
@@ -24,7 +26,7 @@ PARTS = (
 
 
 class StepTimer:
-    """Adds up the seconds of each part of all steps.
+    """Adds up the seconds of each part of all steps of this process.
 
     Args:
         synchronize: wait for the GPU at the end of each part, whose time is its own only then.
@@ -80,29 +82,40 @@ class EndOfUpdate(TrainerCallback):
 
 
 class Throughput:
-    """Rates of training since they were taken last, over all processes."""
+    """Counts of what was trained on, and rates since they were taken last."""
 
     def __init__(self) -> None:
+        self._counts = np.zeros(3)
+        self._since = self._counts.copy()
         self.restart()
 
     def restart(self) -> None:
-        """Begin to count anew."""
-        self._counts = [0, 0, 0]
+        """Begin to measure rates anew."""
+        self._since = self._counts.copy()
         self._start = time.perf_counter()
 
     def count(self, num_pairs: int, num_tokens: int, num_padded: int) -> None:
         """Count a batch: examples, and tokens embedded without and with padding."""
-        for index, number in enumerate((num_pairs, num_tokens, num_padded)):
-            self._counts[index] += number
+        self._counts += (num_pairs, num_tokens, num_padded)
 
     def take(self, device: torch.device) -> dict[str, float]:
         """Return the rates and begin anew; all processes must call it together."""
-        counts = torch.tensor(self._counts, dtype=torch.float64, device=device)
-        if dist.is_initialized():
-            dist.all_reduce(counts)
-        num_pairs, num_tokens, num_padded = counts.tolist()
-        seconds = time.perf_counter() - self._start
+        rates = self._rates(self._counts - self._since, time.perf_counter() - self._start, device)
         self.restart()
+        return rates
+
+    def of_run(self, seconds: float, device: torch.device) -> dict[str, float]:
+        """Return the rates of all that was counted; all processes must call it together."""
+        return self._rates(self._counts, seconds, device)
+
+    @staticmethod
+    def _rates(
+        counts: npt.NDArray[np.float64], seconds: float, device: torch.device
+    ) -> dict[str, float]:
+        summed = torch.from_numpy(counts.copy()).to(device)
+        if dist.is_initialized():
+            dist.all_reduce(summed)
+        num_pairs, num_tokens, num_padded = summed.tolist()
         return {
             "pairs_per_second": round(num_pairs / seconds, 1),
             "tokens_per_second": round(num_tokens / seconds, 1),

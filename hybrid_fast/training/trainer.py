@@ -103,6 +103,7 @@ class HybridTrainer(Trainer):
             self.accelerator.autocast,
             self.accelerator.backward,
             length_multiple=_LENGTH_MULTIPLE_COMPILED if args.torch_compile else 1,
+            sparse_tables=not args.torch_compile,
             micro_batch_tokens=args.micro_batch_tokens,
             kept_tokens=args.kept_graph_tokens,
         )

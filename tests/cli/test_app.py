@@ -137,6 +137,17 @@ def test_a_terminal_gets_one_bar(project, monkeypatch):
     assert "step 6 of 12" not in screen.getvalue()
 
 
+def test_profile_prints_where_the_time_went(project, capsys):
+    main(["train", "recipe.yaml", "--out", "run", "--profile"])
+    out = capsys.readouterr().out
+    assert "12 updates in" in out
+    rows = dict(re.findall(r"│ ([a-z ]+?) +│ +([\d.]+) │", out))
+    parts = ("data", "encoder forward", "loss", "encoder backward", "optimiser", "other")
+    assert all(float(rows[part]) > 0 for part in parts)
+    assert {"waiting", "communication"} <= rows.keys()
+    assert re.search(r"[\d,.]+ pairs/s, [\d,]+ tokens/s without padding, 0.0% of", out)
+
+
 def test_training_without_a_task_and_on_real_weights_of_a_folder(
     project, model, write_recipe, capsys
 ):
