@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_fast.ops import gpu
+from hybrid_fast.ops import gpu_products
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
@@ -27,7 +27,7 @@ def test_cases_in_the_interpreter():
 
 def test_chunks_fill_the_processors_within_the_scratch_memory():
     def rows(num_columns, dim, max_bytes):
-        return gpu.rows_of_chunk(num_columns, dim, 6, 132, max_bytes)
+        return gpu_products.rows_of_chunk(num_columns, dim, 6, 132, max_bytes)
 
     assert rows(65536, 768, 6 * 65536 * 6000) == 5632  # 44 * 3 tiles on 132 processors
     assert rows(65536, 1024, 6 * 65536 * 6000) == 4224  # 33 * 4

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import triton.language as tl
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from hybrid_fast.ops import gpu, info_nce, infonce
+from hybrid_fast.ops import gpu, gpu_products, gpu_tiles, info_nce, infonce
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
@@ -34,24 +37,37 @@ TEMPERATURE = 0.07
 def on_the_cpu(monkeypatch):
     backend = infonce._BACKENDS["triton"]
     monkeypatch.setitem(infonce._BACKENDS, "triton", replace(backend, device_types=("cpu",)))
-    monkeypatch.setattr(gpu, "multiply", lambda a, b, dtype: a.to(dtype) @ b.to(dtype))
-    monkeypatch.setattr(
-        gpu, "multiply_into", lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype))
-    )
-    monkeypatch.setattr(
-        gpu, "multiply_add", lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype))
-    )
+    products = {
+        "multiply": lambda a, b, dtype: a.to(dtype) @ b.to(dtype),
+        "multiply_into": lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype)),
+        "multiply_add": lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype)),
+    }
+    for name, product in products.items():
+        monkeypatch.setattr(gpu_products, name, product)
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", dot)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks_and_poison(monkeypatch):
-    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
-    monkeypatch.setattr(gpu, "MAX_SCRATCH_BYTES", 1)
-    monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
+    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time, tiles of 8 x 64."""
+    monkeypatch.setattr(gpu_products, "MAX_SCRATCH_BYTES", 1)
+    monkeypatch.setattr(gpu_products, "_TILE_ROWS", 9)
+    monkeypatch.setattr(gpu_tiles, "_TILE", replace(gpu_tiles._TILE, rows=8, columns=64, depth=16))
+    monkeypatch.setattr(gpu_tiles, "_GROUP", 1)
+    monkeypatch.setattr(gpu_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
     monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
     monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
     for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+
+
+def dot(self, a, b, total, *_):
+    """Multiply; the interpreter keeps bfloat16 as uint16 and would multiply these."""
+    factors = [
+        (x.data.astype(np.uint32) << 16).view(np.float32) if x.dtype == tl.bfloat16 else x.data
+        for x in (a, b)
+    ]
+    return TensorHandle(np.matmul(*factors, dtype=np.float32) + total.data, total.dtype.scalar)
 
 
 def poisoned(allocate):
