@@ -193,8 +193,9 @@ class TileKernels(GradientProducts):
     def _positive_scores(self, chunk: Chunk, queries: Tensor) -> Tensor:
         tile = self._tile(chunk.rules)
         scores = queries.new_empty(len(queries), dtype=torch.float32)
+        num_diagonals = math.ceil(len(queries) / min(tile.rows, tile.columns))
         with on(queries.device):
-            self._kernels.positive_scores_kernel[(math.ceil(len(queries) / tile.rows),)](
+            self._kernels.positive_scores_kernel[(num_diagonals,)](
                 queries=queries,
                 passages=self._passages,
                 scores=scores,

@@ -80,12 +80,13 @@ def positive_scores_kernel(
     BLOCK_D: tl.constexpr,
     EVEN_D: tl.constexpr,
 ):
-    """Compute the score of each row's positive; grid (R / BLOCK_R,).
+    """Compute the score of each row's positive; grid (R / min(BLOCK_R, BLOCK_N),).
 
     The diagonal of a tile of the rows and their positives: a plain dot product would have other
     bits than the other kernels' scores, and a copy of the positive could seem higher than it.
     """
-    i_r = tl.program_id(0) * BLOCK_R
+    LENGTH: tl.constexpr = min(BLOCK_R, BLOCK_N)  # of the diagonal
+    i_r = tl.program_id(0) * LENGTH
     o_r = i_r + tl.arange(0, BLOCK_R)
     o_n = i_r + tl.arange(0, BLOCK_N)
     b_c = tl.load(positives + tl.minimum(o_n, R - 1))
@@ -94,7 +95,7 @@ def positive_scores_kernel(
         EVEN_D,
     )  # fmt: skip
     b_own = tl.sum(tl.where(o_r[:, None] == o_n[None, :], b_s, 0), axis=1)
-    tl.store(scores + o_r, b_own, mask=o_r < R)
+    tl.store(scores + o_r, b_own, mask=o_r < tl.minimum(R, i_r + LENGTH))
 
 
 @triton.jit
