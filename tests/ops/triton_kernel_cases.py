@@ -62,12 +62,16 @@ def small_chunks_and_poison(monkeypatch):
 
 
 def dot(self, a, b, total, *_):
-    """Multiply; the interpreter keeps bfloat16 as uint16 and would multiply these."""
+    """Multiply; the interpreter keeps bfloat16 as uint16 and would multiply these.
+
+    In float64, rounded: the bits of an entry then do not depend on its place, as on tensor cores.
+    """
     factors = [
         (x.data.astype(np.uint32) << 16).view(np.float32) if x.dtype == tl.bfloat16 else x.data
         for x in (a, b)
     ]
-    return TensorHandle(np.matmul(*factors, dtype=np.float32) + total.data, total.dtype.scalar)
+    product = np.matmul(*factors, dtype=np.float64).astype(np.float32)
+    return TensorHandle(product + total.data, total.dtype.scalar)
 
 
 def poisoned(allocate):
