@@ -48,9 +48,10 @@ class Tile:
         }
 
 
-# Chosen for use of no stack and no spilled register with every rule; not timed. Wider tiles read
-# less from the cache, but leave no registers for rules.
+# Chosen for use of no stack and no spilled register with every rule and odd sizes; not timed.
+# Wider tiles read less from the cache, but leave no registers for rules.
 _TILE = Tile(rows=128, columns=128, depth=64, parts=4, num_warps=8, num_stages=3)
+_TILE_WITH_RULES = Tile(rows=128, columns=128, depth=64, parts=8, num_warps=8, num_stages=3)
 _HOPPER_TILE = Tile(rows=128, columns=256, depth=64, parts=8, num_warps=8, num_stages=3)
 _AMD_TILE = Tile(rows=128, columns=128, depth=64, parts=1, num_warps=8, num_stages=2)
 _AMD_TILE_WITH_RULES = Tile(rows=128, columns=64, depth=64, parts=1, num_warps=8, num_stages=2)
@@ -63,7 +64,9 @@ def tile_of(architecture: str, *, has_rules: bool) -> Tile:
     """Return the tile for an architecture such as "sm_90" or "gfx942"."""
     if architecture.startswith("gfx"):
         return _AMD_TILE_WITH_RULES if has_rules else _AMD_TILE
-    return _HOPPER_TILE if architecture == "sm_90" and not has_rules else _TILE
+    if has_rules:
+        return _TILE_WITH_RULES
+    return _HOPPER_TILE if architecture == "sm_90" else _TILE
 
 
 class TileKernels(GradientProducts):
@@ -81,7 +84,7 @@ class TileKernels(GradientProducts):
         self._kernels = triton_tile_kernels
         self._dim = passages.shape[1]
         self._architecture = architecture_of(passages.device)
-        dots_of_parts = 4 * _TILE.parts / _TILE.columns
+        dots_of_parts = 4 * _TILE_WITH_RULES.parts / _TILE_WITH_RULES.columns
         self._rows = rows_of_chunk(
             passages.shape[0],
             passages.shape[1],

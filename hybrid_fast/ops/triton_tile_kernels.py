@@ -100,7 +100,7 @@ def positive_scores_kernel(
 
 @triton.jit
 def part_of_tile(b_s, i_part: tl.constexpr, NUM_PARTS: tl.constexpr):
-    """Return the columns of one part of a tile, of 1, 2 or 4."""
+    """Return the columns of one part of a tile; NUM_PARTS is a power of 2."""
     if NUM_PARTS > 1:
         R: tl.constexpr = b_s.shape[0]
         N: tl.constexpr = b_s.shape[1]

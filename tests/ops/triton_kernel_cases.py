@@ -52,7 +52,8 @@ def small_chunks_and_poison(monkeypatch):
     """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time, tiles of 8 x 64."""
     monkeypatch.setattr(gpu_products, "MAX_SCRATCH_BYTES", 1)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", 9)
-    monkeypatch.setattr(gpu_tiles, "_TILE", replace(gpu_tiles._TILE, rows=8, columns=64, depth=16))
+    tile = replace(gpu_tiles._TILE, rows=8, columns=64, depth=16)
+    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: tile)
     monkeypatch.setattr(gpu_tiles, "_GROUP", 1)
     monkeypatch.setattr(gpu_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
     monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
@@ -200,13 +201,13 @@ def test_shapes_of_tiles(shape, dtype, options):
     check(*problem(*SHAPES[shape], dtype=dtype), **options)
 
 
-TILES = ("_TILE", "_HOPPER_TILE", "_AMD_TILE", "_AMD_TILE_WITH_RULES")
+TILES = ("_TILE", "_TILE_WITH_RULES", "_HOPPER_TILE", "_AMD_TILE", "_AMD_TILE_WITH_RULES")
 
 
 @pytest.mark.parametrize("tile", [getattr(gpu_tiles, name) for name in TILES], ids=TILES)
 def test_tiles_as_on_a_gpu(tile, monkeypatch):
     """Several tiles in one group, rows, columns and dimension beyond the last whole one."""
-    monkeypatch.setattr(gpu_tiles, "_TILE", tile)
+    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: tile)
     monkeypatch.setattr(gpu_tiles, "_GROUP", 8)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", 300)
     inputs = problem(263, 277, 83, torch.bfloat16)
