@@ -157,6 +157,7 @@ class TileKernels(GradientProducts):
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
+        # The library, too, is slow with rows that do not begin at a multiple of 16 bytes.
         super().add_passage_gradient(gradient, pad(queries))
 
     def passage_gradient(self) -> Tensor:
