@@ -31,7 +31,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 
 BATCH_SIZE = 256
-NUM_STEPS = 4  # of which the first is not timed
+NUM_STEPS = 3  # of which the first is not timed
 TEMPERATURE = 0.05
 LENGTHS = {"long": (15, 60, 250, 0.8), "short": (20, 20, 64, 0.3)}  # means, most words, sigma
 OURS = {

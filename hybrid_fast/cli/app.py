@@ -98,6 +98,8 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train as RECIPE says; every field of it can be given here too: RECIPE --alpha 0.3."""
+    from accelerate import PartialState
+
     from hybrid_fast.cli.checks import MODEL
     from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
     from hybrid_fast.cli.runs import run_recipe
@@ -112,7 +114,8 @@ def train(
         results = run_recipe(fields, training, out, resume)
     if results:
         print_results([results], Console())
-    print(f"trained model: {out / MODEL}")
+    if PartialState().is_main_process:
+        print(f"trained model: {out / MODEL}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
@@ -53,7 +54,10 @@ def run_recipe(
     check_output(output, resume)
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    return run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+    results = run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+    # Else a process that ends later than the others may abort.
+    PartialState().destroy_process_group()
+    return results
 
 
 def load_parts(recipe: Recipe, seed: int) -> Parts:

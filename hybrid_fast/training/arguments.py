@@ -51,6 +51,13 @@ class HybridTrainingArguments(TrainingArguments):
     learn_temperature: bool = field(
         default=False, metadata={"help": "Whether the temperature is a parameter."}
     )
+    loss_precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "'bf16' rounds embeddings to bfloat16 before the products of the loss, whose "
+            "logits and sums stay float32."
+        },
+    )
     symmetric: bool = field(
         default=False, metadata={"help": "Add the loss from passages to queries."}
     )
@@ -118,6 +125,10 @@ class HybridTrainingArguments(TrainingArguments):
             raise ValueError(f"pairs is {self.pairs!r}; it must be 'mixed' or 'single'")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is needed")
+        if self.loss_precision not in (None, "bf16"):
+            raise ValueError(
+                f"loss_precision is {self.loss_precision!r}; it must be 'bf16' or left out"
+            )
         if self.negatives_from not in ("passage", "query"):
             raise ValueError(
                 f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"

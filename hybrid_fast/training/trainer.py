@@ -84,6 +84,7 @@ class HybridTrainer(Trainer):
             symmetric=args.symmetric,
             margin=args.margin,
             negatives=args.negatives,
+            precision=args.loss_precision,
             process_group=dist.group.WORLD if shares_negatives(args) else None,
         )
         super().__init__(

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -135,6 +136,23 @@ def test_a_terminal_gets_one_bar(project, monkeypatch):
     assert "loss" in bars[-1]
     assert "step 6: mono map" in screen.getvalue()
     assert "step 6 of 12" not in screen.getvalue()
+
+
+def test_torchrun_trains_with_two_processes_and_writes_one_run(project):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "hybrid_fast.cli", "train", "recipe.yaml", "--out", "run"]
+    ended = subprocess.run(
+        [sys.executable, "-P", *launcher, *command, "--ddp_backend", "gloo"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((project / "run" / "results.json").read_text())
+    assert results["metrics"]["multi"]["map"] > 0
+    assert ended.stdout.count("trained model: run/model") == 1
 
 
 def test_profile_prints_where_the_time_went(project, capsys):
