@@ -48,3 +48,36 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "cls": cls_pooling,
     "last": last_pooling,
 }
+
+
+def flat_mean_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the mean of each text's tokens, summed in at least float32.
+
+    Args:
+        states: (T, D), a floating dtype, the tokens of all texts one after another.
+        begins: (n + 1,), where each text begins, each with at least one token.
+
+    Returns:
+        (n, D) in the dtype of `states`.
+    """
+    lengths = begins.diff().long()
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    sums = torch.segment_reduce(states.to(dtype), "sum", lengths=lengths, axis=0)
+    return (sums / lengths[:, None]).to(states.dtype)
+
+
+def flat_cls_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the first token of each text; shapes as in `flat_mean_pooling`."""
+    return states[begins[:-1].long()]
+
+
+def flat_last_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the last token of each text; shapes as in `flat_mean_pooling`."""
+    return states[begins[1:].long() - 1]
+
+
+FLAT_POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": flat_mean_pooling,
+    "cls": flat_cls_pooling,
+    "last": flat_last_pooling,
+}

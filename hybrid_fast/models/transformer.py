@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
-from hybrid_fast.models.pooling import POOLINGS
+from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name
 
 UNLIMITED = 1_000_000
@@ -81,6 +81,11 @@ class TransformerBackbone(nn.Module):
         return int(self.model.config.hidden_size)
 
     @property
+    def is_unpadded(self) -> bool:
+        """Whether the model attends within texts that lie one after another in one row."""
+        return "flash" in (self.model.config._attn_implementation or "")
+
+    @property
     def vocab_size(self) -> int:
         """Token ids are below it."""
         return len(self.tokenizer)
@@ -111,7 +116,7 @@ class TransformerBackbone(nn.Module):
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
     ) -> Features:
-        """Return what `forward` takes of some tokenised texts, padded on the right.
+        """Return what `forward` takes of some tokenised texts.
 
         Args:
             ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
@@ -120,9 +125,13 @@ class TransformerBackbone(nn.Module):
             length: to pad to; default the longest.
 
         Returns:
-            `input_ids`, int64 (n, length), and `attention_mask`, of the same shape, 0 at padding,
-            where there is any.
+            `input_ids`, int64 (n, length), padded on the right, and `attention_mask`, of the same
+            shape, 0 at padding, where there is any. With flash attention all T tokens lie in one
+            row instead: `input_ids` and `position_ids` (1, T), and `cu_seq_lens`, int32 (n + 1,),
+            where each text begins.
         """
+        if self.is_unpadded:
+            return self._flat_features(ids, offsets, rows)
         lengths = offsets[rows + 1] - offsets[rows]
         length = int(lengths.max()) if length is None else length
         padded = _core.pad_tokens(ids, offsets, rows, length, self.tokenizer.pad_token_id)
@@ -132,10 +141,35 @@ class TransformerBackbone(nn.Module):
             features["attention_mask"] = torch.from_numpy(mask).long()
         return features
 
+    def _flat_features(self, ids: TokenIds, offsets: Integers, rows: Integers) -> Features:
+        taken, begins = _core.take_tokens(ids, offsets, rows)
+        positions = np.arange(len(taken)) - np.repeat(begins[:-1], np.diff(begins))
+        return {
+            "input_ids": torch.from_numpy(taken.astype(np.int64))[None],
+            # Given, since the model would count them through all texts.
+            "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
+            "cu_seq_lens": torch.from_numpy(begins.astype(np.int32)),
+        }
+
     def forward(self, features: Features) -> Tensor:
         """Return the pooled vector of each text, (n, D)."""
+        if "cu_seq_lens" in features:
+            return self._forward_flat(**features)
         states = self.model(**features).last_hidden_state
         return POOLINGS[self.pooling](states, features.get("attention_mask"))
+
+    def _forward_flat(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
+        # Longer than any text may be allowed; the true maximum would have to be waited for.
+        longest = max(self.max_lengths.values())
+        states = self.model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            cu_seq_lens_q=cu_seq_lens,
+            cu_seq_lens_k=cu_seq_lens,
+            max_length_q=longest,
+            max_length_k=longest,
+        ).last_hidden_state[0]
+        return FLAT_POOLINGS[self.pooling](states, cu_seq_lens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""
