@@ -1,19 +1,19 @@
 """Negatives of all ranks: the loss of the global batch, each rank computing its own rows only.
 
 Passages (for `symmetric` the queries too) are gathered in rank order with a gradient: forward an
-all-gather, backward the sum over ranks of the gradients, cut to the rank's own rows. Rank r
-returns W times its share of the global loss, so the mean over ranks, which is what
+all-gather, backward a reduce-scatter: the sum over ranks of the gradient of the rank's own rows.
+Rank r returns W times its share of the global loss, so the mean over ranks, which is what
 DistributedDataParallel takes, is the global loss and the global gradient, also for a learnable
 temperature. Local batches may be uneven.
 
 Cost a step, N and M the passages and queries of all ranks: one small exchange of sizes, which
-waits for the device; the passages (N, D); for `symmetric` three vectors (N,), the sums of columns
-(in the definition in plain torch the queries (M, D) and bool (M, M)).
+waits for the device; the passages (N, D) and, back, their gradient; for `symmetric` three vectors
+(N,), the sums of columns (in the definition in plain torch the queries (M, D) and bool (M, M)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -219,17 +219,29 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # float32, or half precision would lose digits of a sum over many ranks. All-reduce and
-        # cut serve every backend and uneven rows; a reduce-scatter would move half the bytes.
+        # float32, or half precision would lose digits of a sum over many ranks.
         sum_dtype = torch.promote_types(gradient.dtype, torch.float32)
-        total = gradient.to(sum_dtype, copy=True, memory_format=torch.contiguous_format)
-        dist.all_reduce(total, group=ctx.group)
-        own = total.split(ctx.sizes)[dist.get_rank(ctx.group)]
-        return own.to(gradient.dtype), None, None
+        padded = _pad(gradient.to(sum_dtype).split(ctx.sizes))
+        own = torch.empty_like(padded[0])
+        _reduce_scatter(own, padded.flatten(end_dim=1), group=ctx.group)
+        return own[: ctx.sizes[dist.get_rank(ctx.group)]].to(gradient.dtype), None, None
+
+
+# torch 2.13 renamed it.
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+def _pad(blocks: Sequence[Tensor]) -> Tensor:
+    """Stack blocks of rows, with zeros below the shorter ones: collectives want equal shapes."""
+    shape = len(blocks), max(map(len, blocks)), *blocks[0].shape[1:]
+    padded = blocks[0].new_zeros(shape)
+    for rows, block in zip(padded, blocks, strict=True):
+        rows[: len(block)] = block
+    return padded
 
 
 def _all_gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
-    # Padded, because collectives want equal shapes; bytes, because not every backend knows bool.
+    # Padded as in `_pad`; bytes, because not every backend knows bool.
     payload = local.to(torch.uint8) if local.dtype == torch.bool else local
     padded = payload.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = payload
