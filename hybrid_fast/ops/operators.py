@@ -218,9 +218,11 @@ class _LossAndGradients(torch.autograd.Function):
             return (None,) * ctx.num_arguments
         of_rows, *gradients = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        # Out of place: a second pass over a retained graph finds what the first one found.
+        # Out of place where the graph is retained: a second pass finds what the first one found.
+        retained = torch._C._autograd._get_current_graph_task_keep_graph()
+        multiply = torch.mul if retained else Tensor.mul_
         of_embeddings = [
-            (gradient * upstream).to(dtype) if needed else None
+            multiply(gradient, upstream).to(dtype) if needed else None
             for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs[:3], strict=True)
         ]
         of_coefficients = of_rows * upstream if needs[3] else None
