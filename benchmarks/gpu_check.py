@@ -1,6 +1,6 @@
 """Build, test and time the loss on a machine with an NVIDIA GPU, without a network; 8 minutes.
 
-    python benchmarks/gpu_check.py
+    make gpu-check
 
 Needs torch with CUDA, triton and pytest. Writes one JSON to benchmarks/results/. Exits with 1 if
 the tests failed or a result was wrong, of which no time is then given. Cases for which no time or
@@ -26,15 +26,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from test_loss_speed import TEMPERATURE, cached_rows, naive
 from torch import Tensor
 
+from hybrid_fast.ops import info_nce, value_and_grad
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from test_loss_speed import TEMPERATURE, cached_rows, naive  # noqa: E402
-
-from hybrid_fast.ops import info_nce, value_and_grad  # noqa: E402
-
 LIMIT_S = 480
 BUILD_S, TESTS_S = 100, 200
 CASE_S = 20  # for the rounds of one case, but at least FEWEST_ROUNDS
