@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from accelerate import PartialState
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
@@ -330,6 +331,7 @@ def train_rank(rank: int, world_size: int, folder: Path, port: int) -> None:
             WORLD_SIZE=str(world_size),
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(port),
+            OMP_NUM_THREADS="1",  # else accelerate gives each rank all cores
         )
         torch.set_num_threads(1)
     options = {"ddp_backend": "gloo"} if world_size > 1 else {}
@@ -351,6 +353,8 @@ def train_rank(rank: int, world_size: int, folder: Path, port: int) -> None:
         "losses": [e["loss"] for e in trainer.state.log_history if "loss" in e],
     }
     (folder / f"record-{world_size}-{rank}.json").write_text(json.dumps(record))
+    # Else a rank that ends later than the other may abort.
+    PartialState().destroy_process_group()
 
 
 def test_two_ranks_partition_the_global_batch_and_train_as_one(tmp_path, free_port):

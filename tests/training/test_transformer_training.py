@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from accelerate import PartialState
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
@@ -79,6 +80,7 @@ def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int
         WORLD_SIZE=str(world_size),
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
+        OMP_NUM_THREADS="1",  # else accelerate gives each rank all cores
     )
     torch.set_num_threads(1)
     trainer = make_trainer(folder, output / str(rank), ddp_backend="gloo", **options)
@@ -86,6 +88,8 @@ def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int
     if rank == 0:
         negatives = trainer.model.loss.options["process_group"] is not None
         (output / "losses.json").write_text(json.dumps([found, negatives]))
+    # Else a rank that ends later than the others may abort.
+    PartialState().destroy_process_group()
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (2, 2), (4, 1)])
