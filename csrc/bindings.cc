@@ -319,14 +319,15 @@ PYBIND11_MODULE(_core, m) {
         "Return how many numbers the packed form of a bfloat16 matrix has.");
   m.def(
       "pack_bf16",
-      [](std::uintptr_t columns, std::int64_t num_columns, std::int64_t dim, std::uintptr_t packed,
-         int num_threads) {
+      [](std::uintptr_t columns, std::int64_t num_columns, std::int64_t dim, std::int64_t stride,
+         std::int64_t step, std::uintptr_t packed, int num_threads) {
         py::gil_scoped_release release;
-        hybrid_fast::pack_bf16(at<const std::uint16_t>(columns), num_columns, dim,
+        hybrid_fast::pack_bf16({at<const std::uint16_t>(columns), num_columns, dim, stride, step},
                                at<std::uint16_t>(packed), num_threads);
       },
-      py::arg("columns"), py::arg("num_columns"), py::arg("dim"), py::arg("packed"),
-      py::arg("num_threads"), "Pack a bfloat16 matrix; arguments are addresses.");
+      py::kw_only(), py::arg("columns"), py::arg("num_columns"), py::arg("dim"), py::arg("stride"),
+      py::arg("step"), py::arg("packed"), py::arg("num_threads"),
+      "Pack bfloat16 columns, `stride` apart, their coordinates `step`; arguments are addresses.");
   m.def(
       "contrast_bf16_rows",
       [](const py::dict& chunk, std::uintptr_t queries, std::uintptr_t packed, std::int64_t dim,
@@ -345,17 +346,20 @@ PYBIND11_MODULE(_core, m) {
       py::arg("losses"), py::arg("dots"), py::arg("num_threads"),
       "As contrast_rows_float, on the product of bfloat16 queries and packed passages.");
   m.def(
-      "multiply_bf16_rows",
-      [](std::uintptr_t queries, std::int64_t num_rows, std::uintptr_t packed,
-         std::int64_t num_columns, std::int64_t dim, std::uintptr_t scores, int num_threads) {
+      "multiply_bf16",
+      [](std::uintptr_t rows, std::int64_t num_rows, std::int64_t dim, std::int64_t stride,
+         std::int64_t step, std::uintptr_t packed, std::int64_t num_columns, std::uintptr_t out,
+         bool add, int num_threads) {
         py::gil_scoped_release release;
-        hybrid_fast::multiply_bf16_rows(at<const std::uint16_t>(queries), num_rows,
-                                        at<const std::uint16_t>(packed), num_columns, dim,
-                                        at<float>(scores), num_threads);
+        hybrid_fast::multiply_bf16({at<const std::uint16_t>(rows), num_rows, dim, stride, step},
+                                   at<const std::uint16_t>(packed), num_columns, at<float>(out),
+                                   add, num_threads);
       },
-      py::arg("queries"), py::arg("num_rows"), py::arg("packed"), py::arg("num_columns"),
-      py::arg("dim"), py::arg("scores"), py::arg("num_threads"),
-      "Write the float product of bfloat16 queries and packed passages; arguments are addresses.");
+      py::kw_only(), py::arg("rows"), py::arg("num_rows"), py::arg("dim"), py::arg("stride"),
+      py::arg("step"), py::arg("packed"), py::arg("num_columns"), py::arg("out"), py::arg("add"),
+      py::arg("num_threads"),
+      "Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates "
+      "`step`, and packed columns; arguments are addresses.");
   m.def("contrast_instructions", &hybrid_fast::contrast_instructions,
         "The instruction set of the contrastive kernels: avx512, avx2 or portable.");
 

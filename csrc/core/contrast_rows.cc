@@ -45,7 +45,8 @@ const ContrastKernels<float>& kernels(float) { return *chosen().kernels; }
 const ContrastKernels<double>& kernels(double) { return kContrastDouble; }
 
 constexpr std::int64_t kRowsOfBlock = 4;
-constexpr std::int64_t kRowsOfProduct = 12;
+constexpr std::int64_t kBytesOfScores = 1 << 19;         // half of a second-level cache
+constexpr std::int64_t kFewestRows = 6, kMostRows = 48;  // of them, a multiple of those of a tile
 
 }  // namespace
 
@@ -56,6 +57,7 @@ const char* contrast_instructions() { return chosen().name; }
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads) {
+  num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
   const auto blocks = static_cast<std::size_t>((chunk.num_rows + kRowsOfBlock - 1) / kRowsOfBlock);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
@@ -68,6 +70,7 @@ void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gra
 template <typename T>
 void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
                      int num_threads) {
+  num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
   parallel_for(static_cast<std::size_t>(chunk.num_rows), num_threads, [&](std::size_t row) {
     kernels(T{}).prepare_column_row(chunk, positive_logits, static_cast<std::int64_t>(row));
   });
@@ -83,17 +86,20 @@ void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* posi
 void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradient<float>& gradient,
                         const std::uint16_t* queries, const std::uint16_t* packed, std::int64_t dim,
                         int num_threads) {
+  num_threads = threads_for(chunk.num_rows * chunk.num_columns * (1 + dim / 64), num_threads);
   const auto after = [](auto* pointer, std::int64_t offset) {
     return pointer == nullptr ? pointer : pointer + offset;
   };
-  const auto blocks =
-      static_cast<std::size_t>((chunk.num_rows + kRowsOfProduct - 1) / kRowsOfProduct);
+  const std::int64_t rows_that_fit =
+      kBytesOfScores / static_cast<std::int64_t>(sizeof(float)) / chunk.num_columns;
+  const std::int64_t rows = std::clamp(rows_that_fit / 6 * 6, kFewestRows, kMostRows);
+  const auto blocks = static_cast<std::size_t>((chunk.num_rows + rows - 1) / rows);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
-    const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfProduct;
+    const std::int64_t first = static_cast<std::int64_t>(block) * rows;
     // The scores of a few rows stay in the second-level cache until they are done with.
     thread_local std::vector<float> scores;
     ContrastChunk<float> part = chunk;
-    part.num_rows = std::min(kRowsOfProduct, chunk.num_rows - first);
+    part.num_rows = std::min(rows, chunk.num_rows - first);
     scores.resize(part.num_rows * chunk.num_columns);
     part.scores = scores.data();
     part.positives = chunk.positives + first;
@@ -105,22 +111,11 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
     out.bf16 = after(gradient.bf16, first * chunk.num_columns);
     out.losses = gradient.losses + first;
     out.dots = after(gradient.dots, first);
-    multiply_bf16(queries + first * dim, part.num_rows, packed, chunk.num_columns, dim,
-                  part.scores);
+    multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
+                  part.scores, /*add=*/false);
     for (std::int64_t row = 0; row < part.num_rows; ++row) {
       kernels(float{}).contrast_row(part, out, row);
     }
-  });
-}
-
-void multiply_bf16_rows(const std::uint16_t* queries, std::int64_t num_rows,
-                        const std::uint16_t* packed, std::int64_t num_columns, std::int64_t dim,
-                        float* scores, int num_threads) {
-  const auto blocks = static_cast<std::size_t>((num_rows + kRowsOfProduct - 1) / kRowsOfProduct);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
-    const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfProduct;
-    multiply_bf16(queries + first * dim, std::min(kRowsOfProduct, num_rows - first), packed,
-                  num_columns, dim, scores + first * num_columns);
   });
 }
 

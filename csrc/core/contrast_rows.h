@@ -56,11 +56,6 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
                         const std::uint16_t* queries, const std::uint16_t* packed, std::int64_t dim,
                         int num_threads);
 
-// That product alone.
-void multiply_bf16_rows(const std::uint16_t* queries, std::int64_t num_rows,
-                        const std::uint16_t* packed, std::int64_t num_columns, std::int64_t dim,
-                        float* scores, int num_threads);
-
 // The instruction set that float kernels take: "avx512", "avx2" or "portable".
 const char* contrast_instructions();
 

@@ -21,13 +21,25 @@ extern const ContrastKernels<double> kContrastDouble;
 extern const ContrastKernels<float> kContrast_avx2, kContrast_avx512;
 #endif
 
-// One row, or `num_rows` of them, times a panel of `count` columns; see bf16_product.h.
+// Rows of bfloat16 in pairs of coordinates: pair k of row r is words[r * stride + k * step].
+struct PairedRows {
+  const std::uint32_t* words;
+  std::int64_t stride;
+  std::int64_t step;
+};
+
+// Where a product with one panel goes: `count` columns, rows `stride` apart.
+struct Tile {
+  float* data;
+  std::int64_t stride;
+  std::int64_t count;
+  bool add;  // to what is there
+};
+
+// The inner loop of bf16_product.h: rows times `pairs` pairs of a panel.
 struct ProductKernels {
-  using Multiply = void (*)(const std::uint32_t* rows, std::int64_t stride,
-                            const std::uint32_t* panel, std::int64_t pairs, float* out,
-                            std::int64_t out_stride, std::int64_t count);
-  Multiply multiply_row, multiply_rows;
-  std::int64_t num_rows;
+  void (*multiply)(PairedRows rows, std::int64_t num_rows, const std::uint32_t* panel,
+                   std::int64_t pairs, Tile out);
 };
 
 #if defined(__x86_64__)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
@@ -21,6 +22,13 @@ void parallel_for(std::size_t count, std::size_t num_threads, Work&& work) {
   for (std::size_t k = 1; k < std::min(num_threads, count); ++k) others.emplace_back(run);
   run();
   for (std::thread& thread : others) thread.join();
+}
+
+// How many of `num_threads` are worth starting for `size` entries of about a nanosecond each: a
+// thread takes some 50 microseconds to start.
+inline int threads_for(std::int64_t size, int num_threads) {
+  constexpr std::int64_t kEntriesOfThread = 1 << 16;
+  return static_cast<int>(std::min<std::int64_t>(num_threads, 1 + size / kEntriesOfThread));
 }
 
 // The same on all cores.

@@ -18,7 +18,7 @@ from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
 
 _CHUNK_BYTES = 2**24  # of scores
 _FEWEST_ROWS, _MOST_ROWS = 128, 512
-
+_COLUMNS_OF_SLICE = 1024  # what the fused product returns stands beside what it adds to
 
 IS_BUILT = find_spec("hybrid_fast._core") is not None
 
@@ -92,7 +92,11 @@ class FloatKernels:
         self.dtype = passages.dtype
         self._passages = passages
         self._rows = rows_of_chunk(len(passages), passages.element_size(), _MOST_ROWS, max_bytes)
-        self._total: Tensor | None = None  # (D, N), of the gradient of the passages
+        self._slices = [
+            slice(first, first + _COLUMNS_OF_SLICE)
+            for first in range(0, len(passages), _COLUMNS_OF_SLICE)
+        ]
+        self._totals: list[Tensor] = []  # (D, columns) each, of the gradient of the passages
         suffix = "double" if passages.dtype == torch.float64 else "float"
         self._contrast = getattr(_core, f"contrast_rows_{suffix}")
         self._add_sums = getattr(_core, f"add_column_sums_{suffix}")
@@ -124,17 +128,20 @@ class FloatKernels:
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         queries = queries.T.contiguous()
-        if self._total is None:
-            self._total = multiply(queries, gradient.T)
+        parts = [gradient[:, columns].T for columns in self._slices]
+        if self._totals:
+            for i, part in enumerate(parts):
+                self._totals[i] = multiply_add(queries, part, self._totals[i])
         else:
-            self._total = multiply_add(queries, gradient.T, self._total)
+            self._totals = [multiply(queries, part) for part in parts]
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and begin again."""
-        assert self._total is not None
-        total, self._total = self._total, None
         # Of the layout of the passages, or whoever keeps the gradient would copy it later.
-        return total.T.contiguous()
+        gradient = torch.empty_like(self._passages)
+        for columns in reversed(self._slices):
+            gradient[columns] = self._totals.pop().T
+        return gradient
 
     def _run(
         self, chunk: Chunk, scale: Tensor, columns: Columns | None, *, gradient: bool
@@ -171,8 +178,9 @@ class Bf16Kernels:
     """Steps of the chunked loss for bfloat16; see `chunked.Kernels`.
 
     Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16, its
-    one-hot subtracted before. The scores are made by C++ with AVX-512 BF16, since torch's products
-    of bfloat16 on the CPU round their results, and only those of a few rows exist at a time.
+    one-hot subtracted before. Products are made by C++ with AVX-512 BF16, since torch's products
+    of bfloat16 on the CPU round their results. Of the scores only those of a few rows exist at a
+    time.
     """
 
     dtype = torch.bfloat16
@@ -182,14 +190,8 @@ class Bf16Kernels:
 
         self._core = _core
         self._passages = passages
-        self._packed = self._passages.new_empty(_core.packed_size(*passages.shape))
-        _core.pack_bf16(
-            columns=self._passages.data_ptr(),
-            num_columns=passages.shape[0],
-            dim=passages.shape[1],
-            packed=self._packed.data_ptr(),
-            num_threads=torch.get_num_threads(),
-        )
+        self._packed = PackedColumns(passages)
+        self._packed_dimensions: PackedColumns | None = None
         self._total: Tensor | None = None
         self._rows = rows_of_chunk(len(passages), 2, 2 * _MOST_ROWS, max_bytes)
 
@@ -212,26 +214,18 @@ class Bf16Kernels:
         self, chunk: Chunk, scale: Tensor, sums: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
-        scores = scale.new_empty(len(chunk.queries), len(self._passages))
-        self._core.multiply_bf16_rows(
-            queries=chunk.queries.data_ptr(),
-            num_rows=len(chunk.queries),
-            packed=self._packed.data_ptr(),
-            num_columns=len(self._passages),
-            dim=chunk.queries.shape[1],
-            scores=scores.data_ptr(),
-            num_threads=torch.get_num_threads(),
-        )
+        scores = self._packed.multiply(chunk.queries)
         return add_sums(self._core.add_column_sums_float, chunk, scale, scores, sums), None
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
-        """Return W P, (R, D), rounded to bfloat16."""
-        return gradient @ self._passages
+        """Return W P, (R, D)."""
+        if self._packed_dimensions is None:
+            self._packed_dimensions = PackedColumns(self._passages.T)
+        return self._packed_dimensions.multiply(gradient)
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
-        """Add W^T Q to the gradient of the passages, which is float32."""
-        part = gradient.T @ queries
-        self._total = part.float() if self._total is None else self._total.add_(part)
+        """Add W^T Q to the gradient of the passages."""
+        self._total = PackedColumns(queries.T).multiply(gradient.T, self._total)
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and begin again."""
@@ -246,12 +240,55 @@ class Bf16Kernels:
         self._core.contrast_bf16_rows(
             describe(chunk, scale, None, len(self._passages)),
             queries=chunk.queries.data_ptr(),
-            packed=self._packed.data_ptr(),
+            packed=self._packed.data.data_ptr(),
             dim=chunk.queries.shape[1],
             **addresses(chunk, columns, losses, dots, gradient=gradient is not None),
             bf16=0 if gradient is None else gradient.data_ptr(),
         )
         return losses, dots
+
+
+class PackedColumns:
+    """A matrix of bfloat16 in the order in which the C++ product reads it.
+
+    Args:
+        columns: (C, K), its transpose; rows or columns contiguous.
+    """
+
+    def __init__(self, columns: Tensor) -> None:
+        from hybrid_fast import _core
+
+        self._core = _core
+        self._num_columns = len(columns)
+        self.data = columns.new_empty(_core.packed_size(*columns.shape))
+        _core.pack_bf16(
+            columns=columns.data_ptr(),
+            num_columns=columns.shape[0],
+            dim=columns.shape[1],
+            stride=columns.stride(0),
+            step=columns.stride(1),
+            packed=self.data.data_ptr(),
+            num_threads=torch.get_num_threads(),
+        )
+
+    def multiply(self, rows: Tensor, total: Tensor | None = None) -> Tensor:
+        """Return the float32 product of rows (R, K) with the matrix, (R, C), added to `total`."""
+        add = total is not None
+        if total is None:
+            total = rows.new_empty(len(rows), self._num_columns, dtype=torch.float32)
+        self._core.multiply_bf16(
+            rows=rows.data_ptr(),
+            num_rows=rows.shape[0],
+            dim=rows.shape[1],
+            stride=rows.stride(0),
+            step=rows.stride(1),
+            packed=self.data.data_ptr(),
+            num_columns=self._num_columns,
+            out=total.data_ptr(),
+            add=add,
+            num_threads=torch.get_num_threads(),
+        )
+        return total
 
 
 def describe(

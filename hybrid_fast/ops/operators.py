@@ -218,13 +218,24 @@ class _LossAndGradients(torch.autograd.Function):
             return (None,) * ctx.num_arguments
         of_rows, *gradients = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        # Out of place: a second pass over a retained graph finds what the first one found.
         of_embeddings = [
-            (gradient * upstream).to(dtype) if needed else None
+            _multiply_saved(gradient, upstream).to(dtype) if needed else None
             for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs[:3], strict=True)
         ]
         of_coefficients = of_rows * upstream if needs[3] else None
         return *of_embeddings, of_coefficients, *[None] * (ctx.num_arguments - 4)
+
+
+def _multiply_saved(gradient: Tensor, upstream: Tensor) -> Tensor:
+    """Multiply in place what no one reads again.
+
+    A second pass over a retained graph does, and so does a trace of torch.compile, whose tensors
+    are of a class of their own.
+    """
+    retained = torch._C._autograd._get_current_graph_task_keep_graph()
+    if retained or type(gradient) is not Tensor:
+        return gradient * upstream
+    return gradient.mul_(upstream)
 
 
 def _refuse_a_graph() -> None:
