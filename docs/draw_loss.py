@@ -15,8 +15,8 @@ COLORS = {
     "ours, symmetric": "#123f63",
     "naive": "#c9783c",
     "naive, torch.compile": "#8f5a2f",
-    "cached rows, 32": "#7a7a7a",
-    "cached rows, 512": "#b0b0b0",
+    "cached loss, 32": "#7a7a7a",
+    "cached loss, 512": "#b0b0b0",
 }
 
 
