@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hybrid_fast import _core
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name, check_strings
+from hybrid_fast.models.token_means import token_means
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
 
 INITS = ("idf", "normal")
@@ -110,8 +111,15 @@ class StaticBackbone(nn.Module):
         }
 
     def forward(self, features: Features) -> Tensor:
-        """Return the mean embedding of each text, (n, D)."""
-        return self.embedding(features["input_ids"], features["offsets"])
+        """Return the mean embedding of each text, (n, D).
+
+        With `embedding.sparse`, which is for training on the CPU, the gradient is that of
+        `token_means`.
+        """
+        ids, begins = features["input_ids"], features["offsets"]
+        if self.embedding.sparse and torch.is_grad_enabled():
+            return token_means(self.embedding.weight, ids, begins)
+        return self.embedding(ids, begins)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer and the table into an existing folder."""
