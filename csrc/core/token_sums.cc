@@ -65,11 +65,11 @@ void sum_by_token(const TokenUses& uses, std::span<const std::int64_t> lengths, 
   parallel_for(pieces, num_threads, [&](std::size_t piece) {
     const std::int64_t first = static_cast<std::int64_t>(piece) * kTokensOfPiece;
     for (std::int64_t u = first; u < std::min(first + kTokensOfPiece, num_tokens); ++u) {
-      T* sum = sums + u * dim;
+      T* __restrict sum = sums + u * dim;
       std::fill(sum, sum + dim, T{0});
       for (std::int64_t use = uses.starts[u]; use < uses.starts[u + 1]; ++use) {
         const std::int64_t text = uses.texts[use];
-        const T* row = gradient + text * dim;
+        const T* __restrict row = gradient + text * dim;
         const T share = T{1} / static_cast<T>(lengths[text]);
         for (std::int64_t d = 0; d < dim; ++d) sum[d] += row[d] * share;
       }

@@ -113,12 +113,11 @@ class StaticBackbone(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """Return the mean embedding of each text, (n, D).
 
-        With `embedding.sparse`, which is for training on the CPU, the gradient is that of
-        `token_means`.
+        With `embedding.sparse` the gradient is sparse; that is for training on the CPU.
         """
-        ids, begins = features["input_ids"], features["offsets"]
-        if self.embedding.sparse and torch.is_grad_enabled():
-            return token_means(self.embedding.weight, ids, begins)
+        weights, ids, begins = self.embedding.weight, features["input_ids"], features["offsets"]
+        if weights.device.type == "cpu" and weights.dtype in (torch.float32, torch.float64):
+            return token_means(weights, ids, begins, sparse=self.embedding.sparse)
         return self.embedding(ids, begins)
 
     def save(self, folder: Path) -> None:
