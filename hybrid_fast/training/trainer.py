@@ -295,6 +295,7 @@ class HybridTrainer(Trainer):
             "pairs": self.args.pairs,
             "seed": self.sampler.seed,
             "learn_temperature": self.args.learn_temperature,
+            "row_updates": self.args.row_updates,
             "table": self._table_fingerprint,
         }
 

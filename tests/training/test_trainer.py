@@ -130,6 +130,7 @@ def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):
         ({"batch_size": 6}, "was trained with batch_size = 12, this run has 6"),
         ({"kind": "cross"}, "kind = 'hybrid', this run has 'cross'"),
         ({"learn_temperature": True}, "learn_temperature = False"),
+        ({"row_updates": True}, "row_updates = False, this run has True"),
     ],
 )
 def test_resuming_with_another_plan_is_an_error(tmp_path, options, message):
