@@ -30,7 +30,11 @@ BATCH_SIZE = 8192
 NUM_PAIRS = 1_000_000
 NUM_STEPS = 8
 DIM, TEMPERATURE = 384, 0.05
-OURS = {"default": {}, "bf16 loss": {"loss_precision": "bf16"}}
+OURS = {
+    "default": {},
+    "bf16 loss": {"loss_precision": "bf16"},
+    "bf16 loss, row updates": {"loss_precision": "bf16", "row_updates": True},
+}
 
 
 @pytest.fixture(scope="module")

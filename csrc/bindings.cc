@@ -20,8 +20,10 @@
 #include "core/plan_index.h"
 #include "core/planner.h"
 #include "core/rank_counting.h"
+#include "core/row_adam.h"
 #include "core/text_hash.h"
 #include "core/token_rows.h"
+#include "core/token_sums.h"
 
 namespace py = pybind11;
 
@@ -203,6 +205,89 @@ void define_tokens(py::module_& m) {
         "Return the chosen texts as rows of a matrix, filled up with pad_id.");
 }
 
+template <typename T>
+std::pair<Array<std::int64_t>, py::array> sum_by_token(const Array<std::int64_t>& ids,
+                                                       const Array<std::int64_t>& begins,
+                                                       const Array<T>& gradient,
+                                                       std::int64_t vocab_size, int num_threads) {
+  require_dimensions(ids, "ids", 1);
+  require_dimensions(begins, "begins", 1);
+  require_dimensions(gradient, "gradient", 2);
+  if (gradient.shape(0) != begins.size()) {
+    throw std::invalid_argument("gradient has " + std::to_string(gradient.shape(0)) +
+                                " rows; begins has " + std::to_string(begins.size()) + " texts");
+  }
+  const std::span<const std::int64_t> id_span = view(ids), begin_span = view(begins);
+  hybrid_fast::TokenUses uses;
+  std::vector<std::int64_t> lengths(begin_span.size());
+  {
+    py::gil_scoped_release release;
+    uses = hybrid_fast::find_uses(id_span, begin_span, vocab_size);
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      const auto end = i + 1 < lengths.size() ? begin_span[i + 1] : std::int64_t(id_span.size());
+      lengths[i] = end - begin_span[i];
+    }
+  }
+  const auto num_tokens = static_cast<py::ssize_t>(uses.tokens.size());
+  Array<std::int64_t> tokens(num_tokens, uses.tokens.data());
+  Array<T> sums({num_tokens, gradient.shape(1)});
+  T* const out = sums.mutable_data();
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::sum_by_token(uses, lengths, gradient.data(), gradient.shape(1), out, num_threads);
+  }
+  return {tokens, sums};
+}
+
+template <typename T>
+void update_rows(Array<T>& weights, Array<T>& first_moments, Array<T>& second_moments,
+                 const Array<std::int64_t>& rows, const Array<T>& gradient, double learning_rate,
+                 std::pair<double, double> betas, double epsilon, double weight_decay,
+                 std::int64_t step, int num_threads) {
+  require_dimensions(weights, "weights", 2);
+  const py::ssize_t num_rows = weights.shape(0), dim = weights.shape(1);
+  for (const Array<T>* moments : {&first_moments, &second_moments}) {
+    if (moments->ndim() != 2 || moments->shape(0) != num_rows || moments->shape(1) != dim) {
+      throw std::invalid_argument("moments must have the shape of the weights");
+    }
+  }
+  if (gradient.ndim() != 2 || gradient.shape(0) != rows.size() || gradient.shape(1) != dim) {
+    throw std::invalid_argument("gradient must have a row of the weights' length for each of rows");
+  }
+  std::int64_t least = 0;
+  for (const std::int64_t row : view(rows)) {
+    if (row < least || row >= num_rows) {
+      throw std::invalid_argument("row " + std::to_string(row) + " lies outside [" +
+                                  std::to_string(least) + ", " + std::to_string(num_rows) +
+                                  "); rows must ascend");
+    }
+    least = row + 1;
+  }
+  const hybrid_fast::AdamRows<T> update{weights.mutable_data(),
+                                        first_moments.mutable_data(),
+                                        second_moments.mutable_data(),
+                                        gradient.data(),
+                                        view(rows),
+                                        dim};
+  py::gil_scoped_release release;
+  hybrid_fast::update_rows(
+      update, {learning_rate, betas.first, betas.second, epsilon, weight_decay, step}, num_threads);
+}
+
+template <typename T>
+void define_token_gradients(py::module_& m) {
+  m.def("sum_by_token", &sum_by_token<T>, py::arg("ids").noconvert(), py::arg("begins").noconvert(),
+        py::arg("gradient").noconvert(), py::arg("vocab_size"), py::arg("num_threads"),
+        "Return the different tokens, ascending, and of each the gradient that the means of texts\n"
+        "give it. Text i is ids[begins[i]:begins[i + 1]].");
+  m.def("update_rows", &update_rows<T>, py::arg("weights").noconvert(),
+        py::arg("first_moments").noconvert(), py::arg("second_moments").noconvert(),
+        py::arg("rows").noconvert(), py::arg("gradient").noconvert(), py::kw_only(),
+        py::arg("learning_rate"), py::arg("betas"), py::arg("epsilon"), py::arg("weight_decay"),
+        py::arg("step"), py::arg("num_threads"),
+        "Update the chosen rows, which ascend, by AdamW, in place.");
+}
+
 std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std::int64_t batch_size,
                                                    int kind, double alpha, double exponent,
                                                    std::vector<double> language_weights,
@@ -310,6 +395,8 @@ PYBIND11_MODULE(_core, m) {
 
   define_tokens<std::uint16_t>(m);
   define_tokens<std::int32_t>(m);
+  define_token_gradients<float>(m);
+  define_token_gradients<double>(m);
 
   define_contrast<float>(m, "float");
   define_contrast<double>(m, "double");

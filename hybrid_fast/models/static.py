@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hybrid_fast import _core
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name, check_strings
+from hybrid_fast.models.token_means import token_means
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
 
 INITS = ("idf", "normal")
@@ -110,8 +111,14 @@ class StaticBackbone(nn.Module):
         }
 
     def forward(self, features: Features) -> Tensor:
-        """Return the mean embedding of each text, (n, D)."""
-        return self.embedding(features["input_ids"], features["offsets"])
+        """Return the mean embedding of each text, (n, D).
+
+        With `embedding.sparse` the gradient is sparse; that is for training on the CPU.
+        """
+        weights, ids, begins = self.embedding.weight, features["input_ids"], features["offsets"]
+        if weights.device.type == "cpu" and weights.dtype in (torch.float32, torch.float64):
+            return token_means(weights, ids, begins, sparse=self.embedding.sparse)
+        return self.embedding(ids, begins)
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer and the table into an existing folder."""

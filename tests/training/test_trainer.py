@@ -90,9 +90,12 @@ def test_training_lowers_the_loss_and_epochs_go_on_through_the_plan(tmp_path):
     assert rows[:12] != rows[12:]
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_resumed_run_ends_bit_equal_and_fetches_unseen_steps_only(tmp_path, accumulation):
+@pytest.mark.parametrize(("accumulation", "row_updates"), [(1, False), (2, False), (2, True)])
+def test_a_resumed_run_ends_bit_equal_and_fetches_unseen_steps_only(
+    tmp_path, accumulation, row_updates
+):
     options = {
+        "row_updates": row_updates,
         "gradient_accumulation_steps": accumulation,
         "max_steps": 20 // accumulation,
         "learn_temperature": True,
@@ -128,6 +131,7 @@ def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):
         ({"batch_size": 6}, "was trained with batch_size = 12, this run has 6"),
         ({"kind": "cross"}, "kind = 'hybrid', this run has 'cross'"),
         ({"learn_temperature": True}, "learn_temperature = False"),
+        ({"row_updates": True}, "row_updates = False, this run has True"),
     ],
 )
 def test_resuming_with_another_plan_is_an_error(tmp_path, options, message):
@@ -311,6 +315,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
         ({"batch_size": 0}, "positive multiple of 1"),
         ({"language_law": {"xx": 1.0}}, "names 'xx'"),
+        ({"row_updates": True, "optim": "sgd"}, "row_updates is an AdamW, optim is 'sgd'"),
     ],
 )
 def test_bad_options_are_named(tmp_path, options, message):
