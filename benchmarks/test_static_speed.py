@@ -30,6 +30,7 @@ BATCH_SIZE = 8192
 NUM_PAIRS = 1_000_000
 NUM_STEPS = 8
 DIM, TEMPERATURE = 384, 0.05
+first_losses: list[float] = []
 OURS = {
     "default": {},
     "bf16 loss": {"loss_precision": "bf16"},
@@ -75,7 +76,8 @@ def record(benchmark, clock, num_steps):
         "losses": [round(loss, 4) for loss in (clock.losses[0], clock.losses[-1])],
         "steps": num_steps,
     }
-    assert clock.losses[-1] < clock.losses[0]
+    first_losses.append(clock.losses[0])
+    assert max(first_losses) < 1.1 * min(first_losses)  # other batches of one corpus
 
 
 def make_ours(pairs, encoder_folder, tmp_path, clock, num_steps, name):
@@ -133,3 +135,4 @@ def test_an_epoch_of_a_million_pairs(benchmark, pairs, encoder_folder, tmp_path,
     trainer = make_ours(pairs, encoder_folder, tmp_path, clock, num_steps, name)
     benchmark.pedantic(trainer.train, rounds=1)
     record(benchmark, clock, num_steps)
+    assert clock.losses[-1] < clock.losses[0]
