@@ -169,6 +169,37 @@ def evaluate(
 
 
 @app.command()
+def evaluate_run(
+    run: Annotated[Path, typer.Argument(help="Run in the form of TREC, plain or .gz.")],
+    qrels: Annotated[Path, typer.Argument(help="Judgements in the form of TREC.")],
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas [default: map,ndcg@10,mrr@100,recall@100,...]."),
+    ] = None,
+    missing: Annotated[
+        str, typer.Option(help="Judged queries that RUN lacks: 'zero' or 'leave-out'.")
+    ] = "zero",
+    out: Annotated[
+        Path | None, typer.Option(help="New JSON file for figures, also by query.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a ranked RUN against QRELS as trec_eval does, ties included."""
+    if out is not None:
+        check_new(out)
+
+    from hybrid_fast.evaluation import trec
+    from hybrid_fast.evaluation.terminal import print_run
+
+    names = trec.RUN_METRICS if metrics is None else [name.strip() for name in metrics.split(",")]
+    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures.to_dict(), indent=2) + "\n", encoding="utf-8")
+    print_run(figures, Console())
+
+
+@app.command()
 def report(
     results: Annotated[
         list[Path], typer.Argument(help="results.json files of one task, or their folders.")
@@ -181,10 +212,13 @@ def report(
     check_new(out)
     runs = [run for path in results for run in read_runs(path)]
 
+    from hybrid_fast.cli.comparison import compare_folders
     from hybrid_fast.evaluation import print_results, write_report
 
-    page = write_report(runs, out, title=title)
-    print_results(runs, Console())
+    folders = [path if path.is_dir() else path.parent for path in results]
+    comparison = compare_folders(runs, folders) if len(runs) > 1 else None
+    page = write_report(runs, out, title=title, comparison=comparison)
+    print_results(runs, Console(), comparison)
     print(f"report: {page}")
 
 

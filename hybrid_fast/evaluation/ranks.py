@@ -12,6 +12,7 @@ memory: one tile (`TILE_BYTES`) and 16 bytes a relevant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
 
+# Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
+Watch = Callable[[np.ndarray, np.ndarray], None]
 TILE_BYTES = 32 * 2**20
 MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
 
@@ -27,11 +30,13 @@ MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
 class Relevants(NamedTuple):
     """Relevant candidates query by query: those of query i are rows[offsets[i] : offsets[i + 1]].
 
-    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates.
+    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates,
+    `grades` int64 (num_relevants,) how relevant each is, above 0; None: all alike.
     """
 
     offsets: np.ndarray
     rows: np.ndarray
+    grades: np.ndarray | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -42,6 +47,12 @@ class Relevants(NamedTuple):
     def query_rows(self) -> np.ndarray:
         """The query of each relevant, int64 (num_relevants,)."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
+
+    def entries(self, query_rows: np.ndarray) -> np.ndarray:
+        """Return where in `rows` the relevants of some queries stand, query after query, int64."""
+        counts = self.counts[query_rows]
+        starts = self.offsets[query_rows] - (np.cumsum(counts) - counts)
+        return np.arange(counts.sum()) + np.repeat(starts, counts)
 
 
 class Ranks(NamedTuple):
@@ -57,6 +68,8 @@ def rank_relevants(
     language_starts: np.ndarray,
     relevants: Relevants,
     *,
+    groups: np.ndarray | None = None,
+    watch: Watch | None = None,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
@@ -67,6 +80,9 @@ def rank_relevants(
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
+        groups: int64 (num_queries,); queries of one number are scored in one tile, which grows if
+            need be. None: each stands alone.
+        watch: called with the queries of each tile and their scores.
         tile_bytes: most memory for scores, at least 16 rows.
 
     Returns:
@@ -79,23 +95,36 @@ def rank_relevants(
     num_queries, num_candidates = len(queries), len(candidates)
     num_rows = tile_bytes // (4 * num_candidates)
     num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
-    tile = np.empty((num_rows, num_candidates), dtype=np.float32)
+    tiles = _tiles(np.arange(num_queries) if groups is None else groups, num_rows)
+    tile = np.empty((max(map(len, tiles)), num_candidates), dtype=np.float32)
     ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
-    starts = range(0, num_queries, num_rows)
-    for start in tqdm(starts, desc="rank", unit="tile", delay=2, disable=None, leave=False):
-        stop = min(start + num_rows, num_queries)
+    for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
         # numpy's product is float32 whatever precision torch's global switches allow.
-        scores = np.matmul(queries[start:stop], candidates.T, out=tile[: stop - start])
-        offsets = relevants.offsets[start : stop + 1]
-        part = slice(offsets[0], offsets[-1])
-        ranks.in_language[part], ranks.in_pool[part] = _core.count_ranks(
+        scores = np.matmul(queries[rows], candidates.T, out=tile[: len(rows)])
+        entries = relevants.entries(rows)
+        ranks.in_language[entries], ranks.in_pool[entries] = _core.count_ranks(
             scores,
             language_starts,
-            offsets - offsets[0],
-            relevants.rows[part],
+            np.cumsum([0, *relevants.counts[rows]]),
+            relevants.rows[entries],
             num_threads=torch.get_num_threads(),
         )
+        if watch is not None:
+            watch(rows, scores)
     return ranks
+
+
+def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
+    """Return rows of queries in tiles of at most `num_rows`, but for larger groups."""
+    order = np.argsort(groups, kind="stable")
+    ends = [*np.flatnonzero(np.diff(groups[order])) + 1, len(groups)]
+    tiles, start, stop = [], 0, 0
+    for end in ends:
+        if end - start > num_rows and stop > start:
+            tiles.append(order[start:stop])
+            start = stop
+        stop = end
+    return [*tiles, order[start:]]
 
 
 def _check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:

@@ -23,20 +23,25 @@ from matplotlib.figure import Figure
 
 from hybrid_fast.evaluation import figures
 from hybrid_fast.evaluation.terminal import (
+    BIAS_FIGURES,
     HEADLINE,
     METRIC_TITLES,
     RANK_DISTANCE,
     SETTINGS,
+    Comparison,
     Measure,
     Run,
     best_positions,
     check_runs,
+    family_labels,
+    headline_differences,
     language_name,
     printable,
     rank_distances,
     read_grid,
     report_languages,
     run_labels,
+    winner,
 )
 
 DASH = "\N{EN DASH}"
@@ -47,8 +52,35 @@ BIAS_MEASURES = (
     Measure(("language_bias", "rank_distance_normalised"), "share of pool", False),
 )
 
+BIAS_MEANINGS = (
+    (
+        "language share gap@20",
+        "languages of the first 20 against those of the pool; 0 if alike, lower is better",
+    ),
+    (
+        "own language first",
+        "how often the first right answer has the question's language; unbiased: see chance",
+    ),
+    ("its chance", "the share of right answers that have the question's language"),
+    (
+        "MRC",
+        "correlation of the rankings of a question's translations, -1 to 1, higher is better",
+    ),
+    ("MRC@20", "the same over the first 20 of either, -1 to 1, higher is better"),
+    (
+        "PEER@20, wrong answers",
+        "whether wrong answers of all languages rank alike, 0 to 1, higher is better",
+    ),
+    ("PEER@20, right answers", "the same of right answers"),
+)
 
-def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = None) -> Path:
+
+def write_report(
+    runs: Sequence[Run],
+    folder: str | Path,
+    title: str | None = None,
+    comparison: Comparison | None = None,
+) -> Path:| Path, title: str | None = None) -> Path:
     """Write `report.html` and its pictures, and `results.json` if there are several runs.
 
     The files appear once all of them are complete; an error before leaves the folder as it was.
@@ -58,6 +90,8 @@ def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = No
             order.
         folder: where to write; made if it is not there. Other files in it are left alone.
         title: heading of the page.
+        comparison: what `significance.compare_runs` found of the `family_labels` of the runs; kept in
+            `results.json` and marked on the page.
 
     Returns:
         The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
@@ -75,12 +109,13 @@ def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = No
         raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
     files: dict[str, bytes] = {}
     if len(runs) > 1:
-        files["results.json"] = (
-            json.dumps({"runs": list(runs)}, indent=2, allow_nan=False) + "\n"
-        ).encode()
+        content = {"runs": list(runs)}
+        if comparison is not None:
+            content["comparison"] = comparison
+        files["results.json"] = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
     pictures = _draw(runs)
     files |= {f"{name}.png": figures.to_png(figure) for name, figure in pictures.items()}
-    files["report.html"] = _render(runs, pictures, title).encode()
+    files["report.html"] = _render(runs, pictures, title, comparison).encode()
     _publish(files, folder)
     return folder / "report.html"
 
@@ -104,7 +139,12 @@ def _draw(runs: Sequence[Run]) -> dict[str, Figure]:
     return pictures
 
 
-def _render(runs: Sequence[Run], pictures: Mapping[str, Figure], title: str | None) -> str:
+def _render(
+    runs: Sequence[Run],
+    pictures: Mapping[str, Figure],
+    title: str | None,
+    comparison: Comparison | None,
+) -> str:| None) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hybrid_fast.evaluation"),
         autoescape=True,
@@ -121,6 +161,10 @@ def _render(runs: Sequence[Run], pictures: Mapping[str, Figure], title: str | No
         facts=_facts(runs),
         languages=report_languages(runs),
         headline=_columns(runs, HEADLINE),
+        beaten=_beaten(runs, comparison),
+        differences=_differences(comparison),
+        comparison=comparison,
+        bias=_bias(runs),
         details=_details(runs),
         seeds=_seed_means(runs),
         grids=[_grid_view(runs, metric) for metric in _grid_metrics(runs)],
@@ -169,6 +213,53 @@ def _columns(runs: Sequence[Run], measures: Sequence[Measure]) -> list[dict[str,
         ]
         columns.append({"title": measure.title, "up": measure.higher_is_better, "cells": cells})
     return columns
+
+
+def _beaten(runs: Sequence[Run], comparison: Comparison | None) -> list[list[str]]:
+    """Return for each run and figure of the headline which runs it is significantly better than."""
+    if comparison is None:
+        return [["" for _ in HEADLINE] for _ in runs]
+    level = comparison["settings"]["level"]
+    beaten = []
+    for label in family_labels(runs):
+        losers = [
+            [
+                row["b"] if label == row["a"] else row["a"]
+                for row in headline_differences(comparison, measure)
+                if winner(row, measure, level) == label
+            ]
+            for measure in HEADLINE
+        ]
+        beaten.append([", ".join(some) for some in losers])
+    return beaten
+
+
+def _differences(comparison: Comparison | None) -> list[dict[str, Any]]:
+    """Return the differences of the headline, first over all languages, then of each."""
+    if comparison is None:
+        return []
+    level = comparison["settings"]["level"]
+    rows = []
+    for measure in HEADLINE:
+        *_, setting, metric = measure.path
+        setting = "multi" if measure is RANK_DISTANCE else setting
+        for row in comparison["differences"]:
+            if (row["setting"], row["metric"]) == (setting, metric):
+                best = winner(row, measure, level)
+                numbers = [measure.show_signed(row[key]) for key in ("figure", "low", "high")]
+                rows.append({**row, "title": measure.title, "best": best, "numbers": numbers})
+    return sorted(rows, key=lambda row: row["language"] or "")
+
+
+def _bias(runs: Sequence[Run]) -> list[tuple[str, str, list[str]]]:
+    """Return title, meaning and figures of each measure of language bias that some run has."""
+    rows = []
+    for path, (title, meaning) in zip(BIAS_FIGURES, BIAS_MEANINGS, strict=True):
+        measure = Measure(path, title)
+        values = [measure.read(run) for run in runs]
+        if any(value is not None for value in values):
+            rows.append((title, meaning, [measure.show(value, DASH) for value in values]))
+    return rows
 
 
 def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:

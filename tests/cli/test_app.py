@@ -105,7 +105,8 @@ def test_train_writes_model_and_results(project, capsys):
     command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-law"
     main([*command.split(), "{de: 1, en: 2}"])
     captured = capsys.readouterr()
-    assert sorted(p.name for p in (project / "runs/first").iterdir()) == ["model", "results.json"]
+    files = sorted(p.name for p in (project / "runs/first").iterdir())
+    assert files == ["model", "per_query.npz", "results.json"]
     results = json.loads((project / "runs/first/results.json").read_text())
     assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
     assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
@@ -428,3 +429,57 @@ def test_only_our_own_warnings_are_shown(capsys):
     assert capsys.readouterr().err == "hybrid-fast: warning: left out 3 rows\n"
     with pytest.warns(UserWarning, match="as before"):
         warnings.warn("as before", stacklevel=1)
+
+
+def test_runs_are_compared_query_by_query(project, model, capsys):
+    for out in ("a", "b"):
+        main(f"evaluate m --task xquad-r --data task --out {out}".split())
+    capsys.readouterr()
+    main("report a b --out both".split())
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "Differences, tested by paired randomisation" in captured.out
+    comparison = json.loads((project / "both/results.json").read_text())["comparison"]
+    assert {row["p_holm"] for row in comparison["differences"]} == {1.0}
+    (project / "b/per_query.npz").unlink()
+    main("report a b --out without".split())
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "hybrid-fast: warning: significance is not tested: b has no per_query.npz; evaluate again\n"
+    )
+    assert "Differences" not in captured.out
+    main("report both a --out three".split())
+    assert "significance is not tested: both has no per_query.npz" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trec_files(project):
+    (project / "run.txt").write_text("1 Q0 b 1 1.0 t\n1 Q0 a 2 1.0 t\n9 Q0 a 1 1.0 t\n")
+    (project / "qrels.txt").write_text("1 0 a 1\n2 0 a 1\n3 0 a 0\n")
+    return project
+
+
+def test_run_is_evaluated(trec_files, capsys):
+    main("evaluate-run run.txt qrels.txt --metrics mrr,ndcg@10 --out new/run.json".split())
+    out = capsys.readouterr().out
+    assert re.search(r"mrr\s+│\s+0\.2500", out)
+    assert re.search(r"of them missing in the run\s+│\s+1 ", out)
+    written = json.loads((trec_files / "new/run.json").read_text())
+    assert written["metrics"]["mrr"] == 0.25
+    assert written["per_query"]["2"] == {"mrr": 0.0, "ndcg@10": 0.0}
+    main("evaluate-run run.txt qrels.txt --metrics mrr --missing leave-out".split())
+    assert re.search(r"mrr\s+│\s+0\.5000", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("run.txt nowhere.txt", "no such file: nowhere.txt"),
+        ("qrels.txt qrels.txt", r"qrels.txt:1: has 4 fields; a line is 'query Q0 document rank"),
+        ("run.txt qrels.txt --metrics P@5", "there is no metric 'P@5'"),
+        ("run.txt qrels.txt --missing never", "missing is 'never'; it is 'zero' or 'leave-out'"),
+        ("run.txt qrels.txt --out run.txt", "run.txt exists"),
+    ],
+)
+def test_runs_that_cannot_be_evaluated(trec_files, fails, options, message):
+    assert re.search(message, fails("evaluate-run", *options.split()))

@@ -7,7 +7,7 @@ the figures, `ranks` for how they are counted.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +15,14 @@ import numpy as np
 import torch
 
 from hybrid_fast.evaluation import encoding, metrics
-from hybrid_fast.evaluation.language_bias import rank_distances, summarise_rank_distances
+from hybrid_fast.evaluation.language_bias import (
+    RankingWatch,
+    rank_distances,
+    summarise_rank_distances,
+    summarise_rankings,
+)
 from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
-from hybrid_fast.evaluation.results import Results, library_versions
+from hybrid_fast.evaluation.results import PerQuery, Results, library_versions
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, TextCollection
 
 GRID_METRICS = ("map", "recall@1")
@@ -34,6 +39,7 @@ class RetrievalTask:
         queries: the queries.
         candidates: the candidates of all languages, the union pool.
         relevants: rows of the candidates that answer each query.
+        metrics: names of the metrics that it reports.
         settings: how the texts were made, for the record.
     """
 
@@ -43,11 +49,24 @@ class RetrievalTask:
         queries: Iterable[Query],
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
+        *,
+        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        more_metrics: Sequence[str] = (),
     ) -> None:
         """Sort by language and look up what answers what.
 
+        Args:
+            name: name of the task.
+            queries: what is asked.
+            candidates: what is searched.
+            settings: how the texts were made, for the record.
+            qrels: query id to candidate id to grade, relevant above 0, in place of the
+                `query_ids` of candidates.
+            more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
+
         Raises:
-            ValueError: if there are no queries or no candidates, or a language is called "all".
+            ValueError: if there are no queries or no candidates, a language is called "all", a
+                metric is unknown, or qrels name ids that the task lacks, or candidates share an id.
         """
         sorted_queries = sorted(queries, key=lambda item: item.lang)
         sorted_candidates = sorted(candidates, key=lambda item: item.lang)
@@ -63,7 +82,12 @@ class RetrievalTask:
         self.name = name
         self.queries = TextCollection(sorted_queries, languages)
         self.candidates = TextCollection(sorted_candidates, languages)
-        self.relevants = _find_relevants(sorted_queries, sorted_candidates)
+        self.relevants = (
+            _find_relevants(sorted_queries, sorted_candidates)
+            if qrels is None
+            else _judged_relevants(name, self.queries.ids, self.candidates.ids, qrels)
+        )
+        self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.settings = dict(settings or {})
 
     @property
@@ -142,7 +166,21 @@ class RetrievalTask:
         """
         query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
         starts = self.candidates.language_starts
-        ranks = rank_relevants(query_matrix, candidate_matrix, starts, self.relevants)
+        watch = RankingWatch(
+            _number(self.queries.ids),
+            self.queries.language_codes,
+            self.candidates.language_codes,
+            len(self.languages),
+            self.relevants,
+        )
+        ranks = rank_relevants(
+            query_matrix,
+            candidate_matrix,
+            starts,
+            self.relevants,
+            groups=watch.groups,
+            watch=watch,
+        )
         dtype = str(query_embeddings.dtype).removeprefix("torch.")
         settings = {name: value for name, value in (settings or {}).items() if value is not None}
         blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": dtype}
@@ -153,7 +191,7 @@ class RetrievalTask:
             seed=seed,
             versions=library_versions(),
             settings={**blank, **self.settings, **settings},
-            **self._figures(ranks),
+            **self._figures(ranks, watch),
         )
 
     def _check(
@@ -181,35 +219,42 @@ class RetrievalTask:
             )
         return matrices
 
-    def _figures(self, ranks: Ranks) -> dict[str, Any]:
-        """Return the parts "metrics", "grid", "language_bias" and "counts" of results."""
+    def _figures(self, ranks: Ranks, watch: RankingWatch) -> dict[str, Any]:
+        """Return the parts "metrics", "grid", "language_bias", "counts", "per_query" of results."""
         num_languages, languages_of = len(self.languages), self.queries.language_codes
         by_query = metrics.score_queries(
-            self.relevants, ranks, self.candidates.language_codes, num_languages
+            self.relevants, ranks, self.candidates.language_codes, num_languages, self.metrics
         )
         cells = {
-            name: metrics.average_cells(figures, languages_of, num_languages)
-            for name, figures in by_query.items()
+            name: metrics.average_cells(values, languages_of, num_languages)
+            for name, values in by_query.items()
         }
+        distances = rank_distances(self.relevants, ranks.in_pool)
         settings = {name: metrics.average_settings(grid) for name, grid in cells.items()}
         return {
             "metrics": {
-                setting: {name: figures[setting] for name, figures in settings.items()}
+                setting: {name: values[setting] for name, values in settings.items()}
                 for setting in ("mono", "cross", "multi")
             },
             "grid": {name: self._grid(cells[name]) for name in GRID_METRICS},
-            "language_bias": summarise_rank_distances(
-                rank_distances(self.relevants, ranks.in_pool),
-                languages_of,
-                self.languages,
-                len(self.candidates),
-            ),
+            "language_bias": {
+                **summarise_rank_distances(
+                    distances, languages_of, self.languages, len(self.candidates)
+                ),
+                **summarise_rankings(watch, ranks.in_pool, self.languages),
+            },
             "counts": {
                 "queries": self.queries.counts,
                 "candidates": self.candidates.counts,
                 "pool": len(self.candidates),
                 "dropped": self._dropped(by_query["map"]),
             },
+            "per_query": PerQuery(
+                np.array(self.queries.ids),
+                np.array(self.languages)[languages_of],
+                self.languages,
+                {**by_query, "rank_distance": _in_pool_alone(distances, num_languages)},
+            ),
         }
 
     def _grid(self, cells: np.ndarray) -> dict[str, dict[str, float | None]]:
@@ -229,6 +274,18 @@ class RetrievalTask:
         }
 
 
+def _number(ids: Sequence[str]) -> np.ndarray:
+    """Return a number for each id, equal for equal ids, int64 (n,)."""
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(ids))}
+    return np.array([numbers[each] for each in ids], dtype=np.int64)
+
+
+def _in_pool_alone(figures: np.ndarray, num_languages: int) -> np.ndarray:
+    """Return figures of queries in the shape of `metrics.score_queries`, of the union pool only."""
+    nothing = np.full((len(figures), num_languages), np.nan)
+    return np.column_stack([nothing, figures])
+
+
 def _find_relevants(queries: Sequence[Query], candidates: Sequence[Candidate]) -> Relevants:
     rows_by_id: dict[str, list[int]] = defaultdict(list)
     for row, candidate in enumerate(candidates):
@@ -238,4 +295,37 @@ def _find_relevants(queries: Sequence[Query], candidates: Sequence[Candidate]) -
     return Relevants(
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         rows=np.array([row for some in rows for row in some], dtype=np.int64),
+    )
+
+
+def _judged_relevants(
+    task: str,
+    query_ids: Sequence[str],
+    candidate_ids: Sequence[str],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> Relevants:
+    row_of = {candidate_id: row for row, candidate_id in enumerate(candidate_ids)}
+    if len(row_of) < len(candidate_ids):
+        twice, _ = Counter(candidate_ids).most_common(1)[0]
+        raise ValueError(f"task {task!r}: candidate id {twice!r} occurs more than once")
+    for name, known, named in (
+        ("queries", set(query_ids), set(qrels)),
+        ("candidates", set(row_of), {each for grades in qrels.values() for each in grades}),
+    ):
+        unknown = sorted(named - known)
+        if unknown:
+            raise ValueError(
+                f"task {task!r}: qrels name {len(unknown)} {name} that the task lacks: "
+                f"{', '.join(map(repr, unknown[:3]))}{' ...' if len(unknown) > 3 else ''}"
+            )
+    judged = [
+        sorted(
+            (row_of[each], grade) for each, grade in qrels.get(query_id, {}).items() if grade > 0
+        )
+        for query_id in query_ids
+    ]
+    return Relevants(
+        offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
+        rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
+        grades=np.array([grade for some in judged for _, grade in some], dtype=np.int64),
     )
