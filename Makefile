@@ -19,7 +19,7 @@ bench:
 	pytest benchmarks/ --benchmark-only
 
 gpu-check:
-	python benchmarks/gpu_check.py
+	PYTHONPATH=. python benchmarks/gpu_check.py
 
 stubs:
 	pybind11-stubgen hybrid_fast._core -o .

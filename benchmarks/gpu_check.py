@@ -1,9 +1,15 @@
 """Build, test and time the loss on a machine with an NVIDIA GPU, without a network; 8 minutes.
 
-    python benchmarks/gpu_check.py
+    make gpu-check
 
 Needs torch with CUDA, triton and pytest. Writes one JSON to benchmarks/results/. Exits with 1 if
-the tests failed or a result was wrong, of which no time is then given.
+the tests failed or a result was wrong, of which no time is then given. Cases for which no time or
+memory is left are named there with the reason; the most important come first.
+
+Timed, forward and backward, interleaved: ours; `reference`, the definition in plain torch;
+F.cross_entropy as a user writes it, plain and under torch.compile; the loss stage of
+sentence-transformers' cached loss, or what it does where that is not installed. Small batches also
+as a CUDA graph. The limit is that of three products at the rate of one, measured beside each case.
 """
 
 from __future__ import annotations
@@ -14,22 +20,53 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from test_loss_speed import TEMPERATURE, cached_rows, naive
+from torch import Tensor
+
+from hybrid_fast.ops import info_nce, value_and_grad
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from hybrid_fast.ops import value_and_grad  # noqa: E402
-
 LIMIT_S = 480
-BUILD_S, TESTS_S = 100, 150
-SIZES, DIM, TEMPERATURE = (4096, 16384, 65536), 768, 0.05
-CHECKED_ROWS = 1024  # against the definition in float32
+BUILD_S, TESTS_S = 100, 200
+CASE_S = 20  # for the rounds of one case, but at least FEWEST_ROUNDS
+WARM_UPS, FEWEST_ROUNDS, MOST_ROUNDS = 2, 3, 10
+LARGEST_BASELINE = 65536  # beyond it B x N scores do not fit
+CHECKED_SCORES = 2**26  # of some rows, against the definition in float32
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 6e-3  # relative; W is rounded to bfloat16
-WARM_UPS, ROUNDS = 3, 10
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # loss and both gradients
+
+
+@dataclass(frozen=True)
+class Case:
+    """B = N = size, bfloat16."""
+
+    size: int
+    dim: int
+    kind: str  # "mean", "symmetric" or "none"
+
+
+def plan() -> list[Case]:
+    """Return the cases, the most important first."""
+    sizes = (4096, 16384, 65536)
+    return [
+        *[Case(size, 768, "mean") for size in sizes],
+        *[Case(size, 768, kind) for kind in ("symmetric", "none") for size in sizes[1:]],
+        Case(2**18, 768, "mean"),
+        Case(2**20, 768, "mean"),
+        *[Case(size, dim, "mean") for dim in (384, 1024) for size in sizes],
+    ]
+
+
+SMALL_CASES = [
+    Case(size, 768, kind) for kind in ("mean", "symmetric") for size in (64, 128, 256, 512, 1024)
+]
 
 
 def command(arguments, timeout_s):
@@ -48,51 +85,139 @@ def command(arguments, timeout_s):
     return {"passed": done.returncode == 0, "output": done.stdout[-3000:]}
 
 
-def problem(size):
-    generator = torch.Generator("cuda").manual_seed(0)
+def embeddings(case: Case, device: str) -> tuple[Tensor, Tensor]:
+    """Return unit vectors of a loss as in the middle of a training."""
+    generator = torch.Generator(device).manual_seed(0)
 
     def random():
-        return torch.randn(size, DIM, generator=generator, device="cuda")
+        return torch.randn(case.size, case.dim, generator=generator, device=device)
 
     passages = F.normalize(random(), dim=1)
     queries = F.normalize(passages + 2 * F.normalize(random(), dim=1), dim=1)
     return queries.bfloat16(), passages.bfloat16()
 
 
-def ours(queries, passages):
-    loss, gradients = value_and_grad(queries, passages, temperature=TEMPERATURE, backend="triton")
-    return loss, gradients.queries, gradients.passages
+def ours(kind: str, backend: str) -> Step:
+    """Return the library's step."""
+    if kind == "none":
+        return step_of(
+            lambda q, p: info_nce(q, p, temperature=TEMPERATURE, reduction="none", backend=backend)
+        )
 
-
-def cross_entropy(queries, passages):
-    labels = torch.arange(len(queries), device=queries.device)
-    return F.cross_entropy(queries @ passages.T / TEMPERATURE, labels)
-
-
-def step_of(loss_function):
     def step(queries, passages):
-        leaves = [t.detach().requires_grad_() for t in (queries, passages)]
-        loss = loss_function(*leaves)
-        return loss.detach(), *torch.autograd.grad(loss, leaves)
+        loss, gradients = value_and_grad(
+            queries,
+            passages,
+            temperature=TEMPERATURE,
+            symmetric=kind == "symmetric",
+            backend=backend,
+        )
+        return loss, gradients.queries, gradients.passages
 
     return step
 
 
-def errors(queries, passages):
+def cross_entropy(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss as a user writes it."""
+    if kind == "mean":
+        return naive
+
+    def loss(queries, passages):
+        scores = queries @ passages.T / TEMPERATURE
+        labels = torch.arange(len(queries), device=queries.device)
+        if kind == "none":
+            return F.cross_entropy(scores, labels, reduction="none")
+        return (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
+
+    return loss
+
+
+def step_of(loss_function: Callable[[Tensor, Tensor], Tensor]) -> Step:
+    """Return loss and gradients; rows of a loss have upstream gradients of their own."""
+
+    def step(queries, passages):
+        leaves = [t.detach().requires_grad_() for t in (queries, passages)]
+        loss = loss_function(*leaves)
+        upstream = None
+        if loss.ndim == 1:
+            upstream = torch.linspace(0.5, 1.5, len(loss), dtype=loss.dtype, device=loss.device)
+            upstream /= len(loss)
+        return loss.detach(), *torch.autograd.grad(loss, leaves, upstream)
+
+    return step
+
+
+def cached_loss() -> tuple[str, Step]:
+    """Return the loss stage of sentence-transformers' cached loss, 32 rows at a time."""
+    try:
+        from sentence_transformers.sentence_transformer.losses import (
+            CachedMultipleNegativesRankingLoss,
+        )
+    except ImportError:
+        name, loss_function = "cached_rows_emulated", lambda q, p: cached_rows(q, p, rows=32)
+    else:
+        model = torch.nn.Sequential(torch.nn.Identity())  # embeddings come ready
+        loss = CachedMultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
+        name = "sentence_transformers_cached"
+
+        def loss_function(q, p):
+            return loss.calculate_loss([[q], [p]], None, with_backward=True)
+
+    def step(queries, passages):
+        leaves = [t.detach().requires_grad_() for t in (queries, passages)]
+        value = loss_function(*leaves)  # goes backward by itself
+        return value.detach(), leaves[0].grad, leaves[1].grad
+
+    return name, step
+
+
+def baselines(case: Case) -> dict[str, Step]:
+    """Return what a case is compared with."""
+    if case.size > LARGEST_BASELINE:
+        return {}
+    steps = {
+        "reference": ours(case.kind, "reference"),
+        "cross_entropy": step_of(cross_entropy(case.kind)),
+        "cross_entropy_compiled": step_of(torch.compile(cross_entropy(case.kind), dynamic=False)),
+    }
+    if case.kind == "mean":
+        name, step = cached_loss()
+        steps[name] = step
+    return steps
+
+
+def errors(case: Case, queries: Tensor, passages: Tensor, backend: str) -> dict[str, float]:
     """Return relative errors of loss and gradients of some rows, against float32."""
-    queries = queries[:CHECKED_ROWS]
-    loss, gradients = value_and_grad(
-        queries.float(), passages.float(), temperature=TEMPERATURE, backend="reference"
+    queries = queries[: max(CHECKED_SCORES // len(passages), 1)]
+    truth = ours(case.kind, "reference")(queries.float(), passages.float())
+    values = ours(case.kind, backend)(queries, passages)
+    return {
+        name: ((value.float() - expected).norm() / expected.norm()).item()
+        for name, value, expected in zip(
+            ("loss", "queries", "passages"), values, truth, strict=True
+        )
+    }
+
+
+def are_small(relative_errors: dict[str, float]) -> bool:
+    """Tell whether a result is right; NaN is wrong."""
+    allowed = {"loss": LOSS_TOLERANCE}
+    return all(
+        error <= allowed.get(name, GRADIENT_TOLERANCE) for name, error in relative_errors.items()
     )
-    truth = (loss, gradients.queries, gradients.passages)
-    values = ours(queries, passages)
-    return [
-        ((value.float() - expected).norm() / expected.norm()).item()
-        for value, expected in zip(values, truth, strict=True)
-    ]
 
 
-def milliseconds(function, *arguments):
+def three_products_ms(case: Case, flop_per_s: float) -> float:
+    """Return how long the scores and both gradients take at the rate of one product."""
+    return 6 * case.size**2 * case.dim / flop_per_s * 1e3
+
+
+def num_rounds(round_s: float, left_s: float) -> int:
+    """Return how many rounds fit into what is left for one case."""
+    return max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(min(CASE_S, left_s) / round_s)))
+
+
+def milliseconds(function: Callable[..., object], *arguments: Tensor) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     function(*arguments)
@@ -101,39 +226,7 @@ def milliseconds(function, *arguments):
     return start.elapsed_time(end)
 
 
-def measure(steps, inputs, deadline):
-    """Return median milliseconds and peak MiB beyond the inputs of each step, interleaved."""
-    times, peaks = {name: [] for name in steps}, {}
-    for name, step in steps.items():
-        try:
-            for _ in range(WARM_UPS):
-                step(*inputs)
-            torch.cuda.synchronize()
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            step(*inputs)
-            torch.cuda.synchronize()
-            peaks[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        except torch.OutOfMemoryError:
-            pass
-        torch.cuda.empty_cache()
-    for _ in range(ROUNDS):
-        for name in peaks:
-            # Memory freed for another step is asked for again, which must not be timed.
-            steps[name](*inputs)
-            times[name].append(milliseconds(steps[name], *inputs))
-            torch.cuda.empty_cache()
-        if time.monotonic() > deadline:
-            break
-    return {
-        name: {"median_ms": statistics.median(times[name]), "peak_mib": peaks[name]}
-        if name in peaks
-        else "out of memory"
-        for name in steps
-    }
-
-
-def matmul_rate():
+def matmul_rate() -> float:
     """Return FLOP/s of a large bfloat16 product."""
     size = 8192
     a, b = (torch.randn(size, size, device="cuda").bfloat16() for _ in range(2))
@@ -141,36 +234,112 @@ def matmul_rate():
     return 2 * size**3 / (statistics.median(times[5:]) * 1e-3)
 
 
-def main():
+def warm_up(step: Step, inputs: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Return milliseconds of a step and its peak MiB beyond inputs, also without gradients."""
+    for _ in range(WARM_UPS - 1):
+        step(*inputs)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    _, *gradients = step(*inputs)
+    end.record()
+    end.synchronize()
+    peak = torch.cuda.max_memory_allocated() - before
+    returned = sum(gradient.nbytes for gradient in gradients)
+    return {
+        "first_ms": start.elapsed_time(end),
+        "peak_mib": peak / 2**20,
+        "scratch_mib": (peak - returned) / 2**20,
+    }
+
+
+def measure(steps: dict[str, Step], inputs: tuple[Tensor, Tensor], deadline: float):
+    """Return median milliseconds and memory of each step, interleaved."""
+    results, times = {}, {}
+    for name, step in steps.items():
+        if time.monotonic() > deadline:
+            results[name] = {"skipped": "no time left"}
+            continue
+        try:
+            results[name] = warm_up(step, inputs)
+            times[name] = []
+        except torch.OutOfMemoryError:
+            results[name] = {"skipped": "out of memory"}
+        torch.cuda.empty_cache()
+    several = len(times) > 1
+    round_s = sum(results[name]["first_ms"] for name in times) * 1e-3 * (2 if several else 1)
+    for _ in range(num_rounds(round_s, deadline - time.monotonic()) if times else 0):
+        for name in times:
+            if several:
+                # Memory freed for another step is asked for again, which must not be timed.
+                steps[name](*inputs)
+            times[name].append(milliseconds(steps[name], *inputs))
+            if several:
+                torch.cuda.empty_cache()
+    for name in times:
+        del results[name]["first_ms"]
+        results[name] |= {"median_ms": statistics.median(times[name]), "rounds": len(times[name])}
+    return results
+
+
+def captured(step: Step, inputs: tuple[Tensor, Tensor]) -> Step:
+    """Return the step as a CUDA graph of these inputs."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step(*inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = step(*inputs)
+
+    def replay(queries, passages):
+        graph.replay()
+        return results
+
+    return replay
+
+
+def run(case: Case, steps: Callable[[Case], dict[str, Step]], deadline: float):
+    """Return errors of one case and, if they are small, times."""
+    report = asdict(case)
+    if time.monotonic() > deadline:
+        return report | {"skipped": "no time left"}
+    try:
+        inputs = embeddings(case, "cuda")
+        report["errors"] = errors(case, *inputs, "triton")
+    except torch.OutOfMemoryError:
+        return report | {"skipped": "out of memory"}
+    if not are_small(report["errors"]):
+        return report | {"wrong": True}
+    rate = matmul_rate()
+    limit_ms = three_products_ms(case, rate)
+    needed_s = (WARM_UPS + FEWEST_ROUNDS) * 2 * limit_ms * 1e-3
+    if time.monotonic() + needed_s > deadline:
+        return report | {"skipped": f"needs about {needed_s:.0f} s, which are not left"}
+    step = ours(case.kind, "triton")
+    report["steps"] = measure({"hybrid_fast": step} | steps(case), inputs, deadline)
+    report |= {"matmul_flop_per_s": rate, "three_products_ms": limit_ms}
+    median_ms = report["steps"]["hybrid_fast"].get("median_ms")
+    if median_ms is not None:
+        report["share_of_three_products"] = limit_ms / median_ms
+    return report
+
+
+def steps_of_small_batches(case: Case) -> dict[str, Step]:
+    """Return ours as a graph, and the loss as a user writes it."""
+    graph = captured(ours(case.kind, "triton"), embeddings(case, "cuda"))
+    return {"hybrid_fast_graph": graph, "cross_entropy": step_of(cross_entropy(case.kind))}
+
+
+def main() -> int:
     deadline = time.monotonic() + LIMIT_S
     build = command(["pip", "install", "--no-build-isolation", "--no-deps", "."], timeout_s=BUILD_S)
     tests = command(["pytest", "-m", "gpu", "-q", "tests/ops/test_gpu.py"], timeout_s=TESTS_S)
-    wrong, cases = False, []
-    for size in SIZES:
-        if time.monotonic() > deadline - 60:
-            break
-        inputs = problem(size)
-        case = {"queries": size, "passages": size, "dim": DIM, "dtype": "bfloat16"}
-        case["errors"] = dict(zip(("loss", "queries", "passages"), errors(*inputs), strict=True))
-        allowed = (LOSS_TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE)
-        # Written so that NaN is wrong.
-        if all(e <= a for e, a in zip(case["errors"].values(), allowed, strict=True)):
-            rate = matmul_rate()
-            steps = {
-                "hybrid_fast": ours,
-                "cross_entropy": step_of(cross_entropy),
-                "cross_entropy_compiled": step_of(torch.compile(cross_entropy, dynamic=False)),
-            }
-            case["steps"] = measure(steps, inputs, deadline)
-            least_ms = 6 * size * size * DIM / rate * 1e3
-            case["matmul_flop_per_s"] = rate
-            case["three_products_ms"] = least_ms
-            if isinstance(case["steps"]["hybrid_fast"], dict):
-                median_ms = case["steps"]["hybrid_fast"]["median_ms"]
-                case["share_of_three_products"] = least_ms / median_ms
-        else:
-            wrong = True
-        cases.append(case)
+    small = [run(case, steps_of_small_batches, deadline) for case in SMALL_CASES]
+    cases = [run(case, baselines, deadline) for case in plan()]
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -182,12 +351,14 @@ def main():
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda},
         "build": build,
         "tests": tests,
+        "small_cases": small,
         "cases": cases,
     }
     path = ROOT / "benchmarks" / "results" / f"{today}-gpu.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
-    return 0 if tests["passed"] and not wrong else 1
+    is_wrong = any("wrong" in case for case in (*small, *cases))
+    return 0 if tests["passed"] and not is_wrong else 1
 
 
 if __name__ == "__main__":

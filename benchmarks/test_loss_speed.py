@@ -34,7 +34,8 @@ def embeddings(size: int, dim: int, dtype=torch.float32):
 
 
 def naive(queries, passages):
-    return F.cross_entropy(queries @ passages.T / TEMPERATURE, torch.arange(len(queries)))
+    labels = torch.arange(len(queries), device=queries.device)
+    return F.cross_entropy(queries @ passages.T / TEMPERATURE, labels)
 
 
 def naive_of_half(queries, passages):
@@ -47,7 +48,7 @@ def cached_rows(queries, passages, rows):
     total = 0.0
     for first in range(0, len(queries), rows):
         part = queries[first : first + rows]
-        labels = torch.arange(first, first + len(part))
+        labels = torch.arange(first, first + len(part), device=queries.device)
         loss = F.cross_entropy(part @ passages.T / TEMPERATURE, labels) * len(part) / len(queries)
         loss.backward()
         total += loss.detach()

@@ -22,6 +22,7 @@
 #include "core/rank_counting.h"
 #include "core/row_ranking.h"
 #include "core/text_hash.h"
+#include "core/token_rows.h"
 
 namespace py = pybind11;
 
@@ -179,6 +180,50 @@ Array<std::uint64_t> hash_texts(const Array<std::int64_t>& offsets,
   return hashes;
 }
 
+template <typename Id>
+std::pair<Array<Id>, Array<std::int64_t>> take_tokens(const Array<Id>& ids,
+                                                      const Array<std::int64_t>& offsets,
+                                                      const Array<std::int64_t>& rows) {
+  if (offsets.size() == 0) throw std::invalid_argument("offsets is empty; it needs one entry");
+  const hybrid_fast::TokenRows<Id> texts{view(ids), view(offsets)};
+  Array<std::int64_t> copy_offsets(rows.size() + 1);
+  hybrid_fast::place_tokens(texts, view(rows), view(copy_offsets));
+  Array<Id> copy(copy_offsets.data()[rows.size()]);
+  const std::span<const std::int64_t> places = view(std::as_const(copy_offsets));
+  const std::span<Id> result = view(copy);
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::copy_tokens(texts, view(rows), places, result);
+  }
+  return {copy, copy_offsets};
+}
+
+template <typename Id>
+Array<std::int64_t> pad_tokens(const Array<Id>& ids, const Array<std::int64_t>& offsets,
+                               const Array<std::int64_t>& rows, std::int64_t length,
+                               std::int64_t pad_id) {
+  if (offsets.size() == 0) throw std::invalid_argument("offsets is empty; it needs one entry");
+  if (length < 0) throw std::invalid_argument("length is negative");
+  const hybrid_fast::TokenRows<Id> texts{view(ids), view(offsets)};
+  Array<std::int64_t> matrix({rows.size(), static_cast<py::ssize_t>(length)});
+  const std::span<std::int64_t> result = view(matrix);
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::pad_tokens(texts, view(rows), length, pad_id, result);
+  }
+  return matrix;
+}
+
+template <typename Id>
+void define_tokens(py::module_& m) {
+  m.def("take_tokens", &take_tokens<Id>, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
+        py::arg("rows").noconvert(),
+        "Return the ids of the chosen texts, one after another, and where each begins.");
+  m.def("pad_tokens", &pad_tokens<Id>, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
+        py::arg("rows").noconvert(), py::arg("length"), py::arg("pad_id"),
+        "Return the chosen texts as rows of a matrix, filled up with pad_id.");
+}
+
 std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std::int64_t batch_size,
                                                    int kind, double alpha, double exponent,
                                                    std::vector<double> language_weights,
@@ -261,7 +306,7 @@ void define_contrast(py::module_& m, const std::string& suffix) {
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "C++ core of hybrid_fast: batch planning, rank counting, hashing of texts.";
+  m.doc() = "C++ core of hybrid_fast: batch planning, loss and rank kernels, texts and tokens.";
 
   m.def("count_ranks", &count_ranks, py::arg("scores").noconvert(),
         py::arg("block_starts").noconvert(), py::arg("offsets").noconvert(),
@@ -290,6 +335,9 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("hash_texts", &hash_texts, py::arg("offsets").noconvert(), py::arg("data").noconvert(),
         "Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.");
+
+  define_tokens<std::uint16_t>(m);
+  define_tokens<std::int32_t>(m);
 
   define_contrast<float>(m, "float");
   define_contrast<double>(m, "double");

@@ -1,12 +1,12 @@
 """
-C++ core of hybrid_fast: batch planning, rank counting, hashing of texts.
+C++ core of hybrid_fast: batch planning, loss and rank kernels, texts and tokens.
 """
 from __future__ import annotations
 import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'has_bf16_product', 'hash_texts', 'multiply_bf16_rows', 'pack_bf16', 'packed_size']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'has_bf16_product', 'hash_texts', 'multiply_bf16_rows', 'pack_bf16', 'packed_size', 'pad_tokens', 'take_tokens']
 class Share:
     """
     What a law asked for and what it became.
@@ -136,4 +136,24 @@ def pack_bf16(columns: typing.SupportsInt | typing.SupportsIndex, num_columns: t
 def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex) -> int:
     """
     Return how many numbers the packed form of a bfloat16 matrix has.
+    """
+@typing.overload
+def pad_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    """
+@typing.overload
+def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    """
+@typing.overload
+def take_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.uint16], numpy.typing.NDArray[numpy.int64]]:
+    """
+    Return the ids of the chosen texts, one after another, and where each begins.
+    """
+@typing.overload
+def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.int32], numpy.typing.NDArray[numpy.int64]]:
+    """
+    Return the ids of the chosen texts, one after another, and where each begins.
     """

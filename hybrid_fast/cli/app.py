@@ -92,9 +92,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last complete checkpoint in --out.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time of training went.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train as RECIPE says; every field of it can be given here too: RECIPE --alpha 0.3."""
+    from accelerate import PartialState
+
     from hybrid_fast.cli.checks import MODEL
     from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
     from hybrid_fast.cli.runs import run_recipe
@@ -103,11 +108,14 @@ def train(
     if not debug:
         quiet_libraries()
     fields, training, places = load_recipe(recipe, read_overrides(context.args))
+    if profile:
+        training["profile"] = True
     with located(places):
         results = run_recipe(fields, training, out, resume)
     if results:
         print_results([results], Console())
-    print(f"trained model: {out / MODEL}")
+    if PartialState().is_main_process:
+        print(f"trained model: {out / MODEL}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

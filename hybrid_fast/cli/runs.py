@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
 from hybrid_fast.cli.checks import (
@@ -19,6 +21,7 @@ from hybrid_fast.cli.checks import (
     make_arguments,
 )
 from hybrid_fast.cli.folders import without_empty_remains
+from hybrid_fast.cli.profile import print_profile
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
@@ -51,7 +54,10 @@ def run_recipe(
     check_output(output, resume)
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    return run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+    results = run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+    # Else a process that ends later than the others may abort.
+    PartialState().destroy_process_group()
+    return results
 
 
 def load_parts(recipe: Recipe, seed: int) -> Parts:
@@ -99,7 +105,13 @@ def run_parts(
             trainer.remove_callback(callback)
         trainer.add_callback(progress)
         with progress:
-            train(trainer, resume)
+            trained = trainer.train(resume_from_checkpoint=resume or None)
+        check_finite(trainer)
+        if args.profile:
+            seconds = trained.metrics["train_runtime"]
+            rates = trainer.throughput.of_run(seconds, args.device)
+            if first:
+                print_profile(trainer.timer, seconds, rates, Console())
         trainer.save_model(str(output / MODEL))
         if parts.task is None or not trainer.is_world_process_zero():
             return {}
@@ -109,16 +121,6 @@ def run_parts(
         )
         results.save(output)
         return results.to_dict()
-
-
-def train(trainer: HybridTrainer, resume: bool) -> None:
-    """Train; ValueError if training diverges, which the loss may notice before the end."""
-    try:
-        trainer.train(resume_from_checkpoint=resume or None)
-    except ValueError:
-        check_finite(trainer)
-        raise
-    check_finite(trainer)
 
 
 def check_finite(trainer: HybridTrainer) -> None:

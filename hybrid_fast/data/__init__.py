@@ -1,4 +1,4 @@
-"""Data: the aligned table and its readers, the built-in corpus, the batch sampler."""
+"""Data: the aligned table and its readers, the built-in corpus, the batch sampler, tokens."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from hybrid_fast.data.loading import load_table, load_tables
 from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.sampler import Batch, HybridBatchSampler
 from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.token_store import TokenStore, open_token_store
+from hybrid_fast.data.tokens import Tokens
 
 __all__ = [
     "AlignedTable",
     "Batch",
     "HybridBatchSampler",
     "PlanIndex",
+    "TokenStore",
+    "Tokens",
     "load_builtin",
     "load_table",
     "load_tables",
+    "open_token_store",
 ]
 
 

@@ -231,13 +231,20 @@ class AlignedTable:
             ValueError: if a row has no passage.
         """
         taken = self._take(rows, "passage", "title")
-        with_title = pc.binary_join_element_wise(taken["title"], taken["passage"], " ")
-        taken = taken.append_column("text", pc.coalesce(with_title, taken["passage"]))
-        return self._texts("text", rows, taken)
+        return self._texts("text", rows, taken.append_column("text", _with_title(taken)))
 
     def negatives(self, rows: Sequence[int] | np.ndarray) -> list[list[str]]:
         """Return the hard negatives of each row, in the row's language; their number varies."""
         return self._take(rows, "negatives")["negatives"].to_pylist()
+
+    def text_column(self, side: str, rows: slice) -> pa.ChunkedArray:
+        """Return the texts of neighbouring rows, as `queries` or `passages`, null without one."""
+        table = self._arrow.slice(rows.start, rows.stop - rows.start)
+        return table.column("query") if side == "query" else _with_title(table)
+
+    def negative_column(self) -> pa.ListArray:
+        """Return the hard negatives of all rows; null or empty without any."""
+        return self._arrow.column("negatives").combine_chunks()
 
     @cached_property
     def _languages(self) -> tuple[tuple[str, ...], np.ndarray]:
@@ -274,6 +281,11 @@ class AlignedTable:
             row = rows[pc.index(texts.is_null(), True).as_py()]
             raise ValueError(f"row {row} has no {'query' if column == 'query' else 'passage'}")
         return texts.to_pylist()
+
+
+def _with_title(table: pa.Table) -> pa.ChunkedArray:
+    titled = pc.binary_join_element_wise(table["title"], table["passage"], " ")
+    return pc.coalesce(titled, table["passage"])
 
 
 def _one_chunk(table: pa.Table) -> pa.Table:

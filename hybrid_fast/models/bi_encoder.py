@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,16 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast.models.folders import complete_folder, find_folder
 from hybrid_fast.models.layout import Layout, read_layout, write_layout
 from hybrid_fast.models.static import StaticBackbone, load_static, train_static
-from hybrid_fast.models.texts import SIDES, Features, Side, check_side, check_texts
+from hybrid_fast.models.texts import (
+    SIDES,
+    Features,
+    Integers,
+    Side,
+    TokenIds,
+    check_num_tokens,
+    check_side,
+    check_texts,
+)
 from hybrid_fast.models.transformer import TransformerBackbone, load_transformer
 
 logger = logging.getLogger(__name__)
@@ -177,11 +188,12 @@ class BiEncoder(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def tokenize(self, texts: Iterable[str], side: Side) -> Features:
-        """Return the features that `forward` takes, on the CPU, prompt and length limit applied.
+    def token_ids(self, texts: Iterable[str], side: Side) -> tuple[TokenIds, Integers, int]:
+        """Tokenise texts, prompt and length limit applied.
 
-        A transformer's are `input_ids`, `attention_mask` and perhaps `token_type_ids`, each
-        (n, longest); a static encoder's are `input_ids`, all tokens in one row, and `offsets` (n,).
+        Returns:
+            The ids of all texts one after another, int32; how many each has, int64 (n,); and how
+            many texts were cut to the longest length.
 
         Raises:
             TypeError: one string instead of a list, or an element that is no string.
@@ -191,14 +203,40 @@ class BiEncoder(nn.Module):
         if not texts:
             raise ValueError(f"there is no {side} to tokenize; give at least one text")
         prompt = self.prompts[side]
-        features, num_cut = self.backbone.tokenize([prompt + text for text in texts], side)
+        prompted = [prompt + text for text in texts]
+        ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
+        check_num_tokens(prompted, lengths)
         if num_cut and not self.num_truncated[side]:
             limit = self.max_length.get(side, "the tokenizer's limit of")
             logger.warning(
                 "A %s has more than %s tokens and was cut; num_truncated counts them.", side, limit
             )
         self.num_truncated[side] += num_cut
-        return features
+        return ids, lengths, num_cut
+
+    def tokenizer_key(self, side: Side) -> str:
+        """Return a digest of everything that the token ids of a text follow from."""
+        parts = (
+            self.backbone.tokenizer_state(),
+            self.prompts[check_side(side)],
+            str(self.max_length.get(side)),
+            version("tokenizers"),
+        )
+        return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    def tokenize(self, texts: Iterable[str], side: Side) -> Features:
+        """Return the features that `forward` takes, on the CPU, prompt and length limit applied.
+
+        A transformer's are `input_ids` (n, longest) and, if there is padding, `attention_mask`; a
+        static encoder's are `input_ids`, all tokens in one row, and `offsets` (n,).
+
+        Raises:
+            TypeError: as `token_ids`.
+            ValueError: as `token_ids`.
+        """
+        ids, lengths, _ = self.token_ids(texts, side)
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        return self.backbone.features(ids, offsets, np.arange(len(lengths)))
 
     def forward(self, features: Features) -> Tensor:
         """Return vectors (n, D), of length 1 if the model normalises."""
@@ -285,8 +323,7 @@ def _check_prompts(
             raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
         if limit is None or not prompt.strip():
             continue
-        features, _ = backbone.tokenize([prompt], side)
-        if features["input_ids"].shape[1] >= limit:
+        if backbone.token_ids([prompt], side)[1][0] >= limit:
             raise ValueError(
                 f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten it "
                 "or raise the length"

@@ -8,35 +8,76 @@ import torch
 from torch import Tensor
 
 
-def mean_pooling(states: Tensor, mask: Tensor) -> Tensor:
+def mean_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
     """Return the mean of the real tokens, summed in at least float32.
 
     Args:
         states: (n, length, D), a floating dtype; padded positions may hold anything, NaN included.
-        mask: (n, length), 1 at real tokens and 0 at padding, at least one token a row.
+        mask: (n, length), 1 at real tokens and 0 at padding, at least one token a row; None: no
+            padding.
 
     Returns:
         (n, D) in the dtype of `states`.
     """
+    if mask is None:
+        dtype = torch.promote_types(states.dtype, torch.float32)
+        return states.mean(dim=1, dtype=dtype).to(states.dtype)
     total = states.masked_fill(mask.unsqueeze(-1) == 0, 0).sum(
         dim=1, dtype=torch.promote_types(states.dtype, torch.float32)
     )
     return (total / mask.sum(dim=1, keepdim=True)).to(states.dtype)
 
 
-def cls_pooling(states: Tensor, mask: Tensor) -> Tensor:
+def cls_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
     """Return the first real token; shapes as in `mean_pooling`."""
+    if mask is None:
+        return states[:, 0]
     return states[torch.arange(len(states), device=states.device), mask.int().argmax(dim=1)]
 
 
-def last_pooling(states: Tensor, mask: Tensor) -> Tensor:
+def last_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
     """Return the last real token; shapes as in `mean_pooling`."""
+    if mask is None:
+        return states[:, -1]
     last = mask.shape[1] - 1 - mask.int().flip(1).argmax(dim=1)
     return states[torch.arange(len(states), device=states.device), last]
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "mean": mean_pooling,
     "cls": cls_pooling,
     "last": last_pooling,
+}
+
+
+def flat_mean_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the mean of each text's tokens, summed in at least float32.
+
+    Args:
+        states: (T, D), a floating dtype, the tokens of all texts one after another.
+        begins: (n + 1,), where each text begins, each with at least one token.
+
+    Returns:
+        (n, D) in the dtype of `states`.
+    """
+    lengths = begins.diff().long()
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    sums = torch.segment_reduce(states.to(dtype), "sum", lengths=lengths, axis=0)
+    return (sums / lengths[:, None]).to(states.dtype)
+
+
+def flat_cls_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the first token of each text; shapes as in `flat_mean_pooling`."""
+    return states[begins[:-1].long()]
+
+
+def flat_last_pooling(states: Tensor, begins: Tensor) -> Tensor:
+    """Return the last token of each text; shapes as in `flat_mean_pooling`."""
+    return states[begins[1:].long() - 1]
+
+
+FLAT_POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": flat_mean_pooling,
+    "cls": flat_cls_pooling,
+    "last": flat_last_pooling,
 }

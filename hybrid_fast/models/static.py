@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from hybrid_fast.models.texts import Features, Side, check_name, check_num_tokens, check_strings
+from hybrid_fast import _core
+from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name, check_strings
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
 
 INITS = ("idf", "normal")
@@ -40,6 +41,7 @@ class StaticBackbone(nn.Module):
     """
 
     default_batch_size = 1024
+    pads = False
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()
@@ -63,27 +65,49 @@ class StaticBackbone(nn.Module):
         """No side has a limit."""
         return {}
 
-    def tokenize(self, texts: list[str], side: Side) -> tuple[Features, int]:
-        """Return features and how many texts were cut; both sides are tokenised alike.
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below it."""
+        return self.embedding.num_embeddings
 
-        The features are `input_ids`, int64, the tokens of all texts one after another, and
-        `offsets`, int64 (n,), where each text begins.
+    def tokenizer_state(self) -> str:
+        """Return everything that ids follow from besides text and prompt."""
+        return str(self.tokenizer.to_str())
+
+    def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
+        """Return the ids of all texts one after another, how many each has, how many were cut.
+
+        Both sides are tokenised alike.
         """
-        encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        num_tokens = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
-        check_num_tokens(texts, num_tokens)
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(
-            chain.from_iterable(encoding.ids for encoding in encodings),
-            dtype=np.int64,
-            count=num_tokens.sum(),
+            chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum()
         )
-        features = {
-            "input_ids": torch.from_numpy(ids),
-            "offsets": torch.from_numpy(np.cumsum(num_tokens) - num_tokens),
-        }
         # Ours never cuts, but a tokenizer.json from elsewhere may say so.
         cut = self.tokenizer.truncation is not None
-        return features, sum(bool(e.overflowing) for e in encodings) if cut else 0
+        return ids, lengths, sum(bool(e.overflowing) for e in encodings) if cut else 0
+
+    def features(
+        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+    ) -> Features:
+        """Return what `forward` takes of some tokenised texts.
+
+        Args:
+            ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
+            offsets: int64, one more than there are texts.
+            rows: int64 (n,), texts to take.
+            length: nothing is padded; only other backbones need it.
+
+        Returns:
+            `input_ids`, int64, the tokens of the texts one after another, and `offsets`,
+            int64 (n,), where each text begins.
+        """
+        taken, begins = _core.take_tokens(ids, offsets, rows)
+        return {
+            "input_ids": torch.from_numpy(taken.astype(np.int64)),
+            "offsets": torch.from_numpy(begins[:-1]),
+        }
 
     def forward(self, features: Features) -> Tensor:
         """Return the mean embedding of each text, (n, D)."""

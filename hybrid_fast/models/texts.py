@@ -6,8 +6,12 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
+TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
+Integers = npt.NDArray[np.int64]
 Side = Literal["query", "passage"]
 Features = dict[str, Tensor]
 

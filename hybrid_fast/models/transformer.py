@@ -5,18 +5,21 @@ Causal models serve too, with last-token pooling.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.models.pooling import POOLINGS
-from hybrid_fast.models.texts import Features, Side, check_name, check_num_tokens
+from hybrid_fast import _core
+from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
+from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name
 
 UNLIMITED = 1_000_000
 
@@ -35,6 +38,7 @@ class TransformerBackbone(nn.Module):
     """
 
     default_batch_size = 64
+    pads = True
 
     def __init__(
         self,
@@ -70,35 +74,102 @@ class TransformerBackbone(nn.Module):
             model.pooler.requires_grad_(False)
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False
-        self._inputs = set(inspect.signature(model.forward).parameters)
 
     @property
     def embedding_dim(self) -> int:
         """Length of the vectors."""
         return int(self.model.config.hidden_size)
 
-    def tokenize(self, texts: list[str], side: Side) -> tuple[Features, int]:
-        """Return features and how many texts were cut to the side's length.
+    @property
+    def is_unpadded(self) -> bool:
+        """Whether the model attends within texts that lie one after another in one row."""
+        return "flash" in (self.model.config._attn_implementation or "")
 
-        The features are `input_ids` and `attention_mask`, int64 (n, length), padded to the
-        longest, and `token_type_ids` if tokenizer and model know them.
-        """
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below it."""
+        return len(self.tokenizer)
+
+    def tokenizer_state(self) -> str:
+        """Return everything that ids follow from besides text, prompt and length."""
+        if self.tokenizer.is_fast:
+            backend = self.tokenizer.backend_tokenizer
+            backend.no_truncation()  # set anew in every call
+            backend.no_padding()
+            return str(backend.to_str())
+        return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()}"
+
+    def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
+        """Return the ids of all texts one after another, how many each has, how many were cut."""
         batch = self.tokenizer(
             texts,
-            padding=True,
             truncation=True,
             max_length=self.max_lengths[side],
-            return_attention_mask=True,
-            return_tensors="pt",
+            return_attention_mask=False,
+            return_token_type_ids=False,
         )
-        check_num_tokens(texts, batch["attention_mask"].sum(dim=1).tolist())
+        ids = batch["input_ids"]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
-        return {name: batch[name] for name in batch if name in self._inputs}, num_cut
+        return np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum()), lengths, num_cut
+
+    def features(
+        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+    ) -> Features:
+        """Return what `forward` takes of some tokenised texts.
+
+        Args:
+            ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
+            offsets: int64, one more than there are texts.
+            rows: int64 (n,), texts to take.
+            length: to pad to; default the longest.
+
+        Returns:
+            `input_ids`, int64 (n, length), padded on the right, and `attention_mask`, of the same
+            shape, 0 at padding, where there is any. With flash attention all T tokens lie in one
+            row instead: `input_ids` and `position_ids` (1, T), and `cu_seq_lens`, int32 (n + 1,),
+            where each text begins.
+        """
+        if self.is_unpadded:
+            return self._flat_features(ids, offsets, rows)
+        lengths = offsets[rows + 1] - offsets[rows]
+        length = int(lengths.max()) if length is None else length
+        padded = _core.pad_tokens(ids, offsets, rows, length, self.tokenizer.pad_token_id)
+        features = {"input_ids": torch.from_numpy(padded)}
+        if (lengths < length).any():
+            mask = np.arange(length) < lengths[:, None]
+            features["attention_mask"] = torch.from_numpy(mask).long()
+        return features
+
+    def _flat_features(self, ids: TokenIds, offsets: Integers, rows: Integers) -> Features:
+        taken, begins = _core.take_tokens(ids, offsets, rows)
+        positions = np.arange(len(taken)) - np.repeat(begins[:-1], np.diff(begins))
+        return {
+            "input_ids": torch.from_numpy(taken.astype(np.int64))[None],
+            # Given, since the model would count them through all texts.
+            "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
+            "cu_seq_lens": torch.from_numpy(begins.astype(np.int32)),
+        }
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled vector of each text, (n, D)."""
+        if "cu_seq_lens" in features:
+            return self._forward_flat(**features)
         states = self.model(**features).last_hidden_state
-        return POOLINGS[self.pooling](states, features["attention_mask"])
+        return POOLINGS[self.pooling](states, features.get("attention_mask"))
+
+    def _forward_flat(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
+        # Longer than any text may be allowed; the true maximum would have to be waited for.
+        longest = max(self.max_lengths.values())
+        states = self.model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            cu_seq_lens_q=cu_seq_lens,
+            cu_seq_lens_k=cu_seq_lens,
+            max_length_q=longest,
+            max_length_k=longest,
+        ).last_hidden_state[0]
+        return FLAT_POOLINGS[self.pooling](states, cu_seq_lens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""

@@ -21,7 +21,7 @@ Chunks are visited in order and sums have a fixed order: the same bits twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -45,6 +45,10 @@ class Rules:
     mask: Tensor | None  # bool (B, N), True = left out
     left_out_columns: Tensor | None  # bool (N,), True = left out of every row
     margin: float | None  # of unscaled scores
+
+    def any(self) -> bool:
+        """Tell whether there is a rule."""
+        return any(getattr(self, field.name) is not None for field in fields(self))
 
     def of_rows(self, rows: slice) -> Rules:
         """Return the rules of some rows."""

@@ -56,6 +56,8 @@ def make_kernels(
     dtype: torch.dtype,
     product_dtype: torch.dtype,
     max_scratch_bytes: int | None,
+    *,
+    one_pass: bool,
 ) -> Kernels:
     """Return the kernels of one call.
 
@@ -64,6 +66,7 @@ def make_kernels(
         dtype: of scores and sums, float32 or float64.
         product_dtype: embeddings are rounded to it if it is bfloat16.
         max_scratch_bytes: of a chunk of scores; at least 128 rows are held.
+        one_pass: losses and gradients come of the same scores; the same kernels do both here.
     """
     max_bytes = max_scratch_bytes or _CHUNK_BYTES
     if product_dtype != torch.bfloat16:

@@ -42,12 +42,21 @@ class Settings(NamedTuple):
     max_scratch_bytes: int | None
     group_name: str | None
 
-    def problem(self, passages: Tensor, dtype: torch.dtype) -> Problem:
-        """Return the problem, with kernels for passages (N, D) and sums of `dtype`."""
+    def problem(self, passages: Tensor, dtype: torch.dtype, *, one_pass: bool) -> Problem:
+        """Return the problem, with kernels for passages (N, D) and sums of `dtype`.
+
+        With `one_pass` the losses and the gradients come of the same scores.
+        """
         make_kernels = _MAKE_KERNELS[self.backend]
         group: Any = self.group_name  # a type of its own to torch
         return Problem(
-            make_kernels(passages.contiguous(), dtype, self.product_dtype, self.max_scratch_bytes),
+            make_kernels(
+                passages.contiguous(),
+                dtype,
+                self.product_dtype,
+                self.max_scratch_bytes,
+                one_pass=one_pass,
+            ),
             self.positives,
             Rules(*self[1:8]),
             self.symmetric,
@@ -108,7 +117,7 @@ def _product_dtype(inputs: InfoNCEInputs) -> torch.dtype:
 
 def _losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
-        problem = Settings(*settings).problem(passages, temperature.dtype)
+        problem = Settings(*settings).problem(passages, temperature.dtype, one_pass=False)
         queries = queries.to(problem.kernels.dtype).contiguous()
         return compute_losses(problem, queries, len(passages), 1 / temperature)
 
@@ -127,7 +136,9 @@ def _loss_and_gradients(
     *settings: Any,
 ) -> tuple[Tensor, ...]:
     with torch.autocast(queries.device.type, enabled=False):
-        problem = Settings(*settings).problem(passages, temperature.dtype)
+        told = Settings(*settings)
+        one_pass = known_losses is None and not told.symmetric
+        problem = told.problem(passages, temperature.dtype, one_pass=one_pass)
         of_rows, gradients = compute_gradients(
             problem,
             queries.to(problem.kernels.dtype).contiguous(),

@@ -51,6 +51,13 @@ class HybridTrainingArguments(TrainingArguments):
     learn_temperature: bool = field(
         default=False, metadata={"help": "Whether the temperature is a parameter."}
     )
+    loss_precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "'bf16' rounds embeddings to bfloat16 before the products of the loss, whose "
+            "logits and sums stay float32."
+        },
+    )
     symmetric: bool = field(
         default=False, metadata={"help": "Add the loss from passages to queries."}
     )
@@ -66,6 +73,41 @@ class HybridTrainingArguments(TrainingArguments):
     negatives_from: str = field(
         default="passage",
         metadata={"help": "Whose hard negatives an example takes: its 'passage' or 'query' row."},
+    )
+    gather_negatives: bool = field(
+        default=True, metadata={"help": "Whether processes share their passages as negatives."}
+    )
+    micro_batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens embedded at a time, padding included; it changes speed and memory, not "
+            "the result. Default: as many as are useful and fit."
+        },
+    )
+    kept_graph_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens, padding included, that are embedded once instead of twice, since "
+            "their graphs are kept. Default: as many as fit."
+        },
+    )
+    token_store: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of tokenised tables, shared by all runs. Default: in the cache folder "
+            "of the user, or in $HYBRID_FAST_CACHE."
+        },
+    )
+    embed_repeats_once: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Embed a text that a batch has several times only once; with dropout they then "
+            "share a mask. Default: only where there is no dropout."
+        },
+    )
+    profile: bool = field(
+        default=False,
+        metadata={"help": "Measure each part of a step; a GPU is waited for after each."},
     )
     # Hiding NaN would hide a broken run, and costs a synchronisation a step.
     logging_nan_inf_filter: bool = field(
@@ -83,10 +125,18 @@ class HybridTrainingArguments(TrainingArguments):
             raise ValueError(f"pairs is {self.pairs!r}; it must be 'mixed' or 'single'")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is needed")
+        if self.loss_precision not in (None, "bf16"):
+            raise ValueError(
+                f"loss_precision is {self.loss_precision!r}; it must be 'bf16' or left out"
+            )
         if self.negatives_from not in ("passage", "query"):
             raise ValueError(
                 f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
             )
+        for name, least in (("micro_batch_tokens", 1), ("kept_graph_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
         if self.auto_find_batch_size:
             raise ValueError(
                 "auto_find_batch_size would change the number of negatives behind your back; "

@@ -1,64 +1,95 @@
 """Training batches by step: the data loader that the Trainer iterates and resumes.
 
 The data set's item is a whole step, so skipping to the middle of an epoch skips integers only and
-nothing is fetched that was already seen.
+nothing is fetched that was already seen. Texts come from the token stores of both sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow.compute as pc
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hybrid_fast.data import AlignedTable, HybridBatchSampler
-from hybrid_fast.models import BiEncoder
-
-Features = dict[str, Tensor]
+from hybrid_fast.data import HybridBatchSampler, Tokens, TokenStore
 
 
-class StepDataset(Dataset[dict[str, Any]]):
-    """Item `step` is the tokenised local batch of that step.
+class Batch(NamedTuple):
+    """The local batch of a step: M texts, of which a repeated one may be embedded once only."""
 
-    Keys: `queries` and `passages`, the features of B queries and of N passages (the B positives,
-    then all hard negatives); `passage_ids`, int64 (N,), only if the table has hard negatives: equal
-    numbers are equal texts on all ranks, so that a hard negative which is another row's positive is
-    no negative of it.
+    step: int
+    ids: Tensor  # token ids of all texts, one after another
+    offsets: Tensor  # int64 (M + 1,), where each text begins
+    queries: Tensor  # int64 (B,), places among the texts
+    passages: Tensor  # int64 (N,), those of the B positives, then of all hard negatives
+    passage_ids: Tensor | None  # int64 (N,), if there are hard negatives: equal for equal texts
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each text, int64 (M,)."""
+        return self.offsets.diff()
+
+
+class StepDataset(Dataset[Batch]):
+    """Item `step` is the local batch of that step.
+
+    Args:
+        sampler: the plan of this process.
+        queries: tokens of the queries of its table.
+        passages: tokens of the passages and the hard negatives.
+        negatives_from: whose hard negatives an example takes, those of its "passage" or "query"
+            row.
+        repeats_once: whether a text that occurs several times is among the texts once.
     """
 
     def __init__(
         self,
-        table: AlignedTable,
         sampler: HybridBatchSampler,
-        encoder: BiEncoder,
+        queries: TokenStore,
+        passages: TokenStore,
         negatives_from: str,
+        *,
+        repeats_once: bool,
     ) -> None:
-        self.table = table
         self.sampler = sampler
-        self.encoder = encoder
+        self.queries = queries
+        self.passages = passages
         self.negatives_from = negatives_from
-        lengths = pc.list_value_length(table.dataset.data.column("negatives"))
-        self.has_negatives = (pc.sum(lengths).as_py() or 0) > 0
+        self.repeats_once = repeats_once
+        self.has_negatives = passages.has_negatives
 
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        batch = self.sampler.batch(step)
-        passages = self.table.passages(batch.passage_rows)
-        source_rows = batch.passage_rows if self.negatives_from == "passage" else batch.query_rows
-        negatives = [text for row in self.table.negatives(source_rows) for text in row]
-        item: dict[str, Any] = {
-            "queries": self.encoder.tokenize(self.table.queries(batch.query_rows), "query"),
-            "passages": self.encoder.tokenize(passages + negatives, "passage"),
-        }
+    def __getitem__(self, step: int) -> Batch:
+        plan = self.sampler.batch(step)
+        queries = self.queries.text_numbers(plan.query_rows)
+        passages = self.passages.text_numbers(plan.passage_rows)
         if self.has_negatives:
-            item["passage_ids"] = torch.tensor([_text_id(text) for text in passages + negatives])
-        return item
+            rows = plan.passage_rows if self.negatives_from == "passage" else plan.query_rows
+            passages = np.concatenate([passages, self.passages.negative_numbers(rows)])
+        query_texts, query_places = self._texts(queries)
+        passage_texts, passage_places = self._texts(passages)
+        tokens = Tokens.concatenate(
+            [self.queries.tokens.take(query_texts), self.passages.tokens.take(passage_texts)]
+        )
+        return Batch(
+            step,
+            torch.from_numpy(tokens.ids),
+            torch.from_numpy(tokens.offsets),
+            torch.from_numpy(query_places),
+            torch.from_numpy(passage_places + len(query_texts)),
+            torch.from_numpy(passages) if self.has_negatives else None,
+        )
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    def _texts(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the texts to embed, and where among them each one is."""
+        if self.repeats_once:
+            return np.unique(numbers, return_inverse=True)
+        return numbers, np.arange(len(numbers))
 
 
 class EpochSteps:
@@ -80,7 +111,7 @@ class EpochSteps:
         self.sampler.set_epoch(epoch)
 
 
-class StepLoader(DataLoader[dict[str, Any]]):
+class StepLoader(DataLoader[Batch]):
     """A data loader over steps that passes the epoch on, as the Trainer expects."""
 
     def __init__(self, dataset: StepDataset, **options: Any) -> None:
@@ -92,11 +123,5 @@ class StepLoader(DataLoader[dict[str, Any]]):
         self.sampler_of_steps.set_epoch(epoch)
 
 
-def _text_id(text: str) -> int:
-    """A number of the text that every process finds; never -1, which would match nothing."""
-    digest = blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return items[0]
+def _only(batches: list[Batch]) -> Batch:
+    return batches[0]

@@ -1,64 +1,51 @@
 """HybridTrainer: transformers' Trainer over hybrid batches and the contrastive loss.
 
 The loop, checkpoints, logging and callbacks are the Trainer's. Ours are the batches (a step is a
-pure function of its number, so resuming fetches unseen steps only), the loss over the negatives of
-all processes, the evaluation by retrieval tasks, and how a model is saved.
+pure function of its number, so resuming fetches unseen steps only), the step through the gradient
+cache over the negatives of all processes, the evaluation by retrieval tasks, and how a model is
+saved.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_fast.data import AlignedTable, HybridBatchSampler
+from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
-from hybrid_fast.training.steps import Features, StepDataset, StepLoader
+from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.memory import TokenBudget
+from hybrid_fast.training.model import ContrastiveModel
+from hybrid_fast.training.steps import Batch, StepDataset, StepLoader
+from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
+from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 
 logger = logging.getLogger(__name__)
 LOSS_FILE = "loss.safetensors"
 PLAN_FILE = "plan.json"
-
-
-class ContrastiveModel(nn.Module):
-    """The encoder and the loss with its temperature: what is trained."""
-
-    def __init__(self, encoder: BiEncoder, loss: InfoNCELoss) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.loss = loss
-
-    def forward(
-        self, queries: Features, passages: Features, passage_ids: Tensor | None = None
-    ) -> Tensor:
-        """Return the loss of a local batch; see `StepDataset` for the arguments."""
-        return self.loss(self.encoder(queries), self.encoder(passages), passage_ids=passage_ids)
-
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
-    ) -> None:
-        """Let the transformer recompute activations.
-
-        Raises:
-            ValueError: the encoder is static, which has none worth recomputing.
-        """
-        if not isinstance(self.encoder.backbone, TransformerBackbone):
-            raise ValueError(
-                "gradient_checkpointing serves transformer encoders only; leave it out"
-            )
-        self.encoder.backbone.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+BUDGET_FILE = "token_budget.json"
+# Fewer lengths need fewer compiled kernels.
+_LENGTH_MULTIPLE_COMPILED = 16
 
 
 class HybridTrainer(Trainer):
@@ -90,22 +77,44 @@ class HybridTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         self.sampler = make_sampler(args, train_table)
+        self._table_fingerprint = train_table.fingerprint
         loss = InfoNCELoss(
             args.temperature,
             learnable=args.learn_temperature,
             symmetric=args.symmetric,
             margin=args.margin,
             negatives=args.negatives,
-            process_group=dist.group.WORLD if args.world_size > 1 else None,
+            precision=args.loss_precision,
+            process_group=dist.group.WORLD if shares_negatives(args) else None,
         )
         super().__init__(
             model=ContrastiveModel(model, loss),
             args=args,
-            train_dataset=StepDataset(train_table, self.sampler, model, args.negatives_from),
+            train_dataset=make_steps(args, self.sampler, train_table, model),
             eval_dataset=evaluator,
             callbacks=callbacks,
             **kwargs,
         )
+        self.timer = StepTimer(args.profile)
+        self.throughput = Throughput()
+        self.cached_step = CachedStep(
+            self.model,
+            args.device,
+            self.timer,
+            self.accelerator.autocast,
+            self.accelerator.backward,
+            length_multiple=_LENGTH_MULTIPLE_COMPILED if args.torch_compile else 1,
+            sparse_tables=not args.torch_compile,
+            micro_batch_tokens=args.micro_batch_tokens,
+            kept_tokens=args.kept_graph_tokens,
+        )
+        self._termination = StopOnSigterm(self.cached_step)
+        self.add_callback(self._termination)
+        self.add_callback(EndOfUpdate(self.timer))
+        if args.torch_compile and isinstance(model.backbone, TransformerBackbone):
+            model.backbone.model.compile(
+                backend=args.torch_compile_backend, mode=args.torch_compile_mode, dynamic=True
+            )
 
     @property
     def encoder(self) -> BiEncoder:
@@ -127,13 +136,24 @@ class HybridTrainer(Trainer):
             resume_from_checkpoint = str(last_checkpoint(self.args.output_dir))
         if resume_from_checkpoint:
             self._check_plan(Path(resume_from_checkpoint))
+            self._load_budget(Path(resume_from_checkpoint))
+        num_negatives = self.sampler.batch_size
+        if not shares_negatives(self.args):
+            num_negatives //= self.args.world_size
         logger.info(
             "A query meets %d passages of its batch besides its own%s; gradient accumulation adds "
             "none.",
-            self.sampler.batch_size - 1,
-            f" (shared over {self.args.world_size} processes)" if self.args.world_size > 1 else "",
+            num_negatives - 1,
+            f" (shared over {self.args.world_size} processes)"
+            if shares_negatives(self.args)
+            else "",
         )
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        self.throughput.restart()
+        with self._termination:
+            result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if self.cached_step.stop:
+            raise SystemExit(TERMINATED)
+        return result
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the loader of this process's slices; the plan itself knows the ranks."""
@@ -151,20 +171,52 @@ class HybridTrainer(Trainer):
         """Examples of one epoch over all processes."""
         return len(dataloader) * self.sampler.batch_size
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], None]:
+        """Return the batches of an update."""
+        with self.timer.part("data"):
+            return list(islice(epoch_iterator, num_batches)), None
+
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: None = None
     ) -> Tensor:
-        """Add the gradient of one local batch; the last of an update averages over processes."""
+        """Add the gradient of one local batch; the last of an update averages over processes.
+
+        Raises:
+            ValueError: the loss or an embedding is not finite.
+        """
         model.train()
-        inputs = self._prepare_inputs(inputs)
         # The bare model: the loss needs the embeddings of all processes before any gradient, and
         # one reduction at the end does what DDP's hooks would do bucket by bucket.
-        with self.compute_loss_context_manager():
-            loss = self.model(**inputs) / self.current_gradient_accumulation_steps
-        self.accelerator.backward(loss)
-        if self.args.world_size > 1 and self.accelerator.sync_gradients:
-            average_gradients(self.model)
-        return loss.detach()
+        try:
+            loss = self.cached_step(inputs, self.current_gradient_accumulation_steps)
+        except FloatingPointError as error:
+            raise ValueError(f"{self._describe(inputs)}: {error}") from error
+        self.throughput.count(len(inputs.queries), len(inputs.ids), self.cached_step.num_padded)
+        if self.accelerator.sync_gradients:
+            if self.args.world_size > 1:
+                with self.timer.part("communication"):
+                    average_gradients(self.model)
+            self.timer.begin("optimiser")
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log; with the loss go the rates of training since it was logged last."""
+        if "loss" in logs:
+            logs.update(self.throughput.take(self.args.device))
+        super().log(logs, start_time)
+
+    def _describe(self, batch: Batch) -> str:
+        """Say where training diverged."""
+        plan = self.sampler.batch(batch.step)
+        checkpoints = complete_checkpoints(self.args.output_dir)
+        last = f"the last checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint yet"
+        return (
+            f"training diverged at step {batch.step} (query rows {_some(plan.query_rows)}, passage "
+            f"rows {_some(plan.passage_rows)}; {last}); lower learning_rate, which is "
+            f"{self.args.learning_rate}, or raise temperature, which is {self.args.temperature}"
+        )
 
     def evaluate(
         self,
@@ -213,6 +265,9 @@ class HybridTrainer(Trainer):
         if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             plan = json.dumps(self._plan_settings(), indent=1, ensure_ascii=False)
             (folder / PLAN_FILE).write_text(plan + "\n", encoding="utf-8")
+            if self.cached_step.budget is not None:
+                budget = json.dumps(asdict(self.cached_step.budget))
+                (folder / BUDGET_FILE).write_text(budget + "\n", encoding="utf-8")
 
     def _plan_settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to go on with the same batches."""
@@ -222,7 +277,7 @@ class HybridTrainer(Trainer):
             "pairs": self.args.pairs,
             "seed": self.sampler.seed,
             "learn_temperature": self.args.learn_temperature,
-            "table": self.train_dataset.table.fingerprint,
+            "table": self._table_fingerprint,
         }
 
     def _check_plan(self, checkpoint: Path) -> None:
@@ -237,6 +292,12 @@ class HybridTrainer(Trainer):
                     f"{checkpoint} was trained with {name} = {saved.get(name)!r}, this run has "
                     f"{value!r}; resume with the same plan, or start anew"
                 )
+
+    def _load_budget(self, checkpoint: Path) -> None:
+        """Go on with the budget of the checkpoint, where none was asked for: it decides on bits."""
+        path = checkpoint / BUDGET_FILE
+        if path.is_file() and self.args.micro_batch_tokens is None:
+            self.cached_step.budget = TokenBudget(**json.loads(path.read_text(encoding="utf-8")))
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
@@ -266,6 +327,57 @@ class HybridTrainer(Trainer):
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
+def shares_negatives(args: HybridTrainingArguments) -> bool:
+    """Tell whether processes see the passages of one another."""
+    return args.gather_negatives and args.world_size > 1
+
+
+def make_steps(
+    args: HybridTrainingArguments,
+    sampler: HybridBatchSampler,
+    table: AlignedTable,
+    model: BiEncoder,
+) -> StepDataset:
+    """Tokenise the table, if no earlier run has, and return its batches by step."""
+    with args.main_process_first(desc="tokenising"):
+        queries, passages = (
+            open_token_store(
+                table,
+                side,
+                partial(model.token_ids, side=side),
+                model.tokenizer_key(side),
+                model.backbone.vocab_size,
+                args.token_store,
+            )
+            for side in SIDES
+        )
+    for side, store in zip(SIDES, (queries, passages), strict=True):
+        if store.num_truncated:
+            logger.info(
+                "%d of %d different %s texts have more than %d tokens and are cut.",
+                store.num_truncated,
+                len(store.tokens),
+                side,
+                model.max_length[side],
+            )
+    repeats_once = args.embed_repeats_once
+    if repeats_once is None:
+        repeats_once = not has_dropout(model)
+    return StepDataset(sampler, queries, passages, args.negatives_from, repeats_once=repeats_once)
+
+
+def has_dropout(model: BiEncoder) -> bool:
+    """Tell whether training drops anything; transformers also keep rates in their configuration."""
+    config = getattr(getattr(model.backbone, "model", None), "config", None)
+    rates = [
+        value
+        for name, value in ({} if config is None else config.to_dict()).items()
+        if "dropout" in name and isinstance(value, float)
+    ]
+    rates += [module.p for module in model.modules() if isinstance(module, _DropoutNd)]
+    return any(rate > 0 for rate in rates)
+
+
 def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBatchSampler:
     """Return the plan of this process.
 
@@ -287,6 +399,11 @@ def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBa
     )
 
 
+def _some(rows: np.ndarray, most: int = 8) -> str:
+    shown = ", ".join(map(str, rows[:most].tolist()))
+    return shown if len(rows) <= most else f"{shown} and {len(rows) - most} more"
+
+
 def average_gradients(model: nn.Module) -> None:
     """Replace every gradient by its mean over all processes, in one reduction."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -303,16 +420,22 @@ def average_gradients(model: nn.Module) -> None:
 
 
 def last_checkpoint(output_dir: str) -> Path:
-    """Return the last complete checkpoint: trainer_state.json is the last file written.
+    """Return the last complete checkpoint.
 
     Raises:
         ValueError: there is none.
     """
+    checkpoints = complete_checkpoints(output_dir)
+    if not checkpoints:
+        raise ValueError(f"no complete checkpoint to resume from in {output_dir}")
+    return checkpoints[-1]
+
+
+def complete_checkpoints(output_dir: str) -> list[Path]:
+    """Return the complete checkpoints in order: trainer_state.json is the last file written."""
     folders = [
         folder
         for folder in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
         if (folder / "trainer_state.json").is_file()
     ]
-    if not folders:
-        raise ValueError(f"no complete checkpoint to resume from in {output_dir}")
-    return max(folders, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+    return sorted(folders, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -138,6 +139,34 @@ def test_a_terminal_gets_one_bar(project, monkeypatch):
     assert "step 6 of 12" not in screen.getvalue()
 
 
+def test_torchrun_trains_with_two_processes_and_writes_one_run(project):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "hybrid_fast.cli", "train", "recipe.yaml", "--out", "run"]
+    ended = subprocess.run(
+        [sys.executable, "-P", *launcher, *command, "--ddp_backend", "gloo"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((project / "run" / "results.json").read_text())
+    assert results["metrics"]["multi"]["map"] > 0
+    assert ended.stdout.count("trained model: run/model") == 1
+
+
+def test_profile_prints_where_the_time_went(project, capsys):
+    main(["train", "recipe.yaml", "--out", "run", "--profile"])
+    out = capsys.readouterr().out
+    assert "12 updates in" in out
+    rows = dict(re.findall(r"│ ([a-z ]+?) +│ +([\d.]+) │", out))
+    parts = ("data", "encoder forward", "loss", "encoder backward", "optimiser", "other")
+    assert all(float(rows[part]) > 0 for part in parts)
+    assert {"waiting", "communication"} <= rows.keys()
+    assert re.search(r"[\d,.]+ pairs/s, [\d,]+ tokens/s without padding, 0.0% of", out)
+
+
 def test_training_without_a_task_and_on_real_weights_of_a_folder(
     project, model, write_recipe, capsys
 ):
@@ -267,7 +296,10 @@ def test_an_answer_outside_its_text(project, model, fails, command):
         ("model_options: {dim: 0}", "dim is 0; it must be at least 1"),
         ("model: task\nmodel_options: {}", "task holds neither modules.json nor config.json"),
         ("model: items.jsonl\nmodel_options: {}", "items.jsonl is a file; give the folder"),
-        ("learning_rate: .inf", "training diverged: .*lower learning_rate, which is inf"),
+        (
+            "learning_rate: .inf",
+            r"training diverged at step 1 \(query rows .*lower learning_rate, which is inf",
+        ),
         ("report_to: [wandb]", "wandb"),
     ],
 )

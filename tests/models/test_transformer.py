@@ -23,21 +23,9 @@ def folder(request):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
-@pytest.mark.parametrize(
-    ("name", "side"),
-    [
-        ("bert_folder", "right"),
-        ("xlm_roberta_folder", "right"),
-        ("xlm_roberta_folder", "left"),
-        ("qwen_folder", "right"),
-        ("qwen_folder", "left"),
-    ],
-)
-def test_padding_changes_nothing(request, texts, name, side, pooling):
-    model = BiEncoder.from_pretrained(request.getfixturevalue(name), pooling=pooling)
-    model.backbone.tokenizer.padding_side = side
-    mask = model.tokenize(texts, "passage")["attention_mask"]
-    assert bool(mask[:, 0].all()) == (side == "right")
+def test_padding_changes_nothing(folder, texts, pooling):
+    model = BiEncoder.from_pretrained(folder, pooling=pooling)
+    assert (model.tokenize(texts, "passage")["attention_mask"] == 0).any()
     together = model.encode_passages(texts)
     alone = np.concatenate([model.encode_passages([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)
@@ -112,11 +100,59 @@ def test_prompt_that_leaves_no_room(bert_folder):
         BiEncoder.from_pretrained(bert_folder, query_prompt="a b c d e", max_query_length=5)
 
 
-def test_features_are_what_tokenizer_and_model_know(bert_folder, xlm_roberta_folder, texts):
-    features = BiEncoder.from_pretrained(bert_folder).tokenize(texts, "query")
-    assert list(features) == ["input_ids", "token_type_ids", "attention_mask"]
-    features = BiEncoder.from_pretrained(xlm_roberta_folder).tokenize(texts, "query")
-    assert list(features) == ["input_ids", "attention_mask"]
+def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
+    model, tokenizer = BiEncoder.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    features = model.tokenize(texts, "query")
+    expected = tokenizer(
+        ["Query: " + text for text in texts],
+        padding=True,
+        padding_side="right",
+        truncation=True,
+        max_length=96,
+        return_tensors="pt",
+    )
+    assert torch.equal(features["input_ids"], expected["input_ids"])
+    assert torch.equal(features["attention_mask"], expected["attention_mask"])
+    # Without padding there is nothing to mask.
+    assert list(model.tokenize(texts[:1], "query")) == ["input_ids"]
+
+
+def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts):
+    model = BiEncoder.from_pretrained(bert_folder)
+    fast = model.token_ids(texts, "query")
+    key = model.tokenizer_key("query")
+
+    class Slow:
+        """As a tokenizer in Python behaves: lists of ids, and no encodings."""
+
+        is_fast = False
+
+        def __call__(self, texts, **options):
+            batch = tokenizer(texts, **options)
+            return type("Batch", (dict,), {"encodings": None})(input_ids=batch["input_ids"])
+
+        def get_vocab(self):
+            return tokenizer.get_vocab()
+
+    tokenizer, model.backbone.tokenizer = model.backbone.tokenizer, Slow()
+    ids, lengths, _ = model.token_ids(texts, "query")
+    assert ids.tolist() == fast[0].tolist()
+    assert lengths.tolist() == fast[1].tolist()
+    assert model.tokenizer_key("query") != key
+
+
+def test_the_key_of_a_tokenizer_follows_from_all_that_ids_follow_from(bert_folder, texts):
+    def key(side="query", **options):
+        return BiEncoder.from_pretrained(bert_folder, **options).tokenizer_key(side)
+
+    assert key() == key()
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.tokenize(texts, "query")  # leaves a state in the tokenizer, which ids do not follow from
+    assert model.tokenizer_key("query") == key()
+    others = [key(query_prompt="Ask: "), key(max_query_length=17), key("passage")]
+    model.backbone.tokenizer.add_tokens(["newword"])
+    others.append(model.tokenizer_key("query"))
+    assert len({key(), *others}) == 5
 
 
 def test_every_trainable_parameter_gets_a_gradient(folder, texts):

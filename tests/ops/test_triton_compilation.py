@@ -1,5 +1,7 @@
 """Each Triton kernel compiled for GPUs that are not here: fits, spills nothing, loads vectors.
 
+Those of tiles must use tensor cores, and start loads of the next step before the product of this.
+
 `n_spills` of a compiled kernel is known only once a driver has loaded it: the binary is read.
 """
 
@@ -19,7 +21,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from hybrid_fast.ops import gpu, triton_kernels  # noqa: E402
+from hybrid_fast.ops import gpu, gpu_tiles, triton_kernels, triton_tile_kernels  # noqa: E402
 
 TARGETS = {
     "sm_80": (GPUTarget("cuda", 80, 32), 163 * 1024),
@@ -47,13 +49,28 @@ TYPES = RULES | {
     "gain": "scores",
     "log_sums": "scores",
     "factors": "scores",
+    "queries": "gradient",
+    "passages": "gradient",
+    "row_maxima": "scores",
+    "row_sums": "scores",
+    "column_maxima": "scores",
+    "column_sums": "scores",
+    "maxima": "scores",
+    "parts": "scores",
+    "totals": "scores",
+    "own": "scores",
     "stride_s": "i32",
     "stride_g": "i32",
     "stride_mr": "i32",
     "R": "i32",
     "N": "i32",
+    "D": "i32",
+    "T": "i32",
+    "M": "i32",
 }
-PLAIN = {name: None for name in (*RULES, "log_sums", "factors", "gain")}
+ONE_DIRECTION = {name: None for name in ("log_sums", "factors", "column_maxima", "column_sums")}
+NO_RULES = dict.fromkeys(RULES)
+PLAIN = ONE_DIRECTION | NO_RULES | {"gain": None}
 # Kernel, dtype of scores, of the gradient, what is not passed.
 CASES = {
     "losses": ("rows", "fp32", "fp32", PLAIN | {"gradient": None}),
@@ -67,8 +84,28 @@ CASES = {
 }
 
 
+# Kernel, dtype of embeddings and W, whether sizes are even, what is not passed. Even: 16 divides N,
+# and the last step in D is whole.
+TILE_CASES = {
+    "positives": ("positive_scores", "bf16", True, NO_RULES),
+    "positives, every rule, odd sizes": ("positive_scores", "fp16", False, {}),
+    "sums": ("tile_sums", "bf16", True, PLAIN),
+    "sums, odd sizes": ("tile_sums", "fp16", False, PLAIN),
+    "sums, symmetric": ("tile_sums", "bf16", True, NO_RULES),
+    "sums, every rule": ("tile_sums", "bf16", True, ONE_DIRECTION),
+    "sums, every rule, symmetric, odd sizes": ("tile_sums", "bf16", False, {}),
+    "weights": ("weights", "bf16", True, PLAIN),
+    "weights with gain": ("weights", "fp16", True, NO_RULES | ONE_DIRECTION),
+    "weights, symmetric, odd sizes": ("weights", "bf16", False, NO_RULES | {"gain": None}),
+    "weights with gain, symmetric": ("weights", "fp16", True, NO_RULES),
+    "weights, every rule": ("weights", "bf16", True, ONE_DIRECTION | {"gain": None}),
+    "weights, every rule, symmetric": ("weights", "bf16", True, {"gain": None}),
+    "weights with gain, every rule, symmetric, odd sizes": ("weights", "fp16", False, {}),
+}
+
+
 def compile_case(name, target):
-    """Compile as for a contiguous mask and a number of passages that 16 divides."""
+    """Compile as for a number of passages that 16 divides."""
     which, scores, gradient, absent = CASES[name]
     size = 8 if scores == "fp64" else 4
     if which == "rows":
@@ -79,7 +116,26 @@ def compile_case(name, target):
         function = triton_kernels.add_column_sums_kernel
         num_warps = gpu.COLUMN_WARPS
         blocks = {"BLOCK_R": gpu._COLUMN_BLOCK_BYTES // size, "BLOCK_N": gpu._COLUMN_BLOCK}
-    constants = absent | blocks | {"stride_mn": 1}
+    return compile_kernel(
+        function, target, scores, gradient, absent | blocks, {"num_warps": num_warps}
+    )
+
+
+def compile_tile_case(name, architecture, sizes=None):
+    which, dtype, even, absent = TILE_CASES[name]
+    tile = gpu_tiles.tile_of(architecture, has_rules=not absent.keys() >= RULES.keys())
+    arguments = tile.arguments()
+    options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
+    constants = absent | arguments | {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8}
+    function = getattr(triton_tile_kernels, f"{which}_kernel")
+    target, constants = TARGETS[architecture][0], constants | (sizes or {})
+    odd = ("R",) if even else ("R", "N", "stride_mr", "row_sums", "column_sums")
+    return compile_kernel(function, target, "fp32", dtype, constants, options, odd)
+
+
+def compile_kernel(function, target, scores, gradient, constants, options, odd=("R",)):
+    """Compile as for a contiguous mask; 16 divides all numbers and addresses that are not odd."""
+    constants = constants | {"stride_mn": 1}
     dtypes = {"scores": f"*{scores}", "gradient": f"*{gradient}"}
     signature, constexprs, attributes = {}, {}, {}
     for i, argument in enumerate(function.arg_names):
@@ -88,12 +144,12 @@ def compile_case(name, target):
             constexprs[(i,)] = constants[argument]
         else:
             signature[argument] = dtypes.get(TYPES[argument], TYPES[argument])
-            if argument != "R":
+            if argument not in odd:
                 attributes[(i,)] = [["tt.divisibility", 16]]
     return triton.compile(
         ASTSource(function, signature, constexprs, attributes),
         target=target,
-        options={"num_warps": num_warps, "enable_fp_fusion": True},
+        options=options | {"enable_fp_fusion": True},
     )
 
 
@@ -107,35 +163,92 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvidia(name, architecture, tmp_path):
-    target, most_shared = TARGETS[architecture]
-    compiled = compile_case(name, target)
-    assert compiled.metadata.shared <= most_shared
-    binary = tmp_path / "kernel.cubin"
+def check_nvidia(compiled, architecture, folder):
+    """Check what the binary uses and return its instructions."""
+    assert compiled.metadata.shared <= TARGETS[architecture][1]
+    binary = folder / "kernel.cubin"
     binary.write_bytes(compiled.asm["cubin"])
     usage = cuobjdump(binary, "--dump-resource-usage")
     assert "STACK:0 " in usage, usage
     instructions = cuobjdump(binary, "-sass")
     assert not re.search(r"\b(STL|LDL)\b", instructions)
-    assert "LDG.E.128" in instructions
     registers = re.search(r"REG:(\d+)", usage)
-    print(f"{architecture} {name}: {registers[1]} registers, {compiled.metadata.shared} B shared")
+    print(f"{architecture}: {registers[1]} registers, {compiled.metadata.shared} B shared")
+    return instructions
+
+
+def check_amd(compiled, *, scalars_too=True):
+    assert compiled.metadata.shared <= TARGETS["gfx942"][1]
+    text = compiled.asm["amdgcn"]
+    spills = ("vgpr_spill_count", "sgpr_spill_count") if scalars_too else ("vgpr_spill_count",)
+    for what in ("private_segment_fixed_size", *spills):
+        found = re.search(rf"\.{what}:\s*(\d+)", text)
+        assert found is not None
+        assert found[1] == "0", what
+    registers = re.search(r"\.vgpr_count:\s*(\d+)", text)
+    print(f"gfx942: {registers[1]} registers, {compiled.metadata.shared} B shared")
+    return text
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_nvidia(name, architecture, tmp_path):
+    compiled = compile_case(name, TARGETS[architecture][0])
+    assert "LDG.E.128" in check_nvidia(compiled, architecture, tmp_path)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_amd(name):
-    target, most_shared = TARGETS["gfx942"]
-    compiled = compile_case(name, target)
-    assert compiled.metadata.shared <= most_shared
-    text = compiled.asm["amdgcn"]
-    for what in ("private_segment_fixed_size", "vgpr_spill_count", "sgpr_spill_count"):
-        found = re.search(rf"\.{what}:\s*(\d+)", text)
-        assert found is not None
-        assert found[1] == "0", what
+    text = check_amd(compile_case(name, TARGETS["gfx942"][0]))
     # A lane of 64 has one float64 of a row: 8 bytes are then all there is to load at once.
     widest = "[24]" if CASES[name][1] == "fp64" else "4"
     assert re.search(f"global_load_dwordx{widest}", text)
-    registers = re.search(r"\.vgpr_count:\s*(\d+)", text)
-    print(f"gfx942 {name}: {registers[1]} registers, {compiled.metadata.shared} B shared")
+
+
+@pytest.mark.parametrize("name", TILE_CASES)
+def test_tiles_on_sm_80(name, tmp_path):
+    instructions = check_nvidia(compile_tile_case(name, "sm_80"), "sm_80", tmp_path)
+    assert "HMMA.16816.F32" in instructions
+    assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
+
+
+@pytest.mark.parametrize("name", TILE_CASES)
+def test_tiles_on_sm_90(name, tmp_path):
+    compiled = compile_tile_case(name, "sm_90")
+    instructions = check_nvidia(compiled, "sm_90", tmp_path)
+    assert "wgmma.mma_async" in compiled.asm["ptx"]
+    assert re.search(r"HGMMA\.64x(128|256)x16\.F32", instructions)
+    assert re.search(r"LDGSTS\.E\.\S*128", instructions)
+
+
+@pytest.mark.parametrize("name", TILE_CASES)
+def test_tiles_on_gfx942(name):
+    # Of odd sizes each entry has a mask of its own, in scalar registers; what does not fit there
+    # goes to vector registers, not to memory.
+    text = check_amd(compile_tile_case(name, "gfx942"), scalars_too=TILE_CASES[name][2])
+    assert re.search(r"v_mfma_f32_\d+x\d+x\d+_b?f16", text)
+    assert "global_load_dwordx4" in text or "buffer_load_dwordx4" in text
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_merge(architecture, tmp_path):
+    function = triton_tile_kernels.merge_sums_kernel
+    target = TARGETS[architecture][0]
+    compiled = compile_kernel(function, target, "fp32", "fp32", gpu_tiles.MERGE_BLOCKS, {})
+    if architecture == "gfx942":
+        check_amd(compiled)
+    else:
+        assert "LDG.E.128" in check_nvidia(compiled, architecture, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["positives", "sums, symmetric", "weights, every rule, symmetric"])
+def test_sizes_of_one(name, tmp_path):
+    """Triton makes constants of them, which the interpreter does not."""
+    compiled = compile_tile_case(name, "sm_90", {"R": 1, "N": 1})
+    check_nvidia(compiled, "sm_90", tmp_path)
+
+
+def test_merge_of_one_tile_and_one_row(tmp_path):
+    function, target = triton_tile_kernels.merge_sums_kernel, TARGETS["sm_90"][0]
+    constants = gpu_tiles.MERGE_BLOCKS | {"T": 1, "M": 1}
+    check_nvidia(compile_kernel(function, target, "fp32", "fp32", constants, {}), "sm_90", tmp_path)

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from hybrid_fast.ops import gpu
+from hybrid_fast.ops import gpu, gpu_products, gpu_tiles
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
@@ -27,9 +28,32 @@ def test_cases_in_the_interpreter():
 
 def test_chunks_fill_the_processors_within_the_scratch_memory():
     def rows(num_columns, dim, max_bytes):
-        return gpu.rows_of_chunk(num_columns, dim, 6, 132, max_bytes)
+        return gpu_products.rows_of_chunk(num_columns, dim, 6, 132, max_bytes)
 
     assert rows(65536, 768, 6 * 65536 * 6000) == 5632  # 44 * 3 tiles on 132 processors
     assert rows(65536, 1024, 6 * 65536 * 6000) == 4224  # 33 * 4
     assert rows(65536, 768, 2**31) == 5376  # too little memory for that: whole tiles
     assert rows(2**24, 768, 2**31) == 128
+
+
+@pytest.mark.parametrize("embeddings", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
+    def kernels(one_pass):
+        dtype = torch.promote_types(embeddings, torch.float32)
+        return gpu.make_kernels(
+            torch.zeros(5, 3, dtype=embeddings), dtype, embeddings, None, one_pass=one_pass
+        )
+
+    twice = gpu_tiles.TileKernels if embeddings == torch.bfloat16 else gpu.TritonKernels
+    assert type(kernels(one_pass=True)) is gpu.TritonKernels
+    assert type(kernels(one_pass=False)) is twice
+
+
+def test_wide_tiles_where_registers_are_left():
+    def columns(architecture, has_rules):
+        return gpu_tiles.tile_of(architecture, has_rules=has_rules).columns
+
+    assert columns("sm_90", False) == 256
+    assert columns("sm_90", True) == columns("sm_80", False) == columns("sm_120", False) == 128
+    assert columns("gfx942", False) == 128
+    assert columns("gfx942", True) == 64

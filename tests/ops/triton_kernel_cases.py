@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import triton.language as tl
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from hybrid_fast.ops import gpu, info_nce, infonce
+from hybrid_fast.ops import gpu, gpu_products, gpu_tiles, info_nce, infonce
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
@@ -34,24 +37,42 @@ TEMPERATURE = 0.07
 def on_the_cpu(monkeypatch):
     backend = infonce._BACKENDS["triton"]
     monkeypatch.setitem(infonce._BACKENDS, "triton", replace(backend, device_types=("cpu",)))
-    monkeypatch.setattr(gpu, "multiply", lambda a, b, dtype: a.to(dtype) @ b.to(dtype))
-    monkeypatch.setattr(
-        gpu, "multiply_into", lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype))
-    )
-    monkeypatch.setattr(
-        gpu, "multiply_add", lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype))
-    )
+    products = {
+        "multiply": lambda a, b, dtype: a.to(dtype) @ b.to(dtype),
+        "multiply_into": lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype)),
+        "multiply_add": lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype)),
+    }
+    for name, product in products.items():
+        monkeypatch.setattr(gpu_products, name, product)
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", dot)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks_and_poison(monkeypatch):
-    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time."""
-    monkeypatch.setattr(gpu, "MAX_SCRATCH_BYTES", 1)
-    monkeypatch.setattr(gpu, "_TILE_ROWS", 9)
+    """Chunks of 9 rows, blocks of 128 columns, sums of 8 rows at a time, tiles of 8 x 64."""
+    monkeypatch.setattr(gpu_products, "MAX_SCRATCH_BYTES", 1)
+    monkeypatch.setattr(gpu_products, "_TILE_ROWS", 9)
+    tile = replace(gpu_tiles._TILE, rows=8, columns=64, depth=16)
+    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: tile)
+    monkeypatch.setattr(gpu_tiles, "_GROUP", 1)
+    monkeypatch.setattr(gpu_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
     monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 128, 8: 64})
     monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
     for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+
+
+def dot(self, a, b, total, *_):
+    """Multiply; the interpreter keeps bfloat16 as uint16 and would multiply these.
+
+    In float64, rounded: the bits of an entry then do not depend on its place, as on tensor cores.
+    """
+    factors = [
+        (x.data.astype(np.uint32) << 16).view(np.float32) if x.dtype == tl.bfloat16 else x.data
+        for x in (a, b)
+    ]
+    product = np.matmul(*factors, dtype=np.float64).astype(np.float32)
+    return TensorHandle(product + total.data, total.dtype.scalar)
 
 
 def poisoned(allocate):
@@ -172,6 +193,54 @@ def test_rules_in_half_precision(rule, dtype, options):
     check(*problem(13, 135, 17, dtype), **options, **rules(13, 135)[rule])
 
 
+@pytest.mark.parametrize("options", [{"reduction": "none"}, {"recompute": True}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_of_tiles(shape, dtype, options):
+    """Of one direction: scores are made twice, none is kept."""
+    check(*problem(*SHAPES[shape], dtype=dtype), **options)
+
+
+TILES = ("_TILE", "_TILE_WITH_RULES", "_HOPPER_TILE", "_AMD_TILE", "_AMD_TILE_WITH_RULES")
+
+
+@pytest.mark.parametrize("tile", [getattr(gpu_tiles, name) for name in TILES], ids=TILES)
+def test_tiles_as_on_a_gpu(tile, monkeypatch):
+    """Several tiles in one group, rows, columns and dimension beyond the last whole one."""
+    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: tile)
+    monkeypatch.setattr(gpu_tiles, "_GROUP", 8)
+    monkeypatch.setattr(gpu_products, "_TILE_ROWS", 300)
+    inputs = problem(263, 277, 83, torch.bfloat16)
+    check(*inputs, symmetric=True, reduction="none", **rules(263, 277)["all together"])
+    check(*inputs, symmetric=True)
+
+
+def test_tiles_keep_no_scores(monkeypatch):
+    """What has an entry for each score is W, in half precision."""
+    sizes = {}
+    new_empty = torch.Tensor.new_empty
+
+    def allocate(*args, **kwargs):
+        tensor = new_empty(*args, **kwargs)
+        sizes[tensor.dtype] = max(sizes.get(tensor.dtype, 0), tensor.numel())
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", allocate)
+    monkeypatch.setattr(gpu_products, "_TILE_ROWS", 32)
+    run(*problem(32, 256, 16, torch.bfloat16), "triton", symmetric=True, recompute=True)
+    assert sizes[torch.bfloat16] == 32 * 256
+    assert sizes[torch.float32] <= 2 * 32 * 256 // 8
+
+
+@pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}], ids=str)
+def test_precision_bf16_is_that_of_rounded_embeddings(options):
+    queries, passages = problem(13, 135, 17)
+    rounded = run(queries.bfloat16(), passages.bfloat16(), "triton", **options)
+    ours = run(queries, passages, "triton", precision="bf16", **options)
+    for value, expected in zip(ours, rounded, strict=True):
+        assert torch.equal(value.to(expected.dtype), expected)
+
+
 @pytest.mark.parametrize("options", [{}, {"margin": 0.05}, {"recompute": True}], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_hard_only(options, dtype):
@@ -229,6 +298,23 @@ def test_float16_keeps_the_gradient_of_tiny_coefficients():
     )
     assert all(torch.isfinite(value).all() for value in (*one, *tiny))
     check(queries, passages, reduction="mean", weights=weights)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+def test_without_negatives_tiles_have_no_loss_and_no_gradient(symmetric):
+    inputs = problem(13, 135, 16, torch.bfloat16)
+    mask = torch.ones(13, 135, dtype=torch.bool)
+    loss, *gradients = run(*inputs, "triton", mask=mask, symmetric=symmetric, recompute=True)
+    for value in (loss, *gradients[:3]):
+        assert torch.equal(value, torch.zeros_like(value))
+
+
+@pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}], ids=str)
+def test_same_bits_twice_of_tiles(options):
+    inputs = problem(23, 141, 16, torch.bfloat16)
+    runs = [run(*inputs, "triton", **options) for _ in range(2)]
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])

@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.trainer import last_checkpoint
 
 NUM_GROUPS = 48
@@ -217,10 +218,73 @@ def test_hard_negatives_join_the_passages_and_equal_texts_share_an_id(tmp_path, 
     batch = trainer.sampler.batch(1)
     rows = batch.passage_rows if negatives_from == "passage" else batch.query_rows
     texts = table.passages(batch.passage_rows) + [n[0] for n in table.negatives(rows)]
-    ids = item["passage_ids"].tolist()
+    ids = item.passage_ids.tolist()
     assert len(ids) == len(texts) == 24
     assert all((texts[i] == texts[j]) == (ids[i] == ids[j]) for i in range(24) for j in range(24))
     trainer.train()
+
+
+def test_pairs_tokens_and_padding_are_logged_with_the_loss(tmp_path):
+    trainer = HybridTrainer(make_model(), make_args(tmp_path), make_table())
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(logs) == 6
+    for entry in logs:
+        assert entry["pairs_per_second"] > 0
+        assert entry["tokens_per_second"] > entry["pairs_per_second"]
+        assert entry["padding_share"] == 0  # of a static encoder
+    assert trainer.timer.num_updates == 30
+    assert all(trainer.timer.seconds[part] > 0 for part in ("data", "loss", "optimiser"))
+
+
+def test_a_checkpoint_keeps_the_token_budget_and_a_resumed_run_takes_it(
+    tmp_path, xlm_roberta_folder, caplog
+):
+    """The budget decides which texts are padded together, so on the last bits."""
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
+
+    def make_trainer(**more) -> HybridTrainer:
+        model = BiEncoder.from_pretrained(xlm_roberta_folder)
+        return HybridTrainer(model, make_args(tmp_path, **options, **more), make_table())
+
+    whole = make_trainer()
+    whole.cached_step.budget = TokenBudget(100, 250)
+    whole.train()
+    path = tmp_path / "checkpoint-2" / "token_budget.json"
+    assert json.loads(path.read_text()) == {"micro_batch": 100, "kept": 250, "num_halvings": 0}
+    resumed = make_trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert resumed.cached_step.budget == TokenBudget(100, 250)
+    assert same(weights(whole.model), weights(resumed.model))
+    by_hand = make_trainer(micro_batch_tokens=60, kept_graph_tokens=0)
+    by_hand.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert by_hand.cached_step.budget == TokenBudget(60, 0)
+
+
+def test_repeated_texts_are_embedded_once_unless_dropout_would_tie_their_masks(
+    tmp_path, bert_folder
+):
+    def repeats_once(**options) -> bool:
+        model = BiEncoder.from_pretrained(bert_folder)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = options.get("dropout", 0.0)
+        model.backbone.model.config.hidden_dropout_prob = 0.0
+        model.backbone.model.config.attention_probs_dropout_prob = 0.0
+        args = make_args(tmp_path, embed_repeats_once=options.get("asked"))
+        return HybridTrainer(model, args, make_table()).train_dataset.repeats_once
+
+    assert repeats_once()
+    assert not repeats_once(dropout=0.1)
+    assert repeats_once(dropout=0.1, asked=True)
+    assert not repeats_once(asked=False)
+
+
+def test_texts_that_are_cut_are_counted(tmp_path, xlm_roberta_folder, caplog):
+    model = BiEncoder.from_pretrained(xlm_roberta_folder, max_passage_length=5, passage_prompt="")
+    with caplog.at_level("INFO", logger="hybrid_fast"):
+        HybridTrainer(model, make_args(tmp_path), make_table())
+    assert "144 of 144 different passage texts have more than 5 tokens and are cut" in caplog.text
 
 
 def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):

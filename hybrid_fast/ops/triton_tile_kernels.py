@@ -1,0 +1,289 @@
+"""Triton kernels that make scores tile by tile and never write them.
+
+Each computes a tile of Q P^T with float32 sums, on tensor cores, and applies the rules to it; what
+leaves the chip are maxima and sums of the tile's rows and columns, or W in half precision. The
+rules are applied to one part of the tile's columns after another, each of which ends with a store:
+across it the compiler moves no load, or the ids of all parts would overflow the registers.
+
+Names as in `triton_kernels`; besides D the dimension, BLOCK_D the part of it in one step.
+Embeddings and W are contiguous, 16 divides D. Sizes of 1 come as constants, which have no methods.
+No atomics: each tile has its own place for its sums, which `merge_sums_kernel` adds up in a fixed
+order.
+"""
+
+# What kernels take are pointers and numbers of the compiler, which have no types here.
+# ruff: noqa: ANN001, ANN201
+# mypy: disallow-untyped-defs=false, disallow-incomplete-defs=false
+import triton
+import triton.language as tl
+
+from hybrid_fast.ops.triton_kernels import kept_negatives
+
+
+@triton.jit
+def place_of_tile(R, N, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, GROUP: tl.constexpr):
+    """Return which rows and columns of tiles the program has.
+
+    GROUP tiles below one another come before the next column, so that passages stay in the cache.
+    """
+    i = tl.program_id(0)
+    tiles_r, tiles_n = tl.cdiv(R, BLOCK_R), tl.cdiv(N, BLOCK_N)
+    first = i // (GROUP * tiles_n) * GROUP
+    height = tl.minimum(tiles_r - first, GROUP)
+    i_in_group = i % (GROUP * tiles_n)
+    return first + i_in_group % height, i_in_group // height
+
+
+@triton.jit
+def score_tile(
+    queries,
+    passages,
+    o_r,  # [BLOCK_R], rows of queries
+    o_n,  # [BLOCK_N], rows of passages
+    D,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    EVEN_D: tl.constexpr,
+):
+    """Return the scores [BLOCK_R, BLOCK_N] of some queries and passages, float32.
+
+    A score has the same bits in every tile that holds it.
+    """
+    o_d = tl.arange(0, BLOCK_D)
+    p_q = queries + o_r.to(tl.int64)[:, None] * D + o_d[None, :]
+    p_p = passages + o_n.to(tl.int64)[None, :] * D + o_d[:, None]
+    b_s = tl.zeros([BLOCK_R, BLOCK_N], tl.float32)
+    for i_d in range(0, D, BLOCK_D):
+        if EVEN_D:
+            b_q, b_p = tl.load(p_q), tl.load(p_p)
+        else:
+            m_d = o_d < D - i_d
+            b_q = tl.load(p_q, mask=m_d[None, :], other=0)
+            b_p = tl.load(p_p, mask=m_d[:, None], other=0)
+        b_s = tl.dot(b_q, b_p, b_s)
+        p_q += BLOCK_D
+        p_p += BLOCK_D
+    return b_s
+
+
+@triton.jit
+def positive_scores_kernel(
+    queries,
+    passages,
+    scores,  # (R,)
+    positives,
+    R,
+    D,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    EVEN_D: tl.constexpr,
+):
+    """Compute the score of each row's positive; grid (R / min(BLOCK_R, BLOCK_N),).
+
+    The diagonal of a tile of the rows and their positives: a plain dot product would have other
+    bits than the other kernels' scores, and a copy of the positive could seem higher than it.
+    """
+    LENGTH: tl.constexpr = min(BLOCK_R, BLOCK_N)  # of the diagonal
+    i_r = tl.program_id(0) * LENGTH
+    o_r = i_r + tl.arange(0, BLOCK_R)
+    o_n = i_r + tl.arange(0, BLOCK_N)
+    b_c = tl.load(positives + tl.minimum(o_n, R - 1))
+    b_s = score_tile(
+        queries, passages, tl.minimum(o_r, R - 1), b_c, D, BLOCK_R, BLOCK_N, BLOCK_D,
+        EVEN_D,
+    )  # fmt: skip
+    b_own = tl.sum(tl.where(o_r[:, None] == o_n[None, :], b_s, 0), axis=1)
+    tl.store(scores + o_r, b_own, mask=o_r < tl.minimum(R, i_r + LENGTH))
+
+
+@triton.jit
+def part_of_tile(b_s, i_part: tl.constexpr, NUM_PARTS: tl.constexpr):
+    """Return the columns of one part of a tile; NUM_PARTS is a power of 2."""
+    if NUM_PARTS > 1:
+        R: tl.constexpr = b_s.shape[0]
+        N: tl.constexpr = b_s.shape[1]
+        b_left, b_right = tl.split(tl.permute(tl.reshape(b_s, (R, 2, N // 2)), (0, 2, 1)))
+        HALF: tl.constexpr = NUM_PARTS // 2
+        if i_part < HALF:
+            b_s = part_of_tile(b_left, i_part, HALF)
+        else:
+            b_s = part_of_tile(b_right, i_part - HALF, HALF)
+    return b_s
+
+
+@triton.jit
+def tile_sums_kernel(
+    queries,
+    passages,
+    row_maxima,  # (parts of N, R), largest logits
+    row_sums,  # likewise, sums of exponentials relative to them
+    column_maxima,  # (R / BLOCK_R, N); None: one direction
+    column_sums,
+    positives,
+    scale,
+    row_groups,
+    column_groups,
+    row_ids,
+    column_ids,
+    mask,
+    left_out,
+    limits,
+    stride_mr,
+    stride_mn,
+    R,
+    N,
+    D,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    EVEN_D: tl.constexpr,
+    NUM_PARTS: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Sum the exponentials of a tile's negatives, by rows and by columns; one program a tile."""
+    i_r, i_n = place_of_tile(R, N, BLOCK_R, BLOCK_N, GROUP)
+    o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    b_tile = score_tile(
+        queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
+        BLOCK_D, EVEN_D,
+    )  # fmt: skip
+    m_r = o_r < R
+    b_scale = tl.load(scale)
+    b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
+    PART: tl.constexpr = BLOCK_N // NUM_PARTS
+    for i_part in tl.static_range(NUM_PARTS):
+        b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
+        o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
+        m_n = o_n < N
+        b_kept = kept_negatives(
+            b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m_r[:, None] & m_n[None, :],
+            m_r[:, None], m_n[None, :], row_groups, column_groups, row_ids, column_ids, mask,
+            left_out, limits, stride_mr, stride_mn,
+        )  # fmt: skip
+        b_l = tl.where(b_kept, b_s * b_scale, float("-inf"))
+        b_max = tl.max(b_l, axis=1)
+        # -inf - -inf, of a row without negatives here, would be NaN.
+        b_from = tl.where(b_max == float("-inf"), 0, b_max)
+        b_sum = tl.sum(tl.exp(b_l - b_from[:, None]), axis=1)
+        o_part = (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
+        tl.store(row_maxima + o_part, b_max, mask=m_r)
+        tl.store(row_sums + o_part, b_sum, mask=m_r)
+        if column_maxima is not None:
+            b_max = tl.max(b_l, axis=0)
+            b_from = tl.where(b_max == float("-inf"), 0, b_max)
+            b_sum = tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)
+            o_part = i_r.to(tl.int64) * N + o_n
+            tl.store(column_maxima + o_part, b_max, mask=m_n)
+            tl.store(column_sums + o_part, b_sum, mask=m_n)
+
+
+@triton.jit
+def merge_sums_kernel(
+    maxima,  # (T, M), of `tile_sums_kernel`
+    parts,  # likewise, its sums
+    sums,  # (2, M), largest logits and sums, to which they are added
+    T,
+    M,
+    BLOCK_T: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    """Add the sums of tiles to those of their rows or columns; grid (M / BLOCK_M,)."""
+    o_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    m_m = o_m < M
+    b_max = tl.load(sums + o_m, mask=m_m, other=float("-inf"))
+    b_sum = tl.load(sums + M + o_m, mask=m_m, other=0)
+    for i_t in range(0, T, BLOCK_T):
+        o_t = i_t + tl.arange(0, BLOCK_T)
+        m = (o_t < T)[:, None] & m_m[None, :]
+        o_parts = o_t.to(tl.int64)[:, None] * M + o_m[None, :]  # [BLOCK_T, BLOCK_M]
+        b_maxima = tl.load(maxima + o_parts, mask=m, other=float("-inf"))
+        b_parts = tl.load(parts + o_parts, mask=m, other=0)
+        b_new = tl.maximum(b_max, tl.max(b_maxima, axis=0))
+        b_from = tl.where(b_new == float("-inf"), 0, b_new)
+        b_parts *= tl.exp(b_maxima - b_from[None, :])
+        b_sum = b_sum * tl.exp(b_max - b_from) + tl.sum(b_parts, axis=0)
+        b_max = b_new
+    tl.store(sums + o_m, b_max, mask=m_m)
+    tl.store(sums + M + o_m, b_sum, mask=m_m)
+
+
+@triton.jit
+def weights_kernel(
+    queries,
+    passages,
+    gradient,  # W (R, N)
+    dots,  # (parts of N, R), sum_j W_ij (logit_ij - total_i) over the part's negatives
+    positives,
+    coefficients,
+    totals,  # (R,), log of the sum of all exponentials of the row
+    own,  # (R,), W of the positive
+    scale,
+    gain,  # 0-dim, of W as written; None: 1
+    log_sums,  # None: one direction
+    factors,
+    row_groups,
+    column_groups,
+    row_ids,
+    column_ids,
+    mask,
+    left_out,
+    limits,
+    stride_mr,
+    stride_mn,
+    R,
+    N,
+    D,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    EVEN_D: tl.constexpr,
+    NUM_PARTS: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Turn a tile of scores into the gradient of its logits; one program a tile.
+
+    With columns the dots of the other direction, sum_j W'_ij logit_ij, count too.
+    """
+    i_r, i_n = place_of_tile(R, N, BLOCK_R, BLOCK_N, GROUP)
+    o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    b_tile = score_tile(
+        queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
+        BLOCK_D, EVEN_D,
+    )  # fmt: skip
+    m_r = o_r < R
+    b_scale = tl.load(scale)
+    b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
+    b_a = tl.load(coefficients + o_r, mask=m_r, other=0)[:, None]
+    b_total = tl.load(totals + o_r, mask=m_r, other=0)[:, None]
+    b_own = tl.load(own + o_r, mask=m_r, other=0)[:, None]
+    PART: tl.constexpr = BLOCK_N // NUM_PARTS
+    for i_part in tl.static_range(NUM_PARTS):
+        b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
+        o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
+        m_n = o_n < N
+        m = m_r[:, None] & m_n[None, :]
+        b_kept = kept_negatives(
+            b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m, m_r[:, None], m_n[None, :],
+            row_groups, column_groups, row_ids, column_ids, mask, left_out, limits, stride_mr,
+            stride_mn,
+        )  # fmt: skip
+        b_l = b_s * b_scale
+        # Left out before exp, for which scores that the row leaves out may be too large.
+        b_w = tl.exp(tl.where(b_kept, b_l - b_total, float("-inf"))) * b_a
+        b_dot = b_w * (b_l - b_total)
+        if log_sums is not None:
+            b_u = tl.load(log_sums + o_n, mask=m_n, other=float("inf"))[None, :]
+            b_beta = tl.load(factors + o_n, mask=m_n, other=0)[None, :]
+            b_column = tl.exp(tl.where(b_kept, b_l - b_u, float("-inf"))) * b_beta
+            b_dot += b_column * b_l
+            b_w += b_column
+        p_dots = dots + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
+        tl.store(p_dots, tl.sum(b_dot, axis=1), mask=m_r)
+        # The one-hot is already in `own`: subtracted after rounding it would cost all digits.
+        b_w = tl.where(o_n[None, :] == b_c, b_own, b_w)
+        if gain is not None:
+            b_w *= tl.load(gain)
+        p_gradient = gradient + o_r.to(tl.int64)[:, None] * N + o_n[None, :]
+        tl.store(p_gradient, b_w.to(gradient.dtype.element_ty), mask=m)

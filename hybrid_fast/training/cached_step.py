@@ -1,0 +1,226 @@
+"""One step of training: from a local batch of texts to the gradient of the weights.
+
+Memory may run out at any micro-batch. Then all ranks give up what they have of the step, halve
+their budget and begin it again, so they agree before every exchange. The gradient of earlier
+batches of the same update is put aside meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch, sparse_gradients
+from hybrid_fast.training.memory import TokenBudget, find_budget
+from hybrid_fast.training.micro_batches import cut_by_length
+from hybrid_fast.training.model import ContrastiveModel
+from hybrid_fast.training.steps import Batch
+from hybrid_fast.training.timing import StepTimer
+
+# What the loss takes beside embeddings and their gradients; see `info_nce`.
+_LOSS_BYTES = {"cpu": 2**26, "cuda": 2**32}
+_COPIES_OF_EMBEDDINGS = 4  # gradients and what the loss keeps
+
+
+class _MemoryRanOutError(Exception):
+    """On this or another rank."""
+
+
+class CachedStep:
+    """Adds the gradient of the loss of local batches to that of the weights.
+
+    Args:
+        model: encoder and loss.
+        device: where they are.
+        timer: of the parts of a step.
+        autocast: see `GradientCache`.
+        backward: goes backward from the loss; accelerate's, which knows of loss scaling.
+        length_multiple: texts are padded to a multiple of it.
+        sparse_tables: see `sparse_gradients`, of which a compiled encoder knows nothing.
+        micro_batch_tokens: padded tokens embedded at a time; None: what memory allows.
+        kept_tokens: padded tokens whose graphs are kept; None: what memory allows.
+
+    Attributes:
+        budget: what memory allows; None before the first batch.
+        num_padded: tokens of the last batch, padding included.
+        stop_asked: set it on any rank to have `stop` set on all after the next step.
+        stop: whether any rank has asked.
+    """
+
+    def __init__(
+        self,
+        model: ContrastiveModel,
+        device: torch.device,
+        timer: StepTimer,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        backward: Callable[[Tensor], None],
+        *,
+        length_multiple: int = 1,
+        sparse_tables: bool = True,
+        micro_batch_tokens: int | None = None,
+        kept_tokens: int | None = None,
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.timer = timer
+        self.backward = backward
+        self.length_multiple = length_multiple
+        self.sparse_tables = sparse_tables
+        self.micro_batch_tokens = micro_batch_tokens
+        self.kept_tokens = kept_tokens
+        self.budget: TokenBudget | None = None
+        self.num_padded = 0
+        self.stop_asked = self.stop = False
+        self._cache = GradientCache(model.encoder, autocast, timer.part)
+
+    def __call__(self, batch: Batch, divisor: int = 1) -> Tensor:
+        """Return the loss of a batch, divided.
+
+        Args:
+            batch: of this rank.
+            divisor: of the loss and its gradient.
+
+        Raises:
+            RuntimeError: memory does not suffice for the smallest micro-batches.
+            FloatingPointError: an embedding or the loss is not finite.
+        """
+        if self.budget is None:
+            self.budget = self._find_budget(batch)
+        seed = int(torch.randint(2**62, ()))
+        tables = sparse_gradients(self.model.encoder) if self.sparse_tables else nullcontext()
+        with _set_aside_gradients(self.model), tables:
+            while True:
+                try:
+                    return self._try(batch, self.budget, divisor, seed)
+                except _MemoryRanOutError:
+                    self.model.zero_grad()
+                self.budget.halve()
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+    def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
+        micro_batches = self._cut(batch, budget.micro_batch)
+        with self._on_all_ranks():
+            embedded = self._cache.embed(micro_batches, budget.kept, seed)
+        with self.timer.part("loss"):
+            loss = self._finite_loss(batch, embedded.embeddings) / divisor
+            self.backward(loss)
+        with self._on_all_ranks():
+            self._cache.back_propagate(embedded)
+        self.num_padded = sum(micro_batch.num_tokens for micro_batch in micro_batches)
+        return loss.detach()
+
+    def _finite_loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
+        try:
+            loss = self._loss(batch, embeddings)
+        except ValueError as error:  # the loss names what is not finite, among other things
+            if embeddings.isfinite().all():
+                raise
+            raise FloatingPointError(str(error)) from error
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss is {loss.item()}")
+        return loss
+
+    def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
+        queries, passages = (
+            embeddings[self._on_device(places)] for places in (batch.queries, batch.passages)
+        )
+        passage_ids = batch.passage_ids
+        if passage_ids is not None:
+            passage_ids = self._on_device(passage_ids)
+        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids)
+        return loss
+
+    @contextmanager
+    def _on_all_ranks(self) -> Iterator[None]:
+        """Raise _MemoryRanOutError on all ranks if memory runs out within on any."""
+        failed, self.stop = False, self.stop_asked
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        if dist.is_initialized():
+            flags = torch.tensor([failed, self.stop], dtype=torch.int32, device=self.device)
+            with self.timer.part("waiting"):
+                dist.all_reduce(flags, dist.ReduceOp.MAX)
+                failed, self.stop = flags.bool().tolist()
+        if failed:
+            raise _MemoryRanOutError
+
+    def _find_budget(self, batch: Batch) -> TokenBudget:
+        """Return what was asked for and, for the rest, what all ranks have memory for."""
+        if self.micro_batch_tokens is not None and self.kept_tokens is not None:
+            return TokenBudget(self.micro_batch_tokens, self.kept_tokens)
+        longest = self._cut(batch, 1)[0]
+        num_embeddings = len(batch.passages) * num_ranks() + len(batch.lengths)
+        budget = find_budget(
+            self.model,
+            lambda: self._cache.embed_one(longest, seed=0),
+            longest.num_tokens,
+            self.device,
+            reserved_bytes=_LOSS_BYTES[self.device.type]
+            + _COPIES_OF_EMBEDDINGS * num_embeddings * self.model.encoder.embedding_dim * 4,
+            micro_batch=self.micro_batch_tokens,
+        )
+        if dist.is_initialized():
+            sizes = torch.tensor([budget.micro_batch, budget.kept], device=self.device)
+            dist.all_reduce(sizes, dist.ReduceOp.MIN)
+            budget = TokenBudget(*sizes.tolist())
+        if self.kept_tokens is not None:
+            budget.kept = self.kept_tokens
+        return budget
+
+    def _cut(self, batch: Batch, max_tokens: int) -> list[MicroBatch]:
+        encoder = self.model.encoder
+        lengths = batch.lengths.numpy()
+        if not encoder.backbone.pads:
+            rows = [(np.arange(len(lengths)), 0)]
+        else:
+            rows = cut_by_length(lengths, max_tokens, self.length_multiple)
+        return [self._micro_batch(batch, *part) for part in rows]
+
+    def _micro_batch(self, batch: Batch, rows: npt.NDArray[np.int64], length: int) -> MicroBatch:
+        ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
+        features = self.model.encoder.backbone.features(ids, offsets, rows, length)
+        return MicroBatch(
+            self._on_device(torch.from_numpy(rows)),
+            {name: self._on_device(tensor) for name, tensor in features.items()},
+            features["input_ids"].numel(),
+        )
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cpu":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def num_ranks() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; the allocator of the CPU has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "DefaultCPUAllocator" in str(error)
+    )
+
+
+@contextmanager
+def _set_aside_gradients(model: nn.Module) -> Iterator[None]:
+    """Begin without gradients, and add those of before in the end."""
+    before = [(p, p.grad) for p in model.parameters() if p.grad is not None]
+    for parameter, _ in before:
+        parameter.grad = None
+    yield
+    for parameter, gradient in before:
+        parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad

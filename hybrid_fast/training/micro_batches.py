@@ -1,0 +1,35 @@
+"""Cutting a batch into micro-batches of like length.
+
+A contrastive loss does not care in which order texts are embedded, so they are sorted by length:
+texts of one length need no padding, and texts of like length little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def cut_by_length(
+    lengths: np.ndarray, max_tokens: int, multiple: int = 1
+) -> list[tuple[np.ndarray, int]]:
+    """Cut texts into micro-batches of at most `max_tokens`, padding included; the longest first.
+
+    The longest come first because memory that suffices for them suffices for the others.
+
+    Args:
+        lengths: int (n,), tokens of each text, at least 1.
+        max_tokens: of a micro-batch; a longer text is alone in its own.
+        multiple: lengths are padded to a multiple of it.
+
+    Returns:
+        For each micro-batch the positions of its texts, int64, and the length they are padded to.
+    """
+    longest_first = np.argsort(-lengths, kind="stable")
+    micro_batches = []
+    start = 0
+    while start < len(lengths):
+        longest = -(-int(lengths[longest_first[start]]) // multiple) * multiple
+        size = max(max_tokens // longest, 1)
+        micro_batches.append((longest_first[start : start + size], longest))
+        start += size
+    return micro_batches
