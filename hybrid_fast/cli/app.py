@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
+FAILED_RUNS = 1
 RESULTS = "results.json"
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error and all messages.")
@@ -116,6 +117,31 @@ def train(
         print_results([results], Console())
     if PartialState().is_main_process:
         print(f"trained model: {out / MODEL}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sweep(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets a folder for each run, and sweep.html.")
+    ],
+    seeds: Annotated[
+        int | None, typer.Option(help="Run seeds 0 to N - 1 [default: the recipe's seed].", min=1)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run RECIPE with all combinations of values of its fields: RECIPE --alpha 0,0.5,1.
+
+    Started again, it skips complete runs and goes on with unfinished ones.
+    """
+    from hybrid_fast.cli.recipe import read_overrides
+    from hybrid_fast.cli.sweep import run_sweep
+
+    if not debug:
+        quiet_libraries()
+    if run_sweep(recipe, read_overrides(context.args), seeds, out, Console(), debug):
+        raise typer.Exit(FAILED_RUNS)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

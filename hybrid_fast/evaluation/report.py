@@ -1,27 +1,22 @@
 """A page that compares evaluation runs, with its pictures and numbers beside it.
 
-`report.html` stands alone: pictures are inside, there is no script, and its content security
-policy forbids everything but its own style sheet (by hash) and embedded images. All text from runs
-is escaped. Equal runs give equal bytes; a date appears only if a run has one under "date".
+`report.html` stands alone, see `pages`. Equal runs give equal bytes; a date appears only if a run
+has one under "date".
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import re
-import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from hybrid_fast.evaluation import figures
+from hybrid_fast.evaluation.pages import DASH, check_folder, data_url, publish, render_page
 from hybrid_fast.evaluation.terminal import (
     BIAS_FIGURES,
     HEADLINE,
@@ -44,7 +39,6 @@ from hybrid_fast.evaluation.terminal import (
     winner,
 )
 
-DASH = "\N{EN DASH}"
 HEAT_LEVELS = 50
 BIAS_MEASURES = (
     Measure(("language_bias", "rank_distance"), "mean", False, False),
@@ -105,18 +99,17 @@ def write_report(
     """
     check_runs(runs)
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
+    check_folder(folder)
     files: dict[str, bytes] = {}
     if len(runs) > 1:
-        content = {"runs": list(runs)}
+        content: dict[str, Any] = {"runs": list(runs)}
         if comparison is not None:
             content["comparison"] = comparison
         files["results.json"] = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
     pictures = _draw(runs)
     files |= {f"{name}.png": figures.to_png(figure) for name, figure in pictures.items()}
-    files["report.html"] = _render(runs, pictures, title, comparison).encode()
-    _publish(files, folder)
+    files["report.html"] = _render(runs, pictures, title, comparison)
+    publish(files, folder)
     return folder / "report.html"
 
 
@@ -144,19 +137,12 @@ def _render(
     pictures: Mapping[str, Figure],
     title: str | None,
     comparison: Comparison | None,
-) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hybrid_fast.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(csp_hash=_csp_hash, language_name=language_name)
-    return environment.get_template("report.html.j2").render(
+) -> bytes:
+    return render_page(
+        "report.html.j2",
         title=title or "Search across languages",
         task=runs[0]["task"],
+        kicker="1 run" if len(runs) == 1 else f"{len(runs)} runs side by side",
         labels=run_labels(runs),
         facts=_facts(runs),
         languages=report_languages(runs),
@@ -168,8 +154,8 @@ def _render(
         details=_details(runs),
         seeds=_seed_means(runs),
         grids=[_grid_view(runs, metric) for metric in _grid_metrics(runs)],
-        overview=_data_url(pictures["grids_map"]) if len(runs) > 1 else None,
-        rank_distance=_data_url(pictures["rank_distance"]),
+        overview=data_url(pictures["grids_map"]) if len(runs) > 1 else None,
+        rank_distance=data_url(pictures["rank_distance"]),
         distances=[rank_distances(run) for run in runs],
         counts=_counts(runs),
         conditions=_conditions(runs),
@@ -177,7 +163,6 @@ def _render(
         heat=_heat_classes(),
         run_colours=_colours(runs),
         show_rank=lambda value: RANK_DISTANCE.show(value, DASH),
-        dash=DASH,
     )
 
 
@@ -286,8 +271,7 @@ def _seed_means(runs: Sequence[Run]) -> list[dict[str, Any]]:
         return []
     means = []
     for family, group in groups.items():
-        figures_of = [[measure.read(run) for run in group] for measure in HEADLINE]
-        cells = [_spread(values, m) for values, m in zip(figures_of, HEADLINE, strict=True)]
+        cells = [m.show_spread([m.read(run) for run in group], DASH) for m in HEADLINE]
         means.append({"family": family, "num_runs": len(group), "cells": cells})
     return means
 
@@ -299,13 +283,6 @@ def _family(run: Run) -> str:
 
 def _colours(runs: Sequence[Run]) -> list[str]:
     return figures.run_colours([_family(run) for run in runs])
-
-
-def _spread(values: Sequence[float | None], measure: Measure) -> str:
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return measure.show(known[0] if known else None, DASH)
-    return f"{measure.show(statistics.mean(known))} ± {measure.show(statistics.stdev(known))}"
 
 
 def _grid_metrics(runs: Sequence[Run]) -> list[str]:
@@ -415,15 +392,6 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _data_url(figure: Figure) -> str:
-    encoded = base64.b64encode(figures.to_svg(figure)).decode()
-    return f"data:image/svg+xml;base64,{encoded}"
-
-
-def _csp_hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 def _slug(text: str) -> str:
     """Return a lower-case file name of letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
@@ -437,19 +405,3 @@ def _unique_slugs(labels: Sequence[str]) -> list[str]:
             number += 1
         names.append(slug if number == 1 else f"{slug}_{number}")
     return names
-
-
-def _publish(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files to a temporary folder, then move them to their place, the page last."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder if folder.exists() else folder.parent
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=beside) as temporary:
-        staged = Path(temporary) / "report"
-        staged.mkdir()
-        for name, content in files.items():
-            (staged / name).write_bytes(content)
-        if beside != folder:
-            staged.rename(folder)
-            return
-        for name in files:
-            (staged / name).replace(folder / name)

@@ -7,6 +7,7 @@ open a report and which direction is good; `report` builds its page on the same 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,13 @@ class Measure:
         if self.is_fraction:
             return f"{value:.3f}"
         return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+    def show_spread(self, values: Sequence[float | None], missing: str = "-") -> str:
+        """Return the mean of figures, with their sample standard deviation if there are several."""
+        known = [value for value in values if value is not None]
+        if len(known) < 2:
+            return self.show(known[0] if known else None, missing)
+        return f"{self.show(statistics.mean(known))} ± {self.show(statistics.stdev(known))}"
 
     def show_signed(self, value: float) -> str:
         """Return a difference of figures as it is printed, with its sign."""
