@@ -168,7 +168,8 @@ def _draw(points: Sequence[Point]) -> Figure | None:
         for point in points:
             rest = Point({name: point.values[name] for name in others}, ())
             curves[rest.label][values.index(point.values[field])] = point.spread(measure)
-        panels[measure.title] = curves
+        direction = "" if measure.higher_is_better else " (lower is better)"
+        panels[measure.title + direction] = curves
     texts_or_numbers = [value if type(value) in (int, float) else _text(value) for value in values]
     return figures.draw_curves(panels, field, texts_or_numbers)
 
