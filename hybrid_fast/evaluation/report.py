@@ -84,8 +84,8 @@ def write_report(
             order.
         folder: where to write; made if it is not there. Other files in it are left alone.
         title: heading of the page.
-        comparison: what `significance.compare_runs` found of the `family_labels` of the runs;
-            kept in `results.json` and marked on the page.
+        comparison: what `significance.compare_runs` found of the `family_labels` of the runs; kept
+            in `results.json` and marked on the page.
 
     Returns:
         The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
