@@ -19,7 +19,7 @@ import torch
 from memory import PeakMemory
 
 from hybrid_fast.evaluation import Candidate, Query, RetrievalTask, compare_runs
-from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
 
 SIZES = (1222, 1276, 1234, 1180, 1215, 1244, 1219, 852, 1167, 1209, 1196)
 NUM_QUESTIONS, DIM, ROUNDS = 1190, 384, 7
@@ -99,7 +99,9 @@ def check_ranks(task, embeddings):
     """The gate: ranks of 100 queries equal sorting, on whole numbers, whose products are exact."""
     queries, candidates = (np.rint(matrix * 8) for matrix in embeddings)
     some = Relevants(task.relevants.offsets[:101], task.relevants.rows[:1100])
-    ranks = rank_relevants(queries[:100], candidates, task.candidates.language_starts, some)
+    ranks = rank_relevants(
+        dot_products(queries[:100], candidates), task.candidates.language_starts, some
+    )
     order = np.argsort(-(queries[:100] @ candidates.T), axis=1, kind="stable")
     places = np.argsort(order, axis=1) + 1
     np.testing.assert_array_equal(ranks.in_pool, places[some.query_rows, some.rows])

@@ -178,26 +178,40 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
     ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Beside the model, separated by commas: bm25,untrained,fusion,rrf."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
     if out is not None:
         check_new(out)
 
+    from hybrid_fast.cli.comparison import compare_figures
     from hybrid_fast.evaluation import load_task, print_results, write_report
+    from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.models.folders import complete_folder
 
+    names = [] if baselines is None else [name.strip() for name in baselines.split(",")]
+    check_baselines(names)
     if not debug:
         quiet_libraries()
     loaded = load_task(task, data=data, candidate_text=candidate_text)
     encoder = BiEncoder.from_pretrained(model)
-    results = loaded.evaluate(encoder, batch_size=batch_size, model_name=model)
+    results = evaluate_with_baselines(
+        loaded, encoder, names, batch_size=batch_size, model_name=model
+    )
+    runs = [each.to_dict() for each in results]
+    figures = [each.per_query for each in results if each.per_query is not None]
+    comparison = compare_figures(runs, figures) if names else None
     if out is not None:
         with complete_folder(out.resolve()) as folder:
-            results.save(folder)
-            write_report([results.to_dict()], folder)
-    print_results([results.to_dict()], Console())
+            for name, each in zip(["model", *names], results, strict=True):
+                each.save(folder / name if names else folder)
+            write_report(runs, folder, comparison=comparison)
+    print_results(runs, Console(), comparison)
     if out is not None:
         print(f"report: {out / 'report.html'}")
 

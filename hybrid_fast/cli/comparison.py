@@ -31,9 +31,14 @@ def compare_folders(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, A
         where = f"{missing[0]} has" if missing else "the runs of one file have"
         say(f"warning: significance is not tested: {where} no {PER_QUERY_FILE}; evaluate again")
         return None
+    return compare_figures(runs, [PerQuery.load(folder / PER_QUERY_FILE) for folder in folders])
+
+
+def compare_figures(runs: Sequence[Run], figures: Sequence[PerQuery]) -> dict[str, Any] | None:
+    """Compare runs, each with its figures by query; returns as `compare_folders`."""
     by_label: dict[str, list[PerQuery]] = {}
-    for label, folder in zip(family_labels(runs), folders, strict=True):
-        by_label.setdefault(label, []).append(PerQuery.load(folder / PER_QUERY_FILE))
+    for label, per_query in zip(family_labels(runs), figures, strict=True):
+        by_label.setdefault(label, []).append(per_query)
     try:
         return compare_runs(by_label)
     except ValueError as error:

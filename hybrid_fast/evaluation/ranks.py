@@ -1,13 +1,13 @@
 """Exact ranks of the relevant candidates, without storing scores or sorting anything.
 
-Queries go through one float32 matrix product tile by tile; in each tile the C++ core counts what
-stands ahead of every relevant candidate, in the pool of its own language and in the union pool.
-A relevant's score is read from the very product that is counted: a second product may differ in
-its last bit. Order: score descending, equal scores by position, and the union pool is the
-language pools one after the other in the order of language codes.
+Queries are scored tile by tile, by one float32 matrix product or by whatever else gives scores; in
+each tile the C++ core counts what stands ahead of every relevant candidate, in the pool of its own
+language and in the union pool. A relevant's score is read from the very tile that is counted: a
+second product may differ in its last bit. Order: score descending, equal scores by position, and
+the union pool is the language pools one after the other in the order of language codes.
 
-Cost: one product Q C^T, plus about R comparisons for each score, R being the relevants of a query;
-memory: one tile (`TILE_BYTES`) and 16 bytes a relevant.
+Cost: the scores, plus about R comparisons for each, R being the relevants of a query; memory: one
+tile (`TILE_BYTES`) and 16 bytes a relevant.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
 
+# Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
+ScoreRows = Callable[[np.ndarray, np.ndarray], None]
 # Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
 Watch = Callable[[np.ndarray, np.ndarray], None]
 TILE_BYTES = 32 * 2**20
@@ -62,9 +64,27 @@ class Ranks(NamedTuple):
     in_pool: np.ndarray
 
 
+def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
+    """Score by the dot product of embeddings.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D).
+
+    Raises:
+        ValueError: if a score could overflow float32.
+    """
+    _check_magnitude(queries, candidates)
+
+    def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
+        # numpy's product is float32 whatever precision torch's global switches allow.
+        np.matmul(queries[rows], candidates.T, out=scores)
+
+    return score_rows
+
+
 def rank_relevants(
-    queries: np.ndarray,
-    candidates: np.ndarray,
+    score_rows: ScoreRows,
     language_starts: np.ndarray,
     relevants: Relevants,
     *,
@@ -75,8 +95,7 @@ def rank_relevants(
     """Rank every relevant candidate of every query.
 
     Args:
-        queries: float32 (num_queries, D).
-        candidates: float32 (num_candidates, D), sorted by language.
+        score_rows: scores candidates, which are sorted by language; none may be NaN.
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
@@ -87,20 +106,16 @@ def rank_relevants(
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
-
-    Raises:
-        ValueError: if a score could overflow float32.
     """
-    _check_magnitude(queries, candidates)
-    num_queries, num_candidates = len(queries), len(candidates)
+    num_queries, num_candidates = len(relevants.counts), int(language_starts[-1])
     num_rows = tile_bytes // (4 * num_candidates)
     num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
     tiles = _tiles(np.arange(num_queries) if groups is None else groups, num_rows)
     tile = np.empty((max(map(len, tiles)), num_candidates), dtype=np.float32)
     ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
     for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
-        # numpy's product is float32 whatever precision torch's global switches allow.
-        scores = np.matmul(queries[rows], candidates.T, out=tile[: len(rows)])
+        scores = tile[: len(rows)]
+        score_rows(rows, scores)
         entries = relevants.entries(rows)
         ranks.in_language[entries], ranks.in_pool[entries] = _core.count_ranks(
             scores,

@@ -73,7 +73,7 @@ def evaluate_run(
     metrics = tuple(find_metrics(metrics))
     if missing not in ("zero", "leave-out"):
         raise ValueError(f"missing is {missing!r}; it is 'zero' or 'leave-out'")
-    run = _load(run, "run", read_run)
+    run = load_run(run)
     qrels = _load(qrels, "qrels", read_qrels)
     if corpus is not None:
         _check_known(run, "run", corpus)
@@ -103,6 +103,19 @@ def evaluate_run(
             "unjudged": sum(query not in qrels for query in run),
         },
     )
+
+
+def load_run(
+    run: str | Path | Mapping[str, Mapping[str, float]],
+) -> Mapping[str, Mapping[str, float]]:
+    """Return a run, read if it is a file.
+
+    Raises:
+        FileNotFoundError: if the file is not there.
+        TypeError: if it is neither a file nor a mapping.
+        ValueError: if it is malformed, empty, or has a NaN.
+    """
+    return _load(run, "run", read_run)
 
 
 def _load(

@@ -356,9 +356,25 @@ def test_evaluate_writes_results_and_report(project, model, capsys):
     assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
 
 
+def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
+    names = ["bm25", "untrained", "fusion", "rrf"]
+    command = "evaluate m --task xquad-r --data task --out e --baselines"
+    main([*command.split(), "bm25, untrained,fusion,rrf"])
+    content = json.loads((project / "e/results.json").read_text())
+    assert [run["model"] for run in content["runs"]] == ["m", *names]
+    for folder, run in zip(["model", *names], content["runs"], strict=True):
+        assert json.loads((project / "e" / folder / "results.json").read_text()) == run
+        assert (project / "e" / folder / "per_query.npz").is_file()
+    assert {row["a"] for row in content["comparison"]["differences"]} <= {"m", *names}
+    page = (project / "e/report.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{name}</bdi>" in page for name in ("m", *names))
+    assert "bm25" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("m --task xquad-r --data task --baselines bm52", "did you mean 'bm25'"),
         ("m --task squadr --data task", "there is no task 'squadr'"),
         ("m --task xquad-r", "task 'xquad-r' needs data"),
         ("m --task xquad-r --data nowhere", "data folder 'nowhere' not found"),

@@ -14,7 +14,7 @@ from hybrid_fast.evaluation.metrics import (
     score_queries,
     to_figure,
 )
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, dot_products, rank_relevants
 
 NAN, L = np.nan, np.log2
 
@@ -134,7 +134,7 @@ def test_equals_trec_eval():
     scores = queries @ candidates.T
     assert all(len(np.unique(row)) == 150 for row in scores)
     relevants = Relevants(np.cumsum([0, *counts]), np.concatenate(rows))
-    ranks = rank_relevants(queries, candidates, np.array([0, 150]), relevants)
+    ranks = rank_relevants(dot_products(queries, candidates), np.array([0, 150]), relevants)
     ours = score_queries(relevants, ranks, np.zeros(150, int), 1)
 
     qrels = {f"q{i}": {f"c{j}": 1 for j in some} for i, some in enumerate(rows)}

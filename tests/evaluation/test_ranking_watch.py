@@ -14,7 +14,7 @@ from hybrid_fast.evaluation.language_bias import (
     language_preferences,
     summarise_rankings,
 )
-from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
 
 NAN = np.nan
 
@@ -195,7 +195,12 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
     watch = RankingWatch(groups, query_languages, candidate_languages, num_languages, relevants)
     starts = np.searchsorted(candidate_languages, np.arange(num_languages + 1))
     ranks = rank_relevants(
-        queries, candidates, starts, relevants, groups=groups, watch=watch, tile_bytes=tile_bytes
+        dot_products(queries, candidates),
+        starts,
+        relevants,
+        groups=groups,
+        watch=watch,
+        tile_bytes=tile_bytes,
     )
     bias = summarise_rankings(watch, ranks.in_pool, names)
 

@@ -21,7 +21,13 @@ from hybrid_fast.evaluation.language_bias import (
     summarise_rank_distances,
     summarise_rankings,
 )
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import (
+    Ranks,
+    Relevants,
+    ScoreRows,
+    dot_products,
+    rank_relevants,
+)
 from hybrid_fast.evaluation.results import PerQuery, Results, library_versions
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, TextCollection
 
@@ -120,24 +126,39 @@ class RetrievalTask:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
-        encoders = encoding.find_encoders(model)
-        similarity = encoding.similarity_of(model)
-        own_name, settings = encoding.describe_model(model)
-        embeddings = [
-            encoding.encode(encoder, texts, batch_size, name)
-            for encoder, texts, name in zip(
-                encoders, (self.queries, self.candidates), ("queries", "candidates"), strict=True
-            )
-        ]
-        if similarity == "cosine":
-            embeddings = [encoding.normalize_rows(matrix) for matrix in embeddings]
+        queries, candidates, settings = self.encode(model, batch_size=batch_size)
         return self.score(
-            *embeddings,
-            model_name=own_name if model_name is None else model_name,
+            queries,
+            candidates,
+            model_name=encoding.describe_model(model)[0] if model_name is None else model_name,
             kind=kind,
             seed=seed,
-            settings={**settings, "similarity": similarity},
+            settings=settings,
         )
+
+    def encode(
+        self, model: object, *, batch_size: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Return what `score` takes: embeddings of queries, of candidates, and settings.
+
+        Embeddings have length 1 for models that ask for cosines.
+
+        Args:
+            model: see `evaluate`.
+            batch_size: texts the model takes at a time; default what it does by itself.
+
+        Raises:
+            TypeError: if the model cannot encode texts.
+            ValueError: if it returns embeddings of a wrong shape.
+        """
+        encode_queries, encode_passages = encoding.find_encoders(model)
+        similarity = encoding.similarity_of(model)
+        _, settings = encoding.describe_model(model)
+        queries = encoding.encode(encode_queries, self.queries, batch_size, "queries")
+        candidates = encoding.encode(encode_passages, self.candidates, batch_size, "candidates")
+        if similarity == "cosine":
+            queries, candidates = map(encoding.normalize_rows, (queries, candidates))
+        return queries, candidates, {**settings, "similarity": similarity}
 
     def score(
         self,
@@ -165,7 +186,57 @@ class RetrievalTask:
             ValueError: if shapes do not fit the task or each other, or a row holds NaN or infinity.
         """
         query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
-        starts = self.candidates.language_starts
+        known = {name: value for name, value in (settings or {}).items() if value is not None}
+        return self._rank(
+            dot_products(query_matrix, candidate_matrix),
+            model_name,
+            kind,
+            seed,
+            {"dtype": str(query_embeddings.dtype).removeprefix("torch."), **known},
+        )
+
+    def score_by(
+        self,
+        score_rows: ScoreRows,
+        *,
+        model_name: str | None = None,
+        kind: str | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Rank candidates by any scores, and compute all figures.
+
+        Args:
+            score_rows: called with rows of `queries`, int64 (n,), and a float32 array
+                (n, len(candidates)), into which it writes the scores of these queries.
+            model_name: name of what scores, for the record.
+            kind: batch kind it was trained with, for the record.
+            seed: seed it was trained with, for the record.
+            settings: anything for the record.
+
+        Raises:
+            ValueError: if a score is NaN.
+        """
+
+        def checked(rows: np.ndarray, scores: np.ndarray) -> None:
+            score_rows(rows, scores)
+            if np.isnan(scores).any():
+                row, column = np.argwhere(np.isnan(scores))[0]
+                raise ValueError(
+                    f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
+                    "candidate needs a score"
+                )
+
+        return self._rank(checked, model_name, kind, seed, settings or {})
+
+    def _rank(
+        self,
+        score_rows: ScoreRows,
+        model_name: str | None,
+        kind: str | None,
+        seed: int | None,
+        settings: Mapping[str, Any],
+    ) -> Results:
         watch = RankingWatch(
             _number(self.queries.ids),
             self.queries.language_codes,
@@ -173,17 +244,9 @@ class RetrievalTask:
             len(self.languages),
             self.relevants,
         )
-        ranks = rank_relevants(
-            query_matrix,
-            candidate_matrix,
-            starts,
-            self.relevants,
-            groups=watch.groups,
-            watch=watch,
-        )
-        dtype = str(query_embeddings.dtype).removeprefix("torch.")
-        settings = {name: value for name, value in (settings or {}).items() if value is not None}
-        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": dtype}
+        starts = self.candidates.language_starts
+        ranks = rank_relevants(score_rows, starts, self.relevants, groups=watch.groups, watch=watch)
+        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
         return Results(
             task=self.name,
             model=model_name,
