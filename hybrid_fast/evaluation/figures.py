@@ -176,42 +176,51 @@ def draw_curves(
         values: of the field; in their order, but to scale (a logarithmic one if the largest is 20
             times the smallest) if all are numbers.
     """
-    places, to_scale = _places(values)
-    labels = list(next(iter(panels.values())))
-    figure = Figure(figsize=(9, 3.1 * -(-len(panels) // 2)), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).ravel()
-    for each, (title, curves) in zip(axes, panels.items(), strict=True):
-        for position, points in enumerate(curves.values()):
-            known = [
-                (place, *point)
-                for place, point in sorted(zip(places, points, strict=True))
-                if point is not None
-            ]
-            each.errorbar(
-                [place for place, _, _ in known],
-                [mean for _, mean, _ in known],
-                yerr=[deviation for _, _, deviation in known],
-                color=RUN_COLOURS[position % len(RUN_COLOURS)],
-                marker=MARKERS[position % len(MARKERS)],
-                markersize=5,
-                linewidth=1.5,
-                capsize=3,
-                label=_latin(labels[position]),
-            )
-        if to_scale and _is_wide(values):
-            each.set_xscale("log")
-        each.set_xticks(places, [_latin(str(value)) for value in values])
-        each.minorticks_off()
+    labels = [_latin(label) for label in next(iter(panels.values()))]
+    num_rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 3.1 * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, 2, squeeze=False).ravel()
+    for unused in axes[len(panels) :]:
+        unused.set_axis_off()
+    for each, (title, curves) in zip(axes, panels.items(), strict=False):
         each.set_title(_latin(title), fontsize=11, fontweight="bold")
         each.set_xlabel(_latin(field))
-        each.grid(axis="y", color="#e6ebed", linewidth=0.8)
-        each.set_axisbelow(True)
-        each.tick_params(length=0)
-        each.spines[["top", "right"]].set_visible(False)
+        _draw_panel(each, list(curves.values()), labels, values)
     if len(labels) > 1:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False)
     return figure
+
+
+def _draw_panel(
+    axes: Axes,
+    curves: Sequence[Sequence[Spread | None]],
+    labels: Sequence[str],
+    values: Sequence[Any],
+) -> None:
+    places, to_scale = _places(values)
+    for position, (points, label) in enumerate(zip(curves, labels, strict=True)):
+        by_place = sorted(zip(places, points, strict=True))
+        known = [(place, *point) for place, point in by_place if point is not None]
+        axes.errorbar(
+            [place for place, _, _ in known],
+            [mean for _, mean, _ in known],
+            yerr=[deviation for _, _, deviation in known],
+            color=RUN_COLOURS[position % len(RUN_COLOURS)],
+            marker=MARKERS[position % len(MARKERS)],
+            markersize=5,
+            linewidth=1.5,
+            capsize=3,
+            label=label,
+        )
+    if to_scale and min(values) > 0 and max(values) >= 20 * min(values):
+        axes.set_xscale("log")
+    axes.set_xticks(places, [_latin(str(value)) for value in values])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e6ebed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
@@ -219,10 +228,6 @@ def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
     if all(type(value) in (int, float) for value in values):
         return [float(value) for value in values], True
     return [float(position) for position in range(len(values))], False
-
-
-def _is_wide(values: Sequence[float]) -> bool:
-    return min(values) > 0 and max(values) >= 20 * min(values)
 
 
 @matplotlib.rc_context(STYLE)

@@ -62,9 +62,9 @@ def test_points_stand_to_scale_with_their_deviation():
     ],
 )
 def test_scale_follows_from_the_values(values, scale, places):
-    figure = figures.draw_curves({"one": {"": [(1.0, 0.0), (2.0, 0.0)]}}, "field", values)
+    figure = figures.draw_curves({"one": {"a": [(1.0, 0.0), (2.0, 0.0)]}}, "field", values)
     axes = figure.axes[0]
-    assert (axes.get_xscale(), drawn(axes)[""][0]) == (scale, places)
+    assert (axes.get_xscale(), drawn(axes)["a"][0]) == (scale, places)
     assert [label.get_text() for label in axes.get_xticklabels()] == [str(v) for v in values]
     assert not figure.legends
 

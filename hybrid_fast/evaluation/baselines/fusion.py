@@ -1,7 +1,7 @@
 """Fusion of a sparse and a dense ranking: by weighted scores or by reciprocal ranks.
 
 Both look at the first candidates of each ranking alone, as if they came from a search engine. What
-neither ranking has stands behind, all equal.
+neither ranking has stands behind the rest, or level with the last, all equal.
 """
 
 from __future__ import annotations
