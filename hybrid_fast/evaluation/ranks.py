@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
+from hybrid_fast.evaluation.segments import DocumentScores
 
 # Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
 Watch = Callable[[np.ndarray, np.ndarray], None]
@@ -70,6 +71,7 @@ def rank_relevants(
     *,
     groups: np.ndarray | None = None,
     watch: Watch | None = None,
+    document_scores: DocumentScores | None = None,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
@@ -83,6 +85,8 @@ def rank_relevants(
         groups: int64 (num_queries,); queries of one number are scored in one tile, which grows if
             need be. None: each stands alone.
         watch: called with the queries of each tile and their scores.
+        document_scores: makes scores of documents of those of `candidates`, which then are their
+            segments; documents are what is ranked, and what `language_starts` and `relevants` mean.
         tile_bytes: most memory for scores, at least 16 rows.
 
     Returns:
@@ -91,7 +95,7 @@ def rank_relevants(
     Raises:
         ValueError: if a score could overflow float32.
     """
-    _check_magnitude(queries, candidates)
+    check_magnitude(queries, candidates)
     num_queries, num_candidates = len(queries), len(candidates)
     num_rows = tile_bytes // (4 * num_candidates)
     num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
@@ -101,6 +105,8 @@ def rank_relevants(
     for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
         # numpy's product is float32 whatever precision torch's global switches allow.
         scores = np.matmul(queries[rows], candidates.T, out=tile[: len(rows)])
+        if document_scores is not None:
+            scores = document_scores(scores)
         entries = relevants.entries(rows)
         ranks.in_language[entries], ranks.in_pool[entries] = _core.count_ranks(
             scores,
@@ -127,7 +133,7 @@ def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
     return [*tiles, order[start:]]
 
 
-def _check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
+def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
     """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
     if bound > np.finfo(np.float32).max / 2:
