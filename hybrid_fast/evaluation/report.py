@@ -80,7 +80,7 @@ def write_report(
     folder: str | Path,
     title: str | None = None,
     comparison: Comparison | None = None,
-) -> Path:| Path, title: str | None = None) -> Path:
+) -> Path:
     """Write `report.html` and its pictures, and `results.json` if there are several runs.
 
     The files appear once all of them are complete; an error before leaves the folder as it was.
@@ -90,8 +90,8 @@ def write_report(
             order.
         folder: where to write; made if it is not there. Other files in it are left alone.
         title: heading of the page.
-        comparison: what `significance.compare_runs` found of the `family_labels` of the runs; kept in
-            `results.json` and marked on the page.
+        comparison: what `significance.compare_runs` found of the `family_labels` of the runs;
+            kept in `results.json` and marked on the page.
 
     Returns:
         The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
@@ -144,7 +144,7 @@ def _render(
     pictures: Mapping[str, Figure],
     title: str | None,
     comparison: Comparison | None,
-) -> str:| None) -> str:
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hybrid_fast.evaluation"),
         autoescape=True,
