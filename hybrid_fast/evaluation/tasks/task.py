@@ -221,7 +221,7 @@ class RetrievalTask:
             model_name=model_name,
             kind=kind,
             seed=seed,
-            settings={"dtype": _dtype(query_embeddings), **(settings or {})},
+            settings=with_dtype(settings, query_embeddings),
         )
 
     def write_run(
@@ -319,7 +319,6 @@ class RetrievalTask:
         }
         if self.document_scores is not None:
             counts["segments"] = len(self.candidates)
-        known = {name: value for name, value in settings.items() if value is not None}
         blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
         return Results(
             task=self.name,
@@ -327,7 +326,7 @@ class RetrievalTask:
             kind=kind,
             seed=seed,
             versions=library_versions(),
-            settings={**blank, **self.settings, **known},
+            settings={**blank, **self.settings, **settings},
             metrics={
                 setting: {name: values[setting] for name, values in averages.items()}
                 for setting in ("mono", "cross", "multi")
@@ -375,8 +374,12 @@ def _in_pool_alone(figures: np.ndarray, num_languages: int) -> np.ndarray:
     return np.column_stack([nothing, figures])
 
 
-def _dtype(embeddings: np.ndarray | torch.Tensor) -> str:
-    return str(embeddings.dtype).removeprefix("torch.")
+def with_dtype(
+    settings: Mapping[str, Any] | None, embeddings: np.ndarray | torch.Tensor
+) -> dict[str, Any]:
+    """Return the settings that are known, with the dtype of embeddings unless they tell it."""
+    known = {name: value for name, value in (settings or {}).items() if value is not None}
+    return {"dtype": str(embeddings.dtype).removeprefix("torch."), **known}
 
 
 def _noting(candidates: Iterable[Candidate], answers: list[tuple[str, int]]) -> Iterator[Candidate]:
