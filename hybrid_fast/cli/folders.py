@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def check_new(folder: Path) -> None:
-    """Check that a folder can be made.
+def check_new(folder: Path, option: str = "--out") -> None:
+    """Check that a folder or file can be made, which an option names.
 
     Raises:
         FileExistsError: there is something of that name.
@@ -17,7 +17,7 @@ def check_new(folder: Path) -> None:
         PermissionError: its parent cannot be written to.
     """
     if folder.exists() or folder.is_symlink():
-        raise FileExistsError(f"{folder} exists; choose another folder for --out")
+        raise FileExistsError(f"{folder} exists; choose another place for {option}")
     check_writable(folder)
 
 

@@ -21,8 +21,8 @@ SUFFIXES = (".jsonl", ".tsv", ".trec", ".sgml", ".sgm", ".xml")
 _ID_FIELDS = ("docid", "_id", "id")
 _TEXT_FIELDS = ("text", "contents")
 # What makes the text of a document of TREC or CLEF; its header fields are left out.
-_SGML_TITLES = ("TITLE", "HEADLINE", "TI", "HEAD", "HL", "LD")
-_SGML_TEXTS = ("TEXT", "TX")
+_SGML_TITLES = ("TITLE", "HEADLINE", "TI", "HEAD", "HL")
+_SGML_TEXTS = ("TEXT", "LD", "TX")
 
 
 class Passage(NamedTuple):

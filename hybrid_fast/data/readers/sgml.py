@@ -19,7 +19,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 def has_elements(path: Path, name: str) -> bool:
     """Tell whether the first line that is not blank opens an element, or an XML file."""
     first = next((line.strip() for _, line in iter_lines(path) if line.strip()), "")
-    return first.lower().startswith((f"<{name}>", "<?xml", "<!doctype", "<topics", "<root"))
+    return first.lower().startswith((f"<{name}", "<?xml", "<!doctype", "<root"))
 
 
 def iter_elements(path: Path, name: str) -> Iterator[tuple[int, str]]:
@@ -28,24 +28,24 @@ def iter_elements(path: Path, name: str) -> Iterator[tuple[int, str]]:
     Raises:
         ValueError: with file and line, if an element does not end or ends without a beginning.
     """
-    opening, closing = f"<{name}>", f"</{name}>"
-    start, lines = 0, []
+    opening = re.compile(rf"\s*<{name}(?:\s[^<>]*)?>", re.IGNORECASE)
+    closing = re.compile(rf"</{name}>\s*$", re.IGNORECASE)
+    start = 0
+    lines: list[str] = []
     for number, line in iter_lines(path):
-        tag = line.strip().lower()
-        if tag.startswith(opening):
+        if opening.match(line):
             if start:
-                raise ValueError(f"{path}:{number}: {opening} within that of line {start}")
+                raise ValueError(f"{path}:{number}: <{name}> within that of line {start}")
             start, lines = number, []
-            line = line.strip()[len(opening) :]
         if start:
-            lines.append(line)
-        if tag.endswith(closing):
+            lines.append(closing.sub("", opening.sub("", line)))
+        if closing.search(line):
             if not start:
-                raise ValueError(f"{path}:{number}: {closing} without {opening}")
-            yield start, "\n".join(lines).rstrip()[: -len(closing)]
+                raise ValueError(f"{path}:{number}: </{name}> without <{name}>")
+            yield start, "\n".join(lines)
             start = 0
     if start:
-        raise ValueError(f"{path}:{start}: {opening} has no {closing}")
+        raise ValueError(f"{path}:{start}: <{name}> has no </{name}>")
 
 
 def field_text(element: str, name: str, where: str) -> str:
