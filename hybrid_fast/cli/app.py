@@ -178,7 +178,7 @@ def evaluate(
         check_new(out)
     if run is not None:
         for path in (run, Path(f"{run}.qrels")):
-            check_new(path, "--run")
+            check_new(path, "file for --run")
 
     from hybrid_fast.evaluation import load_task, print_results, write_report
     from hybrid_fast.models import BiEncoder

@@ -139,7 +139,7 @@ def test_real_topics_with_a_small_collection(shared_data, tmp_path):
         ({"split": "test"}, "split must be one of 'dev', 'train', got 'test'"),
         ({"split": "train"}, "no topics of the train split of miracl found"),
         ({"candidate_text": "sentence"}, "candidate_text must be one of 'title.text', 'text'"),
-        ({"segment_length": 100}, "task 'miracl' has no option segment_length"),
+        ({"segment_length": 100}, "task 'miracl' has no segment_length: leave out"),
     ],
 )
 def test_options_that_do_not_fit(miracl, options, message):

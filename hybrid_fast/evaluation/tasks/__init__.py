@@ -78,7 +78,8 @@ def load_task(
         if value is not None and option not in known:
             has = ", ".join(each for each in options if each in known) or "none"
             raise ValueError(
-                f"task {name!r} has no option {option}, given as {str(value)!r}; its options: {has}"
+                f"task {name!r} has no {option}: leave out {option}={str(value)!r}; its options "
+                f"are {has}"
             )
     given = {option: value for option, value in options.items() if option in known}
     return _LOADERS[name](**given, languages=languages)
