@@ -165,16 +165,35 @@ def plan(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder or hub name.")],
-    task: Annotated[str, typer.Option(help="xquad-r, mlqa-r or builtin.")],
+    task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the task's files; builtin needs none.")
+        str | None,
+        typer.Option(help="Folder of the task's files, or its hub name; builtin needs none."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder for results.json and report.html.")
     ] = None,
-    candidate_text: Annotated[
-        str | None, typer.Option(help="'sentence+context' (default) or 'sentence'.")
+    languages: Annotated[
+        str | None, typer.Option(help="Codes separated by commas [default: all].")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part of the data set [default: the published one].")
+    ] = None,
+    candidate_text: Annotated[
+        str | None,
+        typer.Option(help="'sentence+context' or 'sentence'; of collections 'title+text', 'text'."),
+    ] = None,
+    segment_length: Annotated[
+        int | None, typer.Option(help="Rank documents by windows of so many characters.")
+    ] = None,
+    document_score: Annotated[
+        str | None, typer.Option(help="How windows score a document: 'max' or 'mean@k'.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="New file for the ranking as a TREC run; FILE.qrels beside it."),
+    ] = None,
+    run_depth: Annotated[int, typer.Option(help="Candidates of a query in --run.", min=1)] = 1000,
     batch_size: Annotated[
         int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
     ] = None,
@@ -187,6 +206,9 @@ def evaluate(
     """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
     if out is not None:
         check_new(out)
+    if run is not None:
+        for path in (run, Path(f"{run}.qrels")):
+            check_new(path, "file for --run")
 
     from hybrid_fast.cli.comparison import compare_figures
     from hybrid_fast.evaluation import load_task, print_results, write_report
@@ -198,10 +220,24 @@ def evaluate(
     check_baselines(names)
     if not debug:
         quiet_libraries()
-    loaded = load_task(task, data=data, candidate_text=candidate_text)
+    loaded = load_task(
+        task,
+        data=data,
+        languages=None if languages is None else [code.strip() for code in languages.split(",")],
+        candidate_text=candidate_text,
+        split=split,
+        segment_length=segment_length,
+        document_score=document_score,
+    )
     encoder = BiEncoder.from_pretrained(model)
     results = evaluate_with_baselines(
-        loaded, encoder, names, batch_size=batch_size, model_name=model
+        loaded,
+        encoder,
+        names,
+        batch_size=batch_size,
+        model_name=model,
+        run=run,
+        run_depth=run_depth,
     )
     runs = [each.to_dict() for each in results]
     figures = [each.per_query for each in results if each.per_query is not None]
@@ -214,6 +250,8 @@ def evaluate(
     print_results(runs, Console(), comparison)
     if out is not None:
         print(f"report: {out / 'report.html'}")
+    if run is not None:
+        print(f"run: {run}, its judgements: {run}.qrels")
 
 
 @app.command()

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
+from hybrid_fast.evaluation.segments import DocumentScores
 
 # Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
 ScoreRows = Callable[[np.ndarray, np.ndarray], None]
@@ -74,7 +75,7 @@ def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
     Raises:
         ValueError: if a score could overflow float32.
     """
-    _check_magnitude(queries, candidates)
+    check_magnitude(queries, candidates)
 
     def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
         # numpy's product is float32 whatever precision torch's global switches allow.
@@ -90,24 +91,30 @@ def rank_relevants(
     *,
     groups: np.ndarray | None = None,
     watch: Watch | None = None,
+    document_scores: DocumentScores | None = None,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
 
     Args:
-        score_rows: scores candidates, which are sorted by language; none may be NaN.
+        score_rows: scores candidates, or their segments, sorted by language; none may be NaN.
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
         groups: int64 (num_queries,); queries of one number are scored in one tile, which grows if
             need be. None: each stands alone.
         watch: called with the queries of each tile and their scores.
+        document_scores: makes scores of documents of the scores of their segments, which
+            `score_rows` gives; documents are what is ranked, and what `language_starts` and
+            `relevants` mean.
         tile_bytes: most memory for scores, at least 16 rows.
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
     """
     num_queries, num_candidates = len(relevants.counts), int(language_starts[-1])
+    if document_scores is not None:
+        num_candidates = document_scores.num_segments
     num_rows = tile_bytes // (4 * num_candidates)
     num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
     tiles = _tiles(np.arange(num_queries) if groups is None else groups, num_rows)
@@ -116,6 +123,8 @@ def rank_relevants(
     for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
         scores = tile[: len(rows)]
         score_rows(rows, scores)
+        if document_scores is not None:
+            scores = document_scores(scores)
         entries = relevants.entries(rows)
         ranks.in_language[entries], ranks.in_pool[entries] = _core.count_ranks(
             scores,
@@ -142,7 +151,7 @@ def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
     return [*tiles, order[start:]]
 
 
-def _check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
+def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
     """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
     if bound > np.finfo(np.float32).max / 2:

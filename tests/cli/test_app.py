@@ -371,10 +371,36 @@ def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
     assert "bm25" in capsys.readouterr().out
 
 
+def test_a_run_is_written_and_evaluated(project, model, capsys):
+    """evaluate-run finds the figures of the pool again, in TREC's files."""
+    (project / "c").mkdir()
+    (project / "c/corpus.tsv").write_text("d1\tde answer 1 of 7\nd2\tde answer 2 of 14\n")
+    (project / "c/topics.tsv").write_text("1\tde question 1\n2\tde question 2\n")
+    (project / "c/qrels.txt").write_text("1 0 d1 1\n2 0 d2 1\n")
+    options = "--task trec --data c --languages de --run new/run.trec --run-depth 5"
+    main(f"evaluate m {options} --out e".split())
+    assert "run: new/run.trec, its judgements: new/run.trec.qrels\n" in capsys.readouterr().out
+    main("evaluate-run new/run.trec new/run.trec.qrels --metrics map,ndcg@10 --out r.json".split())
+    figures = json.loads((project / "r.json").read_text())["metrics"]
+    pool = json.loads((project / "e/results.json").read_text())["metrics"]["multi"]
+    assert figures == pytest.approx({name: pool[name] for name in ("map", "ndcg@10")})
+    assert len((project / "new/run.trec").read_text().splitlines()) == 4
+
+
+def test_a_run_file_that_exists(project, fails):
+    (project / "run.qrels").write_text("mine")
+    message = fails(*"evaluate m --task xquad-r --data task --run run".split())
+    assert "run.qrels exists; choose another file for --run" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("m --task xquad-r --data task --baselines bm52", "did you mean 'bm25'"),
+        ("m --task mirakl --data task", "did you mean 'miracl'"),
+        ("m --task miracl --data nowhere", "or 'miracl/miracl' to fetch it from the hub"),
+        ("m --task xquad-r --data task --languages de,xx", "has no xx; its languages are"),
+        ("m --task xquad-r --data task --split dev", "has no split: leave out split='dev'"),
         ("m --task squadr --data task", "there is no task 'squadr'"),
         ("m --task xquad-r", "task 'xquad-r' needs data"),
         ("m --task xquad-r --data nowhere", "data folder 'nowhere' not found"),

@@ -225,7 +225,7 @@ def test_language_with_queries_or_candidates_only():
 def test_texts_are_sorted_by_language_and_keep_their_order():
     queries = [Query("2", "en", "b"), Query("1", "de", "a"), Query("1", "en", "c")]
     task = RetrievalTask("t", queries, [Candidate("x", "en", "p", ("1", "2", "1"))])
-    assert list(task.queries) == task.queries.texts == ["a", "b", "c"]
+    assert list(task.queries) == ["a", "b", "c"]
     assert task.queries[1:] == ["b", "c"]
     assert task.queries.ids == ["1", "2", "1"]
     assert task.languages == ("de", "en")
@@ -383,7 +383,7 @@ def test_bi_encoder():
     model = BiEncoder.static(texts, dim=16, vocab_size=60, query_prompt="query ")
     results = task.evaluate(model)
     expected = task.score(
-        model.encode_queries(task.queries.texts), model.encode_passages(task.candidates.texts)
+        model.encode_queries(list(task.queries)), model.encode_passages(list(task.candidates))
     )
     assert results.metrics == expected.metrics
     assert results.model == "static"
@@ -412,7 +412,7 @@ def test_sentence_transformer_with_its_prompts_and_cosine():
     model = sentence_transformer([*task.queries, *task.candidates])
     results = task.evaluate(model, batch_size=7)
     similarity = model.similarity(
-        model.encode_query(task.queries.texts), model.encode_document(task.candidates.texts)
+        model.encode_query(list(task.queries)), model.encode_document(list(task.candidates))
     )
     order = similarity.argsort(dim=1, descending=True, stable=True)
     own = torch.from_numpy(task.relevants.rows).reshape(len(task.queries), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hybrid_fast.data.names import nearest
@@ -19,6 +20,7 @@ from hybrid_fast.evaluation.baselines.fusion import (
 from hybrid_fast.evaluation.encoding import describe_model
 from hybrid_fast.evaluation.ranks import ScoreRows, dot_products
 from hybrid_fast.evaluation.results import Results
+from hybrid_fast.evaluation.runs import RUN_DEPTH
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 
@@ -46,6 +48,8 @@ def evaluate_with_baselines(
     *,
     batch_size: int | None = None,
     model_name: str | None = None,
+    run: str | Path | None = None,
+    run_depth: int = RUN_DEPTH,
 ) -> list[Results]:
     """Evaluate a model and baselines beside it.
 
@@ -56,18 +60,26 @@ def evaluate_with_baselines(
             "fusion", BM25 and the model by the rule of Mr. TyDi; "rrf", by reciprocal ranks.
         batch_size: texts the model takes at a time; default what it does by itself.
         model_name: what to call the model in results; default what it calls itself.
+        run: a file for the ranking of the model, see `task.write_run`.
+        run_depth: how many candidates of each query it holds.
 
     Returns:
         The model's results, then those of the baselines in their order.
 
     Raises:
         ImportError: what BM25 needs is not installed.
-        ValueError: an unknown baseline, or embeddings that cannot be ranked.
+        ValueError: an unknown baseline, one that the task cannot have, or embeddings that cannot
+            be ranked.
     """
     check_baselines(baselines)
-    bm25 = None if {*baselines} <= {"untrained"} else BM25(task)
+    bm25 = None
+    if {*baselines} - {"untrained"}:
+        task.check_scorers()
+        bm25 = BM25(task)
     queries, candidates, settings = task.encode(model, batch_size=batch_size)
     name = describe_model(model)[0] if model_name is None else model_name
+    if run is not None:
+        task.write_run(run, queries, candidates, depth=run_depth, tag=name)
     results = [task.score(queries, candidates, model_name=name, settings=settings)]
     scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
     if bm25 is not None:

@@ -13,6 +13,7 @@ from hybrid_fast.evaluation.baselines import (
 )
 from hybrid_fast.evaluation.ranks import dot_products
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
+from hybrid_fast.evaluation.tasks.bitext import BitextTask
 from hybrid_fast.models import BiEncoder
 
 LANGUAGES = ("de", "en")
@@ -90,3 +91,13 @@ def test_a_score_that_is_nan_is_named(task):
 
     with pytest.raises(ValueError, match="query row 5 and candidate row 3 is NaN"):
         task.score_by(score_rows)
+
+
+def test_a_task_of_embeddings_alone_refuses_at_once(model):
+    task = BitextTask("pairs", {("de", "en"): (["ja", "nein"], ["yes", "no"])})
+    with pytest.raises(ValueError, match="embeddings alone; leave out the baselines bm25"):
+        evaluate_with_baselines(task, model, ["rrf"])
+    with pytest.raises(ValueError, match="embeddings alone"):
+        task.score_by(lambda rows, scores: None)
+    results = evaluate_with_baselines(task, model, ["untrained"])
+    assert [each.model for each in results] == ["static", "untrained"]
