@@ -28,7 +28,7 @@ def test_a_pair(folder):
     for setting in ("cross", "from_first", "to_first"):
         assert results.metrics[setting]["recall@1"] == 1.0
     assert results.metrics["mono"]["recall@1"] is results.metrics["multi"]["recall@1"] is None
-    assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3, "all": 3}
+    assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3}
 
 
 def test_figures_are_those_of_each_pair_by_itself(folder):

@@ -394,7 +394,7 @@ def _documents(segments: TextCollection) -> tuple[Pool, np.ndarray]:
     keys = list(zip(segments.language_codes.tolist(), segments.ids, strict=True))
     is_first = [row == 0 or keys[row - 1] != key for row, key in enumerate(keys)]
     starts = np.flatnonzero(is_first)
-    ids = [segments.ids[row] for row in starts]
+    ids = [segments.ids[row] for row in starts.tolist()]
     return Pool(ids, segments.languages, segments.language_codes[starts]), starts
 
 

@@ -158,7 +158,7 @@ class AnswerTask(RetrievalTask):
             is_short = np.zeros(len(rows), dtype=bool)
             for place, (row, passages) in enumerate(zip(rows, hits.rows, strict=True)):
                 texts = (self.passages[int(passage)].as_py() for passage in passages)
-                answers = self.answers[self.queries.ids[start + row]]
+                answers = self.answers[self.queries.ids[start + int(row)]]
                 found[row], num_tokens = _answered(texts, answers)
                 is_short[place] = num_tokens < max(BUDGETS.values())
             rows = rows[is_short] if depth < len(candidates) else rows[:0]
