@@ -4,7 +4,7 @@ import builtins
 
 import numpy as np
 import pytest
-from task_files import OneHot, lines, write
+from task_files import OneHot, lines, show, write
 
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import xor_tydi
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.usefixtures("sentence_data")
-def test_figures(folder):
+def test_figures(folder, tmp_path):
     task = load_task("xor-tydi", folder)
     assert task.queries.ids == ["0", "1", "2", "4"]
     assert task.candidates[2] == 'Title 2 At No. 10 "there"'
@@ -70,6 +70,7 @@ def test_figures(folder):
     assert results.metrics["cross"]["map"] is None
     assert results.counts["left_out"] == {"ja": 0, "ko": 1, "te": 0}
     assert results.counts["without_prediction"] == 0
+    assert "xor-tydi" in show(results, tmp_path)
 
 
 @pytest.mark.usefixtures("sentence_data")

@@ -145,7 +145,7 @@ class AnswerTask(RetrievalTask):
             np.array(found), predicted, model_name=model_name, kind=None, seed=None, settings={}
         )
 
-    def write_run(self, *args: Any, **options: Any) -> None:
+    def run_ids(self) -> tuple[list[str], list[str]]:
         """Raise ValueError: there are no judgements of passages that a run could be scored by."""
         raise ValueError(f"task {self.name!r} has answers but no judgements, so no run is written")
 
