@@ -1,11 +1,12 @@
 """Scoring XQuAD-R (13,090 queries x 13,014 candidates x 384) against its one float32 product.
 
-Run: `pytest benchmarks/test_rank_counting_speed.py --benchmark-only`. Three timings on the same input in
-one group: `Q @ C.T` as one writes it, the same product into memory that is ready, and `task.score`
-(checks, product, ranks, all three settings, language bias from full rankings). The aim: at most 10 s
-on two cores, under 300 MB of extra memory; and 1,000 bootstrap draws with 10,000 exchanges between
-two runs at most 10 s more. Timings drift on a shared machine, so the ratio is measured apart,
-alternating product and score, and reported as the median over rounds in `extra_info`.
+Run: `pytest benchmarks/test_rank_counting_speed.py --benchmark-only`. Three timings on the same
+input in one group: `Q @ C.T` as one writes it, the same product into memory that is ready, and
+`task.score` (checks, product, ranks, all three settings, language bias from full rankings). The
+aim: at most 10 s on two cores, under 300 MB of extra memory; and 1,000 bootstrap draws with 10,000
+exchanges between two runs at most 10 s more. Timings drift on a shared machine, so the ratio is
+measured apart, alternating product and score, and reported as the median over rounds in
+`extra_info`.
 """
 
 import time

@@ -141,8 +141,8 @@ def equal_rank_probabilities(
     placed = np.where(np.isinf(ranks), ((2 * totals + lost + 1) / 2)[queries], ranks)
     means = np.bincount(queries, placed, num_queries) / np.maximum(totals, 1)
     spread = np.bincount(queries, (placed - means[queries]) ** 2, num_queries)
-    language_means = np.bincount(cells, placed, num_queries * num_languages).reshape(shape)
-    language_means /= np.maximum(sizes, 1)
+    sums = np.bincount(cells, placed, num_queries * num_languages).reshape(shape)
+    language_means = sums / np.maximum(sizes, 1)
     between = (sizes * (language_means - means[:, None]) ** 2).sum(axis=1)
     num_present = (sizes > 0).sum(axis=1)
     statistic = np.divide(
@@ -250,13 +250,9 @@ class RankingWatch:
             where, languages[where, rank], rank + 1.0, len(rows)
         )
 
-    def _compare_translations(
-        self, rows: np.ndarray, ranks: np.ndarray, first: np.ndarray
-    ) -> None:
+    def _compare_translations(self, rows: np.ndarray, ranks: np.ndarray, first: np.ndarray) -> None:
         codes, pairs = self.query_languages[rows], []
-        for group in np.split(
-            np.arange(len(rows)), np.flatnonzero(np.diff(self.groups[rows])) + 1
-        ):
+        for group in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(self.groups[rows])) + 1):
             some = [(a, b) for a, b in combinations(group, 2) if codes[a] != codes[b]]
             if some:
                 pairs += some

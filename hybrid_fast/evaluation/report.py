@@ -90,8 +90,8 @@ def write_report(
             order.
         folder: where to write; made if it is not there. Other files in it are left alone.
         title: heading of the page.
-        comparison: what `significance.compare_runs` found of the `family_labels` of the runs;
-            kept in `results.json` and marked on the page.
+        comparison: what `significance.compare_runs` found of the `family_labels` of the runs; kept
+            in `results.json` and marked on the page.
 
     Returns:
         The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
@@ -109,7 +109,7 @@ def write_report(
         raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
     files: dict[str, bytes] = {}
     if len(runs) > 1:
-        content = {"runs": list(runs)}
+        content: dict[str, Any] = {"runs": list(runs)}
         if comparison is not None:
             content["comparison"] = comparison
         files["results.json"] = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

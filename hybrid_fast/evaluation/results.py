@@ -36,16 +36,14 @@ class PerQuery:
 
     def save(self, path: Path) -> None:
         """Write all of it to a compressed .npz file."""
-        names = list(self.figures)
-        arrays = {f"figure_{number}": self.figures[name] for number, name in enumerate(names)}
-        np.savez_compressed(
-            path,
-            ids=self.ids,
-            query_languages=self.query_languages,
-            languages=np.array(self.languages),
-            metrics=np.array(names),
-            **arrays,
-        )
+        arrays = {
+            "ids": self.ids,
+            "query_languages": self.query_languages,
+            "languages": np.array(self.languages),
+            "metrics": np.array(list(self.figures)),
+            **{f"figure_{number}": each for number, each in enumerate(self.figures.values())},
+        }
+        np.savez_compressed(path, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> PerQuery:

@@ -160,9 +160,7 @@ def compare_runs(
             difference = sums[a].minus(sums[b])
             rows = _rows({"a": a, "b": b, "metric": metric}, difference, num_bootstrap, seed)
             p_values = _randomise(difference, num_exchanges, seed)
-            differences += [
-                {**row, "p": float(p)} for row, p in zip(rows, p_values, strict=True)
-            ]
+            differences += [{**row, "p": float(p)} for row, p in zip(rows, p_values, strict=True)]
     for family in (
         [row for row in differences if row["language"] is None],
         [row for row in differences if row["language"] is not None],
