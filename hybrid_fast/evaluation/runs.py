@@ -82,7 +82,7 @@ def _staged(path: Path) -> Iterator[TextIO]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(staged, "wt", encoding="utf-8", newline="\n") as file:
-            yield file  # type: ignore[misc]
+            yield file
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -39,6 +38,8 @@ def search(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
         ValueError: if k is not positive, there are no candidates, dimensions differ, or a score
             is NaN or could overflow float32.
     """
+    import faiss  # not needed to train, and brings an OpenMP runtime of its own
+
     _check(queries, candidates, k)
     k = min(k, len(candidates))
     hits = Hits(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))

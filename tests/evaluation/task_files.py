@@ -1,10 +1,14 @@
 """Small collections in the forms in which MIRACL, Mr. TyDi, BEIR and TREC are published."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+
+from hybrid_fast.evaluation import print_results, write_report
 
 
 class OneHot:
@@ -26,6 +30,15 @@ def write(path: Path, content: str) -> Path:
 def lines(records) -> str:
     """JSON Lines."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def show(results, folder: Path) -> str:
+    """Save results, draw their report, and return what is printed of them."""
+    results.save(folder / "results")
+    write_report([results.to_dict()], folder / "report")
+    console = Console(file=io.StringIO(), width=200)
+    print_results([results.to_dict()], console)
+    return console.file.getvalue()
 
 
 def write_miracl(folder: Path, languages=("sw", "yo"), count=12) -> Path:

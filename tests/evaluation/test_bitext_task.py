@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from task_files import OneHot, write
+from task_files import OneHot, show, write
 
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks.bitext import TATOEBA
@@ -20,7 +20,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_pair(folder):
+def test_a_pair(folder, tmp_path):
     task = load_task("tatoeba", folder, languages=["swh"])
     assert task.languages == ("eng", "swh")
     assert list(task.queries)[:2] == ["eng of swh 0", "eng of swh 1"]
@@ -28,7 +28,8 @@ def test_a_pair(folder):
     for setting in ("cross", "from_first", "to_first"):
         assert results.metrics[setting]["recall@1"] == 1.0
     assert results.metrics["mono"]["recall@1"] is results.metrics["multi"]["recall@1"] is None
-    assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3, "all": 3}
+    assert "tatoeba" in show(results, tmp_path)
+    assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3}
 
 
 def test_figures_are_those_of_each_pair_by_itself(folder):

@@ -4,7 +4,7 @@ import builtins
 
 import numpy as np
 import pytest
-from task_files import OneHot, lines, write
+from task_files import OneHot, lines, show, write
 
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import xor_tydi
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.usefixtures("sentence_data")
-def test_figures(folder):
+def test_figures(folder, tmp_path):
     task = load_task("xor-tydi", folder)
     assert task.queries.ids == ["0", "1", "2", "4"]
     assert task.candidates[2] == 'Title 2 At No. 10 "there"'
@@ -70,6 +70,7 @@ def test_figures(folder):
     assert results.metrics["cross"]["map"] is None
     assert results.counts["left_out"] == {"ja": 0, "ko": 1, "te": 0}
     assert results.counts["without_prediction"] == 0
+    assert "xor-tydi" in show(results, tmp_path)
 
 
 @pytest.mark.usefixtures("sentence_data")
@@ -108,8 +109,8 @@ def test_predictions_that_lack_questions(folder):
 @pytest.mark.usefixtures("sentence_data")
 def test_the_budget_cuts_within_a_passage():
     texts = ["a " * 1999 + "Rome", "Oslo " + "b " * 3000]
-    assert xor_tydi._answered(texts, ["Rome"]) == ([True, True], 5000)
-    assert xor_tydi._answered(texts, ["Oslo"]) == ([False, True], 5000)
+    assert xor_tydi._answered(texts, ["Rome"]) == ([True, True], 5001)
+    assert xor_tydi._answered(texts, ["Oslo"]) == ([False, True], 5001)
     assert xor_tydi._answered(["a " * 2000 + "Rome"], ["Rome"]) == ([False, True], 2001)
 
 

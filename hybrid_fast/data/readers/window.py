@@ -34,16 +34,21 @@ def window_around(text: str, start: int, end: int, size: int) -> str:
 def split_windows(text: str, size: int) -> Iterator[str]:
     """Yield windows of at most `size` characters, each from about the middle of the one before.
 
-    So whatever is at most half as long lies whole in one of them. Cuts are as in `window_around`.
+    None is empty, but that of an empty text. Whatever is at most half as long lies whole in one of
+    them. Cuts are as in `window_around`.
 
     Args:
         text: the whole text.
         size: length of a window in code points, at least 2.
     """
+    if not text.strip():
+        yield ""
+        return
     start = 0
     while True:
         end = _last_cut(text, min(start + size, len(text)), start + 1)
-        yield text[start:end].strip()
+        if window := text[start:end].strip():
+            yield window
         if end >= len(text):
             return
         middle = max(start + 1, end - size // 2)

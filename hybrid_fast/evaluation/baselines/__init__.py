@@ -72,6 +72,8 @@ def evaluate_with_baselines(
             be ranked.
     """
     check_baselines(baselines)
+    if run is not None:
+        task.run_ids()
     bm25 = None
     if {*baselines} - {"untrained"}:
         task.check_scorers()

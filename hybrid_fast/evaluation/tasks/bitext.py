@@ -150,7 +150,7 @@ class BitextTask(RetrievalTask):
             }
         return results
 
-    def write_run(self, *_: Any, **__: Any) -> None:
+    def run_ids(self) -> tuple[list[str], list[str]]:
         """Raise ValueError: pairs have no common pool, whose ranking a run could be."""
         raise ValueError(
             f"task {self.name!r} has no pool of all languages, so there is no run of it"

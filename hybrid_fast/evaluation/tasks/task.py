@@ -148,6 +148,8 @@ class RetrievalTask:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
+        if run is not None:
+            self.run_ids()
         queries, candidates, settings = self.encode(model, batch_size=batch_size)
         if model_name is None:
             model_name = encoding.describe_model(model)[0]
@@ -312,7 +314,7 @@ class RetrievalTask:
             ValueError: as `score`, or if depth is not positive or an id holds white space.
         """
         query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
-        query_ids, pool_ids = distinct_ids(self.queries), distinct_ids(self.pool)
+        query_ids, pool_ids = self.run_ids()
         tiles = search_tiles(
             query_matrix, candidate_matrix, depth, document_scores=self.document_scores
         )
@@ -329,6 +331,14 @@ class RetrievalTask:
             Path(f"{path}.qrels"),
             ((query_ids[row], pool_ids[place], grade) for row, place, grade in judged),
         )
+
+    def run_ids(self) -> tuple[list[str], list[str]]:
+        """Return ids of queries and of what is ranked, as a run has them.
+
+        Raises:
+            ValueError: if an id holds white space, or occurs twice in a language.
+        """
+        return distinct_ids(self.queries), distinct_ids(self.pool)
 
     def _check(
         self,
@@ -456,7 +466,7 @@ def _documents(segments: TextCollection) -> tuple[Pool, np.ndarray]:
     keys = list(zip(segments.language_codes.tolist(), segments.ids, strict=True))
     is_first = [row == 0 or keys[row - 1] != key for row, key in enumerate(keys)]
     starts = np.flatnonzero(is_first)
-    ids = [segments.ids[row] for row in starts]
+    ids = [segments.ids[row] for row in starts.tolist()]
     return Pool(ids, segments.languages, segments.language_codes[starts]), starts
 
 

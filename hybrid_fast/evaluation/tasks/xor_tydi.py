@@ -152,7 +152,7 @@ class AnswerTask(RetrievalTask):
             "fusion and rrf"
         )
 
-    def write_run(self, *args: Any, **options: Any) -> None:
+    def run_ids(self) -> tuple[list[str], list[str]]:
         """Raise ValueError: there are no judgements of passages that a run could be scored by."""
         raise ValueError(f"task {self.name!r} has answers but no judgements, so no run is written")
 
@@ -165,7 +165,7 @@ class AnswerTask(RetrievalTask):
             is_short = np.zeros(len(rows), dtype=bool)
             for place, (row, passages) in enumerate(zip(rows, hits.rows, strict=True)):
                 texts = (self.passages[int(passage)].as_py() for passage in passages)
-                answers = self.answers[self.queries.ids[start + row]]
+                answers = self.answers[self.queries.ids[start + int(row)]]
                 found[row], num_tokens = _answered(texts, answers)
                 is_short[place] = num_tokens < max(BUDGETS.values())
             rows = rows[is_short] if depth < len(candidates) else rows[:0]
