@@ -21,6 +21,7 @@
 #include "core/planner.h"
 #include "core/rank_counting.h"
 #include "core/row_adam.h"
+#include "core/row_ranking.h"
 #include "core/text_hash.h"
 #include "core/token_rows.h"
 #include "core/token_sums.h"
@@ -69,6 +70,26 @@ std::pair<Array<std::int64_t>, Array<std::int64_t>> count_ranks(
     hybrid_fast::count_ranks(question, num_threads, block_span, row_span);
   }
   return {block_ranks, row_ranks};
+}
+
+std::pair<Array<float>, Array<std::int64_t>> rank_rows(const Array<float>& scores,
+                                                       std::int64_t num_first, int num_threads) {
+  require_dimensions(scores, "scores", 2);
+  if (num_first < 0 || num_first > scores.shape(1)) {
+    throw std::invalid_argument("num_first is " + std::to_string(num_first) + "; the rows have " +
+                                std::to_string(scores.shape(1)) + " columns");
+  }
+  Array<float> ranks({scores.shape(0), scores.shape(1)});
+  Array<std::int64_t> first({scores.shape(0), static_cast<py::ssize_t>(num_first)});
+  const hybrid_fast::RankingQuestion question{view(scores), scores.shape(0), scores.shape(1),
+                                              num_first};
+  const std::span<float> rank_span = view(ranks);
+  const std::span<std::int64_t> first_span = view(first);
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::rank_rows(question, num_threads, rank_span, first_span);
+  }
+  return {ranks, first};
 }
 
 // A batch: query rows, passage rows, kind, entries substituted, lanes substituted.
@@ -379,6 +400,13 @@ PYBIND11_MODULE(_core, m) {
         "Row r asks for columns[offsets[r]:offsets[r + 1]]; block b holds the columns\n"
         "block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores\n"
         "in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.");
+
+  m.def("rank_rows", &rank_rows, py::arg("scores").noconvert(), py::arg("num_first"),
+        py::arg("num_threads") = 1,
+        "Return the rank of every score in its row, and the first columns of each row.\n\n"
+        "Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:\n"
+        "float32 (rows, columns). First columns: int64 (rows, num_first), equal scores in the\n"
+        "order of columns. Scores: float32, C-contiguous, no NaN.");
 
   using hybrid_fast::Share;
   py::class_<Share>(m, "Share", "What a law asked for and what it became.")

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class Share:
     """
     What a law asked for and what it became.
@@ -146,6 +146,14 @@ def pad_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.ND
 def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
     Return the chosen texts as rows of a matrix, filled up with pad_id.
+    """
+def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
+    """
+    Return the rank of every score in its row, and the first columns of each row.
+    
+    Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:
+    float32 (rows, columns). First columns: int64 (rows, num_first), equal scores in the
+    order of columns. Scores: float32, C-contiguous, no NaN.
     """
 @typing.overload
 def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], begins: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:

@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
+FAILED_RUNS = 1
 RESULTS = "results.json"
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error and all messages.")
@@ -119,6 +120,31 @@ def train(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sweep(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets a folder for each run, and sweep.html.")
+    ],
+    seeds: Annotated[
+        int | None, typer.Option(help="Run seeds 0 to N - 1 [default: the recipe's seed].", min=1)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run RECIPE with all combinations of values of its fields: RECIPE --alpha 0,0.5,1.
+
+    Started again, it skips complete runs and goes on with unfinished ones.
+    """
+    from hybrid_fast.cli.recipe import read_overrides
+    from hybrid_fast.cli.sweep import run_sweep
+
+    if not debug:
+        quiet_libraries()
+    if run_sweep(recipe, read_overrides(context.args), seeds, out, Console(), debug):
+        raise typer.Exit(FAILED_RUNS)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def plan(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")],
@@ -139,41 +165,124 @@ def plan(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder or hub name.")],
-    task: Annotated[str, typer.Option(help="xquad-r, mlqa-r or builtin.")],
+    task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the task's files; builtin needs none.")
+        str | None,
+        typer.Option(help="Folder of the task's files, or its hub name; builtin needs none."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder for results.json and report.html.")
     ] = None,
-    candidate_text: Annotated[
-        str | None, typer.Option(help="'sentence+context' (default) or 'sentence'.")
+    languages: Annotated[
+        str | None, typer.Option(help="Codes separated by commas [default: all].")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part of the data set [default: the published one].")
+    ] = None,
+    candidate_text: Annotated[
+        str | None,
+        typer.Option(help="'sentence+context' or 'sentence'; of collections 'title+text', 'text'."),
+    ] = None,
+    segment_length: Annotated[
+        int | None, typer.Option(help="Rank documents by windows of so many characters.")
+    ] = None,
+    document_score: Annotated[
+        str | None, typer.Option(help="How windows score a document: 'max' or 'mean@k'.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="New file for the ranking as a TREC run; FILE.qrels beside it."),
+    ] = None,
+    run_depth: Annotated[int, typer.Option(help="Candidates of a query in --run.", min=1)] = 1000,
     batch_size: Annotated[
         int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
+    ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Beside the model, separated by commas: bm25,untrained,fusion,rrf."),
     ] = None,
     debug: Debug = False,
 ) -> None:
     """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
     if out is not None:
         check_new(out)
+    if run is not None:
+        for path in (run, Path(f"{run}.qrels")):
+            check_new(path, "file for --run")
 
+    from hybrid_fast.cli.comparison import compare_figures
     from hybrid_fast.evaluation import load_task, print_results, write_report
+    from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.models.folders import complete_folder
 
+    names = [] if baselines is None else [name.strip() for name in baselines.split(",")]
+    check_baselines(names)
     if not debug:
         quiet_libraries()
-    loaded = load_task(task, data=data, candidate_text=candidate_text)
+    loaded = load_task(
+        task,
+        data=data,
+        languages=None if languages is None else [code.strip() for code in languages.split(",")],
+        candidate_text=candidate_text,
+        split=split,
+        segment_length=segment_length,
+        document_score=document_score,
+    )
     encoder = BiEncoder.from_pretrained(model)
-    results = loaded.evaluate(encoder, batch_size=batch_size, model_name=model)
+    results = evaluate_with_baselines(
+        loaded,
+        encoder,
+        names,
+        batch_size=batch_size,
+        model_name=model,
+        run=run,
+        run_depth=run_depth,
+    )
+    runs = [each.to_dict() for each in results]
+    figures = [each.per_query for each in results if each.per_query is not None]
+    comparison = compare_figures(runs, figures) if names else None
     if out is not None:
         with complete_folder(out.resolve()) as folder:
-            results.save(folder)
-            write_report([results.to_dict()], folder)
-    print_results([results.to_dict()], Console())
+            for name, each in zip(["model", *names], results, strict=True):
+                each.save(folder / name if names else folder)
+            write_report(runs, folder, comparison=comparison)
+    print_results(runs, Console(), comparison)
     if out is not None:
         print(f"report: {out / 'report.html'}")
+    if run is not None:
+        print(f"run: {run}, its judgements: {run}.qrels")
+
+
+@app.command()
+def evaluate_run(
+    run: Annotated[Path, typer.Argument(help="Run in the form of TREC, plain or .gz.")],
+    qrels: Annotated[Path, typer.Argument(help="Judgements in the form of TREC.")],
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas [default: map,ndcg@10,mrr@100,recall@100,...]."),
+    ] = None,
+    missing: Annotated[
+        str, typer.Option(help="Judged queries that RUN lacks: 'zero' or 'leave-out'.")
+    ] = "zero",
+    out: Annotated[
+        Path | None, typer.Option(help="New JSON file for figures, also by query.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a ranked RUN against QRELS as trec_eval does, ties included."""
+    if out is not None:
+        check_new(out)
+
+    from hybrid_fast.evaluation import trec
+    from hybrid_fast.evaluation.terminal import print_run
+
+    names = trec.RUN_METRICS if metrics is None else [name.strip() for name in metrics.split(",")]
+    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures.to_dict(), indent=2) + "\n", encoding="utf-8")
+    print_run(figures, Console())
 
 
 @app.command()
@@ -189,10 +298,13 @@ def report(
     check_new(out)
     runs = [run for path in results for run in read_runs(path)]
 
+    from hybrid_fast.cli.comparison import compare_folders
     from hybrid_fast.evaluation import print_results, write_report
 
-    page = write_report(runs, out, title=title)
-    print_results(runs, Console())
+    folders = [path if path.is_dir() else path.parent for path in results]
+    comparison = compare_folders(runs, folders) if len(runs) > 1 else None
+    page = write_report(runs, out, title=title, comparison=comparison)
+    print_results(runs, Console(), comparison)
     print(f"report: {page}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from hybrid_fast.cli.checks import make_arguments
+from hybrid_fast.cli.comparison import compare_folders
 from hybrid_fast.cli.folders import check_new, without_empty_remains
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
@@ -47,8 +48,9 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
     check_new(out)
     with without_empty_remains(out.resolve()), complete_folder(out.resolve()) as folder:
         runs = train_kinds(folder, seed)
-        write_report(runs, folder, title="hybrid_fast demo")
-    print_results(runs, console)
+        comparison = compare_folders(runs, [folder / kind for kind in KINDS])
+        write_report(runs, folder, title="hybrid_fast demo", comparison=comparison)
+    print_results(runs, console, comparison)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 

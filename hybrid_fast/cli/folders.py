@@ -8,17 +8,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def check_new(folder: Path) -> None:
-    """Check that a folder can be made.
+def check_new(path: Path, what: str = "folder for --out") -> None:
+    """Check that a folder or file can be made.
+
+    Args:
+        path: where.
+        what: what it is, for messages.
 
     Raises:
         FileExistsError: there is something of that name.
         NotADirectoryError: a file is where its parent should be.
         PermissionError: its parent cannot be written to.
     """
-    if folder.exists() or folder.is_symlink():
-        raise FileExistsError(f"{folder} exists; choose another folder for --out")
-    check_writable(folder)
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(f"{path} exists; choose another {what}")
+    check_writable(path)
 
 
 def check_writable(folder: Path) -> None:

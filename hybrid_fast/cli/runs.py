@@ -41,7 +41,11 @@ class Parts:
 
 
 def run_recipe(
-    recipe: Recipe, training: dict[str, Any], output: Path, resume: bool = False
+    recipe: Recipe,
+    training: dict[str, Any],
+    output: Path,
+    resume: bool = False,
+    model_name: str | None = None,
 ) -> dict[str, Any]:
     """Load what a recipe names, train and evaluate; see `run_parts`.
 
@@ -54,7 +58,8 @@ def run_recipe(
     check_output(output, resume)
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    results = run_parts(load_parts(recipe, args.seed), args, output, TrainingProgress(), resume)
+    parts = load_parts(recipe, args.seed)
+    results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
     # Else a process that ends later than the others may abort.
     PartialState().destroy_process_group()
     return results
@@ -78,6 +83,7 @@ def run_parts(
     output: Path,
     progress: TrainingProgress,
     resume: bool = False,
+    model_name: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate; `output` gets checkpoints/ (if any are kept), model/ and results.json.
 
@@ -87,6 +93,7 @@ def run_parts(
         output: folder of the run; it is not made if the run fails before anything is kept.
         progress: what shows how far it is.
         resume: go on from the last complete checkpoint.
+        model_name: what the results call the model; default the name of `output`.
 
     Returns:
         The results of the task, as in results.json; empty without a task.
@@ -117,7 +124,7 @@ def run_parts(
             return {}
         stage("evaluating")
         results = parts.task.evaluate(
-            parts.model, model_name=output.name, kind=args.kind, seed=args.seed
+            parts.model, model_name=model_name or output.name, kind=args.kind, seed=args.seed
         )
         results.save(output)
         return results.to_dict()

@@ -56,6 +56,24 @@ def parse_yaml(text: str, place: str) -> Any:
         raise ValueError(f"{place}: not valid YAML: {error}") from error
 
 
+def split_values(text: str, place: str) -> list[str]:
+    """Return the YAML texts of values separated by commas; those within brackets do not separate.
+
+    Args:
+        text: such as "0, 0.5" or "uniform, {de: 1, en: 2}".
+        place: where it stands, for errors.
+
+    Raises:
+        ValueError: it is no YAML, or holds no value.
+    """
+    listed = f"[{text}]"
+    parse_yaml(listed, place)
+    node = _Loader(listed).get_single_node()
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise ValueError(f"{place} has no value; give one, or several separated by commas")
+    return [listed[each.start_mark.index : each.end_mark.index] for each in node.value]
+
+
 def read_fields(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read a file of `name: value` fields.
 

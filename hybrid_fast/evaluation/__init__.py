@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from hybrid_fast.evaluation.results import Results
+from hybrid_fast.evaluation.results import PerQuery, Results
+from hybrid_fast.evaluation.significance import compare_runs
 from hybrid_fast.evaluation.tasks import TASKS, Candidate, Query, RetrievalTask, load_task
+from hybrid_fast.evaluation.trec import RunFigures, evaluate_run
 
 if TYPE_CHECKING:
     from hybrid_fast.evaluation.report import write_report as write_report
@@ -19,9 +21,13 @@ _HOMES = {"print_results": "terminal", "write_report": "report"}
 __all__ = [
     "TASKS",
     "Candidate",
+    "PerQuery",
     "Query",
     "Results",
     "RetrievalTask",
+    "RunFigures",
+    "compare_runs",
+    "evaluate_run",
     "load_task",
     "print_results",
     "write_report",

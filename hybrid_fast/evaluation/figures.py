@@ -1,4 +1,4 @@
-"""Pictures of evaluation runs: heat maps of grids and bars of the rank distance, with matplotlib.
+"""Pictures of evaluation runs with matplotlib: heat maps, bars of the rank distance, curves.
 
 Only the object interface is used, so no figure, backend or setting outlives a call. Equal input
 gives equal bytes: fonts are matplotlib's own, SVG ids are salted, and no date is written.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 Grid = Mapping[str, Mapping[str, float | None]]
+Spread = tuple[float, float]  # mean and deviation
 
 INK = "#1d2b33"
 QUIET_INK = "#5c6c75"
@@ -51,6 +53,7 @@ STYLE = {
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.12,
 }
+MARKERS = "osD^vPX*<>p"
 PNG_DOTS_PER_INCH = 160
 GAP_BEFORE_ALL = 0.35
 
@@ -161,6 +164,73 @@ def draw_rank_distance(
 
 
 @matplotlib.rc_context(STYLE)
+def draw_curves(
+    panels: Mapping[str, Mapping[str, Sequence[Spread | None]]], field: str, values: Sequence[Any]
+) -> Figure:
+    """Draw figures against a field as curves with error bars, two panels a row.
+
+    Args:
+        panels: title of a panel to label of a curve to its points, one for each of `values`, None
+            where there is none; all panels have the same labels.
+        field: what the horizontal axes are called.
+        values: of the field; in their order, but to scale (a logarithmic one if the largest is 20
+            times the smallest) if all are numbers.
+    """
+    labels = [_latin(label) for label in next(iter(panels.values()))]
+    num_rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 3.1 * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, 2, squeeze=False).ravel()
+    for unused in axes[len(panels) :]:
+        unused.set_axis_off()
+    for each, (title, curves) in zip(axes, panels.items(), strict=False):
+        each.set_title(_latin(title), fontsize=11, fontweight="bold")
+        each.set_xlabel(_latin(field))
+        _draw_panel(each, list(curves.values()), labels, values)
+    if len(labels) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes,
+    curves: Sequence[Sequence[Spread | None]],
+    labels: Sequence[str],
+    values: Sequence[Any],
+) -> None:
+    places, to_scale = _places(values)
+    for position, (points, label) in enumerate(zip(curves, labels, strict=True)):
+        by_place = sorted(zip(places, points, strict=True))
+        known = [(place, *point) for place, point in by_place if point is not None]
+        axes.errorbar(
+            [place for place, _, _ in known],
+            [mean for _, mean, _ in known],
+            yerr=[deviation for _, _, deviation in known],
+            color=RUN_COLOURS[position % len(RUN_COLOURS)],
+            marker=MARKERS[position % len(MARKERS)],
+            markersize=5,
+            linewidth=1.5,
+            capsize=3,
+            label=label,
+        )
+    if to_scale and min(values) > 0 and max(values) >= 20 * min(values):
+        axes.set_xscale("log")
+    axes.set_xticks(places, [_latin(str(value)) for value in values])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e6ebed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
+    """Return where values stand on an axis, and whether that is to scale."""
+    if all(type(value) in (int, float) for value in values):
+        return [float(value) for value in values], True
+    return [float(position) for position in range(len(values))], False
+
+
+@matplotlib.rc_context(STYLE)
 def to_png(figure: Figure) -> bytes:
     """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -171,11 +241,11 @@ def to_png(figure: Figure) -> bytes:
 
 
 @matplotlib.rc_context(STYLE)
-def to_svg(figure: Figure) -> bytes:
-    """Return the figure as the bytes of an SVG file with transparent ground."""
+def to_svg(figure: Figure, transparent: bool = True) -> bytes:
+    """Return the figure as the bytes of an SVG file, with transparent or white ground."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    figure.savefig(buffer, format="svg", transparent=transparent, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -2,49 +2,137 @@
 
 A cell is a query language against one pool: the candidates of one language, or all ("all"). Its
 figure is the mean over its queries with at least one relevant in that pool; a setting's figure is
-the unweighted mean over its non-empty cells. Definitions as in LAReQA (Roy et al. 2020):
+the unweighted mean over its non-empty cells. With R the number of a query's relevants, relevants
+that are not found at rank infinity, and g the grade of a relevant (1 where nothing is said):
 
-    map        mean over a query's R relevants of (relevants up to its rank) / rank, full ranking
-    map@20     the same sum over ranks up to 20, divided by min(R, 20)
-    recall@k   relevants with rank up to k / R
+    map          mean over the relevants of (relevants up to its rank) / rank
+    map@k        the same sum over ranks up to k, divided by min(R, k): LAReQA (Roy et al. 2020)
+    map_cut@k    the same sum over ranks up to k, divided by R: trec_eval's map_cut
+    ndcg, @k     sum of g / log2(rank + 1) over ranks up to k, divided by the largest possible sum
+                 (Järvelin and Kekäläinen 2002, gains and discount of trec_eval)
+    mrr, @k      1 / rank of the first relevant, 0 where it stands after k
+    recall@k     relevants with rank up to k / R
+    success@k    1 if a relevant has rank up to k, else 0
+
+All go from 0 to 1, higher is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
+from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation.ranks import Ranks, Relevants
 
-# Ranks of all relevants, how many of their own query's relevants stand at or above each, and R.
-Gain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# What every task reports; a task may add more.
+METRICS = ("map", "map@20", "ndcg@10", "mrr@10", "recall@1", "recall@10")
 
 
-def _precision(
-    ranks: np.ndarray, found: np.ndarray, totals: np.ndarray, cutoff: int | None = None
-) -> np.ndarray:
-    if cutoff is None:
-        return found / ranks / totals
-    return np.where(ranks <= cutoff, found / ranks, 0.0) / np.minimum(totals, cutoff)
+class Hits(NamedTuple):
+    """Relevants sorted by cell, then by rank; a cell is one query in one pool.
+
+    Attributes:
+        cells: the cell of each relevant, int64 (num_relevants,).
+        ranks: its rank, float64, infinite if it was not found.
+        found: how many relevants of its cell stand at or above it.
+        totals: how many relevants its cell has.
+        grades: its grade, above 0.
+        best_grades: the grade that stands in its place in the best possible order.
+    """
+
+    cells: np.ndarray
+    ranks: np.ndarray
+    found: np.ndarray
+    totals: np.ndarray
+    grades: np.ndarray
+    best_grades: np.ndarray
 
 
-def _hit(ranks: np.ndarray, found: np.ndarray, totals: np.ndarray, cutoff: int) -> np.ndarray:
-    return (ranks <= cutoff) / totals
+# Returns what each relevant adds to the figure of its cell; the cutoff may be infinite.
+Gain = Callable[[Hits, float], np.ndarray]
 
 
-# What each relevant adds to the figure of its query.
-METRICS: dict[str, Gain] = {
-    "map": _precision,
-    "map@20": partial(_precision, cutoff=20),
-    "recall@1": partial(_hit, cutoff=1),
-    "recall@10": partial(_hit, cutoff=10),
+def _precision(hits: Hits, cutoff: float) -> np.ndarray:
+    return np.where(hits.ranks <= cutoff, hits.found / hits.ranks, 0.0)
+
+
+def _average_precision(hits: Hits, cutoff: float) -> np.ndarray:
+    return _precision(hits, cutoff) / np.minimum(hits.totals, cutoff)
+
+
+def _average_precision_of_all(hits: Hits, cutoff: float) -> np.ndarray:
+    return _precision(hits, cutoff) / hits.totals
+
+
+def _discounted_gain(hits: Hits, cutoff: float) -> np.ndarray:
+    gains = np.where(hits.ranks <= cutoff, hits.grades / np.log2(hits.ranks + 1), 0.0)
+    best = np.where(hits.found <= cutoff, hits.best_grades / np.log2(hits.found + 1), 0.0)
+    return gains / np.bincount(hits.cells, weights=best)[hits.cells]
+
+
+def _reciprocal_rank(hits: Hits, cutoff: float) -> np.ndarray:
+    return np.where((hits.found == 1) & (hits.ranks <= cutoff), 1 / hits.ranks, 0.0)
+
+
+def _recall(hits: Hits, cutoff: float) -> np.ndarray:
+    return (hits.ranks <= cutoff) / hits.totals
+
+
+def _success(hits: Hits, cutoff: float) -> np.ndarray:
+    return (hits.found == 1) & (hits.ranks <= cutoff)
+
+
+_GAINS: dict[str, Gain] = {
+    "map": _average_precision,
+    "map_cut": _average_precision_of_all,
+    "ndcg": _discounted_gain,
+    "mrr": _reciprocal_rank,
+    "recall": _recall,
+    "success": _success,
 }
+_NEED_CUTOFF = ("map_cut", "recall", "success")
+
+
+def find_metrics(names: Iterable[str]) -> dict[str, Callable[[Hits], np.ndarray]]:
+    """Return the gain of each metric by its name, such as "map", "ndcg@10" or "recall@100".
+
+    Raises:
+        TypeError: if `names` is a string.
+        ValueError: if there are no names or one is unknown, or lacks a cutoff that it needs.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"metrics is the text {names!r}; give a list of names")
+    gains: dict[str, Callable[[Hits], np.ndarray]] = {}
+    for name in names:
+        family, at, cutoff = str(name).partition("@")
+        if family not in _GAINS:
+            known = ", ".join(f"{each}@k" for each in _GAINS)
+            raise ValueError(
+                f"there is no metric {name!r}; known are map, ndcg, mrr, {known} with k a whole "
+                f"number{nearest(family.lower(), _GAINS)}"
+            )
+        if not re.fullmatch(r"[1-9]\d*", cutoff, re.ASCII) if at else family in _NEED_CUTOFF:
+            raise ValueError(f"metric {name!r} needs a cutoff of at least 1, as in '{family}@10'")
+        gains[name] = _at_cutoff(_GAINS[family], float(cutoff) if at else np.inf)
+    if not gains:
+        raise ValueError(f"no metric is asked for; give some of {', '.join(METRICS)}")
+    return gains
+
+
+def _at_cutoff(gain: Gain, cutoff: float) -> Callable[[Hits], np.ndarray]:
+    return lambda hits: gain(hits, cutoff)
 
 
 def score_queries(
-    relevants: Relevants, ranks: Ranks, candidate_languages: np.ndarray, num_languages: int
+    relevants: Relevants,
+    ranks: Ranks,
+    candidate_languages: np.ndarray,
+    num_languages: int,
+    metrics: Iterable[str] = METRICS,
 ) -> dict[str, np.ndarray]:
     """Return every metric of every query in every pool.
 
@@ -53,37 +141,66 @@ def score_queries(
         ranks: their ranks.
         candidate_languages: language code of each candidate, (num_candidates,).
         num_languages: number of language codes.
+        metrics: names of metrics, see `find_metrics`.
 
     Returns:
         Metric name to float64 (num_queries, num_languages + 1); the last column is the union pool.
         NaN where a query has no relevant in the pool.
+
+    Raises:
+        ValueError: if a metric is unknown.
     """
     num_queries = len(relevants.offsets) - 1
     languages = candidate_languages[relevants.rows]
-    by_language = _score_cells(
+    metrics = tuple(metrics)
+    by_language = score_cells(
         relevants.query_rows * num_languages + languages,
         ranks.in_language,
+        relevants.grades,
         num_queries * num_languages,
+        metrics,
     )
-    in_pool = _score_cells(relevants.query_rows, ranks.in_pool, num_queries)
+    in_pool = score_cells(
+        relevants.query_rows, ranks.in_pool, relevants.grades, num_queries, metrics
+    )
     return {
         name: np.column_stack([by_language[name].reshape(num_queries, -1), in_pool[name]])
-        for name in METRICS
+        for name in metrics
     }
 
 
-def _score_cells(cells: np.ndarray, ranks: np.ndarray, num_cells: int) -> dict[str, np.ndarray]:
-    """Return each metric by cell, a cell being one query in one pool; NaN for empty cells."""
+def score_cells(
+    cells: np.ndarray,
+    ranks: np.ndarray,
+    grades: np.ndarray | None,
+    num_cells: int,
+    metrics: Iterable[str],
+) -> dict[str, np.ndarray]:
+    """Return each metric by cell, float64 (num_cells,); NaN for cells without relevants.
+
+    Args:
+        cells: cell of each relevant, int64 (num_relevants,), in any order.
+        ranks: its rank from 1, infinite if it was not found.
+        grades: its grade, above 0; None: all 1.
+        num_cells: number of cells.
+        metrics: names of metrics, see `find_metrics`.
+
+    Raises:
+        ValueError: if a metric is unknown.
+    """
+    gains = find_metrics(metrics)
+    grades = np.ones(len(cells)) if grades is None else np.asarray(grades, dtype=np.float64)
+    best_grades = grades[np.lexsort((-grades, cells))]
     order = np.lexsort((ranks, cells))
-    cells, ranks = cells[order], ranks[order]
+    cells, ranks = cells[order], ranks[order].astype(np.float64)
     totals = np.bincount(cells, minlength=num_cells)
     starts = np.cumsum(totals) - totals
     found = np.arange(1, len(cells) + 1) - starts[cells]
+    hits = Hits(cells, ranks, found, totals[cells], grades[order], best_grades)
     empty = np.where(totals == 0, np.nan, 0.0)
     return {
-        name: empty
-        + np.bincount(cells, weights=gain(ranks, found, totals[cells]), minlength=num_cells)
-        for name, gain in METRICS.items()
+        name: empty + np.bincount(cells, weights=gain(hits), minlength=num_cells)
+        for name, gain in gains.items()
     }
 
 

@@ -1,17 +1,18 @@
 """Exact ranks of the relevant candidates, without storing scores or sorting anything.
 
-Queries go through one float32 matrix product tile by tile; in each tile the C++ core counts what
-stands ahead of every relevant candidate, in the pool of its own language and in the union pool.
-A relevant's score is read from the very product that is counted: a second product may differ in
-its last bit. Order: score descending, equal scores by position, and the union pool is the
-language pools one after the other in the order of language codes.
+Queries are scored tile by tile, by one float32 matrix product or by whatever else gives scores; in
+each tile the C++ core counts what stands ahead of every relevant candidate, in the pool of its own
+language and in the union pool. A relevant's score is read from the very tile that is counted: a
+second product may differ in its last bit. Order: score descending, equal scores by position, and
+the union pool is the language pools one after the other in the order of language codes.
 
-Cost: one product Q C^T, plus about R comparisons for each score, R being the relevants of a query;
-memory: one tile (`TILE_BYTES`) and 16 bytes a relevant.
+Cost: the scores, plus about R comparisons for each, R being the relevants of a query; memory: one
+tile (`TILE_BYTES`) and 16 bytes a relevant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,12 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
+from hybrid_fast.evaluation.segments import DocumentScores
 
+# Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
+ScoreRows = Callable[[np.ndarray, np.ndarray], None]
+# Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
+Watch = Callable[[np.ndarray, np.ndarray], None]
 TILE_BYTES = 32 * 2**20
 MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
 
@@ -27,11 +33,13 @@ MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
 class Relevants(NamedTuple):
     """Relevant candidates query by query: those of query i are rows[offsets[i] : offsets[i + 1]].
 
-    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates.
+    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates,
+    `grades` int64 (num_relevants,) how relevant each is, above 0; None: all alike.
     """
 
     offsets: np.ndarray
     rows: np.ndarray
+    grades: np.ndarray | None = None
 
     @property
     def counts(self) -> np.ndarray:
@@ -43,6 +51,12 @@ class Relevants(NamedTuple):
         """The query of each relevant, int64 (num_relevants,)."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
+    def entries(self, query_rows: np.ndarray) -> np.ndarray:
+        """Return where in `rows` the relevants of some queries stand, query after query, int64."""
+        counts = self.counts[query_rows]
+        starts = self.offsets[query_rows] - (np.cumsum(counts) - counts)
+        return np.arange(counts.sum()) + np.repeat(starts, counts)
+
 
 class Ranks(NamedTuple):
     """Ranks from 1 of each relevant, int64 (num_relevants,), in the order of `Relevants.rows`."""
@@ -51,54 +65,93 @@ class Ranks(NamedTuple):
     in_pool: np.ndarray
 
 
+def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
+    """Score by the dot product of embeddings.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D).
+
+    Raises:
+        ValueError: if a score could overflow float32.
+    """
+    check_magnitude(queries, candidates)
+
+    def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
+        # numpy's product is float32 whatever precision torch's global switches allow.
+        np.matmul(queries[rows], candidates.T, out=scores)
+
+    return score_rows
+
+
 def rank_relevants(
-    queries: np.ndarray,
-    candidates: np.ndarray,
+    score_rows: ScoreRows,
     language_starts: np.ndarray,
     relevants: Relevants,
     *,
+    groups: np.ndarray | None = None,
+    watch: Watch | None = None,
+    document_scores: DocumentScores | None = None,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
 
     Args:
-        queries: float32 (num_queries, D).
-        candidates: float32 (num_candidates, D), sorted by language.
+        score_rows: scores candidates, or their segments, sorted by language; none may be NaN.
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
+        groups: int64 (num_queries,); queries of one number are scored in one tile, which grows if
+            need be. None: each stands alone.
+        watch: called with the queries of each tile and their scores.
+        document_scores: makes scores of documents of the scores of their segments, which
+            `score_rows` gives; documents are what is ranked, and what `language_starts` and
+            `relevants` mean.
         tile_bytes: most memory for scores, at least 16 rows.
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
-
-    Raises:
-        ValueError: if a score could overflow float32.
     """
-    _check_magnitude(queries, candidates)
-    num_queries, num_candidates = len(queries), len(candidates)
+    num_queries, num_candidates = len(relevants.counts), int(language_starts[-1])
+    if document_scores is not None:
+        num_candidates = document_scores.num_segments
     num_rows = tile_bytes // (4 * num_candidates)
     num_rows = min(max(num_rows, MIN_TILE_ROWS), MAX_TILE_ROWS, num_queries)
-    tile = np.empty((num_rows, num_candidates), dtype=np.float32)
+    tiles = _tiles(np.arange(num_queries) if groups is None else groups, num_rows)
+    tile = np.empty((max(map(len, tiles)), num_candidates), dtype=np.float32)
     ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
-    starts = range(0, num_queries, num_rows)
-    for start in tqdm(starts, desc="rank", unit="tile", delay=2, disable=None, leave=False):
-        stop = min(start + num_rows, num_queries)
-        # numpy's product is float32 whatever precision torch's global switches allow.
-        scores = np.matmul(queries[start:stop], candidates.T, out=tile[: stop - start])
-        offsets = relevants.offsets[start : stop + 1]
-        part = slice(offsets[0], offsets[-1])
-        ranks.in_language[part], ranks.in_pool[part] = _core.count_ranks(
+    for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
+        scores = tile[: len(rows)]
+        score_rows(rows, scores)
+        if document_scores is not None:
+            scores = document_scores(scores)
+        entries = relevants.entries(rows)
+        ranks.in_language[entries], ranks.in_pool[entries] = _core.count_ranks(
             scores,
             language_starts,
-            offsets - offsets[0],
-            relevants.rows[part],
+            np.cumsum([0, *relevants.counts[rows]]),
+            relevants.rows[entries],
             num_threads=torch.get_num_threads(),
         )
+        if watch is not None:
+            watch(rows, scores)
     return ranks
 
 
-def _check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
+def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
+    """Return rows of queries in tiles of at most `num_rows`, but for larger groups."""
+    order = np.argsort(groups, kind="stable")
+    ends = [*np.flatnonzero(np.diff(groups[order])) + 1, len(groups)]
+    tiles, start, stop = [], 0, 0
+    for end in ends:
+        if end - start > num_rows and stop > start:
+            tiles.append(order[start:stop])
+            start = stop
+        stop = end
+    return [*tiles, order[start:]]
+
+
+def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
     """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
     if bound > np.finfo(np.float32).max / 2:

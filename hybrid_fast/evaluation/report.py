@@ -1,45 +1,44 @@
 """A page that compares evaluation runs, with its pictures and numbers beside it.
 
-`report.html` stands alone: pictures are inside, there is no script, and its content security
-policy forbids everything but its own style sheet (by hash) and embedded images. All text from runs
-is escaped. Equal runs give equal bytes; a date appears only if a run has one under "date".
+`report.html` stands alone, see `pages`. Equal runs give equal bytes; a date appears only if a run
+has one under "date".
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import re
-import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from hybrid_fast.evaluation import figures
+from hybrid_fast.evaluation.pages import DASH, check_folder, data_url, publish, render_page
 from hybrid_fast.evaluation.terminal import (
+    BIAS_FIGURES,
     HEADLINE,
     METRIC_TITLES,
     RANK_DISTANCE,
     SETTINGS,
+    Comparison,
     Measure,
     Run,
     best_positions,
     check_runs,
+    family_labels,
+    headline_differences,
     language_name,
     printable,
     rank_distances,
     read_grid,
     report_languages,
     run_labels,
+    winner,
 )
 
-DASH = "\N{EN DASH}"
 HEAT_LEVELS = 50
 BIAS_MEASURES = (
     Measure(("language_bias", "rank_distance"), "mean", False, False),
@@ -47,8 +46,35 @@ BIAS_MEASURES = (
     Measure(("language_bias", "rank_distance_normalised"), "share of pool", False),
 )
 
+BIAS_MEANINGS = (
+    (
+        "language share gap@20",
+        "languages of the first 20 against those of the pool; 0 if alike, lower is better",
+    ),
+    (
+        "own language first",
+        "how often the first right answer has the question's language; unbiased: see chance",
+    ),
+    ("its chance", "the share of right answers that have the question's language"),
+    (
+        "MRC",
+        "correlation of the rankings of a question's translations, -1 to 1, higher is better",
+    ),
+    ("MRC@20", "the same over the first 20 of either, -1 to 1, higher is better"),
+    (
+        "PEER@20, wrong answers",
+        "whether wrong answers of all languages rank alike, 0 to 1, higher is better",
+    ),
+    ("PEER@20, right answers", "the same of right answers"),
+)
 
-def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = None) -> Path:
+
+def write_report(
+    runs: Sequence[Run],
+    folder: str | Path,
+    title: str | None = None,
+    comparison: Comparison | None = None,
+) -> Path:
     """Write `report.html` and its pictures, and `results.json` if there are several runs.
 
     The files appear once all of them are complete; an error before leaves the folder as it was.
@@ -58,6 +84,8 @@ def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = No
             order.
         folder: where to write; made if it is not there. Other files in it are left alone.
         title: heading of the page.
+        comparison: what `significance.compare_runs` found of the `family_labels` of the runs; kept
+            in `results.json` and marked on the page.
 
     Returns:
         The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
@@ -71,17 +99,17 @@ def write_report(runs: Sequence[Run], folder: str | Path, title: str | None = No
     """
     check_runs(runs)
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
+    check_folder(folder)
     files: dict[str, bytes] = {}
     if len(runs) > 1:
-        files["results.json"] = (
-            json.dumps({"runs": list(runs)}, indent=2, allow_nan=False) + "\n"
-        ).encode()
+        content: dict[str, Any] = {"runs": list(runs)}
+        if comparison is not None:
+            content["comparison"] = comparison
+        files["results.json"] = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
     pictures = _draw(runs)
     files |= {f"{name}.png": figures.to_png(figure) for name, figure in pictures.items()}
-    files["report.html"] = _render(runs, pictures, title).encode()
-    _publish(files, folder)
+    files["report.html"] = _render(runs, pictures, title, comparison)
+    publish(files, folder)
     return folder / "report.html"
 
 
@@ -104,28 +132,30 @@ def _draw(runs: Sequence[Run]) -> dict[str, Figure]:
     return pictures
 
 
-def _render(runs: Sequence[Run], pictures: Mapping[str, Figure], title: str | None) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hybrid_fast.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(csp_hash=_csp_hash, language_name=language_name)
-    return environment.get_template("report.html.j2").render(
+def _render(
+    runs: Sequence[Run],
+    pictures: Mapping[str, Figure],
+    title: str | None,
+    comparison: Comparison | None,
+) -> bytes:
+    return render_page(
+        "report.html.j2",
         title=title or "Search across languages",
         task=runs[0]["task"],
+        kicker="1 run" if len(runs) == 1 else f"{len(runs)} runs side by side",
         labels=run_labels(runs),
         facts=_facts(runs),
         languages=report_languages(runs),
         headline=_columns(runs, HEADLINE),
+        beaten=_beaten(runs, comparison),
+        differences=_differences(comparison),
+        comparison=comparison,
+        bias=_bias(runs),
         details=_details(runs),
         seeds=_seed_means(runs),
         grids=[_grid_view(runs, metric) for metric in _grid_metrics(runs)],
-        overview=_data_url(pictures["grids_map"]) if len(runs) > 1 else None,
-        rank_distance=_data_url(pictures["rank_distance"]),
+        overview=data_url(pictures["grids_map"]) if len(runs) > 1 else None,
+        rank_distance=data_url(pictures["rank_distance"]),
         distances=[rank_distances(run) for run in runs],
         counts=_counts(runs),
         conditions=_conditions(runs),
@@ -133,7 +163,6 @@ def _render(runs: Sequence[Run], pictures: Mapping[str, Figure], title: str | No
         heat=_heat_classes(),
         run_colours=_colours(runs),
         show_rank=lambda value: RANK_DISTANCE.show(value, DASH),
-        dash=DASH,
     )
 
 
@@ -171,6 +200,53 @@ def _columns(runs: Sequence[Run], measures: Sequence[Measure]) -> list[dict[str,
     return columns
 
 
+def _beaten(runs: Sequence[Run], comparison: Comparison | None) -> list[list[str]]:
+    """Return for each run and figure of the headline which runs it is significantly better than."""
+    if comparison is None:
+        return [["" for _ in HEADLINE] for _ in runs]
+    level = comparison["settings"]["level"]
+    beaten = []
+    for label in family_labels(runs):
+        losers = [
+            [
+                row["b"] if label == row["a"] else row["a"]
+                for row in headline_differences(comparison, measure)
+                if winner(row, measure, level) == label
+            ]
+            for measure in HEADLINE
+        ]
+        beaten.append([", ".join(some) for some in losers])
+    return beaten
+
+
+def _differences(comparison: Comparison | None) -> list[dict[str, Any]]:
+    """Return the differences of the headline, first over all languages, then of each."""
+    if comparison is None:
+        return []
+    level = comparison["settings"]["level"]
+    rows = []
+    for measure in HEADLINE:
+        *_, setting, metric = measure.path
+        setting = "multi" if measure is RANK_DISTANCE else setting
+        for row in comparison["differences"]:
+            if (row["setting"], row["metric"]) == (setting, metric):
+                best = winner(row, measure, level)
+                numbers = [measure.show_signed(row[key]) for key in ("figure", "low", "high")]
+                rows.append({**row, "title": measure.title, "best": best, "numbers": numbers})
+    return sorted(rows, key=lambda row: row["language"] or "")
+
+
+def _bias(runs: Sequence[Run]) -> list[tuple[str, str, list[str]]]:
+    """Return title, meaning and figures of each measure of language bias that some run has."""
+    rows = []
+    for path, (title, meaning) in zip(BIAS_FIGURES, BIAS_MEANINGS, strict=True):
+        measure = Measure(path, title)
+        values = [measure.read(run) for run in runs]
+        if any(value is not None for value in values):
+            rows.append((title, meaning, [measure.show(value, DASH) for value in values]))
+    return rows
+
+
 def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return all figures of all runs as groups of columns, one for each setting."""
     groups = []
@@ -195,8 +271,7 @@ def _seed_means(runs: Sequence[Run]) -> list[dict[str, Any]]:
         return []
     means = []
     for family, group in groups.items():
-        figures_of = [[measure.read(run) for run in group] for measure in HEADLINE]
-        cells = [_spread(values, m) for values, m in zip(figures_of, HEADLINE, strict=True)]
+        cells = [m.show_spread([m.read(run) for run in group], DASH) for m in HEADLINE]
         means.append({"family": family, "num_runs": len(group), "cells": cells})
     return means
 
@@ -208,13 +283,6 @@ def _family(run: Run) -> str:
 
 def _colours(runs: Sequence[Run]) -> list[str]:
     return figures.run_colours([_family(run) for run in runs])
-
-
-def _spread(values: Sequence[float | None], measure: Measure) -> str:
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return measure.show(known[0] if known else None, DASH)
-    return f"{measure.show(statistics.mean(known))} ± {measure.show(statistics.stdev(known))}"
 
 
 def _grid_metrics(runs: Sequence[Run]) -> list[str]:
@@ -324,15 +392,6 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _data_url(figure: Figure) -> str:
-    encoded = base64.b64encode(figures.to_svg(figure)).decode()
-    return f"data:image/svg+xml;base64,{encoded}"
-
-
-def _csp_hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 def _slug(text: str) -> str:
     """Return a lower-case file name of letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
@@ -346,19 +405,3 @@ def _unique_slugs(labels: Sequence[str]) -> list[str]:
             number += 1
         names.append(slug if number == 1 else f"{slug}_{number}")
     return names
-
-
-def _publish(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files to a temporary folder, then move them to their place, the page last."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder if folder.exists() else folder.parent
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=beside) as temporary:
-        staged = Path(temporary) / "report"
-        staged.mkdir()
-        for name, content in files.items():
-            (staged / name).write_bytes(content)
-        if beside != folder:
-            staged.rename(folder)
-            return
-        for name in files:
-            (staged / name).replace(folder / name)

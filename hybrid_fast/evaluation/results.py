@@ -1,16 +1,71 @@
-"""The outcome of one evaluation and its file, `results.json`."""
+"""The outcome of one evaluation and its files, `results.json` and `per_query.npz`."""
 
 from __future__ import annotations
 
 import json
 import platform
 import tempfile
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 FILE_NAME = "results.json"
+PER_QUERY_FILE = "per_query.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class PerQuery:
+    """Figures of every query of a task, which comparisons of runs are made of.
+
+    Attributes:
+        ids: id of each query, equal for translations, (num_queries,) of text.
+        query_languages: its language code, (num_queries,) of text.
+        languages: languages of the pools, the first columns of figures; the last is the union pool.
+        figures: metric to float64 (num_queries, num_languages + 1), NaN where there is none; and
+            "rank_distance", of the union pool alone.
+    """
+
+    ids: np.ndarray
+    query_languages: np.ndarray
+    languages: tuple[str, ...]
+    figures: dict[str, np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Write all of it to a compressed .npz file."""
+        arrays = {
+            "ids": self.ids,
+            "query_languages": self.query_languages,
+            "languages": np.array(self.languages),
+            "metrics": np.array(list(self.figures)),
+            **{f"figure_{number}": each for number, each in enumerate(self.figures.values())},
+        }
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> PerQuery:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is none that `save` wrote.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                names = content["metrics"].tolist()
+                return cls(
+                    content["ids"],
+                    content["query_languages"],
+                    tuple(content["languages"].tolist()),
+                    {name: content[f"figure_{number}"] for number, name in enumerate(names)},
+                )
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} holds no figures by query ({error}); evaluate the model again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -26,9 +81,10 @@ class Results:
         settings: "candidate_text", "max_length", "prompts", "dtype", and what a caller adds.
         metrics: setting ("mono", "cross", "multi") to metric to figure.
         grid: metric to query language to corpus language, or "all", to figure.
-        language_bias: rank distances, see `language_bias.summarise_rank_distances`.
+        language_bias: see `language_bias.summarise_rank_distances` and `summarise_rankings`.
         counts: "queries" and "candidates" by language, "pool", and "dropped": query language to
             corpus language to the number of queries left out, having no relevant there.
+        per_query: figures of every query, kept in a file of its own; None if not known.
 
     A figure is None where there is nothing to average.
     """
@@ -43,10 +99,13 @@ class Results:
     grid: dict[str, dict[str, dict[str, float | None]]]
     language_bias: dict[str, Any]
     counts: dict[str, Any]
+    per_query: PerQuery | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`, in plain types."""
-        return asdict(self)
+        content = asdict(replace(self, per_query=None))
+        del content["per_query"]
+        return content
 
     def flat(self) -> dict[str, float]:
         """Return the figures that exist by one-word names, "mono_map" ... and "rank_distance"."""
@@ -59,10 +118,12 @@ class Results:
         return {name: figure for name, figure in figures.items() if figure is not None}
 
     def save(self, folder: str | Path) -> Path:
-        """Write `results.json` into a folder, which is made if need be, completely or not at all.
+        """Write `results.json` and `per_query.npz` into a folder, which is made if need be.
+
+        Each file appears completely or not at all, and the folder with both.
 
         Returns:
-            The path of the file.
+            The path of `results.json`.
 
         Raises:
             NotADirectoryError: if `folder` is a file.
@@ -76,9 +137,14 @@ class Results:
         with tempfile.TemporaryDirectory(prefix=".results-", dir=place) as temporary:
             staged = Path(temporary) / "folder"
             staged.mkdir()
+            if self.per_query is not None:
+                self.per_query.save(staged / PER_QUERY_FILE)
             (staged / FILE_NAME).write_text(content, encoding="utf-8")
             if place == folder:
-                (staged / FILE_NAME).replace(folder / FILE_NAME)
+                # Never beside the results of another run: it goes first and comes last.
+                (folder / PER_QUERY_FILE).unlink(missing_ok=True)
+                for path in sorted(staged.iterdir(), reverse=True):
+                    path.replace(folder / path.name)
             else:
                 staged.rename(folder)
         return folder / FILE_NAME

@@ -7,6 +7,8 @@ open a report and which direction is good; `report` builds its page on the same 
 from __future__ import annotations
 
 import math
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,11 +18,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_fast.evaluation.trec import RunFigures
+
 Run = Mapping[str, Any]
 Grid = Mapping[str, Mapping[str, float | None]]
+Comparison = Mapping[str, Any]
 
 SETTINGS = ("mono", "cross", "multi")
-METRIC_TITLES = {"map": "mAP", "map@20": "mAP@20"}
+METRIC_TITLES = {"map": "mAP", "map@20": "mAP@20", "ndcg@10": "nDCG@10", "mrr@10": "MRR@10"}
+_COUNT_TITLES = {
+    "judged": "queries with judgements",
+    "evaluated": "of them evaluated",
+    "missing": "of them missing in the run",
+    "without_relevants": "of them without a relevant, left out",
+    "unjudged": "queries without judgements, left out",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,17 @@ class Measure:
             return f"{value:.3f}"
         return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
+    def show_spread(self, values: Sequence[float | None], missing: str = "-") -> str:
+        """Return the mean of figures, with their sample standard deviation if there are several."""
+        known = [value for value in values if value is not None]
+        if len(known) < 2:
+            return self.show(known[0] if known else None, missing)
+        return f"{self.show(statistics.mean(known))} ± {self.show(statistics.stdev(known))}"
+
+    def show_signed(self, value: float) -> str:
+        """Return a difference of figures as it is printed, with its sign."""
+        return f"{value:+.3f}" if self.is_fraction else f"{value:+,.1f}"
+
 
 RANK_DISTANCE = Measure(
     ("language_bias", "rank_distance"), "rank distance", higher_is_better=False, is_fraction=False
@@ -70,6 +93,16 @@ _REQUIRED: tuple[tuple[str, ...], ...] = (
     ("language_bias", "by_language"),
     *(("counts", name) for name in ("queries", "candidates", "pool", "dropped")),
 )
+# What a run need not have: measures of bias from -1 to 1.
+BIAS_FIGURES = (
+    ("language_bias", "language_share_gap@20"),
+    ("language_bias", "query_language_preference", "figure"),
+    ("language_bias", "query_language_preference", "chance"),
+    ("language_bias", "mrc", "figure"),
+    ("language_bias", "mrc@20", "figure"),
+    ("language_bias", "peer@20", "non-relevant", "figure"),
+    ("language_bias", "peer@20", "relevant", "figure"),
+)
 # Where numbers stand, how many levels of keys are below it, and the largest value allowed.
 _NUMBERS: tuple[tuple[tuple[str, ...], int, float], ...] = (
     *((("metrics", setting), 1, 1.0) for setting in SETTINGS),
@@ -83,12 +116,15 @@ _NUMBERS: tuple[tuple[tuple[str, ...], int, float], ...] = (
 )
 
 
-def print_results(runs: Sequence[Run], console: Console | None = None) -> None:
-    """Print the headline of runs side by side and their figures by query language.
+def print_results(
+    runs: Sequence[Run], console: Console | None = None, comparison: Comparison | None = None
+) -> None:
+    """Print the headline of runs side by side, their differences and figures by query language.
 
     Args:
         runs: one dict in the shape of `results.json` for each run, all of one task.
         console: where to print; default the standard output.
+        comparison: what `significance.compare_runs` found of their `family_labels`.
 
     Raises:
         TypeError: if `runs` is not a list of dicts.
@@ -99,6 +135,8 @@ def print_results(runs: Sequence[Run], console: Console | None = None) -> None:
     console = console or Console()
     labels = run_labels(runs)
     console.print(_headline_table(runs, labels))
+    if comparison is not None and comparison["differences"]:
+        console.print(_difference_table(comparison))
     whole = _language_table(runs, labels, HEADLINE)
     unlimited = console.options.update(max_width=10_000)
     if console.measure(whole, options=unlimited).maximum <= console.width:
@@ -106,6 +144,19 @@ def print_results(runs: Sequence[Run], console: Console | None = None) -> None:
     else:
         for measure in HEADLINE:
             console.print(_language_table(runs, labels, [measure]))
+
+
+def print_run(figures: RunFigures, console: Console) -> None:
+    """Print the figures of a TREC run, and what they were averaged over."""
+    table = Table(title="Run", caption="mean over the evaluated queries; higher is better")
+    table.add_column("measure")
+    _add_number_columns(table, ["figure"])
+    for name, value in figures.metrics.items():
+        table.add_row(METRIC_TITLES.get(name, name), f"{value:.4f}")
+    table.add_section()
+    for name, count in figures.counts.items():
+        table.add_row(_COUNT_TITLES[name], f"{count:,}")
+    console.print(table)
 
 
 def check_runs(runs: Sequence[Run]) -> None:
@@ -142,12 +193,17 @@ def _check_run(run: Run, name: str) -> None:
             ) from None
     for path, levels, largest in _NUMBERS:
         _check_numbers(_read(run, path), f'{name}: "{".".join(path)}', levels, largest)
+    for path in BIAS_FIGURES:
+        value = Measure(path, "").read(run)
+        _check_numbers(value, f'{name}: "{".".join(path)}', 0, 1.0, smallest=-1.0)
     for key in ("settings", "versions"):
         if not isinstance(run[key], Mapping | None):
             raise ValueError(f'{name}: "{key}" is {run[key]!r}; it must be an object or null')
 
 
-def _check_numbers(value: object, path: str, levels: int, largest: float) -> None:
+def _check_numbers(
+    value: object, path: str, levels: int, largest: float, smallest: float = 0.0
+) -> None:
     if value is None:
         return
     if levels:
@@ -158,9 +214,10 @@ def _check_numbers(value: object, path: str, levels: int, largest: float) -> Non
     elif (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not (0 <= value <= largest and math.isfinite(value))
+        or not (smallest <= value <= largest and math.isfinite(value))
     ):
-        limits = "of at least 0" if largest == math.inf else f"from 0 to {largest:g}"
+        limits = f"from {smallest:g} to {largest:g}"
+        limits = "of at least 0" if largest == math.inf else limits
         raise ValueError(f'{path}" is {value!r}; it must be a finite number {limits}, or null')
 
 
@@ -191,6 +248,39 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
         if len(set(labels)) == len(runs):
             return labels
     return [f"{label} ({number})" for number, label in enumerate(labels, 1)]
+
+
+def family_labels(runs: Sequence[Run]) -> list[str]:
+    """Name each run by what it shares with the runs that differ from it by their seed alone."""
+    seen: Counter[tuple[object, ...]] = Counter()
+    families = []
+    for run in runs:
+        name = (run["kind"], run["model"])
+        seen[*name, run["seed"]] += 1
+        families.append((*name, seen[*name, run["seed"]]))
+    first = {family: {**run, "seed": None} for family, run in zip(families, runs, strict=True)}
+    labels = dict(zip(first, run_labels(list(first.values())), strict=True))
+    return [labels[family] for family in families]
+
+
+def headline_differences(comparison: Comparison, measure: Measure) -> list[dict[str, Any]]:
+    """Return the differences of all pairs of runs in a figure of the headline."""
+    *_, setting, metric = measure.path
+    if measure is RANK_DISTANCE:
+        setting = "multi"
+    return [
+        row
+        for row in comparison["differences"]
+        if (row["setting"], row["metric"], row["language"]) == (setting, metric, None)
+    ]
+
+
+def winner(row: Mapping[str, Any], measure: Measure, level: float) -> str | None:
+    """Return the label of the run that is significantly better in a difference; None if none."""
+    if row["p_holm"] >= level:
+        return None
+    a_is_better: bool = (row["figure"] > 0) == measure.higher_is_better
+    return row["a"] if a_is_better else row["b"]
 
 
 def printable(value: object) -> str:
@@ -264,6 +354,31 @@ def _headline_table(runs: Sequence[Run], labels: Sequence[str]) -> Table:
         ]
         table.add_row(measure.title, *cells, end_section=row % 3 == 0)
     return table
+
+
+def _difference_table(comparison: Comparison) -> Table:
+    settings = comparison["settings"]
+    table = Table(
+        title="Differences, tested by paired randomisation over questions",
+        caption=f"[low, high]: {settings['confidence']:.0%} bootstrap interval; p after Holm, "
+        f"* better by p < {settings['level']:g}",
+    )
+    table.add_column("measure", overflow="fold")
+    for head in ("run", "minus run"):
+        table.add_column(head, overflow="fold")
+    _add_number_columns(table, ["difference", "low, high", "p"])
+    for measure in HEADLINE:
+        for row in headline_differences(comparison, measure):
+            best = winner(row, measure, settings["level"])
+            names = [_cell(row[side], row[side] == best) for side in ("a", "b")]
+            numbers = (measure.show_signed(row["figure"]), _interval(row, measure))
+            table.add_row(measure.title, *names, *map(Text, numbers), f"{row['p_holm']:.4f}")
+        table.add_section()
+    return table
+
+
+def _interval(row: Mapping[str, Any], measure: Measure) -> str:
+    return f"{measure.show_signed(row['low'])}, {measure.show_signed(row['high'])}"
 
 
 def _cell(text: str, best: bool) -> Text:

@@ -173,6 +173,16 @@ class BiEncoder(nn.Module):
             name_or_path="static",
         )
 
+    def untrained(self, seed: int = 0) -> BiEncoder:
+        """Return an encoder of the same architecture, tokenizer and prompts with fresh weights."""
+        return BiEncoder(
+            self.backbone.untrained(seed),
+            normalize=self.normalize,
+            query_prompt=self.prompts["query"],
+            passage_prompt=self.prompts["passage"],
+            name_or_path="untrained",
+        )
+
     @property
     def embedding_dim(self) -> int:
         """D, the length of the vectors."""

@@ -110,6 +110,12 @@ class StaticBackbone(nn.Module):
             "offsets": torch.from_numpy(begins[:-1]),
         }
 
+    def untrained(self, seed: int) -> StaticBackbone:
+        """Return one with the same tokens whose entries are normal with variance 1 / D."""
+        weights = self.embedding.weight
+        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        return StaticBackbone(tokenizer, _draw(weights.shape, seed).to(weights))
+
     def forward(self, features: Features) -> Tensor:
         """Return the mean embedding of each text, (n, D).
 
@@ -183,8 +189,12 @@ def train_static(
     if not any(text.strip() for text in sample):
         raise ValueError("texts holds no text; give the texts of the training table")
     tokenizer = train_tokenizer(sample, vocab_size)
-    generator = torch.Generator().manual_seed(seed)
-    weights = torch.randn(tokenizer.get_vocab_size(), dim, generator=generator) / dim**0.5
+    weights = _draw((tokenizer.get_vocab_size(), dim), seed)
     if init == "idf":
         weights *= token_weights(tokenizer, sample)[:, None]
     return StaticBackbone(tokenizer, weights)
+
+
+def _draw(shape: tuple[int, ...], seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator) / shape[1] ** 0.5

@@ -6,6 +6,7 @@ Causal models serve too, with last-token pooling.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from itertools import chain
 from pathlib import Path
 
@@ -150,6 +151,15 @@ class TransformerBackbone(nn.Module):
             "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
             "cu_seq_lens": torch.from_numpy(begins.astype(np.int32)),
         }
+
+    def untrained(self, seed: int) -> TransformerBackbone:
+        """Return one of the same configuration with the weights that training starts from."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = type(self.model)(deepcopy(self.model.config))
+        model.to(device=self.model.device, dtype=self.model.dtype)
+        tokenizer = deepcopy(self.tokenizer)
+        return TransformerBackbone(model, tokenizer, self.pooling, dict(self.max_lengths))
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled vector of each text, (n, D)."""

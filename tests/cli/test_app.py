@@ -106,7 +106,8 @@ def test_train_writes_model_and_results(project, capsys):
     command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-law"
     main([*command.split(), "{de: 1, en: 2}"])
     captured = capsys.readouterr()
-    assert sorted(p.name for p in (project / "runs/first").iterdir()) == ["model", "results.json"]
+    files = sorted(p.name for p in (project / "runs/first").iterdir())
+    assert files == ["model", "per_query.npz", "results.json"]
     results = json.loads((project / "runs/first/results.json").read_text())
     assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
     assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
@@ -355,9 +356,51 @@ def test_evaluate_writes_results_and_report(project, model, capsys):
     assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
 
 
+def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
+    names = ["bm25", "untrained", "fusion", "rrf"]
+    command = "evaluate m --task xquad-r --data task --out e --baselines"
+    main([*command.split(), "bm25, untrained,fusion,rrf"])
+    content = json.loads((project / "e/results.json").read_text())
+    assert [run["model"] for run in content["runs"]] == ["m", *names]
+    for folder, run in zip(["model", *names], content["runs"], strict=True):
+        assert json.loads((project / "e" / folder / "results.json").read_text()) == run
+        assert (project / "e" / folder / "per_query.npz").is_file()
+    assert {row["a"] for row in content["comparison"]["differences"]} <= {"m", *names}
+    page = (project / "e/report.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{name}</bdi>" in page for name in ("m", *names))
+    assert "bm25" in capsys.readouterr().out
+
+
+def test_a_run_is_written_and_evaluated(project, model, capsys):
+    """evaluate-run finds the figures of the pool again, in TREC's files."""
+    (project / "c").mkdir()
+    (project / "c/corpus.tsv").write_text("d1\tde answer 1 of 7\nd2\tde answer 2 of 14\n")
+    (project / "c/topics.tsv").write_text("1\tde question 1\n2\tde question 2\n")
+    (project / "c/qrels.txt").write_text("1 0 d1 1\n2 0 d2 1\n")
+    options = "--task trec --data c --languages de --run new/run.trec --run-depth 5"
+    main(f"evaluate m {options} --out e".split())
+    assert "run: new/run.trec, its judgements: new/run.trec.qrels\n" in capsys.readouterr().out
+    main("evaluate-run new/run.trec new/run.trec.qrels --metrics map,ndcg@10 --out r.json".split())
+    figures = json.loads((project / "r.json").read_text())["metrics"]
+    pool = json.loads((project / "e/results.json").read_text())["metrics"]["multi"]
+    assert figures == pytest.approx({name: pool[name] for name in ("map", "ndcg@10")})
+    assert len((project / "new/run.trec").read_text().splitlines()) == 4
+
+
+def test_a_run_file_that_exists(project, fails):
+    (project / "run.qrels").write_text("mine")
+    message = fails(*"evaluate m --task xquad-r --data task --run run".split())
+    assert "run.qrels exists; choose another file for --run" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("m --task xquad-r --data task --baselines bm52", "did you mean 'bm25'"),
+        ("m --task mirakl --data task", "did you mean 'miracl'"),
+        ("m --task miracl --data nowhere", "or 'miracl/miracl' to fetch it from the hub"),
+        ("m --task xquad-r --data task --languages de,xx", "has no xx; its languages are"),
+        ("m --task xquad-r --data task --split dev", "has no split: leave out split='dev'"),
         ("m --task squadr --data task", "there is no task 'squadr'"),
         ("m --task xquad-r", "task 'xquad-r' needs data"),
         ("m --task xquad-r --data nowhere", "data folder 'nowhere' not found"),
@@ -460,3 +503,57 @@ def test_only_our_own_warnings_are_shown(capsys):
     assert capsys.readouterr().err == "hybrid-fast: warning: left out 3 rows\n"
     with pytest.warns(UserWarning, match="as before"):
         warnings.warn("as before", stacklevel=1)
+
+
+def test_runs_are_compared_query_by_query(project, model, capsys):
+    for out in ("a", "b"):
+        main(f"evaluate m --task xquad-r --data task --out {out}".split())
+    capsys.readouterr()
+    main("report a b --out both".split())
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "Differences, tested by paired randomisation" in captured.out
+    comparison = json.loads((project / "both/results.json").read_text())["comparison"]
+    assert {row["p_holm"] for row in comparison["differences"]} == {1.0}
+    (project / "b/per_query.npz").unlink()
+    main("report a b --out without".split())
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "hybrid-fast: warning: significance is not tested: b has no per_query.npz; evaluate again\n"
+    )
+    assert "Differences" not in captured.out
+    main("report both a --out three".split())
+    assert "significance is not tested: both has no per_query.npz" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trec_files(project):
+    (project / "run.txt").write_text("1 Q0 b 1 1.0 t\n1 Q0 a 2 1.0 t\n9 Q0 a 1 1.0 t\n")
+    (project / "qrels.txt").write_text("1 0 a 1\n2 0 a 1\n3 0 a 0\n")
+    return project
+
+
+def test_run_is_evaluated(trec_files, capsys):
+    main("evaluate-run run.txt qrels.txt --metrics mrr,ndcg@10 --out new/run.json".split())
+    out = capsys.readouterr().out
+    assert re.search(r"mrr\s+│\s+0\.2500", out)
+    assert re.search(r"of them missing in the run\s+│\s+1 ", out)
+    written = json.loads((trec_files / "new/run.json").read_text())
+    assert written["metrics"]["mrr"] == 0.25
+    assert written["per_query"]["2"] == {"mrr": 0.0, "ndcg@10": 0.0}
+    main("evaluate-run run.txt qrels.txt --metrics mrr --missing leave-out".split())
+    assert re.search(r"mrr\s+│\s+0\.5000", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("run.txt nowhere.txt", "no such file: nowhere.txt"),
+        ("qrels.txt qrels.txt", r"qrels.txt:1: has 4 fields; a line is 'query Q0 document rank"),
+        ("run.txt qrels.txt --metrics P@5", "there is no metric 'P@5'"),
+        ("run.txt qrels.txt --missing never", "missing is 'never'; it is 'zero' or 'leave-out'"),
+        ("run.txt qrels.txt --out run.txt", "run.txt exists"),
+    ],
+)
+def test_runs_that_cannot_be_evaluated(trec_files, fails, options, message):
+    assert re.search(message, fails("evaluate-run", *options.split()))

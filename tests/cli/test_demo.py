@@ -39,9 +39,11 @@ def test_demo_writes_report_results_and_models(small_demo, capsys):
     assert [(run["kind"], run["seed"]) for run in runs] == [(kind, 5) for kind in demo.KINDS]
     page = (folder / "report.html").read_text()
     assert all(kind in page for kind in demo.KINDS)
+    assert "random exchanges" in page
     vectors = []
     for kind in demo.KINDS:
-        assert sorted(p.name for p in (folder / kind).iterdir()) == ["model", "results.json"]
+        files = sorted(p.name for p in (folder / kind).iterdir())
+        assert files == ["model", "per_query.npz", "results.json"]
         vectors.append(BiEncoder.from_pretrained(folder / kind / "model").encode_queries(["de 1"]))
     assert not (vectors[0] == vectors[1]).all()
     assert captured.out.endswith("report: new/demo/report.html\n")

@@ -51,11 +51,11 @@ def two_languages(tmp_path):
 def test_sentences_are_candidates_by_position(two_languages):
     task = load(two_languages, candidate_text="sentence")
     assert task.languages == ("de", "en")
-    assert task.candidates.texts == SENTENCES * 3
+    assert list(task.candidates) == SENTENCES * 3
     assert task.candidates.ids[3:6] == ["de_1_3", "de_2_0", "de_2_1"]
     assert task.candidates.counts == {"de": 8, "en": 4}
     assert task.queries.ids == ["q2", "q1", "q1", "q3"]
-    assert task.queries.texts[0] == "Where is It?"
+    assert task.queries[0] == "Where is It?"
     assert task.settings == {"candidate_text": "sentence"}
 
 

@@ -8,13 +8,15 @@ from hybrid_fast.evaluation.metrics import (
     average_cells,
     average_settings,
     count_dropped,
+    find_metrics,
     mean_known,
+    score_cells,
     score_queries,
     to_figure,
 )
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, dot_products, rank_relevants
 
-NAN = np.nan
+NAN, L = np.nan, np.log2
 
 
 def score(offsets, rows, in_language, in_pool, candidate_languages, num_languages):
@@ -30,6 +32,11 @@ def test_two_queries_by_hand():
     expected = {
         "map": [[1, 1 / 2, (1 / 3 + 2 / 30) / 2], [NAN, (1 + 2 / 4) / 2, (1 / 2 + 2 / 12) / 2]],
         "map@20": [[1, 1 / 2, (1 / 3) / 2], [NAN, (1 + 2 / 4) / 2, (1 / 2 + 2 / 12) / 2]],
+        "ndcg@10": [
+            [1, 1 / L(3), (1 / L(4)) / (1 + 1 / L(3))],
+            [NAN, (1 + 1 / L(5)) / (1 + 1 / L(3)), (1 / L(3)) / (1 + 1 / L(3))],
+        ],
+        "mrr@10": [[1, 1 / 2, 1 / 3], [NAN, 1, 1 / 2]],
         "recall@1": [[1, 0, 0], [NAN, 1 / 2, 0]],
         "recall@10": [[1, 1, 1 / 2], [NAN, 1, 1 / 2]],
     }
@@ -75,6 +82,48 @@ def test_mean_of_nothing_is_no_figure():
     assert to_figure(mean_known(np.array([NAN, 0.25]))) == 0.25
 
 
+def test_graded_relevance_by_hand():
+    """Grades 1, 3, 2 at ranks 1, 4 and nowhere; the best order is 3, 2, 1."""
+    metrics = ["ndcg", "ndcg@2", "ndcg@4", "map", "map_cut@1", "map@2", "success@1", "mrr"]
+    figures = score_cells(
+        np.array([1, 1, 1]), np.array([4, np.inf, 1]), np.array([3, 2, 1]), 2, metrics
+    )
+    best = 3 + 2 / L(3) + 1 / L(4)
+    expected = {
+        "ndcg": (1 + 3 / L(5)) / best,
+        "ndcg@2": 1 / (3 + 2 / L(3)),
+        "ndcg@4": (1 + 3 / L(5)) / best,
+        "map": (1 + 2 / 4) / 3,
+        "map_cut@1": 1 / 3,
+        "map@2": 1 / 2,
+        "success@1": 1,
+        "mrr": 1,
+    }
+    for name, figure in expected.items():
+        np.testing.assert_allclose(figures[name], [NAN, figure], rtol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["map", "nDCG@10"], r"no metric 'nDCG@10'; known are map, ndcg, mrr, .*did you mean"),
+        (["recall"], r"metric 'recall' needs a cutoff of at least 1, as in 'recall@10'"),
+        (["map@"], "metric 'map@' needs a cutoff"),
+        (["map@0"], "metric 'map@0' needs a cutoff"),
+        (["mrr@1.5"], "needs a cutoff"),
+        ([], "no metric is asked for"),
+    ],
+)
+def test_unknown_metrics(names, message):
+    with pytest.raises(ValueError, match=message):
+        find_metrics(names)
+
+
+def test_metrics_as_one_text():
+    with pytest.raises(TypeError, match="metrics is the text 'map'; give a list"):
+        find_metrics("map")
+
+
 def test_equals_trec_eval():
     """Whole numbers make scores exact in float32; without ties the order is trec_eval's."""
     rng = np.random.default_rng(0)
@@ -85,7 +134,7 @@ def test_equals_trec_eval():
     scores = queries @ candidates.T
     assert all(len(np.unique(row)) == 150 for row in scores)
     relevants = Relevants(np.cumsum([0, *counts]), np.concatenate(rows))
-    ranks = rank_relevants(queries, candidates, np.array([0, 150]), relevants)
+    ranks = rank_relevants(dot_products(queries, candidates), np.array([0, 150]), relevants)
     ours = score_queries(relevants, ranks, np.zeros(150, int), 1)
 
     qrels = {f"q{i}": {f"c{j}": 1 for j in some} for i, some in enumerate(rows)}

@@ -489,3 +489,58 @@ def test_chromium_is_heard_when_a_page_breaks_its_policy(chromium, report, tmp_p
     _, console = open_page(chromium, broken, tmp_path, 600)
     assert len(console) == 1
     assert "Content Security Policy" in console[0]
+
+
+def comparison_of(a, b, language=None):
+    """One difference of each figure of the headline; only cross mAP is significant."""
+    rows = [
+        {
+            "a": a,
+            "b": b,
+            "metric": metric,
+            "setting": setting,
+            "language": language,
+            "figure": figure,
+            "low": figure - 0.01,
+            "high": figure + 0.01,
+            "p": p,
+            "p_holm": p,
+        }
+        for metric, setting, figure, p in (
+            ("map", "mono", 0.013, 0.2),
+            ("map", "cross", -0.598, 0.0004),
+            ("map", "multi", -0.441, 0.05),
+            ("rank_distance", "multi", 2029.1, 0.049),
+        )
+    ]
+    settings_of = {"num_bootstrap": 1000, "num_exchanges": 10000, "confidence": 0.95, "level": 0.05}
+    return {"figures": [], "differences": rows, "settings": settings_of}
+
+
+def test_significant_differences_are_marked(tmp_path):
+    runs = three_runs()[:2]
+    comparison = comparison_of("mono", "cross")
+    comparison["differences"] += comparison_of("mono", "cross", language="th")["differences"]
+    page = Page(write_report(runs, tmp_path / "report", comparison=comparison))
+    # Cross is better in cross mAP, and in the rank distance, where lower is better.
+    assert page.source.count("significantly better than <bdi>mono</bdi>") == 2
+    assert "significantly better than <bdi>cross</bdi>" not in page.source
+    cells = [cell["text"] for cell in page.cells]
+    row = ["cross mAP", "mono", "cross", "-0.598", "-0.608", "-0.588", "0.0004", "0.0004"]
+    start = next(i for i in range(len(cells)) if cells[i : i + len(row)] == row)
+    assert cells[start + len(row)] == "cross is better"
+    assert "+2,029.1" in cells
+    assert [cell for cell in cells if "Thai" in cell]
+    written = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert written == {"runs": runs, "comparison": comparison}
+
+
+def test_measures_of_bias_are_shown_where_a_run_has_them(tmp_path):
+    run = small_run()
+    assert "Other measures of language bias" not in Page(write_report([run], tmp_path / "a")).text
+    run["language_bias"]["mrc"] = {"figure": -0.25}
+    run["language_bias"]["peer@20"] = {"non-relevant": {"figure": 0.5}, "relevant": None}
+    cells = [cell["text"] for cell in Page(write_report([run], tmp_path / "b")).cells]
+    assert cells[cells.index("MRC") + 1] == "-0.250"
+    assert cells[cells.index("PEER@20, wrong answers") + 1] == "0.500"
+    assert "PEER@20, right answers" not in cells

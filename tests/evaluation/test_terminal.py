@@ -15,6 +15,7 @@ from hybrid_fast.evaluation.terminal import (
     RANK_DISTANCE,
     best_positions,
     by_language,
+    family_labels,
     language_name,
     print_results,
     run_labels,
@@ -155,3 +156,38 @@ def test_bad_runs_are_refused_by_name():
         print_results([run])
     with pytest.raises(ValueError, match="runs is empty"):
         print_results([])
+
+
+def difference(metric, setting, figure, p, language=None):
+    interval = {"low": figure - 1 / 8, "high": figure + 1 / 8, "p": p / 2, "p_holm": p}
+    names = {"a": "mono", "b": "hybrid", "metric": metric, "setting": setting}
+    return {**names, "language": language, "figure": figure, **interval}
+
+
+def test_differences_are_shown_with_the_better_run_marked():
+    comparison = {
+        "differences": [
+            difference("map", "mono", 0.25, 0.01),
+            difference("map", "cross", 0.25, 0.06),
+            difference("rank_distance", "multi", 99.5, 0.0123),
+            difference("map", "mono", 0.125, 0.01, language="de"),
+        ],
+        "settings": {"confidence": 0.95, "level": 0.05},
+    }
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    print_results([make_run("mono"), make_run("hybrid")], console, comparison)
+    text = console.file.getvalue()
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    assert [line for line in lines if line[1:3] in (["mono*", "hybrid"], ["mono", "hybrid*"])] == [
+        ["mono mAP", "mono*", "hybrid", "+0.250", "+0.125, +0.375", "0.0100"],
+        ["rank distance", "mono", "hybrid*", "+99.5", "+99.4, +99.6", "0.0123"],
+    ]
+    assert ["cross mAP", "mono", "hybrid", "+0.250", "+0.125, +0.375", "0.0600"] in lines
+
+
+def test_runs_that_differ_by_seed_are_one_family():
+    runs = [make_run("mono", seed=0), make_run("hybrid", seed=0), make_run("mono", seed=1)]
+    assert family_labels(runs) == ["mono", "hybrid", "mono"]
+    assert family_labels([runs[0], runs[0]]) == ["mono, static (1)", "mono, static (2)"]
+    other = make_run("mono", seed=0, model="labse")
+    assert family_labels([runs[0], other]) == ["mono, static", "mono, labse"]

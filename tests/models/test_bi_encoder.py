@@ -53,6 +53,25 @@ def test_prompts_are_put_before_the_texts_of_their_side(model, texts):
     assert abs(vectors - model.encode_passages(texts)).max() > 1e-3
 
 
+def test_untrained_is_the_same_architecture_with_weights_of_a_seed(model, texts):
+    state = torch.get_rng_state()
+    model.prompts = {"query": "river ", "passage": ""}
+    before = model.encode_queries(texts)
+    fresh, again, other = (model.untrained(seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name: w.shape for name, w in fresh.state_dict().items()} == {
+        name: w.shape for name, w in model.state_dict().items()
+    }
+    assert (fresh.prompts, fresh.max_length) == (model.prompts, model.max_length)
+    ids, of_model = (each.token_ids(texts, "query")[0] for each in (fresh, model))
+    np.testing.assert_array_equal(ids, of_model)
+    vectors = fresh.encode_queries(texts)
+    np.testing.assert_array_equal(vectors, again.encode_queries(texts))
+    assert abs(vectors - before).max() > 0.01
+    assert abs(vectors - other.encode_queries(texts)).max() > 0.01
+    np.testing.assert_array_equal(model.encode_queries(texts), before)
+
+
 def test_modes_are_restored_even_after_an_error(bert_folder):
     model = BiEncoder.from_pretrained(bert_folder).train()
     model.backbone.model.embeddings.eval()

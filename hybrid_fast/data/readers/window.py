@@ -1,8 +1,9 @@
-"""The part of a text round an answer, cut where a reader would cut it."""
+"""Parts of a text, cut where a reader would cut it."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
 _LONGEST_WORD = 40
 _JOINED_TO_PREVIOUS = set("\u200c\u200d\u0e33\u0eb3")  # joiners; Thai and Lao sign am
@@ -28,6 +29,30 @@ def window_around(text: str, start: int, end: int, size: int) -> str:
     left = _first_cut(text, min(left, start), start)
     right = _last_cut(text, max(right, end), end)
     return text[left:right].strip()
+
+
+def split_windows(text: str, size: int) -> Iterator[str]:
+    """Yield windows of at most `size` characters, each from about the middle of the one before.
+
+    None is empty, but that of an empty text. Whatever is at most half as long lies whole in one of
+    them. Cuts are as in `window_around`.
+
+    Args:
+        text: the whole text.
+        size: length of a window in code points, at least 2.
+    """
+    if not text.strip():
+        yield ""
+        return
+    start = 0
+    while True:
+        end = _last_cut(text, min(start + size, len(text)), start + 1)
+        if window := text[start:end].strip():
+            yield window
+        if end >= len(text):
+            return
+        middle = max(start + 1, end - size // 2)
+        start = _first_cut(text, middle, end)
 
 
 def _first_cut(text: str, position: int, last: int) -> int:

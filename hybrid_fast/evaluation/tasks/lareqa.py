@@ -11,7 +11,6 @@ in the history: commit 354d67d, folder mlqa-r.)
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_fast.data.readers.squad import Paragraph, Question, iter_paragraphs
+from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
@@ -89,7 +89,13 @@ def load_lareqa(
         queries += _queries(paragraphs, language, path)
         candidates += _candidates(paragraphs, language, path, candidate_text)
     task = RetrievalTask(name, queries, candidates, {"candidate_text": candidate_text})
-    _compare_sizes(task, whole=languages is None)
+    questions, sentences = _count_answerable(task), task.candidates.counts
+    found = {
+        language: Size(questions.get(language, 0), sentences.get(language, 0))
+        for language in task.languages
+    }
+    units = ("questions with an answer", "sentences")
+    compare_sizes(name, units, found, SIZES[name], whole=languages is None, stacklevel=3)
     return task
 
 
@@ -149,28 +155,6 @@ def _gold_sentences(paragraph: Paragraph, question: Question) -> set[str]:
         holding = (sentence for sentence, (first, end) in spans if first <= start < end)
         gold.update(islice(holding, 1))
     return gold
-
-
-def _compare_sizes(task: RetrievalTask, whole: bool) -> None:
-    """Warn of each language whose size is not the published one; if whole, also of absent ones."""
-    queries, candidates = _count_answerable(task), task.candidates.counts
-    differences = []
-    for language, size in SIZES[task.name].items():
-        found = Size(queries.get(language, 0), candidates.get(language, 0))
-        if language not in task.languages and whole:
-            differences.append(f"{language} is missing")
-        elif language in task.languages and found != size:
-            differences.append(
-                f"{language} has {found.num_queries} questions with an answer and "
-                f"{found.num_candidates} sentences, not {size.num_queries} and "
-                f"{size.num_candidates}"
-            )
-    if differences:
-        warnings.warn(
-            f"this is not {task.name} as published, so its figures compare with no others: "
-            + "; ".join(differences),
-            stacklevel=4,
-        )
 
 
 def _count_answerable(task: RetrievalTask) -> dict[str, int]:

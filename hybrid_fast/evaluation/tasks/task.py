@@ -7,18 +7,27 @@ the figures, `ranks` for how they are counted.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from hybrid_fast.evaluation import encoding, metrics
-from hybrid_fast.evaluation.language_bias import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
-from hybrid_fast.evaluation.results import Results, library_versions
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query, TextCollection
+from hybrid_fast.evaluation.language_bias import (
+    RankingWatch,
+    rank_distances,
+    summarise_rank_distances,
+    summarise_rankings,
+)
+from hybrid_fast.evaluation.ranks import Relevants, ScoreRows, dot_products, rank_relevants
+from hybrid_fast.evaluation.results import PerQuery, Results, library_versions
+from hybrid_fast.evaluation.runs import RUN_DEPTH, distinct_ids, write_qrels, write_run
+from hybrid_fast.evaluation.search import search_tiles
+from hybrid_fast.evaluation.segments import DocumentScores
+from hybrid_fast.evaluation.tasks.texts import Candidate, Pool, Query, TextCollection, store
 
 GRID_METRICS = ("map", "recall@1")
 
@@ -32,8 +41,12 @@ class RetrievalTask:
     Attributes:
         name: name of the task.
         queries: the queries.
-        candidates: the candidates of all languages, the union pool.
-        relevants: rows of the candidates that answer each query.
+        candidates: the candidates of all languages, or their segments.
+        pool: what is ranked, the union pool: the candidates, or the documents whose segments they
+            are.
+        relevants: positions in `pool` of what answers each query.
+        metrics: names of the metrics that it reports.
+        grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, for the record.
     """
 
@@ -43,28 +56,63 @@ class RetrievalTask:
         queries: Iterable[Query],
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
+        *,
+        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        more_metrics: Sequence[str] = (),
+        document_score: str | None = None,
     ) -> None:
         """Sort by language and look up what answers what.
 
+        Args:
+            name: name of the task.
+            queries: what is asked.
+            candidates: what is searched, passed through once: texts of a large collection are
+                not held in memory.
+            settings: how the texts were made, for the record.
+            qrels: query id to candidate id to grade, relevant above 0, in place of the
+                `query_ids` of candidates.
+            more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
+            document_score: candidates of one id that stand one after another are segments of a
+                document, which is ranked by their scores: "max" or "mean@k". Needs qrels, which
+                name documents.
+
         Raises:
-            ValueError: if there are no queries or no candidates, or a language is called "all".
+            ValueError: if there are no queries or no candidates, a language is called "all", a
+                metric or `document_score` is unknown, or qrels name ids that the task lacks, or
+                candidates share an id.
         """
-        sorted_queries = sorted(queries, key=lambda item: item.lang)
-        sorted_candidates = sorted(candidates, key=lambda item: item.lang)
-        if not sorted_queries or not sorted_candidates:
+        if document_score is not None and qrels is None:
+            raise ValueError(f"task {name!r}: documents of segments need qrels that name them")
+        answers: list[tuple[str, int]] = []
+        stored_queries, stored_candidates = store(queries), store(_noting(candidates, answers))
+        if not stored_queries.num_rows or not stored_candidates.num_rows:
             raise ValueError(
-                f"task {name!r} has {len(sorted_queries)} queries and {len(sorted_candidates)} "
-                "candidates; at least one of each is needed"
+                f"task {name!r} has {stored_queries.num_rows} queries and "
+                f"{stored_candidates.num_rows} candidates; at least one of each is needed"
             )
-        codes = {each.lang for each in sorted_queries} | {each.lang for each in sorted_candidates}
+        codes = {*stored_queries["lang"].unique().to_pylist()}
+        codes |= {*stored_candidates["lang"].unique().to_pylist()}
         if "all" in codes:
             raise ValueError(f"task {name!r}: 'all' is no language, it names the union pool")
         languages = tuple(sorted(codes))
         self.name = name
-        self.queries = TextCollection(sorted_queries, languages)
-        self.candidates = TextCollection(sorted_candidates, languages)
-        self.relevants = _find_relevants(sorted_queries, sorted_candidates)
+        self.queries = TextCollection(stored_queries, languages)
+        self.candidates = TextCollection(stored_candidates, languages)
+        self.pool: Pool = self.candidates
+        self.document_scores: DocumentScores | None = None
+        if document_score is not None:
+            self.pool, starts = _documents(self.candidates)
+            self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
+        self.relevants = (
+            _find_relevants(self.queries.ids, answers, self.candidates.arrivals)
+            if qrels is None
+            else _judged_relevants(name, self.queries.ids, self.pool.ids, qrels)
+        )
+        self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
+        self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
         self.settings = dict(settings or {})
+        if document_score is not None:
+            self.settings["document_score"] = document_score
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -79,6 +127,8 @@ class RetrievalTask:
         model_name: str | None = None,
         kind: str | None = None,
         seed: int | None = None,
+        run: str | Path | None = None,
+        run_depth: int = RUN_DEPTH,
     ) -> Results:
         """Encode all texts with a model and score the embeddings.
 
@@ -91,29 +141,52 @@ class RetrievalTask:
             model_name: what to call the model in results; default what it calls itself.
             kind: batch kind it was trained with, for the record.
             seed: seed it was trained with, for the record.
+            run: a file for the ranking, see `write_run`.
+            run_depth: how many candidates of each query it holds.
 
         Raises:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
-        encoders = encoding.find_encoders(model)
-        similarity = encoding.similarity_of(model)
-        own_name, settings = encoding.describe_model(model)
-        embeddings = [
-            encoding.encode(encoder, texts, batch_size, name)
-            for encoder, texts, name in zip(
-                encoders, (self.queries, self.candidates), ("queries", "candidates"), strict=True
-            )
-        ]
-        if similarity == "cosine":
-            embeddings = [encoding.normalize_rows(matrix) for matrix in embeddings]
+        if run is not None:
+            self.run_ids()
+        queries, candidates, settings = self.encode(model, batch_size=batch_size)
+        if model_name is None:
+            model_name = encoding.describe_model(model)[0]
+        if run is not None:
+            self.write_run(run, queries, candidates, depth=run_depth, tag=model_name)
         return self.score(
-            *embeddings,
-            model_name=own_name if model_name is None else model_name,
+            queries,
+            candidates,
+            model_name=model_name,
             kind=kind,
             seed=seed,
-            settings={**settings, "similarity": similarity},
+            settings=settings,
         )
+
+    def encode(
+        self, model: object, *, batch_size: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Return what `score` takes: embeddings of queries, of candidates, and settings.
+
+        Embeddings have length 1 for models that ask for cosines.
+
+        Args:
+            model: see `evaluate`.
+            batch_size: texts the model takes at a time; default what it does by itself.
+
+        Raises:
+            TypeError: if the model cannot encode texts.
+            ValueError: if it returns embeddings of a wrong shape.
+        """
+        encode_queries, encode_passages = encoding.find_encoders(model)
+        similarity = encoding.similarity_of(model)
+        _, settings = encoding.describe_model(model)
+        queries = encoding.encode(encode_queries, self.queries, batch_size, "queries")
+        candidates = encoding.encode(encode_passages, self.candidates, batch_size, "candidates")
+        if similarity == "cosine":
+            queries, candidates = map(encoding.normalize_rows, (queries, candidates))
+        return queries, candidates, {**settings, "similarity": similarity}
 
     def score(
         self,
@@ -141,20 +214,131 @@ class RetrievalTask:
             ValueError: if shapes do not fit the task or each other, or a row holds NaN or infinity.
         """
         query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
-        starts = self.candidates.language_starts
-        ranks = rank_relevants(query_matrix, candidate_matrix, starts, self.relevants)
-        dtype = str(query_embeddings.dtype).removeprefix("torch.")
-        settings = {name: value for name, value in (settings or {}).items() if value is not None}
-        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": dtype}
-        return Results(
-            task=self.name,
-            model=model_name,
+        return self._rank(
+            dot_products(query_matrix, candidate_matrix),
+            model_name=model_name,
             kind=kind,
             seed=seed,
-            versions=library_versions(),
-            settings={**blank, **self.settings, **settings},
-            **self._figures(ranks),
+            settings=with_dtype(settings, query_embeddings),
         )
+
+    def score_by(
+        self,
+        score_rows: ScoreRows,
+        *,
+        model_name: str | None = None,
+        kind: str | None = None,
+        seed: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Rank candidates by any scores, and compute all figures.
+
+        Args:
+            score_rows: called with rows of `queries`, int64 (n,), and a float32 array
+                (n, len(candidates)), into which it writes the scores of these queries.
+            model_name: name of what scores, for the record.
+            kind: batch kind it was trained with, for the record.
+            seed: seed it was trained with, for the record.
+            settings: anything for the record.
+
+        Raises:
+            ValueError: if a score is NaN, or the task is evaluated with embeddings alone.
+        """
+        self.check_scorers()
+
+        def checked(rows: np.ndarray, scores: np.ndarray) -> None:
+            score_rows(rows, scores)
+            if np.isnan(scores).any():
+                row, column = np.argwhere(np.isnan(scores))[0]
+                raise ValueError(
+                    f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
+                    "candidate needs a score"
+                )
+
+        return self._rank(
+            checked, model_name=model_name, kind=kind, seed=seed, settings=settings or {}
+        )
+
+    def check_scorers(self) -> None:
+        """Raise a ValueError if the task is evaluated with embeddings alone; this one is not."""
+
+    def _rank(self, score_rows: ScoreRows, **record: Any) -> Results:
+        watch = RankingWatch(
+            _number(self.queries.ids),
+            self.queries.language_codes,
+            self.pool.language_codes,
+            len(self.languages),
+            self.relevants,
+        )
+        ranks = rank_relevants(
+            score_rows,
+            self.pool.language_starts,
+            self.relevants,
+            groups=watch.groups,
+            watch=watch,
+            document_scores=self.document_scores,
+        )
+        by_query = metrics.score_queries(
+            self.relevants, ranks, self.pool.language_codes, len(self.languages), self.metrics
+        )
+        return self._results(
+            by_query,
+            rank_distances(self.relevants, ranks.in_pool),
+            summarise_rankings(watch, ranks.in_pool, self.languages),
+            **record,
+        )
+
+    def write_run(
+        self,
+        path: str | Path,
+        query_embeddings: np.ndarray | torch.Tensor,
+        candidate_embeddings: np.ndarray | torch.Tensor,
+        *,
+        depth: int = RUN_DEPTH,
+        tag: str = "hybrid_fast",
+    ) -> None:
+        """Write the ranking of the union pool as a TREC run, and the qrels that belong to it.
+
+        The qrels go to the path with ".qrels" behind it. An id of several queries, which are
+        translations, or of several candidates is written as "language:id", in both files.
+
+        Args:
+            path: the file, gzipped if it ends in ".gz".
+            query_embeddings: as in `score`.
+            candidate_embeddings: as in `score`.
+            depth: how many candidates of each query to write, fewer if there are fewer.
+            tag: the last field of each line; white space in it becomes "_".
+
+        Raises:
+            TypeError: if embeddings are not arrays or tensors of floats.
+            ValueError: as `score`, or if depth is not positive or an id holds white space.
+        """
+        query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
+        query_ids, pool_ids = self.run_ids()
+        tiles = search_tiles(
+            query_matrix, candidate_matrix, depth, document_scores=self.document_scores
+        )
+        ranking = (
+            (query_ids[row], [pool_ids[place] for place in places], scores)
+            for rows, hits in tiles
+            for row, places, scores in zip(rows, hits.rows, hits.scores, strict=True)
+        )
+        write_run(Path(path), ranking, tag)
+        found = self.relevants
+        grades = found.grades if found.grades is not None else np.ones_like(found.rows)
+        judged = zip(found.query_rows, found.rows, grades, strict=True)
+        write_qrels(
+            Path(f"{path}.qrels"),
+            ((query_ids[row], pool_ids[place], grade) for row, place, grade in judged),
+        )
+
+    def run_ids(self) -> tuple[list[str], list[str]]:
+        """Return ids of queries and of what is ranked, as a run has them.
+
+        Raises:
+            ValueError: if an id holds white space, or occurs twice in a language.
+        """
+        return distinct_ids(self.queries), distinct_ids(self.pool)
 
     def _check(
         self,
@@ -181,36 +365,57 @@ class RetrievalTask:
             )
         return matrices
 
-    def _figures(self, ranks: Ranks) -> dict[str, Any]:
-        """Return the parts "metrics", "grid", "language_bias" and "counts" of results."""
+    def _results(
+        self,
+        by_query: dict[str, np.ndarray],
+        distances: np.ndarray,
+        language_bias: Mapping[str, Any],
+        *,
+        model_name: str | None,
+        kind: str | None,
+        seed: int | None,
+        settings: Mapping[str, Any],
+    ) -> Results:
+        """Average figures of queries, in the shape of `metrics.score_queries`, into results."""
         num_languages, languages_of = len(self.languages), self.queries.language_codes
-        by_query = metrics.score_queries(
-            self.relevants, ranks, self.candidates.language_codes, num_languages
-        )
         cells = {
-            name: metrics.average_cells(figures, languages_of, num_languages)
-            for name, figures in by_query.items()
+            name: metrics.average_cells(values, languages_of, num_languages)
+            for name, values in by_query.items()
         }
-        settings = {name: metrics.average_settings(grid) for name, grid in cells.items()}
-        return {
-            "metrics": {
-                setting: {name: figures[setting] for name, figures in settings.items()}
+        averages = {name: metrics.average_settings(grid) for name, grid in cells.items()}
+        counts = {
+            "queries": self.queries.counts,
+            "candidates": self.pool.counts,
+            "pool": len(self.pool),
+            "dropped": self._dropped(by_query[self.grid_metrics[-1]]),
+        }
+        if self.document_scores is not None:
+            counts["segments"] = len(self.candidates)
+        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
+        return Results(
+            task=self.name,
+            model=model_name,
+            kind=kind,
+            seed=seed,
+            versions=library_versions(),
+            settings={**blank, **self.settings, **settings},
+            metrics={
+                setting: {name: values[setting] for name, values in averages.items()}
                 for setting in ("mono", "cross", "multi")
             },
-            "grid": {name: self._grid(cells[name]) for name in GRID_METRICS},
-            "language_bias": summarise_rank_distances(
-                rank_distances(self.relevants, ranks.in_pool),
-                languages_of,
-                self.languages,
-                len(self.candidates),
-            ),
-            "counts": {
-                "queries": self.queries.counts,
-                "candidates": self.candidates.counts,
-                "pool": len(self.candidates),
-                "dropped": self._dropped(by_query["map"]),
+            grid={name: self._grid(cells[name]) for name in self.grid_metrics},
+            language_bias={
+                **summarise_rank_distances(distances, languages_of, self.languages, len(self.pool)),
+                **language_bias,
             },
-        }
+            counts=counts,
+            per_query=PerQuery(
+                np.array(self.queries.ids),
+                np.array(self.languages)[languages_of],
+                self.languages,
+                {**by_query, "rank_distance": _in_pool_alone(distances, num_languages)},
+            ),
+        )
 
     def _grid(self, cells: np.ndarray) -> dict[str, dict[str, float | None]]:
         columns = (*self.languages, "all")
@@ -229,13 +434,85 @@ class RetrievalTask:
         }
 
 
-def _find_relevants(queries: Sequence[Query], candidates: Sequence[Candidate]) -> Relevants:
+def _number(ids: Sequence[str]) -> np.ndarray:
+    """Return a number for each id, equal for equal ids, int64 (n,)."""
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(ids))}
+    return np.array([numbers[each] for each in ids], dtype=np.int64)
+
+
+def _in_pool_alone(figures: np.ndarray, num_languages: int) -> np.ndarray:
+    """Return figures of queries in the shape of `metrics.score_queries`, of the union pool only."""
+    nothing = np.full((len(figures), num_languages), np.nan)
+    return np.column_stack([nothing, figures])
+
+
+def with_dtype(
+    settings: Mapping[str, Any] | None, embeddings: np.ndarray | torch.Tensor
+) -> dict[str, Any]:
+    """Return the settings that are known, with the dtype of embeddings unless they tell it."""
+    known = {name: value for name, value in (settings or {}).items() if value is not None}
+    return {"dtype": str(embeddings.dtype).removeprefix("torch."), **known}
+
+
+def _noting(candidates: Iterable[Candidate], answers: list[tuple[str, int]]) -> Iterator[Candidate]:
+    """Yield candidates, noting the id of each query that one answers, and its place."""
+    for place, candidate in enumerate(candidates):
+        answers.extend((query_id, place) for query_id in dict.fromkeys(candidate.query_ids))
+        yield candidate
+
+
+def _documents(segments: TextCollection) -> tuple[Pool, np.ndarray]:
+    """Return the documents of segments, and the first segment of each, int64 (num_documents,)."""
+    keys = list(zip(segments.language_codes.tolist(), segments.ids, strict=True))
+    is_first = [row == 0 or keys[row - 1] != key for row, key in enumerate(keys)]
+    starts = np.flatnonzero(is_first)
+    ids = [segments.ids[row] for row in starts.tolist()]
+    return Pool(ids, segments.languages, segments.language_codes[starts]), starts
+
+
+def _find_relevants(
+    query_ids: Sequence[str], answers: Iterable[tuple[str, int]], arrivals: np.ndarray
+) -> Relevants:
+    row_of = np.empty_like(arrivals)
+    row_of[arrivals] = np.arange(len(arrivals))
     rows_by_id: dict[str, list[int]] = defaultdict(list)
-    for row, candidate in enumerate(candidates):
-        for query_id in dict.fromkeys(candidate.query_ids):
-            rows_by_id[query_id].append(row)
-    rows = [rows_by_id.get(query.id, []) for query in queries]
+    for query_id, place in answers:
+        rows_by_id[query_id].append(row_of[place])
+    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in query_ids]
     return Relevants(
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         rows=np.array([row for some in rows for row in some], dtype=np.int64),
+    )
+
+
+def _judged_relevants(
+    task: str,
+    query_ids: Sequence[str],
+    candidate_ids: Sequence[str],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> Relevants:
+    if len(set(candidate_ids)) < len(candidate_ids):
+        twice, _ = Counter(candidate_ids).most_common(1)[0]
+        raise ValueError(f"task {task!r}: candidate id {twice!r} occurs more than once")
+    named = {each for grades in qrels.values() for each in grades}
+    row_of = {each: row for row, each in enumerate(candidate_ids) if each in named}
+    for name, unknown in (
+        ("queries", sorted(set(qrels) - set(query_ids))),
+        ("candidates", sorted(named - set(row_of))),
+    ):
+        if unknown:
+            raise ValueError(
+                f"task {task!r}: qrels name {len(unknown)} {name} that the task lacks: "
+                f"{', '.join(map(repr, unknown[:3]))}{' ...' if len(unknown) > 3 else ''}"
+            )
+    judged = [
+        sorted(
+            (row_of[each], grade) for each, grade in qrels.get(query_id, {}).items() if grade > 0
+        )
+        for query_id in query_ids
+    ]
+    return Relevants(
+        offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
+        rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
+        grades=np.array([grade for some in judged for _, grade in some], dtype=np.int64),
     )

@@ -1,0 +1,28 @@
+// Full rankings of rows of scores: the rank of every column, and the columns that come first.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace hybrid_fast {
+
+// Half ranks of more columns than this are not exact in float.
+inline constexpr std::int64_t kMaxRankedColumns = std::int64_t{1} << 23;
+
+// Rows of scores, row-major, and how many of the best columns of each row are wanted.
+struct RankingQuestion {
+  std::span<const float> scores;  // no NaN
+  std::int64_t num_rows = 0;
+  std::int64_t num_columns = 0;
+  std::int64_t num_first = 0;  // at most num_columns
+};
+
+// Writes for each score its rank in its row, from 1, highest score first, equal scores at the mean
+// of the ranks they take; and for each row its first columns, equal scores in the order of columns.
+// Rows are shared out over num_threads threads, which hold 16 bytes a column each; the result does
+// not depend on their number.
+// Throws std::invalid_argument when the arrays do not fit together. REQUIRES: no score is NaN.
+void rank_rows(const RankingQuestion& question, int num_threads, std::span<float> ranks,
+               std::span<std::int64_t> first);
+
+}  // namespace hybrid_fast

@@ -1,0 +1,218 @@
+"""Sweeps: one recipe with fields that take several values, every run in a folder of its own.
+
+The folder of a run holds its recipe too, so that a sweep that is started again knows which runs are
+complete, which to go on with, and refuses to mix runs of different recipes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import traceback
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hybrid_fast.cli.checks import CHECKPOINTS, MODEL, check_evaluation, make_arguments
+from hybrid_fast.cli.folders import check_writable
+from hybrid_fast.cli.messages import say
+from hybrid_fast.cli.recipe import Recipe, load_recipe, located
+from hybrid_fast.cli.runs import run_recipe
+from hybrid_fast.cli.yaml_text import split_values
+from hybrid_fast.evaluation.results import FILE_NAME
+from hybrid_fast.evaluation.sweeps import Point, print_sweep, write_sweep
+from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.training.trainer import complete_checkpoints
+
+RECIPE = "recipe.json"
+
+
+@dataclass
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+        folder: where it is or will be.
+        point: the values of the swept fields as text; what the results call the model.
+        values: swept field to value, without the seed.
+        seed: of model and plan.
+        recipe: see `load_recipe`.
+        training: see `load_recipe`.
+    """
+
+    folder: Path
+    point: str
+    values: dict[str, Any]
+    seed: int
+    recipe: Recipe
+    training: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.name
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All that the recipe and the command line say, as JSON gives it back."""
+        return json.loads(json.dumps({**asdict(self.recipe), **self.training}, default=str))
+
+
+def run_sweep(
+    path: Path,
+    overrides: dict[str, str],
+    num_seeds: int | None,
+    out: Path,
+    console: Console,
+    debug: bool = False,
+) -> list[str]:
+    """Run what is not complete yet, then write sweep.json, sweep.html and sweep.svg.
+
+    Args:
+        path: the recipe.
+        overrides: fields given on the command line, each as YAML values separated by commas.
+        num_seeds: run seeds 0 to num_seeds - 1; None: what `seed` says.
+        out: gets a folder for each run.
+        console: where the table goes.
+        debug: show the traceback of a run that fails.
+
+    Returns:
+        The names of runs that failed; all others are complete.
+
+    Raises:
+        OSError: `out` cannot be written to.
+        ValueError: a value that cannot be served, or a run in `out` of another recipe.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a sweep runs in one process; start it without torchrun")
+    check_writable(out)
+    runs = plan_sweep(path, overrides, num_seeds, out)
+    complete = [is_complete(run) for run in runs]
+    failed: dict[str, str] = {}
+    for number, run in enumerate(runs, 1):
+        title = f"run {number} of {len(runs)}, {run.name}"
+        if complete[number - 1]:
+            say(f"{title}: complete")
+            continue
+        say(title)
+        try:
+            start_or_resume(run)
+        except Exception as error:  # whatever it is, the other runs are not to be lost
+            if debug:
+                traceback.print_exc()
+            failed[run.name] = " ".join(str(error).split()) or type(error).__name__
+            say(f"{run.name} failed: {failed[run.name]}")
+    _report([run for run in runs if run.name not in failed], failed, path.stem, out, console)
+    return list(failed)
+
+
+def plan_sweep(
+    path: Path, overrides: dict[str, str], num_seeds: int | None, out: Path
+) -> list[SweepRun]:
+    """Return the runs of a sweep, all combinations of values, checked but for what must be loaded.
+
+    Raises:
+        ValueError: a value that cannot be served or occurs twice, or a recipe without a task.
+    """
+    texts = {name: split_values(text, f"--{name}") for name, text in overrides.items()}
+    if num_seeds is not None:
+        if "seed" in texts:
+            raise ValueError("--seeds and --seed are both given; leave out one of them")
+        texts["seed"] = [str(seed) for seed in range(num_seeds)]
+    swept = [name for name, values in texts.items() if len(values) > 1 and name != "seed"]
+    file_names = {name: _file_names(texts[name]) for name in swept}
+    runs: list[SweepRun] = []
+    for positions in product(*(range(len(values)) for values in texts.values())):
+        chosen = dict(zip(texts, positions, strict=True))
+        given = {name: texts[name][position] for name, position in chosen.items()}
+        recipe, training, places = load_recipe(path, given)
+        point = ",".join(f"{name}={file_names[name][chosen[name]]}" for name in swept)
+        with located(places):
+            args = make_arguments(training, out)
+            check_evaluation(args, recipe.task)
+        if recipe.task is None:
+            raise ValueError(
+                f"{path}: names no task to compare runs on; add one, such as task: builtin"
+            )
+        folder = out / f"{point}{',' if point else ''}seed={args.seed}"
+        fields = {**asdict(recipe), **training}
+        values = {name: fields[name] for name in swept}
+        run = SweepRun(folder, point or path.stem, values, args.seed, recipe, training)
+        if any(
+            run.folder == other.folder or (run.values, run.seed) == (other.values, other.seed)
+            for other in runs
+        ):
+            raise ValueError(f"{run.name} would be run twice; give each value once")
+        runs.append(run)
+    return runs
+
+
+def _file_names(texts: list[str]) -> list[str]:
+    """Return a short name for each value, fit for a folder; equal ones are numbered."""
+    names: list[str] = []
+    for text in texts:
+        name = re.sub(r"[^\w.+-]+", "-", text)[:40]
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names
+
+
+def is_complete(run: SweepRun) -> bool:
+    """Tell whether a run is done.
+
+    Raises:
+        ValueError: its folder holds something else, or a run of another recipe.
+    """
+    if not run.folder.exists():
+        return False
+    try:
+        stored = json.loads((run.folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{run.folder} holds no run of a sweep; choose another folder for --out"
+        ) from error
+    fields = run.fields
+    for name in (*fields, *stored):
+        if stored.get(name) != fields.get(name):
+            raise ValueError(
+                f"{run.folder} was made with {name} {stored.get(name)!r}, and the recipe now says "
+                f"{fields.get(name)!r}; choose another folder for --out, or remove that one"
+            )
+    return (run.folder / FILE_NAME).is_file()
+
+
+def start_or_resume(run: SweepRun) -> None:
+    """Go on from the last complete checkpoint of a run, or begin it anew if there is none."""
+    resume = bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
+    # Of a model that was saved but not evaluated, or of a checkpoint that was not completed.
+    shutil.rmtree(run.folder / MODEL if resume else run.folder, ignore_errors=True)
+    with complete_folder(run.folder) as staged:
+        text = json.dumps(run.fields, indent=2, ensure_ascii=False)
+        (staged / RECIPE).write_text(text + "\n", encoding="utf-8")
+    run_recipe(run.recipe, run.training, run.folder, resume, model_name=run.point)
+
+
+def _report(
+    runs: list[SweepRun], failed: dict[str, str], title: str, out: Path, console: Console
+) -> None:
+    """Print and write the figures of complete runs, point by point, and name those that failed."""
+    by_point: dict[str, list[SweepRun]] = {}
+    for run in runs:
+        by_point.setdefault(run.point, []).append(run)
+    points = [
+        Point(
+            some[0].values,
+            [json.loads((run.folder / FILE_NAME).read_text(encoding="utf-8")) for run in some],
+        )
+        for some in by_point.values()
+    ]
+    if points:
+        print_sweep(points, console)
+        page = write_sweep(points, out, f"Sweep of {title}", failed)
+        console.print(f"report: {page}", soft_wrap=True)
+    for name, reason in failed.items():
+        say(f"failed: {name}: {reason}")

@@ -1,0 +1,112 @@
+"""What a retriever is to be compared with: BM25, itself untrained, and its fusion with BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hybrid_fast.data.names import nearest
+from hybrid_fast.evaluation.baselines.bm25 import BM25
+from hybrid_fast.evaluation.baselines.fusion import (
+    DEPTH,
+    RRF_K,
+    Rule,
+    fuse_runs,
+    fuse_scorers,
+    reciprocal_ranks,
+    weighted_scores,
+)
+from hybrid_fast.evaluation.encoding import describe_model
+from hybrid_fast.evaluation.ranks import ScoreRows, dot_products
+from hybrid_fast.evaluation.results import Results
+from hybrid_fast.evaluation.runs import RUN_DEPTH
+from hybrid_fast.evaluation.tasks import RetrievalTask
+from hybrid_fast.models import BiEncoder
+
+__all__ = [
+    "BASELINES",
+    "BM25",
+    "evaluate_with_baselines",
+    "fuse_runs",
+    "fuse_scorers",
+    "reciprocal_ranks",
+    "weighted_scores",
+]
+
+BASELINES = ("bm25", "untrained", "fusion", "rrf")
+FUSIONS: dict[str, tuple[Rule, dict[str, float]]] = {
+    "fusion": (weighted_scores, {"alpha": 1.0, "depth": DEPTH}),
+    "rrf": (reciprocal_ranks, {"k": RRF_K, "depth": DEPTH}),
+}
+
+
+def evaluate_with_baselines(
+    task: RetrievalTask,
+    model: BiEncoder,
+    baselines: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    model_name: str | None = None,
+    run: str | Path | None = None,
+    run_depth: int = RUN_DEPTH,
+) -> list[Results]:
+    """Evaluate a model and baselines beside it.
+
+    Args:
+        task: what to evaluate on.
+        model: the retriever; its texts are encoded once.
+        baselines: some of BASELINES: "bm25"; "untrained", the same architecture with fresh weights;
+            "fusion", BM25 and the model by the rule of Mr. TyDi; "rrf", by reciprocal ranks.
+        batch_size: texts the model takes at a time; default what it does by itself.
+        model_name: what to call the model in results; default what it calls itself.
+        run: a file for the ranking of the model, see `task.write_run`.
+        run_depth: how many candidates of each query it holds.
+
+    Returns:
+        The model's results, then those of the baselines in their order.
+
+    Raises:
+        ImportError: what BM25 needs is not installed.
+        ValueError: an unknown baseline, one that the task cannot have, or embeddings that cannot
+            be ranked.
+    """
+    check_baselines(baselines)
+    if run is not None:
+        task.run_ids()
+    bm25 = None
+    if {*baselines} - {"untrained"}:
+        task.check_scorers()
+        bm25 = BM25(task)
+    queries, candidates, settings = task.encode(model, batch_size=batch_size)
+    name = describe_model(model)[0] if model_name is None else model_name
+    if run is not None:
+        task.write_run(run, queries, candidates, depth=run_depth, tag=name)
+    results = [task.score(queries, candidates, model_name=name, settings=settings)]
+    scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
+    if bm25 is not None:
+        dense = dot_products(queries, candidates)
+        scorers["bm25"] = bm25, bm25.settings
+        for fusion, (rule, options) in FUSIONS.items():
+            own = {**settings, **bm25.settings, "fusion": options}
+            scorers[fusion] = fuse_scorers(bm25, dense, rule), own
+    for baseline in baselines:
+        if baseline in scorers:
+            score_rows, own = scorers[baseline]
+            results.append(task.score_by(score_rows, model_name=baseline, settings=own))
+        else:
+            fresh = model.untrained()
+            results.append(task.evaluate(fresh, batch_size=batch_size, model_name=baseline))
+    return results
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Raise a ValueError unless all are names of baselines, each once."""
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(
+                f"there is no baseline {name!r}; known are {', '.join(BASELINES)}"
+                f"{nearest(name, BASELINES)}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"baselines are {', '.join(names)}; name each once")

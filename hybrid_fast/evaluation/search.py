@@ -1,0 +1,109 @@
+"""The first k candidates of every query, exactly, through FAISS.
+
+Order as in `ranks`: score descending, equal scores by position. FAISS alone keeps any of the
+candidates that share the last score; where they do, the search goes deeper until all of them
+are known. Scores come from a product of FAISS and may differ from those of `ranks` in the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from hybrid_fast.evaluation.ranks import TILE_BYTES, check_magnitude
+from hybrid_fast.evaluation.segments import DocumentScores
+
+TILE_ROWS = 1024
+
+
+class Hits(NamedTuple):
+    """Candidates of each query, best first: `rows` int64 (n, k), `scores` float32 (n, k)."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+
+def search(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
+    """Return the k candidates with the highest inner products, the lower row first in a tie.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D).
+        k: how many; all candidates if there are fewer.
+
+    Raises:
+        ValueError: if k is not positive, there are no candidates, dimensions differ, or a score
+            is NaN or could overflow float32.
+    """
+    import faiss  # not needed to train, and brings an OpenMP runtime of its own
+
+    _check(queries, candidates, k)
+    k = min(k, len(candidates))
+    hits = Hits(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
+    open_rows, depth = np.arange(len(queries)), k
+    while open_rows.size:
+        depth = min(2 * depth if depth > k else k + 1, len(candidates))
+        scores, rows = faiss.knn(
+            queries[open_rows], candidates, depth, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        order = np.lexsort((rows, -scores), axis=-1)[:, :k]
+        hits.rows[open_rows] = np.take_along_axis(rows, order, axis=1)
+        hits.scores[open_rows] = np.take_along_axis(scores, order, axis=1)
+        ties_may_be_missing = hits.scores[open_rows, -1] == scores.min(axis=1)
+        open_rows = open_rows[ties_may_be_missing & (depth < len(candidates))]
+    return hits
+
+
+def search_tiles(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    k: int,
+    *,
+    document_scores: DocumentScores | None = None,
+) -> Iterator[tuple[np.ndarray, Hits]]:
+    """Yield rows of queries, int64 (n,), and their hits, some hundred queries at a time.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D).
+        k: how many; all if there are fewer.
+        document_scores: makes scores of documents of those of `candidates`, their segments; then
+            hits are documents.
+
+    Raises:
+        ValueError: as `search`.
+    """
+    _check(queries, candidates, k)
+    step = TILE_ROWS
+    if document_scores is not None:
+        step = min(step, max(1, TILE_BYTES // (4 * len(candidates))))
+    starts = range(0, len(queries), step)
+    for start in tqdm(starts, desc="search", unit="tile", delay=2, disable=None, leave=False):
+        tile = queries[start : start + step]
+        rows = np.arange(start, start + len(tile))
+        if document_scores is None:
+            yield rows, search(tile, candidates, k)
+        else:
+            yield rows, _best(document_scores(tile @ candidates.T), k)
+
+
+def _best(scores: np.ndarray, k: int) -> Hits:
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return Hits(rows, np.take_along_axis(scores, rows, axis=1))
+
+
+def _check(queries: np.ndarray, candidates: np.ndarray, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}; at least 1 candidate of each query is needed")
+    if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
+        raise ValueError(
+            f"queries have shape {queries.shape} and candidates {candidates.shape}; matrices of "
+            "one width are needed"
+        )
+    if not len(candidates):
+        raise ValueError("there are no candidates to search")
+    if len(queries):
+        check_magnitude(queries, candidates)

@@ -1,0 +1,143 @@
+"""BEIR folders, and any collection with topics and judgements in the forms of TREC.
+
+A BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv. A folder in TREC's form holds
+`corpus.<language>.*`, one file or several a language, `topics.<language>.*` and `qrels*`, whose
+judgements hold for all languages: topics of one id are translations of one another (CLEF). The
+language in a name may be left out where there is but one, which `languages` then names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.readers.beir import read_beir_qrels, read_queries
+from hybrid_fast.data.readers.collection import SUFFIXES
+from hybrid_fast.data.readers.trec import Qrels, read_qrels, read_topics
+from hybrid_fast.evaluation.tasks.files import find, only, task_folders
+from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+
+BEIR_METRICS = ("ndcg@10", "recall@100")
+TREC_METRICS = ("ndcg@10", "recall@100", "recall@1000")
+
+
+def load_beir(
+    data: str | Path | None,
+    *,
+    languages: Sequence[str] | None = None,
+    split: str | None = None,
+    candidate_text: str | None = None,
+    segment_length: int | None = None,
+    document_score: str | None = None,
+) -> RetrievalTask:
+    """Load a BEIR folder.
+
+    Queries of other splits, which have no judgements in this one, are left out.
+
+    Args:
+        data: the folder.
+        languages: its one language; default English.
+        split: which judgements, default "test".
+        candidate_text: "title+text" (default) or "text".
+        segment_length: characters of a window, where documents are ranked by windows.
+        document_score: "max" (default) or "mean@k", the score of a document from its windows.
+
+    Raises:
+        FileNotFoundError: if the folder or a file in it is not there.
+        ValueError: if an option is unknown or a file is malformed.
+    """
+    form = TextForm(candidate_text, segment_length, document_score).checked()
+    split = split or "test"
+    lang = _one_language("beir", ["en"] if languages is None else languages)
+    folders = task_folders("beir", data, f"corpus.jsonl, queries.jsonl and qrels/{split}.tsv")
+    corpus, queries, judgements = (
+        only(_existing(folders, pattern))
+        for pattern in ("corpus.jsonl*", "queries.jsonl*", f"qrels/{split}.tsv*")
+    )
+    qrels = read_beir_qrels(judgements)
+    topics = {key: text for key, text in read_queries(queries).items() if key in qrels}
+    part = Part(lang, topics, qrels, [corpus])
+    task = judged_task("beir", [part], form, more_metrics=BEIR_METRICS)
+    task.settings |= {"split": split, "data": folders[0].resolve().name}
+    return task
+
+
+def load_trec(
+    data: str | Path | None,
+    *,
+    languages: Sequence[str] | None = None,
+    candidate_text: str | None = None,
+    segment_length: int | None = None,
+    document_score: str | None = None,
+) -> RetrievalTask:
+    """Load a collection with topics and judgements in the forms of TREC, in one language or many.
+
+    Args:
+        data: the folder.
+        languages: which to load; default all that file names tell. Where names tell none, the one
+            language of all.
+        candidate_text: "title+text" (default) or "text".
+        segment_length: characters of a window, where documents are ranked by windows.
+        document_score: "max" (default) or "mean@k", the score of a document from its windows.
+
+    Raises:
+        FileNotFoundError: if the folder or a file in it is not there.
+        ValueError: if a language or option is unknown, or a file is malformed; or if judgements
+            name documents or topics that are not there, as where a language is left out.
+    """
+    form = TextForm(candidate_text, segment_length, document_score).checked()
+    expected = "corpus.<language>.jsonl, topics.<language>.tsv and qrels.txt"
+    folders = task_folders("trec", data, expected)
+    corpora = _by_language(_existing(folders, "corpus*"), languages)
+    topics = _by_language(_existing(folders, "topics*"), languages)
+    qrels: Qrels = {}
+    for path in _existing(folders, "qrels*"):
+        for query_id, grades in read_qrels(path).items():
+            for document, grade in grades.items():
+                if qrels.setdefault(query_id, {}).setdefault(document, grade) != grade:
+                    raise ValueError(f"{path}: query {query_id!r}, {document!r}: two grades")
+    parts = [
+        Part(
+            lang,
+            read_topics(only(topics[lang])) if lang in topics else {},
+            {},
+            corpora.get(lang, []),
+        )
+        for lang in sorted({*corpora, *topics})
+    ]
+    parts[0] = parts[0]._replace(qrels=qrels)
+    task = judged_task("trec", parts, form, more_metrics=TREC_METRICS, translated=True)
+    task.settings["data"] = folders[0].resolve().name
+    return task
+
+
+def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
+    found = find(folders, [pattern])
+    if not found:
+        raise FileNotFoundError(f"{pattern} not found in data folder {str(folders[0])!r}")
+    return found
+
+
+def _by_language(
+    paths: Sequence[Path], languages: Sequence[str] | None
+) -> Mapping[str, list[Path]]:
+    """Return the files of each language, as names tell it or, where none does, as asked for."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        pieces = path.name.split(".")[1:]
+        tells = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
+        code = normalize_language(pieces[0]) if tells else _one_language("trec", languages)
+        if languages is None or code in languages:
+            found.setdefault(code, []).append(path)
+    return found
+
+
+def _one_language(task: str, languages: Sequence[str] | None) -> str:
+    if languages is None or isinstance(languages, str) or len(languages) != 1:
+        raise ValueError(
+            f"task {task!r} has one language where file names tell none; give languages=['en'] "
+            f"or what it is, got {languages!r}"
+        )
+    return normalize_language(languages[0])

@@ -1,0 +1,92 @@
+"""Where the files of a task are: in a folder, or on the hub, from where they are fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+
+def task_folders(
+    task: str,
+    data: str | Path | None,
+    expected: str,
+    hub: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+) -> list[Path]:
+    """Return the folders that hold a task's files.
+
+    Files are fetched as they are on the hub, and read like local ones: `datasets` no longer runs
+    the loading scripts that these data sets came with.
+
+    Args:
+        task: name of the task.
+        data: a folder, or the first name of `hub`.
+        expected: what the folder holds, for messages.
+        hub: names of the data sets that have the files.
+        patterns: which of their files to fetch.
+
+    Raises:
+        ValueError: if `data` is None.
+        FileNotFoundError: if there is no such folder, or the hub is out of reach.
+    """
+    by_name = f", or {hub[0]!r} to fetch it from the hub" if hub else ""
+    if data is None:
+        raise ValueError(f"task {task!r} needs data: a folder with {expected}{by_name}")
+    if Path(data).is_dir():
+        return [Path(data)]
+    if not hub or str(data) != hub[0]:
+        raise FileNotFoundError(
+            f"data folder {str(data)!r} not found; give a folder with {expected}{by_name}"
+        )
+    return [_fetch(name, patterns, expected) for name in hub]
+
+
+def find(folders: Sequence[Path], patterns: Sequence[str]) -> list[Path]:
+    """Return the files of the first pattern that matches any, numbers in names in their order.
+
+    Args:
+        folders: looked into at any depth; their own names count for patterns with folders.
+        patterns: "name", or "folder/name", with wildcards.
+    """
+    for pattern in patterns:
+        found = [
+            path
+            for folder in folders
+            for path in folder.resolve().rglob(Path(pattern).name)
+            if path.match(pattern) and path.is_file()
+        ]
+        if found:
+            return sorted(found, key=_natural)
+    return []
+
+
+def only(paths: Sequence[Path]) -> Path:
+    """Return the one path that there is.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    if len(paths) > 1:
+        raise ValueError(
+            f"{paths[0]} and {paths[1]} could both be meant; leave one of them in the data folder"
+        )
+    return paths[0]
+
+
+def _fetch(name: str, patterns: Sequence[str], expected: str) -> Path:
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=list(patterns)))
+    except OSError as error:
+        raise FileNotFoundError(
+            f"data set {name!r} could not be fetched from the hub ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}). Without network give a folder "
+            f"with {expected}"
+        ) from error
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    pieces = re.findall(r"\d+|\D+", str(path))
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]

@@ -1,0 +1,121 @@
+"""Tasks of a collection, topics and judgements: what MIRACL, Mr. TyDi, BEIR and TREC share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hybrid_fast.data.readers.collection import Passage, iter_passages
+from hybrid_fast.data.readers.items import check_choice
+from hybrid_fast.data.readers.trec import Qrels
+from hybrid_fast.data.readers.window import split_windows
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.evaluation.tasks.texts import Candidate, Query
+
+CANDIDATE_TEXTS = ("title+text", "text")
+
+
+class TextForm(NamedTuple):
+    """How passages become candidates.
+
+    Attributes:
+        candidate_text: "title+text", joined by a space, or "text"; a passage without a text is its
+            title either way.
+        segment_length: split texts into windows of at most so many characters, half of each shared
+            with the next; None: whole.
+        document_score: how windows score their document, "max" or "mean@k".
+    """
+
+    candidate_text: str | None = None
+    segment_length: int | None = None
+    document_score: str | None = None
+
+    def checked(self) -> TextForm:
+        """Return it with defaults filled in.
+
+        Raises:
+            ValueError: if a value is unknown, or `document_score` comes without `segment_length`.
+        """
+        candidate_text = self.candidate_text or CANDIDATE_TEXTS[0]
+        check_choice("candidate_text", candidate_text, CANDIDATE_TEXTS)
+        if self.segment_length is None and self.document_score is not None:
+            raise ValueError(
+                f"document_score={self.document_score!r} is for documents in segments; give "
+                "segment_length too, in characters"
+            )
+        if self.segment_length is not None and self.segment_length < 2:
+            raise ValueError(f"segment_length is {self.segment_length} characters; at least 2")
+        score = (self.document_score or "max") if self.segment_length else None
+        return TextForm(candidate_text, self.segment_length, score)
+
+    def texts(self, passage: Passage) -> Iterator[str]:
+        """Yield the text of a passage, or its windows with the title before each."""
+        title, text = passage.title.strip(), passage.text.strip()
+        parts = [text] if self.segment_length is None else split_windows(text, self.segment_length)
+        for part in parts:
+            with_title = self.candidate_text == "title+text" or not part
+            yield f"{title} {part}".strip() if with_title else part
+
+
+class Part(NamedTuple):
+    """Topics and judgements, and the files of passages, of one language; any may be empty."""
+
+    lang: str
+    topics: Mapping[str, str]
+    qrels: Qrels
+    passages: Sequence[Path]
+
+
+def judged_task(
+    name: str,
+    parts: Sequence[Part],
+    form: TextForm,
+    *,
+    more_metrics: Sequence[str],
+    translated: bool = False,
+) -> RetrievalTask:
+    """Make a task of its parts; passages are read once, and held in a mapped file if they are many.
+
+    Args:
+        name: name of the task.
+        parts: one a language.
+        form: how passages become candidates.
+        more_metrics: as in `RetrievalTask`.
+        translated: topics of one id are translations of each other, and judgements name passages
+            of all parts. Otherwise ids are of one part alone, and where there are several parts
+            get its language in front: "sw:12".
+
+    Raises:
+        ValueError: as `RetrievalTask`, or with file and line, if a collection is malformed.
+    """
+    form = form.checked()
+    settings = {"candidate_text": form.candidate_text, "segment_length": form.segment_length}
+    prefixes = [f"{part.lang}:" if len(parts) > 1 and not translated else "" for part in parts]
+    qrels: Qrels = {}
+    for prefix, part in zip(prefixes, parts, strict=True):
+        for query_id, grades in part.qrels.items():
+            merged = qrels.setdefault(prefix + query_id, {})
+            for passage_id, grade in grades.items():
+                if merged.setdefault(prefix + passage_id, grade) != grade:
+                    raise ValueError(
+                        f"task {name!r}: query {query_id!r} has two grades for {passage_id!r}"
+                    )
+    return RetrievalTask(
+        name,
+        (
+            Query(prefix + query_id, part.lang, text)
+            for prefix, part in zip(prefixes, parts, strict=True)
+            for query_id, text in part.topics.items()
+        ),
+        (
+            Candidate(prefix + passage.id, part.lang, text)
+            for prefix, part in zip(prefixes, parts, strict=True)
+            for passage in iter_passages(part.passages)
+            for text in form.texts(passage)
+        ),
+        {key: value for key, value in settings.items() if value is not None},
+        qrels=qrels,
+        more_metrics=more_metrics,
+        document_score=form.document_score,
+    )

@@ -1,0 +1,101 @@
+"""Sweeps as curves and page: what is drawn is what the runs hold, and nothing on the page runs."""
+
+import base64
+import hashlib
+import json
+import re
+
+import pytest
+
+from hybrid_fast.evaluation import figures
+from hybrid_fast.evaluation.sweeps import Point, write_sweep
+from hybrid_fast.evaluation.terminal import HEADLINE, RANK_DISTANCE
+
+
+def make_run(multi, seed=0, rank_distance=100.0):
+    figure = {"map": multi, "recall@1": multi, "recall@10": multi}
+    return {
+        "task": "t",
+        "model": "m",
+        "kind": "hybrid",
+        "seed": seed,
+        "versions": {},
+        "settings": {},
+        "metrics": {"mono": figure, "cross": {**figure, "map": None}, "multi": figure},
+        "grid": {"map": {"de": {"de": multi}}},
+        "language_bias": {"rank_distance": rank_distance, "by_language": {}},
+        "counts": {"queries": {}, "candidates": {}, "pool": 1, "dropped": {}},
+    }
+
+
+def drawn(axes):
+    """Return label to places, means and half lengths of the bars of each curve."""
+    curves = {}
+    for container in axes.containers:
+        line, _, (bars,) = container.lines
+        lengths = [(high - low) / 2 for (_, low), (_, high) in bars.get_segments()]
+        curves[container.get_label()] = (*map(list, line.get_data()), lengths)
+    return curves
+
+
+def test_points_stand_to_scale_with_their_deviation():
+    points = {"a": [(0.2, 0.1), None, (0.4, 0.0)], "b": [(0.5, 0.2), (0.6, 0.1), (0.7, 0.3)]}
+    figure = figures.draw_curves({"one": points, "two": points}, "alpha", [1, 0.25, 0])
+    for axes in figure.axes:
+        curves = drawn(axes)
+        assert curves["a"][:2] == ([0, 1], [0.4, 0.2])
+        assert curves["a"][2] == pytest.approx([0, 0.1])
+        assert curves["b"][:2] == ([0, 0.25, 1], [0.7, 0.6, 0.5])
+        assert curves["b"][2] == pytest.approx([0.3, 0.1, 0.2])
+        assert axes.get_xlabel() == "alpha"
+        assert axes.get_xscale() == "linear"
+    assert len(figure.legends) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "places"),
+    [
+        ([1e-4, 1e-2], "log", [1e-4, 1e-2]),
+        ([0, 100], "linear", [0, 100]),
+        (["mono", "cross"], "linear", [0, 1]),
+        ([False, True], "linear", [0, 1]),
+    ],
+)
+def test_scale_follows_from_the_values(values, scale, places):
+    figure = figures.draw_curves({"one": {"a": [(1.0, 0.0), (2.0, 0.0)]}}, "field", values)
+    axes = figure.axes[0]
+    assert (axes.get_xscale(), drawn(axes)["a"][0]) == (scale, places)
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(v) for v in values]
+    assert not figure.legends
+
+
+def test_figures_that_are_missing_are_left_out_and_said(tmp_path):
+    points = [
+        Point({"alpha": 0.0}, [make_run(0.25), make_run(0.75, seed=1)]),
+        Point({"alpha": 1.0}, [make_run(0.5, rank_distance=None)]),
+        Point({"alpha": 2.0}, [make_run(0.5)]),
+    ]
+    page = write_sweep(points, tmp_path, "title", {}).read_text(encoding="utf-8")
+    content = json.loads((tmp_path / "sweep.json").read_text(encoding="utf-8"))["points"]
+    assert content[0]["figures"]["multi_map"] == {
+        "mean": 0.5,
+        "deviation": pytest.approx(0.5 / 2**0.5),
+        "by_seed": [0.25, 0.75],
+    }
+    assert content[0]["figures"]["cross_map"]["mean"] is None
+    assert content[1]["figures"]["rank_distance"]["mean"] is None
+    assert content[1]["figures"]["multi_map"]["deviation"] is None
+    assert points[1].spread(RANK_DISTANCE) is None
+    assert points[2].spread(RANK_DISTANCE) == (100, 0)
+    assert "0.500 ± 0.354" in page
+    assert page.count("\N{EN DASH}") >= 4
+    assert all(measure.title in page for measure in HEADLINE)
+
+
+def test_the_policy_allows_the_style_sheet_of_the_page_alone(tmp_path):
+    page = write_sweep([Point({}, [make_run(0.5)])], tmp_path, "t", {}).read_text(encoding="utf-8")
+    style = re.search("<style>(.*)</style>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;" in page
+    assert "<script" not in page
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep.html", "sweep.json"}
