@@ -20,8 +20,8 @@ from rich.text import Text
 from hybrid_fast.evaluation.trec import RunFigures
 
 Run = Mapping[str, Any]
-Grid = Mapping[str, Mapping[str, float Comparison = Mapping[str, Any]
-| None]]
+Grid = Mapping[str, Mapping[str, float | None]]
+Comparison = Mapping[str, Any]
 
 SETTINGS = ("mono", "cross", "multi")
 METRIC_TITLES = {"map": "mAP", "map@20": "mAP@20", "ndcg@10": "nDCG@10", "mrr@10": "MRR@10"}
@@ -112,8 +112,6 @@ def print_results(
     runs: Sequence[Run], console: Console | None = None, comparison: Comparison | None = None
 ) -> None:
     """Print the headline of runs side by side, their differences and figures by query language.
-| None = None) -> None:
-    """Print the headline of runs side by side and their figures by query language.
 
     Args:
         runs: one dict in the shape of `results.json` for each run, all of one task.
