@@ -348,11 +348,11 @@ def split(text: str | None) -> list[str] | None:
 
 
 def whole_numbers(name: str, text: str) -> list[int]:
-    """Return the numbers of a list with commas; ValueError if it is none."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"{name} is {text!r}; whole numbers like 1,5,10 are needed") from error
+    """Return the positive numbers of a list with commas; ValueError if it is none."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(f"{name} is {text!r}; whole numbers from 1 like 1,5,10 are needed")
+    return [int(part) for part in parts]
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:

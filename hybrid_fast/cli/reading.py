@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hybrid_fast.cli.progress import TrainingProgress, stage
+from hybrid_fast.data.readers.items import check_choice
 from hybrid_fast.evaluation.reading import (
     Reader,
     ReaderTraining,
@@ -15,6 +16,7 @@ from hybrid_fast.evaluation.reading import (
     load_questions,
     train_reader,
 )
+from hybrid_fast.evaluation.reading.answers import RULES, Rules
 from hybrid_fast.models import BiEncoder
 
 
@@ -51,6 +53,7 @@ def run_evaluation(
     sources: Mapping[str, Any],
     sizes: Mapping[str, Any],
     retriever: str | None,
+    rules: str,
     **options: Any,
 ) -> ReadingResults:
     """Load the questions and the models, and evaluate.
@@ -61,14 +64,23 @@ def run_evaluation(
         sources: keyword arguments of `load_questions`.
         sizes: keyword arguments of `Reader.from_pretrained`.
         retriever: folder or hub name, None for gold passages alone.
-        **options: keyword arguments of `evaluate_reader`.
+        rules: of exact match and F1.
+        **options: further keyword arguments of `evaluate_reader`.
 
     Raises:
         OSError, ValueError: as `load_questions`, `Reader.from_pretrained` and `evaluate_reader`.
     """
+    check_choice("rules", rules, RULES)
     stage("reading questions")
     data = load_questions(paths, **sources)
     stage("loading the models")
     loaded = Reader.from_pretrained(reader, **sizes)
     encoder = None if retriever is None else BiEncoder.from_pretrained(retriever)
-    return evaluate_reader(loaded, data, retriever=encoder, retriever_name=retriever, **options)
+    return evaluate_reader(
+        loaded,
+        data,
+        retriever=encoder,
+        retriever_name=retriever,
+        rules=cast(Rules, rules),
+        **options,
+    )
