@@ -49,7 +49,7 @@ class ReaderTraining:
         epochs: passes over the windows of the data.
         max_steps: in place of epochs, if given.
         learning_rate: its highest value, after a tenth of the steps; from there it falls to 0.
-        batch_size: windows in a step, of all processes.
+        batch_size: windows in a step, of each process.
         max_length: tokens of a window; default 384, or what the model takes.
         doc_stride: tokens that neighbouring windows share; default a third, at most 128.
         seed: of new parameters, dropout and order.
@@ -137,9 +137,10 @@ def train_reader(
     tokenizer.model_max_length = sizes.max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    with complete_folder(Path(folder)) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    if trainer.is_world_process_zero():
+        with complete_folder(Path(folder)) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
     return loss
 
 
@@ -198,11 +199,12 @@ def collate(examples: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[st
 
 
 def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
-    args = TrainingArguments(
+    return TrainingArguments(
         output_dir=folder,
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
         learning_rate=options.learning_rate,
+        per_device_train_batch_size=options.batch_size,
         warmup_steps=0.1,
         train_sampling_strategy="group_by_length",
         seed=options.seed,
@@ -213,7 +215,3 @@ def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    args.per_device_train_batch_size = max(
-        1, options.batch_size // max(1, args.world_size * args.n_gpu)
-    )
-    return args

@@ -3,10 +3,12 @@
 import pytest
 
 from hybrid_fast.evaluation.reading.answers import (
+    RULES,
     contains_answer,
     normalize_answer,
     score_answer,
 )
+from hybrid_fast.evaluation.reading.questions import load_questions
 
 RIGHT, WRONG = (1, 1), (0, 0)
 
@@ -98,3 +100,16 @@ def test_an_answer_is_contained_whatever_its_case():
     assert contains_answer("Die Stadt BERLIN liegt", ["Bonn", "Berlin"])
     assert contains_answer("北京市是首都", ["北京"])
     assert not contains_answer("Die Stadt Berlin", ["Bonn"])
+
+
+def test_gold_answers_of_real_data_score_full_marks(shared_data):
+    """Every gold answer matches itself and is found in its passage, by both rules."""
+    folders = [shared_data / "tydiqa-goldp" / "train", shared_data / "xquad-r"]
+    data = load_questions(folders)
+    assert len(data.questions) == 3696 + 1625 + 2755 + 11 * 1190
+    for question in data.questions:
+        text = question.answer_texts[0]
+        assert contains_answer(data.passages[question.passage_row].text, [text])
+        for rules in RULES:
+            normalized = normalize_answer(text, question.lang, rules)
+            assert score_answer(text, [text], question.lang, rules) == (1, bool(normalized))
