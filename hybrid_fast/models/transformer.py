@@ -234,8 +234,8 @@ def load_transformer(
 def load_pretrained(
     folder: Path,
     auto_class: Any = AutoModel,
-    new_parameters: tuple[str, ...] = ("pooler.",),
     *,
+    new_head: bool = False,
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> tuple[PreTrainedModel, Tokenizer]:
@@ -244,8 +244,8 @@ def load_pretrained(
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
         auto_class: of transformers, such as AutoModel.
-        new_parameters: how the names begin of parameters that the weights may lack; they are
-            drawn at random.
+        new_head: whether the weights may lack what `auto_class` puts on the encoder, which is then
+            drawn at random; they always may lack the pooler.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
 
@@ -273,7 +273,9 @@ def load_pretrained(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
-    missing = [name for name in report["missing_keys"] if not name.startswith(new_parameters)]
+    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
+    if new_head:
+        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
     _check_parts(folder, model, tokenizer, missing)
     return model, tokenizer
 

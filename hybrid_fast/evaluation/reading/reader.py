@@ -107,7 +107,7 @@ class Reader:
         """
         folder = find_folder(path_or_hub_name, None)
         _check_is_reader(folder)
-        model, tokenizer = load_pretrained(folder, AutoModelForQuestionAnswering, ())
+        model, tokenizer = load_pretrained(folder, AutoModelForQuestionAnswering)
         check_tokenizer(tokenizer)
         sizes = WindowSizes.choose(tokenizer, position_limit(model), max_length, doc_stride)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -270,7 +270,7 @@ def merge_spans(lists: Sequence[Sequence[Span]], n_best: int) -> list[Span]:
 
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """Raise ValueError unless a tokenizer tells where its tokens are in the text, and can pad."""
+    """Raise ValueError unless a tokenizer tells where its tokens are, can pad, and takes pairs."""
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is no fast tokenizer, so it does not tell where in the "
@@ -278,6 +278,11 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
         )
     if tokenizer.pad_token_id is None:
         raise ValueError("the tokenizer has no padding token; set one and save it with the model")
+    if not {0, 1} <= set(tokenizer(["question"], ["passage"]).sequence_ids(0)):
+        raise ValueError(
+            "the tokenizer has no template for a pair of texts, question and passage; give its "
+            "post-processor one and save it with the model"
+        )
 
 
 def _check_questions(questions: Sequence[str]) -> None:

@@ -38,8 +38,6 @@ from hybrid_fast.models.folders import complete_folder, find_folder
 from hybrid_fast.models.layout import read_layout
 from hybrid_fast.models.transformer import load_pretrained, lowercase_first, position_limit
 
-_NEW_PARAMETERS = ("pooler.", "qa_outputs.", "qa_classifier.", "score.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderTraining:
@@ -109,7 +107,7 @@ def train_reader(
         )
     set_seed(options.seed)
     model, tokenizer = load_pretrained(
-        layout.weights_folder, AutoModelForQuestionAnswering, _NEW_PARAMETERS, dtype=torch.float32
+        layout.weights_folder, AutoModelForQuestionAnswering, new_head=True, dtype=torch.float32
     )
     check_tokenizer(tokenizer)
     if layout.lowercase:

@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_folders import bert_folder, one_thread, xlm_roberta_folder  # noqa: F401
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from model_folders import (  # noqa: F401
+    SIZES,
+    bert_folder,
+    one_thread,
+    qwen_folder,
+    saved,
+    xlm_roberta_folder,
+)
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    ModernBertConfig,
+    ModernBertModel,
+)
 
 
 def as_reader(folder: Path, target: Path) -> Path:
@@ -18,6 +30,17 @@ def as_reader(folder: Path, target: Path) -> Path:
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(folder).save_pretrained(target)
     return target
+
+
+@pytest.fixture(scope="session")
+def modern_bert_folder(bert_folder, tmp_path_factory) -> Path:  # noqa: F811
+    """ModernBERT: its question-answering head has a layer of its own before the logits."""
+    tokenizer = AutoTokenizer.from_pretrained(bert_folder)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=300, pad_token_id=0, **SIZES
+    )
+    return saved(ModernBertModel, config, tokenizer, tmp_path_factory.mktemp("modern_bert"))
 
 
 @pytest.fixture(scope="session")

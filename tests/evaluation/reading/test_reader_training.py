@@ -37,7 +37,7 @@ def data(write):
     return load_questions([write("en.json", (CONTEXT, questions))], lang="en")
 
 
-@pytest.mark.parametrize("folder", ["bert_folder", "xlm_roberta_folder"])
+@pytest.mark.parametrize("folder", ["bert_folder", "xlm_roberta_folder", "modern_bert_folder"])
 def test_two_questions_are_learnt_by_heart(folder, data, tmp_path, request):
     BiEncoder.from_pretrained(request.getfixturevalue(folder)).save_pretrained(tmp_path / "encoder")
     options = OPTIONS
@@ -118,7 +118,7 @@ def test_a_window_without_the_passage_holds_no_answer():
     assert answer_tokens(Window(0, {}, np.full((3, 2), -1)), 0, 2) == (0, 0)
 
 
-def test_bad_input_is_named(bert_folder, data, tmp_path):
+def test_bad_input_is_named(bert_folder, qwen_folder, data, tmp_path):
     BiEncoder.static([CONTEXT], 8, 50).save_pretrained(tmp_path / "static")
     target = tmp_path / "reader"
     with pytest.raises(ValueError, match=r"is a static encoder.*a reader needs a transformer"):
@@ -127,6 +127,8 @@ def test_bad_input_is_named(bert_folder, data, tmp_path):
         train_reader(str(tmp_path / "no" / "such" / "folder"), data, target)
     with pytest.raises(ValueError, match="max_length is 500; the model takes from 1 to 300"):
         train_reader(bert_folder, data, target, ReaderTraining(max_length=500))
+    with pytest.raises(ValueError, match="no template for a pair of texts"):
+        train_reader(qwen_folder, data, target)
     broken = shutil.copytree(bert_folder, tmp_path / "broken")
     (broken / "tokenizer.json").unlink()
     with pytest.raises((ValueError, FileNotFoundError)):
