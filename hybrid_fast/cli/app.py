@@ -223,17 +223,17 @@ def train_reader(
         str | None, typer.Option(help="Language of files whose path does not tell it.")
     ] = None,
     languages: Annotated[
-        str | None, typer.Option(help="Which to train on, by commas [default: all].")
+        str | None, typer.Option(help="Which to train on, by commas (default: all).")
     ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
     max_steps: Annotated[int | None, typer.Option(help="Steps, in place of epochs.")] = None,
     learning_rate: Annotated[float, typer.Option(help="Its highest value.")] = 3e-5,
     batch_size: Annotated[int, typer.Option(help="Windows of text in a step.")] = 16,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a window [default: 384, or what it takes].")
+        int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
     ] = None,
     doc_stride: Annotated[
-        int | None, typer.Option(help="Tokens that windows share [default: a third, at most 128].")
+        int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of new weights, dropout and order.", min=0)] = 0,
     on_bad_answer: OnBadAnswer = "error",
@@ -279,13 +279,13 @@ def evaluate_reader(
         str | None, typer.Option(help="Language of files whose path does not tell it.")
     ] = None,
     languages: Annotated[
-        str | None, typer.Option(help="Which to evaluate, by commas [default: all].")
+        str | None, typer.Option(help="Which to evaluate, by commas (default: all).")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a window [default: 384, or what it takes].")
+        int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
     ] = None,
     doc_stride: Annotated[
-        int | None, typer.Option(help="Tokens that windows share [default: a third, at most 128].")
+        int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Windows read at a time.", min=1)] = 32,
     on_bad_answer: OnBadAnswer = "error",

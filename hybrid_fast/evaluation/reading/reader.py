@@ -197,12 +197,9 @@ class Reader:
             for window, spans in zip(batch, self._best_spans(batch, n_best), strict=True):
                 passage, best = passages[window.pair], found[window.pair]
                 for score, first_token, last_token in spans:
-                    start, end = (
-                        int(window.offsets[first_token, 0]),
-                        int(window.offsets[last_token, 1]),
-                    )
-                    start, end = _without_space(passage, start, end)
-                    best[start, end] = max(score, best.get((start, end), score))
+                    start, end = window.offsets[first_token, 0], window.offsets[last_token, 1]
+                    place = _without_space(passage, int(start), int(end))
+                    best[place] = max(score, best.get(place, score))
         return [
             merge_spans([_spans(best, passage)], n_best)
             for best, passage in zip(found, passages, strict=True)
@@ -217,16 +214,18 @@ class Reader:
         output = self.model(
             **{name: tensor.to(self.model.device) for name, tensor in features.items()}
         )
-        num_tokens = features["input_ids"].shape[1]
-        allowed = torch.zeros(len(windows), num_tokens, dtype=torch.bool)
+        start_logits = output.start_logits.float().cpu()
+        end_logits = output.end_logits.float().cpu()
+        allowed = torch.zeros(start_logits.shape, dtype=torch.bool)
         for row, window in enumerate(windows):
             allowed[row, : len(window)] = torch.from_numpy(window.offsets[:, 0] >= 0)
+        if not (start_logits + end_logits)[allowed].isfinite().all():
+            raise ValueError(
+                f"the reader {self.name_or_path} gives logits that are NaN or infinite; its "
+                "training may have diverged"
+            )
         scores, first, last = best_spans(
-            output.start_logits.float().cpu(),
-            output.end_logits.float().cpu(),
-            allowed,
-            self.max_answer_length,
-            n_best,
+            start_logits, end_logits, allowed, self.max_answer_length, n_best
         )
         return [
             [triple for triple in zip(*rows, strict=True) if triple[0] > -torch.inf]

@@ -183,5 +183,8 @@ def test_bad_input_is_named(reader, bert_folder, bert_reader_folder, tmp_path):
         reader.read(QUESTIONS[:1], [PASSAGES[0]])
     with pytest.raises(ValueError, match="question 1 is empty"):
         reader.read(["Wo?", " "], [PASSAGES, PASSAGES])
+    reader.model.qa_outputs.bias.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="logits that are NaN or infinite"):
+        reader.read(QUESTIONS[:1], [PASSAGES])
     with pytest.raises(ValueError, match="n_best is 0"):
         reader.read(QUESTIONS[:1], [PASSAGES], n_best=0)
