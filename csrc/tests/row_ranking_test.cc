@@ -28,8 +28,7 @@ std::pair<Floats, Ints> rank(const Floats& scores, std::int64_t num_rows, std::i
 }
 
 void test_by_hand() {
-  CHECK((rank({.5f, .75f, -2.f, 1.f}, 1, 3) ==
-         std::pair<Floats, Ints>{{3, 2, 4, 1}, {3, 1, 0}}));
+  CHECK((rank({.5f, .75f, -2.f, 1.f}, 1, 3) == std::pair<Floats, Ints>{{3, 2, 4, 1}, {3, 1, 0}}));
 }
 
 void test_equal_scores_share_the_mean_rank() {
@@ -79,7 +78,8 @@ void test_bad_input() {
   Ints first(2);
   const auto run = [&](std::int64_t rows, std::int64_t columns, std::int64_t num_first, int threads,
                        std::size_t num_ranks) {
-    rank_rows({scores, rows, columns, num_first}, threads, std::span(ranks).first(num_ranks), first);
+    rank_rows({scores, rows, columns, num_first}, threads, std::span(ranks).first(num_ranks),
+              first);
   };
   run(2, 3, 1, 1, 6);
   CHECK_THROWS(run(2, 2, 1, 1, 6), std::invalid_argument);

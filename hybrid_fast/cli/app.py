@@ -27,6 +27,10 @@ RESULTS = "results.json"
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error and all messages.")
 ]
+OnBadAnswer = Annotated[
+    str,
+    typer.Option(help="Answers that are not where the file says: 'error', 'relocate' or 'skip'."),
+]
 # What typer raises for wrong usage; it has no public name there.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
@@ -277,12 +281,120 @@ def evaluate_run(
     from hybrid_fast.evaluation import trec
     from hybrid_fast.evaluation.terminal import print_run
 
-    names = trec.RUN_METRICS if metrics is None else [name.strip() for name in metrics.split(",")]
+    names = split(metrics) or trec.RUN_METRICS
     figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures.to_dict(), indent=2) + "\n", encoding="utf-8")
     print_run(figures, Console())
+
+
+@app.command()
+def train_reader(
+    encoder: Annotated[str, typer.Argument(help="A folder or hub name of a transformer.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(help="SQuAD-shaped files, patterns with {lang}, or folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the reader.")],
+    lang: Annotated[
+        str | None, typer.Option(help="Language of files whose path does not tell it.")
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Which to train on, by commas (default: all).")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
+    max_steps: Annotated[int | None, typer.Option(help="Steps, in place of epochs.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Its highest value.")] = 3e-5,
+    batch_size: Annotated[int, typer.Option(help="Windows of text in a step.")] = 16,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
+    ] = None,
+    doc_stride: Annotated[
+        int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of new weights, dropout and order.", min=0)] = 0,
+    on_bad_answer: OnBadAnswer = "error",
+    debug: Debug = False,
+) -> None:
+    """Train an extractive reader from ENCODER on questions with answers."""
+    check_new(out)
+
+    from hybrid_fast.cli.reading import run_training
+    from hybrid_fast.evaluation.reading import ReaderTraining
+
+    if not debug:
+        quiet_libraries()
+    options = ReaderTraining(
+        epochs=epochs,
+        max_steps=max_steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        doc_stride=doc_stride,
+        seed=seed,
+    )
+    sources = {"lang": lang, "languages": split(languages), "on_bad_answer": on_bad_answer}
+    run_training(encoder, data, sources, out, options)
+    print(f"trained reader: {out}")
+
+
+@app.command()
+def evaluate_reader(
+    reader: Annotated[str, typer.Argument(help="A folder or hub name.")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="SQuAD-shaped file, pattern with {lang}, or folder; may be repeated."),
+    ],
+    retriever: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the encoder that finds passages.")
+    ] = None,
+    top_k: Annotated[
+        str, typer.Option(help="Numbers of found passages to read, by commas.")
+    ] = "1,5,10",
+    rules: Annotated[str, typer.Option(help="Of EM and F1: 'squad' or 'mlqa'.")] = "squad",
+    lang: Annotated[
+        str | None, typer.Option(help="Language of files whose path does not tell it.")
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Which to evaluate, by commas (default: all).")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
+    ] = None,
+    doc_stride: Annotated[
+        int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows read at a time.", min=1)] = 32,
+    on_bad_answer: OnBadAnswer = "error",
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for reading.json and predictions.jsonl.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate the answers of READER: exact match and F1 by language."""
+    if out is not None:
+        check_new(out)
+    depths = whole_numbers("top_k", top_k)
+
+    from hybrid_fast.cli.reading import run_evaluation
+    from hybrid_fast.evaluation.reading import print_reading
+
+    if not debug:
+        quiet_libraries()
+    sources = {"lang": lang, "languages": split(languages), "on_bad_answer": on_bad_answer}
+    sizes = {"max_length": max_length, "doc_stride": doc_stride}
+    results = run_evaluation(
+        reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size
+    )
+    if out is not None:
+        from hybrid_fast.models.folders import complete_folder
+
+        with complete_folder(out.resolve()) as folder:
+            results.save(folder)
+    print_reading(results, Console())
+    if out is not None:
+        print(f"results: {out / 'reading.json'}")
 
 
 @app.command()
@@ -306,6 +418,19 @@ def report(
     page = write_report(runs, out, title=title, comparison=comparison)
     print_results(runs, Console(), comparison)
     print(f"report: {page}")
+
+
+def split(text: str | None) -> list[str] | None:
+    """Return the parts of a list with commas; None stays."""
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """Return the positive numbers of a list with commas; ValueError if it is none."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(f"{name} is {text!r}; whole numbers from 1 like 1,5,10 are needed")
+    return [int(part) for part in parts]
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ Causal models serve too, with last-token pooling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -216,7 +216,7 @@ def load_transformer(
     *,
     lowercase: bool = False,
     trust_remote_code: bool = False,
-    **model_options: object,
+    **model_options: Any,
 ) -> TransformerBackbone:
     """Read a folder that AutoModel and AutoTokenizer can read.
 
@@ -233,6 +233,36 @@ def load_transformer(
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
         ValueError: an encoder-decoder, files that cannot be read, or that do not fit together.
     """
+    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **model_options)
+    if lowercase:
+        lowercase_first(tokenizer)
+    limit = int(min(position_limit(model), tokenizer.model_max_length))
+    lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
+    return TransformerBackbone(model, tokenizer, pooling, lengths)
+
+
+def load_pretrained(
+    folder: Path,
+    auto_class: Any = AutoModel,
+    *,
+    new_head: bool = False,
+    trust_remote_code: bool = False,
+    **model_options: Any,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """Read model and tokenizer of a folder, and check that they are whole.
+
+    Args:
+        folder: with config.json, weights as safetensors, and tokenizer files.
+        auto_class: of transformers, such as AutoModel.
+        new_head: whether the weights may lack what `auto_class` puts on the encoder, which is then
+            drawn at random; they always may lack the pooler.
+        trust_remote_code: whether Python files of the folder may be run.
+        **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
+
+    Raises:
+        FileNotFoundError: there are no safetensors, or there is no tokenizer.
+        ValueError: an encoder-decoder, files that cannot be read, or that do not fit together.
+    """
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder} holds no *.safetensors; other formats of weights are not read, since "
@@ -242,7 +272,7 @@ def load_transformer(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         if config.is_encoder_decoder:
             raise ValueError(f"a {config.model_type} has two parts; give an encoder or a decoder")
-        model, report = AutoModel.from_pretrained(
+        model, report = auto_class.from_pretrained(
             folder,
             config=config,
             trust_remote_code=trust_remote_code,
@@ -253,23 +283,21 @@ def load_transformer(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
-    _check_parts(folder, model, tokenizer, report["missing_keys"])
-    if lowercase:
-        _lowercase_first(tokenizer)
-    limit = int(min(position_limit(model), tokenizer.model_max_length))
-    lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
-    return TransformerBackbone(model, tokenizer, pooling, lengths)
+    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
+    if new_head:
+        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    _check_parts(folder, model, tokenizer, missing)
+    return model, tokenizer
 
 
 def _check_parts(
-    folder: Path, model: PreTrainedModel, tokenizer: Tokenizer, missing_keys: Iterable[str]
+    folder: Path, model: PreTrainedModel, tokenizer: Tokenizer, missing: list[str]
 ) -> None:
     # transformers fills missing weights with random numbers and a missing tokenizer with nothing.
-    missing = sorted(name for name in missing_keys if not name.startswith("pooler."))
     if missing:
         raise ValueError(
             f"the weights in {folder} lack {len(missing)} parameters of a "
-            f"{model.config.model_type}, such as {missing[0]}; config.json is not theirs"
+            f"{model.config.model_type}, such as {min(missing)}; config.json is not theirs"
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise FileNotFoundError(f"{folder} holds no tokenizer; save it beside the model")
@@ -281,7 +309,8 @@ def _check_parts(
         )
 
 
-def _lowercase_first(tokenizer: Tokenizer) -> None:
+def lowercase_first(tokenizer: Tokenizer) -> None:
+    """Have texts lower-cased before the tokenizer's own normalisation."""
     backend = tokenizer.backend_tokenizer
     steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
     backend.normalizer = Sequence(steps)
