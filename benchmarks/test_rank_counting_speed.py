@@ -84,6 +84,34 @@ def test_score(benchmark, task, embeddings):
     }
 
 
+@pytest.mark.parametrize(
+    ("num_queries", "num_candidates"),
+    [(1_000, 100_000), (10_000, 100_000), (1_000, 1_000_000), (10_000, 1_000_000)],
+)
+def test_cost_grows_linearly(benchmark, num_queries, num_candidates):
+    """Queries without translations against candidates of two languages, as in MIRACL."""
+    languages = ("aa", "bb")
+    queries = [Query(str(n), languages[n % 2], "") for n in range(num_queries)]
+    candidates = [
+        Candidate("", languages[n % 2], "", (str(n),) if n < num_queries else ())
+        for n in range(num_candidates)
+    ]
+    task = RetrievalTask("large", queries, candidates)
+    rng = np.random.default_rng(0)
+    query_matrix, candidate_matrix = (
+        rng.standard_normal((size, DIM), dtype=np.float32) / DIM**0.5
+        for size in (num_queries, num_candidates)
+    )
+    benchmark.group = "score, by size"
+    with PeakMemory() as memory:
+        results = benchmark.pedantic(task.score, (query_matrix, candidate_matrix), rounds=1)
+    assert results.counts["pool"] == num_candidates
+    benchmark.extra_info |= {
+        "nanoseconds_a_score": benchmark.stats.stats.median / num_queries / num_candidates * 1e9,
+        "peak_extra_mib": memory.extra_mib,
+    }
+
+
 def test_comparison(benchmark, task, embeddings):
     benchmark.group = "compare two runs, 1,000 draws and 10,000 exchanges"
     queries, candidates = embeddings

@@ -72,17 +72,20 @@ std::pair<Array<std::int64_t>, Array<std::int64_t>> count_ranks(
   return {block_ranks, row_ranks};
 }
 
-std::pair<Array<float>, Array<std::int64_t>> rank_rows(const Array<float>& scores,
-                                                       std::int64_t num_first, int num_threads) {
+hybrid_fast::RankingQuestion ranking_question(const Array<float>& scores, std::int64_t num_first) {
   require_dimensions(scores, "scores", 2);
   if (num_first < 0 || num_first > scores.shape(1)) {
     throw std::invalid_argument("num_first is " + std::to_string(num_first) + "; the rows have " +
                                 std::to_string(scores.shape(1)) + " columns");
   }
+  return {view(scores), scores.shape(0), scores.shape(1), num_first};
+}
+
+std::pair<Array<float>, Array<std::int64_t>> rank_rows(const Array<float>& scores,
+                                                       std::int64_t num_first, int num_threads) {
+  const hybrid_fast::RankingQuestion question = ranking_question(scores, num_first);
   Array<float> ranks({scores.shape(0), scores.shape(1)});
   Array<std::int64_t> first({scores.shape(0), static_cast<py::ssize_t>(num_first)});
-  const hybrid_fast::RankingQuestion question{view(scores), scores.shape(0), scores.shape(1),
-                                              num_first};
   const std::span<float> rank_span = view(ranks);
   const std::span<std::int64_t> first_span = view(first);
   {
@@ -90,6 +93,18 @@ std::pair<Array<float>, Array<std::int64_t>> rank_rows(const Array<float>& score
     hybrid_fast::rank_rows(question, num_threads, rank_span, first_span);
   }
   return {ranks, first};
+}
+
+Array<std::int64_t> find_first(const Array<float>& scores, std::int64_t num_first,
+                               int num_threads) {
+  const hybrid_fast::RankingQuestion question = ranking_question(scores, num_first);
+  Array<std::int64_t> first({scores.shape(0), static_cast<py::ssize_t>(num_first)});
+  const std::span<std::int64_t> first_span = view(first);
+  {
+    py::gil_scoped_release release;
+    hybrid_fast::find_first(question, num_threads, first_span);
+  }
+  return first;
 }
 
 // A batch: query rows, passage rows, kind, entries substituted, lanes substituted.
@@ -407,6 +422,9 @@ PYBIND11_MODULE(_core, m) {
         "Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:\n"
         "float32 (rows, columns). First columns: int64 (rows, num_first), equal scores in the\n"
         "order of columns. Scores: float32, C-contiguous, no NaN.");
+
+  m.def("find_first", &find_first, py::arg("scores").noconvert(), py::arg("num_first"),
+        py::arg("num_threads") = 1, "Return the first columns of each row, as rank_rows does.");
 
   using hybrid_fast::Share;
   py::class_<Share>(m, "Share", "What a law asked for and what it became.")

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class Share:
     """
     What a law asked for and what it became.
@@ -116,6 +116,10 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
     Row r asks for columns[offsets[r]:offsets[r + 1]]; block b holds the columns
     block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores
     in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.
+    """
+def find_first(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
+    """
+    Return the first columns of each row, as rank_rows does.
     """
 def has_bf16_product() -> bool:
     """

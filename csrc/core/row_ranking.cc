@@ -1,5 +1,6 @@
 #include "core/row_ranking.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <stdexcept>
@@ -75,39 +76,91 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-void check(const RankingQuestion& question, std::size_t num_ranks, std::size_t num_first) {
+void check(const RankingQuestion& question, std::size_t num_first) {
   require(question.num_rows >= 0 && question.num_columns >= 0, "sizes must not be negative");
-  require(question.num_columns <= kMaxRankedColumns,
-          "full rankings are exact up to 8388608 columns; rank fewer candidates at a time");
   require(question.num_first >= 0 && question.num_first <= question.num_columns,
           "num_first must be from 0 to the number of score columns");
   const auto rows = static_cast<std::size_t>(question.num_rows);
-  require(question.scores.size() == rows * static_cast<std::size_t>(question.num_columns) &&
-              num_ranks == question.scores.size(),
-          "there must be one rank for each score of each row");
+  require(question.scores.size() == rows * static_cast<std::size_t>(question.num_columns),
+          "there must be one score for each column of each row");
   require(num_first == rows * static_cast<std::size_t>(question.num_first),
           "there must be num_first columns for each row");
+}
+
+// The first entries of a row, found with a heap whose top is the last of those kept.
+class FirstFinder {
+ public:
+  std::span<const Entry> find(const float* scores, std::int64_t num_columns, std::size_t count) {
+    kept_.clear();
+    for (std::int64_t k = 0; k < num_columns && count > 0; ++k) {
+      const Entry entry{descending_key(scores[k]), static_cast<std::uint32_t>(k)};
+      if (kept_.size() == count) {
+        // A later column with an equal score comes after.
+        if (entry.key >= kept_.front().key) continue;
+        std::pop_heap(kept_.begin(), kept_.end(), comes_before);
+        kept_.back() = entry;
+      } else {
+        kept_.push_back(entry);
+      }
+      std::push_heap(kept_.begin(), kept_.end(), comes_before);
+    }
+    std::sort_heap(kept_.begin(), kept_.end(), comes_before);
+    return kept_;
+  }
+
+ private:
+  static bool comes_before(const Entry& a, const Entry& b) {
+    return a.key < b.key || (a.key == b.key && a.column < b.column);
+  }
+
+  std::vector<Entry> kept_;
+};
+
+// Calls work(row, worker) for every row, with one Worker a thread.
+template <typename Worker, typename Work>
+void share_rows(std::int64_t num_rows, int num_threads, const Worker& worker, Work&& work) {
+  require(num_threads >= 1, "num_threads must be at least 1");
+  const auto num_parts = static_cast<std::size_t>(num_threads);
+  parallel_for(num_parts, num_parts, [&](std::size_t part) {
+    Worker own = worker;
+    for (auto row = static_cast<std::int64_t>(part); row < num_rows; row += num_threads) {
+      work(row, own);
+    }
+  });
+}
+
+void write_first(const RankingQuestion& question, std::int64_t row, std::span<const Entry> sorted,
+                 std::span<std::int64_t> first) {
+  for (std::int64_t k = 0; k < question.num_first; ++k) {
+    first[row * question.num_first + k] = sorted[k].column;
+  }
 }
 
 }  // namespace
 
 void rank_rows(const RankingQuestion& question, int num_threads, std::span<float> ranks,
                std::span<std::int64_t> first) {
-  check(question, ranks.size(), first.size());
-  require(num_threads >= 1, "num_threads must be at least 1");
-  const auto num_parts = static_cast<std::size_t>(num_threads);
-  parallel_for(num_parts, num_parts, [&](std::size_t part) {
-    RowSorter sorter(question.num_columns);
-    const auto step = static_cast<std::int64_t>(num_parts);
-    for (auto row = static_cast<std::int64_t>(part); row < question.num_rows; row += step) {
-      const std::int64_t start = row * question.num_columns;
-      const std::span<const Entry> sorted = sorter.sort(question.scores.data() + start);
-      write_ranks(sorted, ranks.data() + start);
-      for (std::int64_t k = 0; k < question.num_first; ++k) {
-        first[row * question.num_first + k] = sorted[k].column;
-      }
-    }
-  });
+  check(question, first.size());
+  require(question.num_columns <= kMaxRankedColumns,
+          "full rankings are exact up to 8388608 columns; rank fewer candidates at a time");
+  require(ranks.size() == question.scores.size(), "there must be one rank for each score");
+  share_rows(question.num_rows, num_threads, RowSorter(question.num_columns),
+             [&](std::int64_t row, RowSorter& sorter) {
+               const std::int64_t start = row * question.num_columns;
+               const auto sorted = sorter.sort(question.scores.data() + start);
+               write_ranks(sorted, ranks.data() + start);
+               write_first(question, row, sorted, first);
+             });
+}
+
+void find_first(const RankingQuestion& question, int num_threads, std::span<std::int64_t> first) {
+  check(question, first.size());
+  share_rows(question.num_rows, num_threads, FirstFinder(),
+             [&](std::int64_t row, FirstFinder& finder) {
+               const float* scores = question.scores.data() + row * question.num_columns;
+               const auto count = static_cast<std::size_t>(question.num_first);
+               write_first(question, row, finder.find(scores, question.num_columns, count), first);
+             });
 }
 
 }  // namespace hybrid_fast

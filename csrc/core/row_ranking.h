@@ -25,4 +25,8 @@ struct RankingQuestion {
 void rank_rows(const RankingQuestion& question, int num_threads, std::span<float> ranks,
                std::span<std::int64_t> first);
 
+// The first columns alone, as rank_rows finds them; there is no limit to the columns, and a thread
+// holds 16 bytes a first column.
+void find_first(const RankingQuestion& question, int num_threads, std::span<std::int64_t> first);
+
 }  // namespace hybrid_fast

@@ -24,6 +24,9 @@ std::pair<Floats, Ints> rank(const Floats& scores, std::int64_t num_rows, std::i
   Floats ranks(scores.size(), -1);
   Ints first(num_rows * num_first, -1);
   rank_rows({scores, num_rows, num_columns, num_first}, num_threads, ranks, first);
+  Ints first_alone(num_rows * num_first, -1);
+  find_first({scores, num_rows, num_columns, num_first}, num_threads, first_alone);
+  CHECK(first_alone == first);
   return {ranks, first};
 }
 

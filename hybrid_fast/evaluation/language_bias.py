@@ -194,10 +194,11 @@ class PairCorrelations:
 
 @dataclass
 class RankingWatch:
-    """Collects from full rankings, a tile of queries at a time, what they tell of language bias.
+    """Collects from rankings, a tile of queries at a time, what they tell of language bias.
 
-    Memory: the ranks of one tile, as large as its scores, and 8 bytes a candidate and translation
-    of one question.
+    Where queries have translations, of full rankings, whose memory is the ranks of one tile, as
+    large as its scores, and 8 bytes a candidate and translation of one question; else of the first
+    candidates.
 
     Attributes:
         groups: queries of one number are translations of one another, int64 (num_queries,).
@@ -214,6 +215,7 @@ class RankingWatch:
     num_languages: int
     relevants: Relevants
     cutoff: int = CUTOFF
+    has_translations: bool = field(init=False)
     shares: np.ndarray = field(init=False)
     non_relevant_peer: np.ndarray = field(init=False)
     full: PairCorrelations = field(init=False)
@@ -223,6 +225,8 @@ class RankingWatch:
         """Start with nothing counted."""
         num_queries, shape = len(self.groups), (self.num_languages, self.num_languages)
         self.cutoff = min(self.cutoff, len(self.candidate_languages))
+        languages_of_groups = np.unique(np.stack([self.groups, self.query_languages]), axis=1)[0]
+        self.has_translations = len(np.unique(languages_of_groups)) < len(languages_of_groups)
         self.shares = np.zeros((num_queries, self.num_languages))
         self.non_relevant_peer = np.full(num_queries, np.nan)
         self.full = PairCorrelations(np.zeros(shape), np.zeros(shape, dtype=np.int64))
@@ -230,12 +234,16 @@ class RankingWatch:
 
     def __call__(self, rows: np.ndarray, scores: np.ndarray) -> None:
         """Take a tile: rows of queries, all translations of a question among them, and scores."""
-        ranks, first = _core.rank_rows(scores, self.cutoff, num_threads=torch.get_num_threads())
+        num_threads = torch.get_num_threads()
+        if self.has_translations:
+            ranks, first = _core.rank_rows(scores, self.cutoff, num_threads=num_threads)
+            self._compare_translations(rows, ranks, first)
+        else:
+            first = _core.find_first(scores, self.cutoff, num_threads=num_threads)
         languages = self.candidate_languages[first]
         for code in range(self.num_languages):
             self.shares[rows, code] = (languages == code).mean(axis=1)
         self._test_non_relevants(rows, first, languages)
-        self._compare_translations(rows, ranks, first)
 
     def _test_non_relevants(
         self, rows: np.ndarray, first: np.ndarray, languages: np.ndarray

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from hybrid_fast._core import rank_rows
+from hybrid_fast._core import find_first, rank_rows
 
 
 @settings(deadline=None)
@@ -24,6 +24,7 @@ def test_equals_scipy_with_ties_and_any_threads(data):
     np.testing.assert_array_equal(ranks, stats.rankdata(-scores, axis=1).reshape(shape))
     order = np.argsort(-scores, axis=1, kind="stable")
     np.testing.assert_array_equal(first, order[:, :num_first])
+    np.testing.assert_array_equal(find_first(scores, num_first, num_threads=2), first)
 
 
 def test_long_rows_of_close_scores():
@@ -42,8 +43,9 @@ def test_long_rows_of_close_scores():
     ],
 )
 def test_bad_shapes(scores, num_first, message):
-    with pytest.raises(ValueError, match=message):
-        rank_rows(scores, num_first)
+    for function in (rank_rows, find_first):
+        with pytest.raises(ValueError, match=message):
+            function(scores, num_first)
 
 
 def test_threads_and_types():
