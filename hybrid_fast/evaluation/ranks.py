@@ -27,7 +27,7 @@ ScoreRows = Callable[[np.ndarray, np.ndarray], None]
 # Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
 Watch = Callable[[np.ndarray, np.ndarray], None]
 TILE_BYTES = 32 * 2**20
-MIN_TILE_ROWS, MAX_TILE_ROWS = 16, 512
+MIN_TILE_ROWS, MAX_TILE_ROWS = 32, 512
 
 
 class Relevants(NamedTuple):
@@ -107,7 +107,8 @@ def rank_relevants(
         document_scores: makes scores of documents of the scores of their segments, which
             `score_rows` gives; documents are what is ranked, and what `language_starts` and
             `relevants` mean.
-        tile_bytes: most memory for scores, at least 16 rows.
+        tile_bytes: most memory for scores, but at least 32 rows; fewer would read all candidates
+            too often.
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
