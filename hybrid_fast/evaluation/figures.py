@@ -54,7 +54,6 @@ STYLE = {
     "savefig.pad_inches": 0.12,
 }
 MARKERS = "osD^vPX*<>p"
-PNG_DOTS_PER_INCH = 160
 GAP_BEFORE_ALL = 0.35
 
 
@@ -231,21 +230,11 @@ def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
 
 
 @matplotlib.rc_context(STYLE)
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
-    )
-    return buffer.getvalue()
-
-
-@matplotlib.rc_context(STYLE)
-def to_svg(figure: Figure, transparent: bool = True) -> bytes:
-    """Return the figure as the bytes of an SVG file, with transparent or white ground."""
+def to_svg(figure: Figure) -> bytes:
+    """Return the figure as the bytes of an SVG file."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", transparent=transparent, metadata=metadata)
+    figure.savefig(buffer, format="svg", facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
