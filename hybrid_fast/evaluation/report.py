@@ -280,7 +280,8 @@ def _shares(runs: Sequence[Run]) -> dict[str, Any] | None:
     grids = [(run["language_bias"] or {}).get("language_share@20") for run in runs]
     languages = report_languages(runs)
     pools = [(run["language_bias"] or {}).get("pool_share") or {} for run in runs]
-    known = [value for grid in grids for row in (grid or {}).values() for value in (row or {}).values()]
+    all_rows = [row or {} for grid in grids for row in (grid or {}).values()]
+    known = [value for row in all_rows for value in row.values()]
     if not known:
         return None
     peak = _scale_end([*known, *(value for pool in pools for value in pool.values())])

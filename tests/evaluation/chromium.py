@@ -16,7 +16,7 @@ KEYS = {
     "Tab": {"code": "Tab", "windowsVirtualKeyCode": 9},
     " ": {"code": "Space", "windowsVirtualKeyCode": 32, "text": " "},
 }
-SECONDS_TO_ANSWER = 60
+SECONDS_TO_ANSWER = 20
 
 
 class Browser:
@@ -48,7 +48,8 @@ class Browser:
             self.send(f"{domain}.enable")
 
     def close(self):
-        self._process.terminate()
+        """End the process."""
+        self.send("Browser.close")
         self._process.wait(SECONDS_TO_ANSWER)
         os.close(self._reader)
         os.close(self._writer)
@@ -66,9 +67,12 @@ class Browser:
         return answer["result"]
 
     def wait_for(self, event, holds=lambda parameters: True):
-        """Return the parameters of the next event of a name for which a condition holds."""
+        """Return the parameters of an event of this page for which a condition holds."""
+        position = 0
         while True:
-            self.events.append(message := self._receive())
+            while position == len(self.events):
+                self.events.append(self._receive())
+            message, position = self.events[position], position + 1
             if message.get("method") == event and holds(message["params"]):
                 return message["params"]
 
@@ -94,8 +98,7 @@ class Browser:
         )
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri())
-        if not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.wait_for("Page.loadEventFired")
+        self.wait_for("Page.loadEventFired")
 
     def console(self):
         """Return what the console said since the page was opened, errors of scripts included."""
@@ -138,6 +141,7 @@ class Browser:
             downloadPath=str(self.folder),
             eventsEnabled=True,
         )
+        self.events.clear()
         self.click(element)
         name = self.wait_for("Browser.downloadWillBegin")["suggestedFilename"]
         self.wait_for("Browser.downloadProgress", lambda event: event["state"] == "completed")

@@ -674,6 +674,7 @@ def column(browser, table, number):
     texts = browser.evaluate(
         f"[...{table}.tBodies[0].rows].map(row => row.cells[{number}].innerText.split('\\n')[0])"
     )
+    texts = [text.removesuffix("best") for text in texts]
     return texts, browser.evaluate(f"{table}.tHead.rows[0].cells[{number}].ariaSort")
 
 
