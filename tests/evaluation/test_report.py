@@ -538,6 +538,13 @@ def test_significant_differences_are_marked(tmp_path):
     assert cells[start + len(row)] == "cross is better"
     assert "+2,029.1" in cells
     assert [cell for cell in cells if "Thai" in cell]
+    lower = [cell for cell in cells if "significantly lower than mono" in cell]
+    assert lower == [
+        f"{runs[1]['language_bias']['by_language']['th']:,.0f}significantly lower than mono"
+    ]
+    differences = page.rows("differences_by_language.csv")
+    assert differences[2][:5] == ["cross mAP", "th", "mono", "cross", "-0.598"]
+    assert [row[-1] for row in differences[1:]] == ["", "cross is better", "", "cross is better"]
     written = json.loads((tmp_path / "report" / "results.json").read_text())
     assert written == {"runs": runs, "comparison": comparison}
 
