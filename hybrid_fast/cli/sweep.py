@@ -71,7 +71,7 @@ def run_sweep(
     console: Console,
     debug: bool = False,
 ) -> list[str]:
-    """Run what is not complete yet, then write sweep.json, sweep.html and sweep.svg.
+    """Run what is not complete yet, then write sweep.json and sweep.html.
 
     Args:
         path: the recipe.

@@ -54,8 +54,8 @@ STYLE = {
     "savefig.pad_inches": 0.12,
 }
 MARKERS = "osD^vPX*<>p"
-PNG_DOTS_PER_INCH = 160
 GAP_BEFORE_ALL = 0.35
+LONGEST_CODE = 12
 
 
 @matplotlib.rc_context(STYLE)
@@ -100,8 +100,9 @@ def _draw_grid(axes: Axes, grid: Grid, languages: Sequence[str], peak: float) ->
     centres = [*(edges[:-1] + 0.5), all_edges.mean()]
     _write_figures(axes, figures, centres, peak)
     turn = 90 if max(map(len, columns)) > 3 else 0
-    axes.set_xticks(centres, [_latin(code) for code in columns], rotation=turn)
-    axes.set_yticks(centres[:-1], [_latin(code) for code in languages])
+    ticks = [_latin(code, LONGEST_CODE) for code in columns]
+    axes.set_xticks(centres, ticks, rotation=turn)
+    axes.set_yticks(centres[:-1], ticks[:-1])
     axes.set(xlabel="corpus language", ylabel="query language", aspect="equal")
     axes.set_xlim(0, all_edges[-1])
     axes.set_ylim(len(languages), 0)
@@ -231,21 +232,11 @@ def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
 
 
 @matplotlib.rc_context(STYLE)
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": None}
-    )
-    return buffer.getvalue()
-
-
-@matplotlib.rc_context(STYLE)
-def to_svg(figure: Figure, transparent: bool = True) -> bytes:
-    """Return the figure as the bytes of an SVG file, with transparent or white ground."""
+def to_svg(figure: Figure) -> bytes:
+    """Return the figure as the bytes of an SVG file."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", transparent=transparent, metadata=metadata)
+    figure.savefig(buffer, format="svg", facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
@@ -282,9 +273,13 @@ def relative_luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _latin(label: str) -> str:
-    """Return a label as the built-in font can draw it: Latin, no formula, at most 40 characters."""
+def _latin(label: str, longest: int = 40) -> str:
+    """Return a label as the built-in font can draw it: Latin, no formula, not too long."""
     drawable = "".join(char if char.isprintable() and char < "\u0250" else "?" for char in label)
-    short = drawable if len(drawable) <= 40 else drawable[:39] + "\N{HORIZONTAL ELLIPSIS}"
+    short = (
+        drawable
+        if len(drawable) <= longest
+        else drawable[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    )
     plain = short.replace("$", r"\$")
     return f" {plain}" if plain.startswith("_") else plain

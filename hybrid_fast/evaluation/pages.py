@@ -1,25 +1,39 @@
 """Pages that stand alone: templates, embedded pictures, and files that appear all or none.
 
-A page has no script, and its content security policy forbids everything but its own style sheet (by
-hash) and embedded images. All text from runs is escaped.
+A page's content security policy forbids everything but its own style sheet and the script that
+sorts its tables (both by hash), and embedded images. What can be downloaded, tables as CSV and
+figures as SVG, is in the page too. All text from runs is escaped.
 """
 
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
+import re
 import tempfile
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import jinja2
 from matplotlib.figure import Figure
 
 from hybrid_fast.evaluation import figures
-from hybrid_fast.evaluation.terminal import language_name, printable
+from hybrid_fast.evaluation.terminal import Measure, Run, language_name, printable
 
 DASH = "\N{EN DASH}"
+
+
+class Cell(NamedTuple):
+    """A figure in a table: what it is sorted by, how it is shown, whether it is the best."""
+
+    value: float | None
+    text: str
+    best: bool = False
 
 
 def render_page(template: str, **values: Any) -> bytes:
@@ -38,7 +52,9 @@ def render_page(template: str, **values: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(csp_hash=_csp_hash, language_name=language_name)
+    environment.filters.update(
+        csp_hash=_csp_hash, csv_url=_csv_url, language_name=language_name, slug=_slug
+    )
     return environment.get_template(template).render(dash=DASH, **values).encode()
 
 
@@ -46,10 +62,59 @@ def _csp_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
+def number_cell(measure: Measure, run: Run) -> Cell:
+    """Return a figure of a run for a table."""
+    value = measure.read(run)
+    return Cell(value, measure.show(value, DASH))
+
+
 def data_url(figure: Figure) -> str:
     """Return a figure as the address of an embedded SVG image."""
     encoded = base64.b64encode(figures.to_svg(figure)).decode()
     return f"data:image/svg+xml;base64,{encoded}"
+
+
+class _Cells(HTMLParser):
+    """Rows of the values of a table's cells: `data-value`, or the text with single spaces."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._value: str | None = None
+        self._text: list[str] | None = None
+        self._span = 1
+        self.feed(table)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th") and attributes.get("class") != "gap":
+            self._value, self._text = attributes.get("data-value"), []
+            self._span = int(attributes.get("colspan") or 1)
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self._text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self._text is not None:
+            text = " ".join("".join(self._text).split())
+            self.rows[-1] += [text if self._value is None else self._value] * self._span
+            self._text = None
+
+
+def _csv_url(table: str) -> str:
+    """Return the rows of a table as the address of an embedded CSV file."""
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(_Cells(table).rows)
+    return f"data:text/csv;charset=utf-8,{quote(buffer.getvalue())}"
+
+
+def _slug(text: str) -> str:
+    """Return a lower-case file name of letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
 
 
 def check_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A page that compares evaluation runs, with its pictures and numbers beside it.
+"""A page that compares evaluation runs, with their numbers beside it.
 
 `report.html` stands alone, see `pages`. Equal runs give equal bytes; a date appears only if a run
 has one under "date".
@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from hybrid_fast.evaluation import figures
-from hybrid_fast.evaluation.pages import DASH, check_folder, data_url, publish, render_page
+from hybrid_fast.evaluation.pages import (
+    DASH,
+    Cell,
+    check_folder,
+    data_url,
+    number_cell,
+    publish,
+    render_page,
+)
 from hybrid_fast.evaluation.terminal import (
-    BIAS_FIGURES,
     HEADLINE,
     METRIC_TITLES,
     RANK_DISTANCE,
@@ -27,6 +34,7 @@ from hybrid_fast.evaluation.terminal import (
     Measure,
     Run,
     best_positions,
+    bias_figures,
     check_runs,
     family_labels,
     headline_differences,
@@ -46,26 +54,24 @@ BIAS_MEASURES = (
     Measure(("language_bias", "rank_distance_normalised"), "share of pool", False),
 )
 
-BIAS_MEANINGS = (
-    (
+BIAS_MEANINGS = {
+    "language_share_gap@20": (
         "language share gap@20",
         "languages of the first 20 against those of the pool; 0 if alike, lower is better",
     ),
-    (
+    "query_language_preference": (
         "own language first",
         "how often the first right answer has the question's language; unbiased: see chance",
     ),
-    ("its chance", "the share of right answers that have the question's language"),
-    (
+    "chance": ("its chance", "the share of right answers that have the question's language"),
+    "mrc": (
         "MRC",
         "correlation of the rankings of a question's translations, -1 to 1, higher is better",
     ),
-    ("MRC@20", "the same over the first 20 of either, -1 to 1, higher is better"),
-    (
-        "PEER@20, wrong answers",
-        "whether wrong answers of all languages rank alike, 0 to 1, higher is better",
-    ),
-    ("PEER@20, right answers", "the same of right answers"),
+    "mrc@20": ("MRC@20", "the same over the first 20 of either, -1 to 1, higher is better"),
+}
+PEER_MEANING = (
+    "whether texts of this relevance rank alike in all languages, 0 to 1, higher is better"
 )
 
 
@@ -75,7 +81,7 @@ def write_report(
     title: str | None = None,
     comparison: Comparison | None = None,
 ) -> Path:
-    """Write `report.html` and its pictures, and `results.json` if there are several runs.
+    """Write `report.html`, and `results.json` if there are several runs.
 
     The files appear once all of them are complete; an error before leaves the folder as it was.
 
@@ -88,8 +94,7 @@ def write_report(
             in `results.json` and marked on the page.
 
     Returns:
-        The path of `report.html`. Beside it: `grid_<metric>_<run>.png`, `rank_distance.png`,
-        and for several runs `grids_<metric>.png` and `results.json` = {"runs": [...]}.
+        The path of `report.html`. For several runs `results.json` = {"runs": [...]} is beside it.
 
     Raises:
         TypeError: if `runs` is not a list of dicts.
@@ -106,38 +111,27 @@ def write_report(
         if comparison is not None:
             content["comparison"] = comparison
         files["results.json"] = (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
-    pictures = _draw(runs)
-    files |= {f"{name}.png": figures.to_png(figure) for name, figure in pictures.items()}
-    files["report.html"] = _render(runs, pictures, title, comparison)
+    files["report.html"] = _render(runs, title, comparison)
     publish(files, folder)
     return folder / "report.html"
 
 
-def _draw(runs: Sequence[Run]) -> dict[str, Figure]:
-    """Return all pictures by file name: each run's grids, all runs' grids, the rank distances."""
-    labels, languages = run_labels(runs), report_languages(runs)
-    pictures = {}
-    for metric in _grid_metrics(runs):
-        grids = {label: read_grid(run, metric) for label, run in zip(labels, runs, strict=True)}
-        metric_title, peak = METRIC_TITLES.get(metric, metric), _peak(runs, metric)
-        slug = _slug(metric)
-        for (label, grid), name in zip(grids.items(), _unique_slugs(labels), strict=True):
-            one = figures.draw_grids({label: grid}, languages, metric_title, peak)
-            pictures[f"grid_{slug}_{name}"] = one
-        if len(runs) > 1:
-            pictures[f"grids_{slug}"] = figures.draw_grids(grids, languages, metric_title, peak)
+def _draw_grids(runs: Sequence[Run], metric: str) -> Figure:
+    grids = {
+        label: read_grid(run, metric) for label, run in zip(run_labels(runs), runs, strict=True)
+    }
+    title = METRIC_TITLES.get(metric, metric)
+    return figures.draw_grids(grids, report_languages(runs), title, _peak(runs, metric))
+
+
+def _draw_rank_distances(runs: Sequence[Run]) -> Figure:
+    labels = run_labels(runs)
     distances = {label: rank_distances(run) for label, run in zip(labels, runs, strict=True)}
-    names = {code: language_name(code) for code in languages}
-    pictures["rank_distance"] = figures.draw_rank_distance(distances, names, _colours(runs))
-    return pictures
+    names = {code: language_name(code) for code in report_languages(runs)}
+    return figures.draw_rank_distance(distances, names, _colours(runs))
 
 
-def _render(
-    runs: Sequence[Run],
-    pictures: Mapping[str, Figure],
-    title: str | None,
-    comparison: Comparison | None,
-) -> bytes:
+def _render(runs: Sequence[Run], title: str | None, comparison: Comparison | None) -> bytes:
     return render_page(
         "report.html.j2",
         title=title or "Search across languages",
@@ -154,15 +148,15 @@ def _render(
         details=_details(runs),
         seeds=_seed_means(runs),
         grids=[_grid_view(runs, metric) for metric in _grid_metrics(runs)],
-        overview=data_url(pictures["grids_map"]) if len(runs) > 1 else None,
-        rank_distance=data_url(pictures["rank_distance"]),
-        distances=[rank_distances(run) for run in runs],
+        rank_distance=data_url(_draw_rank_distances(runs)),
+        distances=_distances(runs, comparison),
+        shares=_shares(runs),
+        by_language=_bias_by_language(runs),
         counts=_counts(runs),
         conditions=_conditions(runs),
         notes=_notes(runs),
         heat=_heat_classes(),
         run_colours=_colours(runs),
-        show_rank=lambda value: RANK_DISTANCE.show(value, DASH),
     )
 
 
@@ -182,38 +176,48 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _columns(runs: Sequence[Run], measures: Sequence[Measure]) -> list[dict[str, Any]]:
-    """Return one column for each measure: its title, and text, bar and mark of each run."""
+    """Return one column for each measure: its title, and cell and bar of each run."""
     columns = []
     for measure in measures:
         values = [measure.read(run) for run in runs]
         largest = max((value for value in values if value is not None), default=0) or 1
         best = best_positions(values, measure)
-        cells = [
+        columns.append(
             {
-                "text": measure.show(value, DASH),
-                "bar": round(100 * (value or 0) / largest, 1),
-                "best": row in best,
+                "title": measure.title,
+                "up": measure.higher_is_better,
+                "cells": [
+                    Cell(value, measure.show(value, DASH), row in best)
+                    for row, value in enumerate(values)
+                ],
+                "bars": [round(100 * (value or 0) / largest, 1) for value in values],
             }
-            for row, value in enumerate(values)
-        ]
-        columns.append({"title": measure.title, "up": measure.higher_is_better, "cells": cells})
+        )
     return columns
 
 
-def _beaten(runs: Sequence[Run], comparison: Comparison | None) -> list[list[str]]:
-    """Return for each run and figure of the headline which runs it is significantly better than."""
+def _beaten(
+    runs: Sequence[Run],
+    comparison: Comparison | None,
+    measures: Sequence[Measure] = HEADLINE,
+    language: str | None = None,
+) -> list[list[str]]:
+    """Return for each run and figure which runs it is significantly better than.
+
+    `language` is that of the queries, None for the figures over all.
+    """
     if comparison is None:
-        return [["" for _ in HEADLINE] for _ in runs]
+        return [["" for _ in measures] for _ in runs]
     level = comparison["settings"]["level"]
     beaten = []
     for label in family_labels(runs):
         losers = [
             [
                 row["b"] if label == row["a"] else row["a"]
-                for row in headline_differences(comparison, measure)
+                for row in headline_differences(comparison, measure, language)
                 if winner(row, measure, level) == label
             ]
-            for measure in HEADLINE
+            for measure in measures
         ]
         beaten.append([", ".join(some) for some in losers])
     return beaten
@@ -231,26 +235,88 @@ def _differences(comparison: Comparison | None) -> list[dict[str, Any]]:
         for row in comparison["differences"]:
             if (row["setting"], row["metric"]) == (setting, metric):
                 best = winner(row, measure, level)
-                numbers = [measure.show_signed(row[key]) for key in ("figure", "low", "high")]
+                numbers = [
+                    Cell(row[key], measure.show_signed(row[key]))
+                    for key in ("figure", "low", "high")
+                ]
+                numbers += [Cell(row[key], f"{row[key]:.4f}") for key in ("p", "p_holm")]
                 rows.append({**row, "title": measure.title, "best": best, "numbers": numbers})
     return sorted(rows, key=lambda row: row["language"] or "")
 
 
-def _bias(runs: Sequence[Run]) -> list[tuple[str, str, list[str]]]:
+def _bias(runs: Sequence[Run]) -> list[tuple[str, str, list[Cell]]]:
     """Return title, meaning and figures of each measure of language bias that some run has."""
     rows = []
-    for path, (title, meaning) in zip(BIAS_FIGURES, BIAS_MEANINGS, strict=True):
-        measure = Measure(path, title)
-        values = [measure.read(run) for run in runs]
-        if any(value is not None for value in values):
-            rows.append((title, meaning, [measure.show(value, DASH) for value in values]))
+    for path in bias_figures(runs):
+        title, meaning = _bias_meaning(path)
+        cells = [number_cell(Measure(path, title), run) for run in runs]
+        if any(cell.value is not None for cell in cells):
+            rows.append((title, meaning, cells))
     return rows
+
+
+def _bias_meaning(path: Sequence[str]) -> tuple[str, str]:
+    if path[1] == "peer@20":
+        return f"PEER@20, {path[2]}", PEER_MEANING
+    return BIAS_MEANINGS[path[-1] if path[-1] == "chance" else path[1]]
+
+
+def _distances(
+    runs: Sequence[Run], comparison: Comparison | None
+) -> list[tuple[str, list[tuple[Cell, str]]]]:
+    """Return for each query language the rank distances, and what runs each is better than."""
+    rows = []
+    for language in report_languages(runs):
+        values = [rank_distances(run).get(language) for run in runs]
+        cells = [Cell(value, RANK_DISTANCE.show(value, DASH)) for value in values]
+        beaten = _beaten(runs, comparison, [RANK_DISTANCE], language)
+        losers = [", ".join(of_run) for of_run in beaten]
+        rows.append((language, list(zip(cells, losers, strict=True))))
+    return rows
+
+
+def _shares(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Return the languages of the first 20 as a heat map for each run that has them."""
+    grids = [(run["language_bias"] or {}).get("language_share@20") for run in runs]
+    languages = report_languages(runs)
+    pools = [(run["language_bias"] or {}).get("pool_share") or {} for run in runs]
+    all_rows = [row or {} for grid in grids for row in (grid or {}).values()]
+    known = [value for row in all_rows for value in row.values()]
+    if not known:
+        return None
+    peak = _scale_end([*known, *(value for pool in pools for value in pool.values())])
+    tables = []
+    for grid, pool in zip(grids, pools, strict=True):
+        named = {**(grid or {}), "all": pool}
+        rows = [
+            (row, [_cell(named, row, column, peak) for column in languages])
+            for row in [*languages, "all"]
+        ]
+        tables.append(rows if grid else None)
+    return {"peak": f"{peak:.2f}", "tables": tables}
+
+
+def _bias_by_language(runs: Sequence[Run]) -> list[list[dict[str, Any]]]:
+    """Return for each run columns of the measures of bias that have figures by query language."""
+    languages = report_languages(runs)
+    by_run = []
+    for run in runs:
+        columns = []
+        for path in bias_figures([run]):
+            *above, last = path
+            measures = [Measure((*above, "by_language", code), code) for code in languages]
+            cells = [number_cell(measure, run) for measure in measures]
+            if last == "figure" and any(cell.value is not None for cell in cells):
+                columns.append({"title": _bias_meaning(path)[0], "cells": cells})
+        by_run.append(columns)
+    return by_run
 
 
 def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return all figures of all runs as groups of columns, one for each setting."""
     groups = []
-    for setting in SETTINGS:
+    settings = dict.fromkeys([*SETTINGS, *(each for run in runs for each in run["metrics"] or {})])
+    for setting in settings:
         metrics = dict.fromkeys(
             metric for run in runs for metric in (run["metrics"] or {}).get(setting) or {}
         )
@@ -259,6 +325,7 @@ def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
             for metric in metrics
         ]
         groups.append((setting, _columns(runs, measures)))
+    groups = [(setting, columns) for setting, columns in groups if columns]
     return [*groups, (RANK_DISTANCE.title, _columns(runs, BIAS_MEASURES))]
 
 
@@ -271,9 +338,15 @@ def _seed_means(runs: Sequence[Run]) -> list[dict[str, Any]]:
         return []
     means = []
     for family, group in groups.items():
-        cells = [m.show_spread([m.read(run) for run in group], DASH) for m in HEADLINE]
+        cells = [_mean_cell(measure, group) for measure in HEADLINE]
         means.append({"family": family, "num_runs": len(group), "cells": cells})
     return means
+
+
+def _mean_cell(measure: Measure, runs: Sequence[Run]) -> Cell:
+    values = [measure.read(run) for run in runs]
+    known = [value for value in values if value is not None]
+    return Cell(statistics.mean(known) if known else None, measure.show_spread(values, DASH))
 
 
 def _family(run: Run) -> str:
@@ -290,9 +363,14 @@ def _grid_metrics(runs: Sequence[Run]) -> list[str]:
 
 
 def _peak(runs: Sequence[Run], metric: str) -> float:
-    """Return the end of a metric's colour scale: the largest figure of all runs, up to a 20th."""
+    """Return the end of a metric's colour scale."""
     rows = [row or {} for run in runs for row in read_grid(run, metric).values()]
-    largest = max((value for row in rows for value in row.values() if value is not None), default=0)
+    return _scale_end(value for row in rows for value in row.values())
+
+
+def _scale_end(values: Iterable[float | None]) -> float:
+    """Return the largest figure, up to the next 20th."""
+    largest = max((value for value in values if value is not None), default=0)
     return max(1, math.ceil(20 * largest - 1e-9)) / 20
 
 
@@ -308,7 +386,12 @@ def _grid_view(runs: Sequence[Run], metric: str) -> dict[str, Any]:
             for language in languages
         ]
         tables.append(rows)
-    return {"title": METRIC_TITLES.get(metric, metric), "peak": f"{peak:.2f}", "tables": tables}
+    return {
+        "title": METRIC_TITLES.get(metric, metric),
+        "peak": f"{peak:.2f}",
+        "tables": tables,
+        "picture": data_url(_draw_grids(runs, metric)),
+    }
 
 
 def _cell(
@@ -316,9 +399,21 @@ def _cell(
 ) -> dict[str, Any]:
     value = (grid.get(row) or {}).get(column)
     if value is None:
-        return {"text": DASH, "level": None, "exact": "no figure", "own": row == column}
+        return {
+            "text": DASH,
+            "level": None,
+            "value": "",
+            "exact": "no figure",
+            "own": row == column,
+        }
     level = round(HEAT_LEVELS * value / peak)
-    return {"text": f"{value:.2f}", "level": level, "exact": f"{value:.4f}", "own": row == column}
+    return {
+        "text": f"{value:.2f}",
+        "level": level,
+        "value": value,
+        "exact": f"{value:.4f}",
+        "own": row == column,
+    }
 
 
 def _heat_classes() -> list[tuple[str, str]]:
@@ -349,7 +444,8 @@ def _count_rows(counts: Mapping[str, Any]) -> dict[str, Any]:
         left_out = {pool: n for pool, n in (dropped.get(language) or {}).items() if n}
         numbers = (queries.get(language), candidates.get(language), sum(left_out.values()))
         where = ", ".join(f"{n:,} in {pool}" for pool, n in sorted(left_out.items()))
-        rows.append((language, [DASH if n is None else f"{n:,}" for n in numbers], where))
+        cells = [Cell(n, DASH if n is None else f"{n:,}") for n in numbers]
+        rows.append((language, cells, where))
     pool = counts.get("pool")
     return {"rows": rows, "pool": DASH if pool is None else f"{pool:,}"}
 
@@ -390,18 +486,3 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     if len({tuple(report_languages([run])) for run in runs}) > 1:
         notes.append("Not every run has every language; averages are over the languages it has.")
     return notes
-
-
-def _slug(text: str) -> str:
-    """Return a lower-case file name of letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
-
-
-def _unique_slugs(labels: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for label in labels:
-        slug, number = _slug(label), 1
-        while (slug if number == 1 else f"{slug}_{number}") in names:
-            number += 1
-        names.append(slug if number == 1 else f"{slug}_{number}")
-    return names

@@ -18,7 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from hybrid_fast.evaluation import figures
-from hybrid_fast.evaluation.pages import DASH, check_folder, data_url, publish, render_page
+from hybrid_fast.evaluation.pages import (
+    DASH,
+    Cell,
+    check_folder,
+    data_url,
+    number_cell,
+    publish,
+    render_page,
+)
 from hybrid_fast.evaluation.terminal import (
     HEADLINE,
     MEASURES,
@@ -52,7 +60,7 @@ class Point(NamedTuple):
 def write_sweep(
     points: Sequence[Point], folder: str | Path, title: str, failed: Mapping[str, str]
 ) -> Path:
-    """Write `sweep.json`, `sweep.html` and, if a field varies, its curves as `sweep.svg`.
+    """Write `sweep.json` and `sweep.html`, which has curves if a field varies.
 
     Args:
         points: all with the same fields; at least one run in all.
@@ -72,10 +80,7 @@ def write_sweep(
     folder = Path(folder)
     check_folder(folder)
     curves = _draw(points)
-    files = {"sweep.json": _content(points, title, failed)}
-    if curves is not None:
-        files["sweep.svg"] = figures.to_svg(curves, transparent=False)
-    files["sweep.html"] = render_page(
+    page = render_page(
         "sweep.html.j2",
         title=title,
         task=runs[0]["task"],
@@ -88,14 +93,14 @@ def write_sweep(
         rows=[(point, _cells(points, row)) for row, point in enumerate(points)],
         measures=[measure.title for measure in MEASURES],
         single_runs=[
-            (point, run, [measure.show(measure.read(run), DASH) for measure in MEASURES])
+            (point, run, [number_cell(measure, run) for measure in MEASURES])
             for point in points
             for run in point.runs
         ],
         failed=failed,
         show=_text,
     )
-    publish(files, folder)
+    publish({"sweep.json": _content(points, title, failed), "sweep.html": page}, folder)
     return folder / "sweep.html"
 
 
@@ -111,20 +116,21 @@ def print_sweep(points: Sequence[Point], console: Console) -> None:
     for title in ("seeds", *(measure.title for measure in HEADLINE)):
         table.add_column(title, justify="right", overflow="fold")
     for row, point in enumerate(points):
-        cells = [f"{text}{'*' if best else ' '}" for text, best in _cells(points, row)]
+        cells = [f"{cell.text}{'*' if cell.best else ' '}" for cell in _cells(points, row)]
         values = [printable(_text(value)) for value in point.values.values()]
         table.add_row(*map(Text, (*values, str(len(point.runs)), *cells)))
     console.print(table)
 
 
-def _cells(points: Sequence[Point], row: int) -> list[tuple[str, bool]]:
-    """Return the text of each figure of the headline of a point, and whether it is the best."""
+def _cells(points: Sequence[Point], row: int) -> list[Cell]:
+    """Return the mean of each figure of the headline of a point."""
     cells = []
     for measure in HEADLINE:
-        means = [point.spread(measure) for point in points]
-        best = best_positions([mean and mean[0] for mean in means], measure)
+        spreads = [point.spread(measure) for point in points]
+        means = [spread and spread[0] for spread in spreads]
+        best = best_positions(means, measure)
         text = measure.show_spread([measure.read(run) for run in points[row].runs], DASH)
-        cells.append((text, row in best))
+        cells.append(Cell(means[row], text, row in best))
     return cells
 
 

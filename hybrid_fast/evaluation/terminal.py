@@ -25,7 +25,15 @@ Grid = Mapping[str, Mapping[str, float | None]]
 Comparison = Mapping[str, Any]
 
 SETTINGS = ("mono", "cross", "multi")
-METRIC_TITLES = {"map": "mAP", "map@20": "mAP@20", "ndcg@10": "nDCG@10", "mrr@10": "MRR@10"}
+METRIC_TITLES = {
+    "map": "mAP",
+    "map@20": "mAP@20",
+    "ndcg@10": "nDCG@10",
+    "mrr@10": "MRR@10",
+    "mrr@100": "MRR@100",
+    "r@2kt": "R@2kt",
+    "r@5kt": "R@5kt",
+}
 _COUNT_TITLES = {
     "judged": "queries with judgements",
     "evaluated": "of them evaluated",
@@ -100,15 +108,15 @@ BIAS_FIGURES = (
     ("language_bias", "query_language_preference", "chance"),
     ("language_bias", "mrc", "figure"),
     ("language_bias", "mrc@20", "figure"),
-    ("language_bias", "peer@20", "non-relevant", "figure"),
-    ("language_bias", "peer@20", "relevant", "figure"),
 )
 # Where numbers stand, how many levels of keys are below it, and the largest value allowed.
 _NUMBERS: tuple[tuple[tuple[str, ...], int, float], ...] = (
-    *((("metrics", setting), 1, 1.0) for setting in SETTINGS),
+    (("metrics",), 2, 1.0),
     (("grid",), 3, 1.0),
     (("language_bias", "rank_distance"), 0, math.inf),
     (("language_bias", "by_language"), 1, math.inf),
+    (("language_bias", "language_share@20"), 2, 1.0),
+    (("language_bias", "pool_share"), 1, 1.0),
     (("counts", "queries"), 1, math.inf),
     (("counts", "candidates"), 1, math.inf),
     (("counts", "pool"), 0, math.inf),
@@ -192,10 +200,16 @@ def _check_run(run: Run, name: str) -> None:
                 "null where there is no figure"
             ) from None
     for path, levels, largest in _NUMBERS:
-        _check_numbers(_read(run, path), f'{name}: "{".".join(path)}', levels, largest)
-    for path in BIAS_FIGURES:
+        value = Measure(path, "").read(run)
+        _check_numbers(value, f'{name}: "{".".join(path)}', levels, largest)
+    for path in bias_figures([run]):
         value = Measure(path, "").read(run)
         _check_numbers(value, f'{name}: "{".".join(path)}', 0, 1.0, smallest=-1.0)
+        *above, last = path
+        if last == "figure":
+            value = Measure((*above, "by_language"), "").read(run)
+            place = f'{name}: "{".".join(above)}.by_language'
+            _check_numbers(value, place, 1, 1.0, smallest=-1.0)
     for key in ("settings", "versions"):
         if not isinstance(run[key], Mapping | None):
             raise ValueError(f'{name}: "{key}" is {run[key]!r}; it must be an object or null')
@@ -210,7 +224,7 @@ def _check_numbers(
         if not isinstance(value, Mapping):
             raise ValueError(f'{path}" is {value!r}; it must be an object or null')
         for key, inner in value.items():
-            _check_numbers(inner, f"{path}.{printable(key)}", levels - 1, largest)
+            _check_numbers(inner, f"{path}.{printable(key)}", levels - 1, largest, smallest)
     elif (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -263,15 +277,27 @@ def family_labels(runs: Sequence[Run]) -> list[str]:
     return [labels[family] for family in families]
 
 
-def headline_differences(comparison: Comparison, measure: Measure) -> list[dict[str, Any]]:
-    """Return the differences of all pairs of runs in a figure of the headline."""
+def bias_figures(runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """Return the paths of the measures of bias from -1 to 1: the fixed ones, and PEER by level."""
+    by_level = [(run["language_bias"] or {}).get("peer@20") or {} for run in runs]
+    levels = dict.fromkeys(level for levels in by_level for level in levels)
+    return [*BIAS_FIGURES, *(("language_bias", "peer@20", level, "figure") for level in levels)]
+
+
+def headline_differences(
+    comparison: Comparison, measure: Measure, language: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the differences of all pairs of runs in a figure of the headline.
+
+    `language` is that of the queries, None for the figures over all.
+    """
     *_, setting, metric = measure.path
     if measure is RANK_DISTANCE:
         setting = "multi"
     return [
         row
         for row in comparison["differences"]
-        if (row["setting"], row["metric"], row["language"]) == (setting, metric, None)
+        if (row["setting"], row["metric"], row["language"]) == (setting, metric, language)
     ]
 
 

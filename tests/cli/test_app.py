@@ -348,7 +348,7 @@ def test_evaluate_writes_results_and_report(project, model, capsys):
     main("evaluate m --task xquad-r --data task --candidate-text sentence --out e".split())
     captured = capsys.readouterr()
     files = {path.name for path in (project / "e").iterdir()}
-    assert files >= {"report.html", "results.json", "rank_distance.png"}
+    assert files >= {"report.html", "results.json"}
     results = json.loads((project / "e/results.json").read_text())
     assert (results["model"], results["settings"]["candidate_text"]) == ("m", "sentence")
     assert captured.out.endswith("report: e/report.html\n")

@@ -69,7 +69,7 @@ def test_every_combination_runs_once_and_is_summed_up(project, trained, capsys):
     assert table.count("±") == 1 + 2 * 4
     page = (project / "out/sweep.html").read_text(encoding="utf-8")
     assert "data:image/svg+xml" in page
-    assert (project / "out/sweep.svg").read_bytes().startswith(b"<?xml")
+    assert 'download="curves.svg"' in page
 
 
 def test_complete_runs_are_skipped_and_new_values_join_them(project, trained, capsys):
@@ -226,7 +226,7 @@ def test_two_fields_are_curves_and_all_text_is_escaped(project, tmp_path, capsys
     folder = tmp_path / "page"
     assert write_sweep(points, folder, hostile, {hostile: hostile}) == folder / "sweep.html"
     texts = Texts((folder / "sweep.html").read_text(encoding="utf-8"))
-    assert "script" not in texts.tags
+    assert texts.tags.count("script") == 1
     assert texts.text.count(hostile) >= 6
     assert "default-src 'none'" in (folder / "sweep.html").read_text(encoding="utf-8")
     assert read_json(folder / "sweep.json")["failed"] == {hostile: hostile}
@@ -234,7 +234,6 @@ def test_two_fields_are_curves_and_all_text_is_escaped(project, tmp_path, capsys
 
 def test_seeds_alone_need_no_curves(project, capsys):
     assert run("sweep", "recipe.yaml", "--seeds", "2", "--out", "out") == 0
-    assert not (project / "out/sweep.svg").exists()
     assert "data:image/svg+xml" not in (project / "out/sweep.html").read_text(encoding="utf-8")
     point = read_json(project / "out/sweep.json")["points"][0]
     assert (point["values"], point["seeds"]) == ({}, [0, 1])

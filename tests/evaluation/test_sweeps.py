@@ -92,10 +92,44 @@ def test_figures_that_are_missing_are_left_out_and_said(tmp_path):
     assert all(measure.title in page for measure in HEADLINE)
 
 
-def test_the_policy_allows_the_style_sheet_of_the_page_alone(tmp_path):
+def test_the_policy_allows_the_style_sheet_and_the_script_of_the_page_alone(tmp_path):
     page = write_sweep([Point({}, [make_run(0.5)])], tmp_path, "t", {}).read_text(encoding="utf-8")
-    style = re.search("<style>(.*)</style>", page, re.DOTALL)[1]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;" in page
-    assert "<script" not in page
+    digests = [
+        base64.b64encode(
+            hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1].encode()).digest()
+        ).decode()
+        for tag in ("script", "style")
+    ]
+    policy = "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:;"
+    assert policy.format(*digests) in page
+    assert page.count("<script") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"sweep.html", "sweep.json"}
+
+
+def test_chromium_sorts_a_sweep_and_runs_none_of_its_text(browser, tmp_path):
+    hostile = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
+    points = [
+        Point({"alpha": alpha, hostile: hostile}, [make_run(multi), make_run(multi, seed=1)])
+        for alpha, multi in ((0.5, 0.7), (10.0, None), (2.0, 0.9))
+    ]
+    browser.open(write_sweep(points, tmp_path, hostile, {hostile: hostile}))
+    table = "document.querySelector('table')"
+    alphas = f"[...{table}.tBodies[0].rows].map(row => row.cells[0].innerText)"
+    multi = f"{table}.tHead.rows[0].cells[5].querySelector('button')"
+    assert browser.evaluate(f"{multi}.innerText") == "multi mAP"
+    browser.click(multi)
+    assert browser.evaluate(alphas) == ["2.0", "0.5", "10.0"]
+    browser.click(multi)
+    assert browser.evaluate(alphas) == ["0.5", "2.0", "10.0"]
+    browser.click(f"{table}.tHead.rows[0].cells[0].querySelector('button')")
+    assert browser.evaluate(alphas) == ["10.0", "2.0", "0.5"]
+    images = "[...document.images].map(image => image.naturalWidth > 0 && image.alt.length > 40)"
+    assert browser.evaluate(images) == [True]
+    assert browser.evaluate("window.ran") is None
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 1280
+    name, table_of_runs = browser.download("document.querySelector('a[download=\"sweep.csv\"]')")
+    assert (name, table_of_runs.decode().count("\r\n")) == ("sweep.csv", 4)
+    assert (
+        browser.download("document.querySelector('a[download=\"curves.svg\"]')")[1][:5] == b"<?xml"
+    )
+    assert browser.console() == []
