@@ -2,7 +2,8 @@
 
 Order as in `ranks`: score descending, equal scores by position. FAISS alone keeps any of the
 candidates that share the last score; where they do, the search goes deeper until all of them
-are known, fewer queries at a time, as a model may give all candidates one score. Scores come from a product of FAISS and may differ from those of `ranks` in the last bit.
+are known, fewer queries at a time, as a model may give all candidates one score. Scores come from a
+product of FAISS and may differ from those of `ranks` in the last bit.
 """
 
 from __future__ import annotations

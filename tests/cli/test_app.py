@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from hybrid_fast import __version__
 from hybrid_fast.cli import main
-from hybrid_fast.cli.app import read_runs
+from hybrid_fast.cli.comparison import read_runs
 from hybrid_fast.cli.messages import own_warnings
 from hybrid_fast.models import BiEncoder
 

@@ -121,7 +121,7 @@ def test_peer_of_documents_that_were_not_retrieved():
 
 
 def test_peer_of_ranks_that_are_all_equal():
-    """One document at rank 6, where the three that were not retrieved stand: (2 * 4 + 3 + 1) / 2."""
+    """One document at rank 6, where three that were not retrieved stand: (2 * 4 + 3 + 1) / 2."""
     ranks = np.array([6, np.inf, np.inf, np.inf])
     assert equal_rank_probabilities(np.zeros(4, int), np.array([0, 0, 1, 1]), ranks, 1) == 1
 

@@ -43,7 +43,7 @@ def test_all_candidates_alike_come_in_order_of_rows():
 
 
 def test_deep_searches_hold_few_queries_at_a_time(monkeypatch):
-    """A model that gives all candidates one score does not make a matrix of queries by candidates."""
+    """Candidates that all have one score make no matrix of queries by candidates."""
     held = []
     knn = faiss.knn
 

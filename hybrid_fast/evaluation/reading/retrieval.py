@@ -51,7 +51,8 @@ def retrieve(
         embeddings.append(vectors)
     if encoding.similarity_of(retriever) == "cosine":
         embeddings = [encoding.normalize_rows(vectors) for vectors in embeddings]
-    return search(*embeddings, k).rows
+    queries, passages = embeddings
+    return search(queries, passages, k).rows
 
 
 def check_top_k(top_k: Sequence[int], num_passages: int) -> list[int]:
