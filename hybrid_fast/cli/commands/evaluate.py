@@ -125,13 +125,14 @@ def evaluate_run(
         check_new(out)
 
     from hybrid_fast.evaluation import trec
+    from hybrid_fast.evaluation.runs import complete_file
     from hybrid_fast.evaluation.terminal import print_run
 
     names = split_commas(metrics) or trec.RUN_METRICS
     figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(figures.to_dict(), indent=2) + "\n", encoding="utf-8")
+        with complete_file(out) as file:
+            file.write(json.dumps(figures.to_dict(), indent=2) + "\n")
     print_run(figures, Console())
 
 
@@ -148,8 +149,10 @@ def report(
 
     from hybrid_fast.cli.comparison import compare_folders, read_runs
     from hybrid_fast.evaluation import print_results, write_report
+    from hybrid_fast.evaluation.terminal import check_runs
 
     runs = [run for path in results for run in read_runs(path)]
+    check_runs(runs)
     folders = [path if path.is_dir() else path.parent for path in results]
     comparison = compare_folders(runs, folders) if len(runs) > 1 else None
     page = write_report(runs, out, title=title, comparison=comparison)
