@@ -161,3 +161,15 @@ def test_languages_of_a_collection(clef):
     with pytest.raises(ValueError, match="task 'trec' has no fi; its languages are de, en"):
         load_task("trec", clef, languages=["de", "fi"])
     assert load_task("trec", clef, languages=["DE", "eng"]).languages == ("de", "en")
+
+
+@pytest.mark.parametrize("options", [{}, {"segment_length": 50}])
+@pytest.mark.parametrize("ids", ["aab", "aba"])
+def test_a_document_that_is_there_twice(tmp_path, options, ids):
+    """Also by segments, which share the id of their document."""
+    rows = "".join(f"{each}\tText {n}\n" for n, each in enumerate(ids))
+    write(tmp_path / "corpus.en.tsv", rows)
+    write(tmp_path / "topics.en.tsv", "1\tabout 1\n")
+    write(tmp_path / "qrels.en.txt", "1 0 a 1\n")
+    with pytest.raises(ValueError, match=r"id 'a' occurs (a second time|more than once)"):
+        load_task("trec", tmp_path, **options)
