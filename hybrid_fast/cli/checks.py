@@ -10,6 +10,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation.metrics import METRICS
+from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.training import HybridTrainingArguments
 from hybrid_fast.training.trainer import last_checkpoint
 
@@ -62,9 +63,11 @@ def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
     """Check that what is to be evaluated and compared during training can be.
 
     Raises:
-        ValueError: an evaluation without a task, or a best model without an evaluation or by a
-            figure that there is not.
+        ValueError: a task that there is not, an evaluation without a task, or a best model without
+            an evaluation or by a figure that there is not.
     """
+    if task is not None:
+        check_task(task)
     evaluates = args.eval_strategy != IntervalStrategy.NO
     if evaluates and task is None:
         raise ValueError(

@@ -1,15 +1,40 @@
-"""Comparison of runs query by query, from the files beside their results."""
+"""Runs to report: read from files, and compared query by query from the files beside them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hybrid_fast.cli.messages import say
-from hybrid_fast.evaluation.results import PER_QUERY_FILE, PerQuery
+from hybrid_fast.evaluation.results import FILE_NAME, PER_QUERY_FILE, PerQuery
 from hybrid_fast.evaluation.significance import compare_runs
-from hybrid_fast.evaluation.terminal import Run, family_labels
+from hybrid_fast.evaluation.terminal import Run, check_runs, family_labels
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Read the runs of a results.json, or of the one in a folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or holds neither a run nor runs.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; a {FILE_NAME} is needed")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: malformed JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
+    runs = content.get("runs", [content]) if isinstance(content, dict) else content
+    try:
+        check_runs(runs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return runs
 
 
 def compare_folders(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any] | None:

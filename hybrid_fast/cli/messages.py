@@ -38,10 +38,13 @@ def quiet_libraries() -> None:
     """Keep other libraries from logging, and from drawing bars where there is no terminal."""
     # These imports take seconds; --help must not wait for them.
     import datasets
+    import huggingface_hub
     import transformers
 
+    huggingface_hub.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()
     datasets.logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()
         datasets.disable_progress_bars()
+        huggingface_hub.utils.disable_progress_bars()

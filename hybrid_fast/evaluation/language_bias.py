@@ -120,7 +120,8 @@ def equal_rank_probabilities(
     The p-value of the Kruskal-Wallis test that documents of all languages have the same expected
     rank, computed as in hltcoe/peer_measure (Yang et al. 2024): documents that were not retrieved
     stand together at (2n + u + 1) / 2, n being the number of documents and u of those not
-    retrieved, and 1 if none was retrieved.
+    retrieved, and 1 if none was retrieved; and also 1 where a rank happens to be that one, so that
+    all are equal, which is 0 / 0 there.
 
     Args:
         queries: query of each document, int64 (n,).

@@ -155,6 +155,8 @@ def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
 def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
     """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
+    if np.isnan(bound):
+        raise ValueError("embeddings hold NaN or infinity, so scores cannot be compared")
     if bound > np.finfo(np.float32).max / 2:
         raise ValueError(
             f"scores could reach {bound:.3g}, beyond float32; normalise the embeddings to length 1"

@@ -83,7 +83,8 @@ class Results:
         grid: metric to query language to corpus language, or "all", to figure.
         language_bias: see `language_bias.summarise_rank_distances` and `summarise_rankings`.
         counts: "queries" and "candidates" by language, "pool", and "dropped": query language to
-            corpus language to the number of queries left out, having no relevant there.
+            corpus language to the number of queries left out, having no relevant there; of most
+            tasks "without_relevants": query language to the number that have none anywhere.
         per_query: figures of every query, kept in a file of its own; None if not known.
 
     A figure is None where there is nothing to average.

@@ -31,7 +31,7 @@ def write_run(
         tag: the last field of each line; white space in it becomes "_".
     """
     tag = "_".join(tag.split()) or "run"
-    with _staged(path) as file:
+    with complete_file(path) as file:
         for query_id, ids, scores in ranking:
             texts = _strictly_falling(scores).astype(str)
             file.writelines(
@@ -42,7 +42,7 @@ def write_run(
 
 def write_qrels(path: Path, judgements: Iterable[tuple[str, str, int]]) -> None:
     """Write query id, document id and grade of each judgement; see `write_run` for the path."""
-    with _staged(path) as file:
+    with complete_file(path) as file:
         file.writelines(f"{query} 0 {document} {grade}\n" for query, document, grade in judgements)
 
 
@@ -76,7 +76,8 @@ def _strictly_falling(scores: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _staged(path: Path) -> Iterator[TextIO]:
+def complete_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file, gzipped if it ends in ".gz", that appears completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.partial")
     opened = gzip.open if path.suffix == ".gz" else open

@@ -2,7 +2,8 @@
 
 Order as in `ranks`: score descending, equal scores by position. FAISS alone keeps any of the
 candidates that share the last score; where they do, the search goes deeper until all of them
-are known. Scores come from a product of FAISS and may differ from those of `ranks` in the last bit.
+are known, fewer queries at a time, as a model may give all candidates one score. Scores come from a
+product of FAISS and may differ from those of `ranks` in the last bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from hybrid_fast.evaluation.ranks import TILE_BYTES, check_magnitude
 from hybrid_fast.evaluation.segments import DocumentScores
 
 TILE_ROWS = 1024
+# A score and a row, what orders them, and the scores with their signs changed.
+BYTES_PER_HIT = 24
 
 
 class Hits(NamedTuple):
@@ -46,14 +49,18 @@ def search(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
     open_rows, depth = np.arange(len(queries)), k
     while open_rows.size:
         depth = min(2 * depth if depth > k else k + 1, len(candidates))
-        scores, rows = faiss.knn(
-            queries[open_rows], candidates, depth, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        order = np.lexsort((rows, -scores), axis=-1)[:, :k]
-        hits.rows[open_rows] = np.take_along_axis(rows, order, axis=1)
-        hits.scores[open_rows] = np.take_along_axis(scores, order, axis=1)
-        ties_may_be_missing = hits.scores[open_rows, -1] == scores.min(axis=1)
-        open_rows = open_rows[ties_may_be_missing & (depth < len(candidates))]
+        step = max(1, TILE_BYTES // (BYTES_PER_HIT * depth))
+        maybe_more: list[np.ndarray] = []
+        for start in range(0, len(open_rows), step):
+            part = open_rows[start : start + step]
+            scores, rows = faiss.knn(
+                queries[part], candidates, depth, metric=faiss.METRIC_INNER_PRODUCT
+            )
+            order = np.lexsort((rows, -scores), axis=-1)[:, :k]
+            hits.rows[part] = np.take_along_axis(rows, order, axis=1)
+            hits.scores[part] = np.take_along_axis(scores, order, axis=1)
+            maybe_more.append(part[hits.scores[part, -1] == scores.min(axis=1)])
+        open_rows = np.concatenate(maybe_more) if depth < len(candidates) else open_rows[:0]
     return hits
 
 

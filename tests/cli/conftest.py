@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -32,7 +33,10 @@ def as_before() -> Iterator[None]:
     """The command sets what other libraries say; and models this small need one thread."""
     num_threads, verbosity = torch.get_num_threads(), transformers.logging.get_verbosity()
     torch.set_num_threads(1)
+    hub_verbosity = huggingface_hub.logging.get_verbosity()
     yield
+    huggingface_hub.logging.set_verbosity(hub_verbosity)
+    huggingface_hub.utils.enable_progress_bars()
     torch.set_num_threads(num_threads)
     transformers.logging.set_verbosity(verbosity)
     transformers.logging.enable_progress_bar()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from hybrid_fast import __version__
 from hybrid_fast.cli import main
-from hybrid_fast.cli.app import read_runs
+from hybrid_fast.cli.comparison import read_runs
 from hybrid_fast.cli.messages import own_warnings
 from hybrid_fast.models import BiEncoder
 
@@ -397,6 +397,7 @@ def test_a_run_file_that_exists(project, fails):
     ("arguments", "message"),
     [
         ("m --task xquad-r --data task --baselines bm52", "did you mean 'bm25'"),
+        ("m --task xquad-r --data task --baselines BM25", "did you mean 'bm25'"),
         ("m --task mirakl --data task", "did you mean 'miracl'"),
         ("m --task miracl --data nowhere", "or 'miracl/miracl' to fetch it from the hub"),
         ("m --task xquad-r --data task --languages de,xx", "has no xx; its languages are"),
@@ -477,6 +478,19 @@ def test_what_cannot_be_reported(project, fails, content, message):
         (project / "r.json").write_text(content)
     assert re.search(message, fails("report", "r.json", "--out", "o"))
     assert not (project / "o").exists()
+
+
+def test_results_of_two_tasks_are_refused_in_one_line(project, model, fails, capsys):
+    main("evaluate m --task xquad-r --data task --out a".split())
+    main("evaluate m --task builtin --languages de,en --out b".split())
+    capsys.readouterr()
+    assert "a report compares runs of one task" in fails("report", "a", "b", "--out", "o")
+
+
+def test_libraries_are_quiet(project, model):
+    """The hub's retries, a line each, would stand before the one line of the error."""
+    main("evaluate m --task xquad-r --data task".split())
+    assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
 
 
 def test_debug_shows_the_traceback(project):

@@ -172,6 +172,7 @@ def test_no_report_if_every_run_fails(project, capsys):
         (["--kind", "mono,hybird"], "did you mean 'hybrid'"),
         (["--seeds", "2", "--seed", "1"], "--seeds and --seed are both given"),
         (["--seeds", "0"], "--seeds"),
+        (["--task", "builtin,xquadr"], "there is no task 'xquadr'"),
         (["--task", "null"], "names no task to compare runs on; add one"),
         (["--eval_strategy", "no,steps", "--task", "null"], "names no task"),
     ],

@@ -87,6 +87,9 @@ def test_bad_input(folder):
     (folder / "tatoeba.deu-eng.eng").unlink()
     with pytest.raises(FileNotFoundError, match=r"tatoeba.deu-eng.eng is not there"):
         load_task("bitext", folder)
+    write(folder / "new.eng-swh.eng", "a\n")
+    with pytest.raises(ValueError, match=r"new.eng-swh and .*swh-eng are both of"):
+        load_task("bitext", folder, languages=["swh"])
     for path in folder.iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"no pair of files in data folder .* it has none"):

@@ -128,6 +128,7 @@ def test_one_language_that_names_do_not_tell(tmp_path):
         ("corpus.en.trec", "<DOC>\n<DOCNO>x</DOCNO>\n</DOC>\n", "passage 'x' has no text"),
         ("corpus.en.trec", "<DOC>\n<TEXT>x</TEXT>\n</DOC>\n", "corpus.en.trec:1: has no <DOCNO>"),
         ("qrels.en.txt", "C0 0 de-3 0\n", "query 'C0', 'de-3': two grades"),
+        ("qrels.en.txt", f"C0 0 en-1 {2**31}\n", "grade is '2147483648', which is no whole number"),
         ("qrels.en.txt", "C7 0 en-1 1\n", "qrels name 1 queries that the task lacks: 'C7'"),
         ("topics.en.txt", "C1\tx\n", "could both be meant"),
     ],
@@ -154,3 +155,21 @@ def test_bad_files(clef, name, content, message):
 def test_bad_options(clef, options, message):
     with pytest.raises(ValueError, match=message):
         load_task("trec", clef, **options)
+
+
+def test_languages_of_a_collection(clef):
+    with pytest.raises(ValueError, match="task 'trec' has no fi; its languages are de, en"):
+        load_task("trec", clef, languages=["de", "fi"])
+    assert load_task("trec", clef, languages=["DE", "eng"]).languages == ("de", "en")
+
+
+@pytest.mark.parametrize("options", [{}, {"segment_length": 50}])
+@pytest.mark.parametrize("ids", ["aab", "aba"])
+def test_a_document_that_is_there_twice(tmp_path, options, ids):
+    """Also by segments, which share the id of their document."""
+    rows = "".join(f"{each}\tText {n}\n" for n, each in enumerate(ids))
+    write(tmp_path / "corpus.en.tsv", rows)
+    write(tmp_path / "topics.en.tsv", "1\tabout 1\n")
+    write(tmp_path / "qrels.en.txt", "1 0 a 1\n")
+    with pytest.raises(ValueError, match=r"id 'a' occurs (a second time|more than once)"):
+        load_task("trec", tmp_path, **options)

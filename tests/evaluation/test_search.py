@@ -1,11 +1,12 @@
 """The first k are those of a full sort, ties included, whatever FAISS keeps of equal scores."""
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_fast.evaluation.search import TILE_ROWS, search, search_tiles
+from hybrid_fast.evaluation.search import BYTES_PER_HIT, TILE_ROWS, search, search_tiles
 from hybrid_fast.evaluation.segments import DocumentScores
 
 
@@ -41,6 +42,22 @@ def test_all_candidates_alike_come_in_order_of_rows():
     assert hits.rows.tolist() == [list(range(130))] * 2
 
 
+def test_deep_searches_hold_few_queries_at_a_time(monkeypatch):
+    """Candidates that all have one score make no matrix of queries by candidates."""
+    held = []
+    knn = faiss.knn
+
+    def watched(queries, candidates, depth, metric):
+        held.append(BYTES_PER_HIT * len(queries) * depth)
+        return knn(queries, candidates, depth, metric=metric)
+
+    monkeypatch.setattr("faiss.knn", watched)
+    monkeypatch.setattr("hybrid_fast.evaluation.search.TILE_BYTES", 100_000)
+    hits = search(np.ones((64, 4), np.float32), np.ones((900, 4), np.float32), 30)
+    assert hits.rows.tolist() == [list(range(30))] * 64
+    assert max(held) <= 100_000
+
+
 def test_tiles_are_the_whole_search():
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((TILE_ROWS + 5, 4), dtype=np.float32)
@@ -69,6 +86,8 @@ def test_documents_of_segments():
         (np.ones((1, 2)), np.ones((3, 4)), 1, r"shape \(1, 2\) and candidates \(3, 4\)"),
         (np.ones((1, 2)), np.ones((0, 2)), 1, "no candidates"),
         (np.full((1, 2), 1e30), np.full((3, 2), 1e30), 1, "beyond float32"),
+        (np.full((1, 2), np.nan), np.ones((3, 2)), 1, "NaN or infinity"),
+        (np.ones((1, 2)), np.full((3, 2), np.nan), 1, "NaN or infinity"),
     ],
 )
 def test_bad_input(queries, candidates, k, message):

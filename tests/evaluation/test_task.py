@@ -204,6 +204,7 @@ def test_shape_of_results():
         "candidates": {"de": 12, "en": 12},
         "pool": 24,
         "dropped": {"de": {"de": 0, "en": 0}, "en": {"de": 0, "en": 0}},
+        "without_relevants": {"de": 0, "en": 0},
     }
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert results["versions"]["numpy"] == np.__version__
@@ -447,3 +448,15 @@ def test_rank_distance_is_the_largest_over_pairs():
             largest[task.languages[code]].append(max(pairs))
     expected = {language: pytest.approx(np.mean(some)) for language, some in largest.items()}
     assert task.score(q, c).language_bias["by_language"] == expected
+
+
+def test_queries_that_nothing_answers_are_reported(caplog):
+    queries = [Query("1", "de", "a"), Query("2", "de", "b"), Query("1", "en", "c")]
+    candidates = [Candidate("x", "en", "d"), Candidate("y", "en", "e")]
+    task = RetrievalTask("judged", queries, candidates, qrels={"1": {"x": 1}, "2": {"x": 0}})
+    assert caplog.messages == [
+        "task 'judged': queries without a relevant candidate are left out: de 1 of 2"
+    ]
+    results = task.score(np.ones((3, 2)), np.ones((2, 2)))
+    assert results.counts["without_relevants"] == {"de": 1, "en": 0}
+    assert results.counts["dropped"] == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}

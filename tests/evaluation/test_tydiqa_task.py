@@ -78,6 +78,16 @@ def test_from_the_hub(monkeypatch):
     assert task.queries.counts == {"fi": 3, "sw": 1}
 
 
+def test_hub_out_of_reach(monkeypatch):
+    def records(name, config, split):
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr(tydiqa, "read_hub_records", records)
+    message = "could not be fetched .* give a folder with tydiqa-goldp-v1.1-dev.json"
+    with pytest.raises(FileNotFoundError, match=message):
+        load_task("tydiqa-goldp", tydiqa.HUB)
+
+
 def test_bad_input(tmp_path):
     write(tmp_path / "tydiqa-goldp-v1.1-dev.json", squad([("greek-1", "x", "y")]))
     with pytest.raises(ValueError, match="'greek-1' does not start with a language of TyDi QA"):

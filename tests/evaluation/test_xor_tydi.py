@@ -121,6 +121,14 @@ def test_the_budget_cuts_within_a_passage():
         ({"id": "0", "question": "x", "lang": "ja", "answers": []}, "6: question '0' occurs"),
         ({"id": "9", "question": "x", "lang": "ja"}, "6, field 'answers': must be a list"),
         ({"id": "9", "lang": "ja", "answers": []}, "6: has no field 'question'"),
+        (
+            {"id": "9", "question": " ", "lang": "ja", "answers": []},
+            "6: field 'question' is empty$",
+        ),
+        (
+            {"id": "9", "question": "x", "lang": "jp", "answers": []},
+            "6, field 'lang': 'jp' is none",
+        ),
     ],
 )
 def test_bad_questions(folder, record, message):
@@ -136,6 +144,16 @@ def test_missing_files_and_no_run(folder, tmp_path):
         load_task("xor-tydi", folder).evaluate(OneHot(), run=tmp_path / "run")
     (folder / "enwiki_20190201_w100.tsv").unlink()
     with pytest.raises(FileNotFoundError, match="the passages of xor-tydi, enwiki_20190201_w100"):
+        load_task("xor-tydi", folder)
+
+
+@pytest.mark.usefixtures("sentence_data")
+def test_a_language_without_questions_and_a_passage_twice(folder):
+    with pytest.raises(FileNotFoundError, match="no question in fi, ru in "):
+        load_task("xor-tydi", folder, languages=["ja", "ru", "fi"])
+    with (folder / "enwiki_20190201_w100.tsv").open("a") as file:
+        file.write("1\tAgain.\tTitle\n")
+    with pytest.raises(ValueError, match="a candidate id occurs more than once"):
         load_task("xor-tydi", folder)
 
 

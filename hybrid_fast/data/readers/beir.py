@@ -7,7 +7,7 @@ from pathlib import Path
 from hybrid_fast.data.readers.collection import field_of, iter_records
 from hybrid_fast.data.readers.files import iter_lines
 from hybrid_fast.data.readers.items import check_text
-from hybrid_fast.data.readers.trec import Qrels, check_file
+from hybrid_fast.data.readers.trec import Qrels, check_file, parse_grade
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -22,7 +22,8 @@ def read_queries(path: Path) -> dict[str, str]:
         query_id = field_of(record, ("_id",), where)
         if query_id in queries:
             raise ValueError(f"{where}: query {query_id!r} occurs a second time; leave one in")
-        queries[query_id] = check_text(field_of(record, ("text",), where), where, "text")
+        text = field_of(record, ("text",), where)
+        queries[query_id] = check_text(text, where, "text", can_skip=False)
     return queries
 
 
@@ -49,10 +50,10 @@ def read_beir_qrels(path: Path) -> Qrels:
         if document in qrels.setdefault(query, {}):
             raise ValueError(f"{where}: query {query!r} has document {document!r} a second time")
         try:
-            qrels[query][document] = int(grade)
+            qrels[query][document] = parse_grade(grade)
         except ValueError as error:
             raise ValueError(
-                f"{where}: the score is {grade!r}, which is no whole number"
+                f"{where}: the score is {grade!r}, which is no whole number of 32 bits"
             ) from error
     if not qrels:
         raise ValueError(f"{path}: has no judgement")

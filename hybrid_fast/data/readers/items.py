@@ -38,14 +38,22 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def check_text(value: object, where: str, field: str) -> str:
-    """Return a text that is not blank; ValueError with file, line and field otherwise."""
+def check_text(value: object, where: str, field: str, can_skip: bool = True) -> str:
+    """Return a text that is not blank; ValueError with file, line and field otherwise.
+
+    Args:
+        value: what should be a text.
+        where: file and line.
+        field: name of the field.
+        can_skip: whether the reader has an option to leave such rows out.
+    """
     if not isinstance(value, str):
         raise ValueError(
             f"{where}: field {field!r} must be text, got {value!r} ({type(value).__name__})"
         )
     if not value or value.isspace():
-        raise ValueError(f"{where}: field {field!r} is empty; on_empty='skip' leaves such rows out")
+        hint = "; on_empty='skip' leaves such rows out" if can_skip else ""
+        raise ValueError(f"{where}: field {field!r} is empty{hint}")
     return value
 
 

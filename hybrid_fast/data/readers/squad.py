@@ -105,7 +105,7 @@ class _Parser:
         self.counts: Counter[str] = Counter()
 
     def paragraph(self, where: str, record: JsonObject) -> Paragraph:
-        context = check_text(_get(record, "context", str, where), where, "context")
+        context = check_text(_get(record, "context", str, where), where, "context", can_skip=False)
         sentences, breaks = _sentences(record, context, where)
         questions = []
         for number, qa in enumerate(_get(record, "qas", list, where)):
@@ -140,7 +140,7 @@ class _Parser:
         start = _get(answer, "answer_start", int, where)
         text = _get(answer, "text", str, where)
         self.counts["all"] += 1
-        if not text:
+        if is_blank(text):
             return None
         if start >= 0 and context.startswith(text, start):
             return start, text
@@ -199,7 +199,7 @@ def _sentences(
             f"{len(sentences)} sentences"
         )
     for number, (sentence, span) in enumerate(zip(sentences, breaks, strict=True)):
-        check_text(sentence, where, f"sentences[{number}]")
+        check_text(sentence, where, f"sentences[{number}]", can_skip=False)
         is_span = isinstance(span, list) and [type(end) for end in span] == [int, int]
         if not is_span or not 0 <= span[0] <= span[1] <= len(context):
             raise ValueError(

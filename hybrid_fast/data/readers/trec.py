@@ -42,7 +42,7 @@ def read_qrels(path: str | Path) -> Qrels:
         ValueError: with file and line, if a line has not four fields, a grade is no whole number,
             or a query has a document twice.
     """
-    return _read(Path(path), ("query", "0", "document", "grade"), 3, int)
+    return _read(Path(path), ("query", "0", "document", "grade"), 3, parse_grade)
 
 
 def read_topics(path: str | Path) -> dict[str, str]:
@@ -57,10 +57,10 @@ def read_topics(path: str | Path) -> dict[str, str]:
     topics: dict[str, str] = {}
     rows = _sgml_topics(path) if has_elements(path, "top") else _tab_topics(path)
     for where, topic_id, text in rows:
-        topic_id = check_text(topic_id, where, "id").strip()
+        topic_id = check_text(topic_id, where, "id", can_skip=False).strip()
         if topic_id in topics:
             raise ValueError(f"{where}: query {topic_id!r} occurs a second time; leave one in")
-        topics[topic_id] = check_text(text, where, "text").strip()
+        topics[topic_id] = check_text(text, where, "text", can_skip=False).strip()
     if not topics:
         raise ValueError(f"{path}: has no topic")
     return topics
@@ -108,7 +108,7 @@ def _read(
         except ValueError as error:
             raise ValueError(
                 f"{path}:{line_number}: the {fields[place]} is {row[place]!r}, which is no "
-                f"{'number' if parse is _score else 'whole number'}"
+                f"{'number' if parse is _score else 'whole number of 32 bits'}"
             ) from error
     if not numbers:
         raise ValueError(f"{path}: has no line of the form {' '.join(fields)!r}")
@@ -124,6 +124,14 @@ def _rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, list[str]]
             raise ValueError(
                 f"{path}:{line_number}: has {len(row)} fields; a line is {' '.join(fields)!r}"
             )
+
+
+def parse_grade(text: str) -> int:
+    """Return a grade; ValueError if it is no whole number of 32 bits."""
+    grade = int(text)
+    if not -(2**31) <= grade < 2**31:
+        raise ValueError(text)
+    return grade
 
 
 def _score(text: str) -> float:

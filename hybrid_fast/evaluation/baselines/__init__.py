@@ -106,7 +106,7 @@ def check_baselines(names: Sequence[str]) -> None:
         if name not in BASELINES:
             raise ValueError(
                 f"there is no baseline {name!r}; known are {', '.join(BASELINES)}"
-                f"{nearest(name, BASELINES)}"
+                f"{nearest(name.lower(), BASELINES)}"
             )
     if len(set(names)) < len(names):
         raise ValueError(f"baselines are {', '.join(names)}; name each once")

@@ -84,8 +84,9 @@ def load_questions(
     Raises:
         FileNotFoundError: if there is no such file, or a folder has none.
         TypeError: if `paths` or `languages` is one string.
-        ValueError: for bad input, with file, paragraph or question, and field; for a language that
-            is unknown, not there, or without a single gold answer.
+        ValueError: for bad input, with file, paragraph or question, and field; for a question
+            that is there twice; for a language that is unknown, not there, or without a
+            single gold answer.
     """
     for name, value in (("paths", paths), ("languages", languages)):
         if isinstance(value, str):
@@ -100,6 +101,7 @@ def load_questions(
             row = rows.setdefault(Passage(language, paragraph.context), len(rows))
             asked[language] += len(paragraph.questions)
             questions += _answered(paragraph.questions, language, row)
+    _check_once(questions)
     answered = Counter(question.lang for question in questions)
     left_out = {code: asked[code] - answered[code] for code in sorted(asked)}
     _report(left_out, asked)
@@ -149,6 +151,18 @@ def _answered(
         if question.answers and not question.is_impossible:
             answers = tuple(question.answers)
             yield ReadingQuestion(question.id, language, question.text, answers, passage_row)
+
+
+def _check_once(questions: Iterable[ReadingQuestion]) -> None:
+    """Raise a ValueError if a question is there twice; ids alone repeat in TyDi GoldP's files."""
+    seen: set[ReadingQuestion] = set()
+    for question in questions:
+        if question in seen:
+            raise ValueError(
+                f"question {question.id!r} occurs twice in {question.lang}, of one passage and "
+                "with the same answers; give each file, and leave each question in, once"
+            )
+        seen.add(question)
 
 
 def _report(left_out: dict[str, int], asked: Counter[str]) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 
 from hybrid_fast.evaluation import encoding
 from hybrid_fast.evaluation.reading.questions import ReadingData
-
-_SCORES_PER_TILE = 20_000_000
+from hybrid_fast.evaluation.search import search
 
 
 def retrieve(
@@ -24,7 +23,7 @@ def retrieve(
         batch_size: texts that the retriever takes at a time.
 
     Returns:
-        int64 (num_questions, k), best first.
+        int64 (num_questions, k), best first; equal scores in the order of the passages.
 
     Raises:
         TypeError: the retriever cannot encode texts.
@@ -53,26 +52,7 @@ def retrieve(
     if encoding.similarity_of(retriever) == "cosine":
         embeddings = [encoding.normalize_rows(vectors) for vectors in embeddings]
     queries, passages = embeddings
-    return top_k(queries, passages, k)
-
-
-def top_k(queries: np.ndarray, passages: np.ndarray, k: int) -> np.ndarray:
-    """Return the rows of the k passages of highest product with each query.
-
-    Args:
-        queries: float32 (n, D).
-        passages: float32 (m, D).
-        k: at most m.
-
-    Returns:
-        int64 (n, k), best first; equal products in the order of the passages.
-    """
-    step = max(1, _SCORES_PER_TILE // len(passages))
-    rows = np.empty((len(queries), k), dtype=np.int64)
-    for start in range(0, len(queries), step):
-        scores = queries[start : start + step] @ passages.T
-        rows[start : start + step] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return rows
+    return search(queries, passages, k).rows
 
 
 def check_top_k(top_k: Sequence[int], num_passages: int) -> list[int]:

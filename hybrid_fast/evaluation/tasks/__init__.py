@@ -33,6 +33,13 @@ _LOADERS: dict[str, Callable[..., RetrievalTask]] = {
 TASKS = tuple(_LOADERS)
 
 
+def check_task(name: str) -> None:
+    """Raise a ValueError that names the nearest task unless there is one of this name."""
+    if name not in TASKS:
+        hint = nearest(str(name).lower(), TASKS)
+        raise ValueError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}{hint}")
+
+
 def load_task(
     name: str,
     data: str | Path | None = None,
@@ -63,9 +70,7 @@ def load_task(
         FileNotFoundError: if the folder or a file in it is not there, or the hub is out of reach.
         ImportError: if the task needs a package that is not installed.
     """
-    if name not in TASKS:
-        hint = nearest(str(name).lower(), TASKS)
-        raise ValueError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}{hint}")
+    check_task(name)
     options = {
         "data": data,
         "candidate_text": candidate_text,

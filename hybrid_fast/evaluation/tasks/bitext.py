@@ -55,6 +55,8 @@ class BitextTask(RetrievalTask):
         pairs: the two languages of each pair.
     """
 
+    takes_scorers = False
+
     def __init__(
         self, name: str, pairs: Mapping[tuple[str, str], tuple[list[str], list[str]]]
     ) -> None:
@@ -90,13 +92,6 @@ class BitextTask(RetrievalTask):
                 for n, text in enumerate(sides[lang])
             ),
             {"candidate_text": "sentence"},
-        )
-
-    def check_scorers(self) -> None:
-        """Raise a ValueError: the figures of this task come from a search with embeddings."""
-        raise ValueError(
-            f"task {self.name!r} is evaluated with embeddings alone; leave out the baselines bm25, "
-            "fusion and rrf"
         )
 
     def score(
@@ -169,7 +164,8 @@ def load_bitext(
 
     Raises:
         FileNotFoundError: if the folder is not there, or has no pairs, or none of a language.
-        ValueError: if a pair lacks a side or is not aligned, or a file is malformed.
+        ValueError: if a pair is there twice, lacks a side or is not aligned, or a file is
+            malformed.
     """
     expected = "pairs of files such as tatoeba.deu-eng.deu and tatoeba.deu-eng.eng"
     folder = task_folders(name, data, expected)[0]
@@ -192,12 +188,25 @@ def load_bitext(
         for name, pair in codes.items()
         if languages is None or set(pair) & set(languages)
     }
+    _check_once(chosen)
     pairs = {pair: _read_pair(name, pair, sides[name]) for name, pair in chosen.items()}
     task = BitextTask(name, pairs)
     if name == "tatoeba":
         found = {pair[0]: (len(texts[0]),) for pair, texts in pairs.items() if pair[1] == "eng"}
         compare_sizes(name, ("sentences",), found, TATOEBA, whole=languages is None, stacklevel=3)
     return task
+
+
+def _check_once(codes: Mapping[str, tuple[str, str]]) -> None:
+    """Raise a ValueError if two names are of the same two languages, in either order."""
+    names: dict[frozenset[str], str] = {}
+    for name, pair in codes.items():
+        other = names.setdefault(frozenset(pair), name)
+        if other != name:
+            raise ValueError(
+                f"{other} and {name} are both of {' and '.join(pair)}; leave one of them in the "
+                "data folder"
+            )
 
 
 def _read_pair(

@@ -18,6 +18,7 @@ from hybrid_fast.data.readers.trec import Qrels, read_qrels, read_topics
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.evaluation.tasks.texts import check_languages
 
 BEIR_METRICS = ("ndcg@10", "recall@100")
 TREC_METRICS = ("ndcg@10", "recall@100", "recall@1000")
@@ -92,6 +93,9 @@ def load_trec(
     folders = task_folders("trec", data, expected)
     corpora = _by_language(_existing(folders, "corpus*"), languages)
     topics = _by_language(_existing(folders, "topics*"), languages)
+    if languages is not None and not isinstance(languages, str):
+        languages = [normalize_language(code) for code in languages]
+    chosen = check_languages(languages, sorted({*corpora, *topics}), "trec")
     qrels: Qrels = {}
     for path in _existing(folders, "qrels*"):
         for query_id, grades in read_qrels(path).items():
@@ -105,7 +109,7 @@ def load_trec(
             {},
             corpora.get(lang, []),
         )
-        for lang in sorted({*corpora, *topics})
+        for lang in sorted(chosen)
     ]
     parts[0] = parts[0]._replace(qrels=qrels)
     task = judged_task("trec", parts, form, more_metrics=TREC_METRICS, translated=True)
@@ -123,14 +127,13 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
 def _by_language(
     paths: Sequence[Path], languages: Sequence[str] | None
 ) -> Mapping[str, list[Path]]:
-    """Return the files of each language, as names tell it or, where none does, as asked for."""
+    """Return the files of each language, as names tell it or, where one does not, as asked for."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         pieces = path.name.split(".")[1:]
         tells = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
         code = normalize_language(pieces[0]) if tells else _one_language("trec", languages)
-        if languages is None or code in languages:
-            found.setdefault(code, []).append(path)
+        found.setdefault(code, []).append(path)
     return found
 
 

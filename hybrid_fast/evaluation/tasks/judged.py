@@ -111,7 +111,7 @@ def judged_task(
         (
             Candidate(prefix + passage.id, part.lang, text)
             for prefix, part in zip(prefixes, parts, strict=True)
-            for passage in iter_passages(part.passages)
+            for passage in _passages(part)
             for text in form.texts(passage)
         ),
         {key: value for key, value in settings.items() if value is not None},
@@ -119,3 +119,19 @@ def judged_task(
         more_metrics=more_metrics,
         document_score=form.document_score,
     )
+
+
+def _passages(part: Part) -> Iterator[Passage]:
+    """Yield the passages of a part.
+
+    The task finds ids that repeat, but takes neighbours of one id for segments of one document.
+
+    Raises:
+        ValueError: with file and line, if a passage has the id of the one before.
+    """
+    previous = None
+    for passage in iter_passages(part.passages):
+        if passage.id == previous:
+            raise ValueError(f"{passage.where}: id {passage.id!r} occurs a second time")
+        previous = passage.id
+        yield passage

@@ -7,6 +7,7 @@ the figures, `ranks` for how they are counted.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from hybrid_fast.evaluation.search import search_tiles
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.texts import Candidate, Pool, Query, TextCollection, store
 
+logger = logging.getLogger(__name__)
+
 GRID_METRICS = ("map", "recall@1")
 
 
@@ -48,7 +51,10 @@ class RetrievalTask:
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, for the record.
+        takes_scorers: whether it can be evaluated with other scores than of embeddings.
     """
+
+    takes_scorers = True
 
     def __init__(
         self,
@@ -108,6 +114,8 @@ class RetrievalTask:
             if qrels is None
             else _judged_relevants(name, self.queries.ids, self.pool.ids, qrels)
         )
+        if qrels is not None or answers:
+            self._report_unanswered()
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
         self.settings = dict(settings or {})
@@ -260,7 +268,31 @@ class RetrievalTask:
         )
 
     def check_scorers(self) -> None:
-        """Raise a ValueError if the task is evaluated with embeddings alone; this one is not."""
+        """Raise a ValueError if the figures of the task come from a search with embeddings."""
+        if not self.takes_scorers:
+            raise ValueError(
+                f"task {self.name!r} is evaluated with embeddings alone; leave out the baselines "
+                "bm25, fusion and rrf"
+            )
+
+    def _unanswered(self) -> dict[str, int]:
+        """Return how many queries of each language have no relevant candidate in any pool."""
+        codes = self.queries.language_codes[self.relevants.counts == 0]
+        counts = np.bincount(codes, minlength=len(self.languages)).tolist()
+        return {
+            language: counts[self.languages.index(language)] for language in self.queries.counts
+        }
+
+    def _report_unanswered(self) -> None:
+        some = {language: number for language, number in self._unanswered().items() if number}
+        if some:
+            asked = self.queries.counts
+            of_each = ", ".join(
+                f"{code} {number} of {asked[code]}" for code, number in some.items()
+            )
+            logger.warning(
+                "task %r: queries without a relevant candidate are left out: %s", self.name, of_each
+            )
 
     def _rank(self, score_rows: ScoreRows, **record: Any) -> Results:
         watch = RankingWatch(
@@ -281,12 +313,14 @@ class RetrievalTask:
         by_query = metrics.score_queries(
             self.relevants, ranks, self.pool.language_codes, len(self.languages), self.metrics
         )
-        return self._results(
+        results = self._results(
             by_query,
             rank_distances(self.relevants, ranks.in_pool),
             summarise_rankings(watch, ranks.in_pool, self.languages),
             **record,
         )
+        results.counts["without_relevants"] = self._unanswered()
+        return results
 
     def write_run(
         self,

@@ -158,7 +158,14 @@ def _file_pairs(folders: Sequence[Path], split: str) -> Pairs:
 def _hub_pairs(split: str) -> Pairs:
     pairs: Pairs = defaultdict(list)
     hub_split = {"dev": "validation"}.get(split, split)
-    for row, record in read_hub_records(HUB, "secondary_task", hub_split):
+    try:
+        records = read_hub_records(HUB, "secondary_task", hub_split)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"data set {HUB!r} could not be fetched from the hub; without network give a folder "
+            f"with tydiqa-goldp-v1.1-{split}.json"
+        ) from error
+    for row, record in records:
         fields = cast(dict[str, Any], record)
         language = _language(str(fields["id"]), f"{HUB}, row {row}")
         pairs[language].append((fields["question"], fields["context"]))

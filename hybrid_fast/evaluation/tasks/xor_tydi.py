@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from hybrid_fast.data.readers.collection import field_of, iter_passages, iter_records
+from hybrid_fast.data.readers.items import check_text
 from hybrid_fast.evaluation.results import Results
 from hybrid_fast.evaluation.search import search
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
@@ -44,6 +47,8 @@ class AnswerTask(RetrievalTask):
         left_out: by language, how many questions have no answer but "yes" and "no".
     """
 
+    takes_scorers = False
+
     def __init__(
         self,
         name: str,
@@ -64,8 +69,8 @@ class AnswerTask(RetrievalTask):
             settings: how the texts were made, for the record.
 
         Raises:
-            ValueError: as `RetrievalTask`, or if a question id occurs twice, or candidates have
-                several languages or another number than passages.
+            ValueError: as `RetrievalTask`, or if the id of a question or candidate occurs twice,
+                or candidates have several languages or another number than passages.
         """
         self.answers = {
             query_id: [text for text in texts if text not in ("yes", "no", "")]
@@ -81,6 +86,9 @@ class AnswerTask(RetrievalTask):
             for lang in sorted({question.lang for question in asked})
         }
         super().__init__(name, kept, candidates, settings)
+        ids = self.candidates.ids
+        if pc.count_distinct(pa.array(ids)).as_py() < len(ids):
+            raise ValueError(f"task {name!r}: a candidate id occurs more than once")
         if len(self.candidates.counts) > 1:
             raise ValueError(f"task {name!r}: candidates have several languages; one is searched")
         self.passages = store(Query("", "", text) for text in passages)["text"]
@@ -143,13 +151,6 @@ class AnswerTask(RetrievalTask):
         predicted = np.array([each in ranked for each in self.queries.ids])
         return self._answer_results(
             np.array(found), predicted, model_name=model_name, kind=None, seed=None, settings={}
-        )
-
-    def check_scorers(self) -> None:
-        """Raise a ValueError: the figures of this task come from a search with embeddings."""
-        raise ValueError(
-            f"task {self.name!r} is evaluated with embeddings alone; leave out the baselines bm25, "
-            "fusion and rrf"
         )
 
     def run_ids(self) -> tuple[list[str], list[str]]:
@@ -232,7 +233,11 @@ def load_xor_tydi(
                 f"{str(folders[0])!r}"
             )
     questions, answers = _read_questions(only(files["questions"]), chosen)
-
+    missing = sorted(set(chosen) - {question.lang for question in questions})
+    if missing and languages is not None:
+        raise FileNotFoundError(
+            f"no question in {', '.join(missing)} in {only(files['questions'])}"
+        )
     paths = [only(files["passages"])]
     return AnswerTask(
         "xor-tydi",
@@ -256,10 +261,15 @@ def _read_questions(
         given = record.get("answers")
         if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
             raise ValueError(f"{where}, field 'answers': must be a list of texts, got {given!r}")
+        if lang not in LANGUAGES:
+            raise ValueError(
+                f"{where}, field 'lang': {lang!r} is none of the languages {', '.join(LANGUAGES)}"
+            )
         if query_id in answers:
             raise ValueError(f"{where}: question {query_id!r} occurs a second time; leave one in")
         answers[query_id] = given
         if lang in languages:
+            text = check_text(text, where, "question", can_skip=False)
             questions.append(Query(query_id, lang, text))
     return questions, answers
 

@@ -75,6 +75,18 @@ def test_bad_input_is_named(write, tmp_path):
         load_questions([tmp_path / "bad.json"], lang="en", on_bad_answer="skip")
 
 
+def test_a_question_that_is_there_twice(write, tmp_path):
+    path = write("en.json", (CONTEXT, {"a": WHERE}))
+    with pytest.raises(ValueError, match="question 'a' occurs twice in en"):
+        load_questions([tmp_path / "en.json", tmp_path / "{lang}.json"], lang="en")
+    assert len(load_questions([path], lang="en").questions) == 1
+
+
+def test_an_answer_of_white_space_is_none(write, tmp_path):
+    write("en.json", (CONTEXT, {"a": WHERE, "b": ("What?", [" "])}))
+    assert load_questions([tmp_path / "en.json"], lang="en").left_out == {"en": 1}
+
+
 def test_tydiqa_goldp(shared_data):
     folder = shared_data / "tydiqa-goldp"
     data = load_questions([folder / "train"])

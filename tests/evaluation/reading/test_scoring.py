@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hybrid_fast.evaluation.reading import Span, evaluate_reader, load_questions, print_reading
-from hybrid_fast.evaluation.reading.retrieval import top_k
 from hybrid_fast.evaluation.reading.scoring import macro_means
 from hybrid_fast.evaluation.reading.windows import WindowSizes
 
@@ -121,26 +118,6 @@ def test_means_with_and_without_english():
     assert macro_means({"en": 90.0, "fi": 30.0, "ko": 60.0}) == {"mean": 60, "mean_without_en": 45}
     assert macro_means({"en": 90.0}) == {"mean": 90, "mean_without_en": None}
     assert macro_means({"fi": 30.0}) == {"mean": 30, "mean_without_en": 30}
-
-
-@given(seed=st.integers(0, 2**32 - 1), num_passages=st.integers(1, 40), data=st.data())
-def test_top_k_against_sorting(seed, num_passages, data):
-    k = data.draw(st.integers(1, num_passages))
-    rng = np.random.default_rng(seed)
-    # Few different values: many equal scores.
-    queries = rng.integers(-1, 2, (7, 3)).astype(np.float32)
-    passages = rng.integers(-1, 2, (num_passages, 3)).astype(np.float32)
-    scores = queries @ passages.T
-    expected = [sorted(range(num_passages), key=lambda j: (-row[j], j))[:k] for row in scores]
-    assert top_k(queries, passages, k).tolist() == expected
-
-
-def test_top_k_in_tiles(monkeypatch):
-    rng = np.random.default_rng(0)
-    queries, passages = rng.normal(size=(23, 8)), rng.normal(size=(31, 8))
-    whole = top_k(queries, passages, 5)
-    monkeypatch.setattr("hybrid_fast.evaluation.reading.retrieval._SCORES_PER_TILE", 70)
-    np.testing.assert_array_equal(top_k(queries, passages, 5), whole)
 
 
 class Broken(ByWord):

@@ -1,0 +1,160 @@
+"""Commands that evaluate retrievers and rankings. Heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.console import Console
+
+from hybrid_fast.cli.commands.options import Debug, split_commas
+from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.messages import quiet_libraries
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder or hub name.")],
+    task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder of the task's files, or its hub name; builtin needs none."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for results.json and report.html.")
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Codes separated by commas [default: all].")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part of the data set [default: the published one].")
+    ] = None,
+    candidate_text: Annotated[
+        str | None,
+        typer.Option(help="'sentence+context' or 'sentence'; of collections 'title+text', 'text'."),
+    ] = None,
+    segment_length: Annotated[
+        int | None, typer.Option(help="Rank documents by windows of so many characters.")
+    ] = None,
+    document_score: Annotated[
+        str | None, typer.Option(help="How windows score a document: 'max' or 'mean@k'.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="New file for the ranking as a TREC run; FILE.qrels beside it."),
+    ] = None,
+    run_depth: Annotated[int, typer.Option(help="Candidates of a query in --run.", min=1)] = 1000,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
+    ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(help="Beside the model, separated by commas: bm25,untrained,fusion,rrf."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
+    if out is not None:
+        check_new(out)
+    if run is not None:
+        for path in (run, Path(f"{run}.qrels")):
+            check_new(path, "file for --run")
+
+    from hybrid_fast.cli.comparison import compare_figures
+    from hybrid_fast.evaluation import load_task, print_results, write_report
+    from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
+    from hybrid_fast.models import BiEncoder
+    from hybrid_fast.models.folders import complete_folder
+
+    names = split_commas(baselines) or []
+    check_baselines(names)
+    if not debug:
+        quiet_libraries()
+    loaded = load_task(
+        task,
+        data=data,
+        languages=split_commas(languages),
+        candidate_text=candidate_text,
+        split=split,
+        segment_length=segment_length,
+        document_score=document_score,
+    )
+    encoder = BiEncoder.from_pretrained(model)
+    results = evaluate_with_baselines(
+        loaded,
+        encoder,
+        names,
+        batch_size=batch_size,
+        model_name=model,
+        run=run,
+        run_depth=run_depth,
+    )
+    runs = [each.to_dict() for each in results]
+    figures = [each.per_query for each in results if each.per_query is not None]
+    comparison = compare_figures(runs, figures) if names else None
+    if out is not None:
+        with complete_folder(out.resolve()) as folder:
+            for name, each in zip(["model", *names], results, strict=True):
+                each.save(folder / name if names else folder)
+            write_report(runs, folder, comparison=comparison)
+    print_results(runs, Console(), comparison)
+    if out is not None:
+        print(f"report: {out / 'report.html'}")
+    if run is not None:
+        print(f"run: {run}, its judgements: {run}.qrels")
+
+
+def evaluate_run(
+    run: Annotated[Path, typer.Argument(help="Run in the form of TREC, plain or .gz.")],
+    qrels: Annotated[Path, typer.Argument(help="Judgements in the form of TREC.")],
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas [default: map,ndcg@10,mrr@100,recall@100,...]."),
+    ] = None,
+    missing: Annotated[
+        str, typer.Option(help="Judged queries that RUN lacks: 'zero' or 'leave-out'.")
+    ] = "zero",
+    out: Annotated[
+        Path | None, typer.Option(help="New JSON file for figures, also by query.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a ranked RUN against QRELS as trec_eval does, ties included."""
+    if out is not None:
+        check_new(out)
+
+    from hybrid_fast.evaluation import trec
+    from hybrid_fast.evaluation.runs import complete_file
+    from hybrid_fast.evaluation.terminal import print_run
+
+    names = split_commas(metrics) or trec.RUN_METRICS
+    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    if out is not None:
+        with complete_file(out) as file:
+            file.write(json.dumps(figures.to_dict(), indent=2) + "\n")
+    print_run(figures, Console())
+
+
+def report(
+    results: Annotated[
+        list[Path], typer.Argument(help="results.json files of one task, or their folders.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for report.html.")],
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare evaluated runs side by side."""
+    check_new(out)
+
+    from hybrid_fast.cli.comparison import compare_folders, read_runs
+    from hybrid_fast.evaluation import print_results, write_report
+    from hybrid_fast.evaluation.terminal import check_runs
+
+    runs = [run for path in results for run in read_runs(path)]
+    check_runs(runs)
+    folders = [path if path.is_dir() else path.parent for path in results]
+    comparison = compare_folders(runs, folders) if len(runs) > 1 else None
+    page = write_report(runs, out, title=title, comparison=comparison)
+    print_results(runs, Console(), comparison)
+    print(f"report: {page}")

@@ -1,0 +1,119 @@
+"""Commands that train and evaluate readers. Heavy imports happen inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hybrid_fast.cli.commands.options import Debug, split_commas, whole_numbers
+from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.messages import quiet_libraries
+
+OnBadAnswer = Annotated[
+    str,
+    typer.Option(help="Answers that are not where the file says: 'error', 'relocate' or 'skip'."),
+]
+Lang = Annotated[str | None, typer.Option(help="Language of files whose path does not tell it.")]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
+]
+DocStride = Annotated[
+    int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
+]
+
+
+def train_reader(
+    encoder: Annotated[str, typer.Argument(help="A folder or hub name of a transformer.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(help="SQuAD-shaped files, patterns with {lang}, or folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the reader.")],
+    lang: Lang = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Which to train on, by commas (default: all).")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
+    max_steps: Annotated[int | None, typer.Option(help="Steps, in place of epochs.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Its highest value.")] = 3e-5,
+    batch_size: Annotated[int, typer.Option(help="Windows of text in a step.")] = 16,
+    max_length: MaxLength = None,
+    doc_stride: DocStride = None,
+    seed: Annotated[int, typer.Option(help="Of new weights, dropout and order.", min=0)] = 0,
+    on_bad_answer: OnBadAnswer = "error",
+    debug: Debug = False,
+) -> None:
+    """Train an extractive reader from ENCODER on questions with answers."""
+    check_new(out)
+
+    from hybrid_fast.cli.reading import run_training
+    from hybrid_fast.evaluation.reading import ReaderTraining
+
+    if not debug:
+        quiet_libraries()
+    options = ReaderTraining(
+        epochs=epochs,
+        max_steps=max_steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        doc_stride=doc_stride,
+        seed=seed,
+    )
+    sources = {"lang": lang, "languages": split_commas(languages), "on_bad_answer": on_bad_answer}
+    run_training(encoder, data, sources, out, options)
+    print(f"trained reader: {out}")
+
+
+def evaluate_reader(
+    reader: Annotated[str, typer.Argument(help="A folder or hub name.")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="SQuAD-shaped file, pattern with {lang}, or folder; may be repeated."),
+    ],
+    retriever: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the encoder that finds passages.")
+    ] = None,
+    top_k: Annotated[
+        str, typer.Option(help="Numbers of found passages to read, by commas.")
+    ] = "1,5,10",
+    rules: Annotated[str, typer.Option(help="Of EM and F1: 'squad' or 'mlqa'.")] = "squad",
+    lang: Lang = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Which to evaluate, by commas (default: all).")
+    ] = None,
+    max_length: MaxLength = None,
+    doc_stride: DocStride = None,
+    batch_size: Annotated[int, typer.Option(help="Windows read at a time.", min=1)] = 32,
+    on_bad_answer: OnBadAnswer = "error",
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for reading.json and predictions.jsonl.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate the answers of READER: exact match and F1 by language."""
+    if out is not None:
+        check_new(out)
+    depths = whole_numbers("top_k", top_k)
+
+    from hybrid_fast.cli.reading import run_evaluation
+    from hybrid_fast.evaluation.reading import print_reading
+
+    if not debug:
+        quiet_libraries()
+    sources = {"lang": lang, "languages": split_commas(languages), "on_bad_answer": on_bad_answer}
+    sizes = {"max_length": max_length, "doc_stride": doc_stride}
+    results = run_evaluation(
+        reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size
+    )
+    if out is not None:
+        from hybrid_fast.models.folders import complete_folder
+
+        with complete_folder(out.resolve()) as folder:
+            results.save(folder)
+    print_reading(results, Console())
+    if out is not None:
+        print(f"results: {out / 'reading.json'}")
