@@ -29,7 +29,6 @@ from hybrid_fast.evaluation.terminal import (
     HEADLINE,
     METRIC_TITLES,
     RANK_DISTANCE,
-    SETTINGS,
     Comparison,
     Measure,
     Run,
@@ -39,6 +38,7 @@ from hybrid_fast.evaluation.terminal import (
     family_labels,
     headline_differences,
     language_name,
+    metric_measures,
     printable,
     rank_distances,
     read_grid,
@@ -314,17 +314,9 @@ def _bias_by_language(runs: Sequence[Run]) -> list[list[dict[str, Any]]]:
 
 def _details(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return all figures of all runs as groups of columns, one for each setting."""
-    groups = []
-    settings = dict.fromkeys([*SETTINGS, *(each for run in runs for each in run["metrics"] or {})])
-    for setting in settings:
-        metrics = dict.fromkeys(
-            metric for run in runs for metric in (run["metrics"] or {}).get(setting) or {}
-        )
-        measures = [
-            Measure(("metrics", setting, metric), METRIC_TITLES.get(metric, metric))
-            for metric in metrics
-        ]
-        groups.append((setting, _columns(runs, measures)))
+    groups = [
+        (setting, _columns(runs, measures)) for setting, measures in metric_measures(runs).items()
+    ]
     groups = [(setting, columns) for setting, columns in groups if columns]
     return [*groups, (RANK_DISTANCE.title, _columns(runs, BIAS_MEASURES))]
 

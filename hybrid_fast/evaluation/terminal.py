@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.trec import RunFigures
 
 Run = Mapping[str, Any]
@@ -143,6 +144,8 @@ def print_results(
     console = console or Console()
     labels = run_labels(runs)
     console.print(_headline_table(runs, labels))
+    if _has_own_metrics(runs):
+        console.print(_metric_table(runs, labels))
     if comparison is not None and comparison["differences"]:
         console.print(_difference_table(comparison))
     whole = _language_table(runs, labels, HEADLINE)
@@ -379,6 +382,45 @@ def _headline_table(runs: Sequence[Run], labels: Sequence[str]) -> Table:
             _cell(measure.show(value), position in best) for position, value in enumerate(values)
         ]
         table.add_row(measure.title, *cells, end_section=row % 3 == 0)
+    return table
+
+
+def metric_measures(runs: Sequence[Run]) -> dict[str, list[Measure]]:
+    """Return the measures that any run has, by setting."""
+    settings = dict.fromkeys([*SETTINGS, *(each for run in runs for each in run["metrics"] or {})])
+    return {
+        setting: [
+            Measure(("metrics", setting, metric), METRIC_TITLES.get(metric, metric))
+            for metric in dict.fromkeys(
+                metric for run in runs for metric in (run["metrics"] or {}).get(setting) or {}
+            )
+        ]
+        for setting in settings
+    }
+
+
+def _has_own_metrics(runs: Sequence[Run]) -> bool:
+    return any(
+        measure.path[-1] not in METRICS
+        for measures in metric_measures(runs).values()
+        for measure in measures
+    )
+
+
+def _metric_table(runs: Sequence[Run], labels: Sequence[str]) -> Table:
+    """Return all figures of a task that has metrics of its own."""
+    table = Table(title="All metrics", caption="higher is better")
+    for head in ("setting", "measure"):
+        table.add_column(head, overflow="fold")
+    _add_number_columns(table, labels)
+    for setting, measures in metric_measures(runs).items():
+        for measure in measures:
+            table.add_row(
+                Text(printable(setting)),
+                Text(printable(measure.title)),
+                *(measure.show(measure.read(run)) for run in runs),
+            )
+        table.add_section()
     return table
 
 

@@ -69,6 +69,16 @@ def test_headline_is_side_by_side_with_the_best_marked():
     assert "xquad-r" in printed(runs)
 
 
+def test_metrics_of_the_task_itself_are_all_shown():
+    run = make_run()
+    assert "All metrics" not in printed([run])
+    run["metrics"] = {**run["metrics"], "multi": {**run["metrics"]["multi"], "recall@100": 0.875}}
+    run["metrics"]["official"] = {"r@2kt": 0.25}
+    text = printed([run])
+    assert re.search(r"multi +│ recall@100 +│ +0\.875", text)
+    assert re.search(r"official +│ R@2kt +│ +0\.250", text)
+
+
 def test_language_rows_hold_mono_mean_cross_multi_and_rank_distance():
     rows = rows_of(printed([make_run()]))
     assert rows["German (de)"] == ["0.900", "0.300", "0.350", "11,037"]
