@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
@@ -29,6 +28,7 @@ from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training.termination import leave_process_group
 
 
 @dataclass
@@ -60,8 +60,7 @@ def run_recipe(
     check_evaluation(args, recipe.task)
     parts = load_parts(recipe, args.seed)
     results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
-    # Else a process that ends later than the others may abort.
-    PartialState().destroy_process_group()
+    leave_process_group()
     return results
 
 

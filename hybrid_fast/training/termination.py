@@ -1,18 +1,36 @@
-"""SIGTERM, which batch systems send before they end a job: write a checkpoint, then end."""
+"""How processes end: together, and at SIGTERM, which batch systems send, with a checkpoint."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl
 
 from hybrid_fast.training.cached_step import CachedStep
 
 logger = logging.getLogger(__name__)
 TERMINATED = 128 + signal.SIGTERM  # what a shell reports of a process that ended by it
+
+LET_GO_S = 0.1
+
+
+def leave_process_group() -> None:
+    """End the communication of all processes, which wait for one another; nothing without others.
+
+    A process that ended before the others would make them abort. Threads of gloo need the lock of
+    the interpreter to let go of the tensors they sent last, and torch holds it while it waits for
+    these threads: they get a moment before.
+    """
+    state = PartialState()
+    if state.use_distributed:
+        state.wait_for_everyone()
+        time.sleep(LET_GO_S)
+        state.destroy_process_group()
 
 
 class StopOnSigterm(TrainerCallback):

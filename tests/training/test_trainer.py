@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from accelerate import PartialState
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
@@ -18,6 +17,7 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.memory import TokenBudget
+from hybrid_fast.training.termination import leave_process_group
 from hybrid_fast.training.trainer import last_checkpoint
 
 NUM_GROUPS = 48
@@ -358,8 +358,7 @@ def train_rank(rank: int, world_size: int, folder: Path, port: int) -> None:
         "losses": [e["loss"] for e in trainer.state.log_history if "loss" in e],
     }
     (folder / f"record-{world_size}-{rank}.json").write_text(json.dumps(record))
-    # Else a rank that ends later than the other may abort.
-    PartialState().destroy_process_group()
+    leave_process_group()
 
 
 def test_two_ranks_partition_the_global_batch_and_train_as_one(tmp_path, free_port):

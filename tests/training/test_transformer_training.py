@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from accelerate import PartialState
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training.termination import leave_process_group
 
 NUM_STEPS = 20
 
@@ -88,8 +88,7 @@ def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int
     if rank == 0:
         negatives = trainer.model.loss.options["process_group"] is not None
         (output / "losses.json").write_text(json.dumps([found, negatives]))
-    # Else a rank that ends later than the others may abort.
-    PartialState().destroy_process_group()
+    leave_process_group()
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (2, 2), (4, 1)])
