@@ -34,7 +34,6 @@ first_losses: list[float] = []
 OURS = {
     "default": {},
     "bf16 loss": {"loss_precision": "bf16"},
-    "bf16 loss, row updates": {"loss_precision": "bf16", "row_updates": True},
 }
 
 

@@ -20,7 +20,6 @@
 #include "core/plan_index.h"
 #include "core/planner.h"
 #include "core/rank_counting.h"
-#include "core/row_adam.h"
 #include "core/row_ranking.h"
 #include "core/text_hash.h"
 #include "core/token_rows.h"
@@ -276,52 +275,11 @@ std::pair<Array<std::int64_t>, py::array> sum_by_token(const Array<std::int64_t>
 }
 
 template <typename T>
-void update_rows(Array<T>& weights, Array<T>& first_moments, Array<T>& second_moments,
-                 const Array<std::int64_t>& rows, const Array<T>& gradient, double learning_rate,
-                 std::pair<double, double> betas, double epsilon, double weight_decay,
-                 std::int64_t step, int num_threads) {
-  require_dimensions(weights, "weights", 2);
-  const py::ssize_t num_rows = weights.shape(0), dim = weights.shape(1);
-  for (const Array<T>* moments : {&first_moments, &second_moments}) {
-    if (moments->ndim() != 2 || moments->shape(0) != num_rows || moments->shape(1) != dim) {
-      throw std::invalid_argument("moments must have the shape of the weights");
-    }
-  }
-  if (gradient.ndim() != 2 || gradient.shape(0) != rows.size() || gradient.shape(1) != dim) {
-    throw std::invalid_argument("gradient must have a row of the weights' length for each of rows");
-  }
-  std::int64_t least = 0;
-  for (const std::int64_t row : view(rows)) {
-    if (row < least || row >= num_rows) {
-      throw std::invalid_argument("row " + std::to_string(row) + " lies outside [" +
-                                  std::to_string(least) + ", " + std::to_string(num_rows) +
-                                  "); rows must ascend");
-    }
-    least = row + 1;
-  }
-  const hybrid_fast::AdamRows<T> update{weights.mutable_data(),
-                                        first_moments.mutable_data(),
-                                        second_moments.mutable_data(),
-                                        gradient.data(),
-                                        view(rows),
-                                        dim};
-  py::gil_scoped_release release;
-  hybrid_fast::update_rows(
-      update, {learning_rate, betas.first, betas.second, epsilon, weight_decay, step}, num_threads);
-}
-
-template <typename T>
 void define_token_gradients(py::module_& m) {
   m.def("sum_by_token", &sum_by_token<T>, py::arg("ids").noconvert(), py::arg("begins").noconvert(),
         py::arg("gradient").noconvert(), py::arg("vocab_size"), py::arg("num_threads"),
         "Return the different tokens, ascending, and of each the gradient that the means of texts\n"
         "give it. Text i is ids[begins[i]:begins[i + 1]].");
-  m.def("update_rows", &update_rows<T>, py::arg("weights").noconvert(),
-        py::arg("first_moments").noconvert(), py::arg("second_moments").noconvert(),
-        py::arg("rows").noconvert(), py::arg("gradient").noconvert(), py::kw_only(),
-        py::arg("learning_rate"), py::arg("betas"), py::arg("epsilon"), py::arg("weight_decay"),
-        py::arg("step"), py::arg("num_threads"),
-        "Update the chosen rows, which ascend, by AdamW, in place.");
 }
 
 std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std::int64_t batch_size,

@@ -117,13 +117,10 @@ class StaticBackbone(nn.Module):
         return StaticBackbone(tokenizer, _draw(weights.shape, seed).to(weights))
 
     def forward(self, features: Features) -> Tensor:
-        """Return the mean embedding of each text, (n, D).
-
-        With `embedding.sparse` the gradient is sparse; that is for training on the CPU.
-        """
+        """Return the mean embedding of each text, (n, D)."""
         weights, ids, begins = self.embedding.weight, features["input_ids"], features["offsets"]
         if weights.device.type == "cpu" and weights.dtype in (torch.float32, torch.float64):
-            return token_means(weights, ids, begins, sparse=self.embedding.sparse)
+            return token_means(weights, ids, begins)
         return self.embedding(ids, begins)
 
     def save(self, folder: Path) -> None:

@@ -18,15 +18,14 @@ from hybrid_fast import _core
 
 class _TokenMeans(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, ids: Tensor, begins: Tensor, sparse: bool) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, ids: Tensor, begins: Tensor) -> Tensor:
         ctx.save_for_backward(ids, begins)
-        ctx.sparse = sparse
         ctx.table_shape = weights.shape
         return F.embedding_bag(ids, weights, begins, mode="mean")
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         ids, begins = ctx.saved_tensors
         tokens, sums = map(
             torch.from_numpy,
@@ -38,16 +37,10 @@ class _TokenMeans(torch.autograd.Function):
                 num_threads=torch.get_num_threads(),
             ),
         )
-        if ctx.sparse:
-            of_table = torch.sparse_coo_tensor(
-                tokens[None], sums, ctx.table_shape, is_coalesced=True, check_invariants=False
-            )
-        else:
-            of_table = sums.new_zeros(ctx.table_shape).index_copy_(0, tokens, sums)
-        return of_table, None, None, None
+        return sums.new_zeros(ctx.table_shape).index_copy_(0, tokens, sums), None, None
 
 
-def token_means(weights: Tensor, ids: Tensor, begins: Tensor, *, sparse: bool = False) -> Tensor:
+def token_means(weights: Tensor, ids: Tensor, begins: Tensor) -> Tensor:
     """Return the mean embedding of each text, (n, D).
 
     The gradient of the weights is the same bits whatever the number of threads.
@@ -56,7 +49,6 @@ def token_means(weights: Tensor, ids: Tensor, begins: Tensor, *, sparse: bool = 
         weights: (V, D), float32 or float64, on the CPU.
         ids: int64, the tokens of the texts one after another.
         begins: int64 (n,), where each text begins.
-        sparse: whether the gradient of the weights is sparse, with a row for each different token.
     """
-    means: Tensor = _TokenMeans.apply(weights, ids, begins, sparse)
+    means: Tensor = _TokenMeans.apply(weights, ids, begins)
     return means

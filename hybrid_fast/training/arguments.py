@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from transformers.training_args import OptimizerNames
 
 from hybrid_fast.data.names import nearest
 from hybrid_fast.data.sampler import KINDS
@@ -106,13 +105,6 @@ class HybridTrainingArguments(TrainingArguments):
             "share a mask. Default: only where there is no dropout."
         },
     )
-    row_updates: bool = field(
-        default=False,
-        metadata={
-            "help": "Of a static encoder, update only the embeddings of the tokens of a batch; the "
-            "others keep their moments, unlike with AdamW. For one process on the CPU."
-        },
-    )
     profile: bool = field(
         default=False,
         metadata={"help": "Measure each part of a step; a GPU is waited for after each."},
@@ -145,9 +137,6 @@ class HybridTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
-        optim = OptimizerNames(self.optim).value
-        if self.row_updates and not optim.startswith("adamw_torch"):
-            raise ValueError(f"row_updates is an AdamW, optim is {optim!r}; leave one of them out")
         if self.auto_find_batch_size:
             raise ValueError(
                 "auto_find_batch_size would change the number of negatives behind your back; "

@@ -29,7 +29,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
@@ -37,7 +36,6 @@ from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.model import ContrastiveModel
-from hybrid_fast.training.row_adam import RowAdamW, clip_gradients
 from hybrid_fast.training.steps import Batch, StepDataset, StepLoader
 from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
@@ -89,11 +87,6 @@ class HybridTrainer(Trainer):
             precision=args.loss_precision,
             process_group=dist.group.WORLD if shares_negatives(args) else None,
         )
-        if isinstance(model.backbone, StaticBackbone):
-            model.backbone.embedding.sparse = args.row_updates
-        if args.row_updates:
-            check_row_updates(model, args)
-            kwargs["optimizer_cls_and_kwargs"] = RowAdamW, adam_options(args)
         super().__init__(
             model=ContrastiveModel(model, loss),
             args=args,
@@ -208,17 +201,6 @@ class HybridTrainer(Trainer):
             self.timer.begin("optimiser")
         return loss
 
-    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        if not self.args.row_updates:
-            norm: Tensor = super()._clip_grad_norm(model)
-            return norm
-        return clip_gradients(model.parameters(), self.args.max_grad_norm)
-
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Any:
-        if grad_norm is None and self.args.row_updates:
-            return clip_gradients(model.parameters(), float("inf"))
-        return super()._get_grad_norm(model, grad_norm)
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; with the loss go the rates of training since it was logged last."""
         if "loss" in logs:
@@ -295,7 +277,6 @@ class HybridTrainer(Trainer):
             "pairs": self.args.pairs,
             "seed": self.sampler.seed,
             "learn_temperature": self.args.learn_temperature,
-            "row_updates": self.args.row_updates,
             "table": self._table_fingerprint,
         }
 
@@ -344,30 +325,6 @@ class HybridTrainer(Trainer):
             self.state.best_metric,
         )
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
-
-
-def check_row_updates(model: BiEncoder, args: HybridTrainingArguments) -> None:
-    """Check that there are rows to update on their own.
-
-    Raises:
-        ValueError: the encoder is not static, or there are several processes or a GPU.
-    """
-    if not isinstance(model.backbone, StaticBackbone):
-        raise ValueError("row_updates is for static encoders; leave it out")
-    if args.world_size > 1 or args.device.type != "cpu":
-        raise ValueError(
-            f"row_updates is for one process on the CPU, this run has {args.world_size} on "
-            f"{args.device.type}; leave it out"
-        )
-
-
-def adam_options(args: HybridTrainingArguments) -> dict[str, Any]:
-    """Return what RowAdamW takes of the arguments."""
-    return {
-        "lr": args.learning_rate,
-        "betas": (args.adam_beta1, args.adam_beta2),
-        "eps": args.adam_epsilon,
-    }
 
 
 def shares_negatives(args: HybridTrainingArguments) -> bool:

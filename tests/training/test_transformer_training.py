@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from ranks import become_rank
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
@@ -74,15 +74,7 @@ def losses(trainer: HybridTrainer) -> list[float]:
 
 
 def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int, options) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        OMP_NUM_THREADS="1",  # else accelerate gives each rank all cores
-    )
-    torch.set_num_threads(1)
+    become_rank(rank, world_size, port)
     trainer = make_trainer(folder, output / str(rank), ddp_backend="gloo", **options)
     found = losses(trainer)
     if rank == 0:
