@@ -23,6 +23,7 @@ from test_training_speed import Clock
 from training_corpus import draw_texts, make_table
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.ops import info_nce
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 
@@ -30,6 +31,7 @@ BATCH_SIZE = 8192
 NUM_PAIRS = 1_000_000
 NUM_STEPS = 8
 DIM, TEMPERATURE = 384, 0.05
+VOCABULARIES = [None, 250_002]  # the texts' own, that of XLM-R
 first_losses: list[float] = []
 OURS = {
     "default": {},
@@ -46,9 +48,21 @@ def pairs():
 
 
 @pytest.fixture(scope="module")
-def encoder_folder(pairs, tmp_path_factory):
+def own_encoder(pairs):
+    """One whose vocabulary is that of the texts."""
+    return BiEncoder.static(pairs[1][:100_000], dim=DIM, vocab_size=60_000)
+
+
+@pytest.fixture(scope="module", params=VOCABULARIES)
+def encoder_folder(request, own_encoder, tmp_path_factory):
+    """An encoder with that vocabulary, or with one of which the texts have a part."""
+    weights = own_encoder.backbone.embedding.weight.detach()
+    if request.param is not None:
+        more = torch.randn(request.param - len(weights), DIM) / DIM**0.5
+        weights = torch.cat([weights, more])
+    backbone = StaticBackbone(own_encoder.backbone.tokenizer, weights)
     folder = tmp_path_factory.mktemp("static")
-    BiEncoder.static(pairs[1][:100_000], dim=DIM, vocab_size=60_000).save_pretrained(folder)
+    BiEncoder(backbone).save_pretrained(folder)
     return str(folder)
 
 

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class Share:
     """
     What a law asked for and what it became.
@@ -180,4 +180,24 @@ def take_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.N
 def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.int32], numpy.typing.NDArray[numpy.int64]]:
     """
     Return the ids of the chosen texts, one after another, and where each begins.
+    """
+@typing.overload
+def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], gradient_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Give rows, which ascend, the last update of AdamW's history and all that they missed;
+    without a gradient give rows, in any order, what they missed. All in place.
+    
+    history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
+    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
+    update of its weights and the last that had a gradient of it, from 1.
+    """
+@typing.overload
+def update_rows(weights: numpy.typing.NDArray[numpy.float64], first_moments: numpy.typing.NDArray[numpy.float64], second_moments: numpy.typing.NDArray[numpy.float64], weight_steps: numpy.typing.NDArray[numpy.int32], gradient_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Give rows, which ascend, the last update of AdamW's history and all that they missed;
+    without a gradient give rows, in any order, what they missed. All in place.
+    
+    history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
+    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
+    update of its weights and the last that had a gradient of it, from 1.
     """

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hybrid_fast import _core
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name, check_strings
-from hybrid_fast.models.token_means import token_means
+from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
 
 INITS = ("idf", "normal")
@@ -54,7 +54,7 @@ class StaticBackbone(nn.Module):
             )
         tokenizer.no_padding()
         self.tokenizer = tokenizer
-        self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
+        self.embedding = TokenMeans(weights)
 
     @property
     def embedding_dim(self) -> int:
@@ -118,15 +118,13 @@ class StaticBackbone(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Return the mean embedding of each text, (n, D)."""
-        weights, ids, begins = self.embedding.weight, features["input_ids"], features["offsets"]
-        if weights.device.type == "cpu" and weights.dtype in (torch.float32, torch.float64):
-            return token_means(weights, ids, begins)
-        return self.embedding(ids, begins)
+        means: Tensor = self.embedding(features["input_ids"], features["offsets"])
+        return means
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer and the table into an existing folder."""
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
-        weights = self.embedding.weight.detach().contiguous()
+        weights = self.state_dict()[WEIGHTS_KEY].contiguous()
         save_file({WEIGHTS_KEY: weights}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 

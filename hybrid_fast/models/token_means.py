@@ -10,22 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid_fast import _core
 
 
-class _TokenMeans(torch.autograd.Function):
+class _Means(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, ids: Tensor, begins: Tensor) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, ids: Tensor, begins: Tensor, sparse: bool) -> Tensor:
         ctx.save_for_backward(ids, begins)
+        ctx.sparse = sparse
         ctx.table_shape = weights.shape
         return F.embedding_bag(ids, weights, begins, mode="mean")
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         ids, begins = ctx.saved_tensors
         tokens, sums = map(
             torch.from_numpy,
@@ -37,18 +38,35 @@ class _TokenMeans(torch.autograd.Function):
                 num_threads=torch.get_num_threads(),
             ),
         )
-        return sums.new_zeros(ctx.table_shape).index_copy_(0, tokens, sums), None, None
+        if ctx.sparse:
+            of_table = torch.sparse_coo_tensor(
+                tokens[None], sums, ctx.table_shape, is_coalesced=True, check_invariants=False
+            )
+        else:
+            of_table = sums.new_zeros(ctx.table_shape).index_copy_(0, tokens, sums)
+        return of_table, None, None, None
 
 
-def token_means(weights: Tensor, ids: Tensor, begins: Tensor) -> Tensor:
-    """Return the mean embedding of each text, (n, D).
+class TokenMeans(nn.EmbeddingBag):
+    """The mean embedding of each text, a matrix (n, D), from ids and where texts begin.
 
-    The gradient of the weights is the same bits whatever the number of threads.
-
-    Args:
-        weights: (V, D), float32 or float64, on the CPU.
-        ids: int64, the tokens of the texts one after another.
-        begins: int64 (n,), where each text begins.
+    On the CPU the gradient of the weights is the same bits whatever the number of threads; with
+    `sparse` it has a row for each different token of the texts, ascending. Elsewhere it is dense.
     """
-    means: Tensor = _TokenMeans.apply(weights, ids, begins)
-    return means
+
+    def __init__(self, weights: Tensor) -> None:
+        num_embeddings, embedding_dim = weights.shape
+        super().__init__(num_embeddings, embedding_dim, mode="mean", _weight=weights)
+
+    def forward(self, ids: Tensor, begins: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the means.
+
+        Args:
+            ids: int64, the tokens of the texts one after another.
+            begins: int64 (n,), where each text begins.
+        """
+        weights = self.weight
+        if weights.device.type == "cpu" and weights.dtype in (torch.float32, torch.float64):
+            means: Tensor = _Means.apply(weights, ids, begins, self.sparse)
+            return means
+        return F.embedding_bag(ids, weights, begins, mode="mean")

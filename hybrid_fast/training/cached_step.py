@@ -17,12 +17,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch, sparse_gradients
+from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.memory import TokenBudget, find_budget
 from hybrid_fast.training.micro_batches import cut_by_length
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch
 from hybrid_fast.training.timing import StepTimer
+from hybrid_fast.training.token_tables import sparse_gradients
 
 # What the loss takes beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES = {"cpu": 2**26, "cuda": 2**32}
@@ -48,6 +49,7 @@ class CachedStep:
         kept_tokens: padded tokens whose graphs are kept; None: what memory allows.
 
     Attributes:
+        stay_sparse: see `sparse_gradients`; False.
         budget: what memory allows; None before the first batch.
         num_padded: tokens of the last batch, padding included.
         stop_asked: set it on any rank to have `stop` set on all after the next step.
@@ -73,6 +75,7 @@ class CachedStep:
         self.backward = backward
         self.length_multiple = length_multiple
         self.sparse_tables = sparse_tables
+        self.stay_sparse = False
         self.micro_batch_tokens = micro_batch_tokens
         self.kept_tokens = kept_tokens
         self.budget: TokenBudget | None = None
@@ -94,7 +97,11 @@ class CachedStep:
         if self.budget is None:
             self.budget = self._find_budget(batch)
         seed = int(torch.randint(2**62, ()))
-        tables = sparse_gradients(self.model.encoder) if self.sparse_tables else nullcontext()
+        tables = (
+            sparse_gradients(self.model.encoder, stay_sparse=self.stay_sparse)
+            if self.sparse_tables
+            else nullcontext()
+        )
         with _set_aside_gradients(self.model), tables:
             while True:
                 try:

@@ -13,8 +13,8 @@ no bit of the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,6 @@ import torch
 from torch import Tensor, nn
 
 Features = dict[str, Tensor]
-
-# Rows from which on a dense gradient for each micro-batch costs more than a sorted one.
-_LARGE_TABLE = 10_000
 
 
 @dataclass(frozen=True)
@@ -121,39 +118,3 @@ class GradientCache:
             torch.manual_seed(seed)
             vectors: Tensor = self.encoder(micro_batch.features)
             return vectors
-
-
-@contextmanager
-def sparse_gradients(encoder: nn.Module) -> Iterator[None]:
-    """Let large token embeddings collect their gradient token by token, and add it up in the end.
-
-    A micro-batch has some hundreds of the 250,000 tokens of a vocabulary. Its dense gradient would
-    be as large as the whole table, filled with zeros and added to the sum for every micro-batch.
-    """
-    tables = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, nn.Embedding)
-        and module.num_embeddings >= _LARGE_TABLE
-        and module.weight.requires_grad
-    ]
-    hooks = [table.weight.register_post_accumulate_grad_hook(_merge_repeated) for table in tables]
-    for table in tables:
-        table.sparse = True
-    try:
-        yield
-    finally:
-        for table, hook in zip(tables, hooks, strict=True):
-            table.sparse = False
-            hook.remove()
-    for table in tables:
-        gradient = table.weight.grad
-        if gradient is not None and gradient.is_sparse:
-            table.weight.grad = gradient.coalesce().to_dense()
-
-
-def _merge_repeated(weight: Tensor) -> None:
-    """Add up the entries of a token before they take more memory than a dense gradient."""
-    gradient = weight.grad
-    if gradient is not None and gradient.is_sparse and gradient._nnz() > len(weight):
-        weight.grad = gradient.coalesce()

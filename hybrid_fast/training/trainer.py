@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -34,11 +35,13 @@ from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state, momentum_fades
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch, StepDataset, StepLoader
 from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
+from hybrid_fast.training.token_tables import clip_gradients, large_tables, rows_caught_up
 
 logger = logging.getLogger(__name__)
 LOSS_FILE = "loss.safetensors"
@@ -149,7 +152,11 @@ class HybridTrainer(Trainer):
             else "",
         )
         self.throughput.restart()
-        with self._termination:
+        self.create_optimizer()
+        lazy = self._lazy_adamw is not None
+        self.cached_step.stay_sparse = lazy
+        tables = rows_caught_up(self.encoder, self._catch_up) if lazy else nullcontext()
+        with self._termination, tables:
             result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if self.cached_step.stop:
             raise SystemExit(TERMINATED)
@@ -201,6 +208,28 @@ class HybridTrainer(Trainer):
             self.timer.begin("optimiser")
         return loss
 
+    @property
+    def _lazy_adamw(self) -> LazyAdamW | None:
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # accelerate wraps it
+        return optimizer if isinstance(optimizer, LazyAdamW) else None
+
+    def _catch_up(self, table: Tensor, rows: Tensor | None) -> None:
+        optimizer = self._lazy_adamw
+        assert optimizer is not None
+        with self.timer.part("optimiser"):
+            optimizer.catch_up(table, rows)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if self._lazy_adamw is not None:
+            return clip_gradients(model.parameters(), self.args.max_grad_norm)
+        norm: Tensor = super()._clip_grad_norm(model)
+        return norm
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Any:
+        if grad_norm is None and self._lazy_adamw is not None:
+            return clip_gradients(model.parameters(), float("inf"))
+        return super()._get_grad_norm(model, grad_norm)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; with the loss go the rates of training since it was logged last."""
         if "loss" in logs:
@@ -245,6 +274,23 @@ class HybridTrainer(Trainer):
         control = self.control  # type: ignore[has-type]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(
+        args: HybridTrainingArguments, model: ContrastiveModel
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the class of the optimiser and its options: LazyAdamW wherever it can serve."""
+        optimizer, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        if optimizer is torch.optim.AdamW and can_update_lazily(args, model):
+            optimizer = LazyAdamW
+        return optimizer, options
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimiser; one that is not lazy goes on from a LazyAdamW, too."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if type(optimizer) is torch.optim.AdamW:
+            optimizer.register_load_state_dict_pre_hook(lambda _, state: adamw_state(state))
+        return optimizer
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Parameters that weight decay applies to: all that transformers says, no temperature."""
@@ -325,6 +371,23 @@ class HybridTrainer(Trainer):
             self.state.best_metric,
         )
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+def can_update_lazily(args: HybridTrainingArguments, model: ContrastiveModel) -> bool:
+    """Tell whether a run has large tables and LazyAdamW can train them.
+
+    It is for one process on the CPU: a GPU goes over a table in no time, several processes average
+    dense gradients, and a compiled encoder makes them.
+    """
+    tables = [table.weight for table in large_tables(model.encoder)]
+    return (
+        bool(tables)
+        and all(t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tables)
+        and args.device.type == "cpu"
+        and args.world_size == 1
+        and not args.torch_compile
+        and momentum_fades((args.adam_beta1, args.adam_beta2))
+    )
 
 
 def shares_negatives(args: HybridTrainingArguments) -> bool:

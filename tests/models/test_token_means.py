@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from hybrid_fast import _core
-from hybrid_fast.models.token_means import token_means
+from hybrid_fast.models.token_means import TokenMeans
 
 VOCABULARY = 40
 TEXTS = {
@@ -40,32 +40,38 @@ def dense_gradient(weights, ids, begins, upstream):
     return weights.grad
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("dim", [1, 7, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", [*TEXTS, "random"])
-def test_means_and_gradient_are_those_of_torch(name, dtype, dim):
+def test_means_and_gradient_are_those_of_torch(name, dtype, dim, sparse):
     texts = TEXTS.get(name) or random_texts(301, VOCABULARY)
     ids, begins = flatten(texts)
     torch.manual_seed(0)
-    weights = torch.randn(VOCABULARY, dim, dtype=dtype, requires_grad=True)
+    table = TokenMeans(torch.randn(VOCABULARY, dim, dtype=dtype))
+    table.sparse = sparse
+    weights = table.weight
     upstream = torch.randn(len(texts), dim, dtype=dtype)
-    means = token_means(weights, ids, begins)
+    means = table(ids, begins)
     means.backward(upstream)
     assert torch.equal(means, F.embedding_bag(ids, weights, begins, mode="mean"))
+    assert weights.grad.is_sparse == sparse
+    if sparse:
+        assert weights.grad._indices()[0].tolist() == sorted({t for text in texts for t in text})
     truth = dense_gradient(weights.double(), ids, begins, upstream.double())
     # Rounding of a sum of n terms in order: about eps times the sum of their sizes.
     sizes = dense_gradient(weights.double(), ids, begins, upstream.double().abs())
-    error = (weights.grad.double() - truth).abs()
+    error = (weights.grad.to_dense().double() - truth).abs()
     assert (error <= 8 * torch.finfo(dtype).eps * sizes).all()
 
 
 def test_an_upstream_gradient_need_not_be_contiguous():
     ids, begins = flatten(TEXTS["repeated tokens"])
-    weights = torch.randn(VOCABULARY, 5, requires_grad=True)
+    table = TokenMeans(torch.randn(VOCABULARY, 5))
     upstream = torch.randn(5, 3).T
-    token_means(weights, ids, begins).backward(upstream)
-    expected = dense_gradient(weights, ids, begins, upstream)
-    torch.testing.assert_close(weights.grad, expected)
+    table(ids, begins).backward(upstream)
+    expected = dense_gradient(table.weight, ids, begins, upstream)
+    torch.testing.assert_close(table.weight.grad, expected)
 
 
 def test_the_number_of_threads_changes_no_bit():

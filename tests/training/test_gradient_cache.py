@@ -11,13 +11,9 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from hybrid_fast.models.pooling import mean_pooling
 from hybrid_fast.ops import InfoNCELoss
-from hybrid_fast.training import gradient_cache
-from hybrid_fast.training.gradient_cache import (
-    Embedded,
-    GradientCache,
-    MicroBatch,
-    sparse_gradients,
-)
+from hybrid_fast.training import token_tables
+from hybrid_fast.training.gradient_cache import Embedded, GradientCache, MicroBatch
+from hybrid_fast.training.token_tables import sparse_gradients
 
 LENGTHS = [9, 9, 7, 7, 5, 4, 4, 2, 2, 2, 2]
 NUM_QUERIES = 4  # and 4 positives, 3 hard negatives
@@ -28,7 +24,7 @@ PAD = 1
 @pytest.fixture(autouse=True)
 def every_table_is_large(monkeypatch):
     """The vocabulary here is small."""
-    monkeypatch.setattr(gradient_cache, "_LARGE_TABLE", 1)
+    monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
 
 
 class Encoder(nn.Module):
@@ -187,37 +183,3 @@ def test_going_backward_before_the_loss_is_an_error():
     embedded = Embedded([], torch.zeros(1, 2, requires_grad=True), [], 0)
     with pytest.raises(ValueError, match="go backward through the loss first"):
         GradientCache(Encoder()).back_propagate(embedded)
-
-
-def test_the_gradient_of_token_embeddings_is_dense_in_the_end_and_the_module_as_before():
-    encoder = Encoder()
-    cached_step(encoder, make_micro_batches(3), 0)
-    table = encoder.model.get_input_embeddings()
-    assert not table.sparse
-    assert not table.weight.grad.is_sparse
-    with pytest.raises(RuntimeError, match="memory"), sparse_gradients(encoder):
-        raise RuntimeError("out of memory")
-    assert not table.sparse
-    assert not table.weight._post_accumulate_grad_hooks
-
-
-def test_a_sparse_gradient_never_has_more_entries_than_its_table_and_a_micro_batch():
-    encoder = Encoder()
-    table = encoder.model.get_input_embeddings()
-    micro_batches = make_micro_batches(1)
-    sizes = []
-    with sparse_gradients(encoder):
-        for micro_batch in micro_batches * 4:
-            encoder(micro_batch.features).sum().backward()
-            assert table.weight.grad.is_sparse
-            sizes.append(table.weight.grad._nnz())
-    assert max(sizes) <= VOCABULARY
-    assert min(sizes[3:]) > 20
-
-
-def test_small_tables_are_left_alone(monkeypatch):
-    monkeypatch.undo()
-    encoder = Encoder()
-    with sparse_gradients(encoder):
-        encoder(make_micro_batches(3)[0].features).sum().backward()
-        assert not encoder.model.get_input_embeddings().weight.grad.is_sparse

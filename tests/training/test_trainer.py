@@ -11,17 +11,24 @@ import torch
 import torch.multiprocessing as mp
 from ranks import become_rank
 from safetensors.torch import load_file
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
+from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.termination import leave_process_group
 from hybrid_fast.training.trainer import last_checkpoint
 
 NUM_GROUPS = 48
 LANGUAGES = ("de", "en", "fr")
+
+
+@pytest.fixture(autouse=True)
+def every_table_is_large(monkeypatch):
+    """So that tables are trained as large ones are: see LazyAdamW."""
+    monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
 
 
 def make_table(negatives: bool = False) -> AlignedTable:
@@ -145,6 +152,135 @@ def test_resuming_with_another_model_is_an_error(tmp_path):
     other = BiEncoder.static(texts, dim=8, vocab_size=100, seed=0)
     with pytest.raises(ValueError, match="holds another model: its weights are"):
         HybridTrainer(other, args, make_table()).train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
+def test_lazy_updates_are_those_of_adamw(tmp_path, max_grad_norm):
+    options = {
+        "max_grad_norm": max_grad_norm,
+        "weight_decay": 0.1,
+        "warmup_steps": 3,
+        "gradient_accumulation_steps": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 7,
+        "learn_temperature": True,
+    }
+    args = make_args(tmp_path, **options)
+    lazy = HybridTrainer(make_model(), args, make_table(), Task())
+    adamw = {"lr": args.learning_rate}, torch.optim.AdamW
+    dense = HybridTrainer(
+        make_model(), args, make_table(), Task(), optimizer_cls_and_kwargs=adamw[::-1]
+    )
+    for trainer in (lazy, dense):
+        trainer.train()
+    assert isinstance(lazy.optimizer.optimizer, LazyAdamW)
+    assert type(dense.optimizer.optimizer) is torch.optim.AdamW
+    for name, expected in dense.model.state_dict().items():
+        torch.testing.assert_close(lazy.model.state_dict()[name], expected, rtol=1e-4, atol=2e-5)
+    norms = [
+        [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
+        for trainer in (lazy, dense)
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+def test_evaluating_and_saving_change_no_bit(tmp_path):
+    plain = HybridTrainer(make_model(), make_args(tmp_path / "plain"), make_table())
+    busy_options = {
+        "eval_strategy": "steps",
+        "eval_steps": 3,
+        "save_strategy": "steps",
+        "save_steps": 5,
+    }
+    busy = HybridTrainer(
+        make_model(), make_args(tmp_path / "busy", **busy_options), make_table(), Task()
+    )
+    for trainer in (plain, busy):
+        trainer.train()
+    assert same(weights(plain.model), weights(busy.model))
+
+
+@pytest.mark.parametrize("lazy_first", [True, False])
+def test_lazy_updates_and_adamw_go_on_from_checkpoints_of_one_another(tmp_path, lazy_first):
+    args = make_args(tmp_path, max_steps=20, save_strategy="steps", save_steps=10)
+    kinds = [{}, {"optimizer_cls_and_kwargs": (torch.optim.AdamW, {"lr": args.learning_rate})}]
+    first, second = kinds if lazy_first else kinds[::-1]
+    whole = HybridTrainer(make_model(), args, make_table(), **first)
+    whole.train()
+    resumed = HybridTrainer(make_model(), args, make_table(), **second)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    assert isinstance(resumed.optimizer.optimizer, LazyAdamW) != lazy_first
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=1e-4, atol=2e-5)
+
+
+def test_whoever_reads_weights_while_training_reads_those_of_adamw(tmp_path):
+    seen = []
+
+    class Reader(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            seen.append(weights(trainer.encoder)["backbone.embedding.weight"])
+
+    args = make_args(tmp_path, max_steps=4)
+    trainer = HybridTrainer(make_model(), args, make_table(), callbacks=[Reader()])
+    trainer.train()
+    expected = make_model()
+    for number, table in enumerate(seen, 1):
+        shorter = HybridTrainer(expected := make_model(), args, make_table())
+        shorter.add_callback(StopAfter(number))
+        shorter.train()
+        assert torch.equal(expected.backbone.embedding.weight, table)
+
+
+class StopAfter(TrainerCallback):
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.num_steps
+
+
+def test_a_run_that_is_interrupted_leaves_no_row_behind(tmp_path):
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    args = make_args(tmp_path)
+    interrupted = HybridTrainer(make_model(), args, make_table(), callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+    stopped = HybridTrainer(make_model(), args, make_table(), callbacks=[StopAfter(3)])
+    stopped.train()
+    assert same(weights(interrupted.model), weights(stopped.model))
+
+
+def test_a_second_training_goes_on_from_the_first(tmp_path):
+    trainers = []
+    for own in ({}, {"optimizer_cls_and_kwargs": (torch.optim.AdamW, {"lr": 0.02})}):
+        trainer = HybridTrainer(make_model(), make_args(tmp_path, max_steps=5), make_table(), **own)
+        trainer.train()
+        trainer.train()
+        trainers.append(trainer)
+    torch.testing.assert_close(
+        weights(trainers[0].model), weights(trainers[1].model), rtol=1e-4, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim": "sgd"},
+        {"adam_beta1": 0.99, "adam_beta2": 0.9},
+        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_lazy_is_not(tmp_path, options):
+    args = make_args(tmp_path, max_steps=2, **options)
+    trainer = HybridTrainer(make_model(), args, make_table())
+    trainer.train()
+    assert not isinstance(trainer.optimizer.optimizer, LazyAdamW)
+    assert not same(weights(trainer.encoder), weights(make_model()))
 
 
 def test_the_best_rank_distance_is_the_smallest(tmp_path):

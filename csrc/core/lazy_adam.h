@@ -1,0 +1,47 @@
+// AdamW (arXiv 1711.05101) of a table of which an update has a gradient for few rows only.
+//
+// Without a gradient AdamW still decays a row's weights and moments, and lets its momentum move the
+// weights. All of that follows from the moments that the row's last gradient left, so it is done
+// when the row is needed next. The moments stay as that gradient left them, and the weights get one
+// missed update after another: it changes no bit in how many parts a row is brought up to date.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace hybrid_fast {
+
+// Of each update so far, j counting from 1: 1 - learning rate * weight decay, learning rate /
+// (1 - beta1^j) and 1 / sqrt(1 - beta2^j). REQUIRES: beta1 < sqrt(beta2)
+struct AdamHistory {
+  std::span<const double> kept;
+  std::span<const double> rates;
+  std::span<const double> roots;
+  double beta1, beta2, epsilon;
+};
+
+// Matrices (num_rows, dim), and of each row two updates, counted from 1.
+template <typename T>
+struct AdamTable {
+  T* weights;
+  T* first_moments;
+  T* second_moments;
+  std::int32_t* weight_steps;    // the last update that the weights have had, or 0
+  std::int32_t* gradient_steps;  // the last update that had a gradient of the row, or 0
+  std::int64_t num_rows, dim;
+};
+
+// Gives rows the updates that they have missed, as updates without a gradient.
+// Throws std::invalid_argument for a row outside the table; a row may occur several times.
+template <typename T>
+void catch_up(const AdamTable<T>& table, const AdamHistory& history,
+              std::span<const std::int64_t> rows, int num_threads);
+
+// Gives rows the last update of the history, after those that they have missed. Row i of
+// `gradient`, (rows, dim), belongs to row rows[i] of the table.
+// Throws std::invalid_argument unless rows ascend within the table and none has had that update.
+template <typename T>
+void update_rows(const AdamTable<T>& table, const AdamHistory& history,
+                 std::span<const std::int64_t> rows, const T* gradient, int num_threads);
+
+}  // namespace hybrid_fast

@@ -1,0 +1,184 @@
+"""AdamW whose update costs what the batch has of a table, not what the table has.
+
+AdamW goes over all rows of a table of embeddings at each update, though a batch has a gradient of
+few: the others get their weights and moments decayed, and are moved on by their momentum. All of
+that follows from the moments that a row's last gradient left, so here it is done when the row is
+needed next. The results are those of AdamW within rounding; when rows are brought up to date
+changes no bit. `torch.optim.SparseAdam` leaves the missed updates out, which is another optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid_fast import _core
+from hybrid_fast.training.token_tables import coalesce
+
+# What is known of a table beside the state that AdamW has: of each row the last update of its
+# weights and the last with a gradient of it, of each update what `_core.update_rows` says.
+_LAZY_STATE = ("weight_steps", "gradient_steps", "history")
+
+
+class LazyAdamW(torch.optim.AdamW):
+    """torch.optim.AdamW that takes sparse gradients, and leaves rows without one for later.
+
+    Call `catch_up` before weights with sparse gradients are read: rows lack the updates that they
+    have missed. Such weights are matrices, contiguous, on the CPU, of float32 or float64. Weights
+    that never had a sparse gradient are updated by torch.
+
+    Args:
+        params: see torch.optim.AdamW.
+        lr: the same.
+        betas: the same, with beta1 below sqrt(beta2), else momentum never fades.
+        eps: the same.
+        weight_decay: the same.
+        **options: `fused` or `foreach` of dense gradients.
+
+    Raises:
+        ValueError: betas out of range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        **options: Any,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, **options)
+        if not momentum_fades(betas):
+            raise ValueError(f"betas are {betas}; 0 <= beta1 < sqrt(beta2) < 1 is needed")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the rows that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        tables = [
+            (parameter, parameter.grad, group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+            and (parameter.grad.is_sparse or "history" in self.state[parameter])
+        ]
+        for table, gradient, group in tables:
+            self._begin_update(table, group)
+            self._update_rows(table, group, *rows_and_values(gradient))
+            table.grad = None  # torch's AdamW refuses it
+        super().step()
+        for table, gradient, _ in tables:
+            table.grad = gradient
+        return loss
+
+    def catch_up(self, table: Tensor, rows: Tensor | None = None) -> None:
+        """Give rows the updates that they have missed.
+
+        Args:
+            table: one of the parameters.
+            rows: int64, in any order and any number of times; default: all.
+
+        Raises:
+            ValueError: a row outside the table.
+        """
+        if "history" not in self.state.get(table, {}):
+            return
+        group = next(g for g in self.param_groups if any(p is table for p in g["params"]))
+        self._update_rows(table, group, torch.arange(len(table)) if rows is None else rows)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the result of `state_dict`, or from that of torch.optim.AdamW."""
+        super().load_state_dict(state_dict)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
+        for parameter, number in zip(parameters, numbers, strict=True):
+            saved = state_dict["state"].get(number, {})
+            # torch has cast all that it found to the dtype of the weights.
+            kept = {name: saved[name] for name in _LAZY_STATE if name in saved}
+            self.state[parameter].update(kept)
+
+    def _begin_update(self, table: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[table]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"] = torch.zeros_like(table)
+            state["exp_avg_sq"] = torch.zeros_like(table)
+        if "history" not in state:  # all rows have had all updates
+            steps = torch.full((len(table),), int(state["step"]), dtype=torch.int32)
+            state["weight_steps"], state["gradient_steps"] = steps, steps.clone()
+            state["history"] = torch.ones(3, int(state["step"]), dtype=torch.float64)
+        state["step"] += 1
+        step, rate, (beta1, beta2) = int(state["step"]), float(group["lr"]), group["betas"]
+        update = [
+            1 - rate * group["weight_decay"],
+            rate / (1 - beta1**step),
+            (1 - beta2**step) ** -0.5,
+        ]
+        column = torch.tensor(update, dtype=torch.float64)[:, None]
+        state["history"] = torch.cat([state["history"], column], dim=1)
+
+    def _update_rows(
+        self, table: Tensor, group: dict[str, Any], rows: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        state = self.state[table]
+        _core.update_rows(
+            table.detach().numpy(),
+            state["exp_avg"].numpy(),
+            state["exp_avg_sq"].numpy(),
+            state["weight_steps"].numpy(),
+            state["gradient_steps"].numpy(),
+            history=state["history"].numpy(),
+            betas=group["betas"],
+            epsilon=group["eps"],
+            rows=rows.numpy(),
+            gradient=None if gradient is None else gradient.contiguous().numpy(),
+            num_threads=torch.get_num_threads(),
+        )
+
+
+def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows that a gradient is of, int64 ascending, and their part of it."""
+    if not gradient.is_sparse:
+        return torch.arange(len(gradient)), gradient
+    gradient = coalesce(gradient)
+    return gradient.indices()[0], gradient.values()
+
+
+def momentum_fades(betas: tuple[float, float]) -> bool:
+    """Tell whether a row without gradients comes to rest.
+
+    Each of its moves is beta1 / sqrt(beta2) times the one before.
+    """
+    return 0 <= betas[0] < betas[1] ** 0.5 < 1
+
+
+def adamw_state(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a torch.optim.AdamW that goes on from a LazyAdamW's.
+
+    Args:
+        state_dict: of either; a LazyAdamW's was taken when all rows were up to date.
+    """
+    betas = {n: group["betas"] for group in state_dict["param_groups"] for n in group["params"]}
+    states = {
+        number: _with_decayed_moments(state, betas[number]) if "history" in state else state
+        for number, state in state_dict["state"].items()
+    }
+    return {**state_dict, "state": states}
+
+
+def _with_decayed_moments(
+    state: dict[str, Tensor], betas: tuple[float, float]
+) -> dict[str, Tensor]:
+    ages = (state["step"] - state["gradient_steps"]).double()[:, None]
+    moments = {
+        name: state[name] * (beta**ages).to(state[name])
+        for name, beta in zip(("exp_avg", "exp_avg_sq"), betas, strict=True)
+    }
+    return {"step": state["step"], **moments}

@@ -1,0 +1,141 @@
+"""Large tables of token embeddings: gradients token by token, and rows that are up to date.
+
+A batch has some thousands of the tokens of a vocabulary of 250,000. What is as large as the whole
+table, such as a dense gradient, costs more than the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.utils.hooks import RemovableHandle
+
+from hybrid_fast.models.token_means import TokenMeans
+
+# Rows from which on a dense gradient for each micro-batch costs more than a sorted one.
+_LARGE_TABLE = 10_000
+
+CatchUp = Callable[[Tensor, Tensor | None], None]
+
+
+def large_tables(encoder: nn.Module) -> list[nn.Embedding | TokenMeans]:
+    """Return the trained token embeddings of an encoder that are large."""
+    return [
+        module
+        for module in encoder.modules()
+        if isinstance(module, nn.Embedding | TokenMeans)
+        and module.num_embeddings >= _LARGE_TABLE
+        and module.weight.requires_grad
+    ]
+
+
+@contextmanager
+def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterator[None]:
+    """Let large tables collect their gradient token by token, and add it up in the end.
+
+    The dense gradient of a micro-batch would be as large as the whole table, filled with zeros and
+    added to the sum for every micro-batch.
+
+    Args:
+        encoder: what goes backward within.
+        stay_sparse: whether the sum is sparse, coalesced, or dense.
+    """
+    tables = large_tables(encoder)
+    hooks = [table.weight.register_post_accumulate_grad_hook(_merge_repeated) for table in tables]
+    for table in tables:
+        table.sparse = True
+    try:
+        yield
+    finally:
+        for table, hook in zip(tables, hooks, strict=True):
+            table.sparse = False
+            hook.remove()
+    for table in tables:
+        gradient = table.weight.grad
+        if gradient is not None and gradient.is_sparse:
+            gradient = coalesce(gradient)
+            table.weight.grad = gradient if stay_sparse else gradient.to_dense()
+
+
+@contextmanager
+def rows_caught_up(encoder: nn.Module, catch_up: CatchUp) -> Iterator[None]:
+    """Bring rows of large tables up to date before they are read, and all of them in the end.
+
+    Within, they are read by `forward`, `state_dict` and what saves, and may be replaced by
+    `load_state_dict`; whoever reads a table in another way may find rows that wait for updates.
+
+    Args:
+        encoder: whose tables are trained by a LazyAdamW.
+        catch_up: see LazyAdamW.
+    """
+    tables = large_tables(encoder)
+    with ExitStack() as hooks:
+        for table in tables:
+            for handle in _catch_up_before_access(table, catch_up):
+                hooks.callback(handle.remove)
+        try:
+            yield
+        finally:
+            for table in tables:
+                catch_up(table.weight, None)
+
+
+def _catch_up_before_access(
+    table: nn.Embedding | TokenMeans, catch_up: CatchUp
+) -> list[RemovableHandle]:
+    def rows_of_texts(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        catch_up(table.weight, arguments[0].flatten())
+
+    def all_rows(*_: Any) -> None:
+        catch_up(table.weight, None)
+
+    return [
+        table.register_forward_pre_hook(rows_of_texts),
+        table.register_state_dict_pre_hook(all_rows),
+        table.register_load_state_dict_pre_hook(all_rows),
+    ]
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale gradients, sparse ones too, to at most `max_norm` together; return their norm.
+
+    As torch.nn.utils.clip_grad_norm_, which takes dense gradients only.
+    """
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = coalesce(parameter.grad)
+            gradients.append(parameter.grad.values())
+        elif parameter.grad is not None:
+            gradients.append(parameter.grad)
+    norm: Tensor = get_total_norm(gradients)
+    for gradient in gradients:
+        gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def coalesce(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient whose rows ascend, of which torch knows that they do."""
+    rows = gradient._indices()[0]
+    if not bool((rows[1:] > rows[:-1]).all()):
+        return gradient.coalesce()
+    # Autograd forgets it, and `coalesce` would sort anew.
+    return torch.sparse_coo_tensor(
+        rows[None],
+        gradient._values(),
+        gradient.shape,
+        is_coalesced=True,
+        check_invariants=False,
+    )
+
+
+def _merge_repeated(weight: Tensor) -> None:
+    """Add up the entries of a token before they take more memory than a dense gradient."""
+    gradient = weight.grad
+    if gradient is not None and gradient.is_sparse and gradient._nnz() > len(weight):
+        weight.grad = gradient.coalesce()

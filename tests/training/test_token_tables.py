@@ -1,0 +1,157 @@
+"""Large token tables: sparse gradients, their norm, and rows that are caught up before access."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hybrid_fast.models.token_means import TokenMeans
+from hybrid_fast.training import token_tables
+from hybrid_fast.training.token_tables import (
+    clip_gradients,
+    coalesce,
+    large_tables,
+    rows_caught_up,
+    sparse_gradients,
+)
+
+SHAPE = 50, 5
+
+
+@pytest.fixture(autouse=True)
+def every_table_is_large(monkeypatch):
+    monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
+
+
+class Words(nn.Module):
+    """A transformer's table without the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(*SHAPE, dtype=torch.float64)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.table(ids).mean(1)
+
+
+class Means(nn.Module):
+    """A static encoder without its tokenizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = TokenMeans(torch.randn(SHAPE, dtype=torch.float64))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.table(ids.flatten(), torch.arange(len(ids)) * ids.shape[1])
+
+
+ENCODERS = [Words, Means]
+
+
+def draw_ids(seed: int) -> torch.Tensor:
+    return torch.randint(SHAPE[0], (7, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def sparse(rows: list[int], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    values = torch.randn(len(rows), SHAPE[1], dtype=dtype)
+    return torch.sparse_coo_tensor(torch.tensor([rows]), values, SHAPE, check_invariants=True)
+
+
+@pytest.mark.parametrize("stay_sparse", [False, True])
+@pytest.mark.parametrize("make_encoder", ENCODERS)
+def test_the_gradient_of_some_micro_batches_is_their_sum(make_encoder, stay_sparse):
+    encoder, plain = make_encoder(), make_encoder()
+    with sparse_gradients(encoder, stay_sparse=stay_sparse):
+        for seed in range(4):
+            encoder(draw_ids(seed)).square().sum().backward()
+            assert encoder.table.weight.grad.is_sparse
+            plain(draw_ids(seed)).square().sum().backward()
+    gradient = encoder.table.weight.grad
+    assert gradient.is_sparse == stay_sparse
+    if stay_sparse:
+        assert gradient.is_coalesced()
+        used = torch.cat([draw_ids(seed).flatten() for seed in range(4)]).unique()
+        assert gradient.indices()[0].tolist() == used.tolist()
+    torch.testing.assert_close(gradient.to_dense(), plain.table.weight.grad)
+
+
+@pytest.mark.parametrize("make_encoder", ENCODERS)
+def test_modules_are_as_before_in_the_end_even_after_an_error(make_encoder):
+    encoder = make_encoder()
+    with pytest.raises(RuntimeError, match="memory"), sparse_gradients(encoder):
+        raise RuntimeError("out of memory")
+    assert not encoder.table.sparse
+    assert not encoder.table.weight._post_accumulate_grad_hooks
+
+
+def test_a_sparse_gradient_never_has_more_entries_than_its_table_and_a_micro_batch():
+    encoder = Words()
+    sizes = []
+    with sparse_gradients(encoder):
+        for seed in range(40):
+            encoder(draw_ids(seed)).sum().backward()
+            sizes.append(encoder.table.weight.grad._nnz())
+    assert max(sizes) <= SHAPE[0]
+    assert min(sizes[3:]) > 20
+
+
+def test_small_and_frozen_tables_are_left_alone(monkeypatch):
+    frozen = Words()
+    frozen.table.weight.requires_grad_(False)
+    assert large_tables(frozen) == []
+    monkeypatch.undo()
+    encoder = Words()
+    with sparse_gradients(encoder):
+        encoder(draw_ids(0)).sum().backward()
+        assert not encoder.table.weight.grad.is_sparse
+
+
+@pytest.mark.parametrize("rows", [[5, 2, 5], [2, 5], [], [3, 3]], ids=str)
+def test_coalesced_rows_ascend_and_occur_once(rows):
+    gradient = sparse(rows)
+    merged = coalesce(gradient)
+    assert merged.is_coalesced()
+    assert merged.indices()[0].tolist() == sorted(set(rows))
+    torch.testing.assert_close(merged.to_dense(), gradient.to_dense())
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e6, float("inf")])
+def test_clipping_takes_sparse_gradients_as_if_they_were_dense(max_norm):
+    table, number = nn.Parameter(torch.ones(SHAPE).double()), nn.Parameter(torch.ones(()).double())
+    table.grad, number.grad = sparse([5, 2, 5]), torch.tensor(3.0, dtype=torch.float64)
+    dense = nn.Parameter(table.detach().clone()), nn.Parameter(number.detach().clone())
+    dense[0].grad, dense[1].grad = table.grad.to_dense(), number.grad.clone()
+    norm = clip_gradients([table, number, nn.Parameter(torch.ones(1))], max_norm)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(dense, max_norm))
+    torch.testing.assert_close(table.grad.to_dense(), dense[0].grad)
+    torch.testing.assert_close(number.grad, dense[1].grad)
+
+
+@pytest.mark.parametrize("make_encoder", ENCODERS)
+def test_rows_are_caught_up_before_they_are_read_or_replaced_and_in_the_end(make_encoder):
+    encoder = make_encoder()
+    asked = []
+
+    def catch_up(table, rows):
+        assert table is encoder.table.weight
+        asked.append("all" if rows is None else rows.tolist())
+
+    with rows_caught_up(encoder, catch_up):
+        encoder(draw_ids(0))
+        assert asked.pop() == draw_ids(0).flatten().tolist()
+        state = encoder.state_dict()
+        assert asked.pop() == "all"
+        encoder.load_state_dict(state)
+        assert asked == ["all"]
+    assert asked == ["all", "all"]
+    encoder(draw_ids(0))
+    encoder.load_state_dict(encoder.state_dict())
+    assert asked == ["all", "all"]
+    with pytest.raises(RuntimeError, match="stop"), rows_caught_up(encoder, catch_up):
+        raise RuntimeError("stop")
+    assert asked == ["all", "all", "all"]
+    encoder(draw_ids(0))
+    assert asked == ["all", "all", "all"]
