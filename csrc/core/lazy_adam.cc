@@ -15,7 +15,7 @@ namespace hybrid_fast {
 namespace {
 
 constexpr std::int64_t kRowsOfPiece = 32;
-constexpr std::int64_t kBlock = 16;  // columns whose values stay in registers
+constexpr std::int64_t kBlock = 128;  // columns whose values stay in the cache
 
 // Powers of a number, the small ones from a table.
 class Powers {
@@ -113,14 +113,14 @@ class RowUpdates {
     const T* const second_moments = table_.second_moments + row * table_.dim;
     for (std::int64_t begin = 0; begin < table_.dim; begin += kBlock) {
       const std::int64_t size = std::min(kBlock, table_.dim - begin);
-      T w[kBlock] = {}, m[kBlock] = {}, roots[kBlock] = {};
+      T w[kBlock], m[kBlock], roots[kBlock];
       for (std::int64_t d = 0; d < size; ++d) {
         w[d] = weights[begin + d];
         m[d] = first_moments[begin + d];
         roots[d] = std::sqrt(second_moments[begin + d]);
       }
       for (const Move& move : moves) {
-        for (std::int64_t d = 0; d < kBlock; ++d) {
+        for (std::int64_t d = 0; d < size; ++d) {
           w[d] = move.kept * w[d] - move.rate * m[d] / (roots[d] * move.root + epsilon);
         }
       }
