@@ -287,7 +287,7 @@ void define_token_gradients(py::module_& m) {
 template <typename T>
 hybrid_fast::AdamTable<T> adam_table(Array<T>& weights, Array<T>& first_moments,
                                      Array<T>& second_moments, Array<std::int32_t>& weight_steps,
-                                     Array<std::int32_t>& gradient_steps) {
+                                     Array<std::int32_t>& moment_steps) {
   require_dimensions(weights, "weights", 2);
   const py::ssize_t num_rows = weights.shape(0), dim = weights.shape(1);
   for (const Array<T>* moments : {&first_moments, &second_moments}) {
@@ -295,26 +295,28 @@ hybrid_fast::AdamTable<T> adam_table(Array<T>& weights, Array<T>& first_moments,
       throw std::invalid_argument("moments must have the shape of the weights");
     }
   }
-  if (weight_steps.size() != num_rows || gradient_steps.size() != num_rows) {
+  if (weight_steps.size() != num_rows || moment_steps.size() != num_rows) {
     throw std::invalid_argument("steps must have an entry for each row of the weights");
   }
   return {weights.mutable_data(),
           first_moments.mutable_data(),
           second_moments.mutable_data(),
           weight_steps.mutable_data(),
-          gradient_steps.mutable_data(),
+          moment_steps.mutable_data(),
           num_rows,
           dim};
 }
 
 template <typename T>
 void update_rows(Array<T>& weights, Array<T>& first_moments, Array<T>& second_moments,
-                 Array<std::int32_t>& weight_steps, Array<std::int32_t>& gradient_steps,
+                 Array<std::int32_t>& weight_steps, Array<std::int32_t>& moment_steps,
                  const Array<double>& history, std::pair<double, double> betas, double epsilon,
                  const Array<std::int64_t>& rows, const std::optional<Array<T>>& gradient,
                  int num_threads) {
-  const auto table =
-      adam_table(weights, first_moments, second_moments, weight_steps, gradient_steps);
+  const auto table = adam_table(weights, first_moments, second_moments, weight_steps, moment_steps);
+  if (!(betas.first >= 0 && betas.first * betas.first < betas.second && betas.second < 1)) {
+    throw std::invalid_argument("betas must have 0 <= beta1 < sqrt(beta2) < 1");
+  }
   if (history.ndim() != 2 || history.shape(0) != 3) {
     throw std::invalid_argument("history must have 3 rows");
   }
@@ -341,7 +343,7 @@ template <typename T>
 void define_lazy_adam(py::module_& m) {
   m.def("update_rows", &update_rows<T>, py::arg("weights").noconvert(),
         py::arg("first_moments").noconvert(), py::arg("second_moments").noconvert(),
-        py::arg("weight_steps").noconvert(), py::arg("gradient_steps").noconvert(), py::kw_only(),
+        py::arg("weight_steps").noconvert(), py::arg("moment_steps").noconvert(), py::kw_only(),
         py::arg("history").noconvert(), py::arg("betas"), py::arg("epsilon"),
         py::arg("rows").noconvert(), py::arg("gradient").noconvert().none(true),
         py::arg("num_threads"),
@@ -349,7 +351,7 @@ void define_lazy_adam(py::module_& m) {
         "without a gradient give rows, in any order, what they missed. All in place.\n\n"
         "history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /\n"
         "(1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last\n"
-        "update of its weights and the last that had a gradient of it, from 1.");
+        "update of its weights and the one that left its moments, from 1.");
 }
 
 std::unique_ptr<hybrid_fast::Planner> make_planner(const NotedIndex& noted, std::int64_t batch_size,

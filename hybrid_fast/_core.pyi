@@ -182,22 +182,22 @@ def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.ND
     Return the ids of the chosen texts, one after another, and where each begins.
     """
 @typing.overload
-def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], gradient_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Give rows, which ascend, the last update of AdamW's history and all that they missed;
     without a gradient give rows, in any order, what they missed. All in place.
     
     history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
     (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
-    update of its weights and the last that had a gradient of it, from 1.
+    update of its weights and the one that left its moments, from 1.
     """
 @typing.overload
-def update_rows(weights: numpy.typing.NDArray[numpy.float64], first_moments: numpy.typing.NDArray[numpy.float64], second_moments: numpy.typing.NDArray[numpy.float64], weight_steps: numpy.typing.NDArray[numpy.int32], gradient_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def update_rows(weights: numpy.typing.NDArray[numpy.float64], first_moments: numpy.typing.NDArray[numpy.float64], second_moments: numpy.typing.NDArray[numpy.float64], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Give rows, which ascend, the last update of AdamW's history and all that they missed;
     without a gradient give rows, in any order, what they missed. All in place.
     
     history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
     (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
-    update of its weights and the last that had a gradient of it, from 1.
+    update of its weights and the one that left its moments, from 1.
     """

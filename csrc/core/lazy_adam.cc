@@ -15,7 +15,8 @@ namespace hybrid_fast {
 namespace {
 
 constexpr std::int64_t kRowsOfPiece = 32;
-constexpr std::int64_t kBlock = 128;  // columns whose values stay in the cache
+constexpr std::int64_t kBlock = 128;        // columns whose values stay in the cache
+constexpr std::int64_t kMovesOfBlock = 64;  // that they get one after another
 
 // Powers of a number, the small ones from a table.
 class Powers {
@@ -37,7 +38,8 @@ class Powers {
 };
 
 // Updates after a gradient, until all moves still to come are together less than the rounding of
-// one move: each is beta1 / sqrt(beta2) of the one before.
+// the largest one: learning rate and correction of the bias aside, each is beta1 / sqrt(beta2) of
+// the one before.
 template <typename T>
 std::int64_t fading_time(double beta1, double beta2) {
   const double ratio = beta1 / std::sqrt(beta2);
@@ -54,23 +56,26 @@ class RowUpdates {
         history_(history),
         decays_(std::any_of(history.kept.begin(), history.kept.end(),
                             [](double kept) { return kept != 1; })),
-        fading_time_(fading_time<T>(history.beta1, history.beta2)),
+        fading_time_(std::min(fading_time<T>(history.beta1, history.beta2),
+                              static_cast<std::int64_t>(history.kept.size()))),
         first_(history.beta1, fading_time_),
         second_(history.beta2, fading_time_),
         second_root_(std::sqrt(history.beta2), fading_time_) {}
 
   // Gives the weights of a row all updates after `done` up to `last`, which had no gradient of it.
   void miss(std::int64_t row, std::int64_t done, std::int64_t last) const {
-    const std::int64_t had = table_.gradient_steps[row];
-    const std::int64_t faded = had == 0 ? done : std::clamp(had + fading_time_, done, last);
-    if (done < faded) {
-      std::vector<Move> moves;
-      for (std::int64_t step = done + 1; step <= faded; ++step) {
-        moves.push_back({static_cast<T>(history_.kept[step - 1]),
-                         static_cast<T>(history_.rates[step - 1] * first_(step - had)),
-                         static_cast<T>(history_.roots[step - 1] * second_root_(step - had))});
+    const std::int64_t since = table_.moment_steps[row];
+    const std::int64_t faded = since == 0 ? done : std::clamp(since + fading_time_, done, last);
+    for (std::int64_t first = done + 1; first <= faded; first += kMovesOfBlock) {
+      const std::int64_t count = std::min(kMovesOfBlock, faded + 1 - first);
+      Move moves[kMovesOfBlock];
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t step = first + i;
+        moves[i] = {static_cast<T>(history_.kept[step - 1]),
+                    static_cast<T>(history_.rates[step - 1] * first_(step - since)),
+                    static_cast<T>(history_.roots[step - 1] * second_root_(step - since))};
       }
-      move(row, moves);
+      move(row, std::span<const Move>(moves, count));
     }
     if (decays_) decay(row, history_.kept.subspan(faded, last - faded));
   }
@@ -78,7 +83,7 @@ class RowUpdates {
   // Gives a row the last update, of which it has a gradient.
   void update(std::int64_t row, const T* __restrict gradient) const {
     const auto step = static_cast<std::int64_t>(history_.kept.size());
-    const std::int64_t age = step - table_.gradient_steps[row];
+    const std::int64_t age = step - table_.moment_steps[row];
     const auto kept1 = static_cast<T>(first_(age)), new1 = static_cast<T>(1 - history_.beta1);
     const auto kept2 = static_cast<T>(second_(age)), new2 = static_cast<T>(1 - history_.beta2);
     const auto kept = static_cast<T>(history_.kept.back());
@@ -96,7 +101,7 @@ class RowUpdates {
       second_moments[d] = v;
       weights[d] = kept * weights[d] - rate * m / (std::sqrt(v) * root + epsilon);
     }
-    table_.gradient_steps[row] = static_cast<std::int32_t>(step);
+    table_.moment_steps[row] = static_cast<std::int32_t>(step);
   }
 
  private:
@@ -106,7 +111,7 @@ class RowUpdates {
     T root;  // of the roots of the second moments
   };
 
-  void move(std::int64_t row, const std::vector<Move>& moves) const {
+  void move(std::int64_t row, std::span<const Move> moves) const {
     const auto epsilon = static_cast<T>(history_.epsilon);
     T* const weights = table_.weights + row * table_.dim;
     const T* const first_moments = table_.first_moments + row * table_.dim;

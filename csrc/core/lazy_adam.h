@@ -26,8 +26,8 @@ struct AdamTable {
   T* weights;
   T* first_moments;
   T* second_moments;
-  std::int32_t* weight_steps;    // the last update that the weights have had, or 0
-  std::int32_t* gradient_steps;  // the last update that had a gradient of the row, or 0
+  std::int32_t* weight_steps;  // the last update that the weights have had, or 0
+  std::int32_t* moment_steps;  // the update that left the moments, or 0
   std::int64_t num_rows, dim;
 };
 

@@ -9,9 +9,11 @@ changes no bit. `torch.optim.SparseAdam` leaves the missed updates out, which is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +21,8 @@ from hybrid_fast import _core
 from hybrid_fast.training.token_tables import coalesce
 
 # What is known of a table beside the state that AdamW has: of each row the last update of its
-# weights and the last with a gradient of it, of each update what `_core.update_rows` says.
-_LAZY_STATE = ("weight_steps", "gradient_steps", "history")
+# weights and the one that left its moments, of each update what `_core.update_rows` says.
+_LAZY_STATE = ("weight_steps", "moment_steps", "history")
 
 
 class LazyAdamW(torch.optim.AdamW):
@@ -33,10 +35,12 @@ class LazyAdamW(torch.optim.AdamW):
     Args:
         params: see torch.optim.AdamW.
         lr: the same.
-        betas: the same, with beta1 below sqrt(beta2), else momentum never fades.
+        betas: the same, but moves of a row without gradients must fade: see `momentum_fades`. They
+            stay the same all the time.
         eps: the same.
         weight_decay: the same.
-        **options: `fused` or `foreach` of dense gradients.
+        foreach: the same, of dense gradients.
+        fused: the same.
 
     Raises:
         ValueError: betas out of range.
@@ -49,11 +53,20 @@ class LazyAdamW(torch.optim.AdamW):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
-        **options: Any,
+        *,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, **options)
-        if not momentum_fades(betas):
-            raise ValueError(f"betas are {betas}; 0 <= beta1 < sqrt(beta2) < 1 is needed")
+        super().__init__(params, lr, betas, eps, weight_decay, foreach=foreach, fused=fused)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters.
+
+        Raises:
+            ValueError: its betas are out of range.
+        """
+        super().add_param_group(param_group)
+        _check_betas(self.param_groups[-1]["betas"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -73,7 +86,8 @@ class LazyAdamW(torch.optim.AdamW):
             self._begin_update(table, group)
             self._update_rows(table, group, *rows_and_values(gradient))
             table.grad = None  # torch's AdamW refuses it
-        super().step()
+        # Without the wrapper, whose hooks this step has run already.
+        inspect.unwrap(torch.optim.AdamW.step)(self)
         for table, gradient, _ in tables:
             table.grad = gradient
         return loss
@@ -94,7 +108,13 @@ class LazyAdamW(torch.optim.AdamW):
         self._update_rows(table, group, torch.arange(len(table)) if rows is None else rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the result of `state_dict`, or from that of torch.optim.AdamW."""
+        """Go on from the result of `state_dict`, or from that of torch.optim.AdamW.
+
+        Raises:
+            ValueError: betas out of range.
+        """
+        for group in state_dict["param_groups"]:
+            _check_betas(group["betas"])
         super().load_state_dict(state_dict)
         parameters = [p for group in self.param_groups for p in group["params"]]
         numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
@@ -108,11 +128,10 @@ class LazyAdamW(torch.optim.AdamW):
         state = self.state[table]
         if not state:
             state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(table)
-            state["exp_avg_sq"] = torch.zeros_like(table)
+            state["exp_avg"], state["exp_avg_sq"] = _zeros(table), _zeros(table)
         if "history" not in state:  # all rows have had all updates
             steps = torch.full((len(table),), int(state["step"]), dtype=torch.int32)
-            state["weight_steps"], state["gradient_steps"] = steps, steps.clone()
+            state["weight_steps"], state["moment_steps"] = steps, steps.clone()
             state["history"] = torch.ones(3, int(state["step"]), dtype=torch.float64)
         state["step"] += 1
         step, rate, (beta1, beta2) = int(state["step"]), float(group["lr"]), group["betas"]
@@ -133,7 +152,7 @@ class LazyAdamW(torch.optim.AdamW):
             state["exp_avg"].numpy(),
             state["exp_avg_sq"].numpy(),
             state["weight_steps"].numpy(),
-            state["gradient_steps"].numpy(),
+            state["moment_steps"].numpy(),
             history=state["history"].numpy(),
             betas=group["betas"],
             epsilon=group["eps"],
@@ -141,6 +160,11 @@ class LazyAdamW(torch.optim.AdamW):
             gradient=None if gradient is None else gradient.contiguous().numpy(),
             num_threads=torch.get_num_threads(),
         )
+
+
+def _zeros(table: Tensor) -> Tensor:
+    """Return zeros of which only what is written takes memory, unlike torch's."""
+    return torch.from_numpy(np.zeros(table.shape, table.detach().numpy().dtype))
 
 
 def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,18 +176,29 @@ def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def momentum_fades(betas: tuple[float, float]) -> bool:
-    """Tell whether a row without gradients comes to rest.
+    """Tell whether a row without gradients comes to rest within some thousand updates.
 
-    Each of its moves is beta1 / sqrt(beta2) times the one before.
+    Each of its moves is beta1 / sqrt(beta2) times the one before; 0.995 allows (0.99, 0.99).
     """
-    return 0 <= betas[0] < betas[1] ** 0.5 < 1
+    return 0 <= betas[0] <= 0.995 * betas[1] ** 0.5
+
+
+def _check_betas(betas: tuple[float, float]) -> None:
+    if not momentum_fades(betas):
+        raise ValueError(
+            f"betas are {betas}; beta1 must be at most 0.995 sqrt(beta2), or missed updates never "
+            "come to an end; take torch.optim.AdamW"
+        )
 
 
 def adamw_state(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Return the state of a torch.optim.AdamW that goes on from a LazyAdamW's.
 
     Args:
-        state_dict: of either; a LazyAdamW's was taken when all rows were up to date.
+        state_dict: of either.
+
+    Raises:
+        ValueError: it was taken when rows were not up to date.
     """
     betas = {n: group["betas"] for group in state_dict["param_groups"] for n in group["params"]}
     states = {
@@ -176,7 +211,9 @@ def adamw_state(state_dict: dict[str, Any]) -> dict[str, Any]:
 def _with_decayed_moments(
     state: dict[str, Tensor], betas: tuple[float, float]
 ) -> dict[str, Tensor]:
-    ages = (state["step"] - state["gradient_steps"]).double()[:, None]
+    if (state["weight_steps"] != state["step"]).any():
+        raise ValueError("rows wait for updates; call LazyAdamW.catch_up before state_dict")
+    ages = (state["step"] - state["moment_steps"]).double()[:, None]
     moments = {
         name: state[name] * (beta**ages).to(state[name])
         for name, beta in zip(("exp_avg", "exp_avg_sq"), betas, strict=True)

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from torch.utils.hooks import RemovableHandle
 
 from hybrid_fast.models.token_means import TokenMeans
+from hybrid_fast.models.transformer import TransformerBackbone
 
 # Rows from which on a dense gradient for each micro-batch costs more than a sorted one.
 _LARGE_TABLE = 10_000
 
+Table = nn.Embedding | TokenMeans
 CatchUp = Callable[[Tensor, Tensor | None], None]
 
 
-def large_tables(encoder: nn.Module) -> list[nn.Embedding | TokenMeans]:
+def large_tables(encoder: nn.Module) -> list[Table]:
     """Return the trained token embeddings of an encoder that are large."""
     return [
         module
         for module in encoder.modules()
-        if isinstance(module, nn.Embedding | TokenMeans)
+        if isinstance(module, Table)
         and module.num_embeddings >= _LARGE_TABLE
         and module.weight.requires_grad
     ]
@@ -67,16 +69,24 @@ def rows_caught_up(encoder: nn.Module, catch_up: CatchUp) -> Iterator[None]:
     """Bring rows of large tables up to date before they are read, and all of them in the end.
 
     Within, they are read by `forward`, `state_dict` and what saves, and may be replaced by
-    `load_state_dict`; whoever reads a table in another way may find rows that wait for updates.
+    `load_state_dict`; whoever reads or copies a table in another way may find rows that wait for
+    updates.
 
     Args:
         encoder: whose tables are trained by a LazyAdamW.
         catch_up: see LazyAdamW.
     """
     tables = large_tables(encoder)
+    token_embeddings = _token_embeddings(encoder)
     with ExitStack() as hooks:
         for table in tables:
-            for handle in _catch_up_before_access(table, catch_up):
+            rows_of_texts = partial(_catch_up_rows, catch_up, table in token_embeddings)
+            all_rows = partial(_catch_up_all, catch_up)
+            for handle in (
+                table.register_forward_pre_hook(rows_of_texts),
+                table.register_state_dict_pre_hook(all_rows),
+                table.register_load_state_dict_pre_hook(all_rows),
+            ):
                 hooks.callback(handle.remove)
         try:
             yield
@@ -85,20 +95,24 @@ def rows_caught_up(encoder: nn.Module, catch_up: CatchUp) -> Iterator[None]:
                 catch_up(table.weight, None)
 
 
-def _catch_up_before_access(
-    table: nn.Embedding | TokenMeans, catch_up: CatchUp
-) -> list[RemovableHandle]:
-    def rows_of_texts(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        catch_up(table.weight, arguments[0].flatten())
+def _token_embeddings(encoder: nn.Module) -> list[nn.Module]:
+    """Return modules that are called with the ids of texts, whatever their class."""
+    models = [m.model for m in encoder.modules() if isinstance(m, TransformerBackbone)]
+    return [model.get_input_embeddings() for model in models]
 
-    def all_rows(*_: Any) -> None:
-        catch_up(table.weight, None)
 
-    return [
-        table.register_forward_pre_hook(rows_of_texts),
-        table.register_state_dict_pre_hook(all_rows),
-        table.register_load_state_dict_pre_hook(all_rows),
-    ]
+def _catch_up_rows(
+    catch_up: CatchUp, takes_ids: bool, table: Table, arguments: tuple[Any, ...]
+) -> None:
+    """Catch up the rows that `forward` reads, or all where its arguments do not tell."""
+    # A class of its own may take something else than ids.
+    takes_ids = takes_ids or type(table).forward in (nn.Embedding.forward, TokenMeans.forward)
+    rows = arguments[0].flatten().long() if takes_ids and arguments else None
+    catch_up(table.weight, rows)
+
+
+def _catch_up_all(catch_up: CatchUp, table: Table, *_: Any) -> None:
+    catch_up(table.weight, None)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
@@ -114,8 +128,10 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
         elif parameter.grad is not None:
             gradients.append(parameter.grad)
     norm: Tensor = get_total_norm(gradients)
-    for gradient in gradients:
-        gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    if scale != 1:
+        for gradient in gradients:
+            gradient.mul_(scale)
     return norm
 
 

@@ -155,8 +155,8 @@ class HybridTrainer(Trainer):
         self.create_optimizer()
         lazy = self._lazy_adamw is not None
         self.cached_step.stay_sparse = lazy
-        tables = rows_caught_up(self.encoder, self._catch_up) if lazy else nullcontext()
-        with self._termination, tables:
+        rows = rows_caught_up(self.encoder, self._catch_up) if lazy else nullcontext()
+        with self._termination, rows:
             result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if self.cached_step.stop:
             raise SystemExit(TERMINATED)
@@ -277,11 +277,12 @@ class HybridTrainer(Trainer):
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(
-        args: HybridTrainingArguments, model: ContrastiveModel
+        args: HybridTrainingArguments, model: ContrastiveModel | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Return the class of the optimiser and its options: LazyAdamW wherever it can serve."""
         optimizer, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
-        if optimizer is torch.optim.AdamW and can_update_lazily(args, model):
+        lazy = model is not None and can_update_lazily(args, model)
+        if optimizer is torch.optim.AdamW and lazy:
             optimizer = LazyAdamW
         return optimizer, options
 

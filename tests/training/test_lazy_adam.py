@@ -12,8 +12,8 @@ from torch import nn
 from hybrid_fast import _core
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state
 
-SHAPE = 41, 21  # longer than a block of columns, and no multiple of it
-NUM_STEPS = 500  # more than a move takes to fade
+SHAPE = 41, 149  # longer than a block of columns, and no multiple of it
+NUM_STEPS = 500  # more than most moves take to fade
 OPTIONS = {"lr": 0.03, "weight_decay": 0.1}
 TOLERANCES = {torch.float32: 3e-6, torch.float64: 1e-14}
 
@@ -208,10 +208,40 @@ def test_catching_up_before_the_first_update_does_nothing():
     assert torch.equal(table, parameter())
 
 
-@pytest.mark.parametrize("betas", [(0.99, 0.9), (0.9, 0.81), (0.9, 1.0)], ids=str)
-def test_betas_whose_momentum_never_fades_are_an_error(betas):
-    with pytest.raises(ValueError, match="beta"):
+@pytest.mark.parametrize("betas", [(0.99, 0.9), (0.9, 0.81), (0.9, 0.8101)], ids=str)
+def test_betas_whose_moves_hardly_fade_are_an_error(betas):
+    message = "beta1 must be at most 0.995 sqrt"
+    with pytest.raises(ValueError, match=message):
         LazyAdamW([parameter()], betas=betas)
+    with pytest.raises(ValueError, match=message):
+        LazyAdamW([{"params": [parameter()], "betas": betas}])
+    optimizer = LazyAdamW([parameter()])
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(torch.optim.AdamW([parameter()], betas=betas).state_dict())
+
+
+def test_hooks_of_a_step_run_once():
+    torch.optim.AdamW([parameter()])  # whose class then has hooks of its own
+    table = parameter()
+    optimizer = LazyAdamW([table])
+    calls = []
+    optimizer.register_step_post_hook(lambda *_: calls.append(table.grad))
+    table.grad = gradients(torch.float64, 1)[0]
+    optimizer.step()
+    assert len(calls) == 1
+    assert calls[0] is table.grad
+
+
+def test_a_state_for_adamw_is_of_rows_that_are_up_to_date():
+    table = parameter()
+    optimizer = LazyAdamW([table])
+    for gradient in gradients(torch.float64, 3):
+        table.grad = gradient
+        optimizer.step()
+    with pytest.raises(ValueError, match="rows wait for updates"):
+        adamw_state(optimizer.state_dict())
+    optimizer.catch_up(table)
+    adamw_state(optimizer.state_dict())
 
 
 @pytest.mark.parametrize("row", [-1, SHAPE[0]])
@@ -236,12 +266,12 @@ class Table:
         self.arrays = [np.ones((num_rows, dim), dtype) for _ in range(3)]
         self.steps = [np.zeros(num_rows, np.int32) for _ in range(2)]
 
-    def update(self, rows, gradient, num_updates=1, num_threads=1):
+    def update(self, rows, gradient, num_updates=1, num_threads=1, betas=(0.9, 0.999)):
         _core.update_rows(
             *self.arrays,
             *self.steps,
             history=np.full((3, num_updates), 0.9),
-            betas=(0.9, 0.999),
+            betas=betas,
             epsilon=1e-8,
             rows=np.array(rows, np.int64),
             gradient=gradient,
@@ -253,8 +283,8 @@ class Table:
 def test_the_number_of_threads_changes_no_bit(dtype):
     rng = np.random.default_rng(0)
     rows = [np.sort(rng.permutation(9000)[:5000]) for _ in range(3)]
-    values = [rng.standard_normal((5000, 67)).astype(dtype) for _ in rows]
-    tables = Table(9000, 67, dtype), Table(9000, 67, dtype)
+    values = [rng.standard_normal((5000, 149)).astype(dtype) for _ in rows]
+    tables = Table(9000, 149, dtype), Table(9000, 149, dtype)
     for table, num_threads in zip(tables, (1, 3), strict=True):
         for step in range(3):
             table.update(rows[step], values[step], step + 1, num_threads)
@@ -269,6 +299,8 @@ def test_rows_of_a_gradient_ascend_within_the_table(rows):
 
 
 def test_arrays_that_do_not_fit_are_errors():
+    with pytest.raises(ValueError, match="betas must have"):
+        Table(4, 2).update([1], np.ones((1, 2)), betas=(0.99, 0.9))
     with pytest.raises(ValueError, match="gradient must have a row"):
         Table(4, 2).update([1], np.ones((1, 3)))
     table = Table(4, 2)

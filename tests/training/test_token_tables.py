@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -155,3 +157,51 @@ def test_rows_are_caught_up_before_they_are_read_or_replaced_and_in_the_end(make
     assert asked == ["all", "all", "all"]
     encoder(draw_ids(0))
     assert asked == ["all", "all", "all"]
+
+
+def test_all_rows_are_caught_up_where_it_is_not_known_which_are_read():
+    class Positions(nn.Embedding):
+        def forward(self, mask):
+            return super().forward(mask.cumsum(1))
+
+    asked = []
+    positions, words = Positions(*SHAPE), nn.Embedding(*SHAPE)
+    with rows_caught_up(nn.ModuleList([positions, words]), lambda _, rows: asked.append(rows)):
+        positions(torch.ones(2, 3, dtype=torch.int64))
+        words(input=draw_ids(0))
+        assert asked == [None, None]
+
+
+def test_ids_may_be_of_32_bits():
+    encoder = Words()
+    asked = []
+    with rows_caught_up(encoder, lambda _, rows: asked.append(rows)):
+        encoder(draw_ids(0).int())
+    assert asked[0].dtype == torch.int64
+
+
+def test_two_modules_may_have_one_table():
+    encoder = nn.Module()
+    encoder.first, encoder.second = nn.Embedding(*SHAPE), nn.Embedding(*SHAPE)
+    encoder.second.weight = encoder.first.weight
+    asked = []
+    with (
+        rows_caught_up(encoder, lambda table, rows: asked.append((table, rows))),
+        sparse_gradients(encoder, stay_sparse=True),
+    ):
+        (encoder.first(draw_ids(0)).sum() + 2 * encoder.second(draw_ids(1)).sum()).backward()
+    assert [rows.tolist() for _, rows in asked[:2]] == [
+        draw_ids(k).flatten().tolist() for k in (0, 1)
+    ]
+    assert all(table is encoder.first.weight for table, _ in asked)
+    counts = [draw_ids(k).flatten().bincount(minlength=SHAPE[0]) for k in (0, 1)]
+    gradient = encoder.first.weight.grad.to_dense()
+    torch.testing.assert_close(gradient[:, 0], (counts[0] + 2 * counts[1]).float())
+
+
+def test_a_copy_of_an_encoder_asks_for_its_own_rows():
+    encoder = Words()
+    asked = []
+    with rows_caught_up(encoder, lambda table, rows: asked.append(table)):
+        copy.deepcopy(encoder)(draw_ids(0))
+        assert asked[0] is not encoder.table.weight

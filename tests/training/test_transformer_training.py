@@ -13,7 +13,8 @@ from ranks import become_rank
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
+from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.termination import leave_process_group
 
 NUM_STEPS = 20
@@ -81,6 +82,25 @@ def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int
         negatives = trainer.model.loss.options["process_group"] is not None
         (output / "losses.json").write_text(json.dumps([found, negatives]))
     leave_process_group()
+
+
+@pytest.mark.parametrize("kept_graph_tokens", [0, 100])
+def test_lazy_updates_of_token_embeddings_are_those_of_adamw(
+    xlm_roberta_folder, tmp_path, monkeypatch, kept_graph_tokens
+):
+    options = {"kept_graph_tokens": kept_graph_tokens, "weight_decay": 0.1, "warmup_steps": 4}
+    trainers = [make_trainer(xlm_roberta_folder, tmp_path, **options) for _ in range(2)]
+    monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
+    lazy = losses(trainers[0])
+    monkeypatch.undo()
+    plain = losses(trainers[1])
+    kinds = [isinstance(trainer.optimizer.optimizer, LazyAdamW) for trainer in trainers]
+    assert kinds == [True, False]
+    np.testing.assert_allclose(lazy, plain, rtol=1e-5)
+    for name, weight in trainers[1].encoder.state_dict().items():
+        torch.testing.assert_close(
+            trainers[0].encoder.state_dict()[name], weight, rtol=1e-3, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (2, 2), (4, 1)])
