@@ -109,10 +109,16 @@ def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> f
     )
 
 
+def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    """Relative to the norm of the whole gradient."""
+    vectors = [torch.cat([g[name].flatten() for name in second]) for g in (first, second)]
+    return float((vectors[0] - vectors[1]).norm() / vectors[1].norm())
+
+
 @pytest.mark.parametrize("num_kept_tokens", [0, 30, 10**6])
 @pytest.mark.parametrize("max_rows", [1, 3, 11])
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=str
+    ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)], ids=str
 )
 def test_without_dropout_it_is_the_gradient_of_one_big_batch(
     max_rows, num_kept_tokens, dtype, tolerance
@@ -122,7 +128,8 @@ def test_without_dropout_it_is_the_gradient_of_one_big_batch(
         Encoder(dtype=dtype), make_micro_batches(max_rows), num_kept_tokens
     )
     assert torch.allclose(got_value, value, rtol=tolerance)
-    assert largest_difference(got, expected) < tolerance
+    assert difference(got, expected) < tolerance
+    assert largest_difference(got, expected) < 10 * tolerance
 
 
 @pytest.mark.parametrize("num_kept_tokens", [0, 30, 10**6])
