@@ -12,7 +12,7 @@ from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.training import HybridTrainingArguments
-from hybrid_fast.training.trainer import last_checkpoint
+from hybrid_fast.training.checkpoints import last_checkpoint
 
 CHECKPOINTS = "checkpoints"
 MODEL = "model"

@@ -14,7 +14,7 @@ from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_items
 from hybrid_fast.data import AlignedTable, Batch
-from hybrid_fast.training.trainer import make_sampler
+from hybrid_fast.training.steps import make_sampler
 
 MOST_CHARACTERS = 60
 

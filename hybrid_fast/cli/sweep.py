@@ -27,7 +27,7 @@ from hybrid_fast.cli.yaml_text import split_values
 from hybrid_fast.evaluation.results import FILE_NAME
 from hybrid_fast.evaluation.sweeps import Point, print_sweep, write_sweep
 from hybrid_fast.models.folders import complete_folder
-from hybrid_fast.training.trainer import complete_checkpoints
+from hybrid_fast.training.checkpoints import complete_checkpoints
 
 RECIPE = "recipe.json"
 

@@ -1,4 +1,4 @@
-"""Training batches by step: the data loader that the Trainer iterates and resumes.
+"""Training batches by step: how they come from a table, and the loader that the Trainer resumes.
 
 The data set's item is a whole step, so skipping to the middle of an epoch skips integers only and
 nothing is fetched that was already seen. Texts come from the token stores of both sides.
@@ -6,15 +6,29 @@ nothing is fetched that was already seen. Texts come from the token stores of bo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.data import DataLoader, Dataset
 
-from hybrid_fast.data import HybridBatchSampler, Tokens, TokenStore
+from hybrid_fast.data import (
+    AlignedTable,
+    HybridBatchSampler,
+    Tokens,
+    TokenStore,
+    open_token_store,
+)
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.texts import SIDES
+from hybrid_fast.training.arguments import HybridTrainingArguments
+
+logger = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
@@ -125,3 +139,70 @@ class StepLoader(DataLoader[Batch]):
 
 def _only(batches: list[Batch]) -> Batch:
     return batches[0]
+
+
+def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBatchSampler:
+    """Return the plan of this process.
+
+    Raises:
+        ValueError: options that the plan cannot serve.
+    """
+    return HybridBatchSampler(
+        table,
+        batch_size=args.per_device_train_batch_size * args.world_size,
+        kind=args.kind,
+        alpha=args.alpha,
+        language_law=args.language_law,
+        pair_law=args.pair_law,
+        source_weights=args.source_weights,
+        pairs=args.pairs,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        rank=args.process_index,
+        world_size=args.world_size,
+    )
+
+
+def make_steps(
+    args: HybridTrainingArguments,
+    sampler: HybridBatchSampler,
+    table: AlignedTable,
+    model: BiEncoder,
+) -> StepDataset:
+    """Tokenise the table, if no earlier run has, and return its batches by step."""
+    with args.main_process_first(desc="tokenising"):
+        queries, passages = (
+            open_token_store(
+                table,
+                side,
+                partial(model.token_ids, side=side),
+                model.tokenizer_key(side),
+                model.backbone.vocab_size,
+                args.token_store,
+            )
+            for side in SIDES
+        )
+    for side, store in zip(SIDES, (queries, passages), strict=True):
+        if store.num_truncated:
+            logger.info(
+                "%d of %d different %s texts have more than %d tokens and are cut.",
+                store.num_truncated,
+                len(store.tokens),
+                side,
+                model.max_length[side],
+            )
+    repeats_once = args.embed_repeats_once
+    if repeats_once is None:
+        repeats_once = not has_dropout(model)
+    return StepDataset(sampler, queries, passages, args.negatives_from, repeats_once=repeats_once)
+
+
+def has_dropout(model: BiEncoder) -> bool:
+    """Tell whether training drops anything; transformers also keep rates in their configuration."""
+    config = getattr(getattr(model.backbone, "model", None), "config", None)
+    rates = [
+        value
+        for name, value in ({} if config is None else config.to_dict()).items()
+        if "dropout" in name and isinstance(value, float)
+    ]
+    rates += [module.p for module in model.modules() if isinstance(module, _DropoutNd)]
+    return any(rate > 0 for rate in rates)

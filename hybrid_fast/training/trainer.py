@@ -13,7 +13,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,21 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
+from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.checkpoints import complete_checkpoints, last_checkpoint
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state, momentum_fades
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.model import ContrastiveModel
-from hybrid_fast.training.steps import Batch, StepDataset, StepLoader
+from hybrid_fast.training.steps import Batch, StepLoader, make_sampler, make_steps
 from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 from hybrid_fast.training.token_tables import clip_gradients, large_tables, rows_caught_up
@@ -396,73 +394,6 @@ def shares_negatives(args: HybridTrainingArguments) -> bool:
     return args.gather_negatives and args.world_size > 1
 
 
-def make_steps(
-    args: HybridTrainingArguments,
-    sampler: HybridBatchSampler,
-    table: AlignedTable,
-    model: BiEncoder,
-) -> StepDataset:
-    """Tokenise the table, if no earlier run has, and return its batches by step."""
-    with args.main_process_first(desc="tokenising"):
-        queries, passages = (
-            open_token_store(
-                table,
-                side,
-                partial(model.token_ids, side=side),
-                model.tokenizer_key(side),
-                model.backbone.vocab_size,
-                args.token_store,
-            )
-            for side in SIDES
-        )
-    for side, store in zip(SIDES, (queries, passages), strict=True):
-        if store.num_truncated:
-            logger.info(
-                "%d of %d different %s texts have more than %d tokens and are cut.",
-                store.num_truncated,
-                len(store.tokens),
-                side,
-                model.max_length[side],
-            )
-    repeats_once = args.embed_repeats_once
-    if repeats_once is None:
-        repeats_once = not has_dropout(model)
-    return StepDataset(sampler, queries, passages, args.negatives_from, repeats_once=repeats_once)
-
-
-def has_dropout(model: BiEncoder) -> bool:
-    """Tell whether training drops anything; transformers also keep rates in their configuration."""
-    config = getattr(getattr(model.backbone, "model", None), "config", None)
-    rates = [
-        value
-        for name, value in ({} if config is None else config.to_dict()).items()
-        if "dropout" in name and isinstance(value, float)
-    ]
-    rates += [module.p for module in model.modules() if isinstance(module, _DropoutNd)]
-    return any(rate > 0 for rate in rates)
-
-
-def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBatchSampler:
-    """Return the plan of this process.
-
-    Raises:
-        ValueError: options that the plan cannot serve.
-    """
-    return HybridBatchSampler(
-        table,
-        batch_size=args.per_device_train_batch_size * args.world_size,
-        kind=args.kind,
-        alpha=args.alpha,
-        language_law=args.language_law,
-        pair_law=args.pair_law,
-        source_weights=args.source_weights,
-        pairs=args.pairs,
-        seed=args.seed if args.data_seed is None else args.data_seed,
-        rank=args.process_index,
-        world_size=args.world_size,
-    )
-
-
 def _some(rows: np.ndarray, most: int = 8) -> str:
     shown = ", ".join(map(str, rows[:most].tolist()))
     return shown if len(rows) <= most else f"{shown} and {len(rows) - most} more"
@@ -481,25 +412,3 @@ def average_gradients(model: nn.Module) -> None:
         parameters, flat.split([p.numel() for p in parameters]), strict=True
     ):
         parameter.grad = mean.view_as(parameter).to(parameter.dtype)
-
-
-def last_checkpoint(output_dir: str) -> Path:
-    """Return the last complete checkpoint.
-
-    Raises:
-        ValueError: there is none.
-    """
-    checkpoints = complete_checkpoints(output_dir)
-    if not checkpoints:
-        raise ValueError(f"no complete checkpoint to resume from in {output_dir}")
-    return checkpoints[-1]
-
-
-def complete_checkpoints(output_dir: str) -> list[Path]:
-    """Return the complete checkpoints in order: trainer_state.json is the last file written."""
-    folders = [
-        folder
-        for folder in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        if (folder / "trainer_state.json").is_file()
-    ]
-    return sorted(folders, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))

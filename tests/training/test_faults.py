@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.trainer import complete_checkpoints
+from hybrid_fast.training.checkpoints import complete_checkpoints
 
 SCRIPT = """
 import os, signal, sys

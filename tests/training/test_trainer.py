@@ -16,10 +16,10 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
+from hybrid_fast.training.checkpoints import last_checkpoint
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.termination import leave_process_group
-from hybrid_fast.training.trainer import last_checkpoint
 
 NUM_GROUPS = 48
 LANGUAGES = ("de", "en", "fr")
