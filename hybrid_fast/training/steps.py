@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.data import DataLoader, Dataset
+from transformers import TrainerCallback, TrainerState
 
 from hybrid_fast.data import (
     AlignedTable,
@@ -120,21 +121,28 @@ class EpochSteps:
         first = self.sampler.epoch * len(self.sampler)
         return ([step] for step in range(first, first + len(self.sampler)))
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration yield the steps of this epoch."""
-        self.sampler.set_epoch(epoch)
-
 
 class StepLoader(DataLoader[Batch]):
-    """A data loader over steps that passes the epoch on, as the Trainer expects."""
+    """A data loader over the steps of an epoch."""
 
     def __init__(self, dataset: StepDataset, **options: Any) -> None:
-        self.sampler_of_steps = EpochSteps(dataset.sampler)
-        super().__init__(dataset, batch_sampler=self.sampler_of_steps, collate_fn=_only, **options)
+        steps = EpochSteps(dataset.sampler)
+        super().__init__(dataset, batch_sampler=steps, collate_fn=_only, **options)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration yield the steps of this epoch."""
-        self.sampler_of_steps.set_epoch(epoch)
+
+class SetEpoch(TrainerCallback):
+    """Tells the plan which epoch begins.
+
+    The Trainer itself tells its loader. In the middle of an epoch that is one which skips batches,
+    made by accelerate, and not every version of transformers reaches ours through it.
+    """
+
+    def __init__(self, sampler: HybridBatchSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Set the epoch, which is a fraction where a run is resumed."""
+        self.sampler.set_epoch(int(state.epoch))
 
 
 def _only(batches: list[Batch]) -> Batch:

@@ -36,7 +36,7 @@ from hybrid_fast.training.checkpoints import complete_checkpoints, last_checkpoi
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state, momentum_fades
 from hybrid_fast.training.memory import TokenBudget
 from hybrid_fast.training.model import ContrastiveModel
-from hybrid_fast.training.steps import Batch, StepLoader, make_sampler, make_steps
+from hybrid_fast.training.steps import Batch, SetEpoch, StepLoader, make_sampler, make_steps
 from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 from hybrid_fast.training.token_tables import clip_gradients, large_tables, rows_caught_up
@@ -112,6 +112,7 @@ class HybridTrainer(Trainer):
         self._termination = StopOnSigterm(self.cached_step)
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
+        self.add_callback(SetEpoch(self.sampler))
         if args.torch_compile and isinstance(model.backbone, TransformerBackbone):
             model.backbone.model.compile(
                 backend=args.torch_compile_backend, mode=args.torch_compile_mode, dynamic=True
