@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.training import token_tables
 from hybrid_fast.training.token_tables import (
@@ -170,6 +171,22 @@ def test_all_rows_are_caught_up_where_it_is_not_known_which_are_read():
         positions(torch.ones(2, 3, dtype=torch.int64))
         words(input=draw_ids(0))
         assert asked == [None, None]
+
+
+def test_token_embeddings_of_a_transformer_read_ids_whatever_their_class(xlm_roberta_folder):
+    class Scaled(nn.Embedding):
+        def forward(self, ids):
+            return 3 * super().forward(ids)
+
+    encoder = BiEncoder.from_pretrained(xlm_roberta_folder)
+    table = encoder.backbone.model.get_input_embeddings()
+    table.__class__ = Scaled
+    asked = []
+    features = encoder.tokenize(["sea", "mountains and a river"], "query")
+    with rows_caught_up(encoder, lambda table, rows: asked.append((table, rows))):
+        encoder(features)
+    rows = [rows for weight, rows in asked if weight is table.weight]
+    assert torch.equal(rows[0], features["input_ids"].flatten())
 
 
 def test_ids_may_be_of_32_bits():
