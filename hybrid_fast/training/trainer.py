@@ -63,7 +63,7 @@ class HybridTrainer(Trainer):
         **kwargs: further arguments of transformers.Trainer.
 
     Raises:
-        ValueError: options that the plan or the loss cannot serve.
+        ValueError: options that the plan or the loss cannot serve, or nothing to train.
     """
 
     args: HybridTrainingArguments
@@ -77,6 +77,10 @@ class HybridTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         **kwargs: Any,
     ) -> None:
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(
+                "all weights of the encoder are frozen; set requires_grad of those to train"
+            )
         self.sampler = make_sampler(args, train_table)
         self._table_fingerprint = train_table.fingerprint
         loss = InfoNCELoss(

@@ -459,6 +459,13 @@ def test_bad_options_are_named(tmp_path, options, message):
         HybridTrainer(make_model(), make_args(tmp_path, **options), make_table())
 
 
+def test_an_encoder_that_is_frozen_is_an_error(tmp_path):
+    model = make_model()
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="all weights of the encoder are frozen"):
+        HybridTrainer(model, make_args(tmp_path), make_table())
+
+
 def test_evaluating_without_a_task_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no task to evaluate"):
         HybridTrainer(make_model(), make_args(tmp_path), make_table()).evaluate()
