@@ -13,7 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from hybrid_fast.cli.commands import evaluate, read, train
-from hybrid_fast.cli.messages import own_warnings, say
+from hybrid_fast.cli.messages import own_messages, say
 
 app = typer.Typer(
     help="Train and evaluate multilingual dense retrievers with hybrid batches.",
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "--debug" in arguments:
         sys.exit(app(arguments))
     try:
-        with own_warnings():
+        with own_messages():
             status = app(arguments or ["--help"], prog_name="hybrid-fast", standalone_mode=False)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "hybrid-fast"

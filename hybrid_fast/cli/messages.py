@@ -1,8 +1,9 @@
-"""What the command says besides its results: our own warnings, a line each, on stderr."""
+"""What the command says besides its results: our own messages, a line each, on stderr."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ def say(message: object) -> None:
 
 
 @contextmanager
-def own_warnings() -> Iterator[None]:
-    """Show the warnings of this library as plain lines, and none of other libraries."""
-    logger, handler = logging.getLogger("hybrid_fast"), _Lines(logging.WARNING)
+def own_messages() -> Iterator[None]:
+    """Show what this library logs and warns of as plain lines, and nothing of other libraries."""
+    logger, handler = logging.getLogger("hybrid_fast"), _Lines(logging.INFO)
+    level = logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module="hybrid_fast")
@@ -27,11 +30,15 @@ def own_warnings() -> Iterator[None]:
             yield
         finally:
             logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
+        if record.levelno > logging.INFO:
+            say(f"{record.levelname.lower()}: {record.getMessage()}")
+        elif os.environ.get("RANK", "0") == "0":  # all ranks log the same
+            say(record.getMessage())
 
 
 def quiet_libraries() -> None:

@@ -86,10 +86,15 @@ class TrainingProgress(TrainerCallback):
 
 
 def _figures(logs: dict[str, Any]) -> str:
-    """Return the loss, or mAP and rank distance, as text; empty if there are none of them."""
+    """Return the loss and rates, or mAP and rank distance, as text; empty if there are none."""
     shown = {
         name.removeprefix("eval_").replace("_", " "): float(value)
         for name, value in logs.items()
         if name in ("loss", "eval_rank_distance") or name.endswith("_map")
     }
-    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    texts = [f"{name} {value:.4g}" for name, value in shown.items()]
+    if "pairs_per_second" in logs:
+        texts.append(f"{logs['pairs_per_second']:,.0f} pairs/s")
+        texts.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+        texts.append(f"padding {logs['padding_share']:.0%}")
+    return ", ".join(texts)

@@ -98,7 +98,8 @@ class TransformerBackbone(nn.Module):
             backend.no_truncation()  # set anew in every call
             backend.no_padding()
             return str(backend.to_str())
-        return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()}"
+        options = sorted(self.tokenizer.init_kwargs.items())
+        return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()} {options}"
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
         """Return the ids of all texts one after another, how many each has, how many were cut."""

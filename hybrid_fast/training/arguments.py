@@ -81,7 +81,8 @@ class HybridTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Tokens embedded at a time, padding included; it changes speed and memory, not "
-            "the result. Default: as many as are useful and fit."
+            "the result, but for rounding and for dropout, which draws other masks. Default: as "
+            "many as are useful and fit."
         },
     )
     kept_graph_tokens: int | None = field(

@@ -7,6 +7,7 @@ batches of the same update is put aside meanwhile.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -25,6 +26,7 @@ from hybrid_fast.training.steps import Batch
 from hybrid_fast.training.timing import StepTimer
 from hybrid_fast.training.token_tables import sparse_gradients
 
+logger = logging.getLogger(__name__)
 # What the loss takes beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES = {"cpu": 2**26, "cuda": 2**32}
 _COPIES_OF_EMBEDDINGS = 4  # gradients and what the loss keeps
@@ -50,7 +52,7 @@ class CachedStep:
 
     Attributes:
         stay_sparse: see `sparse_gradients`; False.
-        budget: what memory allows; None before the first batch.
+        budget: what memory allows, or what was asked for; None before the first batch.
         num_padded: tokens of the last batch, padding included.
         stop_asked: set it on any rank to have `stop` set on all after the next step.
         stop: whether any rank has asked.
@@ -96,6 +98,8 @@ class CachedStep:
         """
         if self.budget is None:
             self.budget = self._find_budget(batch)
+        if self.num_padded == 0:
+            self._log_budget(batch, self.budget)
         seed = int(torch.randint(2**62, ()))
         tables = (
             sparse_gradients(self.model.encoder, stay_sparse=self.stay_sparse)
@@ -113,8 +117,8 @@ class CachedStep:
                     torch.cuda.empty_cache()
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
-        micro_batches = self._cut(batch, budget.micro_batch)
         with self._on_all_ranks():
+            micro_batches = self._cut(batch, budget.micro_batch)
             embedded = self._cache.embed(micro_batches, budget.kept, seed)
         with self.timer.part("loss"):
             loss = self._finite_loss(batch, embedded.embeddings) / divisor
@@ -185,6 +189,18 @@ class CachedStep:
         if self.kept_tokens is not None:
             budget.kept = self.kept_tokens
         return budget
+
+    def _log_budget(self, batch: Batch, budget: TokenBudget) -> None:
+        if not self.model.encoder.backbone.pads:
+            return  # all texts are embedded at a time, and once
+        num_tokens = sum(m.num_tokens for m in self._cut(batch, budget.micro_batch))
+        logger.info(
+            "Texts are embedded %d tokens at a time, padding included; graphs are kept of %d of "
+            "the %d tokens of the first batch, the others are embedded twice.",
+            budget.micro_batch,
+            min(budget.kept, num_tokens),
+            num_tokens,
+        )
 
     def _cut(self, batch: Batch, max_tokens: int) -> list[MicroBatch]:
         encoder = self.model.encoder

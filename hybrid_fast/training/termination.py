@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl
 
-from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.cached_step import CachedStep, num_ranks
 
 logger = logging.getLogger(__name__)
 TERMINATED = 128 + signal.SIGTERM  # what a shell reports of a process that ended by it
@@ -54,9 +54,14 @@ class StopOnSigterm(TrainerCallback):
             signal.signal(signal.SIGTERM, self._previous)
             self._previous = None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether training ends now; several ranks have agreed in the last step."""
+        return self.step.stop or (self.step.stop_asked and num_ranks() == 1)
+
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop, if a rank was asked to."""
-        if self.step.stop:
+        if self.is_due:
             control.should_save = control.should_training_stop = True
 
     def _ask(self, number: int, frame: object) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -102,6 +103,7 @@ class HybridTrainer(Trainer):
         )
         self.timer = StepTimer(args.profile)
         self.throughput = Throughput()
+        self._last_step = 0
         self.cached_step = CachedStep(
             self.model,
             args.device,
@@ -161,7 +163,7 @@ class HybridTrainer(Trainer):
         rows = rows_caught_up(self.encoder, self._catch_up) if lazy else nullcontext()
         with self._termination, rows:
             result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-        if self.cached_step.stop:
+        if self._termination.is_due:
             raise SystemExit(TERMINATED)
         return result
 
@@ -202,7 +204,8 @@ class HybridTrainer(Trainer):
         try:
             loss = self.cached_step(inputs, self.current_gradient_accumulation_steps)
         except FloatingPointError as error:
-            raise ValueError(f"{self._describe(inputs)}: {error}") from error
+            raise ValueError(f"{self._describe(inputs.step)}: {error}") from error
+        self._last_step = inputs.step
         self.throughput.count(len(inputs.queries), len(inputs.ids), self.cached_step.num_padded)
         if self.accelerator.sync_gradients:
             if self.args.world_size > 1:
@@ -230,8 +233,12 @@ class HybridTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Any:
         if grad_norm is None and self._lazy_adamw is not None:
-            return clip_gradients(model.parameters(), float("inf"))
-        return super()._get_grad_norm(model, grad_norm)
+            grad_norm = clip_gradients(model.parameters(), float("inf"))
+        norm = super()._get_grad_norm(model, grad_norm)
+        # Before it reaches the weights, and a checkpoint. Loss scaling of fp16 skips such updates.
+        if not self.args.fp16 and not math.isfinite(norm):
+            raise ValueError(f"{self._describe(self._last_step)}: the gradient is not finite")
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; with the loss go the rates of training since it was logged last."""
@@ -239,13 +246,13 @@ class HybridTrainer(Trainer):
             logs.update(self.throughput.take(self.args.device))
         super().log(logs, start_time)
 
-    def _describe(self, batch: Batch) -> str:
+    def _describe(self, step: int) -> str:
         """Say where training diverged."""
-        plan = self.sampler.batch(batch.step)
+        plan = self.sampler.batch(step)
         checkpoints = complete_checkpoints(self.args.output_dir)
         last = f"the last checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint yet"
         return (
-            f"training diverged at step {batch.step} (query rows {_some(plan.query_rows)}, passage "
+            f"training diverged at step {step} (query rows {_some(plan.query_rows)}, passage "
             f"rows {_some(plan.passage_rows)}; {last}); lower learning_rate, which is "
             f"{self.args.learning_rate}, or raise temperature, which is {self.args.temperature}"
         )
@@ -347,7 +354,10 @@ class HybridTrainer(Trainer):
         """Go on with the budget of the checkpoint, where none was asked for: it decides on bits."""
         path = checkpoint / BUDGET_FILE
         if path.is_file() and self.args.micro_batch_tokens is None:
-            self.cached_step.budget = TokenBudget(**json.loads(path.read_text(encoding="utf-8")))
+            budget = TokenBudget(**json.loads(path.read_text(encoding="utf-8")))
+            if self.args.kept_graph_tokens is not None:
+                budget.kept = self.args.kept_graph_tokens
+            self.cached_step.budget = budget
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None

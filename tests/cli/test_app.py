@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from hybrid_fast import __version__
 from hybrid_fast.cli import main
 from hybrid_fast.cli.comparison import read_runs
-from hybrid_fast.cli.messages import own_warnings
+from hybrid_fast.cli.messages import own_messages
 from hybrid_fast.models import BiEncoder
 
 
@@ -41,7 +41,9 @@ def fails(capsys):
 
 def not_expected(line: str) -> bool:
     """Tell lines of stderr from the steps of training and the warning of the small task."""
-    return not re.match(r"hybrid-fast: (step \d|warning: this is not xquad-r as published)", line)
+    return not re.match(
+        r"hybrid-fast: (step \d|A query meets|warning: this is not xquad-r as published)", line
+    )
 
 
 @pytest.fixture
@@ -114,9 +116,11 @@ def test_train_writes_model_and_results(project, capsys):
     assert "mono mAP" in captured.out
     assert captured.out.endswith("trained model: runs/first/model\n")
     steps = [line for line in captured.err.splitlines() if line.startswith("hybrid-fast: step")]
-    pattern = re.compile(r"hybrid-fast: step (\d+) of 12: loss [\d.e-]+")
+    rates = r"[\d,]+ pairs/s, [\d,]+ tokens/s, padding 0%"
+    pattern = re.compile(rf"hybrid-fast: step (\d+) of 12: loss [\d.e-]+, {rates}")
     assert [pattern.fullmatch(line)[1] for line in steps] == ["4", "8", "12"]
     assert [*filter(not_expected, captured.err.splitlines())] == []
+    assert "hybrid-fast: A query meets " in captured.err
     assert "%|" not in captured.err
 
 
@@ -509,8 +513,8 @@ def test_an_interrupted_run_ends_with_status_130(project, monkeypatch):
     assert not (project / "o").exists()
 
 
-def test_only_our_own_warnings_are_shown(capsys):
-    with own_warnings():
+def test_only_our_own_messages_are_shown(capsys):
+    with own_messages():
         warnings.warn("of another library", stacklevel=1)
         logging.getLogger("hybrid_fast.data").warning("left out %d rows", 3)
         logging.getLogger("hybrid_fast.data").info("quiet")

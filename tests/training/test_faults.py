@@ -97,6 +97,20 @@ def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(t
     assert f"the last checkpoint is {tmp_path / 'checkpoint-4'}" in message
 
 
+def test_a_gradient_that_is_no_number_reaches_no_weight_and_no_checkpoint(tmp_path):
+    class BreakGradient(TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == 3:
+                weight = trainer.encoder.backbone.embedding.weight
+                weight.register_hook(lambda gradient: gradient * torch.nan)
+
+    trainer = make_trainer(tmp_path, [BreakGradient()], save_strategy="steps", save_steps=2)
+    message = f"at step 3 .*checkpoint is {tmp_path / 'checkpoint-2'}.*the gradient is not finite"
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    assert trainer.encoder.backbone.embedding.weight.isfinite().all()
+
+
 def test_an_infinite_loss_with_finite_embeddings_is_noticed_too(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.model.loss.forward = lambda queries, *_, **__: queries.sum() * torch.inf
@@ -115,6 +129,23 @@ def test_sigterm_writes_a_checkpoint_and_ends_with_143(tmp_path):
     assert ended.returncode == 143, ended.stderr
     (checkpoint,) = complete_checkpoints(str(tmp_path / "out"))
     assert checkpoint.name == "checkpoint-4"
+
+
+@pytest.mark.parametrize("event", ["on_pre_optimizer_step", "on_step_end", "on_train_end"])
+def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, event):
+    def terminate(args, state, control, **_):
+        if state.global_step >= {"on_pre_optimizer_step": 3, "on_step_end": 4}.get(event, 6):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    callback = TrainerCallback()
+    setattr(callback, event, terminate)
+    trainer = make_trainer(tmp_path, max_steps=6)
+    trainer.callback_handler.callbacks.insert(0, callback)
+    with pytest.raises(SystemExit) as ended:
+        trainer.train()
+    assert ended.value.code == 143
+    names = [checkpoint.name for checkpoint in complete_checkpoints(str(tmp_path))]
+    assert names == ([] if event == "on_train_end" else ["checkpoint-4"])
 
 
 def test_after_training_sigterm_is_what_it_was_before(tmp_path):
