@@ -1,7 +1,6 @@
 """The demo compares three kinds from one first model; its folder appears whole or not at all."""
 
 import json
-import re
 
 import pytest
 
@@ -49,7 +48,8 @@ def test_demo_writes_report_results_and_models(small_demo, capsys):
     assert captured.out.endswith("report: new/demo/report.html\n")
     assert "{'loss'" not in captured.out
     lines = captured.err.splitlines()
-    assert [re.sub(":.*", "", line.removeprefix("hybrid-fast: ")) for line in lines] == ["warning"]
+    starts = [line.removeprefix("hybrid-fast: ").split()[0] for line in lines]
+    assert sorted(starts) == ["A", "A", "A", "warning:"]  # A query meets so many passages
 
 
 @pytest.mark.parametrize("stage", ["load_parts", "run_parts", "write_report"])
