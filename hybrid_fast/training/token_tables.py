@@ -18,7 +18,7 @@ from torch.nn.utils import get_total_norm
 from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.models.transformer import TransformerBackbone
 
-# Rows from which on a dense gradient for each micro-batch costs more than a sorted one.
+# Rows from which on what is as large as the table costs more than what follows the batch.
 _LARGE_TABLE = 10_000
 
 Table = nn.Embedding | TokenMeans

@@ -138,7 +138,8 @@ class HybridTrainer(Trainer):
 
         Raises:
             ValueError: True was given and there is no complete checkpoint, or the checkpoint is of
-                another plan.
+                another plan, or training diverged.
+            SystemExit: SIGTERM came; the status is 143.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = str(last_checkpoint(self.args.output_dir))
@@ -297,7 +298,7 @@ class HybridTrainer(Trainer):
         return optimizer, options
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Return the optimiser; one that is not lazy goes on from a LazyAdamW, too."""
+        """Return the optimiser; a torch.optim.AdamW also loads the state of a LazyAdamW."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if type(optimizer) is torch.optim.AdamW:
             optimizer.register_load_state_dict_pre_hook(lambda _, state: adamw_state(state))
