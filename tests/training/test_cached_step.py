@@ -245,7 +245,7 @@ def test_a_static_encoder_is_one_micro_batch_without_padding(tmp_path):
 
 
 def run_rank(rank: int, world_size: int, folder: Path, cache: Path, port: int, results) -> None:
-    """Memory runs out on the last rank alone, and once more in its backward pass."""
+    """Memory runs out on the last rank alone."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     model = make_model(folder)
