@@ -126,6 +126,7 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
         """As a tokenizer in Python behaves: lists of ids, and no encodings."""
 
         is_fast = False
+        init_kwargs = {"do_lower_case": True}
 
         def __call__(self, texts, **options):
             batch = tokenizer(texts, **options)
@@ -138,7 +139,10 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
     ids, lengths, _ = model.token_ids(texts, "query")
     assert ids.tolist() == fast[0].tolist()
     assert lengths.tolist() == fast[1].tolist()
-    assert model.tokenizer_key("query") != key
+    slow_key = model.tokenizer_key("query")
+    assert slow_key != key
+    model.backbone.tokenizer.init_kwargs = {"do_lower_case": False}
+    assert model.tokenizer_key("query") != slow_key
 
 
 def test_the_key_of_a_tokenizer_follows_from_all_that_ids_follow_from(bert_folder, texts):
