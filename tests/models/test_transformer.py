@@ -126,7 +126,9 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
         """As a tokenizer in Python behaves: lists of ids, and no encodings."""
 
         is_fast = False
-        init_kwargs = {"do_lower_case": True}
+
+        def __init__(self):
+            self.init_kwargs = {"do_lower_case": True}
 
         def __call__(self, texts, **options):
             batch = tokenizer(texts, **options)
