@@ -124,6 +124,7 @@ class StaticBackbone(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the tokenizer and the table into an existing folder."""
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
+        # Not the parameter: while it is trained, rows may wait for updates until it is asked for.
         weights = self.state_dict()[WEIGHTS_KEY].contiguous()
         save_file({WEIGHTS_KEY: weights}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 

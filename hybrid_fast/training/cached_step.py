@@ -98,8 +98,7 @@ class CachedStep:
         """
         if self.budget is None:
             self.budget = self._find_budget(batch)
-        if self.num_padded == 0:
-            self._log_budget(batch, self.budget)
+        is_first = self.num_padded == 0
         seed = int(torch.randint(2**62, ()))
         tables = (
             sparse_gradients(self.model.encoder, stay_sparse=self.stay_sparse)
@@ -109,12 +108,16 @@ class CachedStep:
         with _set_aside_gradients(self.model), tables:
             while True:
                 try:
-                    return self._try(batch, self.budget, divisor, seed)
+                    loss = self._try(batch, self.budget, divisor, seed)
+                    break
                 except _MemoryRanOutError:
                     self.model.zero_grad()
                 self.budget.halve()
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
+        if is_first:
+            self._log_budget(self.budget)
+        return loss
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():
@@ -190,16 +193,15 @@ class CachedStep:
             budget.kept = self.kept_tokens
         return budget
 
-    def _log_budget(self, batch: Batch, budget: TokenBudget) -> None:
+    def _log_budget(self, budget: TokenBudget) -> None:
         if not self.model.encoder.backbone.pads:
             return  # all texts are embedded at a time, and once
-        num_tokens = sum(m.num_tokens for m in self._cut(batch, budget.micro_batch))
         logger.info(
             "Texts are embedded %d tokens at a time, padding included; graphs are kept of %d of "
             "the %d tokens of the first batch, the others are embedded twice.",
             budget.micro_batch,
-            min(budget.kept, num_tokens),
-            num_tokens,
+            min(budget.kept, self.num_padded),
+            self.num_padded,
         )
 
     def _cut(self, batch: Batch, max_tokens: int) -> list[MicroBatch]:

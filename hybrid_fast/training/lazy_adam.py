@@ -180,7 +180,7 @@ def momentum_fades(betas: tuple[float, float]) -> bool:
 
     Each of its moves is beta1 / sqrt(beta2) times the one before; 0.995 allows (0.99, 0.99).
     """
-    return 0 <= betas[0] <= 0.995 * betas[1] ** 0.5
+    return betas[1] > 0 and 0 <= betas[0] <= 0.995 * betas[1] ** 0.5
 
 
 def _check_betas(betas: tuple[float, float]) -> None:

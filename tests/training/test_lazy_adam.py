@@ -208,7 +208,7 @@ def test_catching_up_before_the_first_update_does_nothing():
     assert torch.equal(table, parameter())
 
 
-@pytest.mark.parametrize("betas", [(0.99, 0.9), (0.9, 0.81), (0.9, 0.8101)], ids=str)
+@pytest.mark.parametrize("betas", [(0.99, 0.9), (0.9, 0.81), (0.9, 0.8101), (0.0, 0.0)], ids=str)
 def test_betas_whose_moves_hardly_fade_are_an_error(betas):
     message = "beta1 must be at most 0.995 sqrt"
     with pytest.raises(ValueError, match=message):
