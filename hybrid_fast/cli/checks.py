@@ -8,7 +8,7 @@ from typing import Any
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hybrid_fast.cli.folders import check_writable
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.training import HybridTrainingArguments

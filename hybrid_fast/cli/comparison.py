@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_fast.cli.messages import say
-from hybrid_fast.evaluation.results import FILE_NAME, PER_QUERY_FILE, PerQuery
 from hybrid_fast.evaluation.significance import compare_runs
-from hybrid_fast.evaluation.terminal import Run, check_runs, family_labels
+from hybrid_fast.reporting.terminal import Run, check_runs, family_labels
+from hybrid_fast.results.results import FILE_NAME, PER_QUERY_FILE, PerQuery
 
 
 def read_runs(path: Path) -> list[Run]:

@@ -15,8 +15,8 @@ from hybrid_fast.cli.folders import check_new, without_empty_remains
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
-from hybrid_fast.evaluation import print_results, write_report
 from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.reporting import print_results, write_report
 
 KINDS = ("mono", "cross", "hybrid")
 RECIPE = Recipe(model_options={"dim": 256, "vocab_size": 20_000}, task="builtin")

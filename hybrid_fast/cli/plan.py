@@ -20,7 +20,7 @@ MOST_CHARACTERS = 60
 
 
 def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Console) -> None:
-    """Print the first steps of a recipe's plan, its laws, and what is left out.
+    """Print the first steps of a recipe's plan, its sampling weights, and what is left out.
 
     Args:
         recipe: see `load_recipe`.
@@ -29,7 +29,7 @@ def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Con
         console: where to print.
 
     Raises:
-        ValueError: items that cannot be read, or a batch size that no law can serve.
+        ValueError: items that cannot be read, or a batch size that no sampling weights can serve.
     """
     args = make_arguments(training, Path())
     table = load_items(recipe)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from hybrid_fast.cli.progress import TrainingProgress, stage
-from hybrid_fast.data.readers.items import check_choice
-from hybrid_fast.evaluation.reading import (
+from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.qa import (
     Reader,
     ReaderTraining,
     ReadingResults,
@@ -16,8 +17,7 @@ from hybrid_fast.evaluation.reading import (
     load_questions,
     train_reader,
 )
-from hybrid_fast.evaluation.reading.answers import RULES, Rules
-from hybrid_fast.models import BiEncoder
+from hybrid_fast.qa.answers import RULES, Rules
 
 
 def run_training(

@@ -13,9 +13,9 @@ from typing import Any
 
 from hybrid_fast.cli.typed import check_options, typed_value
 from hybrid_fast.cli.yaml_text import parse_yaml, read_fields
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.data import load_table
 from hybrid_fast.data.loading import READERS
-from hybrid_fast.data.names import nearest
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainingArguments

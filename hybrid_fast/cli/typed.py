@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 
 _NAMES = {  # of one and of several
     str: ("text", "texts"),

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.data.languages import normalize_language
-from hybrid_fast.data.names import nearest
 from hybrid_fast.data.text_ids import passage_text_ids
 
 SCHEMA = pa.schema(

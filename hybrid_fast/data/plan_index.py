@@ -1,6 +1,6 @@
 """The language-pair index that batch plans are made from: built once, saved, mapped.
 
-It depends on the table alone, not on batch size, laws or seed. Building takes about 0.2 s for a
+It depends on the table alone, not on batch size, weights or seed. Building takes about 0.2 s for a
 million items; a saved one is mapped, which takes as long as reading it for its checksum.
 """
 

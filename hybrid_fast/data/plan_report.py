@@ -1,4 +1,4 @@
-"""What a batch plan does with the law it was asked for."""
+"""What a batch plan does with the sampling weights it was asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ShareOfPlan:
         source: None where sources are not weighted.
         size: items (mono) or groups (pairs) that can serve it.
         capacity: batch size that it can always fill alone, with different groups and passages.
-        asked: share that the law asks for, over all languages or pairs.
+        asked: share asked for, over all languages or pairs.
         effective: share in effect; 0 where it is left out.
     """
 
@@ -43,7 +43,7 @@ class ShareOfPlan:
 
 @dataclasses.dataclass(frozen=True)
 class PlanReport:
-    """Law asked, law in effect, exclusions and substitutions; prints as tables.
+    """Weights asked for, weights in effect, exclusions and substitutions; prints as tables.
 
     Attributes:
         batch_size: examples in a global batch.
@@ -66,7 +66,7 @@ class PlanReport:
 
     @property
     def excluded(self) -> list[str]:
-        """Languages and pairs that the law asks for and the plan leaves out, with the reason."""
+        """Languages and pairs that were asked for and the plan leaves out, with the reason."""
         return [
             f"{share.name}: {share.capacity} usable groups, too few for a batch of "
             f"{self.batch_size}"

@@ -15,11 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_fast import _core
-from hybrid_fast.data.laws import Law, named_weights, pair_weights, parse_law
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.data.plan_columns import Column
 from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
+from hybrid_fast.data.sampling_weights import (
+    LanguageSampling,
+    named_weights,
+    parse_language_sampling,
+    parse_pair_weights,
+)
 from hybrid_fast.data.table import AlignedTable
 
 KINDS = ("mono", "cross", "mixed", "hybrid")
@@ -69,11 +74,11 @@ class HybridBatchSampler:
             example), "mixed" (equal in every example, languages mixed within the batch), or
             "hybrid" (mono with share `alpha`, else cross).
         alpha: share of mono batches of a hybrid plan, from 0 to 1.
-        language_law: how often a language (mono, mixed) or pair (cross) comes up: "uniform",
+        language_sampling: how often a language (mono, mixed) or pair (cross) comes up: "uniform",
             "proportional", an exponent t (n^t, n the number of items), or weights by language; the
             weight of a pair is then the product of its two.
-        pair_law: weights by pair, {"de-en": 1.0} with the query language first; pairs that are not
-            named are not drawn. Default: as `language_law` says.
+        pair_weights: weights by pair, {"de-en": 1.0} with the query language first; pairs that are
+            not named are not drawn. Default: as `language_sampling` says.
         source_weights: weights by source within a language or pair; default: sources by size.
             Sources that are not named are not drawn.
         pairs: "mixed" draws a pair for every example, "single" one for a whole cross batch.
@@ -82,8 +87,8 @@ class HybridBatchSampler:
         world_size: number of processes.
 
     Raises:
-        ValueError: an option out of range, or a batch size that no law can serve; the message
-            names the largest that works.
+        ValueError: an option out of range, or a batch size that no weights can serve (the message
+            names the largest that works).
     """
 
     def __init__(
@@ -93,8 +98,8 @@ class HybridBatchSampler:
         batch_size: int,
         kind: str = "hybrid",
         alpha: float = 0.5,
-        language_law: Law = "uniform",
-        pair_law: Mapping[str, float] | None = None,
+        language_sampling: LanguageSampling = "uniform",
+        pair_weights: Mapping[str, float] | None = None,
         source_weights: Mapping[str, float] | None = None,
         pairs: str = "mixed",
         seed: int = 0,
@@ -133,7 +138,7 @@ class HybridBatchSampler:
             )
         if not 1 <= batch_size < 2**31:
             raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
-        exponent, language_weights = parse_law(language_law, index.languages)
+        exponent, language_weights = parse_language_sampling(language_sampling, index.languages)
         self.batch_size = batch_size
         self.kind = kind
         self.alpha = alpha
@@ -156,7 +161,7 @@ class HybridBatchSampler:
             "alpha": alpha,
             "exponent": exponent,
             "language_weights": language_weights,
-            "pair_weights": pair_weights(pair_law, index.languages),
+            "pair_weights": parse_pair_weights(pair_weights, index.languages),
             "source_weights": weights,
             "single_pair": pairs == "single",
             "seed": seed % 2**64,
@@ -238,7 +243,7 @@ class HybridBatchSampler:
         return (self.batch(step) for step in range(first, first + len(self)))
 
     def report(self, steps: int | None = None) -> PlanReport:
-        """Say what the law asked for, what it became, what is left out and what was substituted.
+        """Report the weights asked for and in effect, what is left out and what was substituted.
 
         Args:
             steps: steps over which substitutions are counted; default: an epoch, at most 1,000.

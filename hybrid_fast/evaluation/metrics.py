@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.ranks import Ranks, Relevants
 
 # What every task reports; a task may add more.

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid_fast.evaluation.metrics import mean_known, to_figure
-from hybrid_fast.evaluation.results import PerQuery
+from hybrid_fast.results.results import PerQuery
 
 SETTINGS = ("mono", "cross", "multi")
 NUM_BOOTSTRAP, NUM_EXCHANGES = 1_000, 10_000

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from hybrid_fast.data.readers.trec import read_qrels, read_run
+from hybrid_fast.data.formats.trec import read_qrels, read_run
 from hybrid_fast.evaluation.metrics import find_metrics, score_cells
 
 RUN_METRICS = ("map", "ndcg@10", "mrr@100", "recall@100", "success@10")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.data.sampler import KINDS
 
 
@@ -30,14 +30,14 @@ class HybridTrainingArguments(TrainingArguments):
     alpha: float = field(
         default=0.5, metadata={"help": "Share of mono batches of a hybrid plan, from 0 to 1."}
     )
-    language_law: str | float | dict[str, float] = field(
+    language_sampling: str | float | dict[str, float] = field(
         default="uniform",
         metadata={
             "help": "How often languages and pairs come up: uniform, proportional, an exponent, "
             "or weights by language."
         },
     )
-    pair_law: dict[str, float] | None = field(
+    pair_weights: dict[str, float] | None = field(
         default=None, metadata={"help": "Weights by pair, such as {de-en: 2, en-de: 1}."}
     )
     source_weights: dict[str, float] | None = field(

@@ -329,7 +329,14 @@ class HybridTrainer(Trainer):
 
     def _plan_settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to go on with the same batches."""
-        names = ("batch_size", "kind", "alpha", "language_law", "pair_law", "source_weights")
+        names = (
+            "batch_size",
+            "kind",
+            "alpha",
+            "language_sampling",
+            "pair_weights",
+            "source_weights",
+        )
         return {
             **{name: getattr(self.args, name) for name in names},
             "pairs": self.args.pairs,

@@ -104,7 +104,7 @@ def test_wrong_usage(project, fails, arguments, message):
 
 
 def test_train_writes_model_and_results(project, capsys):
-    command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-law"
+    command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-sampling"
     main([*command.split(), "{de: 1, en: 2}"])
     captured = capsys.readouterr()
     files = sorted(p.name for p in (project / "runs/first").iterdir())
@@ -278,9 +278,9 @@ def test_an_answer_outside_its_text(project, model, fails, command):
         ("batch_size: 21", "the largest batch_size that works is 20"),
         ("batch_size: 0", r"recipe\.yaml:12: batch_size is 0"),
         ("kind: hybird", "kind is 'hybird'.*did you mean 'hybrid'"),
-        ("language_law: {fr: 1}", "language_law names 'fr', .*it has de, en"),
-        ("language_law: unifrm", "did you mean 'uniform'"),
-        ("pair_law: {de-fr: 1}", "pair_law names 'de-fr'"),
+        ("language_sampling: {fr: 1}", "language_sampling names 'fr', .*it has de, en"),
+        ("language_sampling: unifrm", "did you mean 'uniform'"),
+        ("pair_weights: {de-fr: 1}", "pair_weights names 'de-fr'"),
         ("source_weights: {x: 1}", "source_weights names 'x'"),
         ("pairs: singel", r"recipe\.yaml:13: pairs is 'singel'"),
         ("temperature: 0", r"recipe\.yaml:13: temperature is 0"),

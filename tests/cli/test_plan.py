@@ -18,7 +18,7 @@ def test_plan_shows_batches_counts_and_negatives(project, capsys):
 
 
 def test_plan_takes_fields_and_names_what_is_left_out(project, capsys):
-    main(["plan", "recipe.yaml", "--steps", "2", "--kind", "cross", "--pair_law", "{de-en: 1}"])
+    main(["plan", "recipe.yaml", "--steps", "2", "--kind", "cross", "--pair_weights", "{de-en: 1}"])
     shown = capsys.readouterr().out
     assert "2 steps of 8: 2 cross" in shown
     assert "de-en" in shown

@@ -47,7 +47,7 @@ def test_data_root_starts_at_the_folder_of_the_recipe(write_recipe, project, mon
 def test_the_command_line_overrides_the_file(write_recipe):
     overrides = {
         "alpha": "0.3",
-        "language_law": "{de: 1, en: 2.5}",
+        "language_sampling": "{de: 1, en: 2.5}",
         "learning_rate": "1e-3",
         "task": "null",
         "margin": "-1",
@@ -56,7 +56,7 @@ def test_the_command_line_overrides_the_file(write_recipe):
     recipe, training, places = load_recipe(write_recipe(), overrides)
     assert recipe.task is None
     assert training["alpha"] == 0.3
-    assert training["language_law"] == {"de": 1, "en": 2.5}
+    assert training["language_sampling"] == {"de": 1, "en": 2.5}
     assert training["learning_rate"] == 0.001
     assert training["margin"] == -1
     assert training["report_to"] == ["none"]
@@ -99,8 +99,11 @@ def test_numbers_and_truth_are_those_of_yaml_1_2(text, value):
         ("batch_size: 8.5", "batch_size is 8.5; a whole number is needed"),
         ("symmetric: yes", "symmetric is 'yes'; true or false is needed"),
         ("kind: 3", "kind is 3; text is needed"),
-        ("language_law: {en: x}", "language_law is .*; text, a number or a mapping of numbers"),
-        ("language_law: {1: 2}", "language_law is {1: 2}"),
+        (
+            "language_sampling: {en: x}",
+            "language_sampling is .*; text, a number or a mapping of numbers",
+        ),
+        ("language_sampling: {1: 2}", "language_sampling is {1: 2}"),
         ("output_dir: x", "output_dir is no field; give --out"),
         ("resume_from_checkpoint: x", "resume_from_checkpoint is no field; give --resume"),
         ("alpha: 0.5\nalpha: 0.6", "alpha occurs twice, first in .*recipe.yaml:13"),
@@ -173,8 +176,8 @@ def test_mistakes_of_the_command_line_say_so(write_recipe):
         ValueError, match=r"^command line: unknown field 'knd'; did you mean 'kind'"
     ):
         load_recipe(write_recipe(), {"knd": "mono"})
-    with pytest.raises(ValueError, match=r"^--language_law: not valid YAML"):
-        load_recipe(write_recipe(), {"language_law": "{de: 1"})
+    with pytest.raises(ValueError, match=r"^--language_sampling: not valid YAML"):
+        load_recipe(write_recipe(), {"language_sampling": "{de: 1"})
 
 
 def test_later_errors_about_a_field_get_its_place():

@@ -8,7 +8,7 @@ import pytest
 
 from hybrid_fast.cli import main, sweep
 from hybrid_fast.cli.yaml_text import split_values
-from hybrid_fast.evaluation.sweeps import Point, write_sweep
+from hybrid_fast.reporting.sweeps import Point, write_sweep
 
 
 def run(*arguments: str) -> int:

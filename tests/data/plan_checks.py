@@ -287,8 +287,8 @@ def check_uses(stream, batches):
     exact = (
         stream.table.complete
         and (equal or not stream.mono)
-        and stream.options.get("language_law", "uniform") == "uniform"
-        and stream.options.get("pair_law") is None
+        and stream.options.get("language_sampling", "uniform") == "uniform"
+        and stream.options.get("pair_weights") is None
         and stream.options.get("source_weights") is None
     )
     lanes = stream.keys // len(stream.table.groups)

@@ -29,8 +29,9 @@ class PlanModel:
 
     def __init__(
         self, group_ids, languages, passage_ids=None, has_query=None, has_passage=None, *,
-        sources=None, kind_mask=None, batch_size, kind="hybrid", alpha=0.5, language_law="uniform",
-        pair_law=None, source_weights=None, pairs="mixed", seed=0, world_size=1,
+        sources=None, kind_mask=None, batch_size, kind="hybrid", alpha=0.5,
+        language_sampling="uniform", pair_weights=None, source_weights=None, pairs="mixed",
+        seed=0, world_size=1,
     ):  # fmt: skip
         def plain(column, default):
             return np.asarray(column).tolist() if column is not None else list(default)
@@ -45,7 +46,7 @@ class PlanModel:
         self.batch_size, self.kind, self.seed = batch_size, kind, seed
         self.single = pairs == "single"
         self.alpha = {"mono": 1, "hybrid": alpha}.get(kind, 0)  # share of mono batches
-        self.law = {"uniform": 0, "proportional": 1}.get(str(language_law), language_law)
+        self.law = {"uniform": 0, "proportional": 1}.get(str(language_sampling), language_sampling)
         self.source_weights = source_weights or {None: 1}
         if source_weights is None:
             sources = [None for _ in rows]
@@ -57,9 +58,11 @@ class PlanModel:
             missing = {(x, x) for x in missing}
             largest.append(self._weigh(self.mono_lanes, missing, None, self.language_shares))
         if self.alpha < 1:
-            named = {tuple(pair.split("-")) for pair, weight in (pair_law or {}).items() if weight}
+            named = {
+                tuple(pair.split("-")) for pair, weight in (pair_weights or {}).items() if weight
+            }
             missing = named - {lane[:2] for lane in self.pair_lanes}
-            largest.append(self._weigh(self.pair_lanes, missing, pair_law, self.pair_shares))
+            largest.append(self._weigh(self.pair_lanes, missing, pair_weights, self.pair_shares))
         if batch_size > min(largest):
             works = min(largest) // world_size * world_size
             raise ValueError(f"the largest batch_size that works is {works}")
@@ -143,7 +146,7 @@ class PlanModel:
                 roots[root(thing)] = root(things[0])
         return sum(root(thing) == thing for thing in roots)
 
-    def _weigh(self, lanes, missing, pair_law, shares):
+    def _weigh(self, lanes, missing, pair_weights, shares):
         """Fill in the shares asked for and in effect; return the largest batch size that works.
 
         `missing`: languages and pairs that are asked for and have no lane.
@@ -157,8 +160,8 @@ class PlanModel:
         asked = {}
         for lane in sorted(sizes, key=str):
             x, y, source = lane
-            if pair_law is not None:
-                weight = pair_law.get(f"{x}-{y}", 0)
+            if pair_weights is not None:
+                weight = pair_weights.get(f"{x}-{y}", 0)
             elif isinstance(self.law, dict):
                 weight = self.law.get(x, 0) * (self.law.get(y, 0) if x != y else 1)
             else:

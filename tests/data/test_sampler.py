@@ -91,7 +91,7 @@ def test_no_group_no_passage_twice_and_languages_of_the_kind(
     assume(len(columns.groups) > 0 and (kind, pairs) != ("mixed", "single"))
     try:
         sampler = columns.sampler(
-            batch_size=batch_size, kind=kind, pairs=pairs, language_law=law, seed=seed
+            batch_size=batch_size, kind=kind, pairs=pairs, language_sampling=law, seed=seed
         )
     except ValueError as error:
         assert "the largest batch_size that works is" in str(error)  # noqa: PT017
@@ -203,12 +203,18 @@ def test_laws_set_the_shares():
         return [share.effective for share in report.languages]
 
     assert shares() == pytest.approx([1 / 3] * 3)
-    assert shares(language_law="proportional") == pytest.approx([4 / 7, 2 / 7, 1 / 7], abs=1e-3)
-    assert shares(language_law=0.5) == pytest.approx(
+    assert shares(language_sampling="proportional") == pytest.approx(
+        [4 / 7, 2 / 7, 1 / 7], abs=1e-3
+    )
+    assert shares(language_sampling=0.5) == pytest.approx(
         np.array([2, 2**0.5, 1]) / (3 + 2**0.5), abs=1e-3
     )
-    assert shares(language_law={"l000": 3, "l002": 1}) == pytest.approx([0.75, 0, 0.25], abs=1e-3)
-    pairs = columns.sampler(batch_size=8, kind="cross", pair_law={"l000-l001": 2, "l001-l000": 1})
+    assert shares(language_sampling={"l000": 3, "l002": 1}) == pytest.approx(
+        [0.75, 0, 0.25], abs=1e-3
+    )
+    pairs = columns.sampler(
+        batch_size=8, kind="cross", pair_weights={"l000-l001": 2, "l001-l000": 1}
+    )
     effective = {share.name: share.effective for share in pairs.report().pairs}
     assert effective["l000-l001"] == pytest.approx(2 / 3, abs=1e-3)
     assert effective["l001-l002"] == 0
@@ -374,12 +380,12 @@ def test_length_counts_items_with_a_query_and_is_never_zero():
         ({"rank": 2, "world_size": 2}, "rank is 2 of world_size 2"),
         ({"pairs": "single", "kind": "mixed"}, "batches of one language are kind='mono'"),
         ({"pairs": "one"}, "'mixed' or 'single'"),
-        ({"language_law": "unifrom"}, "did you mean 'uniform'"),
-        ({"language_law": float("inf")}, "exponent"),
-        ({"language_law": {"l000": 1, "xx": 2}}, "names 'xx', which the table does not have"),
-        ({"language_law": {"l000": -1}}, "finite and non-negative"),
-        ({"language_law": {"l000": 0}}, "one of them positive"),
-        ({"pair_law": {"l000-l00x": 1}}, "names 'l000-l00x'"),
+        ({"language_sampling": "unifrom"}, "did you mean 'uniform'"),
+        ({"language_sampling": float("inf")}, "exponent"),
+        ({"language_sampling": {"l000": 1, "xx": 2}}, "names 'xx', which the table does not have"),
+        ({"language_sampling": {"l000": -1}}, "finite and non-negative"),
+        ({"language_sampling": {"l000": 0}}, "one of them positive"),
+        ({"pair_weights": {"l000-l00x": 1}}, "names 'l000-l00x'"),
         ({"source_weights": {"web": 1}}, "tells sources apart"),
         ({"sources": ["clean"] * 120, "source_weights": {"web": 1}}, "names 'web'"),
         ({"batch_size": 400}, "the largest batch_size that works is 40"),
@@ -397,9 +403,9 @@ def test_numbers_of_the_wrong_type_are_named():
     with pytest.raises(TypeError, match=r"alpha is '0\.5'"):
         columns.sampler(batch_size=8, alpha="0.5")
     with pytest.raises(TypeError, match="gives 'l000' the weight 'x'"):
-        columns.sampler(batch_size=8, language_law={"l000": "x"})
-    with pytest.raises(TypeError, match="language_law is None"):
-        columns.sampler(batch_size=8, language_law=None)
+        columns.sampler(batch_size=8, language_sampling={"l000": "x"})
+    with pytest.raises(TypeError, match="language_sampling is None"):
+        columns.sampler(batch_size=8, language_sampling=None)
     with pytest.raises(ValueError, match=r"step is 1\.5"):
         columns.sampler(batch_size=8).batch(1.5)
 
@@ -434,7 +440,7 @@ FIXED_PLANS = [  # rows kept, options, query rows and passage rows of step 1001
     (GAPS, {"kind": "mixed"}, [104, 30, 44, 116, 92, 37], [104, 30, 44, 116, 92, 37]),
     (
         COMPLETE,
-        {"kind": "cross", "language_law": {"de": 1, "en": 2, "th": 3}},
+        {"kind": "cross", "language_sampling": {"de": 1, "en": 2, "th": 3}},
         [8, 136, 109, 48, 23, 58],
         [7, 137, 108, 49, 22, 59],
     ),

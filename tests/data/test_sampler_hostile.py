@@ -123,9 +123,9 @@ def test_the_largest_batch_size_named_serves_all_batches_of_the_plan(kind, world
 def test_a_law_beyond_the_range_of_floats_is_refused(law):
     """It must not reach the plan: a cycle without children divides by zero."""
     groups, languages = np.repeat(np.arange(40), 3)[1:], np.tile(["x", "y", "z"], 40)[1:]
-    with pytest.raises(ValueError, match=r"language_law|exponent|weight"):
+    with pytest.raises(ValueError, match=r"language_sampling|exponent|weight"):
         HybridBatchSampler.from_arrays(
-            groups, languages, batch_size=8, kind="cross", language_law=law
+            groups, languages, batch_size=8, kind="cross", language_sampling=law
         )
 
 
@@ -151,7 +151,7 @@ def test_the_report_names_a_pair_that_was_asked_for_and_has_no_groups():
     """Guarantee 3: what is left out, and why."""
     groups, languages = np.array([0, 0, 1, 1, 2, 3]), np.array(["x", "y", "x", "y", "z", "z"])
     report = HybridBatchSampler.from_arrays(
-        groups, languages, batch_size=2, kind="cross", pair_law={"x-y": 1, "x-z": 5}
+        groups, languages, batch_size=2, kind="cross", pair_weights={"x-y": 1, "x-z": 5}
     ).report()
     assert any("x-z" in line for line in report.excluded)
     assert {share.name: share.asked for share in report.pairs}["x-y"] == pytest.approx(1 / 6)

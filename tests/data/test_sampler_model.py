@@ -105,10 +105,10 @@ def cases(draw, maker="sampler", kinds=KINDS):
     if options["kind"] != "mixed":
         options["pairs"] = draw(st.sampled_from(["mixed", "mixed", "single"]))
     laws = st.sampled_from(["uniform"] * 3 + ["proportional", 0.5, -1.0])
-    options["language_law"] = draw(laws | weights_of(languages))
+    options["language_sampling"] = draw(laws | weights_of(languages))
     if draw(st.sampled_from([False, False, False, True])):
         pairs = st.sampled_from([f"{x}-{y}" for x in languages for y in languages])
-        options["pair_law"] = draw(
+        options["pair_weights"] = draw(
             st.dictionaries(pairs, st.sampled_from([0.5, 1.0, 4.0]), min_size=1, max_size=8)
         )
     if draw(st.sampled_from([False, False, True])):
@@ -172,7 +172,7 @@ def test_pairs_are_cut_where_groups_would_repeat_and_nowhere_else(
     groups, languages = np.nonzero(presence < 10 ** np.array(densities))
     assume(len(groups) > 0)
     table = Table.of(groups, np.char.add("l", languages.astype(str)))
-    options = {"kind": kind, "language_law": law}
+    options = {"kind": kind, "language_sampling": law}
     largest = table.largest(maker, **options)
     assume(largest > 0)
     options["batch_size"] = max(1, round(part * largest))
@@ -511,7 +511,7 @@ SPOILT_BATCHES = {  # table, options, what spoils a batch, what the check says
     ),
     "alternatives that do not take turns": (
         Table.of(np.repeat(np.arange(20), 3), np.tile(["x", "y", "y"], 20)),
-        {"kind": "cross", "pair_law": {"x-y": 1}},
+        {"kind": "cross", "pair_weights": {"x-y": 1}},
         lambda batch: dataclasses.replace(batch, passage_rows=batch.query_rows + 1),
         "4: turns of alternatives",
     ),
@@ -559,12 +559,22 @@ def reported_as(table, other, **options):
     ("table", "options", "make", "message"),
     [
         (GRID, {"kind": "hybrid", "alpha": 0.3}, partial(reported_as, other={"alpha": 0.5}), "2: "),
-        (GRID, {"kind": "cross"}, partial(reported_as, other={"pair_law": {"l0-l1": 1}}), "3: bal"),
-        (GRID, {"kind": "mono"}, partial(reported_as, other={"language_law": {"l0": 1}}), "3: bal"),
+        (
+            GRID,
+            {"kind": "cross"},
+            partial(reported_as, other={"pair_weights": {"l0-l1": 1}}),
+            "3: bal",
+        ),
+        (
+            GRID,
+            {"kind": "mono"},
+            partial(reported_as, other={"language_sampling": {"l0": 1}}),
+            "3: bal",
+        ),
         (GRID, {"kind": "mono"}, repeated, "3: balance over a run"),
         (GRID, {"kind": "cross", "pairs": "single"}, repeated, "3: balance over a run"),
         (grid(40, 1), {"kind": "mono"}, redrawn, "4: use counts"),
-        (GRID, {"kind": "cross", "pair_law": {"l0-l1": 1}}, redrawn, "4: use counts"),
+        (GRID, {"kind": "cross", "pair_weights": {"l0-l1": 1}}, redrawn, "4: use counts"),
     ],
 )
 def test_the_checks_catch_a_plan_of_another_law_or_order(table, options, make, message):

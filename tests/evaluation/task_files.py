@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from hybrid_fast.evaluation import print_results, write_report
+from hybrid_fast.reporting import print_results, write_report
 
 
 class OneHot:

@@ -3,7 +3,7 @@
 import pytest
 from task_files import OneHot, lines, write
 
-from hybrid_fast.data.readers.trec import read_run
+from hybrid_fast.data.formats.trec import read_run
 from hybrid_fast.evaluation import evaluate_run, load_task
 
 

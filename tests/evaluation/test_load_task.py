@@ -1,8 +1,5 @@
 """Tasks are found by name, near misses are named, and the built-in task needs nothing."""
 
-import subprocess
-import sys
-
 import pytest
 
 from hybrid_fast.data.builtin import LANGUAGES, builtin_items
@@ -52,13 +49,3 @@ def test_builtin_task_of_some_languages():
     assert set(task.relevants.counts) == {2}
     with pytest.raises(ValueError, match="task 'builtin' has no sw; its languages are"):
         load_task("builtin", languages=["sw"])
-
-
-def test_evaluation_does_not_import_what_draws():
-    code = (
-        "import sys, hybrid_fast.evaluation as evaluation;"
-        "assert 'matplotlib' not in sys.modules;"
-        "assert callable(evaluation.write_report) and callable(evaluation.print_results);"
-        "assert 'matplotlib' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True)

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from hybrid_fast.data.readers.trec import read_run
+from hybrid_fast.data.formats.trec import read_run
 from hybrid_fast.evaluation import evaluate_run
 from hybrid_fast.evaluation.runs import complete_file, write_run
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask

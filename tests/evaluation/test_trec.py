@@ -8,7 +8,7 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_fast.data.readers.trec import read_qrels
+from hybrid_fast.data.formats.trec import read_qrels
 from hybrid_fast.evaluation import evaluate_run
 
 TREC_NAMES = {

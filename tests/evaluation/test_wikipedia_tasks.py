@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from task_files import OneHot, lines, write, write_miracl
 
-from hybrid_fast.data.readers.trec import read_qrels, read_topics
+from hybrid_fast.data.formats.trec import read_qrels, read_topics
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import files
 from hybrid_fast.evaluation.tasks.wikipedia import MIRACL_SIZES, MR_TYDI_SIZES

@@ -458,7 +458,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"negatives_from": "both"}, "'passage' or 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
         ({"batch_size": 0}, "positive multiple of 1"),
-        ({"language_law": {"xx": 1.0}}, "names 'xx'"),
+        ({"language_sampling": {"xx": 1.0}}, "names 'xx'"),
     ],
 )
 def test_bad_options_are_named(tmp_path, options, message):

@@ -62,10 +62,11 @@ def evaluate(
             check_new(path, "file for --run")
 
     from hybrid_fast.cli.comparison import compare_figures
-    from hybrid_fast.evaluation import load_task, print_results, write_report
+    from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.models.folders import complete_folder
+    from hybrid_fast.reporting import print_results, write_report
 
     names = split_commas(baselines) or []
     check_baselines(names)
@@ -126,7 +127,7 @@ def evaluate_run(
 
     from hybrid_fast.evaluation import trec
     from hybrid_fast.evaluation.runs import complete_file
-    from hybrid_fast.evaluation.terminal import print_run
+    from hybrid_fast.reporting.terminal import print_run
 
     names = split_commas(metrics) or trec.RUN_METRICS
     figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
@@ -148,8 +149,8 @@ def report(
     check_new(out)
 
     from hybrid_fast.cli.comparison import compare_folders, read_runs
-    from hybrid_fast.evaluation import print_results, write_report
-    from hybrid_fast.evaluation.terminal import check_runs
+    from hybrid_fast.reporting import print_results, write_report
+    from hybrid_fast.reporting.terminal import check_runs
 
     runs = [run for path in results for run in read_runs(path)]
     check_runs(runs)

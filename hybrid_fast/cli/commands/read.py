@@ -50,7 +50,7 @@ def train_reader(
     check_new(out)
 
     from hybrid_fast.cli.reading import run_training
-    from hybrid_fast.evaluation.reading import ReaderTraining
+    from hybrid_fast.qa import ReaderTraining
 
     if not debug:
         quiet_libraries()
@@ -100,7 +100,7 @@ def evaluate_reader(
     depths = whole_numbers("top_k", top_k)
 
     from hybrid_fast.cli.reading import run_evaluation
-    from hybrid_fast.evaluation.reading import print_reading
+    from hybrid_fast.qa import print_reading
 
     if not debug:
         quiet_libraries()

@@ -50,7 +50,7 @@ def train(
     from hybrid_fast.cli.checks import MODEL
     from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
     from hybrid_fast.cli.runs import run_recipe
-    from hybrid_fast.evaluation import print_results
+    from hybrid_fast.reporting import print_results
 
     if not debug:
         quiet_libraries()
@@ -95,7 +95,7 @@ def plan(
     steps: Annotated[int, typer.Option(help="How many steps to show.", min=1)] = 20,
     debug: Debug = False,
 ) -> None:
-    """Show the first batches of RECIPE, its laws in effect, and what is left out."""
+    """Show the first batches of RECIPE, its sampling weights in effect, and what is left out."""
     from hybrid_fast.cli.plan import show_plan
     from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
 

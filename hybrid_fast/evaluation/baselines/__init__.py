@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.baselines.bm25 import BM25
 from hybrid_fast.evaluation.baselines.fusion import (
     DEPTH,
@@ -19,10 +19,10 @@ from hybrid_fast.evaluation.baselines.fusion import (
 )
 from hybrid_fast.evaluation.encoding import describe_model
 from hybrid_fast.evaluation.ranks import ScoreRows, dot_products
-from hybrid_fast.evaluation.results import Results
 from hybrid_fast.evaluation.runs import RUN_DEPTH
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.results.results import Results
 
 __all__ = [
     "BASELINES",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hybrid_fast import _core
-from hybrid_fast.data.readers.trec import Run
+from hybrid_fast.data.formats.trec import Run
 from hybrid_fast.evaluation.ranks import ScoreRows
 from hybrid_fast.evaluation.trec import load_run
 

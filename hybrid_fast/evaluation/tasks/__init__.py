@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hybrid_fast.data.names import nearest
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.tasks.bitext import load_bitext
 from hybrid_fast.evaluation.tasks.builtin import load_builtin
 from hybrid_fast.evaluation.tasks.collections import load_beir, load_trec

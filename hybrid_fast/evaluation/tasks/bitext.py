@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_fast.data.readers.files import iter_lines
+from hybrid_fast.data.formats.files import iter_lines
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
-from hybrid_fast.evaluation.results import Results
 from hybrid_fast.evaluation.tasks.files import task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query
+from hybrid_fast.results.results import Results
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
 # Sentences of each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
+from hybrid_fast.data.formats.collection import SUFFIXES
+from hybrid_fast.data.formats.trec import Qrels, read_qrels, read_topics
 from hybrid_fast.data.languages import normalize_language
-from hybrid_fast.data.readers.beir import read_beir_qrels, read_queries
-from hybrid_fast.data.readers.collection import SUFFIXES
-from hybrid_fast.data.readers.trec import Qrels, read_qrels, read_topics
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
 from hybrid_fast.evaluation.tasks.task import RetrievalTask

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_fast.data.readers.squad import Paragraph, Question, iter_paragraphs
+from hybrid_fast.data.formats.squad import Paragraph, Question, iter_paragraphs
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages

@@ -24,11 +24,11 @@ from hybrid_fast.evaluation.language_bias import (
     summarise_rankings,
 )
 from hybrid_fast.evaluation.ranks import Relevants, ScoreRows, dot_products, rank_relevants
-from hybrid_fast.evaluation.results import PerQuery, Results, library_versions
 from hybrid_fast.evaluation.runs import RUN_DEPTH, distinct_ids, write_qrels, write_run
 from hybrid_fast.evaluation.search import search_tiles
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.texts import Candidate, Pool, Query, TextCollection, store
+from hybrid_fast.results.results import PerQuery, Results, library_versions
 
 logger = logging.getLogger(__name__)
 

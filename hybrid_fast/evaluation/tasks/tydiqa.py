@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from hybrid_fast.data.readers.items import check_choice
-from hybrid_fast.data.readers.records import read_hub_records
-from hybrid_fast.data.readers.squad import iter_paragraphs
+from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.data.formats.records import read_hub_records
+from hybrid_fast.data.formats.squad import iter_paragraphs
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask

@@ -22,14 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from hybrid_fast.data.readers.collection import field_of, iter_passages, iter_records
-from hybrid_fast.data.readers.items import check_text
-from hybrid_fast.evaluation.results import Results
+from hybrid_fast.data.formats.collection import field_of, iter_passages, iter_records
+from hybrid_fast.data.formats.items import check_text
 from hybrid_fast.evaluation.search import search
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages, store
+from hybrid_fast.results.results import Results
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}

@@ -1,0 +1,260 @@
+"""SQuAD-shaped paragraphs: SQuAD, XQuAD(-R), MLQA(-R), TyDi GoldP, ARCD, DRCD, CMRC, iApp.
+
+Either the nested JSON of the original (data / paragraphs / qas, with `sentences` and
+`sentence_breaks` in the LAReQA sets) or flat JSONL, one question a line, as `datasets` has it.
+Offsets count code points of the context.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from hybrid_fast.data.formats.files import Json, iter_lines, parse_json, read_json
+from hybrid_fast.data.formats.items import (
+    OnEmpty,
+    check_choice,
+    check_text,
+    is_blank,
+    report_skipped,
+)
+
+Field = TypeVar("Field", str, int, list)
+OnBadAnswer = Literal["error", "relocate", "skip"]
+JsonObject = dict[str, Json]
+Located = tuple[str, JsonObject]  # where it is, for messages, and the JSON object
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a paragraph, with its answers as (start in the context, text).
+
+    There are no answers where the file has none or only empty ones (TyDi GoldP dev), where all
+    were bad and left out, or where the question is marked as impossible (SQuAD 2).
+    """
+
+    id: str
+    text: str
+    answers: list[tuple[int, str]]
+    is_impossible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A context with its sentences, empty lists where the file has none, and its questions.
+
+    Sentence i spans [start, end) = sentence_breaks[i] of the context. Trust `sentences` for its
+    text: the two differ twice in XQuAD-R.
+    """
+
+    context: str
+    sentences: list[str]
+    questions: list[Question]
+    sentence_breaks: list[tuple[int, int]] = field(default_factory=list)
+
+    def sentence_at(self, offset: int) -> int:
+        """Return the number of the first sentence with start <= offset < end.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        for number, (start, end) in enumerate(self.sentence_breaks):
+            if start <= offset < end:
+                return number
+        raise ValueError(f"no sentence holds the offset {offset}; breaks: {self.sentence_breaks}")
+
+
+def iter_paragraphs(
+    path: str | Path, *, on_bad_answer: OnBadAnswer = "error", on_empty: OnEmpty = "error"
+) -> Iterator[Paragraph]:
+    """Yield the paragraphs of a SQuAD-shaped file in order.
+
+    Args:
+        path: a JSON file, or a flat JSONL file, whose neighbouring lines of one context make one
+            paragraph; either may be gzipped.
+        on_bad_answer: an answer whose text is not at its start in the context is an error, is
+            moved to its nearest occurrence ("relocate"; left out if there is none) or is left out
+            ("skip").
+        on_empty: what to do with a blank question: "error" or "skip".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for bad input, with file, paragraph or question, and field.
+    """
+    check_choice("on_bad_answer", on_bad_answer, ("error", "relocate", "skip"))
+    check_choice("on_empty", on_empty, ("error", "skip"))
+    path = Path(path)
+    parser = _Parser(on_bad_answer, on_empty)
+    flat = ".jsonl" in path.suffixes
+    for where, record in _flat_paragraphs(path) if flat else _nested_paragraphs(path):
+        yield parser.paragraph(where, record)
+    counts = parser.counts
+    report_skipped(path, counts["empty"], "empty questions")
+    report_skipped(path, counts["bad"], f"of {counts['all']} answers that do not match the context")
+
+
+class _Parser:
+    """Checks JSON objects and makes paragraphs of them."""
+
+    def __init__(self, on_bad_answer: OnBadAnswer, on_empty: OnEmpty) -> None:
+        self.on_bad_answer, self.on_empty = on_bad_answer, on_empty
+        self.counts: Counter[str] = Counter()
+
+    def paragraph(self, where: str, record: JsonObject) -> Paragraph:
+        context = check_text(_get(record, "context", str, where), where, "context", can_skip=False)
+        sentences, breaks = _sentences(record, context, where)
+        questions = []
+        for number, qa in enumerate(_get(record, "qas", list, where)):
+            _check_object(qa, f"{where}, qas[{number}]")
+            question_id = qa.get("id", qa.get("question_id"))
+            if type(question_id) not in (str, int):
+                raise ValueError(f"{where}, qas[{number}], field 'id': missing or no text")
+            question = self._question(context, str(question_id), qa, where)
+            if question is not None:
+                questions.append(question)
+        return Paragraph(context, sentences, questions, breaks)
+
+    def _question(
+        self, context: str, question_id: str, qa: JsonObject, where: str
+    ) -> Question | None:
+        where = f"{where}, question {question_id!r}"
+        text = _get(qa, "question", str, where)
+        if is_blank(text) and self.on_empty == "skip":
+            self.counts["empty"] += 1
+            return None
+        check_text(text, where, "question")
+        answers = [
+            self._answer(context, answer, f"{where}, answers[{number}]")
+            for number, answer in enumerate(_answer_list(qa, where))
+        ]
+        kept = [answer for answer in answers if answer is not None]
+        return Question(question_id, text, kept, bool(qa.get("is_impossible", False)))
+
+    def _answer(self, context: str, answer: Json, where: str) -> tuple[int, str] | None:
+        """Return a checked answer, None if it is empty or left out."""
+        _check_object(answer, where)
+        start = _get(answer, "answer_start", int, where)
+        text = _get(answer, "text", str, where)
+        self.counts["all"] += 1
+        if is_blank(text):
+            return None
+        if start >= 0 and context.startswith(text, start):
+            return start, text
+        if self.on_bad_answer == "error":
+            raise ValueError(
+                f"{where}, field 'answer_start': {_mismatch(context, start, text)}; "
+                "on_bad_answer='relocate' or 'skip' lets such answers pass"
+            )
+        nearest = _nearest(context, text, start) if self.on_bad_answer == "relocate" else None
+        if nearest is None:
+            self.counts["bad"] += 1
+            return None
+        return nearest, text
+
+
+def _nested_paragraphs(path: Path) -> Iterator[Located]:
+    """Yield the paragraphs of the original JSON shape."""
+    content = read_json(path)
+    _check_object(content, str(path))
+    number = 0
+    for i, article in enumerate(_get(content, "data", list, str(path))):
+        where = f"{path}, data[{i}]"
+        _check_object(article, where)
+        for paragraph in _get(article, "paragraphs", list, where):
+            number += 1
+            _check_object(paragraph, f"{path}, paragraph {number}")
+            yield f"{path}, paragraph {number}", paragraph
+
+
+def _flat_paragraphs(path: Path) -> Iterator[Located]:
+    """Yield a paragraph for each run of lines that have one context."""
+    lines = (
+        (f"{path}:{number}", parse_json(line, path, number))
+        for number, line in iter_lines(path)
+        if line and not line.isspace()
+    )
+
+    def context(located: Located) -> str:
+        where, record = located
+        _check_object(record, where)
+        return _get(record, "context", str, where)
+
+    for text, run in groupby(lines, key=context):
+        located = list(run)
+        yield located[0][0], {"context": text, "qas": [record for _, record in located]}
+
+
+def _sentences(
+    record: JsonObject, context: str, where: str
+) -> tuple[list[str], list[tuple[int, int]]]:
+    sentences = _get(record, "sentences", list, where, default=[])
+    breaks = _get(record, "sentence_breaks", list, where, default=[])
+    if len(sentences) != len(breaks):
+        raise ValueError(
+            f"{where}, field 'sentence_breaks': has {len(breaks)} entries for "
+            f"{len(sentences)} sentences"
+        )
+    for number, (sentence, span) in enumerate(zip(sentences, breaks, strict=True)):
+        check_text(sentence, where, f"sentences[{number}]", can_skip=False)
+        is_span = isinstance(span, list) and [type(end) for end in span] == [int, int]
+        if not is_span or not 0 <= span[0] <= span[1] <= len(context):
+            raise ValueError(
+                f"{where}, field 'sentence_breaks[{number}]': {span!r} is no [start, end) within "
+                f"the context of {len(context)} characters"
+            )
+    return sentences, [(start, end) for start, end in breaks]
+
+
+def _answer_list(qa: JsonObject, where: str) -> list[Json]:
+    """Return answers as a list of objects; `datasets` keeps an object of lists instead."""
+    if not isinstance(qa.get("answers"), dict):
+        return _get(qa, "answers", list, where, default=[])
+    answers = qa["answers"]
+    starts = _get(answers, "answer_start", list, f"{where}, answers")
+    texts = _get(answers, "text", list, f"{where}, answers")
+    if len(starts) != len(texts):
+        raise ValueError(
+            f"{where}, field 'answers': {len(texts)} texts but {len(starts)} answer_start"
+        )
+    return [{"answer_start": s, "text": t} for s, t in zip(starts, texts, strict=True)]
+
+
+def _mismatch(context: str, start: int, text: str) -> str:
+    if not 0 <= start < len(context):
+        return f"{start} lies outside the context of {len(context)} characters"
+    found = context[start : start + len(text)]
+    return f"the context has {found!r} at {start}, not the answer {text!r}"
+
+
+def _nearest(context: str, text: str, start: int) -> int | None:
+    """Return the start of the nearest occurrence of a text, the earlier of two as near."""
+    before = context.rfind(text, 0, max(start, 0) + len(text))
+    after = context.find(text, max(start, 0))
+    found = [position for position in (before, after) if position >= 0]
+    return min(found, key=lambda position: abs(position - start), default=None)
+
+
+def _check_object(value: Json, where: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: must be a JSON object, got {str(value)[:60]!r}")
+
+
+def _get(
+    record: JsonObject, key: str, kind: type[Field], where: str, default: Field | None = None
+) -> Field:
+    """Return a field of the wanted type; a bool is no int."""
+    value = record.get(key, default)
+    if value is None:
+        raise ValueError(f"{where}, field {key!r}: is missing; the fields are {list(record)}")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(
+            f"{where}, field {key!r}: must be {_JSON_NAMES[kind]}, got {str(value)[:60]!r}"
+        )
+    return value
+
+
+_JSON_NAMES = {str: "text", int: "a whole number", list: "a list"}

@@ -1,0 +1,77 @@
+"""JSONL, CSV, TSV, Parquet and hub data sets: one record an item, mapped by a table of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hybrid_fast.data.formats.files import SourceFile
+from hybrid_fast.data.formats.items import Item, OnEmpty
+from hybrid_fast.data.formats.mapping import Columns, RecordMapper, uses_positions
+from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
+
+
+def read_tabular(
+    files: Sequence[SourceFile],
+    *,
+    format: str,
+    columns: Columns | None = None,
+    group_pattern: str | None = None,
+    on_empty: OnEmpty = "error",
+) -> Iterator[Item]:
+    """Yield the items of JSONL, CSV, TSV or Parquet files.
+
+    Args:
+        files: the files, one a language or one for all.
+        format: "jsonl", "csv", "tsv" or "parquet".
+        columns: {our column: theirs}. Theirs is a name, a dotted path into nested values
+            ("answers.text.0"), or a position from 0, which says that there is no header. For
+            group_id also "@line" (line n of every file is a translation of line n of the others)
+            or "@row" (each row is a group of its own; the default of a single file). Default: the
+            columns that have our names.
+        group_pattern: regular expression whose first group is the group id within that column.
+        on_empty: what to do with a row whose query or passage is blank: "error" or "skip".
+
+    Raises:
+        ValueError: for bad input, with file, line and field.
+    """
+    header = not uses_positions(columns)
+    num_records: dict[str, int] = {}
+    for file in files:
+        mapper = RecordMapper(file, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+        yield from mapper.items(RECORD_READERS[format](file.path, header))
+        num_records[str(file.path)] = mapper.num_records
+    if mapper.group_column == "@line" and len(set(num_records.values())) > 1:
+        raise ValueError(f"the files are not aligned, their numbers of rows differ: {num_records}")
+
+
+def read_hub(
+    name: str,
+    lang: str | None,
+    *,
+    columns: Columns | None = None,
+    config: str | None = None,
+    split: str = "train",
+    group_pattern: str | None = None,
+    on_empty: OnEmpty = "error",
+) -> Iterator[Item]:
+    """Yield the items of a data set that `datasets.load_dataset` finds: a hub name or a folder.
+
+    Args:
+        name: the name or folder.
+        lang: the language of all rows, or None where a column tells it.
+        columns: as in `read_tabular`.
+        config: the configuration of the data set.
+        split: the split, slices allowed: "train[:1000]".
+        group_pattern: as in `read_tabular`.
+        on_empty: as in `read_tabular`.
+
+    Raises:
+        FileNotFoundError: if the data set cannot be found or reached.
+        ValueError: for bad input, with row and field.
+    """
+    if uses_positions(columns):
+        raise ValueError(f"a data set of the hub has named columns, got {dict(columns or {})}")
+    origin = SourceFile(Path(name), lang, f"{name}:{config}:{split}")
+    mapper = RecordMapper(origin, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+    yield from mapper.items(read_hub_records(name, config, split))

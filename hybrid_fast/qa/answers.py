@@ -1,0 +1,106 @@
+"""Exact match and F1 of answers, by the rules of SQuAD 1.1 and of MLQA.
+
+An answer is normalised: lower case, no punctuation, no articles, single spaces. Exact match is 1
+if prediction and gold answer are then equal; F1 is the harmonic mean of precision and recall of
+their tokens, each counted as often as it occurs, and 0 if they share none. The best of several gold
+answers counts.
+
+Sources: Rajpurkar et al. 2016 (evaluate-v1.1.py); Lewis et al. 2020 (mlqa_evaluation_v1.py).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from hybrid_fast.data.formats.items import check_choice
+
+Rules = Literal["squad", "mlqa"]
+RULES = ("squad", "mlqa")
+MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")
+
+_MLQA_ARTICLES = {
+    # The official pattern takes it out of the middle of words too.
+    "ar": re.compile("ال"),
+    "de": re.compile(r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
+    "en": re.compile(r"\b(a|an|the)\b"),
+    "es": re.compile(r"\b(un|una|unos|unas|el|la|los|las)\b"),
+    "vi": re.compile(r"\b(của|là|cái|chiếc|những)\b"),
+}
+# A token each. MLQA has Chinese alone; the others are the same rule for what it has no rule for.
+_CHARACTER_TOKENS = {
+    "zh": re.compile("([\u4e00-\u9fa5])"),
+    "ja": re.compile("([\u3040-\u30ff\u3400-\u9fff])"),
+    "th": re.compile("([\u0e00-\u0e7f])"),
+}
+
+
+class Score(NamedTuple):
+    """Exact match and F1 of one answer, from 0 to 1."""
+
+    exact_match: float
+    f1: float
+
+
+def score_answer(prediction: str, answers: Sequence[str], lang: str, rules: Rules) -> Score:
+    """Score a predicted answer against the gold answers of its question.
+
+    Args:
+        prediction: the predicted text; it may be empty.
+        answers: the gold answers.
+        lang: language code of the gold answers; it has no part in the rules of SQuAD.
+        rules: "squad" or "mlqa".
+
+    Raises:
+        ValueError: if there is no gold answer, or the rules are unknown.
+    """
+    if not answers:
+        raise ValueError("there is no gold answer; leave questions without one out")
+    predicted = normalize_answer(prediction, lang, rules)
+    gold = [normalize_answer(answer, lang, rules) for answer in answers]
+    return Score(
+        exact_match=float(predicted in gold),
+        f1=max(_f1(predicted.split(), answer.split()) for answer in gold),
+    )
+
+
+def normalize_answer(text: str, lang: str, rules: Rules) -> str:
+    """Return the form in which answers are compared, tokens separated by single spaces.
+
+    By MLQA's rules a language other than its seven has no articles.
+
+    Raises:
+        ValueError: if the rules are unknown.
+    """
+    check_choice("rules", rules, RULES)
+    text = text.lower()
+    if rules == "squad":
+        text = "".join(character for character in text if character not in string.punctuation)
+        return " ".join(_MLQA_ARTICLES["en"].sub(" ", text).split())
+    text = "".join(character for character in text if not _is_punctuation(character))
+    if lang in _MLQA_ARTICLES:
+        text = _MLQA_ARTICLES[lang].sub(" ", text)
+    if lang in _CHARACTER_TOKENS:
+        text = _CHARACTER_TOKENS[lang].sub(r" \1 ", text)
+    return " ".join(text.split())
+
+
+def contains_answer(passage: str, answers: Sequence[str]) -> bool:
+    """Tell whether a passage holds the text of a gold answer, upper and lower case alike."""
+    passage = passage.lower()
+    return any(answer.lower() in passage for answer in answers)
+
+
+def _f1(predicted: list[str], gold: list[str]) -> float:
+    num_common = (Counter(predicted) & Counter(gold)).total()
+    return 2 * num_common / (len(predicted) + len(gold)) if num_common else 0.0
+
+
+@lru_cache(maxsize=65_536)
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")

@@ -1,0 +1,180 @@
+"""Questions with gold answers, and the pool of passages that they are asked of."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hybrid_fast.data.formats.files import SourceFile, find_files
+from hybrid_fast.data.formats.items import OnEmpty
+from hybrid_fast.data.formats.squad import OnBadAnswer, Question, iter_paragraphs
+from hybrid_fast.data.languages import normalize_language
+
+logger = logging.getLogger(__name__)
+
+_FILE_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+
+
+class ReadingQuestion(NamedTuple):
+    """A question, its gold answers as (start in the passage, text), and its passage's row."""
+
+    id: str
+    lang: str
+    text: str
+    answers: tuple[tuple[int, str], ...]
+    passage_row: int
+
+    @property
+    def answer_texts(self) -> list[str]:
+        """The gold answers."""
+        return [text for _, text in self.answers]
+
+
+class Passage(NamedTuple):
+    """A paragraph of the pool."""
+
+    lang: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadingData:
+    """Questions in the order of languages, files and paragraphs, and the pool.
+
+    Attributes:
+        questions: those with a gold answer.
+        passages: the different paragraphs of a language, also those whose questions are left out.
+        left_out: language to the number of its questions that have no gold answer, or are marked
+            as impossible to answer.
+    """
+
+    questions: list[ReadingQuestion]
+    passages: list[Passage]
+    left_out: dict[str, int]
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages of the questions, sorted."""
+        return sorted({question.lang for question in self.questions})
+
+
+def load_questions(
+    paths: Sequence[str | Path],
+    *,
+    lang: str | None = None,
+    languages: Sequence[str] | None = None,
+    on_bad_answer: OnBadAnswer = "error",
+    on_empty: OnEmpty = "error",
+) -> ReadingData:
+    """Read SQuAD-shaped files.
+
+    Args:
+        paths: files; patterns with "{lang}" in them; folders with a `<language>.json` (or .jsonl,
+            or gzipped) for each language.
+        lang: the language of files whose path does not tell it.
+        languages: which to take; default all.
+        on_bad_answer: as in `iter_paragraphs`.
+        on_empty: what to do with a blank question: "error" or "skip".
+
+    Raises:
+        FileNotFoundError: if there is no such file, or a folder has none.
+        TypeError: if `paths` or `languages` is one string.
+        ValueError: for bad input, with file, paragraph or question, and field; for a question
+            that is there twice; for a language that is unknown, not there, or without a
+            single gold answer.
+    """
+    for name, value in (("paths", paths), ("languages", languages)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} is the text {value!r}; give a list")
+    files = _choose([file for path in paths for file in _files(path, lang)], languages)
+    questions: list[ReadingQuestion] = []
+    rows: dict[Passage, int] = {}
+    asked: Counter[str] = Counter()
+    for file in files:
+        language = str(file.lang)
+        for paragraph in iter_paragraphs(file.path, on_bad_answer=on_bad_answer, on_empty=on_empty):
+            row = rows.setdefault(Passage(language, paragraph.context), len(rows))
+            asked[language] += len(paragraph.questions)
+            questions += _answered(paragraph.questions, language, row)
+    _check_once(questions)
+    answered = Counter(question.lang for question in questions)
+    left_out = {code: asked[code] - answered[code] for code in sorted(asked)}
+    _report(left_out, asked)
+    return ReadingData(questions, list(rows), left_out)
+
+
+def _files(path: str | Path, lang: str | None) -> list[SourceFile]:
+    """Return the files of a path, each with its language."""
+    if Path(path).is_dir():
+        return _folder_files(Path(path))
+    files = find_files(path, lang=None if "{lang}" in str(path) else lang)
+    if files[0].lang is None:
+        raise ValueError(f"{path}: the language is unknown; give lang= or {{lang}} in the path")
+    return files
+
+
+def _folder_files(folder: Path) -> list[SourceFile]:
+    files: list[SourceFile] = []
+    for ending in _FILE_ENDINGS:
+        with suppress(FileNotFoundError):  # there is none of this ending
+            files += find_files(folder / f"{{lang}}{ending}")
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} holds no <language>.json; give its files, such as {folder}/dev.{{lang}}.json"
+        )
+    return files
+
+
+def _choose(files: list[SourceFile], languages: Iterable[str] | None) -> list[SourceFile]:
+    """Return the files of the languages asked for, by language; all if None."""
+    if languages is not None:
+        wanted = {normalize_language(language) for language in languages}
+        found = {str(file.lang) for file in files}
+        if wanted - found or not wanted:
+            missing = f"has no {', '.join(sorted(wanted - found))}" if wanted else "none is asked"
+            raise ValueError(
+                f"languages: the data {missing}; its languages are {', '.join(sorted(found))}"
+            )
+        files = [file for file in files if file.lang in wanted]
+    return sorted(files, key=lambda file: str(file.lang))
+
+
+def _answered(
+    questions: Iterable[Question], language: str, passage_row: int
+) -> Iterable[ReadingQuestion]:
+    for question in questions:
+        if question.answers and not question.is_impossible:
+            answers = tuple(question.answers)
+            yield ReadingQuestion(question.id, language, question.text, answers, passage_row)
+
+
+def _check_once(questions: Iterable[ReadingQuestion]) -> None:
+    """Raise a ValueError if a question is there twice; ids alone repeat in TyDi GoldP's files."""
+    seen: set[ReadingQuestion] = set()
+    for question in questions:
+        if question in seen:
+            raise ValueError(
+                f"question {question.id!r} occurs twice in {question.lang}, of one passage and "
+                "with the same answers; give each file, and leave each question in, once"
+            )
+        seen.add(question)
+
+
+def _report(left_out: dict[str, int], asked: Counter[str]) -> None:
+    """Say how many questions are left out; ValueError if they are all of a language."""
+    without = [code for code, number in left_out.items() if number == asked[code]]
+    if without or not asked:
+        whose = f"question in {', '.join(without)}" if without else "question"
+        raise ValueError(
+            f"no {whose} has a gold answer, so there is nothing to compare answers with; choose "
+            "other files, or other languages (TyDi GoldP dev has empty answers in some copies)"
+        )
+    some = {code: number for code, number in left_out.items() if number}
+    if some:
+        counts = ", ".join(f"{code} {number} of {asked[code]}" for code, number in some.items())
+        logger.warning("questions without a gold answer are left out: %s", counts)

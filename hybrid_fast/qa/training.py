@@ -1,0 +1,215 @@
+"""Training of a reader from an encoder, on transformers' Trainer.
+
+Two logits a token, of the answer's first and last token, with cross-entropy over the window; a
+window that does not hold the whole answer is to point at its first token (Devlin et al. 2019).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForQuestionAnswering,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from hybrid_fast.models.folders import complete_folder, find_folder
+from hybrid_fast.models.layout import read_layout
+from hybrid_fast.models.transformer import load_pretrained, lowercase_first, position_limit
+from hybrid_fast.qa.questions import ReadingData
+from hybrid_fast.qa.reader import check_tokenizer
+from hybrid_fast.qa.windows import (
+    Window,
+    WindowSizes,
+    make_windows,
+    pad_windows,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderTraining:
+    """Options of the training of a reader.
+
+    Attributes:
+        epochs: passes over the windows of the data.
+        max_steps: in place of epochs, if given.
+        learning_rate: its highest value, after a tenth of the steps; from there it falls to 0.
+        batch_size: windows in a step, of each process.
+        max_length: tokens of a window; default 384, or what the model takes.
+        doc_stride: tokens that neighbouring windows share; default a third, at most 128.
+        seed: of new parameters, dropout and order.
+    """
+
+    epochs: float = 2.0
+    max_steps: int | None = None
+    learning_rate: float = 3e-5
+    batch_size: int = 16
+    max_length: int | None = None
+    doc_stride: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range."""
+        for name, least in (("max_steps", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
+        for name in ("epochs", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed")
+
+
+def train_reader(
+    encoder: str | Path,
+    data: ReadingData,
+    folder: str | Path,
+    options: ReaderTraining | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> float:
+    """Train a reader from an encoder and save it.
+
+    Args:
+        encoder: a folder or hub name: a transformer BiEncoder, a SentenceTransformer, or anything
+            that AutoModel loads.
+        data: see `load_questions`; the first gold answer of a question counts.
+        folder: appears complete or not at all, and loads by AutoModelForQuestionAnswering.
+        options: of training.
+        callbacks: of transformers' Trainer.
+
+    Returns:
+        The mean loss over all steps.
+
+    Raises:
+        FileNotFoundError: no such folder or hub model, or a file is missing in it.
+        ValueError: a static encoder, a model that cannot read, sizes that it does not take, or
+            training that diverges.
+    """
+    options = options or ReaderTraining()
+    source = find_folder(encoder, None)
+    layout = read_layout(source)
+    if layout.static:
+        raise ValueError(
+            f"{source} is a static encoder, whose tokens do not see one another; a reader needs a "
+            "transformer"
+        )
+    set_seed(options.seed)
+    model, tokenizer = load_pretrained(
+        layout.weights_folder, AutoModelForQuestionAnswering, new_head=True, dtype=torch.float32
+    )
+    check_tokenizer(tokenizer)
+    if layout.lowercase:
+        lowercase_first(tokenizer)
+    tokenizer.padding_side = "right"
+    sizes = WindowSizes.choose(
+        tokenizer, position_limit(model), options.max_length, options.doc_stride
+    )
+    with tempfile.TemporaryDirectory() as unused:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(options, unused),
+            train_dataset=make_examples(tokenizer, data, sizes),
+            data_collator=partial(collate, tokenizer=tokenizer),
+            callbacks=list(callbacks),
+        )
+        trainer.remove_callback(PrinterCallback)
+        loss = float(trainer.train().training_loss)
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        raise ValueError(
+            "training diverged: weights are NaN or infinite; lower learning_rate, which is "
+            f"{options.learning_rate}"
+        )
+    # A reader reads in windows of the length that it was trained with.
+    tokenizer.model_max_length = sizes.max_length
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    if trainer.is_world_process_zero():
+        with complete_folder(Path(folder)) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    return loss
+
+
+def make_examples(
+    tokenizer: Tokenizer, data: ReadingData, sizes: WindowSizes
+) -> list[dict[str, Any]]:
+    """Return all windows of all questions, with the tokens of their answers.
+
+    Returns:
+        Dicts of `window`, `start_positions`, `end_positions`, and `input_ids`, which the Trainer
+        takes the length from. Both positions are 0 where the window does not hold the answer.
+    """
+    windows = make_windows(
+        tokenizer,
+        [question.text for question in data.questions],
+        [data.passages[question.passage_row].text for question in data.questions],
+        sizes,
+    )
+    examples = []
+    for window in windows:
+        start, text = data.questions[window.pair].answers[0]
+        first, last = answer_tokens(window, start, start + len(text))
+        examples.append(
+            {
+                "window": window,
+                "start_positions": first,
+                "end_positions": last,
+                "input_ids": window.features["input_ids"],
+            }
+        )
+    return examples
+
+
+def answer_tokens(window: Window, start: int, end: int) -> tuple[int, int]:
+    """Return the first and the last token of the characters [start, end) of the passage.
+
+    (0, 0) unless the window's tokens reach from at or before `start` to at or after `end`.
+    """
+    tokens = [number for number, offset in enumerate(window.offsets[:, 0]) if offset >= 0]
+    if not tokens:
+        return 0, 0
+    starts, ends = window.offsets[tokens].T.tolist()
+    if starts[0] > start or ends[-1] < end:
+        return 0, 0
+    # The first token that ends after the start, and the last that begins before the end.
+    first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
+    return (tokens[first], tokens[last]) if first <= last else (0, 0)
+
+
+def collate(examples: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """Return a batch of the model: padded windows, and positions int64 (n,)."""
+    batch = pad_windows([example["window"] for example in examples], tokenizer)
+    for name in ("start_positions", "end_positions"):
+        batch[name] = torch.tensor([example[name] for example in examples])
+    return batch
+
+
+def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=options.epochs,
+        max_steps=options.max_steps or -1,
+        learning_rate=options.learning_rate,
+        per_device_train_batch_size=options.batch_size,
+        warmup_steps=0.1,
+        train_sampling_strategy="group_by_length",
+        seed=options.seed,
+        logging_steps=50,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )

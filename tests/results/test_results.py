@@ -1,0 +1,110 @@
+"""`results.json` appears completely or not at all, and holds what `to_dict` returns."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hybrid_fast.results.results import PerQuery, Results
+
+
+def make_results(**changes):
+    fields = {
+        "task": "xquad-r",
+        "model": "نموذج",
+        "kind": "hybrid",
+        "seed": 0,
+        "versions": {"python": "3.11"},
+        "settings": {"candidate_text": "sentence"},
+        "metrics": {"mono": {"map": 0.5}, "cross": {"map": None}, "multi": {"map": 0.25}},
+        "grid": {"map": {"ar": {"ar": 0.5, "all": 0.25}}},
+        "language_bias": {"rank_distance": 12.5},
+        "counts": {"pool": 7},
+    }
+    return Results(**{**fields, **changes})
+
+
+def test_file_holds_the_dict(tmp_path):
+    results = make_results()
+    path = results.save(tmp_path / "new" / "run")
+    assert path == tmp_path / "new" / "run" / "results.json"
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == results.to_dict()
+    assert "نموذج" in text
+    assert sorted(entry.name for entry in (tmp_path / "new").iterdir()) == ["run"]
+
+
+def test_other_files_of_the_folder_stay(tmp_path):
+    (tmp_path / "model.safetensors").write_text("weights")
+    make_results().save(tmp_path)
+    make_results(seed=1).save(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "model.safetensors",
+        "results.json",
+    ]
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["seed"] == 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), object()])
+def test_what_json_cannot_hold_leaves_nothing_behind(tmp_path, bad):
+    with pytest.raises((ValueError, TypeError), match="not JSON"):
+        make_results(settings={"temperature": bad}).save(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_leaves_nothing_behind(tmp_path):
+    unwritable = make_results(model="\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        unwritable.save(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    make_results().save(tmp_path)
+    with pytest.raises(UnicodeEncodeError):
+        unwritable.save(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; name a folder"):
+        make_results().save(tmp_path / "file")
+
+
+def test_flat_figures_leave_out_what_is_missing():
+    assert make_results().flat() == {"mono_map": 0.5, "multi_map": 0.25, "rank_distance": 12.5}
+
+
+def per_query(value=0.5):
+    figures = np.array([[value, np.nan], [1 / 3, 2 / 3]])
+    ids = np.array(["q-1", "سؤال"])
+    return PerQuery(ids, np.array(["ar", "en"]), ("ar",), {"map": figures, "recall@1": -figures})
+
+
+def test_figures_by_query_come_back_as_they_were(tmp_path):
+    make_results(per_query=per_query()).save(tmp_path / "run")
+    loaded = PerQuery.load(tmp_path / "run" / "per_query.npz")
+    assert loaded.ids.tolist() == ["q-1", "سؤال"]
+    assert loaded.query_languages.tolist() == ["ar", "en"]
+    assert loaded.languages == ("ar",)
+    assert list(loaded.figures) == ["map", "recall@1"]
+    for name, figures in per_query().figures.items():
+        np.testing.assert_array_equal(loaded.figures[name], figures)
+    assert "per_query" not in json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))
+
+
+def test_figures_by_query_of_another_run_do_not_stay(tmp_path):
+    make_results(per_query=per_query()).save(tmp_path)
+    make_results(per_query=per_query(0.25)).save(tmp_path)
+    assert PerQuery.load(tmp_path / "per_query.npz").figures["map"][0, 0] == 0.25
+    make_results().save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_file_that_holds_no_figures_by_query(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "other.npz", ids=np.arange(3))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    for name in ("text.npz", "other.npz", "array.npy"):
+        with pytest.raises(ValueError, match=f"{name} holds no figures by query"):
+            PerQuery.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        PerQuery.load(tmp_path / "nowhere.npz")
