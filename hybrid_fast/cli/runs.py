@@ -27,6 +27,7 @@ from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.results import RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.termination import leave_process_group
 
@@ -123,7 +124,7 @@ def run_parts(
             return {}
         stage("evaluating")
         results = parts.task.evaluate(
-            parts.model, model_name=model_name or output.name, kind=args.kind, seed=args.seed
+            parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed)
         )
         results.save(output)
         return results.to_dict()

@@ -6,12 +6,15 @@ import json
 import platform
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hybrid_fast.results.run_info import RunInfo
 
 FILE_NAME = "results.json"
 PER_QUERY_FILE = "per_query.npz"
@@ -70,15 +73,12 @@ class PerQuery:
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of one model on one task; fields are the keys of `results.json`.
+    """Figures of one model on one task, as `results.json` holds them.
 
     Attributes:
         task: name of the task.
-        model: name of the model, None if not told.
-        kind: batch kind it was trained with, None if not told.
-        seed: seed it was trained with, None if not told.
+        info: the model, and how it was trained and used.
         versions: version of Python and of each library that takes part.
-        settings: "candidate_text", "max_length", "prompts", "dtype", and what a caller adds.
         metrics: setting ("mono", "cross", "multi") to metric to figure.
         grid: metric to query language to corpus language, or "all", to figure.
         language_bias: see `language_bias.summarise_rank_distances` and `summarise_rankings`.
@@ -91,11 +91,8 @@ class Results:
     """
 
     task: str
-    model: str | None
-    kind: str | None
-    seed: int | None
+    info: RunInfo
     versions: dict[str, str]
-    settings: dict[str, Any]
     metrics: dict[str, dict[str, float | None]]
     grid: dict[str, dict[str, dict[str, float | None]]]
     language_bias: dict[str, Any]
@@ -104,9 +101,18 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`, in plain types."""
-        content = asdict(replace(self, per_query=None))
-        del content["per_query"]
-        return content
+        return {
+            "task": self.task,
+            "model": self.info.model,
+            "kind": self.info.kind,
+            "seed": self.info.seed,
+            "versions": dict(self.versions),
+            "settings": dict(self.info.settings),
+            "metrics": deepcopy(self.metrics),
+            "grid": deepcopy(self.grid),
+            "language_bias": deepcopy(self.language_bias),
+            "counts": deepcopy(self.counts),
+        }
 
     def flat(self) -> dict[str, float]:
         """Return the figures that exist by one-word names, "mono_map" ... and "rank_distance"."""

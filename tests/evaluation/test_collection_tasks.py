@@ -5,6 +5,7 @@ from task_files import OneHot, lines, write
 
 from hybrid_fast.data.formats.trec import read_run
 from hybrid_fast.evaluation import evaluate_run, load_task
+from hybrid_fast.results import RunInfo
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_beir_in_another_language_and_split(beir):
 
 def test_a_run_of_the_task_is_scored_alike(beir):
     task = load_task("beir", beir)
-    results = task.evaluate(OneHot(), run=beir / "out" / "run.trec", model_name="one hot")
+    results = task.evaluate(OneHot(), run=beir / "out" / "run.trec", info=RunInfo("one hot"))
     run = read_run(beir / "out" / "run.trec")
     assert {query: next(iter(hits)) for query, hits in run.items()} == {
         f"q{n}": f"d{n}" for n in range(3)

@@ -57,7 +57,7 @@ def test_task_ranks_documents_of_segments():
     assert best.metrics["multi"]["ndcg@10"] == 1.0
     assert best.counts["candidates"] == {"de": 1, "en": 2}
     assert (best.counts["pool"], best.counts["segments"]) == (3, 5)
-    assert best.settings["document_score"] == "max"
+    assert best.info.settings["document_score"] == "max"
     mean = segmented_task("mean@2").score(query, segments)
     # Means: d1 5.5, d2 4, d3 4; d2 stands before d3.
     assert mean.grid["map"]["en"] == {"de": 1.0, "en": 0.5, "all": (1 + 2 / 3) / 2}

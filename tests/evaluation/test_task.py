@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.results import RunInfo
 
 LANGUAGES = ("ar", "de", "en", "zh")
 
@@ -172,7 +173,7 @@ def test_language_bias_of_embeddings_that_see_only_the_language():
 
 def test_shape_of_results():
     task = parallel_task(languages=("de", "en"))
-    results = task.score(*one_hot(task), model_name="m", kind="hybrid", seed=3).to_dict()
+    results = task.score(*one_hot(task), info=RunInfo("m", "hybrid", 3)).to_dict()
     assert list(results) == [
         "task",
         "model",
@@ -257,7 +258,7 @@ def test_any_float_array_or_tensor(convert):
 def test_dtype_of_tensors_is_recorded():
     task = parallel_task()
     queries, candidates = (torch.from_numpy(e).to(torch.bfloat16) for e in one_hot(task))
-    assert task.score(queries, candidates).settings["dtype"] == "bfloat16"
+    assert task.score(queries, candidates).info.settings["dtype"] == "bfloat16"
 
 
 def spoil(matrix, row, value):
@@ -371,11 +372,11 @@ class GroupModel:
 
 def test_evaluate_encodes_each_side_and_scores():
     task, model = parallel_task(), GroupModel()
-    results = task.evaluate(model, batch_size=5, kind="cross", seed=1)
+    results = task.evaluate(model, batch_size=5, info=RunInfo(kind="cross", seed=1))
     assert results.metrics == task.score(*one_hot(task)).metrics
     assert model.calls == [("query", 48, 5), ("passage", 48, 5)]
-    assert (results.model, results.kind, results.seed) == ("GroupModel", "cross", 1)
-    assert task.evaluate(model, model_name="mine").model == "mine"
+    assert (results.info.model, results.info.kind, results.info.seed) == ("GroupModel", "cross", 1)
+    assert task.evaluate(model, info=RunInfo("mine")).info.model == "mine"
 
 
 def test_bi_encoder():
@@ -387,8 +388,8 @@ def test_bi_encoder():
         model.encode_queries(list(task.queries)), model.encode_passages(list(task.candidates))
     )
     assert results.metrics == expected.metrics
-    assert results.model == "static"
-    assert results.settings == {
+    assert results.info.model == "static"
+    assert results.info.settings == {
         "candidate_text": "passage",
         "max_length": None,
         "prompts": {"query": "query ", "passage": ""},
@@ -422,7 +423,7 @@ def test_sentence_transformer_with_its_prompts_and_cosine():
         for top, some in zip(order.tolist(), own.tolist(), strict=True)
     ]
     assert results.metrics["multi"]["recall@10"] == pytest.approx(np.mean(hits) / len(LANGUAGES))
-    assert results.settings == {
+    assert results.info.settings == {
         "candidate_text": "passage",
         "max_length": None,
         "prompts": {"query": "query ", "document": "passage "},

@@ -5,17 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from hybrid_fast.results.results import PerQuery, Results
+from hybrid_fast.results import PerQuery, Results, RunInfo
 
 
 def make_results(**changes):
     fields = {
         "task": "xquad-r",
-        "model": "نموذج",
-        "kind": "hybrid",
-        "seed": 0,
+        "info": RunInfo("نموذج", "hybrid", 0, {"candidate_text": "sentence"}),
         "versions": {"python": "3.11"},
-        "settings": {"candidate_text": "sentence"},
         "metrics": {"mono": {"map": 0.5}, "cross": {"map": None}, "multi": {"map": 0.25}},
         "grid": {"map": {"ar": {"ar": 0.5, "all": 0.25}}},
         "language_bias": {"rank_distance": 12.5},
@@ -37,7 +34,7 @@ def test_file_holds_the_dict(tmp_path):
 def test_other_files_of_the_folder_stay(tmp_path):
     (tmp_path / "model.safetensors").write_text("weights")
     make_results().save(tmp_path)
-    make_results(seed=1).save(tmp_path)
+    make_results(info=RunInfo(seed=1)).save(tmp_path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
         "model.safetensors",
         "results.json",
@@ -48,12 +45,12 @@ def test_other_files_of_the_folder_stay(tmp_path):
 @pytest.mark.parametrize("bad", [float("nan"), object()])
 def test_what_json_cannot_hold_leaves_nothing_behind(tmp_path, bad):
     with pytest.raises((ValueError, TypeError), match="not JSON"):
-        make_results(settings={"temperature": bad}).save(tmp_path / "run")
+        make_results(info=RunInfo(settings={"temperature": bad})).save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_write_leaves_nothing_behind(tmp_path):
-    unwritable = make_results(model="\ud800")
+    unwritable = make_results(info=RunInfo("\ud800"))
     with pytest.raises(UnicodeEncodeError):
         unwritable.save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

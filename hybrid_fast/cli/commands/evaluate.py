@@ -67,6 +67,7 @@ def evaluate(
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.models.folders import complete_folder
     from hybrid_fast.reporting import print_results, write_report
+    from hybrid_fast.results import RunInfo
 
     names = split_commas(baselines) or []
     check_baselines(names)
@@ -87,7 +88,7 @@ def evaluate(
         encoder,
         names,
         batch_size=batch_size,
-        model_name=model,
+        info=RunInfo(model),
         run=run,
         run_depth=run_depth,
     )

@@ -23,6 +23,7 @@ from hybrid_fast.evaluation.runs import RUN_DEPTH
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results.results import Results
+from hybrid_fast.results.run_info import RunInfo
 
 __all__ = [
     "BASELINES",
@@ -47,7 +48,7 @@ def evaluate_with_baselines(
     baselines: Sequence[str],
     *,
     batch_size: int | None = None,
-    model_name: str | None = None,
+    info: RunInfo | None = None,
     run: str | Path | None = None,
     run_depth: int = RUN_DEPTH,
 ) -> list[Results]:
@@ -59,7 +60,7 @@ def evaluate_with_baselines(
         baselines: some of BASELINES: "bm25"; "untrained", the same architecture with fresh weights;
             "fusion", BM25 and the model by the rule of Mr. TyDi; "rrf", by reciprocal ranks.
         batch_size: texts the model takes at a time; default what it does by itself.
-        model_name: what to call the model in results; default what it calls itself.
+        info: of the model, for the record; see `task.evaluate`.
         run: a file for the ranking of the model, see `task.write_run`.
         run_depth: how many candidates of each query it holds.
 
@@ -79,10 +80,10 @@ def evaluate_with_baselines(
         task.check_scorers()
         bm25 = BM25(task)
     queries, candidates, settings = task.encode(model, batch_size=batch_size)
-    name = describe_model(model)[0] if model_name is None else model_name
+    info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
     if run is not None:
-        task.write_run(run, queries, candidates, depth=run_depth, tag=name)
-    results = [task.score(queries, candidates, model_name=name, settings=settings)]
+        task.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+    results = [task.score(queries, candidates, info=info)]
     scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
     if bm25 is not None:
         dense = dot_products(queries, candidates)
@@ -93,10 +94,10 @@ def evaluate_with_baselines(
     for baseline in baselines:
         if baseline in scorers:
             score_rows, own = scorers[baseline]
-            results.append(task.score_by(score_rows, model_name=baseline, settings=own))
+            results.append(task.score_by(score_rows, info=RunInfo(baseline, settings=own)))
         else:
             fresh = model.untrained()
-            results.append(task.evaluate(fresh, batch_size=batch_size, model_name=baseline))
+            results.append(task.evaluate(fresh, batch_size=batch_size, info=RunInfo(baseline)))
     return results
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query
 from hybrid_fast.results.results import Results
+from hybrid_fast.results.run_info import RunInfo
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
 # Sentences of each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
@@ -99,10 +99,7 @@ class BitextTask(RetrievalTask):
         query_embeddings: np.ndarray | torch.Tensor,
         candidate_embeddings: np.ndarray | torch.Tensor,
         *,
-        model_name: str | None = None,
-        kind: str | None = None,
-        seed: int | None = None,
-        settings: Mapping[str, Any] | None = None,
+        info: RunInfo | None = None,
     ) -> Results:
         """Rank the other side of each pair; see `RetrievalTask.score`.
 
@@ -125,10 +122,7 @@ class BitextTask(RetrievalTask):
             by_query,
             np.full(len(self.queries), np.nan),
             {},
-            model_name=model_name,
-            kind=kind,
-            seed=seed,
-            settings=with_dtype(settings, query_embeddings),
+            with_dtype(info, query_embeddings),
         )
         for setting, first, second in (("from_first", 0, 1), ("to_first", 1, 0)):
             cells = [(pair[first], pair[second]) for pair in self.pairs]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from hybrid_fast.evaluation.search import search_tiles
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.texts import Candidate, Pool, Query, TextCollection, store
 from hybrid_fast.results.results import PerQuery, Results, library_versions
+from hybrid_fast.results.run_info import RunInfo
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +134,7 @@ class RetrievalTask:
         model: object,
         *,
         batch_size: int | None = None,
-        model_name: str | None = None,
-        kind: str | None = None,
-        seed: int | None = None,
+        info: RunInfo | None = None,
         run: str | Path | None = None,
         run_depth: int = RUN_DEPTH,
     ) -> Results:
@@ -146,9 +146,8 @@ class RetrievalTask:
             model: has `encode_queries` / `encode_passages`, or is a SentenceTransformer, or has
                 `encode`.
             batch_size: texts the model takes at a time; default what it does by itself.
-            model_name: what to call the model in results; default what it calls itself.
-            kind: batch kind it was trained with, for the record.
-            seed: seed it was trained with, for the record.
+            info: for the record; the model's name, lengths, prompts and dtype are added where they
+                are not told.
             run: a file for the ranking, see `write_run`.
             run_depth: how many candidates of each query it holds.
 
@@ -159,18 +158,11 @@ class RetrievalTask:
         if run is not None:
             self.run_ids()
         queries, candidates, settings = self.encode(model, batch_size=batch_size)
-        if model_name is None:
-            model_name = encoding.describe_model(model)[0]
+        name, _ = encoding.describe_model(model)
+        info = (info or RunInfo()).with_defaults(name, **settings)
         if run is not None:
-            self.write_run(run, queries, candidates, depth=run_depth, tag=model_name)
-        return self.score(
-            queries,
-            candidates,
-            model_name=model_name,
-            kind=kind,
-            seed=seed,
-            settings=settings,
-        )
+            self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+        return self.score(queries, candidates, info=info)
 
     def encode(
         self, model: object, *, batch_size: int | None = None
@@ -201,10 +193,7 @@ class RetrievalTask:
         query_embeddings: np.ndarray | torch.Tensor,
         candidate_embeddings: np.ndarray | torch.Tensor,
         *,
-        model_name: str | None = None,
-        kind: str | None = None,
-        seed: int | None = None,
-        settings: Mapping[str, Any] | None = None,
+        info: RunInfo | None = None,
     ) -> Results:
         """Rank candidates by dot product and compute all figures.
 
@@ -212,10 +201,7 @@ class RetrievalTask:
             query_embeddings: numpy array or torch tensor (len(queries), D) of floats, in the order
                 of `queries`; normalise rows to length 1 for cosine. Scores are float32.
             candidate_embeddings: (len(candidates), D), in the order of `candidates`.
-            model_name: name of the model, for the record.
-            kind: batch kind it was trained with, for the record.
-            seed: seed it was trained with, for the record.
-            settings: "max_length", "prompts", "dtype" and anything else for the record.
+            info: what made the embeddings, for the record; their dtype is added.
 
         Raises:
             TypeError: if embeddings are not arrays or tensors of floats.
@@ -223,31 +209,21 @@ class RetrievalTask:
         """
         query_matrix, candidate_matrix = self._check(query_embeddings, candidate_embeddings)
         return self._rank(
-            dot_products(query_matrix, candidate_matrix),
-            model_name=model_name,
-            kind=kind,
-            seed=seed,
-            settings=with_dtype(settings, query_embeddings),
+            dot_products(query_matrix, candidate_matrix), with_dtype(info, query_embeddings)
         )
 
     def score_by(
         self,
         score_rows: ScoreRows,
         *,
-        model_name: str | None = None,
-        kind: str | None = None,
-        seed: int | None = None,
-        settings: Mapping[str, Any] | None = None,
+        info: RunInfo | None = None,
     ) -> Results:
         """Rank candidates by any scores, and compute all figures.
 
         Args:
             score_rows: called with rows of `queries`, int64 (n,), and a float32 array
                 (n, len(candidates)), into which it writes the scores of these queries.
-            model_name: name of what scores, for the record.
-            kind: batch kind it was trained with, for the record.
-            seed: seed it was trained with, for the record.
-            settings: anything for the record.
+            info: what scores, for the record.
 
         Raises:
             ValueError: if a score is NaN, or the task is evaluated with embeddings alone.
@@ -263,9 +239,7 @@ class RetrievalTask:
                     "candidate needs a score"
                 )
 
-        return self._rank(
-            checked, model_name=model_name, kind=kind, seed=seed, settings=settings or {}
-        )
+        return self._rank(checked, info or RunInfo())
 
     def check_scorers(self) -> None:
         """Raise a ValueError if the figures of the task come from a search with embeddings."""
@@ -294,7 +268,7 @@ class RetrievalTask:
                 "task %r: queries without a relevant candidate are left out: %s", self.name, of_each
             )
 
-    def _rank(self, score_rows: ScoreRows, **record: Any) -> Results:
+    def _rank(self, score_rows: ScoreRows, info: RunInfo) -> Results:
         watch = RankingWatch(
             _number(self.queries.ids),
             self.queries.language_codes,
@@ -317,7 +291,7 @@ class RetrievalTask:
             by_query,
             rank_distances(self.relevants, ranks.in_pool),
             summarise_rankings(watch, ranks.in_pool, self.languages),
-            **record,
+            info,
         )
         results.counts["without_relevants"] = self._unanswered()
         return results
@@ -404,11 +378,7 @@ class RetrievalTask:
         by_query: dict[str, np.ndarray],
         distances: np.ndarray,
         language_bias: Mapping[str, Any],
-        *,
-        model_name: str | None,
-        kind: str | None,
-        seed: int | None,
-        settings: Mapping[str, Any],
+        info: RunInfo,
     ) -> Results:
         """Average figures of queries, in the shape of `metrics.score_queries`, into results."""
         num_languages, languages_of = len(self.languages), self.queries.language_codes
@@ -428,11 +398,8 @@ class RetrievalTask:
         blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
         return Results(
             task=self.name,
-            model=model_name,
-            kind=kind,
-            seed=seed,
+            info=replace(info, settings={**blank, **self.settings, **info.settings}),
             versions=library_versions(),
-            settings={**blank, **self.settings, **settings},
             metrics={
                 setting: {name: values[setting] for name, values in averages.items()}
                 for setting in ("mono", "cross", "multi")
@@ -480,12 +447,10 @@ def _in_pool_alone(figures: np.ndarray, num_languages: int) -> np.ndarray:
     return np.column_stack([nothing, figures])
 
 
-def with_dtype(
-    settings: Mapping[str, Any] | None, embeddings: np.ndarray | torch.Tensor
-) -> dict[str, Any]:
-    """Return the settings that are known, with the dtype of embeddings unless they tell it."""
-    known = {name: value for name, value in (settings or {}).items() if value is not None}
-    return {"dtype": str(embeddings.dtype).removeprefix("torch."), **known}
+def with_dtype(info: RunInfo | None, embeddings: np.ndarray | torch.Tensor) -> RunInfo:
+    """Return what is known of a run, with the dtype of its embeddings unless it tells it."""
+    dtype = str(embeddings.dtype).removeprefix("torch.")
+    return (info or RunInfo()).with_defaults(dtype=dtype)
 
 
 def _noting(candidates: Iterable[Candidate], answers: list[tuple[str, int]]) -> Iterator[Candidate]:

@@ -30,6 +30,7 @@ from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages, store
 from hybrid_fast.results.results import Results
+from hybrid_fast.results.run_info import RunInfo
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}
@@ -104,10 +105,7 @@ class AnswerTask(RetrievalTask):
         query_embeddings: np.ndarray | torch.Tensor,
         candidate_embeddings: np.ndarray | torch.Tensor,
         *,
-        model_name: str | None = None,
-        kind: str | None = None,
-        seed: int | None = None,
-        settings: Mapping[str, Any] | None = None,
+        info: RunInfo | None = None,
     ) -> Results:
         """Search, and look for answers in what is found first; see `RetrievalTask.score`."""
         queries, candidates = self._check(query_embeddings, candidate_embeddings)
@@ -120,21 +118,18 @@ class AnswerTask(RetrievalTask):
         return self._answer_results(
             found,
             np.ones(len(found), dtype=bool),
-            model_name=model_name,
-            kind=kind,
-            seed=seed,
-            settings=with_dtype(settings, query_embeddings),
+            with_dtype(info, query_embeddings),
         )
 
     def score_passages(
-        self, ranked: Mapping[str, Sequence[str]], *, model_name: str | None = None
+        self, ranked: Mapping[str, Sequence[str]], *, info: RunInfo | None = None
     ) -> Results:
         """Look for answers in passages that another system ranked.
 
         Args:
             ranked: question id to texts of passages, best first. Questions that it lacks count as
                 not answered, and not at all for the official figure.
-            model_name: name of the system, for the record.
+            info: the system, for the record.
 
         Raises:
             ValueError: if it names questions that the task lacks.
@@ -149,9 +144,7 @@ class AnswerTask(RetrievalTask):
             _answered(ranked.get(each, ()), self.answers[each])[0] for each in self.queries.ids
         ]
         predicted = np.array([each in ranked for each in self.queries.ids])
-        return self._answer_results(
-            np.array(found), predicted, model_name=model_name, kind=None, seed=None, settings={}
-        )
+        return self._answer_results(np.array(found), predicted, info or RunInfo())
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Raise ValueError: there are no judgements of passages that a run could be scored by."""
@@ -173,7 +166,7 @@ class AnswerTask(RetrievalTask):
             depth = min(4 * depth, len(candidates))
         return found
 
-    def _answer_results(self, found: np.ndarray, predicted: np.ndarray, **record: Any) -> Results:
+    def _answer_results(self, found: np.ndarray, predicted: np.ndarray, info: RunInfo) -> Results:
         """Return results of what was found, bool (num_queries, 2), and which have predictions."""
         by_query = {
             name: np.full((len(found), len(self.languages) + 1), np.nan) for name in self.metrics
@@ -182,7 +175,7 @@ class AnswerTask(RetrievalTask):
         for column, name in enumerate(BUDGETS):
             by_query[name] = np.full((len(found), len(self.languages) + 1), np.nan)
             by_query[name][:, [corpus, -1]] = found[:, [column]]
-        results = self._results(by_query, np.full(len(found), np.nan), {}, **record)
+        results = self._results(by_query, np.full(len(found), np.nan), {}, info)
         results.counts["left_out"] = self.left_out
         results.counts["without_prediction"] = int((~predicted).sum())
         languages_of = self.queries.language_codes

@@ -15,6 +15,7 @@ from hybrid_fast.evaluation.ranks import dot_products
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
 from hybrid_fast.evaluation.tasks.bitext import BitextTask
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.results import RunInfo
 
 LANGUAGES = ("de", "en")
 
@@ -45,14 +46,14 @@ def model(task):
 
 def test_every_baseline_is_a_result_of_its_own(task, model):
     names = ["rrf", "bm25", "untrained", "fusion"]
-    results = evaluate_with_baselines(task, model, names, model_name="mine")
-    assert [each.model for each in results] == ["mine", *names]
-    whole = task.evaluate(model, model_name="mine").to_dict()
+    results = evaluate_with_baselines(task, model, names, info=RunInfo("mine"))
+    assert [each.info.model for each in results] == ["mine", *names]
+    whole = task.evaluate(model, info=RunInfo("mine")).to_dict()
     assert results[0].to_dict() == whole
-    by_name = {each.model: each for each in results}
-    assert by_name["bm25"].settings["k1"] == 0.9
-    assert by_name["fusion"].settings["fusion"] == {"alpha": 1.0, "depth": 1000}
-    untrained = task.evaluate(model.untrained(), model_name="untrained")
+    by_name = {each.info.model: each for each in results}
+    assert by_name["bm25"].info.settings["k1"] == 0.9
+    assert by_name["fusion"].info.settings["fusion"] == {"alpha": 1.0, "depth": 1000}
+    untrained = task.evaluate(model.untrained(), info=RunInfo("untrained"))
     assert by_name["untrained"].metrics == untrained.metrics
     assert by_name["bm25"].metrics == task.score_by(BM25(task)).metrics
     assert by_name["bm25"].metrics["mono"]["map"] == 1
@@ -80,8 +81,11 @@ def test_wrong_names(task, model, names, message):
 
 def test_any_scorer_ranks_as_embeddings_do(task, model):
     queries, candidates, settings = task.encode(model)
-    by_scores = task.score_by(dot_products(queries, candidates), settings=settings)
-    assert by_scores.to_dict() == task.score(queries, candidates, settings=settings).to_dict()
+    by_scores = task.score_by(dot_products(queries, candidates), info=RunInfo(settings=settings))
+    assert (
+        by_scores.to_dict()
+        == task.score(queries, candidates, info=RunInfo(settings=settings)).to_dict()
+    )
 
 
 def test_a_score_that_is_nan_is_named(task):
@@ -100,4 +104,4 @@ def test_a_task_of_embeddings_alone_refuses_at_once(model):
     with pytest.raises(ValueError, match="embeddings alone"):
         task.score_by(lambda rows, scores: None)
     results = evaluate_with_baselines(task, model, ["untrained"])
-    assert [each.model for each in results] == ["static", "untrained"]
+    assert [each.info.model for each in results] == ["static", "untrained"]

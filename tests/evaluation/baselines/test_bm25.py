@@ -11,6 +11,7 @@ import pytest
 from hybrid_fast.evaluation.baselines.bm25 import BM25, K1, B
 from hybrid_fast.evaluation.baselines.words import split_words
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
+from hybrid_fast.results import RunInfo
 
 QUERIES = [
     Query("q0", "en", "cat cat dog"),
@@ -101,7 +102,7 @@ def test_a_language_without_a_word_scores_zero():
 
 def test_a_task_ranks_by_it_and_equal_scores_stand_in_the_order_of_candidates():
     task = make_task()
-    results = task.score_by(BM25(task), model_name="bm25")
+    results = task.score_by(BM25(task), info=RunInfo("bm25"))
     reciprocal = results.per_query.figures["mrr@10"]
     # First relevants: a after c; b and c where nothing has a word; e after c and b, its equal.
     assert reciprocal[:4, 0].tolist() == [1 / 2, 1 / 2, 1 / 3, 1 / 3]
@@ -109,7 +110,7 @@ def test_a_task_ranks_by_it_and_equal_scores_stand_in_the_order_of_candidates():
     # In Thai: f is first; in the pool of all, too.
     assert reciprocal[4].tolist() == [1 / 2, 1, 1]
     assert np.isnan(reciprocal[1:4, 1]).all()
-    assert results.model == "bm25"
+    assert results.info.model == "bm25"
     assert results.metrics["mono"]["map"] is not None
 
 
