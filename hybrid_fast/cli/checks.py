@@ -8,7 +8,7 @@ from typing import Any
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hybrid_fast.cli.folders import check_writable
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.training import HybridTrainingArguments
@@ -80,8 +80,4 @@ def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
     if not evaluates:
         raise ValueError("eval_strategy is 'no', but the best model is asked for; give 'steps'")
     metric = str(args.metric_for_best_model).removeprefix("eval_")
-    if metric not in FIGURES:
-        raise ValueError(
-            f"metric_for_best_model is {metric!r}; it must be one of {', '.join(FIGURES)}"
-            f"{nearest(metric, FIGURES)}"
-        )
+    check_choice("metric_for_best_model", metric, FIGURES)

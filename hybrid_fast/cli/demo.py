@@ -11,11 +11,11 @@ from rich.console import Console
 
 from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.comparison import compare_folders
-from hybrid_fast.cli.folders import check_new, without_empty_remains
+from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
-from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import print_results, write_report
 
 KINDS = ("mono", "cross", "hybrid")
@@ -46,7 +46,7 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
         OSError: `out` exists or cannot be made.
     """
     check_new(out)
-    with without_empty_remains(out.resolve()), complete_folder(out.resolve()) as folder:
+    with complete_folder(out.resolve()) as folder:
         runs = train_kinds(folder, seed)
         comparison = compare_folders(runs, [folder / kind for kind in KINDS])
         write_report(runs, folder, title="hybrid_fast demo", comparison=comparison)

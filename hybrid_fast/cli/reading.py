@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hybrid_fast.cli.progress import TrainingProgress, stage
-from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.qa import (
     Reader,

@@ -24,7 +24,7 @@ from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.recipe import Recipe, load_recipe, located
 from hybrid_fast.cli.runs import run_recipe
 from hybrid_fast.cli.yaml_text import split_values
-from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting.sweeps import Point, print_sweep, write_sweep
 from hybrid_fast.results.results import FILE_NAME
 from hybrid_fast.training.checkpoints import complete_checkpoints

@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
 from hybrid_fast.data.formats.files import FORMAT_OF_SUFFIX, find_files, short_name
-from hybrid_fast.data.formats.items import Item, check_choice, limit_groups, shared_passage_ids
+from hybrid_fast.data.formats.items import Item, limit_groups, shared_passage_ids
 from hybrid_fast.data.formats.questions import read_squad
 from hybrid_fast.data.formats.tabular import read_hub, read_tabular
 from hybrid_fast.data.table import AlignedTable

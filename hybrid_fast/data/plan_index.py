@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
+from hybrid_fast.common.files import staged_file
 from hybrid_fast.data.plan_columns import Column, PlanColumns
 from hybrid_fast.data.table import AlignedTable
 
@@ -165,10 +163,13 @@ class PlanIndex:
         return cls.build(columns, fingerprint)
 
     def save(self, path: str | Path) -> None:
-        """Write the index to a file, which appears complete or not at all."""
-        path = Path(path)
-        with _replaced(path) as unfinished:
-            self.core.save(str(unfinished))
+        """Write the index to a file, which appears complete or not at all.
+
+        Raises:
+            FileNotFoundError: its folder does not exist.
+        """
+        with staged_file(path) as staged:
+            self.core.save(str(staged))
 
     @classmethod
     def open(cls, path: str | Path, fingerprint: str | None = None) -> PlanIndex:
@@ -230,23 +231,3 @@ class PlanIndex:
             f"PlanIndex({self.num_items:,} items, {len(self.languages)} languages, "
             f"{self.num_bytes / 2**20:,.1f} MiB)"
         )
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """Yield a file to write, which takes the place of `path` if all goes well."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        unfinished.chmod(0o666 & ~_umask())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -15,19 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_fast import _core
-from hybrid_fast.common.choices import nearest
 from hybrid_fast.data.plan_columns import Column
 from hybrid_fast.data.plan_index import PlanIndex
+from hybrid_fast.data.plan_options import (
+    KINDS,
+    check_batch_size,
+    check_integer,
+    check_plan,
+    check_rank,
+)
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
 from hybrid_fast.data.sampling_weights import (
     LanguageSampling,
-    named_weights,
     parse_language_sampling,
     parse_pair_weights,
+    parse_source_weights,
 )
 from hybrid_fast.data.table import AlignedTable
-
-KINDS = ("mono", "cross", "mixed", "hybrid")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,39 +110,13 @@ class HybridBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        check_plan(kind, alpha, pairs)
+        check_rank(rank, world_size)
+        check_batch_size(batch_size, world_size)
+        check_integer("seed", seed)
         index = table
         if not isinstance(index, PlanIndex):
             index = PlanIndex.of_table(index, by_source=source_weights is not None)
-        for name, value in {
-            "batch_size": batch_size,
-            "seed": seed,
-            "rank": rank,
-            "world_size": world_size,
-        }.items():
-            if not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} is {value!r}; a whole number is needed")
-        if not isinstance(alpha, int | float):
-            raise TypeError(f"alpha is {alpha!r}; a number from 0 to 1 is needed")
-        if kind not in KINDS:
-            raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
-        if pairs not in ("mixed", "single"):
-            raise ValueError(f"pairs is {pairs!r}; it must be 'mixed' or 'single'")
-        if pairs == "single" and kind == "mixed":
-            raise ValueError(
-                "pairs is 'single' and kind is 'mixed': batches of one language are kind='mono'"
-            )
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
-            )
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"batch_size is {batch_size}, which {world_size} ranks do not divide; "
-                f"take a positive multiple of {world_size}"
-            )
-        if not 1 <= batch_size < 2**31:
-            raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
-        exponent, language_weights = parse_language_sampling(language_sampling, index.languages)
         self.batch_size = batch_size
         self.kind = kind
         self.alpha = alpha
@@ -148,13 +126,9 @@ class HybridBatchSampler:
         self.languages = index.languages
         self.sources = index.sources
         self.epoch = 0
-        if source_weights is not None and not index.sources:
-            raise ValueError(
-                "source_weights need an index that tells sources apart; build it with "
-                "PlanIndex.of_table(table, by_source=True) or from_arrays(..., sources=...)"
-            )
-        weights = named_weights("source_weights", source_weights, index.sources)
-        self.index = index.with_sources(weights)
+        exponent, language_weights = parse_language_sampling(language_sampling, index.languages)
+        by_source = parse_source_weights(source_weights, index.sources)
+        self.index = index.with_sources(by_source)
         self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "kind": KINDS.index(kind),
@@ -162,7 +136,7 @@ class HybridBatchSampler:
             "exponent": exponent,
             "language_weights": language_weights,
             "pair_weights": parse_pair_weights(pair_weights, index.languages),
-            "source_weights": weights,
+            "source_weights": by_source,
             "single_pair": pairs == "single",
             "seed": seed % 2**64,
             "world_size": world_size,

@@ -57,6 +57,22 @@ def named_weights(
     return [float(weights.get(name, 0.0)) for name in names]
 
 
+def parse_source_weights(
+    weights: Mapping[str, float] | None, sources: tuple[str, ...]
+) -> list[float]:
+    """Return a weight for each source; empty without weights.
+
+    Raises:
+        ValueError: a source that the table does not have, or an index without sources.
+    """
+    if weights is not None and not sources:
+        raise ValueError(
+            "source_weights need an index that tells sources apart; build it with "
+            "PlanIndex.of_table(table, by_source=True) or from_arrays(..., sources=...)"
+        )
+    return named_weights("source_weights", weights, sources)
+
+
 def parse_pair_weights(
     weights: Mapping[str, float] | None, languages: tuple[str, ...]
 ) -> list[float]:

@@ -7,19 +7,17 @@ first use; a table that was saved and loaded stays memory-mapped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from datasets.table import InMemoryTable
 
+from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.columns import (
     KIND_BITS,
     SCHEMA,
@@ -103,7 +101,7 @@ class AlignedTable:
         """Hold a complete table."""
         table = _one_chunk(table)
         fingerprint = content_fingerprint(table)
-        return cls(Dataset(InMemoryTable(table), fingerprint=fingerprint), fingerprint)
+        return cls(Dataset(table, fingerprint=fingerprint), fingerprint)
 
     @staticmethod
     def concatenate(tables: Sequence[AlignedTable]) -> AlignedTable:
@@ -116,18 +114,15 @@ class AlignedTable:
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
 
     def save(self, folder: str | Path) -> None:
-        """Write the table to a new folder, which appears complete or not at all."""
-        folder = Path(folder)
-        if folder.exists():
-            raise FileExistsError(f"{folder} exists; remove it or choose another folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unfinished = Path(temporary, folder.name)
-            unfinished.mkdir()
-            schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
-            with pa.ipc.new_stream(unfinished / _FILE_NAME, schema) as stream:
+        """Write the table to a new folder, which appears complete or not at all.
+
+        Raises:
+            FileExistsError: there is something of that name.
+        """
+        schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
+        with new_folder(folder) as staged:
+            with pa.ipc.new_stream(staged / _FILE_NAME, schema) as stream:
                 stream.write_table(self._arrow)
-            os.rename(unfinished, folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> AlignedTable:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
+from hybrid_fast.common.files import complete_file
 from hybrid_fast.evaluation.tasks.texts import Pool
 
 # What TREC's ad-hoc tracks take of a query, and trec_eval's map is commonly given over.
@@ -73,17 +71,3 @@ def _strictly_falling(scores: np.ndarray) -> np.ndarray:
     for place in range(1, len(fallen)):
         fallen[place] = min(fallen[place], np.nextafter(fallen[place - 1], np.float32(-np.inf)))
     return fallen
-
-
-@contextmanager
-def complete_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file, gzipped if it ends in ".gz", that appears completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.partial")
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(staged, "wt", encoding="utf-8", newline="\n") as file:
-            yield file
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.trec import read_qrels, read_run
 from hybrid_fast.evaluation.metrics import find_metrics, score_cells
 
@@ -71,8 +72,7 @@ def evaluate_run(
             in `corpus`, an argument is unknown, or no query is left to evaluate.
     """
     metrics = tuple(find_metrics(metrics))
-    if missing not in ("zero", "leave-out"):
-        raise ValueError(f"missing is {missing!r}; it is 'zero' or 'leave-out'")
+    check_choice("missing", missing, ("zero", "leave-out"))
     run = load_run(run)
     qrels = _load(qrels, "qrels", read_qrels)
     if corpus is not None:

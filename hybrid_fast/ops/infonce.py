@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.ops import cpu, gpu
 from hybrid_fast.ops.distributed import (
     Compute,
@@ -26,7 +27,6 @@ from hybrid_fast.ops.inputs import (
     InfoNCEInputs,
     InfoNCEOptions,
     InfoNCETensors,
-    check_choice,
     check_embeddings,
     check_hard_negatives,
     check_mask_width,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Real
 from typing import TypedDict
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from hybrid_fast.common.choices import check_choice
 
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "sum", "mean")
@@ -140,15 +141,6 @@ def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> 
     if tensor.dtype not in dtypes:
         need = " or ".join(str(dtype) for dtype in dtypes)
         raise TypeError(f"{name} has dtype {tensor.dtype}; need {need}")
-
-
-def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`, naming the nearest of them."""
-    if value in choices:
-        return
-    nearest = get_close_matches(str(value), choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{name} is {value!r}; need one of {', '.join(map(repr, choices))}{hint}")
 
 
 def check_number(name: str, value: float) -> None:

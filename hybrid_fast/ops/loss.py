@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.ops.infonce import info_nce
 from hybrid_fast.ops.inputs import (
     InfoNCEOptions,
@@ -100,6 +100,6 @@ def _check_names(names: tuple[str, ...]) -> None:
     known = tuple(InfoNCEOptions.__annotations__)
     for name in names:
         if name not in known:
-            nearest = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}{hint}")
+            raise TypeError(
+                f"unknown option {name!r}; known are {', '.join(known)}{nearest(name, known)}"
+            )

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.common.choices import check_choice
 
 Rules = Literal["squad", "mlqa"]
 RULES = ("squad", "mlqa")

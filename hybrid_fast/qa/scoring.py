@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.evaluation.encoding import describe_model
 from hybrid_fast.qa.answers import (
     MLQA_LANGUAGES,
@@ -70,17 +71,22 @@ class ReadingResults:
         return content
 
     def save(self, folder: str | Path) -> Path:
-        """Write `reading.json` and `predictions.jsonl` into an existing folder.
+        """Write `reading.json` and `predictions.jsonl` into a folder, which is made if need be.
 
         Returns:
             The path of `reading.json`.
+
+        Raises:
+            NotADirectoryError: `folder` is a file.
         """
-        folder = Path(folder)
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         lines = [json.dumps(each, ensure_ascii=False) for each in self.predictions]
-        (folder / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / FILE_NAME).write_text(content + "\n", encoding="utf-8")
-        return folder / FILE_NAME
+        # Predictions are never beside the scores of another run: they go first and come last.
+        files = {"stale": [PREDICTIONS_FILE], "order": [FILE_NAME, PREDICTIONS_FILE]}
+        with complete_folder(folder, **files) as staged:
+            (staged / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            (staged / FILE_NAME).write_text(content + "\n", encoding="utf-8")
+        return Path(folder) / FILE_NAME
 
 
 def evaluate_reader(

@@ -26,7 +26,8 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.models.folders import complete_folder, find_folder
+from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import read_layout
 from hybrid_fast.models.transformer import load_pretrained, lowercase_first, position_limit
 from hybrid_fast.qa.questions import ReadingData
@@ -136,9 +137,9 @@ def train_reader(
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     if trainer.is_world_process_zero():
-        with complete_folder(Path(folder)) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+        with complete_folder(folder, stale=WEIGHT_FILES) as staged:
+            model.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
     return loss
 
 

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import re
-import tempfile
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import quote
 import jinja2
 from matplotlib.figure import Figure
 
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.terminal import Measure, Run, language_name, printable
 
@@ -117,23 +117,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a NotADirectoryError if a file is where the folder of a report should be."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
-
-
 def publish(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files to a temporary folder, then move them to their place, in their order."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder if folder.exists() else folder.parent
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=beside) as temporary:
-        staged = Path(temporary) / "report"
-        staged.mkdir()
+    """Write all files, then move them to their place, in their order."""
+    with complete_folder(folder, order=list(files)) as staged:
         for name, content in files.items():
             (staged / name).write_bytes(content)
-        if beside != folder:
-            staged.rename(folder)
-            return
-        for name in files:
-            (staged / name).replace(folder / name)

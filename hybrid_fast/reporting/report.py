@@ -15,11 +15,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from hybrid_fast.common.files import check_folder
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import (
     DASH,
     Cell,
-    check_folder,
     data_url,
     number_cell,
     publish,

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_fast.common.files import check_folder
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import (
     DASH,
     Cell,
-    check_folder,
     data_url,
     number_cell,
     publish,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 import zipfile
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.results.run_info import RunInfo
 
 FILE_NAME = "results.json"
@@ -135,26 +135,14 @@ class Results:
         Raises:
             NotADirectoryError: if `folder` is a file.
         """
-        folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"{str(folder)!r} is a file; name a folder for {FILE_NAME}")
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = folder if folder.exists() else folder.parent
-        with tempfile.TemporaryDirectory(prefix=".results-", dir=place) as temporary:
-            staged = Path(temporary) / "folder"
-            staged.mkdir()
+        # The file by query is never beside the results of another run: it goes first, comes last.
+        files = {"stale": [PER_QUERY_FILE], "order": [FILE_NAME, PER_QUERY_FILE]}
+        with complete_folder(folder, **files) as staged:
             if self.per_query is not None:
                 self.per_query.save(staged / PER_QUERY_FILE)
             (staged / FILE_NAME).write_text(content, encoding="utf-8")
-            if place == folder:
-                # Never beside the results of another run: it goes first and comes last.
-                (folder / PER_QUERY_FILE).unlink(missing_ok=True)
-                for path in sorted(staged.iterdir(), reverse=True):
-                    path.replace(folder / path.name)
-            else:
-                staged.rename(folder)
-        return folder / FILE_NAME
+        return Path(folder) / FILE_NAME
 
 
 def library_versions() -> dict[str, str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from hybrid_fast.common.choices import nearest
-from hybrid_fast.data.sampler import KINDS
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.data.plan_options import check_batch_size, check_plan
 
 
 @dataclass
@@ -116,24 +116,14 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"kind is {self.kind!r}; it must be one of {KINDS}{nearest(self.kind, KINDS)}"
-            )
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; a number from 0 to 1 is needed")
-        if self.pairs not in ("mixed", "single"):
-            raise ValueError(f"pairs is {self.pairs!r}; it must be 'mixed' or 'single'")
+        check_plan(self.kind, self.alpha, self.pairs)
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; a number above 0 is needed")
         if self.loss_precision not in (None, "bf16"):
             raise ValueError(
                 f"loss_precision is {self.loss_precision!r}; it must be 'bf16' or left out"
             )
-        if self.negatives_from not in ("passage", "query"):
-            raise ValueError(
-                f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
-            )
+        check_choice("negatives_from", self.negatives_from, ("passage", "query"))
         for name, least in (("micro_batch_tokens", 1), ("kept_graph_tokens", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -159,9 +149,5 @@ class HybridTrainingArguments(TrainingArguments):
             )
         if self.batch_size is None:
             self.batch_size = self.per_device_train_batch_size * self.world_size  # type: ignore[has-type]
-        if self.batch_size < 1 or self.batch_size % self.world_size:
-            raise ValueError(
-                f"batch_size is {self.batch_size}, which {self.world_size} processes do not "
-                f"divide; take a positive multiple of {self.world_size}"
-            )
+        check_batch_size(self.batch_size, self.world_size)
         self.per_device_train_batch_size = self.batch_size // self.world_size

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hybrid_fast.common.files import complete_file
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
@@ -322,10 +323,12 @@ class HybridTrainer(Trainer):
 
         if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             plan = json.dumps(self._plan_settings(), indent=1, ensure_ascii=False)
-            (folder / PLAN_FILE).write_text(plan + "\n", encoding="utf-8")
+            with complete_file(folder / PLAN_FILE) as file:
+                file.write(plan + "\n")
             if self.cached_step.budget is not None:
                 budget = json.dumps(asdict(self.cached_step.budget))
-                (folder / BUDGET_FILE).write_text(budget + "\n", encoding="utf-8")
+                with complete_file(folder / BUDGET_FILE) as file:
+                    file.write(budget + "\n")
 
     def _plan_settings(self) -> dict[str, Any]:
         """What must be the same for a resumed run to go on with the same batches."""

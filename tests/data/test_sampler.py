@@ -16,7 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from hybrid_fast.data.sampler import KINDS, HybridBatchSampler
+from hybrid_fast.data.plan_options import KINDS
+from hybrid_fast.data.sampler import HybridBatchSampler
 
 settings.register_profile("plan", deadline=None, max_examples=60)
 settings.load_profile("plan")
@@ -375,11 +376,11 @@ def test_length_counts_items_with_a_query_and_is_never_zero():
         ({"kind": "monos"}, "did you mean 'mono'"),
         ({"alpha": 1.2}, "alpha is 1.2"),
         ({"alpha": float("nan")}, "alpha is nan"),
-        ({"batch_size": 0}, "positive multiple of 1"),
-        ({"batch_size": 9, "world_size": 2}, "which 2 ranks do not divide"),
+        ({"batch_size": 0}, r"positive multiple of the number of ranks \(1\)"),
+        ({"batch_size": 9, "world_size": 2}, r"multiple of the number of ranks \(2\)"),
         ({"rank": 2, "world_size": 2}, "rank is 2 of world_size 2"),
         ({"pairs": "single", "kind": "mixed"}, "batches of one language are kind='mono'"),
-        ({"pairs": "one"}, "'mixed' or 'single'"),
+        ({"pairs": "one"}, "one of 'mixed', 'single'"),
         ({"language_sampling": "unifrom"}, "did you mean 'uniform'"),
         ({"language_sampling": float("inf")}, "exponent"),
         ({"language_sampling": {"l000": 1, "xx": 2}}, "names 'xx', which the table does not have"),
@@ -402,6 +403,7 @@ def test_numbers_of_the_wrong_type_are_named():
         columns.sampler(batch_size=8.0)
     with pytest.raises(TypeError, match=r"alpha is '0\.5'"):
         columns.sampler(batch_size=8, alpha="0.5")
+    assert np.float32(0.5) == columns.sampler(batch_size=8, alpha=np.float32(0.5)).alpha
     with pytest.raises(TypeError, match="gives 'l000' the weight 'x'"):
         columns.sampler(batch_size=8, language_sampling={"l000": "x"})
     with pytest.raises(TypeError, match="language_sampling is None"):

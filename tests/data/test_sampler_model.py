@@ -28,7 +28,8 @@ from plan_checks import (
 from plan_model import CROSS
 from plan_model_lanes import Lane
 
-from hybrid_fast.data.sampler import KINDS, Batch
+from hybrid_fast.data.plan_options import KINDS
+from hybrid_fast.data.sampler import Batch
 
 
 @st.composite

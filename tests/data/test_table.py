@@ -1,5 +1,6 @@
 """The aligned table: codes equal a slow count, bad rows are named, saving is all or nothing."""
 
+import os
 import pickle
 
 import datasets
@@ -229,7 +230,7 @@ def test_save_leaves_nothing_behind_when_it_fails(table, tmp_path, monkeypatch):
     def fail(*paths):
         raise OSError("disk full")
 
-    monkeypatch.setattr(table_module.os, "rename", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         table.save(tmp_path / "table")
     assert list(tmp_path.iterdir()) == []

@@ -185,5 +185,5 @@ def test_bad_options(two_languages):
         load_task("xquad-r", two_languages, languages=[])
     with pytest.raises(TypeError, match="languages is the text 'de'; give a list"):
         load_task("xquad-r", two_languages, languages="de")
-    with pytest.raises(ValueError, match=r"candidate_text is 'context'; it is one of"):
+    with pytest.raises(ValueError, match=r"candidate_text is 'context'; it must be one of"):
         load_task("xquad-r", two_languages, candidate_text="context")

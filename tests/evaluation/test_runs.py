@@ -7,7 +7,7 @@ import pytest
 
 from hybrid_fast.data.formats.trec import read_run
 from hybrid_fast.evaluation import evaluate_run
-from hybrid_fast.evaluation.runs import complete_file, write_run
+from hybrid_fast.evaluation.runs import write_run
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
 
 
@@ -88,12 +88,3 @@ def test_a_run_that_fails_leaves_no_file(tmp_path):
 def test_gzip_by_name(tmp_path):
     write_run(tmp_path / "run.gz", [("q", ["c"], np.ones(1, np.float32))])
     assert gzip.decompress((tmp_path / "run.gz").read_bytes()) == b"q Q0 c 1 1.0 hybrid_fast\n"
-
-
-def test_a_file_that_fails_half_way_is_not_there(tmp_path):
-    (tmp_path / "old.txt").write_text("old")
-    for name in ("new.txt", "old.txt"):
-        with pytest.raises(TypeError), complete_file(tmp_path / name) as file:
-            file.writelines(["half\n", None])
-    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
-    assert (tmp_path / "old.txt").read_text() == "old"

@@ -10,7 +10,6 @@ from task_files import OneHot, lines, write, write_miracl
 
 from hybrid_fast.data.formats.trec import read_qrels, read_topics
 from hybrid_fast.evaluation import load_task
-from hybrid_fast.evaluation.tasks import files
 from hybrid_fast.evaluation.tasks.wikipedia import MIRACL_SIZES, MR_TYDI_SIZES
 
 pytestmark = pytest.mark.filterwarnings("ignore:this is not m:UserWarning")
@@ -137,9 +136,12 @@ def test_real_topics_with_a_small_collection(shared_data, tmp_path):
     [
         ({"languages": ["xx"]}, "has no xx; its languages are ar, bn"),
         ({"languages": ["ar"]}, r"topics.miracl-v1.0-ar-dev.tsv\* not found in data folder"),
-        ({"split": "test"}, "split must be one of 'dev', 'train', got 'test'"),
+        ({"split": "test"}, "split is 'test'; it must be one of 'dev', 'train'"),
         ({"split": "train"}, "no topics of the train split of miracl found"),
-        ({"candidate_text": "sentence"}, "candidate_text must be one of 'title.text', 'text'"),
+        (
+            {"candidate_text": "sentence"},
+            "must be one of 'title.text', 'text'",
+        ),
         ({"segment_length": 100}, "task 'miracl' has no segment_length: leave out"),
     ],
 )
@@ -177,7 +179,7 @@ def test_from_the_hub(miracl, tmp_path, monkeypatch):
     """A stand-in copies what is asked for; what is read is the same as locally."""
     asked = []
 
-    def fetch(name, *, repo_type, allow_patterns):
+    def fetch(name, *, repo_type, allow_patterns, **_):
         asked.append((name, repo_type, allow_patterns))
         left_out = "*corpus*" if name == "miracl/miracl" else "miracl-v1.0-*"
         folder = tmp_path / "cache" / name.replace("/", "--")
@@ -186,7 +188,7 @@ def test_from_the_hub(miracl, tmp_path, monkeypatch):
         assert any(fnmatch(path, pattern) for path in found for pattern in allow_patterns)
         return str(folder)
 
-    monkeypatch.setattr(files, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     monkeypatch.chdir(tmp_path)
     task = load_task("miracl", "miracl/miracl", languages=["yo"])
     assert [name for name, *_ in asked] == ["miracl/miracl", "miracl/miracl-corpus"]
@@ -207,7 +209,7 @@ def test_a_hub_out_of_reach_names_the_local_way(monkeypatch):
     def fail(*_, **__):
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection\nand so on")
 
-    monkeypatch.setattr(files, "snapshot_download", fail)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     message = (
         r"'castorini/mr-tydi' could not be fetched from the hub \(LocalEntryNotFoundError: "
         r"no connection\). Without network give a folder with topics.mrtydi-v1.1-ar.test.txt"

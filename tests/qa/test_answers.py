@@ -92,7 +92,10 @@ def test_articles_are_those_of_the_language():
 def test_a_missing_gold_answer_and_unknown_rules_are_errors():
     with pytest.raises(ValueError, match="no gold answer"):
         score_answer("x", [], "en", "squad")
-    with pytest.raises(ValueError, match=r"rules must be one of 'squad', 'mlqa', got 'sqaud'"):
+    with pytest.raises(
+        ValueError,
+        match=r"rules is 'sqaud'; it must be one of 'squad', 'mlqa'; did",
+    ):
         score_answer("x", ["x"], "en", "sqaud")
 
 

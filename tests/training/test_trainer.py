@@ -455,7 +455,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"kind": "hybird"}, "did you mean 'hybrid'"),
         ({"batch_size": 49}, "the largest batch_size that works is 48"),
         ({"temperature": 0.0}, "temperature"),
-        ({"negatives_from": "both"}, "'passage' or 'query'"),
+        ({"negatives_from": "both"}, "one of 'passage', 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
         ({"batch_size": 0}, "positive multiple of 1"),
         ({"language_sampling": {"xx": 1.0}}, "names 'xx'"),

@@ -62,10 +62,10 @@ def evaluate(
             check_new(path, "file for --run")
 
     from hybrid_fast.cli.comparison import compare_figures
+    from hybrid_fast.common.files import complete_folder
     from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
     from hybrid_fast.models import BiEncoder
-    from hybrid_fast.models.folders import complete_folder
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
 
@@ -126,8 +126,8 @@ def evaluate_run(
     if out is not None:
         check_new(out)
 
+    from hybrid_fast.common.files import complete_file
     from hybrid_fast.evaluation import trec
-    from hybrid_fast.evaluation.runs import complete_file
     from hybrid_fast.reporting.terminal import print_run
 
     names = split_commas(metrics) or trec.RUN_METRICS

@@ -110,7 +110,7 @@ def evaluate_reader(
         reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size
     )
     if out is not None:
-        from hybrid_fast.models.folders import complete_folder
+        from hybrid_fast.common.files import complete_folder
 
         with complete_folder(out.resolve()) as folder:
             results.save(folder)

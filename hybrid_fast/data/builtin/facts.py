@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from babel import localedata
 from babel.core import get_global
 
 from hybrid_fast.data.builtin.names import cldr_zone, join_names, names
 from hybrid_fast.data.builtin.templates import LANGUAGES
+from hybrid_fast.data.compat import locale_identifiers, stated_week
 
 Answers = dict[str, list[str]]  # code of the entity -> codes of its answer
 
@@ -79,10 +79,10 @@ def _official_languages() -> Answers:
 def _first_weekdays() -> Answers:
     """Map each territory for which CLDR states it to the first day of its week."""
     days = {}
-    for identifier in localedata.locale_identifiers():
+    for identifier in locale_identifiers():
         territory = identifier.rpartition("_")[2]
         if len(territory) == 2 and territory.isupper():
-            week = localedata.load(identifier, merge_inherited=False)["week_data"]
+            week = stated_week(identifier)
             if "first_day" in week:
                 days[territory] = [str(week["first_day"])]
     return days
@@ -101,7 +101,7 @@ def _territory_time_zones() -> Answers:
 def _living_languages() -> dict[str, tuple[str, str]]:
     """Map each language of CLDR that is in use in its likely territory to its script and that."""
     living = {}
-    for code in localedata.locale_identifiers():
+    for code in locale_identifiers():
         if "_" not in code and code in get_global("likely_subtags"):
             _, script, territory = get_global("likely_subtags")[code].split("_")[:3]
             use = get_global("territory_languages").get(territory, {}).get(code)

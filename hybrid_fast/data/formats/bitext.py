@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import SourceFile, iter_lines
 from hybrid_fast.data.formats.items import (
     Item,
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,

@@ -32,12 +32,6 @@ class Item(NamedTuple):
     kinds: list[str] | None = None
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise ValueError unless an option has one of its values."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
 def check_text(value: object, where: str, field: str, can_skip: bool = True) -> str:
     """Return a text that is not blank; ValueError with file, line and field otherwise.
 

@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.data.columns import SCHEMA
 from hybrid_fast.data.formats.files import Json, SourceFile
 from hybrid_fast.data.formats.items import (
     Item,
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,

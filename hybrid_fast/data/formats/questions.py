@@ -8,8 +8,9 @@ from typing import Literal
 
 import pyarrow as pa
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import SourceFile
-from hybrid_fast.data.formats.items import Item, OnEmpty, check_choice, report_skipped
+from hybrid_fast.data.formats.items import Item, OnEmpty, report_skipped
 from hybrid_fast.data.formats.squad import OnBadAnswer, Paragraph, Question, iter_paragraphs
 from hybrid_fast.data.formats.window import window_around
 from hybrid_fast.data.text_ids import passage_text_ids

@@ -14,10 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import Json, iter_lines, parse_json, read_json
 from hybrid_fast.data.formats.items import (
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,

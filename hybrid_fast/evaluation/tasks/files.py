@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from hybrid_fast.common.hub import fetch_folder
 
 
 def task_folders(
@@ -41,7 +41,11 @@ def task_folders(
         raise FileNotFoundError(
             f"data folder {str(data)!r} not found; give a folder with {expected}{by_name}"
         )
-    return [_fetch(name, patterns, expected) for name in hub]
+    instead = f"a folder with {expected}"
+    return [
+        fetch_folder(name, f"data set {name!r}", instead, repo_type="dataset", patterns=patterns)
+        for name in hub
+    ]
 
 
 def find(folders: Sequence[Path], patterns: Sequence[str]) -> list[Path]:
@@ -74,17 +78,6 @@ def only(paths: Sequence[Path]) -> Path:
             f"{paths[0]} and {paths[1]} could both be meant; leave one of them in the data folder"
         )
     return paths[0]
-
-
-def _fetch(name: str, patterns: Sequence[str], expected: str) -> Path:
-    try:
-        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=list(patterns)))
-    except OSError as error:
-        raise FileNotFoundError(
-            f"data set {name!r} could not be fetched from the hub ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}). Without network give a folder "
-            f"with {expected}"
-        ) from error
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.collection import Passage, iter_passages
-from hybrid_fast.data.formats.items import check_choice
 from hybrid_fast.data.formats.trec import Qrels
 from hybrid_fast.data.formats.window import split_windows
 from hybrid_fast.evaluation.tasks.task import RetrievalTask

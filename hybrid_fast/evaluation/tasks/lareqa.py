@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.squad import Paragraph, Question, iter_paragraphs
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
@@ -80,8 +81,7 @@ def load_lareqa(
         ValueError: if a language or `candidate_text` is unknown, or a file is malformed.
     """
     candidate_text = candidate_text or CANDIDATE_TEXTS[0]
-    if candidate_text not in CANDIDATE_TEXTS:
-        raise ValueError(f"candidate_text is {candidate_text!r}; it is one of {CANDIDATE_TEXTS}")
+    check_choice("candidate_text", candidate_text, CANDIDATE_TEXTS)
     queries: list[Query] = []
     candidates: list[Candidate] = []
     for language, path in _find_files(name, data, languages).items():

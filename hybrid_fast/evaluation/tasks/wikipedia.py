@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hybrid_fast.data.formats.items import check_choice
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.trec import read_qrels, read_topics
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task

@@ -138,7 +138,7 @@ def test_empty_line(lines, caplog):
     ("options", "message"),
     [
         ({"pair": "next"}, "pair='next' needs to know where documents end"),
-        ({"pair": "nxt"}, "pair must be one of 'same', 'next', got 'nxt'"),
+        ({"pair": "nxt"}, "pair is 'nxt'; it must be one of 'same', 'next'; did you mean 'next'"),
         ({"fields": "text"}, "fields must name each tab-separated field"),
         ({"fields": ["id"]}, "fields must name each tab-separated field"),
         ({"fields": ["id", "text", "text"]}, "fields must name each tab-separated field"),
@@ -146,7 +146,7 @@ def test_empty_line(lines, caplog):
         ({"fields": ["id", "text"], "documents": "docs"}, "documents= is for line-aligned text"),
         ({"document_separator": "."}, "document_separator= needs 'id' among fields"),
         ({"fields": ["id", "text"]}, r"t\.de\.txt:1: has 1 tab-separated fields, needs the 2"),
-        ({"on_empty": "drop"}, "on_empty must be one of"),
+        ({"on_empty": "drop"}, "on_empty is 'drop'; it must be one of"),
     ],
 )
 def test_bad_options(lines, options, message):

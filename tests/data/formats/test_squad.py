@@ -208,11 +208,14 @@ def test_bad_lines(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"passage": "paragraph"}, "passage must be one of 'context', 'sentence', 'window'"),
-        ({"group_by": "text"}, "group_by must be one of"),
+        (
+            {"passage": "paragraph"},
+            "it must be one of 'context', 'sentence', 'window'",
+        ),
+        ({"group_by": "text"}, "group_by is 'text'; it must be one of"),
         ({"window": "270"}, "at least 1, got '270'"),
         ({"window": 0}, "window must be a whole number of characters, at least 1, got 0"),
-        ({"on_bad_answer": "fix"}, "on_bad_answer must be one of"),
+        ({"on_bad_answer": "fix"}, "on_bad_answer is 'fix'; it must be one of"),
         ({"passage": "sentence"}, "question 'q': its paragraph has no sentences"),
         ({"lang": None}, "the language is unknown"),
     ],

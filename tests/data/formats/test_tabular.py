@@ -171,7 +171,11 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         ('{"query": "a", "passage_id": 1.5}\n', {}, "field 'passage_id' must be text, got 1.5"),
         ('{"query": null}\n', {}, r"a\.jsonl:1: has neither a query nor a passage"),
         ('{"query": "a", "group_id": null}\n', {}, "field 'group_id' must be text, got None"),
-        ('{"query": "a"}\n', {"on_empty": "ignore"}, "on_empty must be one of 'error', 'skip'"),
+        (
+            '{"query": "a"}\n',
+            {"on_empty": "ignore"},
+            "is 'ignore'; it must be one of 'error', 'skip'",
+        ),
     ],
 )
 def test_bad_records(tmp_path, content, options, message):
