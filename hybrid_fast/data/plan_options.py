@@ -20,17 +20,17 @@ def check_plan(kind: str, alpha: float, pairs: str) -> None:
 
     Raises:
         ValueError: an unknown name, a share outside [0, 1], or a kind without pairs.
-        TypeError: alpha is no number.
+        TypeError: alpha is not a number.
     """
     check_choice("kind", kind, KINDS)
     if not isinstance(alpha, Real):
-        raise TypeError(f"alpha is {alpha!r}; a number from 0 to 1 is needed")
+        raise TypeError(f"alpha is {alpha!r}; it must be a number from 0 to 1")
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; a number from 0 to 1 is needed")
+        raise ValueError(f"alpha is {alpha}; it must be a number from 0 to 1")
     check_choice("pairs", pairs, PAIRS)
     if pairs == "single" and kind == "mixed":
         raise ValueError(
-            "pairs is 'single' and kind is 'mixed': batches of one language are kind='mono'"
+            "pairs is 'single' and kind is 'mixed'; for batches of one language use kind='mono'"
         )
 
 
@@ -38,8 +38,8 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
     """Check the number of examples in a global batch.
 
     Raises:
-        ValueError: it is no positive multiple of the number of ranks, or 2^31 or more.
-        TypeError: it is no whole number.
+        ValueError: it is not a positive multiple of the number of ranks, or not below 2^31.
+        TypeError: it is not an integer.
     """
     check_integer("batch_size", batch_size)
     if batch_size < 1 or batch_size % world_size:
@@ -48,7 +48,7 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
             f"({world_size})"
         )
     if batch_size >= 2**31:
-        raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
+        raise ValueError(f"batch_size is {batch_size}; it must be below 2^31")
 
 
 def check_rank(rank: int, world_size: int) -> None:
@@ -56,17 +56,17 @@ def check_rank(rank: int, world_size: int) -> None:
 
     Raises:
         ValueError: it is not in [0, world_size).
-        TypeError: one of the two is no whole number.
+        TypeError: one of the two is not an integer.
     """
     check_integer("rank", rank)
     check_integer("world_size", world_size)
     if world_size < 1 or not 0 <= rank < world_size:
         raise ValueError(
-            f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
+            f"rank is {rank} of world_size {world_size}; it must be from 0 to world_size - 1"
         )
 
 
 def check_integer(name: str, value: object) -> None:
-    """Raise TypeError unless a value is a whole number, of Python or NumPy."""
+    """Raise TypeError unless a value is an integer, of Python or NumPy."""
     if not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}; a whole number is needed")
+        raise TypeError(f"{name} is {value!r}; it must be a whole number")

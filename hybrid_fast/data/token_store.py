@@ -1,14 +1,15 @@
 """The texts of a table, tokenised once and kept on disk for this and later runs.
 
-A store holds one side of a table, each different text once. It is a folder of raw arrays that are
-memory-mapped, named by what its ids follow from: the table, the tokenizer, prompt and length.
+A store holds one side of a table, each distinct text once. It is a folder of raw, memory-mapped
+arrays; its name is a digest of all that the ids depend on: table, tokenizer, prompt and maximum
+length.
 
     store.json         version, fingerprint, and dtype, size and CRC-32 of each array
     ids                token ids of all texts, uint16 where they fit, else int32
     offsets            int64 (texts + 1,), where each text starts
-    rows               int64 (rows,), number of each row's text, -1 where it has none
+    rows               int64 (rows,), number of each row's text, -1 if it has none
     negatives          int64, numbers of the hard negatives of all rows (passages only)
-    negative_offsets   int64 (rows + 1,), where those of each row begin
+    negative_offsets   int64 (rows + 1,), where those of each row start
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from hybrid_fast.data.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-# Texts to ids one after another, the number of tokens of each, and how many texts were cut.
+# From texts to concatenated ids, the number of tokens of each, and how many were truncated.
 Numbers = npt.NDArray[np.integer[Any]]
 Tokenize = Callable[[list[str]], tuple[Numbers, Numbers, int]]
 
@@ -55,12 +56,12 @@ class TokenStore:
     """Tokens of the queries, or of the passages and hard negatives, of a table.
 
     Attributes:
-        folder: where it lies.
-        tokens: of each different text, memory-mapped.
-        rows: number of each row's text, -1 where it has none.
-        negatives: numbers of all hard negatives.
-        negative_offsets: where those of each row begin.
-        num_truncated: texts that were cut to the longest length.
+        folder: where the arrays are.
+        tokens: of each distinct text, memory-mapped.
+        rows: number of each row's text, int64 (n,), -1 if it has none.
+        negatives: numbers of the hard negatives of all rows, int64.
+        negative_offsets: int64 (n + 1,); row i has `negatives[offsets[i]:offsets[i + 1]]`.
+        num_truncated: number of texts that were truncated to the maximum length.
     """
 
     folder: Path
@@ -71,7 +72,7 @@ class TokenStore:
     num_truncated: int
 
     def __reduce__(self) -> tuple[Callable[[Path], TokenStore], tuple[Path]]:
-        return _read, (self.folder,)  # processes share the mapping instead of copying it
+        return _read, (self.folder,)  # processes share the mapping instead of a copy
 
     @property
     def has_negatives(self) -> bool:
@@ -90,7 +91,7 @@ class TokenStore:
         return numbers
 
     def negative_numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the numbers of the hard negatives of some rows, row after row."""
+        """Return the numbers of the hard negatives of some rows, concatenated."""
         starts, ends = self.negative_offsets[rows], self.negative_offsets[rows + 1]
         counts = ends - starts
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
@@ -105,14 +106,14 @@ def open_token_store(
     vocab_size: int,
     folder: str | Path | None = None,
 ) -> TokenStore:
-    """Open the store of one side of a table; build it if there is none, or if it is damaged.
+    """Open the token store of one side of a table; build it if it is missing or damaged.
 
     Several processes may do so at once.
 
     Args:
         table: the items.
         side: "query" or "passage".
-        tokenize: called for some thousand texts at a time.
+        tokenize: called with some thousands of texts at a time.
         key: identifies tokenizer, prompt and maximum length.
         vocab_size: all token ids are below it.
         folder: the folder of all stores; default "tokens" in the user's cache folder.
@@ -140,12 +141,12 @@ def open_token_store(
 
 @dataclass(frozen=True)
 class _Texts:
-    """The different texts of one side of a table, and which of them each row has.
+    """The distinct texts of one side of a table, and which of them each row has.
 
     Attributes:
         table: the items.
         side: "query" or "passage".
-        hard_negatives: all of them, row after row; none for queries.
+        hard_negatives: of all rows, concatenated; none for queries.
         places: of the first appearance of each text, among the rows and then `hard_negatives`.
         rows: see TokenStore.
         negatives: see TokenStore.
@@ -230,9 +231,9 @@ def _write_ids(
     with path.open("wb") as file, progress:
         for first in range(0, len(texts), _TEXTS_AT_A_TIME):
             part = slice(first, first + _TEXTS_AT_A_TIME)
-            ids, lengths[part], num_cut = tokenize(texts.part(part))
+            ids, lengths[part], of_part = tokenize(texts.part(part))
             ids.astype(dtype).tofile(file)
-            num_truncated += num_cut
+            num_truncated += of_part
             progress.update(len(lengths[part]))
     return lengths, num_truncated
 
@@ -243,10 +244,10 @@ def _number(
     """Number texts in order of appearance.
 
     Args:
-        hashes: (n,), -1 where there is no text.
+        hashes: (n,), -1 if there is no text.
 
     Returns:
-        The first place of each different text, ascending, and the number of each text or -1.
+        The first place of each distinct text, ascending, and the number of each text or -1.
     """
     (places,) = np.nonzero(hashes != -1)
     _, first, inverse = np.unique(hashes[places], return_index=True, return_inverse=True)

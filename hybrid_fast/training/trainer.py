@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_fast.common.files import complete_file
+from hybrid_fast.common.files import complete_file, staged_file
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
@@ -319,7 +319,8 @@ class HybridTrainer(Trainer):
         self.encoder.save_pretrained(folder)
         loss_state = self.model.loss.state_dict()
         if loss_state:
-            save_file(loss_state, folder / LOSS_FILE)
+            with staged_file(folder / LOSS_FILE) as staged:
+                save_file(loss_state, staged)
 
         if folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             plan = json.dumps(self._plan_settings(), indent=1, ensure_ascii=False)

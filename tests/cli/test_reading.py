@@ -88,7 +88,7 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("train-reader encoder questions --languages sw --out o", "the data has no sw; its"),
         ("train-reader no/such/encoder questions --languages en --out o", "there is no folder"),
         ("train-reader static questions --languages en --out o", "is a static encoder"),
-        ("train-reader encoder questions --on-bad-answer no --out o", "on_bad_answer must be one"),
+        ("train-reader encoder questions --on-bad-answer no --out o", "on_bad_answer is 'no'; it"),
         ("evaluate-reader encoder", "Missing option '--data'"),
         ("evaluate-reader encoder --data questions --languages en", "is no reader but a BertModel"),
         (
@@ -98,7 +98,7 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("evaluate-reader encoder --data questions --top-k 0", "top_k is '0'; whole numbers"),
         (
             "evaluate-reader encoder --data questions --rules squad2",
-            "rules is 'squad2'; .*one of 'squad'",
+            "rules is 'squad2'; it must be one of 'squad'",
         ),
         ("evaluate-reader encoder --data questions --out questions", "questions exists"),
     ],

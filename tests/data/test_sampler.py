@@ -379,7 +379,7 @@ def test_length_counts_items_with_a_query_and_is_never_zero():
         ({"batch_size": 0}, r"positive multiple of the number of ranks \(1\)"),
         ({"batch_size": 9, "world_size": 2}, r"multiple of the number of ranks \(2\)"),
         ({"rank": 2, "world_size": 2}, "rank is 2 of world_size 2"),
-        ({"pairs": "single", "kind": "mixed"}, "batches of one language are kind='mono'"),
+        ({"pairs": "single", "kind": "mixed"}, "for batches of one language use kind='mono'"),
         ({"pairs": "one"}, "one of 'mixed', 'single'"),
         ({"language_sampling": "unifrom"}, "did you mean 'uniform'"),
         ({"language_sampling": float("inf")}, "exponent"),
@@ -399,7 +399,7 @@ def test_bad_options_are_named(options, message):
 
 def test_numbers_of_the_wrong_type_are_named():
     columns = complete(40, 3)
-    with pytest.raises(TypeError, match=r"batch_size is 8\.0; a whole number"):
+    with pytest.raises(TypeError, match=r"batch_size is 8\.0; it must be a whole number"):
         columns.sampler(batch_size=8.0)
     with pytest.raises(TypeError, match=r"alpha is '0\.5'"):
         columns.sampler(batch_size=8, alpha="0.5")

@@ -5,6 +5,7 @@ import json
 import pytest
 from task_files import OneHot, write
 
+from hybrid_fast.data.formats import records
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import tydiqa
 
@@ -68,21 +69,21 @@ def test_published_file_of_all_languages(tmp_path):
 
 
 def test_from_the_hub(monkeypatch):
-    def records(name, config, split):
+    def read(name, config, split, instead):
         assert (name, config, split) == (tydiqa.HUB, "secondary_task", "validation")
         keys = ("id", "question", "context")
         return enumerate((dict(zip(keys, row, strict=True)) for row in ROWS), 1)
 
-    monkeypatch.setattr(tydiqa, "read_hub_records", records)
+    monkeypatch.setattr(tydiqa, "read_hub_records", read)
     task = load_task("tydiqa-goldp", tydiqa.HUB)
     assert task.queries.counts == {"fi": 3, "sw": 1}
 
 
 def test_hub_out_of_reach(monkeypatch):
-    def records(name, config, split):
-        raise FileNotFoundError("no network")
+    def load_dataset(name, config, *, split):
+        raise ConnectionError("no network")
 
-    monkeypatch.setattr(tydiqa, "read_hub_records", records)
+    monkeypatch.setattr(records, "load_dataset", load_dataset)
     message = "could not be fetched .* give a folder with tydiqa-goldp-v1.1-dev.json"
     with pytest.raises(FileNotFoundError, match=message):
         load_task("tydiqa-goldp", tydiqa.HUB)

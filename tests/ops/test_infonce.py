@@ -146,7 +146,7 @@ for name in ("numpy", "transformers", "datasets", "scipy", "matplotlib", "triton
     sys.modules[name] = None  # makes its import fail
 import hybrid_fast.ops
 own = {name for name in sys.modules if name.startswith("hybrid_fast.")}
-assert all(name.startswith("hybrid_fast.ops") for name in own), own
+assert all(name.startswith(("hybrid_fast.ops", "hybrid_fast.common")) for name in own), own
 """
     paths = [path for path in sys.path if path]
     run = subprocess.run(

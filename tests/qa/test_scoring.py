@@ -1,7 +1,7 @@
 """Evaluation by hand: gold passage, retrieve-then-read, answer recall, and the means."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -103,6 +103,20 @@ def test_files_and_table(data, tmp_path, capsys):
     out = capsys.readouterr().out
     for text in ("rules of MLQA", "mean without en", "66.7", "top 1", "recall"):
         assert text in out
+
+
+def test_saving_that_fails_leaves_nothing_and_changes_nothing(data, tmp_path):
+    results = evaluate_reader(FirstWords(), data)
+    bad = replace(results, predictions=[{"answer": "\ud800"}])
+    with pytest.raises(UnicodeEncodeError):
+        bad.save(tmp_path / "out" / "run")
+    assert not (tmp_path / "out").exists()
+    results.save(tmp_path / "out" / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "run").iterdir()}
+    with pytest.raises(UnicodeEncodeError):
+        bad.save(tmp_path / "out" / "run")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out" / "run").iterdir()}
+    assert sorted(before) == ["predictions.jsonl", "reading.json"]
 
 
 def test_languages_without_mlqa_rules_are_named(write, capsys):

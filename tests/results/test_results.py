@@ -1,6 +1,8 @@
 """`results.json` appears completely or not at all, and holds what `to_dict` returns."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +96,27 @@ def test_figures_by_query_of_another_run_do_not_stay(tmp_path):
     assert PerQuery.load(tmp_path / "per_query.npz").figures["map"][0, 0] == 0.25
     make_results().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_figures_by_query_are_never_beside_the_results_of_another_run(tmp_path, monkeypatch):
+    """Whenever writing ends: before, between and after the moves of the two files."""
+    move = Path.replace
+    for num_moves in (0, 1, 2):
+        make_results(per_query=per_query()).save(tmp_path)
+        moves = iter(range(num_moves))
+
+        def replace(path, target, moves=moves):
+            if next(moves, None) is None:
+                raise OSError("the end")
+            return move(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        with suppress(OSError):
+            make_results(info=RunInfo(seed=1), per_query=per_query(0.25)).save(tmp_path)
+        monkeypatch.undo()
+        seed = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["seed"]
+        assert seed == (0 if num_moves == 0 else 1)
+        assert (tmp_path / "per_query.npz").exists() == (num_moves == 2)
 
 
 def test_file_that_holds_no_figures_by_query(tmp_path):

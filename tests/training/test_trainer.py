@@ -457,7 +457,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"temperature": 0.0}, "temperature"),
         ({"negatives_from": "both"}, "one of 'passage', 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
-        ({"batch_size": 0}, "positive multiple of 1"),
+        ({"batch_size": 0}, r"positive multiple of the number of ranks \(1\)"),
         ({"language_sampling": {"xx": 1.0}}, "names 'xx'"),
     ],
 )

@@ -1,9 +1,9 @@
-"""The built-in corpus: parallel questions and answers in 14 languages, without any network.
+"""The built-in corpus: parallel questions and answers in 14 languages, without network.
 
-Facts come from the Unicode CLDR through babel, phrasings from our own templates. A group is one
-fact of one entity ("territory:FR/currency"), in every language. The split is by (entity, fact): a
-test question is new, while its entity was seen with another fact in training. It depends on the
-group ids alone, never on a model.
+Facts come from Unicode CLDR through babel, phrasings from our own templates. A group is one fact
+about one entity ("territory:FR/currency") in all languages. The split is by (entity, fact): a test
+question is new, but training has other facts about its entity. The split depends on the group ids
+alone, never on a model.
 """
 
 from hybrid_fast.data.builtin.corpus import (

@@ -21,20 +21,20 @@ def load_builtin(split: Literal["train", "test"] = "train") -> AlignedTable:
     """Make the built-in corpus: parallel questions and answers from Unicode CLDR facts.
 
     Args:
-        split: "train", or "test" for unseen questions about entities that "train" knows by other
-            facts.
+        split: "train", or "test", whose questions are new and whose entities have other facts in
+            "train".
 
     Raises:
-        ValueError: another split.
+        ValueError: there is no such split.
     """
     return AlignedTable.from_columns(builtin_items(split))
 
 
 def builtin_items(split: str) -> dict[str, list[str]]:
-    """Return the items of one split of the built-in corpus, the same with the same babel release.
+    """Return the items of one split of the built-in corpus; they depend on babel's version alone.
 
-    Each group and language has one item for each phrasing of the question in training, and a single
-    item in test.
+    In training, each group has one item per language and phrasing of the question; in test, one
+    item per language.
 
     Args:
         split: "train" or "test".
@@ -57,7 +57,7 @@ def builtin_items(split: str) -> dict[str, list[str]]:
 
 
 def _texts(group: Group, language: str, ways: Phrasings) -> list[tuple[str, str]]:
-    """Return a (query, passage) for each way to ask, in an order that the group's id decides."""
+    """Return a (query, passage) for each phrasing, in an order that depends on the group's id."""
     entity, answer = group.entity[language], group.answer[language]
     shift = _digest(group.group_id)
     pairs = []
@@ -72,7 +72,7 @@ def _texts(group: Group, language: str, ways: Phrasings) -> list[tuple[str, str]
 
 @cache
 def _groups_of_splits() -> dict[str, list[Group]]:
-    """Split the groups; of each entity, the group with the largest digest always trains."""
+    """Split the groups; the group with the largest digest of each entity is always for training."""
     by_entity = defaultdict(list)
     for group in cldr_groups():
         entity, _, _ = group.group_id.rpartition("/")

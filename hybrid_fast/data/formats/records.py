@@ -1,7 +1,7 @@
-"""Records of tabular files and hub data sets, each with the place it comes from.
+"""Records of tabular files and hub data sets, each with its line or row number.
 
-JSONL and Parquet records are mappings; CSV and TSV records are mappings by the header, or lists
-where columns are asked for by position.
+Records of JSONL and Parquet are mappings; those of CSV and TSV are mappings by the header, or lists
+if columns are given by position.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RecordReader = Callable[[Path, bool], Iterator[tuple[int, Record]]]
 
 
 def read_jsonl(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
-    """Yield line numbers and the objects of a JSON Lines file; blank lines are passed over."""
+    """Yield line numbers and objects of a JSON Lines file; blank lines are skipped."""
     for number, line in iter_lines(path):
         if line and not line.isspace():
             record = parse_json(line, path, number)
@@ -67,12 +67,12 @@ def read_hub_records(
         name: of the data set on the hub, or a folder.
         config: its configuration.
         split: its split.
-        instead: what serves without network, for the message.
+        instead: what can be given without network, for the message.
 
     Raises:
-        FileNotFoundError: if there is no such data set, or the hub is out of reach.
+        FileNotFoundError: if there is no such data set, or the hub cannot be reached.
     """
-    with fetching(f"{name!r} is no data file, and a data set of that name", instead):
+    with fetching(f"{name!r} is not a data file, and a data set of that name", instead):
         dataset = load_dataset(name, config, split=split)
     batches = dataset.with_format("arrow").iter(batch_size=1024)
     return enumerate((row for batch in batches for row in batch.to_pylist()), 1)

@@ -143,9 +143,9 @@ def test_empty_line(lines, caplog):
         ({"fields": ["id"]}, "fields must name each tab-separated field"),
         ({"fields": ["id", "text", "text"]}, "fields must name each tab-separated field"),
         ({"fields": ["id", "klingonese"]}, "unknown language 'klingonese'"),
-        ({"fields": ["id", "text"], "documents": "docs"}, "documents= is for line-aligned text"),
-        ({"document_separator": "."}, "document_separator= needs 'id' among fields"),
-        ({"fields": ["id", "text"]}, r"t\.de\.txt:1: has 1 tab-separated fields, needs the 2"),
+        ({"fields": ["id", "text"], "documents": "docs"}, "documents= is for lines without ids"),
+        ({"document_separator": "."}, "document_separator= needs 'id' in fields"),
+        ({"fields": ["id", "text"]}, r"t\.de\.txt:1: has 1 tab-separated fields, but .* names 2"),
         ({"on_empty": "drop"}, "on_empty is 'drop'; it must be one of"),
     ],
 )

@@ -55,7 +55,7 @@ def test_paragraphs(tmp_path):
 def test_sentence_at(tmp_path):
     (first,) = iter_paragraphs(write(tmp_path / "a.json", with_sentences()))
     assert [first.sentence_at(offset) for offset in (0, 14, 16, 32, 34)] == [0, 0, 1, 1, 2]
-    with pytest.raises(ValueError, match="no sentence holds the offset 15"):
+    with pytest.raises(ValueError, match="offset 15 is in no sentence"):
         first.sentence_at(15)
 
 
@@ -182,7 +182,7 @@ def sentence_fields(sentences, breaks):
         (sentence_fields(["a"], []), "'sentence_breaks': has 0 entries for 1 sentences"),
         (
             sentence_fields(["a"], [[0, 99]]),
-            r"'sentence_breaks\[0\]': \[0, 99\] is no \[start, end",
+            r"'sentence_breaks\[0\]': \[0, 99\] is not a \[start, end",
         ),
         (sentence_fields(["a"], [[0, 1.5]]), r"'sentence_breaks\[0\]'"),
         (sentence_fields([""], [[0, 1]]), r"field 'sentences\[0\]' is empty"),
@@ -228,7 +228,7 @@ def test_bad_options(tmp_path, options, message):
 
 def test_answer_between_sentences(tmp_path):
     path = write(tmp_path / "a.json", with_sentences(question("q", 15, " The")))
-    with pytest.raises(ValueError, match=r"question 'q', field 'answer_start': no sentence holds"):
+    with pytest.raises(ValueError, match=r"question 'q', field 'answer_start': offset 15 is in no"):
         read(path, passage="sentence")
 
 
