@@ -54,7 +54,9 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     staged = _staging_name(path, path.parent)
     os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
+        permissions = staged.stat().st_mode
         yield staged
+        staged.chmod(permissions)  # whoever wrote it may have made another file of that name
         _flush(staged)
         staged.replace(path)
         _flush(path.parent)
@@ -75,7 +77,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
     with _parents_of(folder), _staged_folder(folder, folder.parent) as staged:
         yield staged
-        _flush_tree(staged)
+        _finish(staged)
         if not _renamed(staged, folder):
             raise FileExistsError(f"{folder} was made by another process in the meantime")
 
@@ -105,7 +107,7 @@ def complete_folder(
     place = folder if folder.exists() else folder.parent
     with _parents_of(folder), _staged_folder(folder, place) as staged:
         yield staged
-        _flush_tree(staged)
+        _finish(staged)
         if not _renamed(staged, folder):
             _move_files(staged, folder, stale, order)
 
@@ -191,7 +193,12 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _flush_tree(folder: Path) -> None:
+def _finish(folder: Path) -> None:
+    """Have a folder with all its files written to the disk, readable as far as the umask allows."""
+    # Libraries that write aside themselves (safetensors) leave files that the user alone can read.
+    # The folder was made with all permissions but those that the umask takes.
+    allowed = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode | allowed)
         _flush(path)
     _flush(folder)

@@ -76,7 +76,7 @@ class HybridBatchSampler:
         batch_size: examples in a global batch, over all ranks; a multiple of `world_size`.
         kind: "mono" (one language per batch), "cross" (query and passage languages differ in every
             example), "mixed" (they are equal in every example, and languages are mixed within the
-            batch), or "hybrid" (mono with probability `alpha`, else cross).
+            batch), or "hybrid" (a share `alpha` of the batches is mono, the others are cross).
         alpha: share of mono batches in a hybrid plan, from 0 to 1.
         language_sampling: how often languages (mono, mixed) and pairs (cross) are drawn: "uniform",
             "proportional", an exponent t (n^t for n items), or weights by language, where the

@@ -137,6 +137,26 @@ def test_permissions_follow_the_umask_of_the_process(tmp_path, mask, monkeypatch
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o777 & ~mask, name
 
 
+def test_files_that_a_library_made_private_follow_the_umask_too(tmp_path):
+    with complete_folder(tmp_path / "folder") as folder:
+        write(folder, weights="1", script="2")
+        (folder / "weights").chmod(0o600)
+        (folder / "script").chmod(0o700)
+    with staged_file(tmp_path / "file") as path:
+        path.unlink()
+        path.touch(mode=0o600)
+    expected = 0o666 & ~current_umask()
+    assert stat.S_IMODE((tmp_path / "folder" / "weights").stat().st_mode) == expected
+    assert stat.S_IMODE((tmp_path / "folder" / "script").stat().st_mode) == expected | 0o100
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == expected
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def test_two_writers_of_a_file_at_once(tmp_path):
     both_opened = threading.Barrier(2)
 
