@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
@@ -29,7 +28,8 @@ from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.termination import leave_process_group
+from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.divergence import check_finite
 
 
 @dataclass
@@ -113,7 +113,7 @@ def run_parts(
         trainer.add_callback(progress)
         with progress:
             trained = trainer.train(resume_from_checkpoint=resume or None)
-        check_finite(trainer)
+        check_finite(trainer.encoder, args)
         if args.profile:
             seconds = trained.metrics["train_runtime"]
             rates = trainer.throughput.of_run(seconds, args.device)
@@ -128,16 +128,6 @@ def run_parts(
         )
         results.save(output)
         return results.to_dict()
-
-
-def check_finite(trainer: HybridTrainer) -> None:
-    """Check that no weight is NaN or infinite; ValueError if one is."""
-    if not all(bool(torch.isfinite(weight).all()) for weight in trainer.encoder.parameters()):
-        raise ValueError(
-            "training diverged: weights are NaN or infinite; lower learning_rate, which is "
-            f"{trainer.args.learning_rate}, or raise temperature, which is "
-            f"{trainer.args.temperature}"
-        )
 
 
 def _load_task(recipe: Recipe) -> RetrievalTask | None:
