@@ -53,7 +53,7 @@ class CachedStep:
             memory allows.
 
     Attributes:
-        stay_sparse: see `sparse_gradients`; False.
+        stay_sparse: see `sparse_gradients`; False unless set.
         budget: the token limits in use; None before the first batch.
         num_padded: tokens of the last batch, padding included.
         stop_requested: set it on any rank to have `stop` set on all after the next step.
