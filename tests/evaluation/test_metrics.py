@@ -12,9 +12,10 @@ from hybrid_fast.evaluation.metrics import (
     mean_known,
     score_cells,
     score_queries,
-    to_figure,
+    to_number,
 )
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.retrieval.scores import dot_products
 
 NAN, L = np.nan, np.log2
 
@@ -78,8 +79,8 @@ def test_one_language_has_no_cross():
 
 
 def test_mean_of_nothing_is_no_figure():
-    assert to_figure(mean_known(np.array([NAN, NAN]))) is None
-    assert to_figure(mean_known(np.array([NAN, 0.25]))) == 0.25
+    assert to_number(mean_known(np.array([NAN, NAN]))) is None
+    assert to_number(mean_known(np.array([NAN, 0.25]))) == 0.25
 
 
 def test_graded_relevance_by_hand():
@@ -111,7 +112,7 @@ def test_graded_relevance_by_hand():
         (["map@"], "metric 'map@' needs a cutoff"),
         (["map@0"], "metric 'map@0' needs a cutoff"),
         (["mrr@1.5"], "needs a cutoff"),
-        ([], "no metric is asked for"),
+        ([], "no metric is given"),
     ],
 )
 def test_unknown_metrics(names, message):
