@@ -301,9 +301,10 @@ def _check_is_reader(folder: Path) -> None:
     except (AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not any("QuestionAnswering" in str(name) for name in names):
+        found = ", ".join(map(str, names)) or "model without a name"
         raise ValueError(
-            f"{folder} is not a reader but a {', '.join(map(str, names)) or 'model without a name'}; "
-            "train a reader from it with: hybrid-fast train-reader"
+            f"{folder} is not a reader but a {found}; train a reader from it with: "
+            "hybrid-fast train-reader"
         )
 
 

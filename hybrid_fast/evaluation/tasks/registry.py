@@ -132,8 +132,8 @@ def _import_loader(name: str) -> Loader:
         ) from error
     if not callable(loader):
         raise ImportError(
-            f"task {name!r} of package {package}: {entry.value!r} is a {type(loader).__name__}; it "
-            "must be a function that returns a RetrievalTask"
+            f"task {name!r} of package {package}: {entry.value!r} is of type "
+            f"{type(loader).__name__}; it must be a function that returns a RetrievalTask"
         )
     return loader
 
