@@ -33,6 +33,21 @@ def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
     return score_rows
 
 
+def refuse_nan(score_rows: ScoreRows) -> ScoreRows:
+    """Return the scorer with a ValueError that names the first score that is NaN."""
+
+    def checked(rows: np.ndarray, scores: np.ndarray) -> None:
+        score_rows(rows, scores)
+        if np.isnan(scores).any():
+            row, column = np.argwhere(np.isnan(scores))[0]
+            raise ValueError(
+                f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
+                "candidate needs a score"
+            )
+
+    return checked
+
+
 def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
     """Raise ValueError unless the Cauchy-Schwarz bound keeps all scores and sums within float32."""
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())

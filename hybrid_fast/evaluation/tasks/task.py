@@ -45,7 +45,7 @@ from hybrid_fast.results.run_info import RunInfo
 from hybrid_fast.retrieval.encoders import describe_model, similarity_of
 from hybrid_fast.retrieval.encoding import encode_both
 from hybrid_fast.retrieval.exact_search import search_tiles
-from hybrid_fast.retrieval.scores import ScoreRows, dot_products
+from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
 GRID_METRICS = ("map", "recall@1")
@@ -224,17 +224,7 @@ class RetrievalTask:
             ValueError: if a score is NaN, or the task can be evaluated with embeddings only.
         """
         self.check_scorers()
-
-        def checked(rows: np.ndarray, scores: np.ndarray) -> None:
-            score_rows(rows, scores)
-            if np.isnan(scores).any():
-                row, column = np.argwhere(np.isnan(scores))[0]
-                raise ValueError(
-                    f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
-                    "candidate needs a score"
-                )
-
-        return self._rank(checked, info or RunInfo())
+        return self._rank(refuse_nan(score_rows), info or RunInfo())
 
     def check_scorers(self) -> None:
         """Raise a ValueError if the task can be evaluated with embeddings only."""
