@@ -36,11 +36,11 @@ def check_against_trec_eval(run, qrels):
     theirs = {query: each for query, each in theirs.items() if max(qrels[query].values()) > 0}
     ours = evaluate_run(run, qrels, TREC_NAMES, missing="leave-out")
     assert ours.per_query.keys() == theirs.keys()
-    for query, figures in theirs.items():
-        expected = {name: figures[trec_name] for name, trec_name in TREC_NAMES.items()}
+    for query, found in theirs.items():
+        expected = {name: found[trec_name] for name, trec_name in TREC_NAMES.items()}
         assert ours.per_query[query] == pytest.approx(expected, abs=1e-6)
     for name, trec_name in TREC_NAMES.items():
-        mean = np.mean([figures[trec_name] for figures in theirs.values()])
+        mean = np.mean([found[trec_name] for found in theirs.values()])
         assert ours.metrics[name] == pytest.approx(mean, abs=1e-6)
 
 
@@ -96,15 +96,15 @@ def test_real_judgements_equal_trec_eval(shared_data, name):
 
 
 def test_ties_go_to_the_document_id_that_is_last():
-    figures = evaluate_run({"q": {"b": 1.0, "a": 1.0, "c": 0.5}}, {"q": {"a": 1}}, ["mrr"])
-    assert figures.metrics == {"mrr": 0.5}
+    found = evaluate_run({"q": {"b": 1.0, "a": 1.0, "c": 0.5}}, {"q": {"a": 1}}, ["mrr"])
+    assert found.metrics == {"mrr": 0.5}
 
 
 def test_cutoffs_of_map():
     run = {"q": {"a": 3.0, "b": 2.0, "c": 1.0}}
     qrels = {"q": {"a": 1, "c": 1, "d": 1}}
-    figures = evaluate_run(run, qrels, ["map@2", "map_cut@2", "mrr@1", "map"]).metrics
-    assert figures == pytest.approx({"map@2": 1 / 2, "map_cut@2": 1 / 3, "mrr@1": 1, "map": 5 / 9})
+    found = evaluate_run(run, qrels, ["map@2", "map_cut@2", "mrr@1", "map"]).metrics
+    assert found == pytest.approx({"map@2": 1 / 2, "map_cut@2": 1 / 3, "mrr@1": 1, "map": 5 / 9})
 
 
 RUN = {"1": {"a": 2.0, "b": 1.0}, "4": {"a": 1.0}}

@@ -32,7 +32,7 @@ def test_a_pair(folder, tmp_path):
     assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3}
 
 
-def test_figures_are_those_of_each_pair_by_itself(folder):
+def test_scores_are_those_of_each_pair_by_itself(folder):
     """Against the definition, on random embeddings with ties."""
     task = load_task("tatoeba", folder)
     assert task.languages == ("deu", "eng-deu", "eng-swh", "swh")

@@ -78,8 +78,8 @@ def test_a_run_of_the_task_is_scored_alike(beir):
     assert {query: next(iter(hits)) for query, hits in run.items()} == {
         f"q{n}": f"d{n}" for n in range(3)
     }
-    figures = evaluate_run(beir / "out" / "run.trec", beir / "out" / "run.trec.qrels", task.metrics)
-    assert figures.metrics == pytest.approx(results.metrics["multi"])
+    scores = evaluate_run(beir / "out" / "run.trec", beir / "out" / "run.trec.qrels", task.metrics)
+    assert scores.metrics == pytest.approx(results.metrics["multi"])
 
 
 def test_clef_has_translated_topics(clef):

@@ -32,7 +32,7 @@ def slow_scores(queries, candidates, scores):
                 continue
             gains = [found / rank for found, rank in enumerate(ranks, 1)]
             early = [gain for gain, rank in zip(gains, ranks, strict=True) if rank <= 20]
-            figures = (
+            values = (
                 sum(gains) / len(ranks),
                 sum(early) / min(len(ranks), 20),
                 sum(1 / math.log2(rank + 1) for rank in ranks if rank <= 10)
@@ -41,12 +41,12 @@ def slow_scores(queries, candidates, scores):
                 sum(rank <= 1 for rank in ranks) / len(ranks),
                 sum(rank <= 10 for rank in ranks) / len(ranks),
             )
-            for name, figure in zip(names, figures, strict=True):
-                cells.setdefault((name, query.lang, pool), []).append(figure)
+            for name, value in zip(names, values, strict=True):
+                cells.setdefault((name, query.lang, pool), []).append(value)
             if pool == "all" and len(ranks) > 1:
                 distances.setdefault(query.lang, []).append(ranks[-1] - ranks[0])
 
-    grid = {cell: statistics.fmean(figures) for cell, figures in cells.items()}
+    grid = {cell: statistics.fmean(values) for cell, values in cells.items()}
     settings_of = {
         "mono": lambda x, pool: x == pool,
         "cross": lambda x, pool: pool not in (x, "all"),
@@ -72,8 +72,8 @@ def slow_scores(queries, candidates, scores):
     return metrics, grid, bias, dropped
 
 
-def approx(figures):
-    return {name: pytest.approx(figure, abs=1e-12, rel=0) for name, figure in figures.items()}
+def approx(values):
+    return {name: pytest.approx(value, abs=1e-12, rel=0) for name, value in values.items()}
 
 
 @settings(deadline=None, max_examples=12)
@@ -87,7 +87,7 @@ def test_equals_slow_evaluation(seed, levels, dim):
     results = task.score(q, c).to_dict()
     metrics, grid, bias, dropped = slow_scores(queries, candidates, (q @ c.T).tolist())
 
-    assert results["metrics"] == {setting: approx(figures) for setting, figures in metrics.items()}
+    assert results["metrics"] == {setting: approx(values) for setting, values in metrics.items()}
     by_language = approx(bias.pop("by_language"))
     assert results["language_bias"]["by_language"] == by_language
     assert {name: results["language_bias"][name] for name in bias} == approx(bias)

@@ -59,7 +59,7 @@ def test_mr_tydi_in_its_forms(tmp_path, form):
         assert load_task("mr-tydi", folder).queries.ids == task.queries.ids
 
 
-def test_miracl_figures_and_ids(miracl):
+def test_miracl_scores_and_ids(miracl):
     task = load_task("miracl", miracl)
     assert task.languages == ("sw", "yo")
     assert task.queries.ids[:2] == ["sw:0", "sw:1"]

@@ -1,4 +1,4 @@
-"""R@2kt and R@5kt of XOR-TyDi against a plain reading of the rule; the official figure beside."""
+"""R@2kt and R@5kt of XOR-TyDi against a plain reading of the rule; the official score beside."""
 
 import builtins
 
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.usefixtures("sentence_data")
-def test_figures(folder, tmp_path):
+def test_scores(folder, tmp_path):
     task = load_task("xor-tydi", folder)
     assert task.queries.ids == ["0", "1", "2", "4"]
     assert task.candidates[2] == 'Title 2 At No. 10 "there"'
