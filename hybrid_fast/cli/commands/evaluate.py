@@ -33,7 +33,7 @@ def evaluate(
     candidate_text: Annotated[
         str | None,
         typer.Option(
-            help="'sentence+context' or 'sentence'; of collections 'title+text' or 'text'."
+            help="'sentence+context' or 'sentence'; for collections 'title+text' or 'text'."
         ),
     ] = None,
     segment_length: Annotated[
@@ -111,7 +111,7 @@ def evaluate(
 
 def evaluate_run(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or .gz.")],
-    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels.")],
+    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels, plain or .gz.")],
     metrics: Annotated[
         str | None,
         typer.Option(help="Comma-separated (default: map,ndcg@10,mrr@100,recall@100,...)."),
@@ -128,16 +128,16 @@ def evaluate_run(
     if out is not None:
         check_new(out)
 
-    from hybrid_fast.evaluation import trec
-    from hybrid_fast.evaluation.runs import complete_file
+    from hybrid_fast.data.formats.trec_runs import complete_file
+    from hybrid_fast.evaluation import trec_run
     from hybrid_fast.reporting.terminal import print_run
 
-    names = split_commas(metrics) or trec.RUN_METRICS
-    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    names = split_commas(metrics) or trec_run.RUN_METRICS
+    scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
     if out is not None:
         with complete_file(out) as file:
-            file.write(json.dumps(figures.to_dict(), indent=2) + "\n")
-    print_run(figures, Console())
+            file.write(json.dumps(scores.to_dict(), indent=2) + "\n")
+    print_run(scores, Console())
 
 
 def report(
