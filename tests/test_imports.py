@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"common", "results", "ops", "data", "models"},
     "training": {"common", "results", "ops", "data", "models", "evaluation"},
     "qa": {"common", "results", "ops", "data", "models", "evaluation", "training"},
-    "reporting": {"common", "results", "evaluation"},
+    "reporting": {"common", "results"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 

@@ -17,6 +17,7 @@ from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
 from hybrid_fast.models.folders import complete_folder
 from hybrid_fast.reporting import print_results, write_report
+from hybrid_fast.results import Results
 
 KINDS = ("mono", "cross", "hybrid")
 RECIPE = Recipe(model_options={"dim": 256, "vocab_size": 20_000}, task="builtin")
@@ -54,13 +55,15 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
-def train_kinds(folder: Path, seed: int) -> list[dict[str, Any]]:
+def train_kinds(folder: Path, seed: int) -> list[Results]:
     """Train every kind from the same first model and return their results."""
     parts = load_parts(RECIPE, seed)
-    runs = []
+    runs: list[Results] = []
     for kind in KINDS:
         args = make_arguments({**TRAINING, "kind": kind, "seed": seed}, folder / kind)
         of_kind = replace(parts, model=deepcopy(parts.model))
         progress = TrainingProgress(f"{kind:6} batches", log_lines=False)
-        runs.append(run_parts(of_kind, args, folder / kind, progress))
+        results = run_parts(of_kind, args, folder / kind, progress)
+        if results is not None:
+            runs.append(results)
     return runs

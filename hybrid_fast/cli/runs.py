@@ -27,7 +27,7 @@ from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.results import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.termination import leave_process_group
 
@@ -47,7 +47,7 @@ def run_recipe(
     output: Path,
     resume: bool = False,
     model_name: str | None = None,
-) -> dict[str, Any]:
+) -> Results | None:
     """Load what a recipe names, train and evaluate; see `run_parts`.
 
     What can be checked without loading anything is checked first.
@@ -84,7 +84,7 @@ def run_parts(
     progress: TrainingProgress,
     resume: bool = False,
     model_name: str | None = None,
-) -> dict[str, Any]:
+) -> Results | None:
     """Train and evaluate; `output` gets checkpoints/ (if any are kept), model/ and results.json.
 
     Args:
@@ -96,7 +96,7 @@ def run_parts(
         model_name: what the results call the model; default the name of `output`.
 
     Returns:
-        The results of the task, as in results.json; empty without a task.
+        The results of the task; None without a task, and in every process but the first.
 
     Raises:
         ValueError: options that the plan or the loss cannot serve, or training that diverges.
@@ -121,13 +121,13 @@ def run_parts(
                 print_profile(trainer.timer, seconds, rates, Console())
         trainer.save_model(str(output / MODEL))
         if parts.task is None or not trainer.is_world_process_zero():
-            return {}
+            return None
         stage("evaluating")
         results = parts.task.evaluate(
             parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed)
         )
         results.save(output)
-        return results.to_dict()
+        return results
 
 
 def check_finite(trainer: HybridTrainer) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from hybrid_fast.cli.checks import CHECKPOINTS, MODEL, check_evaluation, make_arguments
+from hybrid_fast.cli.comparison import read_runs
 from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.recipe import Recipe, load_recipe, located
@@ -199,14 +200,14 @@ def start_or_resume(run: SweepRun) -> None:
 def _report(
     runs: list[SweepRun], failed: dict[str, str], title: str, out: Path, console: Console
 ) -> None:
-    """Print and write the figures of complete runs, point by point, and name those that failed."""
+    """Print and write the scores of complete runs, point by point, and name those that failed."""
     by_point: dict[str, list[SweepRun]] = {}
     for run in runs:
         by_point.setdefault(run.point, []).append(run)
     points = [
         Point(
             some[0].values,
-            [json.loads((run.folder / FILE_NAME).read_text(encoding="utf-8")) for run in some],
+            [each for run in some for each in read_runs(run.folder)],
         )
         for some in by_point.values()
     ]

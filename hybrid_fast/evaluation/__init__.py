@@ -2,8 +2,8 @@
 
 from hybrid_fast.evaluation.significance import compare_runs
 from hybrid_fast.evaluation.tasks import TASKS, Candidate, Query, RetrievalTask, load_task
-from hybrid_fast.evaluation.trec import RunFigures, evaluate_run
-from hybrid_fast.results import PerQuery, Results
+from hybrid_fast.evaluation.trec import evaluate_run
+from hybrid_fast.results import PerQuery, Results, RunScores
 
 __all__ = [
     "TASKS",
@@ -12,7 +12,7 @@ __all__ = [
     "Query",
     "Results",
     "RetrievalTask",
-    "RunFigures",
+    "RunScores",
     "compare_runs",
     "evaluate_run",
     "load_task",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,33 +15,12 @@ import numpy as np
 
 from hybrid_fast.data.formats.trec import read_qrels, read_run
 from hybrid_fast.evaluation.metrics import find_metrics, score_cells
+from hybrid_fast.results import RunScores
 
 RUN_METRICS = ("map", "ndcg@10", "mrr@100", "recall@100", "success@10")
 Missing = Literal["zero", "leave-out"]
 
 Number = TypeVar("Number", int, float)
-
-
-@dataclass(frozen=True)
-class RunFigures:
-    """Figures of one run.
-
-    Attributes:
-        metrics: metric to its mean over the queries of `per_query`.
-        per_query: query id to metric to figure, in the order of the judgements.
-        counts: "judged": queries with judgements; "evaluated": those of `per_query`; "missing":
-            judged queries with a relevant that the run lacks, which are evaluated as 0 or left out,
-            as asked; "without_relevants": judged queries without a relevant, left out; "unjudged":
-            queries of the run that have no judgements, left out.
-    """
-
-    metrics: dict[str, float]
-    per_query: dict[str, dict[str, float]]
-    counts: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it in plain types."""
-        return asdict(self)
 
 
 def evaluate_run(
@@ -52,7 +30,7 @@ def evaluate_run(
     *,
     missing: Missing = "zero",
     corpus: Collection[str] | None = None,
-) -> RunFigures:
+) -> RunScores:
     """Evaluate a run as trec_eval does.
 
     Args:
@@ -88,11 +66,11 @@ def evaluate_run(
             f"have a relevant document, of which the run has {len(answerable) - len(absent)}; "
             "are these the judgements of this run?"
         )
-    figures = _score(run, {query: relevants[query] for query in evaluated}, metrics)
-    return RunFigures(
-        metrics={name: float(values.mean()) for name, values in figures.items()},
+    scores = _score(run, {query: relevants[query] for query in evaluated}, metrics)
+    return RunScores(
+        metrics={name: float(values.mean()) for name, values in scores.items()},
         per_query={
-            query: {name: float(values[row]) for name, values in figures.items()}
+            query: {name: float(values[row]) for name, values in scores.items()}
             for row, query in enumerate(evaluated)
         },
         counts={

@@ -113,8 +113,8 @@ class RankingBias:
             "mrc@20": self.mrc_20.to_dict(),
             "peer@20": {level: score.to_dict() for level, score in self.peer.items()},
         }
-        nothing = BiasScore().to_dict()
-        empty = (None, {}, nothing, nothing | {"chance": None})
+        nothing: dict[str, Any] = BiasScore().to_dict()
+        empty: tuple[Any, ...] = (None, {}, nothing, nothing | {"chance": None})
         return {key: value for key, value in content.items() if value not in empty}
 
     @classmethod

@@ -195,21 +195,23 @@ BIAS_MEASURES = (
         "language share gap@20",
         lambda results: results.language_bias.rankings.language_share_gap,
         higher_is_better=False,
-        meaning="languages of the first 20 against those of the pool; 0 if alike, lower is better",
+        meaning="how far the languages of the first 20 differ from those of the pool, 0 to 1, lower is "
+        "better",
     ),
     _bias_measure(
         "query_language_preference",
         "own language first",
         lambda rankings: rankings.query_language_preference,
-        "how often the first right answer has the question's language; unbiased: see chance",
+        "how often the first correct answer is in the language of the query; a model without bias "
+        "reaches the chance below",
         higher_is_better=None,
     ),
     Measure(
         "query_language_preference_chance",
-        "its chance",
+        "own language first, chance",
         lambda results: results.language_bias.rankings.chance,
         higher_is_better=None,
-        meaning="the share of right answers that have the question's language",
+        meaning="the share of correct answers that are in the language of the query",
     ),
     _bias_measure(
         "mrc",

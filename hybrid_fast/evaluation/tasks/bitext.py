@@ -21,7 +21,7 @@ from hybrid_fast.evaluation.tasks.files import task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query
-from hybrid_fast.results.results import Results
+from hybrid_fast.results import RankingBias, Results
 from hybrid_fast.results.run_info import RunInfo
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
@@ -121,7 +121,7 @@ class BitextTask(RetrievalTask):
         results = self._results(
             by_query,
             np.full(len(self.queries), np.nan),
-            {},
+            RankingBias(),
             with_dtype(info, query_embeddings),
         )
         for setting, first, second in (("from_first", 0, 1), ("to_first", 1, 0)):

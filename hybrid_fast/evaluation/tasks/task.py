@@ -18,18 +18,15 @@ import numpy as np
 import torch
 
 from hybrid_fast.evaluation import encoding, metrics
-from hybrid_fast.evaluation.language_bias import (
-    RankingWatch,
-    rank_distances,
-    summarise_rank_distances,
-    summarise_rankings,
-)
+from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
+from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
 from hybrid_fast.evaluation.ranks import Relevants, ScoreRows, dot_products, rank_relevants
 from hybrid_fast.evaluation.runs import RUN_DEPTH, distinct_ids, write_qrels, write_run
 from hybrid_fast.evaluation.search import search_tiles
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.texts import Candidate, Pool, Query, TextCollection, store
-from hybrid_fast.results.results import PerQuery, Results, library_versions
+from hybrid_fast.results import Counts, LanguageBias, PerQuery, RankingBias, Results
+from hybrid_fast.results.results import library_versions
 from hybrid_fast.results.run_info import RunInfo
 
 logger = logging.getLogger(__name__)
@@ -269,7 +266,7 @@ class RetrievalTask:
             )
 
     def _rank(self, score_rows: ScoreRows, info: RunInfo) -> Results:
-        watch = RankingWatch(
+        bias = LanguageBiasAccumulator(
             _number(self.queries.ids),
             self.queries.language_codes,
             self.pool.language_codes,
@@ -280,8 +277,8 @@ class RetrievalTask:
             score_rows,
             self.pool.language_starts,
             self.relevants,
-            groups=watch.groups,
-            watch=watch,
+            groups=bias.groups,
+            watch=bias,
             document_scores=self.document_scores,
         )
         by_query = metrics.score_queries(
@@ -290,10 +287,10 @@ class RetrievalTask:
         results = self._results(
             by_query,
             rank_distances(self.relevants, ranks.in_pool),
-            summarise_rankings(watch, ranks.in_pool, self.languages),
+            summarise_rankings(bias, ranks.in_pool, self.languages),
             info,
         )
-        results.counts["without_relevants"] = self._unanswered()
+        results.counts.other["without_relevants"] = self._unanswered()
         return results
 
     def write_run(
@@ -377,24 +374,24 @@ class RetrievalTask:
         self,
         by_query: dict[str, np.ndarray],
         distances: np.ndarray,
-        language_bias: Mapping[str, Any],
+        rankings: RankingBias,
         info: RunInfo,
     ) -> Results:
-        """Average figures of queries, in the shape of `metrics.score_queries`, into results."""
+        """Average scores of queries, in the shape of `metrics.score_queries`, into results."""
         num_languages, languages_of = len(self.languages), self.queries.language_codes
         cells = {
             name: metrics.average_cells(values, languages_of, num_languages)
             for name, values in by_query.items()
         }
         averages = {name: metrics.average_settings(grid) for name, grid in cells.items()}
-        counts = {
-            "queries": self.queries.counts,
-            "candidates": self.pool.counts,
-            "pool": len(self.pool),
-            "dropped": self._dropped(by_query[self.grid_metrics[-1]]),
-        }
+        counts = Counts(
+            queries=self.queries.counts,
+            candidates=self.pool.counts,
+            pool=len(self.pool),
+            dropped=self._dropped(by_query[self.grid_metrics[-1]]),
+        )
         if self.document_scores is not None:
-            counts["segments"] = len(self.candidates)
+            counts.other["segments"] = len(self.candidates)
         blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
         return Results(
             task=self.name,
@@ -405,10 +402,10 @@ class RetrievalTask:
                 for setting in ("mono", "cross", "multi")
             },
             grid={name: self._grid(cells[name]) for name in self.grid_metrics},
-            language_bias={
-                **summarise_rank_distances(distances, languages_of, self.languages, len(self.pool)),
-                **language_bias,
-            },
+            language_bias=LanguageBias(
+                summarise_rank_distances(distances, languages_of, self.languages, len(self.pool)),
+                rankings,
+            ),
             counts=counts,
             per_query=PerQuery(
                 np.array(self.queries.ids),
@@ -441,10 +438,10 @@ def _number(ids: Sequence[str]) -> np.ndarray:
     return np.array([numbers[each] for each in ids], dtype=np.int64)
 
 
-def _in_pool_alone(figures: np.ndarray, num_languages: int) -> np.ndarray:
-    """Return figures of queries in the shape of `metrics.score_queries`, of the union pool only."""
-    nothing = np.full((len(figures), num_languages), np.nan)
-    return np.column_stack([nothing, figures])
+def _in_pool_alone(scores: np.ndarray, num_languages: int) -> np.ndarray:
+    """Return scores of queries in the shape of `metrics.score_queries`, of the union pool only."""
+    nothing = np.full((len(scores), num_languages), np.nan)
+    return np.column_stack([nothing, scores])
 
 
 def with_dtype(info: RunInfo | None, embeddings: np.ndarray | torch.Tensor) -> RunInfo:

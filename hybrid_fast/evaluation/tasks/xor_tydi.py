@@ -29,7 +29,7 @@ from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
 from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages, store
-from hybrid_fast.results.results import Results
+from hybrid_fast.results import RankingBias, Results
 from hybrid_fast.results.run_info import RunInfo
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
@@ -175,9 +175,9 @@ class AnswerTask(RetrievalTask):
         for column, name in enumerate(BUDGETS):
             by_query[name] = np.full((len(found), len(self.languages) + 1), np.nan)
             by_query[name][:, [corpus, -1]] = found[:, [column]]
-        results = self._results(by_query, np.full(len(found), np.nan), {}, info)
-        results.counts["left_out"] = self.left_out
-        results.counts["without_prediction"] = int((~predicted).sum())
+        results = self._results(by_query, np.full(len(found), np.nan), RankingBias(), info)
+        results.counts.other["left_out"] = self.left_out
+        results.counts.other["without_prediction"] = int((~predicted).sum())
         languages_of = self.queries.language_codes
         for column, name in enumerate(BUDGETS):
             means = [
