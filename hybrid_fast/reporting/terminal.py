@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -18,6 +19,7 @@ from hybrid_fast.results.results import Results
 from hybrid_fast.results.run_scores import RunScores
 from hybrid_fast.results.runs import check_runs, report_languages
 
+LABEL_WIDTHS = (40, 32, 24, 20, 16, 14, 12, 10, 8)
 _COUNT_TITLES = {
     "judged": "queries with judgements",
     "evaluated": "of them evaluated",
@@ -49,14 +51,10 @@ def print_results(
     _print_fitting(console, lambda write: _headline_table(runs, [*map(write, labels)]))
     if _has_own_metrics(runs):
         _print_fitting(console, lambda write: _metric_table(runs, [*map(write, labels)]))
-    if comparison is not None and comparison.differences:
-        _print_fitting(console, lambda write: _difference_table(comparison, write))
-    by_language = _language_table(runs, labels, HEADLINE)
-    if _fits(by_language, console):
-        console.print(by_language)
-        return
-    for measure in HEADLINE:
-        _print_fitting(console, partial(_one_by_language, runs, labels, measure))
+    if comparison is not None:
+        tested = [measure for measure in HEADLINE if comparison.of(measure.name)]
+        _print_by_measure(console, tested, partial(_difference_table, comparison))
+    _print_by_measure(console, HEADLINE, partial(_language_table, runs, labels))
 
 
 def print_run_scores(scores: RunScores, console: Console) -> None:
@@ -72,20 +70,44 @@ def print_run_scores(scores: RunScores, console: Console) -> None:
     console.print(table)
 
 
+# Breaks a label of a run into lines.
 Write = Callable[[str], str]
 
 
+def _print_by_measure(
+    console: Console,
+    measures: Sequence[Measure],
+    draw: Callable[[Sequence[Measure], Write], Table],
+) -> None:
+    """Print one table of all measures, or one for each if that is too wide."""
+    if not measures:
+        return
+    whole = draw(measures, str)
+    if _fits(whole, console):
+        console.print(whole)
+        return
+    for measure in measures:
+        _print_fitting(console, partial(draw, [measure]))
+
+
 def _print_fitting(console: Console, draw: Callable[[Write], Table]) -> None:
-    """Print a table, with labels of runs in several lines if it is too wide with them in one.
-
-    `draw` makes it, and is given how to write a label.
-    """
+    """Print a table with each label of a run in one line, in more if it is too wide."""
     table = draw(str)
-    console.print(table if _fits(table, console) else draw(_in_lines))
+    for width in LABEL_WIDTHS:
+        if _fits(table, console):
+            break
+        table = draw(partial(_in_lines, width=width))
+    console.print(table)
 
 
-def _in_lines(label: str) -> str:
-    return label.replace("/", "/\n").replace(", ", ",\n")
+def _in_lines(label: str, width: int) -> str:
+    """Return a label in lines of a width where separators in it allow that."""
+    lines = [""]
+    for piece in re.findall(r"[^-_/,; ]*(?:[-_/,; ]+|$)", label):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _fits(table: Table, console: Console) -> bool:
@@ -134,23 +156,28 @@ def _metric_table(runs: Sequence[Results], labels: Sequence[str]) -> Table:
     return table
 
 
-def _difference_table(comparison: Comparison, write: Write) -> Table:
-    settings = comparison.settings
+def _difference_table(comparison: Comparison, measures: Sequence[Measure], write: Write) -> Table:
+    settings, several = comparison.settings, len(measures) > 1
+    title = "Differences, tested by paired randomisation over questions"
     table = Table(
-        title="Differences, tested by paired randomisation over questions",
-        caption=f"[low, high]: {settings.confidence:.0%} bootstrap interval; p after Holm, "
+        title=title if several else f"{title}: {measures[0].title}",
+        caption=f"low, high: {settings.confidence:.0%} bootstrap interval; p after Holm, "
         f"* better by p < {settings.level:g}",
     )
-    table.add_column("measure", overflow="fold")
-    for head in ("run", "minus run"):
+    for head in ("measure", "run", "minus run") if several else ("run", "minus run"):
         table.add_column(head, overflow="fold")
     _add_number_columns(table, ["difference", "low, high", "p"])
-    for measure in HEADLINE:
+    for measure in measures:
         for difference in comparison.of(measure.name):
             better = difference.better(measure.higher_is_better, settings.level)
-            names = [_cell(write(run), run == better) for run in (difference.a, difference.b)]
-            numbers = (measure.show_signed(difference.score), _interval(difference, measure))
-            table.add_row(measure.title, *names, *map(Text, numbers), f"{difference.p_holm:.4f}")
+            runs = [_cell(write(run), run == better) for run in (difference.a, difference.b)]
+            numbers = (
+                measure.show_signed(difference.score),
+                _interval(difference, measure),
+                f"{difference.p_holm:.4f}",
+            )
+            title_cell = [Text(measure.title)] if several else []
+            table.add_row(*title_cell, *runs, *map(Text, numbers))
         table.add_section()
     return table
 
@@ -164,13 +191,13 @@ def _cell(text: str, best: bool) -> Text:
 
 
 def _language_table(
-    runs: Sequence[Results], labels: Sequence[str], measures: Sequence[Measure]
+    runs: Sequence[Results], labels: Sequence[str], measures: Sequence[Measure], write: Write
 ) -> Table:
     table = Table(title="By query language: " + ", ".join(each.title for each in measures))
     table.add_column("language", overflow="fold")
     for measure in measures:
         above = measure.title.replace(" ", "\n") if len(measures) > 1 else ""
-        below = labels if len(runs) > 1 or not above else [""]
+        below = [*map(write, labels)] if len(runs) > 1 or not above else [""]
         _add_number_columns(table, [f"{above}\n{label}".strip() for label in below])
     for language in report_languages(runs):
         cells = [
@@ -181,12 +208,6 @@ def _language_table(
         name = printable(f"{language_name(language)} ({language})")
         table.add_row(Text(name), *map(Text, cells))
     return table
-
-
-def _one_by_language(
-    runs: Sequence[Results], labels: Sequence[str], measure: Measure, write: Write
-) -> Table:
-    return _language_table(runs, [*map(write, labels)], [measure])
 
 
 def _add_number_columns(table: Table, heads: Iterable[str]) -> None:

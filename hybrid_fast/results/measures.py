@@ -195,8 +195,8 @@ BIAS_MEASURES = (
         "language share gap@20",
         lambda results: results.language_bias.rankings.language_share_gap,
         higher_is_better=False,
-        meaning="how far the languages of the first 20 differ from those of the pool, 0 to 1, lower is "
-        "better",
+        meaning="how far the languages of the first 20 differ from those of the pool; 0 if alike, "
+        "lower is better",
     ),
     _bias_measure(
         "query_language_preference",

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hybrid_fast.evaluation.language_bias import (
-    RankingWatch,
-    equal_rank_probabilities,
+    LanguageBiasAccumulator,
     language_preferences,
     summarise_rankings,
 )
+from hybrid_fast.evaluation.peer import equal_rank_probabilities
 from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.results import BiasScore
 
 NAN = np.nan
 
@@ -26,17 +27,17 @@ def parallel(num_languages, num_groups):
 
 
 def summarise(scores, languages, groups):
-    """Return the bias figures of scores of parallel queries and candidates."""
+    """Return the language bias of scores of parallel queries and candidates."""
     num_languages = int(languages.max()) + 1
     rows = [np.flatnonzero(groups == group) for group in groups]
     relevants = Relevants(np.arange(len(groups) + 1) * num_languages, np.concatenate(rows))
-    watch = RankingWatch(groups, languages, languages, num_languages, relevants)
+    accumulator = LanguageBiasAccumulator(groups, languages, languages, num_languages, relevants)
     order = np.argsort(groups, kind="stable")
     for part in np.array_split(order, groups.max() + 1):
-        watch(part, scores[part].astype(np.float32))
+        accumulator(part, scores[part].astype(np.float32))
     ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1) + 1
     pool_ranks = ranks[relevants.query_rows, relevants.rows]
-    return summarise_rankings(watch, pool_ranks, tuple("abcd"[:num_languages]))
+    return summarise_rankings(accumulator, pool_ranks, tuple("abcd"[:num_languages]))
 
 
 def blind_scores(languages, groups):
@@ -49,23 +50,19 @@ def test_blind_model():
     languages, groups = parallel(4, 32)
     bias = summarise(blind_scores(languages, groups), languages, groups)
     equal = dict.fromkeys("abcd", 0.25)
-    assert bias["pool_share"] == equal
-    assert bias["language_share@20"] == dict.fromkeys("abcd", equal)
-    assert bias["language_share_gap@20"] == 0
-    assert bias["query_language_preference"] == {
-        "figure": 0.25,
-        "chance": 0.25,
-        "by_language": equal,
-        "queries": 128,
-        "left_out": 0,
-    }
-    for name in ("mrc", "mrc@20"):
-        assert bias[name]["figure"] == pytest.approx(1)
-        assert bias[name]["by_language"] == pytest.approx(dict.fromkeys("abcd", 1))
-        assert (bias[name]["pairs"], bias[name]["undefined"]) == (32 * 6, 0)
-    assert bias["peer@20"]["non-relevant"]["figure"] > 0.9
-    assert bias["peer@20"]["relevant"]["figure"] is None
-    assert bias["peer@20"]["relevant"]["left_out"] == 128
+    assert bias.pool_share == equal
+    assert bias.language_share == dict.fromkeys("abcd", equal)
+    assert bias.language_share_gap == 0
+    counts = {"queries": 128, "left_out": 0}
+    assert bias.query_language_preference == BiasScore(0.25, equal, counts)
+    assert bias.chance == 0.25
+    for mrc in (bias.mrc, bias.mrc_20):
+        assert mrc.score == pytest.approx(1)
+        assert mrc.by_language == pytest.approx(dict.fromkeys("abcd", 1))
+        assert mrc.counts == {"pairs": 32 * 6, "undefined": 0}
+    assert bias.peer["non-relevant"].score > 0.9
+    assert bias.peer["relevant"].score is None
+    assert bias.peer["relevant"].counts["left_out"] == 128
 
 
 def test_model_that_puts_its_own_language_first():
@@ -73,27 +70,23 @@ def test_model_that_puts_its_own_language_first():
     languages, groups = parallel(2, 32)
     semantic = -np.abs(groups[:, None] - groups) - 0.5 * (groups > groups[:, None])
     bias = summarise(1000.0 * (languages[:, None] == languages) + semantic, languages, groups)
-    assert bias["language_share@20"] == {"a": {"a": 1, "b": 0}, "b": {"a": 0, "b": 1}}
-    assert bias["language_share_gap@20"] == 0.5
-    assert bias["query_language_preference"]["by_language"] == {"a": 1, "b": 1}
-    assert bias["query_language_preference"]["chance"] == 0.5
-    assert bias["mrc"]["figure"] == pytest.approx(1 - 6 * 64 * 32**2 / (64 * (64**2 - 1)))
+    assert bias.language_share == {"a": {"a": 1, "b": 0}, "b": {"a": 0, "b": 1}}
+    assert bias.language_share_gap == 0.5
+    assert bias.query_language_preference.by_language == {"a": 1, "b": 1}
+    assert bias.chance == 0.5
+    assert bias.mrc.score == pytest.approx(1 - 6 * 64 * 32**2 / (64 * (64**2 - 1)))
     # Of the union of 40, 20 columns of one language before 20 of the other.
-    assert bias["mrc@20"]["figure"] == pytest.approx(1 - 6 * 40 * 20**2 / (40 * (40**2 - 1)))
+    assert bias.mrc_20.score == pytest.approx(1 - 6 * 40 * 20**2 / (40 * (40**2 - 1)))
     # All that is not relevant in the first 20 has one language: no test.
-    assert bias["peer@20"]["non-relevant"] == {
-        "figure": None,
-        "by_language": {"a": None, "b": None},
-        "queries": 0,
-        "left_out": 64,
-    }
+    counts = {"queries": 0, "left_out": 64}
+    assert bias.peer["non-relevant"] == BiasScore(None, {"a": None, "b": None}, counts)
 
 
 def test_scores_that_are_one_tie_have_no_correlation():
     languages, groups = parallel(2, 5)
     bias = summarise(np.zeros((10, 10)), languages, groups)
-    for name in ("mrc", "mrc@20"):
-        assert bias[name] == {"figure": None, "by_language": {}, "pairs": 0, "undefined": 5}
+    for mrc in (bias.mrc, bias.mrc_20):
+        assert mrc == BiasScore(None, {}, {"pairs": 0, "undefined": 5})
 
 
 def test_peer_is_the_test_of_kruskal_and_wallis():
@@ -201,22 +194,24 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
         rng.integers(-levels, levels + 1, (n, 2)).astype(np.float32)
         for n in (num_queries, num_candidates)
     )
-    watch = RankingWatch(groups, query_languages, candidate_languages, num_languages, relevants)
+    accumulator = LanguageBiasAccumulator(
+        groups, query_languages, candidate_languages, num_languages, relevants
+    )
     starts = np.searchsorted(candidate_languages, np.arange(num_languages + 1))
     ranks = rank_relevants(
         dot_products(queries, candidates),
         starts,
         relevants,
         groups=groups,
-        watch=watch,
+        watch=accumulator,
         tile_bytes=tile_bytes,
     )
-    bias = summarise_rankings(watch, ranks.in_pool, names)
+    bias = summarise_rankings(accumulator, ranks.in_pool, names)
 
     scores = queries @ candidates.T
     order = np.argsort(-scores, axis=1, kind="stable")
     first = order[:, :k]
-    for cut, name in ((None, "mrc"), (k, "mrc@20")):
+    for cut, found in ((None, bias.mrc), (k, bias.mrc_20)):
         cells, undefined = {}, 0
         for a, b in combinations(range(num_queries), 2):
             if groups[a] != groups[b] or query_languages[a] == query_languages[b]:
@@ -232,12 +227,12 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
             value = np.corrcoef(mean_ranks)[0, 1]
             cells.setdefault(cell, []).append(value)
         means = {cell: np.mean(values) for cell, values in cells.items()}
-        assert bias[name]["figure"] == approximately(mean(means.values()))
-        assert bias[name]["pairs"] == sum(map(len, cells.values()))
-        assert bias[name]["undefined"] == undefined
+        assert found.score == approximately(mean(means.values()))
+        assert found.counts["pairs"] == sum(map(len, cells.values()))
+        assert found.counts["undefined"] == undefined
         for code, language in enumerate(names):
             own = [value for cell, value in means.items() if code in cell]
-            assert bias[name]["by_language"].get(language) == approximately(mean(own))
+            assert found.by_language.get(language) == approximately(mean(own))
 
     place = np.argsort(order, axis=1) + 1
     by_level = {"non-relevant": [], "grade 1": [], "grade 2": []}
@@ -253,23 +248,23 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
         for level, some in documents.items():
             by_level[level].append(slow_peer(some, k))
     for level, values in by_level.items():
-        if level not in bias["peer@20"]:
+        if level not in bias.peer:
             assert set(grades.tolist()) < {1, 2}
             continue
         of_language = [
             mean(value for value, x in zip(values, query_languages, strict=True) if x == code)
             for code in np.unique(query_languages)
         ]
-        found = bias["peer@20"][level]
-        assert found["figure"] == approximately(mean(of_language))
-        assert found["left_out"] == np.isnan(values).sum()
+        found = bias.peer[level]
+        assert found.score == approximately(mean(of_language))
+        assert found.counts["left_out"] == np.isnan(values).sum()
 
     shares = {
         names[x]: [np.mean(candidate_languages[first[query_languages == x]] == y) for y in range(3)]
         for x in np.unique(query_languages)
     }
     for x, expected in shares.items():
-        assert list(bias["language_share@20"][x].values()) == pytest.approx(expected)
+        assert list(bias.language_share[x].values()) == pytest.approx(expected)
     pool = np.array([np.mean(candidate_languages == y) for y in range(3)])
     gap = np.mean([np.abs(np.array(share) - pool).sum() / 2 for share in shares.values()])
-    assert bias["language_share_gap@20"] == pytest.approx(gap)
+    assert bias.language_share_gap == pytest.approx(gap)

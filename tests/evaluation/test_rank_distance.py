@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from hybrid_fast.evaluation.language_bias import rank_distances, summarise_rank_distances
+from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
 from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.results import RankDistance
 
 NAN = np.nan
 
@@ -23,19 +24,21 @@ def test_no_relevants_at_all():
 def test_languages_count_equally():
     distances = np.array([1.0, 2.0, 6.0, NAN, 10.0, NAN])
     query_languages = np.array([0, 0, 0, 0, 1, 2])
-    assert summarise_rank_distances(distances, query_languages, ("ar", "de", "en", "zh"), 50) == {
-        "rank_distance": (3 + 10) / 2,
-        "rank_distance_median": (2 + 10) / 2,
-        "rank_distance_normalised": (3 + 10) / 2 / 50,
-        "by_language": {"ar": 3.0, "de": 10.0, "en": None},
-    }
+    assert summarise_rank_distances(distances, query_languages, ("ar", "de", "en", "zh"), 50) == (
+        RankDistance(
+            mean=(3 + 10) / 2,
+            median=(2 + 10) / 2,
+            normalised=(3 + 10) / 2 / 50,
+            by_language={"ar": 3.0, "de": 10.0, "en": None},
+        )
+    )
 
 
 def test_no_distance_anywhere():
     summary = summarise_rank_distances(np.array([NAN]), np.array([0]), ("ar",), 3)
-    assert summary == {
-        "rank_distance": None,
-        "rank_distance_median": None,
-        "rank_distance_normalised": None,
-        "by_language": {"ar": None},
-    }
+    assert summary == RankDistance(
+        mean=None,
+        median=None,
+        normalised=None,
+        by_language={"ar": None},
+    )

@@ -146,9 +146,9 @@ def test_perfect_embeddings():
     for setting in ("mono", "cross"):
         assert results.metrics[setting] == dict.fromkeys(METRICS, 1)
     assert results.metrics["multi"] == {**dict.fromkeys(METRICS, 1), "recall@1": 0.25}
-    assert results.language_bias["rank_distance"] == len(LANGUAGES) - 1
-    assert results.language_bias["rank_distance_normalised"] == 3 / 48
-    assert results.counts["dropped"] == {x: dict.fromkeys(LANGUAGES, 0) for x in LANGUAGES}
+    assert results.language_bias.rank_distance.mean == len(LANGUAGES) - 1
+    assert results.language_bias.rank_distance.normalised == 3 / 48
+    assert results.counts.dropped == {x: dict.fromkeys(LANGUAGES, 0) for x in LANGUAGES}
 
 
 def test_worst_embeddings_rank_last():
@@ -157,7 +157,7 @@ def test_worst_embeddings_rank_last():
     results = task.score(-queries, candidates)
     assert results.grid["map"]["ar"]["de"] == 1 / 12
     assert results.metrics["multi"]["recall@10"] == 0
-    assert results.language_bias["rank_distance"] == len(LANGUAGES) - 1
+    assert results.language_bias.rank_distance.mean == len(LANGUAGES) - 1
 
 
 def test_language_bias_of_embeddings_that_see_only_the_language():
@@ -165,7 +165,7 @@ def test_language_bias_of_embeddings_that_see_only_the_language():
     task = parallel_task(num_groups=2, languages=("de", "en"))
     by_language = np.repeat(np.eye(2), 2, axis=0)
     results = task.score(by_language, by_language)
-    assert results.language_bias["by_language"] == {"de": 2.0, "en": 2.0}
+    assert results.language_bias.rank_distance.by_language == {"de": 2.0, "en": 2.0}
     # Query 1: ranks 1 and 3 of the pool; query 2: ranks 2 and 4.
     expected = {"de": 0.75, "en": 0.75, "all": ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2) / 2}
     assert results.grid["map"]["de"] == approx(expected)
@@ -219,9 +219,9 @@ def test_language_with_queries_or_candidates_only():
     assert results.flat() == {
         **{f"{setting}_{name}": 1.0 for setting in ("cross", "multi") for name in METRICS}
     }
-    assert results.counts["queries"] == {"de": 1}
-    assert results.counts["dropped"] == {"de": {"de": 1, "en": 0}}
-    assert results.language_bias["by_language"] == {"de": None}
+    assert results.counts.queries == {"de": 1}
+    assert results.counts.dropped == {"de": {"de": 1, "en": 0}}
+    assert results.language_bias.rank_distance.by_language == {"de": None}
 
 
 def test_texts_are_sorted_by_language_and_keep_their_order():
@@ -318,7 +318,7 @@ def test_graded_judgements_serve_every_translation_of_a_query():
     best = 3 + 1 / math.log2(3)
     assert results.metrics["multi"]["ndcg@2"] == pytest.approx(1 / best)
     assert results.metrics["multi"]["ndcg@10"] == pytest.approx((1 + 3 / math.log2(4)) / best)
-    assert results.counts["dropped"]["en"] == {"de": 1, "en": 1}
+    assert results.counts.dropped["en"] == {"de": 1, "en": 1}
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_rank_distance_is_the_largest_over_pairs():
         if pairs:
             largest[task.languages[code]].append(max(pairs))
     expected = {language: pytest.approx(np.mean(some)) for language, some in largest.items()}
-    assert task.score(q, c).language_bias["by_language"] == expected
+    assert task.score(q, c).language_bias.rank_distance.by_language == expected
 
 
 def test_queries_that_nothing_answers_are_reported(caplog):
@@ -459,5 +459,5 @@ def test_queries_that_nothing_answers_are_reported(caplog):
         "task 'judged': queries without a relevant candidate are left out: de 1 of 2"
     ]
     results = task.score(np.ones((3, 2)), np.ones((2, 2)))
-    assert results.counts["without_relevants"] == {"de": 1, "en": 0}
-    assert results.counts["dropped"] == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}
+    assert results.counts.other["without_relevants"] == {"de": 1, "en": 0}
+    assert results.counts.dropped == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}
