@@ -79,7 +79,7 @@ class BiasScore:
 
 @dataclass(frozen=True)
 class RankingBias:
-    """What whole rankings of the pool tell of language bias; all of it empty where there are none.
+    """What whole rankings of the pool tell of language bias; empty where they are not known.
 
     Attributes:
         pool_share: language to its share of the pool.
@@ -156,8 +156,8 @@ class LanguageBias:
     """All scores of language bias of a run.
 
     Attributes:
-        rank_distance: from the ranks of relevants.
-        rankings: from whole rankings.
+        rank_distance: computed from the ranks of relevants alone.
+        rankings: computed from whole rankings.
         other: further keys of "language_bias".
     """
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hybrid_fast.results.language_bias import BiasScore, RankingBias
-from hybrid_fast.results.metrics import (
-    REQUIRED_METRICS,
-    SETTINGS,
-    metric_title,
-    score_name,
-)
+from hybrid_fast.results.metrics import REQUIRED_METRICS, SETTINGS, metric_title, score_name
 from hybrid_fast.results.results import Results
 
 
@@ -103,7 +98,7 @@ def _mono_map(results: Results, language: str) -> float | None:
 
 def _cross_map(results: Results, language: str) -> float | None:
     """Return the mean over the other corpus languages."""
-    row = results.grid["map"].get(language, {})
+    row = results.grid.get("map", {}).get(language, {})
     across = [value for corpus, value in row.items() if corpus not in (language, "all")]
     known = [value for value in across if value is not None]
     return sum(known) / len(known) if known else None
@@ -113,19 +108,13 @@ def _multi_map(results: Results, language: str) -> float | None:
     return results.cell("map", language, "all")
 
 
-def _rank_distance(title: str, read: Callable[[Results], float | None]) -> Measure:
-    return Measure(
-        "rank_distance",
-        title,
-        read,
-        lambda results, language: results.language_bias.rank_distance.by_language.get(language),
-        higher_is_better=False,
-        is_fraction=False,
-    )
-
-
-RANK_DISTANCE = _rank_distance(
-    "rank distance", lambda results: results.language_bias.rank_distance.mean
+RANK_DISTANCE = Measure(
+    "rank_distance",
+    "rank distance",
+    lambda results: results.language_bias.rank_distance.mean,
+    lambda results, language: results.language_bias.rank_distance.by_language.get(language),
+    higher_is_better=False,
+    is_fraction=False,
 )
 # What opens every report, over all and by query language.
 HEADLINE = (
@@ -149,13 +138,7 @@ MEASURES = (
     RANK_DISTANCE,
 )
 RANK_DISTANCES = (
-    Measure(
-        "rank_distance",
-        "mean",
-        RANK_DISTANCE.read,
-        higher_is_better=False,
-        is_fraction=False,
-    ),
+    replace(RANK_DISTANCE, title="mean"),
     Measure(
         "rank_distance_median",
         "median",
