@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from hybrid_fast import _core
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.evaluation.peer import equal_rank_probabilities
 from hybrid_fast.evaluation.ranking_correlation import (
     PairCorrelations,
@@ -194,9 +194,9 @@ class _Averages:
         means = np.array([mean_known(values[self.query_languages == code]) for code in codes])
         num_known = int(np.count_nonzero(~np.isnan(values)))
         return BiasScore(
-            to_figure(mean_known(means)),
+            to_number(mean_known(means)),
             {
-                self.languages[code]: to_figure(mean)
+                self.languages[code]: to_number(mean)
                 for code, mean in zip(codes, means, strict=True)
             },
             {"queries": num_known, "left_out": len(values) - num_known},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.evaluation.ranks import Relevants
 from hybrid_fast.results import RankDistance
 
@@ -51,10 +51,10 @@ def summarise_rank_distances(
             means[language], medians[language] = known.mean(), np.median(known)
     mean = mean_known(means)
     return RankDistance(
-        mean=to_figure(mean),
-        median=to_figure(mean_known(medians)),
-        normalised=to_figure(mean / pool_size),
+        mean=to_number(mean),
+        median=to_number(mean_known(medians)),
+        normalised=to_number(mean / pool_size),
         by_language={
-            languages[code]: to_figure(means[code]) for code in np.unique(query_languages)
+            languages[code]: to_number(means[code]) for code in np.unique(query_languages)
         },
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.results import BiasScore
 
 
@@ -41,9 +41,9 @@ class PairCorrelations:
         )
         by_language = mean_known(means)
         return BiasScore(
-            to_figure(mean_known(means[np.triu_indices(len(means), 1)])),
+            to_number(mean_known(means[np.triu_indices(len(means), 1)])),
             {
-                name: to_figure(by_language[code])
+                name: to_number(by_language[code])
                 for code, name in enumerate(languages)
                 if self.counts[code].any()
             },

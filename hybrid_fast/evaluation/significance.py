@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.results import Comparison, PerQuery
 from hybrid_fast.results.comparison import (
     ComparisonSettings,
@@ -243,7 +243,7 @@ def _estimate(metric: str, sums: QuestionSums, num_bootstrap: int, seed: int) ->
             metric,
             statistic.setting,
             statistic.language,
-            *map(to_figure, (observed[row], low[row], high[row])),
+            *map(to_number, (observed[row], low[row], high[row])),
         )
         for row, statistic in enumerate(sums.statistics)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # A query against its own language, each other language, and the pool of all languages.
 SETTINGS = ("mono", "cross", "multi")
-# What every task reports; a task may add more.
+# Reported by every task; a task may add more.
 METRICS = ("map", "map@20", "ndcg@10", "mrr@10", "recall@1", "recall@10")
 # What a results.json must hold of every setting.
 REQUIRED_METRICS = ("map", "recall@1", "recall@10")

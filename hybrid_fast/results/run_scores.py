@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunScores:
-    """Scores of one run against relevance judgements.
+    """Scores of one TREC run.
 
     Attributes:
         metrics: metric to its mean over the queries of `per_query`.
         per_query: query id to metric to score, in the order of the judgements.
         counts: "judged": queries with judgements; "evaluated": those of `per_query`; "missing":
-            judged queries with a relevant that the run lacks, which are evaluated as 0 or left out,
-            as asked; "without_relevants": judged queries without a relevant, left out; "unjudged":
-            queries of the run that have no judgements, left out.
+            queries with a relevant that the run lacks, which score 0 or are left out, as chosen;
+            "without_relevants": judged queries without a relevant, left out; "unjudged": queries of
+            the run without judgements, left out.
     """
 
     metrics: dict[str, float]

@@ -14,8 +14,9 @@ from hybrid_fast.evaluation.language_bias import (
     summarise_rankings,
 )
 from hybrid_fast.evaluation.peer import equal_rank_probabilities
-from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.results import BiasScore
+from hybrid_fast.retrieval.scores import dot_products
 
 NAN = np.nan
 
@@ -203,7 +204,7 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
         starts,
         relevants,
         groups=groups,
-        watch=accumulator,
+        on_tile=accumulator,
         tile_bytes=tile_bytes,
     )
     bias = summarise_rankings(accumulator, ranks.in_pool, names)
