@@ -1,4 +1,4 @@
-"""Runs to report: read from files, and compared query by query from the files beside them."""
+"""Runs to report: read from files, and compared query by query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: what mono, cross and hybrid batches do, on the built-in corpus, in two minutes."""
+"""The demo: mono, cross and hybrid batches compared on the built-in corpus, in two minutes."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ TRAINING: dict[str, Any] = {
 
 
 def run_demo(out: Path, seed: int, console: Console) -> None:
-    """Train the three kinds at equal steps and seed, evaluate them, and write the report.
+    """Train the three kinds with equal steps and seed, evaluate them, and write the report.
 
     Args:
-        out: folder that appears with report.html, results.json and <kind>/model/, whole or not at
-            all.
-        seed: of the models and plans.
-        console: where tables go.
+        out: new folder for report.html, results.json and <kind>/model/; it appears complete or not
+            at all.
+        seed: seed of the models and batch plans.
+        console: where tables are printed.
 
     Raises:
-        OSError: `out` exists or cannot be made.
+        OSError: `out` exists or cannot be created.
     """
     check_new(out)
     with without_empty_remains(out.resolve()), complete_folder(out.resolve()) as folder:
@@ -56,7 +56,7 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
 
 
 def train_kinds(folder: Path, seed: int) -> list[Results]:
-    """Train every kind from the same first model and return their results."""
+    """Train each kind from the same initial model and return the results."""
     parts = load_parts(RECIPE, seed)
     runs: list[Results] = []
     for kind in KINDS:

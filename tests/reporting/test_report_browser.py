@@ -71,6 +71,31 @@ def test_eleven_languages_are_readable_at_1280_pixels(browser, report):
     assert browser.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
+def test_four_paths_are_readable_at_1280_pixels(browser, tmp_path):
+    kinds = "mono-seed1", "cross-seed1", "hybrid-alpha-0.5-seed1", "hybrid-alpha-0.3-seed1"
+    folder = "/data/experiments/2026-09-retrieval/xlm-roberta-base"
+    runs = [make_run(None, 0.9, 0.5, 0.4, 50.0, seed=None) for _ in kinds]
+    for run, kind in zip(runs, kinds, strict=True):
+        run |= {"model": f"{folder}/{kind}/model"}
+        run["language_bias"]["mrc"] = {"figure": 0.5}
+    browser.open(report_of(runs, tmp_path), 1280)
+    browser.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    names = "[...document.querySelectorAll('table.headline tbody th')]"
+    labels = [f"{kind}/model" for kind in kinds]
+    assert browser.evaluate(f"{names}.map(each => each.innerText.trim())") == labels
+    height = "parseFloat(getComputedStyle(each).lineHeight)"
+    lines = f"{names}.map(each => each.querySelector('bdi').offsetHeight / {height})"
+    assert 1 <= max(browser.evaluate(lines)) < 2.5
+    # The paths stand in the table of settings alone, and no table is wider than its card.
+    with_paths = (
+        "[...document.querySelectorAll('tr')].filter(row => row.innerText.includes('/data'))"
+    )
+    assert browser.evaluate(f"{with_paths}.map(row => row.cells[0].innerText)") == ["model"]
+    too_wide = "each => each.scrollWidth > each.clientWidth"
+    scrolled = f"[...document.querySelectorAll('.scroll')].filter({too_wide})"
+    assert browser.evaluate(f"{scrolled}.map(each => each.innerText)") == []
+
+
 def column(browser, table, number):
     """Return the texts of a column, and how it says it is sorted."""
     texts = browser.evaluate(
