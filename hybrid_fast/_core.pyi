@@ -1,5 +1,5 @@
 """
-C++ core of hybrid_fast: batch planning, loss and rank kernels, texts and tokens.
+C++ core of hybrid_fast: batch plan, kernels of the loss, ranks, texts and tokens.
 """
 from __future__ import annotations
 import collections.abc
@@ -7,31 +7,6 @@ import numpy
 import numpy.typing
 import typing
 __all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
-class Share:
-    """
-    What a law asked for and what it became.
-    """
-    @property
-    def asked(self) -> float:
-        ...
-    @property
-    def capacity(self) -> int:
-        ...
-    @property
-    def effective(self) -> float:
-        ...
-    @property
-    def passage_language(self) -> int:
-        ...
-    @property
-    def query_language(self) -> int:
-        ...
-    @property
-    def size(self) -> int:
-        ...
-    @property
-    def source(self) -> int:
-        ...
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -65,6 +40,31 @@ class PlanIndex:
         ...
     @property
     def num_rows(self) -> int:
+        ...
+class Share:
+    """
+    What a law asked for and what it became.
+    """
+    @property
+    def asked(self) -> float:
+        ...
+    @property
+    def capacity(self) -> int:
+        ...
+    @property
+    def effective(self) -> float:
+        ...
+    @property
+    def passage_language(self) -> int:
+        ...
+    @property
+    def query_language(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def source(self) -> int:
         ...
 class Planner:
     """
@@ -119,7 +119,7 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
     """
 def find_first(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the first columns of each row, as rank_rows does.
+    Return the best columns of each row, int64 (rows, num_first), as rank_rows does.
     """
 def has_bf16_product() -> bool:
     """
@@ -131,7 +131,8 @@ def hash_texts(offsets: numpy.typing.NDArray[numpy.int64], data: numpy.typing.ND
     """
 def multiply_bf16(*, rows: typing.SupportsInt | typing.SupportsIndex, num_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates `step`, and packed columns; arguments are addresses.
+    Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates
+    `step`, and packed columns; arguments are addresses.
     """
 def pack_bf16(*, columns: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -153,10 +154,10 @@ def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDA
     """
 def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the rank of every score in its row, and the first columns of each row.
+    Return the rank of every score in its row, and the best columns of each row.
     
     Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:
-    float32 (rows, columns). First columns: int64 (rows, num_first), equal scores in the
+    float32 (rows, columns). Best columns: int64 (rows, num_first), equal scores in the
     order of columns. Scores: float32, C-contiguous, no NaN.
     """
 @typing.overload
