@@ -43,7 +43,7 @@ class PlanIndex:
         ...
 class Share:
     """
-    What a law asked for and what it became.
+    The share that sampling weights ask for and the one in effect.
     """
     @property
     def asked(self) -> float:
@@ -74,16 +74,17 @@ class Planner:
         ...
     def plan(self, step: typing.SupportsInt | typing.SupportsIndex, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64], int, int, int]:
         """
-        Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries substituted, lanes substituted).
+        Return rows of slots [begin, end) of a step: (query_rows, passage_rows, kind,
+        substituted_entries, substituted_streams).
         """
-    @property
-    def lane_shares(self) -> list[Share]:
-        ...
     @property
     def last_step(self) -> int:
         ...
     @property
     def mono_shares(self) -> list[Share]:
+        ...
+    @property
+    def pair_shares(self) -> list[Share]:
         ...
 def add_column_sums_double(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -93,7 +94,7 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
-def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     As contrast_rows_float, on the product of bfloat16 queries and packed passages.
     """
@@ -101,11 +102,11 @@ def contrast_instructions() -> str:
     """
     The instruction set of the contrastive kernels: avx512, avx2 or portable.
     """
-def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
-def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
@@ -145,12 +146,12 @@ def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typ
 @typing.overload
 def pad_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    Return the chosen texts, padded with pad_id, int64 (rows, length).
     """
 @typing.overload
 def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    Return the chosen texts, padded with pad_id, int64 (rows, length).
     """
 def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
     """
@@ -161,26 +162,28 @@ def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.Sup
     order of columns. Scores: float32, C-contiguous, no NaN.
     """
 @typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], begins: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
+def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """
-    Return the different tokens, ascending, and of each the gradient that the means of texts
-    give it. Text i is ids[begins[i]:begins[i + 1]].
+    Return the distinct tokens, ascending, and the gradient of each one's embedding, where
+    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
+    one up to the end.
     """
 @typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], begins: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
+def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """
-    Return the different tokens, ascending, and of each the gradient that the means of texts
-    give it. Text i is ids[begins[i]:begins[i + 1]].
+    Return the distinct tokens, ascending, and the gradient of each one's embedding, where
+    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
+    one up to the end.
     """
 @typing.overload
 def take_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.uint16], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the ids of the chosen texts, one after another, and where each begins.
+    Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
     """
 @typing.overload
 def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.int32], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the ids of the chosen texts, one after another, and where each begins.
+    Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
     """
 @typing.overload
 def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:

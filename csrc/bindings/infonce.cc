@@ -21,7 +21,7 @@ ContrastChunk<T> contrast_chunk(const py::dict& c) {
   return {at<T>(address("scores")),
           c["num_rows"].cast<std::int64_t>(),
           c["num_columns"].cast<std::int64_t>(),
-          c["scale"].cast<T>(),
+          c["logit_scale"].cast<T>(),
           at<const std::int64_t>(address("positives")),
           at<const std::int64_t>(address("row_groups")),
           at<const std::int64_t>(address("column_groups")),
@@ -29,26 +29,26 @@ ContrastChunk<T> contrast_chunk(const py::dict& c) {
           at<const std::int64_t>(address("column_ids")),
           at<const std::uint8_t>(address("mask")),
           c["mask_stride"].cast<std::int64_t>(),
-          at<const std::uint8_t>(address("left_out_columns")),
+          at<const std::uint8_t>(address("excluded_columns")),
           has_margin,
           has_margin ? c["margin"].cast<T>() : T{}};
 }
 
 template <typename T>
-ContrastGradient<T> contrast_gradient(std::uintptr_t coefficients, std::uintptr_t log_sums,
-                                      std::uintptr_t factors, std::uintptr_t bf16,
-                                      std::uintptr_t losses, std::uintptr_t dots) {
-  return {at<const T>(coefficients), at<const T>(log_sums), at<const T>(factors),
-          at<std::uint16_t>(bf16),   at<T>(losses),         at<T>(dots)};
+ContrastGradient<T> contrast_gradient(std::uintptr_t coefficients, std::uintptr_t column_lse,
+                                      std::uintptr_t column_coefficients, std::uintptr_t bf16,
+                                      std::uintptr_t losses, std::uintptr_t grad_dot_logits) {
+  return {at<const T>(coefficients), at<const T>(column_lse), at<const T>(column_coefficients),
+          at<std::uint16_t>(bf16),   at<T>(losses),           at<T>(grad_dot_logits)};
 }
 
 template <typename T>
-void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uintptr_t log_sums,
-                   std::uintptr_t factors, std::uintptr_t bf16, std::uintptr_t losses,
-                   std::uintptr_t dots, int num_threads) {
+void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uintptr_t column_lse,
+                   std::uintptr_t column_coefficients, std::uintptr_t bf16, std::uintptr_t losses,
+                   std::uintptr_t grad_dot_logits, int num_threads) {
   const ContrastChunk<T> rows = contrast_chunk<T>(chunk);
-  const ContrastGradient<T> gradient =
-      contrast_gradient<T>(coefficients, log_sums, factors, bf16, losses, dots);
+  const ContrastGradient<T> gradient = contrast_gradient<T>(
+      coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
   py::gil_scoped_release release;
   hybrid_fast::contrast_rows(rows, gradient, num_threads);
 }
@@ -65,8 +65,8 @@ void add_column_sums(const py::dict& chunk, std::uintptr_t largest, std::uintptr
 template <typename T>
 void define_contrast(py::module_& m, const std::string& suffix) {
   m.def(("contrast_rows_" + suffix).c_str(), &contrast_rows<T>, py::arg("chunk"), py::kw_only(),
-        py::arg("coefficients"), py::arg("log_sums"), py::arg("factors"), py::arg("bf16"),
-        py::arg("losses"), py::arg("dots"), py::arg("num_threads"),
+        py::arg("coefficients"), py::arg("column_lse"), py::arg("column_coefficients"),
+        py::arg("bf16"), py::arg("losses"), py::arg("grad_dot_logits"), py::arg("num_threads"),
         "Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.");
   m.def(("add_column_sums_" + suffix).c_str(), &add_column_sums<T>, py::arg("chunk"), py::kw_only(),
         py::arg("largest"), py::arg("sums"), py::arg("positive_logits"), py::arg("num_threads"),
@@ -90,12 +90,12 @@ void multiply_bf16(std::uintptr_t rows, std::int64_t num_rows, std::int64_t dim,
 }
 
 void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uintptr_t packed,
-                        std::int64_t dim, std::uintptr_t coefficients, std::uintptr_t log_sums,
-                        std::uintptr_t factors, std::uintptr_t bf16, std::uintptr_t losses,
-                        std::uintptr_t dots, int num_threads) {
+                        std::int64_t dim, std::uintptr_t coefficients, std::uintptr_t column_lse,
+                        std::uintptr_t column_coefficients, std::uintptr_t bf16,
+                        std::uintptr_t losses, std::uintptr_t grad_dot_logits, int num_threads) {
   const ContrastChunk<float> rows = contrast_chunk<float>(chunk);
-  const ContrastGradient<float> gradient =
-      contrast_gradient<float>(coefficients, log_sums, factors, bf16, losses, dots);
+  const ContrastGradient<float> gradient = contrast_gradient<float>(
+      coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
   py::gil_scoped_release release;
   hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
                                   at<const std::uint16_t>(packed), dim, num_threads);
@@ -117,8 +117,8 @@ void define_bf16(py::module_& m) {
         "`step`, and packed columns; arguments are addresses.");
   m.def("contrast_bf16_rows", &contrast_bf16_rows, py::arg("chunk"), py::kw_only(),
         py::arg("queries"), py::arg("packed"), py::arg("dim"), py::arg("coefficients"),
-        py::arg("log_sums"), py::arg("factors"), py::arg("bf16"), py::arg("losses"),
-        py::arg("dots"), py::arg("num_threads"),
+        py::arg("column_lse"), py::arg("column_coefficients"), py::arg("bf16"), py::arg("losses"),
+        py::arg("grad_dot_logits"), py::arg("num_threads"),
         "As contrast_rows_float, on the product of bfloat16 queries and packed passages.");
 }
 

@@ -81,7 +81,7 @@ std::unique_ptr<Planner> make_planner(const NotedIndex& noted, std::int64_t batc
   return std::make_unique<Planner>(noted.index, options);
 }
 
-// A batch: query rows, passage rows, kind, entries substituted, lanes substituted.
+// A batch: query rows, passage rows, kind, entries and streams substituted.
 using PlannedBatch =
     std::tuple<Array<std::int64_t>, Array<std::int64_t>, int, std::int32_t, std::int32_t>;
 
@@ -108,7 +108,7 @@ PlannedBatch plan(const Planner& planner, std::int64_t step, std::int64_t begin,
     }
   }
   return {query_rows, passage_rows, static_cast<int>(info.kind), info.substituted_entries,
-          info.substituted_lanes};
+          info.substituted_streams};
 }
 
 void define_index(py::module_& m) {
@@ -141,7 +141,7 @@ void define_index(py::module_& m) {
 }
 
 void define_planner(py::module_& m) {
-  py::class_<Share>(m, "Share", "What a law asked for and what it became.")
+  py::class_<Share>(m, "Share", "The share that sampling weights ask for and the one in effect.")
       .def_readonly("query_language", &Share::query_language)
       .def_readonly("passage_language", &Share::passage_language)
       .def_readonly("source", &Share::source)
@@ -156,11 +156,11 @@ void define_planner(py::module_& m) {
            py::arg("pair_weights"), py::arg("source_weights"), py::arg("single_pair"),
            py::arg("seed"), py::arg("world_size"))
       .def("plan", &plan, py::arg("step"), py::arg("begin"), py::arg("end"),
-           "Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries "
-           "substituted, lanes substituted).")
+           "Return rows of slots [begin, end) of a step: (query_rows, passage_rows, kind,\n"
+           "substituted_entries, substituted_streams).")
       .def_property_readonly("last_step", &Planner::last_step)
       .def_property_readonly("mono_shares", &Planner::mono_shares)
-      .def_property_readonly("lane_shares", &Planner::lane_shares);
+      .def_property_readonly("pair_shares", &Planner::pair_shares);
 }
 
 }  // namespace

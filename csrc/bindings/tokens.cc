@@ -62,33 +62,33 @@ template <typename Id>
 void define_tokens(py::module_& m) {
   m.def("take_tokens", &take_tokens<Id>, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
         py::arg("rows").noconvert(),
-        "Return the ids of the chosen texts, one after another, and where each begins.");
+        "Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).");
   m.def("pad_tokens", &pad_tokens<Id>, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
         py::arg("rows").noconvert(), py::arg("length"), py::arg("pad_id"),
-        "Return the chosen texts as rows of a matrix, filled up with pad_id.");
+        "Return the chosen texts, padded with pad_id, int64 (rows, length).");
 }
 
 template <typename T>
 std::pair<Array<std::int64_t>, py::array> sum_by_token(const Array<std::int64_t>& ids,
-                                                       const Array<std::int64_t>& begins,
+                                                       const Array<std::int64_t>& offsets,
                                                        const Array<T>& gradient,
                                                        std::int64_t vocab_size, int num_threads) {
   require_dimensions(ids, "ids", 1);
-  require_dimensions(begins, "begins", 1);
+  require_dimensions(offsets, "offsets", 1);
   require_dimensions(gradient, "gradient", 2);
-  if (gradient.shape(0) != begins.size()) {
+  if (gradient.shape(0) != offsets.size()) {
     throw std::invalid_argument("gradient has " + std::to_string(gradient.shape(0)) +
-                                " rows; begins has " + std::to_string(begins.size()) + " texts");
+                                " rows; offsets has " + std::to_string(offsets.size()) + " texts");
   }
-  const std::span<const std::int64_t> id_span = view(ids), begin_span = view(begins);
+  const std::span<const std::int64_t> id_span = view(ids), offset_span = view(offsets);
   TokenUses uses;
-  std::vector<std::int64_t> lengths(begin_span.size());
+  std::vector<std::int64_t> lengths(offset_span.size());
   {
     py::gil_scoped_release release;
-    uses = hybrid_fast::find_uses(id_span, begin_span, vocab_size);
+    uses = hybrid_fast::find_uses(id_span, offset_span, vocab_size);
     for (std::size_t i = 0; i < lengths.size(); ++i) {
-      const auto end = i + 1 < lengths.size() ? begin_span[i + 1] : std::int64_t(id_span.size());
-      lengths[i] = end - begin_span[i];
+      const auto end = i + 1 < lengths.size() ? offset_span[i + 1] : std::int64_t(id_span.size());
+      lengths[i] = end - offset_span[i];
     }
   }
   const auto num_tokens = static_cast<py::ssize_t>(uses.tokens.size());
@@ -104,10 +104,12 @@ std::pair<Array<std::int64_t>, py::array> sum_by_token(const Array<std::int64_t>
 
 template <typename T>
 void define_token_gradients(py::module_& m) {
-  m.def("sum_by_token", &sum_by_token<T>, py::arg("ids").noconvert(), py::arg("begins").noconvert(),
-        py::arg("gradient").noconvert(), py::arg("vocab_size"), py::arg("num_threads"),
-        "Return the different tokens, ascending, and of each the gradient that the means of texts\n"
-        "give it. Text i is ids[begins[i]:begins[i + 1]].");
+  m.def(
+      "sum_by_token", &sum_by_token<T>, py::arg("ids").noconvert(), py::arg("offsets").noconvert(),
+      py::arg("gradient").noconvert(), py::arg("vocab_size"), py::arg("num_threads"),
+      "Return the distinct tokens, ascending, and the gradient of each one's embedding, where\n"
+      "`gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last\n"
+      "one up to the end.");
 }
 
 }  // namespace

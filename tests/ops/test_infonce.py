@@ -145,8 +145,8 @@ import sys
 for name in ("numpy", "transformers", "datasets", "scipy", "matplotlib", "triton"):
     sys.modules[name] = None  # makes its import fail
 import hybrid_fast.ops
-own = {name for name in sys.modules if name.startswith("hybrid_fast.")}
-assert all(name.startswith("hybrid_fast.ops") for name in own), own
+ours = {name for name in sys.modules if name.startswith("hybrid_fast.")}
+assert all(name.startswith(("hybrid_fast.ops", "hybrid_fast.common")) for name in ours), ours
 """
     paths = [path for path in sys.path if path]
     run = subprocess.run(
