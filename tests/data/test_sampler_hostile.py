@@ -119,13 +119,13 @@ def test_the_largest_batch_size_named_serves_all_batches_of_the_plan(kind, world
     assert len(plan(largest).batch(0)) == largest // world_size
 
 
-@pytest.mark.parametrize("law", [400.0, -400.0, {"x": 1e200, "y": 1e200, "z": 1e200}])
-def test_a_law_beyond_the_range_of_floats_is_refused(law):
+@pytest.mark.parametrize("sampling", [400.0, -400.0, {"x": 1e200, "y": 1e200, "z": 1e200}])
+def test_weights_beyond_the_range_of_floats_are_refused(sampling):
     """It must not reach the plan: a cycle without children divides by zero."""
     groups, languages = np.repeat(np.arange(40), 3)[1:], np.tile(["x", "y", "z"], 40)[1:]
     with pytest.raises(ValueError, match=r"language_sampling|exponent|weight"):
         HybridBatchSampler.from_arrays(
-            groups, languages, batch_size=8, kind="cross", language_sampling=law
+            groups, languages, batch_size=8, kind="cross", language_sampling=sampling
         )
 
 
