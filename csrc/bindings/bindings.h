@@ -41,7 +41,7 @@ inline void require_dimensions(const py::array& array, const char* name,
                                py::ssize_t num_dimensions) {
   if (array.ndim() != num_dimensions) {
     throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.ndim()) +
-                                " dimensions; need " + std::to_string(num_dimensions));
+                                " dimensions; it needs " + std::to_string(num_dimensions));
   }
 }
 

@@ -166,7 +166,7 @@ std::uint32_t MonoPlanner::substitute(const Language& language, std::uint32_t fi
     return found;
   }
   // Capacity is a lower bound of every maximal batch, so a free row always exists.
-  throw std::logic_error("mono batch could not be filled; this is a defect of hybrid_fast");
+  throw std::logic_error("mono batch could not be filled; this is a bug in hybrid_fast");
 }
 
 std::vector<Share> MonoPlanner::shares() const {

@@ -251,7 +251,7 @@ Example PairPlanner::substitute(std::uint32_t stream, std::uint64_t key, PairSea
     }
   }
   // Capacity is a lower bound of every maximal batch, so a free example always exists.
-  throw std::logic_error("batch could not be filled; this is a defect of hybrid_fast");
+  throw std::logic_error("batch could not be filled; this is a bug in hybrid_fast");
 }
 
 std::vector<Share> PairPlanner::shares() const {

@@ -45,8 +45,8 @@ PlanOptions checked(const Summary& table, const PlanOptions& options) {
                                 "; a number from 0 to 1 is needed");
   }
   if (!(std::abs(options.exponent) <= kLargestExponent)) {
-    throw std::invalid_argument("language_sampling has the exponent " +
-                                std::to_string(options.exponent) + "; need -30 to 30");
+    throw std::invalid_argument("language_sampling is " + std::to_string(options.exponent) +
+                                "; an exponent must be from -30 to 30");
   }
   const auto num_languages = static_cast<std::size_t>(table.num_languages);
   check_weights(options.language_weights, num_languages, "language_weights");

@@ -65,7 +65,7 @@ def test_a_free_example_is_found_among_alternatives():
 
 
 def test_a_group_whose_passage_is_shared_is_not_starved():
-    """Guarantee 4: a lane of less than two windows, in which two groups share a passage."""
+    """Guarantee 4: a stream of less than two windows, in which two groups share a passage."""
     groups, languages, is_query = one_pair(6)
     passages = np.where(groups < 2, 10**6, groups)
     for seed in range(20):

@@ -113,9 +113,7 @@ def test_bad_arguments(error, message, arguments):
 
 
 def test_precision_bf16_is_not_for_float64():
-    with pytest.raises(
-        ValueError, match=r"at most float32, got float64.*\.float\(\)"
-    ):
+    with pytest.raises(ValueError, match=r"at most float32, got float64.*\.float\(\)"):
         info_nce(embeddings(2).double(), embeddings(3).double(), precision="bf16")
 
 
