@@ -32,19 +32,21 @@ def evaluate(
     ] = None,
     candidate_text: Annotated[
         str | None,
-        typer.Option(help="'sentence+context' or 'sentence'; of collections 'title+text', 'text'."),
+        typer.Option(
+            help="'sentence+context' or 'sentence'; for collections 'title+text' or 'text'."
+        ),
     ] = None,
     segment_length: Annotated[
-        int | None, typer.Option(help="Rank documents by windows of so many characters.")
+        int | None, typer.Option(help="Rank documents by windows of this many characters.")
     ] = None,
     document_score: Annotated[
-        str | None, typer.Option(help="How windows score a document: 'max' or 'mean@k'.")
+        str | None, typer.Option(help="How windows score their document: 'max' or 'mean@k'.")
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="New file for the ranking as a TREC run; FILE.qrels beside it."),
+        typer.Option(help="New file for the ranking as a TREC run; its qrels go to FILE.qrels."),
     ] = None,
-    run_depth: Annotated[int, typer.Option(help="Candidates of a query in --run.", min=1)] = 1000,
+    run_depth: Annotated[int, typer.Option(help="Candidates per query in --run.", min=1)] = 1000,
     batch_size: Annotated[
         int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
     ] = None,
@@ -108,8 +110,8 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(help="Run in the form of TREC, plain or .gz.")],
-    qrels: Annotated[Path, typer.Argument(help="Judgements in the form of TREC.")],
+    run: Annotated[Path, typer.Argument(help="Run in TREC's format, plain or .gz.")],
+    qrels: Annotated[Path, typer.Argument(help="Judgements in TREC's format, plain or .gz.")],
     metrics: Annotated[
         str | None,
         typer.Option(help="Separated by commas [default: map,ndcg@10,mrr@100,recall@100,...]."),
@@ -118,24 +120,24 @@ def evaluate_run(
         str, typer.Option(help="Judged queries that RUN lacks: 'zero' or 'leave-out'.")
     ] = "zero",
     out: Annotated[
-        Path | None, typer.Option(help="New JSON file for figures, also by query.")
+        Path | None, typer.Option(help="New JSON file for the scores, also by query.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Evaluate a ranked RUN against QRELS as trec_eval does, ties included."""
+    """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
         check_new(out)
 
-    from hybrid_fast.evaluation import trec
-    from hybrid_fast.evaluation.runs import complete_file
+    from hybrid_fast.data.formats.trec_runs import complete_file
+    from hybrid_fast.evaluation import trec_run
     from hybrid_fast.reporting.terminal import print_run
 
-    names = split_commas(metrics) or trec.RUN_METRICS
-    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    names = split_commas(metrics) or trec_run.RUN_METRICS
+    scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
     if out is not None:
         with complete_file(out) as file:
-            file.write(json.dumps(figures.to_dict(), indent=2) + "\n")
-    print_run(figures, Console())
+            file.write(json.dumps(scores.to_dict(), indent=2) + "\n")
+    print_run(scores, Console())
 
 
 def report(
