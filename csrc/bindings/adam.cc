@@ -46,7 +46,7 @@ void update_rows(Array<T>& weights, Array<T>& first_moments, Array<T>& second_mo
   if (gradient && (gradient->ndim() != 2 || gradient->shape(0) != rows.size() ||
                    gradient->shape(1) != table.dim)) {
     throw std::invalid_argument(
-        "gradient must have the shape (number of rows, dim of the weights)");
+        "gradient must have a row for each of rows, of the dimension of the weights");
   }
   const std::span<const double> all = view(history);
   const std::size_t count = all.size() / 3;
