@@ -26,7 +26,7 @@ from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.results import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.collectives import leave_process_group
 from hybrid_fast.training.divergence import check_finite
@@ -47,7 +47,7 @@ def run_recipe(
     output: Path,
     resume: bool = False,
     model_name: str | None = None,
-) -> dict[str, Any]:
+) -> Results | None:
     """Load the parts of a recipe, train and evaluate; see `run_parts`.
 
     Everything that needs nothing loaded is checked first.
@@ -84,7 +84,7 @@ def run_parts(
     progress: TrainingProgress,
     resume: bool = False,
     model_name: str | None = None,
-) -> dict[str, Any]:
+) -> Results | None:
     """Train, evaluate, and write checkpoints/ (if any), model/ and results.json to `output`.
 
     Args:
@@ -96,7 +96,7 @@ def run_parts(
         model_name: name of the model in the results; default the name of `output`.
 
     Returns:
-        The results of the task, as in results.json; empty without a task.
+        The results of the task; None without a task, and in every process but the first.
 
     Raises:
         ValueError: options that the plan or the loss cannot satisfy, or training diverged.
@@ -121,13 +121,13 @@ def run_parts(
                 print_profile(trainer.timer, seconds, rates, Console())
         trainer.save_model(str(output / MODEL))
         if parts.task is None or not trainer.is_world_process_zero():
-            return {}
+            return None
         stage("evaluating")
         results = parts.task.evaluate(
             parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed)
         )
         results.save(output)
-        return results.to_dict()
+        return results
 
 
 def _load_task(recipe: Recipe) -> RetrievalTask | None:

@@ -2,8 +2,8 @@
 
 from hybrid_fast.evaluation.significance import compare_runs
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask, load_task, task_names
-from hybrid_fast.evaluation.trec_run import RunScores, evaluate_run
-from hybrid_fast.results import PerQuery, Results
+from hybrid_fast.evaluation.trec_run import evaluate_run
+from hybrid_fast.results import PerQuery, Results, RunScores
 
 __all__ = [
     "Candidate",

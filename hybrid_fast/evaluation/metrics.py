@@ -27,9 +27,7 @@ import numpy as np
 
 from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.ranks import Ranks, Relevants
-
-# Reported by every task; a task may add more.
-METRICS = ("map", "map@20", "ndcg@10", "mrr@10", "recall@1", "recall@10")
+from hybrid_fast.results.metrics import METRICS
 
 
 class RankedRelevants(NamedTuple):

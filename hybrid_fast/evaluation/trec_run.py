@@ -9,40 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.trec_runs import load_qrels, load_run
 from hybrid_fast.evaluation.metrics import find_metrics, score_cells
+from hybrid_fast.results import RunScores
 
 RUN_METRICS = ("map", "ndcg@10", "mrr@100", "recall@100", "success@10")
 Missing = Literal["zero", "leave-out"]
-
-
-@dataclass(frozen=True)
-class RunScores:
-    """Scores of one TREC run.
-
-    Attributes:
-        metrics: metric to its mean over the queries of `per_query`.
-        per_query: query id to metric to score, in the order of the judgements.
-        counts: "judged": queries with judgements; "evaluated": those of `per_query`; "missing":
-            queries with a relevant that the run lacks, which score 0 or are left out, as chosen;
-            "without_relevants": judged queries without a relevant, left out; "unjudged": queries of
-            the run without judgements, left out.
-    """
-
-    metrics: dict[str, float]
-    per_query: dict[str, dict[str, float]]
-    counts: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it in plain types."""
-        return asdict(self)
 
 
 def evaluate_run(

@@ -1,4 +1,4 @@
-"""`hybrid-fast plan`: the first batches of a recipe, and what its law leaves out."""
+"""`hybrid-fast plan`: the first batches of a recipe, and what its weights leave out."""
 
 import pytest
 

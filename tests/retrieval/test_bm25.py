@@ -109,7 +109,7 @@ def test_a_language_without_a_word_scores_zero():
 def test_a_task_ranks_by_it_and_equal_scores_stand_in_the_order_of_candidates():
     task = make_task()
     results = task.score_by(bm25_of(task), info=RunInfo("bm25"))
-    reciprocal = results.per_query.figures["mrr@10"]
+    reciprocal = results.per_query.scores["mrr@10"]
     # First relevants: a after c; b and c where nothing has a word; e after c and b, its equal.
     assert reciprocal[:4, 0].tolist() == [1 / 2, 1 / 2, 1 / 3, 1 / 3]
     assert reciprocal[:4, 2].tolist() == [1 / 2, 1 / 2, 1 / 3, 1 / 3]

@@ -63,7 +63,7 @@ def evaluate(
         for path in (run, Path(f"{run}.qrels")):
             check_new(path, "file for --run")
 
-    from hybrid_fast.cli.comparison import compare_figures
+    from hybrid_fast.cli.comparison import compare_queries
     from hybrid_fast.common.files import complete_folder
     from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
@@ -94,15 +94,14 @@ def evaluate(
         run=run,
         run_depth=run_depth,
     )
-    runs = [each.to_dict() for each in results]
-    figures = [each.per_query for each in results if each.per_query is not None]
-    comparison = compare_figures(runs, figures) if names else None
+    scores = [each.per_query for each in results if each.per_query is not None]
+    comparison = compare_queries(results, scores) if names else None
     if out is not None:
         with complete_folder(out.resolve()) as folder:
             for name, each in zip(["model", *names], results, strict=True):
                 each.save(folder / name if names else folder)
-            write_report(runs, folder, comparison=comparison)
-    print_results(runs, Console(), comparison)
+            write_report(results, folder, comparison=comparison)
+    print_results(results, Console(), comparison)
     if out is not None:
         print(f"report: {out / 'report.html'}")
     if run is not None:
@@ -130,14 +129,14 @@ def evaluate_run(
 
     from hybrid_fast.common.files import complete_file
     from hybrid_fast.evaluation import trec_run
-    from hybrid_fast.reporting.terminal import print_run
+    from hybrid_fast.reporting.terminal import print_run_scores
 
     names = split_commas(metrics) or trec_run.RUN_METRICS
     scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
     if out is not None:
         with complete_file(out) as file:
             file.write(json.dumps(scores.to_dict(), indent=2) + "\n")
-    print_run(scores, Console())
+    print_run_scores(scores, Console())
 
 
 def report(
@@ -154,7 +153,7 @@ def report(
 
     from hybrid_fast.cli.comparison import compare_folders, read_runs
     from hybrid_fast.reporting import print_results, write_report
-    from hybrid_fast.reporting.terminal import check_runs
+    from hybrid_fast.results.runs import check_runs
 
     runs = [run for path in results for run in read_runs(path)]
     check_runs(runs)

@@ -57,7 +57,7 @@ def train(
         training["profile"] = True
     with located(places):
         results = run_recipe(fields, training, out, resume)
-    if results:
+    if results is not None:
         print_results([results], Console())
     if PartialState().is_main_process:
         print(f"trained model: {out / MODEL}")

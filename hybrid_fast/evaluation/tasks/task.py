@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.language_bias import (
-    RankingWatch,
-    rank_distances,
-    summarise_rank_distances,
-    summarise_rankings,
-)
+from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
+from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
 from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
@@ -40,8 +36,8 @@ from hybrid_fast.evaluation.tasks.relevance import (
     warn_of_unanswered,
 )
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
-from hybrid_fast.results.results import Results, library_versions
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
+from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoders import describe_model, similarity_of
 from hybrid_fast.retrieval.encoding import encode_both
 from hybrid_fast.retrieval.exact_search import search_tiles
@@ -280,7 +276,7 @@ class RetrievalTask:
         )
 
     def _rank(self, score_rows: ScoreRows, info: RunInfo) -> Results:
-        bias = RankingWatch(
+        bias = LanguageBiasAccumulator(
             number_ids(self.queries.ids),
             self.queries.language_codes,
             self.pool.language_codes,
@@ -304,21 +300,22 @@ class RetrievalTask:
             info,
             summarise_rankings(bias, ranks.in_pool, self.languages),
         )
-        results.counts["without_relevants"] = count_unanswered(self.queries, self.relevants)
+        unanswered = count_unanswered(self.queries, self.relevants)
+        results.counts.other["without_relevants"] = unanswered
         return results
 
     def _results(
-        self, scores: QueryScores, info: RunInfo, language_bias: Mapping[str, Any] | None = None
+        self, scores: QueryScores, info: RunInfo, rankings: RankingBias | None = None
     ) -> Results:
         """Average the scores of queries into results."""
-        counts: dict[str, Any] = {
-            "queries": self.queries.counts,
-            "candidates": self.pool.counts,
-            "pool": len(self.pool),
-            "dropped": scores.dropped(self.grid_metrics[-1]),
-        }
+        counts = Counts(
+            queries=self.queries.counts,
+            candidates=self.pool.counts,
+            pool=len(self.pool),
+            dropped=scores.dropped(self.grid_metrics[-1]),
+        )
         if self.document_scores is not None:
-            counts["segments"] = len(self.candidates)
+            counts.other["segments"] = len(self.candidates)
         blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
         return Results(
             task=self.name,
@@ -326,15 +323,15 @@ class RetrievalTask:
             versions=library_versions(),
             metrics=scores.averages(),
             grid={name: scores.grid(name) for name in self.grid_metrics},
-            language_bias={
-                **summarise_rank_distances(
+            language_bias=LanguageBias(
+                summarise_rank_distances(
                     scores.rank_distances,
                     self.queries.language_codes,
                     self.languages,
                     len(self.pool),
                 ),
-                **(language_bias or {}),
-            },
+                rankings or RankingBias(),
+            ),
             counts=counts,
             per_query=scores.per_query(),
         )

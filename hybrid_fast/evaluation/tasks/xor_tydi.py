@@ -180,8 +180,8 @@ class AnswerTask(RetrievalTask):
         for column, name in enumerate(BUDGETS):
             scores.by_metric[name][:, [corpus, -1]] = found[:, [column]]
         results = self._results(scores, info)
-        results.counts["left_out"] = self.left_out
-        results.counts["without_prediction"] = int((~predicted).sum())
+        results.counts.other["left_out"] = self.left_out
+        results.counts.other["without_prediction"] = int((~predicted).sum())
         results.metrics["official"] = self._official_scores(found, predicted)
         return results
 

@@ -35,9 +35,9 @@ def lines(records) -> str:
 def show(results, folder: Path) -> str:
     """Save results, draw their report, and return what is printed of them."""
     results.save(folder / "results")
-    write_report([results.to_dict()], folder / "report")
+    write_report([results], folder / "report")
     console = Console(file=io.StringIO(), width=200)
-    print_results([results.to_dict()], console)
+    print_results([results], console)
     return console.file.getvalue()
 
 

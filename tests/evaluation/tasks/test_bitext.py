@@ -29,7 +29,7 @@ def test_a_pair(folder, tmp_path):
         assert results.metrics[setting]["recall@1"] == 1.0
     assert results.metrics["mono"]["recall@1"] is results.metrics["multi"]["recall@1"] is None
     assert "tatoeba" in show(results, tmp_path)
-    assert results.counts["dropped"]["swh"] == {"eng": 0, "swh": 3}
+    assert results.counts.dropped["swh"] == {"eng": 0, "swh": 3}
 
 
 def test_scores_are_those_of_each_pair_by_itself(folder):

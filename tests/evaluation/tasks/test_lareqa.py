@@ -88,7 +88,7 @@ def test_answer_between_sentences_has_no_gold_and_is_counted(tmp_path):
     with pytest.warns(UserWarning, match="en has 1 questions with an answer and 4 sentences"):
         task = load_task("xquad-r", tmp_path, languages=["en", "de"])
     embeddings = np.ones((3, 2)), np.ones((8, 2))
-    assert task.score(*embeddings).counts["dropped"] == {
+    assert task.score(*embeddings).counts.dropped == {
         "de": {"de": 0, "en": 1},
         "en": {"de": 1, "en": 1},
     }
@@ -142,7 +142,7 @@ def test_excerpt_of_mlqa_r_loads_with_a_warning(shared_data):
     assert set(task.relevants.counts) == {2}
     dim = 4
     results = task.score(np.ones((80, dim)), np.ones((508, dim)))
-    assert results.counts["dropped"] == {x: {"de": 0, "en": 0} for x in ("de", "en")}
+    assert results.counts.dropped == {x: {"de": 0, "en": 0} for x in ("de", "en")}
 
 
 def test_warning_points_at_the_caller(two_languages):

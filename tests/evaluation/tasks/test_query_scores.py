@@ -116,7 +116,7 @@ def test_rank_distance_is_the_largest_over_pairs():
         if pairs:
             largest[task.languages[code]].append(max(pairs))
     expected = {language: pytest.approx(np.mean(some)) for language, some in largest.items()}
-    assert task.score(q, c).language_bias["by_language"] == expected
+    assert task.score(q, c).language_bias.rank_distance.by_language == expected
 
 
 def test_perfect_embeddings():
@@ -125,9 +125,9 @@ def test_perfect_embeddings():
     for setting in ("mono", "cross"):
         assert results.metrics[setting] == dict.fromkeys(METRICS, 1)
     assert results.metrics["multi"] == {**dict.fromkeys(METRICS, 1), "recall@1": 0.25}
-    assert results.language_bias["rank_distance"] == len(LANGUAGES) - 1
-    assert results.language_bias["rank_distance_normalised"] == 3 / 48
-    assert results.counts["dropped"] == {x: dict.fromkeys(LANGUAGES, 0) for x in LANGUAGES}
+    assert results.language_bias.rank_distance.mean == len(LANGUAGES) - 1
+    assert results.language_bias.rank_distance.normalised == 3 / 48
+    assert results.counts.dropped == {x: dict.fromkeys(LANGUAGES, 0) for x in LANGUAGES}
 
 
 def test_worst_embeddings_rank_last():
@@ -136,7 +136,7 @@ def test_worst_embeddings_rank_last():
     results = task.score(-queries, candidates)
     assert results.grid["map"]["ar"]["de"] == 1 / 12
     assert results.metrics["multi"]["recall@10"] == 0
-    assert results.language_bias["rank_distance"] == len(LANGUAGES) - 1
+    assert results.language_bias.rank_distance.mean == len(LANGUAGES) - 1
 
 
 def test_language_bias_of_embeddings_that_see_only_the_language():
@@ -144,7 +144,7 @@ def test_language_bias_of_embeddings_that_see_only_the_language():
     task = parallel_task(num_groups=2, languages=("de", "en"))
     by_language = np.repeat(np.eye(2), 2, axis=0)
     results = task.score(by_language, by_language)
-    assert results.language_bias["by_language"] == {"de": 2.0, "en": 2.0}
+    assert results.language_bias.rank_distance.by_language == {"de": 2.0, "en": 2.0}
     # Query 1: ranks 1 and 3 of the pool; query 2: ranks 2 and 4.
     expected = {"de": 0.75, "en": 0.75, "all": ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2) / 2}
     assert results.grid["map"]["de"] == approx(expected)
@@ -198,6 +198,6 @@ def test_language_with_queries_or_candidates_only():
     assert results.flat() == {
         **{f"{setting}_{name}": 1.0 for setting in ("cross", "multi") for name in METRICS}
     }
-    assert results.counts["queries"] == {"de": 1}
-    assert results.counts["dropped"] == {"de": {"de": 1, "en": 0}}
-    assert results.language_bias["by_language"] == {"de": None}
+    assert results.counts.queries == {"de": 1}
+    assert results.counts.dropped == {"de": {"de": 1, "en": 0}}
+    assert results.language_bias.rank_distance.by_language == {"de": None}

@@ -25,7 +25,7 @@ def test_graded_judgements_serve_every_translation_of_a_query():
     best = 3 + 1 / math.log2(3)
     assert results.metrics["multi"]["ndcg@2"] == pytest.approx(1 / best)
     assert results.metrics["multi"]["ndcg@10"] == pytest.approx((1 + 3 / math.log2(4)) / best)
-    assert results.counts["dropped"]["en"] == {"de": 1, "en": 1}
+    assert results.counts.dropped["en"] == {"de": 1, "en": 1}
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_queries_that_nothing_answers_are_reported(caplog):
         "task 'judged': queries without a relevant candidate are left out: de 1 of 2"
     ]
     results = task.score(np.ones((3, 2)), np.ones((2, 2)))
-    assert results.counts["without_relevants"] == {"de": 1, "en": 0}
-    assert results.counts["dropped"] == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}
+    assert results.counts.other["without_relevants"] == {"de": 1, "en": 0}
+    assert results.counts.dropped == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}

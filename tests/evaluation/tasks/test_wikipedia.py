@@ -72,7 +72,7 @@ def test_miracl_scores_and_ids(miracl):
     assert results.metrics["mono"]["recall@100"] == 1.0
     # Among both languages the passages of the language that sorts first stand before the others.
     assert results.grid["ndcg@10"]["yo"]["all"] < results.grid["ndcg@10"]["sw"]["all"] == 1.0
-    assert results.counts["dropped"]["sw"] == {"sw": 0, "yo": 5}
+    assert results.counts.dropped["sw"] == {"sw": 0, "yo": 5}
 
 
 def test_ids_of_one_language_are_as_published(miracl):

@@ -68,8 +68,8 @@ def test_scores(folder, tmp_path):
     assert results.metrics["cross"]["r@2kt"] == pytest.approx(0.5 / 3)
     assert results.metrics["official"]["r@2kt"] == pytest.approx(0.5 / 3)
     assert results.metrics["cross"]["map"] is None
-    assert results.counts["left_out"] == {"ja": 0, "ko": 1, "te": 0}
-    assert results.counts["without_prediction"] == 0
+    assert results.counts.other["left_out"] == {"ja": 0, "ko": 1, "te": 0}
+    assert results.counts.other["without_prediction"] == 0
     assert "xor-tydi" in show(results, tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_predictions_that_lack_questions(folder):
     results = task.score_passages({"0": ["Nothing.", "Paris"], "2": ["No. 10"]})
     assert results.metrics["cross"]["r@5kt"] == pytest.approx((0.5 + 0 + 0) / 3)
     assert results.metrics["official"]["r@5kt"] == pytest.approx((1 + 0) / 2)
-    assert results.counts["without_prediction"] == 2
+    assert results.counts.other["without_prediction"] == 2
     with pytest.raises(ValueError, match="1 questions are none of the task's: '7'"):
         task.score_passages({"7": []})
 

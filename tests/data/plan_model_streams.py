@@ -1,4 +1,4 @@
-"""Parts of `plan_model.PlanModel`: lanes, the orders in which they come, the law in effect."""
+"""Parts of `plan_model.PlanModel`: streams, their orders, the weights in effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 ROUNDING = 1e-9
 
 
-class Lane(NamedTuple):
+class Stream(NamedTuple):
     """A language (mono) or pair (cross, mixed), of one source where sources are weighted."""
 
     query_language: str
@@ -41,7 +41,7 @@ class Turns:
 
 
 class Passes:
-    """The entries of a lane, pass after pass in fresh orders, layer after layer within a pass."""
+    """The entries of a stream, pass after pass in fresh orders, layer after layer within a pass."""
 
     TRIES = 64  # at random, before all entries are tried
 
@@ -74,91 +74,98 @@ class Passes:
 
 
 class CompleteDeal:
-    """Slots (lane, group) of a table whose every group serves every lane, all lanes alike.
+    """Slots (stream, group) of a table whose every group serves every stream, all streams alike.
 
-    With G groups and P lanes, a pass of G slots holds every group once. Slot n serves lane
+    With G groups and P streams, a pass of G slots holds every group once. Slot n serves stream
     (n + n div lcm(G, P)) mod P, and slots of one residue (n mod G) mod P hold always the same
-    groups. So P passes serve every group once in every lane.
+    groups. So P passes serve every group once in every stream.
     """
 
-    def __init__(self, groups, lanes, batch_size, draw):
+    def __init__(self, groups, streams, batch_size, draw):
         self.batch_size, self.draw, self.slot = batch_size, draw, 0
-        self.lanes = draw.sample(lanes, len(lanes))
+        self.streams = draw.sample(streams, len(streams))
         self.order = draw.sample(groups, len(groups))  # of this pass
-        self.period = math.lcm(len(groups), len(lanes))
+        self.period = math.lcm(len(groups), len(streams))
 
     def next(self):
         i = self.slot % len(self.order)
         if i == 0 and self.slot > 0:
             self._begin_pass()
-        lane = self.lanes[(self.slot + self.slot // self.period) % len(self.lanes)]
+        stream = self.streams[(self.slot + self.slot // self.period) % len(self.streams)]
         self.slot += 1
-        return lane, self.order[i]
+        return stream, self.order[i]
 
     def _begin_pass(self):
         # A batch that reaches over the end of a pass must not repeat the groups it holds already.
         num_held = self.slot % self.batch_size
         held = set(self.order[len(self.order) - num_held :])
-        for residue in range(len(self.lanes)):
-            groups = self.order[residue :: len(self.lanes)]
+        for residue in range(len(self.streams)):
+            groups = self.order[residue :: len(self.streams)]
             self.draw.shuffle(groups)
-            num_first = len(range(residue, self.batch_size - num_held, len(self.lanes)))
+            num_first = len(range(residue, self.batch_size - num_held, len(self.streams)))
             first = dict.fromkeys([group for group in groups if group not in held][:num_first])
             rest = [group for group in groups if group not in first]
-            self.order[residue :: len(self.lanes)] = [*first, *rest]
+            self.order[residue :: len(self.streams)] = [*first, *rest]
 
 
-def law_in_effect(asked, groups_of, batch_size):
-    """Return the shares of lanes, and whether they expect no group more than once a batch.
+def weights_in_effect(asked, groups_of, batch_size):
+    """Return the shares of streams, and whether they expect no group more than once a batch.
 
-    A lane of share w and n groups asks w * batch_size / n of each, and a group has one use a batch
-    to give. Where more is asked, the lanes that ask most of it are cut to one level; the uncut
-    lanes share what is left by their weights. That is the max-min fair division of the groups.
+    A stream of share w and n groups asks w * batch_size / n of each, and a group has one use a
+    batch to give. Where more is asked, the streams that ask most of it are cut to one level; the
+    uncut streams share what is left by their weights. That is the max-min fair division of the
+    groups.
     """
     total = sum(asked.values())
-    asked = {lane: weight / total for lane, weight in asked.items() if weight > 0}
-    sizes = {lane: len(groups_of[lane]) for lane in asked}
-    if sum(batch_size * weight / sizes[lane] for lane, weight in asked.items()) <= 1:
-        return asked, True  # not even a group of all lanes is crowded
-    kinds = kinds_of_groups({lane: groups_of[lane] for lane in asked})
+    asked = {stream: weight / total for stream, weight in asked.items() if weight > 0}
+    sizes = {stream: len(groups_of[stream]) for stream in asked}
+    if sum(batch_size * weight / sizes[stream] for stream, weight in asked.items()) <= 1:
+        return asked, True  # not even a group of all streams is crowded
+    kinds = kinds_of_groups({stream: groups_of[stream] for stream in asked})
     scale = batch_size
     for _ in range(200):
-        wanted = {lane: scale * weight / sizes[lane] for lane, weight in asked.items()}
+        wanted = {stream: scale * weight / sizes[stream] for stream, weight in asked.items()}
         given = divide(wanted, kinds)
-        cut = {lane for lane in asked if given[lane] < wanted[lane] * (1 - ROUNDING)}
-        left = batch_size - sum(sizes[lane] * given[lane] for lane in cut)
-        uncut = sum(weight for lane, weight in asked.items() if lane not in cut)
+        cut = {stream for stream in asked if given[stream] < wanted[stream] * (1 - ROUNDING)}
+        left = batch_size - sum(sizes[stream] * given[stream] for stream in cut)
+        uncut = sum(weight for stream, weight in asked.items() if stream not in cut)
         if not cut or not uncut or left / uncut <= scale * (1 + ROUNDING):
             break
         scale = left / uncut
-    examples = {lane: sizes[lane] * given[lane] for lane in asked}
+    examples = {stream: sizes[stream] * given[stream] for stream in asked}
     total = sum(examples.values())
-    return {lane: part / total for lane, part in examples.items()}, total > batch_size * (1 - 1e-6)
+    return {stream: part / total for stream, part in examples.items()}, total > batch_size * (
+        1 - 1e-6
+    )
 
 
 def kinds_of_groups(groups_of):
-    """Return the lanes of each kind of group."""
-    lanes_of = defaultdict(list)
-    for lane, groups in groups_of.items():
+    """Return the streams of each kind of group."""
+    streams_of = defaultdict(list)
+    for stream, groups in groups_of.items():
         for group in groups:
-            lanes_of[group].append(lane)
-    return list(dict.fromkeys(map(tuple, lanes_of.values())))
+            streams_of[group].append(stream)
+    return list(dict.fromkeys(map(tuple, streams_of.values())))
 
 
 def divide(wanted, kinds):
-    """Give each lane what it wants of each of its groups, or the level at which one is full."""
+    """Give each stream what it wants of each of its groups, or the level at which one is full."""
     given = {}
     while True:
         levels = []
-        for lanes in kinds:
-            room = 1 - sum(given[lane] for lane in lanes if lane in given)
-            levels.append(water_level(room, [wanted[lane] for lane in lanes if lane not in given]))
+        for streams in kinds:
+            room = 1 - sum(given[stream] for stream in streams if stream in given)
+            levels.append(
+                water_level(room, [wanted[stream] for stream in streams if stream not in given])
+            )
         lowest = min(levels)
         if lowest == math.inf:
             return wanted | given
-        for lanes, level in zip(kinds, levels, strict=True):
+        for streams, level in zip(kinds, levels, strict=True):
             if level <= lowest * (1 + ROUNDING):
-                given |= {lane: min(wanted[lane], lowest) for lane in lanes if lane not in given}
+                given |= {
+                    stream: min(wanted[stream], lowest) for stream in streams if stream not in given
+                }
 
 
 def water_level(room, wanted):

@@ -1,4 +1,4 @@
-// Mono batches: the language from a balanced cycle, the rows from that language's endless order.
+// Mono batches: the language from a balanced cycle, the rows from that language's streams.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@
 
 namespace hybrid_fast {
 
-class MonoStream {
+class MonoPlanner {
  public:
-  // `index` must outlive the stream.
-  MonoStream(const PlanIndex& index, const PlanOptions& options);
+  // `index` must outlive the planner.
+  MonoPlanner(const PlanIndex& index, const PlanOptions& options);
 
   // The largest batch that some language of positive weight can always fill.
   std::uint64_t largest_batch() const { return largest_batch_; }
@@ -24,29 +24,29 @@ class MonoStream {
 
  private:
   struct Language {
-    std::vector<MonoLane> lanes;             // one a source, or a single one
-    std::vector<std::int32_t> lane_sources;  // -1 where sources are not weighted
+    std::vector<LanguageStream> streams;  // one a source, or a single one
+    std::vector<std::int32_t> sources;    // -1 where sources are not weighted
     std::uint64_t num_rows = 0;
     std::uint64_t capacity = 0;  // batch size that can always be filled
   };
 
-  void list_lanes(const PlanOptions& options);
+  void list_streams(const PlanOptions& options);
   void weigh_languages(const PlanOptions& options);
   void weigh_sources(const PlanOptions& options);
-  bool accept(Draft& draft, const MonoLane::Member& member) const;
-  // A free row of the language, lanes tried from `lane` on; one search for each lane.
-  std::uint32_t substitute(const Language& language, std::uint32_t lane, std::uint64_t key,
+  bool accept(Draft& draft, const LanguageStream::Member& member) const;
+  // A free row of the language, streams tried from `stream` on; one search for each stream.
+  std::uint32_t substitute(const Language& language, std::uint32_t stream, std::uint64_t key,
                            std::vector<FreeSearch>& searches, Draft& draft) const;
 
   const PlanIndex& index_;
   std::uint64_t batch_size_;
   std::uint64_t key_;
-  MonoLanes by_source_;  // rows of the lanes where sources are weighted
+  MonoIndex by_source_;  // rows of the streams where sources are weighted
   std::vector<Language> languages_;
   std::vector<double> asked_;  // weights of the languages
   std::uint64_t largest_batch_ = 0;
   Cycle language_cycle_;
-  std::vector<Cycle> source_cycles_;  // by language, over its lanes; empty: one lane each
+  std::vector<Cycle> source_cycles_;  // by language, over its streams; empty: one stream each
 };
 
 }  // namespace hybrid_fast
