@@ -7,32 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import launch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from transformers import TrainerCallback
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
-
-SCRIPT = """
-import os, signal, sys
-from transformers import TrainerCallback
-sys.path.insert(0, {tests!r})
-from test_faults import make_trainer
-
-class Event(TrainerCallback):
-    def on_step_begin(self, args, state, control, **_):
-        rank = int(os.environ.get("RANK", 0))
-        if state.global_step == 3 and rank == {rank}:
-            {action}
-
-make_trainer({folder!r}, callbacks=[Event()], {options}).train()
-"""
-TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)"
 
 
 def make_trainer(folder: Path | str, callbacks=(), **options) -> HybridTrainer:
@@ -61,24 +48,27 @@ def make_trainer(folder: Path | str, callbacks=(), **options) -> HybridTrainer:
     return HybridTrainer(model, args, table, callbacks=list(callbacks))
 
 
-def run(tmp_path: Path, action: str, num_ranks: int = 1, rank: int = 0, options: str = ""):
-    script = tmp_path / "train.py"
-    values = {
-        "tests": str(Path(__file__).parent),
-        "folder": str(tmp_path / "out"),
-        "action": action,
-        "rank": rank,
-        "options": options,
-    }
-    script.write_text(SCRIPT.format(**values))
-    command = [sys.executable, "-P", str(script)]
-    if num_ranks > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
-        command = [sys.executable, "-P", *launcher, str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+class Event(TrainerCallback):
+    """Does something to one rank before the fourth update."""
+
+    def __init__(self, action: Callable[[], None], rank: int = 0) -> None:
+        self.action, self.rank = action, rank
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 3 and int(os.environ.get("RANK", 0)) == self.rank:
+            self.action()
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die() -> None:
+    os._exit(7)
+
+
+def train(folder: Path, options: dict, action: Callable[[], None], rank: int = 0) -> None:
+    make_trainer(folder, [Event(action, rank)], **options).train()
 
 
 def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(tmp_path):
@@ -125,9 +115,15 @@ def test_an_error_of_the_loss_with_finite_embeddings_is_no_divergence(tmp_path):
 
 
 def test_sigterm_writes_a_checkpoint_and_ends_with_143(tmp_path):
-    ended = run(tmp_path, TERMINATE)
+    """As a process of its own: what the interpreter does at its end counts, too."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_faults;"
+        f"test_faults.train({str(tmp_path)!r}, {{}}, test_faults.terminate)"
+    )
+    command = [sys.executable, "-P", "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 143, ended.stderr
-    (checkpoint,) = complete_checkpoints(str(tmp_path / "out"))
+    (checkpoint,) = complete_checkpoints(str(tmp_path))
     assert checkpoint.name == "checkpoint-4"
 
 
@@ -158,16 +154,15 @@ def test_after_training_sigterm_is_what_it_was_before(tmp_path):
 
 
 def test_ranks_of_which_one_gets_sigterm_stop_at_one_step(tmp_path):
-    ended = run(tmp_path, TERMINATE, num_ranks=2, rank=1, options="ddp_backend='gloo'")
-    assert ended.returncode != 0
-    (checkpoint,) = complete_checkpoints(str(tmp_path / "out"))
+    with pytest.raises(ChildFailedError):
+        launch(train, 2, tmp_path, {"ddp_backend": "gloo"}, terminate, 1)
+    (checkpoint,) = complete_checkpoints(str(tmp_path))
     assert checkpoint.name == "checkpoint-4"
 
 
 def test_a_rank_that_dies_ends_all_ranks(tmp_path):
     start = time.monotonic()
-    options = "ddp_backend='gloo', ddp_timeout=30, max_steps=100000"
-    ended = run(tmp_path, "os._exit(7)", num_ranks=2, rank=1, options=options)
-    assert ended.returncode != 0
-    assert "exitcode  : 7" in ended.stderr
+    options = {"ddp_backend": "gloo", "ddp_timeout": 30, "max_steps": 100_000}
+    with pytest.raises(ChildFailedError, match="exitcode  : 7"):
+        launch(train, 2, tmp_path, options, die, 1)
     assert time.monotonic() - start < 90
