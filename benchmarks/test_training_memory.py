@@ -25,7 +25,7 @@ size = {size}
 encoder = BiEncoder.from_pretrained({encoder!r}, query_prompt="", passage_prompt="")
 table = make_table(draw_texts(size, 3, 8, 0, sigma=0.3), draw_texts(size, 6, 16, 1, sigma=0.3))
 args = HybridTrainingArguments(
-    {folder!r}, kind="mono", batch_size=size, max_steps=2, kept_graph_tokens=0, use_cpu=True,
+    {folder!r}, kind="mono", batch_size=size, max_steps=2, cached_activation_tokens=0, use_cpu=True,
     save_strategy="no", report_to="none", disable_tqdm=True, token_store={folder!r},
 )
 trainer = HybridTrainer(encoder, args, table)

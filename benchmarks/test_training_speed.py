@@ -36,7 +36,7 @@ TEMPERATURE = 0.05
 LENGTHS = {"long": (15, 60, 250, 0.8), "short": (20, 20, 64, 0.3)}  # means, most words, sigma
 OURS = {
     "default": {},
-    "second forward pass": {"kept_graph_tokens": 0},
+    "second forward pass": {"cached_activation_tokens": 0},
 }
 THEIRS = {
     "cached 32 (default)": {"mini_batch_size": 32},

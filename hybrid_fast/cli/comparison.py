@@ -1,19 +1,21 @@
-"""Runs to report: read from files, and compared query by query from the files beside them."""
+"""Runs to report: read from files, and compared query by query."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hybrid_fast.cli.messages import say
 from hybrid_fast.evaluation.significance import compare_runs
-from hybrid_fast.reporting.terminal import Run, check_runs, family_labels
-from hybrid_fast.results.results import FILE_NAME, PER_QUERY_FILE, PerQuery
+from hybrid_fast.results import Comparison, PerQuery, Results, load_runs
+from hybrid_fast.results.labels import family_labels
+from hybrid_fast.results.per_query import PER_QUERY_FILE
+from hybrid_fast.results.results import FILE_NAME
+from hybrid_fast.results.runs import check_runs
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path) -> list[Results]:
     """Read the runs of a results.json, or of the one in a folder.
 
     Raises:
@@ -29,19 +31,20 @@ def read_runs(path: Path) -> list[Run]:
         raise ValueError(f"{path}:{error.lineno}: malformed JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
-    runs = content.get("runs", [content]) if isinstance(content, dict) else content
+    contents = content.get("runs", [content]) if isinstance(content, dict) else content
     try:
+        runs = load_runs(contents)
         check_runs(runs)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return runs
 
 
-def compare_folders(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any] | None:
-    """Compare runs, each with its figures by query in a folder.
+def compare_folders(runs: Sequence[Results], folders: Sequence[Path]) -> Comparison | None:
+    """Compare runs, each with its scores by query in a folder.
 
     Args:
-        runs: one dict in the shape of `results.json` for each run.
+        runs: results of one task.
         folders: where the `per_query.npz` of each run is.
 
     Returns:
@@ -56,13 +59,13 @@ def compare_folders(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, A
         where = f"{missing[0]} has" if missing else "the runs of one file have"
         say(f"warning: significance is not tested: {where} no {PER_QUERY_FILE}; evaluate again")
         return None
-    return compare_figures(runs, [PerQuery.load(folder / PER_QUERY_FILE) for folder in folders])
+    return compare_queries(runs, [PerQuery.load(folder / PER_QUERY_FILE) for folder in folders])
 
 
-def compare_figures(runs: Sequence[Run], figures: Sequence[PerQuery]) -> dict[str, Any] | None:
-    """Compare runs, each with its figures by query; returns as `compare_folders`."""
+def compare_queries(runs: Sequence[Results], scores: Sequence[PerQuery]) -> Comparison | None:
+    """Compare runs, each with its scores by query; returns as `compare_folders`."""
     by_label: dict[str, list[PerQuery]] = {}
-    for label, per_query in zip(family_labels(runs), figures, strict=True):
+    for label, per_query in zip(family_labels(runs), scores, strict=True):
         by_label.setdefault(label, []).append(per_query)
     try:
         return compare_runs(by_label)

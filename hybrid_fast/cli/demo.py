@@ -1,4 +1,4 @@
-"""The demo: what mono, cross and hybrid batches do, on the built-in corpus, in two minutes."""
+"""The demo: mono, cross and hybrid batches compared on the built-in corpus, in two minutes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.console import Console
 
 from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.comparison import compare_folders
-from hybrid_fast.cli.folders import check_new, without_empty_remains
+from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
-from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import print_results, write_report
+from hybrid_fast.results import Results
 
 KINDS = ("mono", "cross", "hybrid")
 RECIPE = Recipe(model_options={"dim": 256, "vocab_size": 20_000}, task="builtin")
@@ -34,19 +35,19 @@ TRAINING: dict[str, Any] = {
 
 
 def run_demo(out: Path, seed: int, console: Console) -> None:
-    """Train the three kinds at equal steps and seed, evaluate them, and write the report.
+    """Train the three kinds with equal steps and seed, evaluate them, and write the report.
 
     Args:
-        out: folder that appears with report.html, results.json and <kind>/model/, whole or not at
-            all.
-        seed: of the models and plans.
-        console: where tables go.
+        out: new folder for report.html, results.json and <kind>/model/; it appears complete or not
+            at all.
+        seed: seed of the models and batch plans.
+        console: where tables are printed.
 
     Raises:
-        OSError: `out` exists or cannot be made.
+        OSError: `out` exists or cannot be created.
     """
     check_new(out)
-    with without_empty_remains(out.resolve()), complete_folder(out.resolve()) as folder:
+    with complete_folder(out.resolve()) as folder:
         runs = train_kinds(folder, seed)
         comparison = compare_folders(runs, [folder / kind for kind in KINDS])
         write_report(runs, folder, title="hybrid_fast demo", comparison=comparison)
@@ -54,13 +55,15 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
-def train_kinds(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """Train every kind from the same first model and return their results."""
+def train_kinds(folder: Path, seed: int) -> list[Results]:
+    """Train each kind from the same initial model and return the results."""
     parts = load_parts(RECIPE, seed)
-    runs = []
+    runs: list[Results] = []
     for kind in KINDS:
         args = make_arguments({**TRAINING, "kind": kind, "seed": seed}, folder / kind)
         of_kind = replace(parts, model=deepcopy(parts.model))
         progress = TrainingProgress(f"{kind:6} batches", log_lines=False)
-        runs.append(run_parts(of_kind, args, folder / kind, progress))
+        results = run_parts(of_kind, args, folder / kind, progress)
+        if results is not None:
+            runs.append(results)
     return runs

@@ -1,7 +1,7 @@
 """Sweeps: one recipe with fields that take several values, every run in a folder of its own.
 
-The folder of a run holds its recipe too, so that a sweep that is started again knows which runs are
-complete, which to go on with, and refuses to mix runs of different recipes.
+The folder of a run holds its recipe too, so that a sweep that is started again skips complete runs,
+continues unfinished ones, and refuses to mix runs of different recipes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from hybrid_fast.cli.checks import CHECKPOINTS, MODEL, check_evaluation, make_arguments
+from hybrid_fast.cli.comparison import read_runs
 from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.recipe import Recipe, load_recipe, located
 from hybrid_fast.cli.runs import run_recipe
 from hybrid_fast.cli.yaml_text import split_values
-from hybrid_fast.models.folders import complete_folder
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting.sweeps import Point, print_sweep, write_sweep
 from hybrid_fast.results.results import FILE_NAME
 from hybrid_fast.training.checkpoints import complete_checkpoints
@@ -37,10 +38,10 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        folder: where it is or will be.
-        point: the values of the swept fields as text; what the results call the model.
+        folder: its folder, which may not exist yet.
+        point: the values of the swept fields as text; the name of the model in the results.
         values: swept field to value, without the seed.
-        seed: of model and plan.
+        seed: seed of model and batch plan.
         recipe: see `load_recipe`.
         training: see `load_recipe`.
     """
@@ -59,7 +60,7 @@ class SweepRun:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All that the recipe and the command line say, as JSON gives it back."""
+        """All fields of the recipe and the command line, as JSON returns them."""
         return json.loads(json.dumps({**asdict(self.recipe), **self.training}, default=str))
 
 
@@ -71,22 +72,22 @@ def run_sweep(
     console: Console,
     debug: bool = False,
 ) -> list[str]:
-    """Run what is not complete yet, then write sweep.json and sweep.html.
+    """Run every run that is not complete, then write sweep.json and sweep.html.
 
     Args:
         path: the recipe.
         overrides: fields given on the command line, each as YAML values separated by commas.
-        num_seeds: run seeds 0 to num_seeds - 1; None: what `seed` says.
-        out: gets a folder for each run.
-        console: where the table goes.
-        debug: show the traceback of a run that fails.
+        num_seeds: run seeds 0 to num_seeds - 1; None for the recipe's `seed`.
+        out: folder that gets a folder for each run.
+        console: where the table is printed.
+        debug: whether to show the traceback of a run that fails.
 
     Returns:
         The names of runs that failed; all others are complete.
 
     Raises:
         OSError: `out` cannot be written to.
-        ValueError: a value that cannot be served, or a run in `out` of another recipe.
+        ValueError: a value is invalid, or a run in `out` is of another recipe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a sweep runs in one process; start it without torchrun")
@@ -102,7 +103,7 @@ def run_sweep(
         say(title)
         try:
             start_or_resume(run)
-        except Exception as error:  # whatever it is, the other runs are not to be lost
+        except Exception as error:  # whatever it is, the other runs go on
             if debug:
                 traceback.print_exc()
             failed[run.name] = " ".join(str(error).split()) or type(error).__name__
@@ -114,10 +115,12 @@ def run_sweep(
 def plan_sweep(
     path: Path, overrides: dict[str, str], num_seeds: int | None, out: Path
 ) -> list[SweepRun]:
-    """Return the runs of a sweep, all combinations of values, checked but for what must be loaded.
+    """Return the runs of a sweep, one for each combination of values.
+
+    Everything is checked that needs nothing loaded.
 
     Raises:
-        ValueError: a value that cannot be served or occurs twice, or a recipe without a task.
+        ValueError: a value is invalid or occurs twice, or the recipe has no task.
     """
     texts = {name: split_values(text, f"--{name}") for name, text in overrides.items()}
     if num_seeds is not None:
@@ -153,7 +156,7 @@ def plan_sweep(
 
 
 def _file_names(texts: list[str]) -> list[str]:
-    """Return a short name for each value, fit for a folder; equal ones are numbered."""
+    """Return a short name for each value, valid in a folder's name; equal ones are numbered."""
     names: list[str] = []
     for text in texts:
         name = re.sub(r"[^\w.+-]+", "-", text)[:40]
@@ -162,7 +165,7 @@ def _file_names(texts: list[str]) -> list[str]:
 
 
 def is_complete(run: SweepRun) -> bool:
-    """Tell whether a run is done.
+    """Return whether a run is complete.
 
     Raises:
         ValueError: its folder holds something else, or a run of another recipe.
@@ -186,9 +189,9 @@ def is_complete(run: SweepRun) -> bool:
 
 
 def start_or_resume(run: SweepRun) -> None:
-    """Go on from the last complete checkpoint of a run, or begin it anew if there is none."""
+    """Continue from the last complete checkpoint of a run, or start anew if there is none."""
     resume = bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
-    # Of a model that was saved but not evaluated, or of a checkpoint that was not completed.
+    # What is left of a model that was not evaluated, or of an incomplete checkpoint.
     shutil.rmtree(run.folder / MODEL if resume else run.folder, ignore_errors=True)
     with complete_folder(run.folder) as staged:
         text = json.dumps(run.fields, indent=2, ensure_ascii=False)
@@ -199,14 +202,14 @@ def start_or_resume(run: SweepRun) -> None:
 def _report(
     runs: list[SweepRun], failed: dict[str, str], title: str, out: Path, console: Console
 ) -> None:
-    """Print and write the figures of complete runs, point by point, and name those that failed."""
+    """Print and write the scores of complete runs by point, and list those that failed."""
     by_point: dict[str, list[SweepRun]] = {}
     for run in runs:
         by_point.setdefault(run.point, []).append(run)
     points = [
         Point(
             some[0].values,
-            [json.loads((run.folder / FILE_NAME).read_text(encoding="utf-8")) for run in some],
+            [each for run in some for each in read_runs(run.folder)],
         )
         for some in by_point.values()
     ]

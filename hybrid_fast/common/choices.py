@@ -1,12 +1,35 @@
-"""Hints for misspelt names."""
+"""Names that must be one of some: the check, and the hint at the nearest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean ...?' for the closest known name, or nothing if none is close."""
-    matches = get_close_matches(name, list(known), n=1)
+def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
+    """Return `value`, which must be one of some names.
+
+    Args:
+        name: of the option, for the message.
+        value: what was given for it.
+        choices: what may be given.
+
+    Raises:
+        ValueError: it is none of them; the message names the nearest.
+    """
+    choices = tuple(choices)
+    if isinstance(value, str) and value in choices:
+        return choices[choices.index(value)]
+    raise ValueError(
+        f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}"
+        f"{nearest(value, choices)}"
+    )
+
+
+def nearest(value: object, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the known name nearest to a value, "" if none is near."""
+    matches = get_close_matches(str(value), list(known), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

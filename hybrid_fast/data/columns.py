@@ -1,6 +1,6 @@
 """The columns of the aligned table: their types, their checks and how missing ones are filled.
 
-Everything is done on Arrow arrays; Python sees one object for each distinct value at most.
+All work is done on Arrow arrays; Python objects are made for distinct values at most.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
 def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
-    """Return the Arrow table of named sequences of Python values.
+    """Make an Arrow table from named sequences of Python values.
 
     Raises:
-        ValueError: for a name that the table does not know, or sequences of different lengths.
+        ValueError: for an unknown column, or sequences of different lengths.
         TypeError: for a value of the wrong type, with its row.
     """
     for name in columns:
@@ -50,15 +50,15 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
             )
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"columns must have one length, got {lengths}")
+        raise ValueError(f"columns must have equal lengths, got {lengths}")
     return pa.table({name: _array(name, values) for name, values in columns.items()})
 
 
 def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
     """Return the checked table with exactly the columns of SCHEMA.
 
-    Ids become unique over sources by the prefix "<source>:"; ids that `passage_text_ids` made are
-    the same everywhere and stay as they are.
+    The prefix "<source>:" makes ids unique across sources; those made by `passage_text_ids` depend
+    on the text alone and stay as they are.
 
     Raises:
         TypeError: for a column of the wrong type.
@@ -87,7 +87,7 @@ def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
 
 
 def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
-    """Return the bits of the batch kinds that each row serves, uint8 (n,); null means all."""
+    """Return which batch kinds may draw each row, as bits, uint8 (n,); null means all."""
     mask = np.where(kinds.is_null().to_numpy(), sum(KIND_BITS.values()), 0).astype(np.uint8)
     if kinds.null_count < len(kinds):
         kinds = kinds.combine_chunks()
@@ -98,7 +98,7 @@ def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
 
 
 def content_fingerprint(table: pa.Table) -> str:
-    """Return 32 hexadecimal digits that depend on the values alone, not on how they are chunked."""
+    """Return 32 hexadecimal digits that depend on the values alone, not on the chunks."""
     digest = hashlib.blake2b(digest_size=16)
     for name in table.column_names:
         digest.update(name.encode())
@@ -107,13 +107,13 @@ def content_fingerprint(table: pa.Table) -> str:
 
 
 def _array(name: str, values: Sequence[object]) -> pa.Array:
-    """Return values as the Arrow type of the column; ids may be integers."""
+    """Return values in the Arrow type of the column; ids may be integers."""
     wanted = SCHEMA.field(name).type
     if name in _ID_COLUMNS and all(type(value) in (int, type(None)) for value in values):
         return pa.array(values, type=pa.int64()).cast(wanted)
     try:
         if pa.types.is_list(wanted) and any(isinstance(value, str) for value in values):
-            raise pa.ArrowTypeError("Arrow would take a text for the list of its characters")
+            raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
         return pa.array(values, type=wanted)
     except _BAD_VALUE:
         row, value = next((r, v) for r, v in enumerate(values) if not _fits(v, wanted))
@@ -209,7 +209,7 @@ def _check_kinds(kinds: pa.ChunkedArray) -> None:
 
 
 def _passage_ids(columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Return given ids with their source, else the id of the text; null where no passage is."""
+    """Return the given ids with their source, else ids of the text; null without a passage."""
     given, passage = columns["passage_id"], columns["passage"]
     of_text = pc.fill_null(pc.starts_with(given, "text:"), True)
     prefixed = pc.if_else(of_text, given, _with_source(given, columns["source"]))
@@ -224,7 +224,7 @@ def _with_source(ids: pa.ChunkedArray, sources: pa.ChunkedArray) -> pa.ChunkedAr
 
 
 def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str]) -> pa.ChunkedArray:
-    """Apply a function of one text to a column, once for each distinct text of a chunk."""
+    """Apply a function to the texts of a column, once for each distinct text of a chunk."""
     chunks = []
     for chunk in column.chunks:
         encoded = chunk.dictionary_encode()
@@ -257,7 +257,7 @@ def _digest_column(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
 
 
 def _utf8_bytes(texts: pa.StringArray) -> memoryview:
-    """Return the texts joined, without a copy."""
+    """Return the bytes of all texts, concatenated, without a copy."""
     _, offsets, data = texts.buffers()
     if not len(texts) or data is None:
         return memoryview(b"")

@@ -1,7 +1,7 @@
-"""Language codes: anything a data set may call a language, as one BCP-47 code.
+"""Language codes: whatever a data set calls a language becomes one BCP-47 code.
 
-The known languages, scripts, regions and the aliases between codes (eng -> en, iw -> he, cmn -> zh)
-are Unicode CLDR's, as the babel package holds them.
+Known languages, scripts, regions and aliases between codes (eng -> en, iw -> he, cmn -> zh) are
+those of Unicode CLDR, from the babel package.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ def normalize_language(code: str, keep_variants: bool = False) -> str:
 
     Args:
         code: a language subtag (two or three letters, any case), optionally followed by script,
-            region and variants, joined by "-" or "_".
-        keep_variants: keep these further subtags, in canonical case: zh_hant_tw -> zh-Hant-TW.
+            region and variants, separated by "-" or "_".
+        keep_variants: keep script, region and variants, in canonical case: zh_hant_tw ->
+            zh-Hant-TW.
 
     Raises:
         TypeError: if code is not text.
-        ValueError: if the language or one of the further subtags is unknown.
+        ValueError: if the language or another subtag is unknown.
     """
     if not isinstance(code, str):
         raise TypeError(f"a language code must be text, got {code!r} ({type(code).__name__})")
@@ -42,7 +43,7 @@ def normalize_language(code: str, keep_variants: bool = False) -> str:
 
 
 def _canonical_subtag(subtag: str, code: str) -> str:
-    """Return script, region or variant in canonical case; ValueError if it is none of them."""
+    """Return a script, region or variant in canonical case; ValueError if it is none of these."""
     english = Locale("en")
     if subtag.title() in english.scripts:
         return subtag.title()
@@ -51,7 +52,7 @@ def _canonical_subtag(subtag: str, code: str) -> str:
     if _VARIANT.fullmatch(subtag.lower()):
         return subtag.lower()
     raise ValueError(
-        f"{subtag!r} in the language code {code!r} is no script, region or variant; "
+        f"{subtag!r} in the language code {code!r} is not a script, region or variant; "
         "codes look like 'en', 'zh-Hant' or 'pt-BR'"
     )
 
@@ -64,7 +65,7 @@ def _known_languages() -> dict[str, str]:
 
 
 def _suggestion(code: str) -> str:
-    """Say which known languages have a code or an English name like the given one."""
+    """Name known languages whose code or English name is similar to the given code."""
     known = _known_languages()
     by_name = {name.lower(): code for code, name in known.items()}
     matches = [by_name[name] for name in get_close_matches(code.lower(), by_name, 1, 0.8)]

@@ -1,4 +1,4 @@
-"""One door to all readers: a path, a path pattern or a hub name becomes an aligned table."""
+"""One function for all formats: a path, a path pattern or a hub name becomes an aligned table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
 from hybrid_fast.data.formats.files import FORMAT_OF_SUFFIX, find_files, short_name
-from hybrid_fast.data.formats.items import Item, check_choice, limit_groups, shared_passage_ids
+from hybrid_fast.data.formats.items import Item, limit_groups, shared_passage_ids
 from hybrid_fast.data.formats.questions import read_squad
 from hybrid_fast.data.formats.tabular import read_hub, read_tabular
 from hybrid_fast.data.table import AlignedTable
@@ -53,27 +53,27 @@ def load_table(
     """Read files or a hub data set into an aligned table.
 
     Args:
-        path_or_hub_name: a file; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file a
+        path_or_hub_name: a file; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file per
             language; or a hub name or folder for `datasets.load_dataset`. Files may be gzipped.
-        columns: {our column: theirs} of tabular formats and hub data sets; see `read_tabular`.
-        format: "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the file's
+        columns: {our column: theirs} for tabular formats and hub data sets; see `read_tabular`.
+        format: "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the file
             name: .json is squad, .txt is bitext.
-        lang: the language of all rows, where neither a column nor the path tells it.
-        languages: which languages "{lang}" stands for, or a mapping of what the file names say to
-            codes: {"en-bbe": "en"}; default all files there are.
+        lang: the language of all rows, if neither a column nor the path gives it.
+        languages: the languages that "{lang}" stands for, or a mapping from the text in file names
+            to codes: {"en-bbe": "en"}; default all files that match.
         source: name of the data set; rows of equal source and group id belong together. Default:
             folder and file name without suffixes.
-        kinds: batch kinds that may draw the rows, of "mono", "cross", "mixed"; default all.
-        root: the folder that a relative path starts at.
-        limit: keep the first so many groups.
-        parallel_passages: the passages of a group are translations of one another, so two groups
+        kinds: batch kinds that may draw the rows, out of "mono", "cross", "mixed"; default all.
+        root: the folder that a relative path starts from.
+        limit: keep only the first `limit` groups.
+        parallel_passages: the passages of a group are translations of each other, so two groups
             whose passages are equal in one language share their passage id in all (XNLI).
         keep_variants: keep script, region and variants of language codes.
         **options: those of the reader: `read_tabular`, `read_squad`, `read_bitext`, `read_hub`.
 
     Raises:
         FileNotFoundError: if there is no such file or data set.
-        ValueError: for bad input, with file, line and field, or options that do not fit.
+        ValueError: for bad input, with file, line and field, or options that contradict each other.
         TypeError: for an option that the reader does not have.
     """
     format = format or _guess_format(path_or_hub_name, root)
@@ -107,11 +107,11 @@ def load_table(
 
 
 def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> AlignedTable:
-    """Load the sources of a recipe and put them under one another.
+    """Load the sources of a recipe into one table.
 
     Args:
         specs: keyword arguments of `load_table` for each source, with "path" for the path or name.
-        root: the folder that relative paths start at, where a source does not say its own.
+        root: the folder that relative paths start from, unless a source gives its own.
 
     Raises:
         FileNotFoundError, TypeError, ValueError: as `load_table`, with the number of the source.
@@ -135,7 +135,7 @@ def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = No
 
 
 def _guess_format(path: str | Path, root: str | Path | None) -> str:
-    """Return the format that a file's name tells; `datasets` gets folders and names of no file."""
+    """Return the format by the file name; folders and names of no file are for `datasets`."""
     if Path(root or "", path).is_dir():
         return "hub"
     suffixes = Path(str(path)).suffixes
@@ -171,7 +171,7 @@ def _check_options(format: str, options: Mapping[str, object]) -> None:
 
 
 def _arrow_table(items: Iterator[Item], origin: str | Path) -> pa.Table:
-    """Collect items in Arrow memory, some thousand at a time."""
+    """Collect items in Arrow memory, some thousands at a time."""
     chunks = []
     while rows := list(islice(items, _ROWS_PER_CHUNK)):
         values = zip(*rows, strict=True)
@@ -183,9 +183,9 @@ def _arrow_table(items: Iterator[Item], origin: str | Path) -> pa.Table:
 
 
 def _with_shared_passage_ids(rows: pa.Table) -> pa.Table:
-    """Give one passage id to groups whose passages are equal in some language, and so on."""
+    """Give one passage id to groups that equal passages connect, in any language."""
     if rows["passage_id"].null_count < len(rows):
-        raise ValueError("parallel_passages makes passage ids, but the rows have some already")
+        raise ValueError("parallel_passages makes passage ids, but the rows already have some")
     valid = rows["passage"].is_valid()
     found = rows.filter(valid)
     shared = pa.array(

@@ -24,7 +24,7 @@ _MONO_EXAMPLE, _MIXED_EXAMPLE, _CROSS_QUERY, _CROSS_PASSAGE = 1, 2, 4, 8
 
 @dataclasses.dataclass(frozen=True)
 class PlanColumns:
-    """What the plan needs of a table, one entry an item."""
+    """What the plan needs of a table, one entry per item."""
 
     languages: tuple[str, ...]
     sources: tuple[str, ...]  # (): not told apart
@@ -37,13 +37,17 @@ class PlanColumns:
     kind_mask: npt.NDArray[np.uint8]
 
     def only_sources(self, drawn: npt.NDArray[np.bool_]) -> PlanColumns:
-        """Leave out the rows of all sources but those drawn, bool by source."""
+        """Return columns whose kinds are none for rows of sources that are not drawn.
+
+        Args:
+            drawn: bool (number of sources,).
+        """
         return dataclasses.replace(
             self, kind_mask=np.where(drawn[self.source_codes], self.kind_mask, 0).astype(np.uint8)
         )
 
     def uses(self) -> npt.NDArray[np.uint8]:
-        """What each item may serve as, as bits of the core's `Use`."""
+        """Return what each item may be used as, in bits of the core's `Use`, uint8 (n,)."""
         both = self.has_query & self.has_passage
         cross = (self.kind_mask & CROSS) != 0
         uses = np.zeros(len(self.groups), np.uint8)
@@ -55,7 +59,7 @@ class PlanColumns:
 
     @classmethod
     def of_table(cls, table: AlignedTable, *, by_source: bool) -> PlanColumns:
-        """Take the columns of an aligned table; its sources only `by_source`."""
+        """Take the columns of an aligned table; its sources only if `by_source`."""
         return cls(
             languages=table.languages,
             sources=table.sources if by_source else (),
@@ -79,7 +83,7 @@ class PlanColumns:
         sources: Column | None,
         kind_mask: npt.ArrayLike | None,
     ) -> PlanColumns:
-        """Take columns held elsewhere; see `PlanIndex.from_arrays`."""
+        """Take columns from arrays; see `PlanIndex.from_arrays`."""
         groups = _own_groups(_ids("group_ids", group_ids))
         num_items = len(groups)
         language_names, language_codes = _named_codes("languages", languages)
@@ -127,7 +131,7 @@ def _check_length(name: str, column: np.ndarray, num_items: int) -> None:
     if column.shape != (num_items,):
         raise ValueError(
             f"group_ids has {num_items} entries, but {name} has shape {column.shape}; "
-            "every column needs one entry an item"
+            "every column needs one entry per item"
         )
 
 

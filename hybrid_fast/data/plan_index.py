@@ -1,17 +1,14 @@
-"""The language-pair index that batch plans are made from: built once, saved, mapped.
+"""The language-pair index that batch plans are made from: built once, saved, memory-mapped.
 
-It depends on the table alone, not on batch size, weights or seed. Building takes about 0.2 s for a
-million items; a saved one is mapped, which takes as long as reading it for its checksum.
+It depends on the table alone, not on batch size, weights or seed. Building takes about 0.2 s per
+million items; opening a saved index takes as long as reading it for its checksum.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
+from hybrid_fast.common.files import staged_file
 from hybrid_fast.data.plan_columns import Column, PlanColumns
 from hybrid_fast.data.table import AlignedTable
 
@@ -35,11 +33,11 @@ class PlanIndex:
     `HybridBatchSampler(index, ...)`.
 
     Attributes:
-        languages: names of the languages, sorted.
-        sources: names of the sources that it tells apart, sorted; () where it does not.
-        num_items: rows of the table.
-        num_queries: those that have a query.
-        fingerprint: that of the table, "" where none was given.
+        languages: codes of the languages, sorted.
+        sources: names of the sources, sorted; () if it does not tell sources apart.
+        num_items: number of rows of the table.
+        num_queries: number of rows with a query.
+        fingerprint: of the table, "" if none was given.
     """
 
     def __init__(
@@ -52,13 +50,13 @@ class PlanIndex:
         self.num_queries: int = note["num_queries"]
         self.fingerprint: str = note["fingerprint"]
         self.num_items: int = core.num_rows
-        # Needed again where a source is left out of groups that it shares with others.
+        # Needed again if a source is left out that shares groups with others.
         self._columns = columns if core.mixes_sources else None
         self._path = path
 
     @classmethod
     def build(cls, columns: PlanColumns, fingerprint: str = "") -> PlanIndex:
-        """Index columns; shows its progress on a terminal after 2 seconds.
+        """Index columns, with a progress bar on a terminal after 2 seconds.
 
         Raises:
             ValueError: no rows, 2^32 - 1 of them or more, or more than 4,096 languages.
@@ -98,17 +96,17 @@ class PlanIndex:
     def of_table(cls, table: AlignedTable, *, by_source: bool = False) -> PlanIndex:
         """Return the index of a table.
 
-        That of a table which was loaded from a folder is saved there, as "plan.index" or
+        For a table that was loaded from a folder, the index is saved there as "plan.index" or
         "plan-by-source.index", and mapped from then on.
 
         Args:
             table: the items.
-            by_source: put the groups of a source side by side, as `source_weights` need it. Else
-                groups keep the order of the table, and its neighbours are drawn far apart.
+            by_source: keep the groups of a source together, as `source_weights` require. Otherwise
+                groups keep the order of the table, and neighbours are drawn far apart.
 
         Raises:
-            ValueError: the saved index is damaged or of another table; remove the file to have it
-                built again.
+            ValueError: the saved index is damaged or belongs to another table; remove the file, and
+                the index is built again.
         """
         name = BY_SOURCE_FILE_NAME if by_source else FILE_NAME
         path = None if table.folder is None else table.folder / name
@@ -138,20 +136,20 @@ class PlanIndex:
         kind_mask: npt.ArrayLike | None = None,
         fingerprint: str = "",
     ) -> PlanIndex:
-        """Index columns held elsewhere, one entry an item, in any order.
+        """Index arrays with one entry per item, in any order.
 
         Args:
-            group_ids: (n,) integers or strings; items of one group are translations. An item of
-                group -1 has none.
+            group_ids: (n,) integers or strings; items of one group are translations of each other.
+                An item of group -1 has no translations.
             languages: (n,) language codes as strings.
-            passage_ids: (n,) integers (-1: none), or strings, ids or the texts themselves (compared
-                by a 64-bit hash); default: every passage is its own.
+            passage_ids: (n,) integers (-1: none) or strings, which may be ids or the texts
+                themselves (compared by a 63-bit hash); default: all passages differ.
             has_query: (n,) bool, default all True.
             has_passage: (n,) bool, default all True.
-            sources: (n,) strings, for `source_weights`; see `of_table` for what it costs. Default:
-                one source.
-            kind_mask: (n,) uint8 of bits 1 mono, 2 cross, 4 mixed; default all.
-            fingerprint: text by which `open` tells tables apart.
+            sources: (n,) strings, for `source_weights`; see `of_table` for what this changes.
+                Default: one source.
+            kind_mask: (n,) uint8, the sum of 1 (mono), 2 (cross) and 4 (mixed); default all.
+            fingerprint: any text that identifies the table, compared by `open`.
 
         Columns of strings may be NumPy arrays, Arrow arrays or lists.
 
@@ -165,10 +163,13 @@ class PlanIndex:
         return cls.build(columns, fingerprint)
 
     def save(self, path: str | Path) -> None:
-        """Write the index to a file, which appears complete or not at all."""
-        path = Path(path)
-        with _replaced(path) as unfinished:
-            self.core.save(str(unfinished))
+        """Write the index to a file, which appears complete or not at all.
+
+        Raises:
+            FileNotFoundError: its folder does not exist.
+        """
+        with staged_file(path) as staged:
+            self.core.save(str(staged))
 
     @classmethod
     def open(cls, path: str | Path, fingerprint: str | None = None) -> PlanIndex:
@@ -176,51 +177,51 @@ class PlanIndex:
 
         Args:
             path: a file that `save` wrote.
-            fingerprint: that of the table; default: not compared.
+            fingerprint: of the table; default: not compared.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is none of ours, of another version or table, truncated or altered.
+            ValueError: it is not an index, is of another version or table, or is damaged.
         """
         path = Path(path)
         try:
             core = _core.PlanIndex.open(str(path))
         except ValueError as error:
-            raise ValueError(f"{path} {error}; remove it and the index is built again") from None
+            raise ValueError(f"{path} {error}; remove it, and the index is built again") from None
         index = cls(core, None, path)
         if fingerprint is not None and index.fingerprint != fingerprint:
             raise ValueError(
-                f"{path} is the index of another table (fingerprint {index.fingerprint!r}, needed "
-                f"is {fingerprint!r}); remove it and the index is built again"
+                f"{path} is the index of another table (its fingerprint is {index.fingerprint!r}, "
+                f"that of the table {fingerprint!r}); remove it, and the index is built again"
             )
         return index
 
     @property
     def num_bytes(self) -> int:
-        """Size of its arrays, in memory or mapped."""
+        """Size of the arrays, in memory or mapped."""
         return self.core.num_bytes
 
     def with_sources(self, weights: Sequence[float]) -> PlanIndex:
-        """Return an index without the rows of sources that have weight 0.
+        """Return an index without the rows of sources of weight 0.
 
-        Where no group mixes sources that is this index itself.
+        If no group mixes sources, it is this index itself.
 
         Raises:
-            ValueError: groups mix sources and the columns are not at hand.
+            ValueError: groups mix sources, and the index was opened from a file.
         """
         if not self.core.mixes_sources or all(weight > 0 for weight in weights):
             return self
         if self._columns is None:
             raise ValueError(
-                "source_weights leave out a source, and some groups have items of several sources: "
-                "a saved index does not tell them apart; build it from the table"
+                "source_weights leave out a source, and some groups have items of several sources, "
+                "which a saved index does not tell apart; build it from the table"
             )
         return PlanIndex.build(
             self._columns.only_sources(np.asarray(weights) > 0), self.fingerprint
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A saved index is mapped again; another travels whole, but for its columns."""
+        """A saved index is mapped again by its path; any other is copied."""
         if self._path is not None:
             return PlanIndex.open, (self._path,)
         return PlanIndex, (self.core, self._columns, None)
@@ -230,23 +231,3 @@ class PlanIndex:
             f"PlanIndex({self.num_items:,} items, {len(self.languages)} languages, "
             f"{self.num_bytes / 2**20:,.1f} MiB)"
         )
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """Yield a file to write, which takes the place of `path` if all goes well."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        unfinished.chmod(0o666 & ~_umask())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

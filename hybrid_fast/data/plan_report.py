@@ -1,4 +1,4 @@
-"""What a batch plan does with the sampling weights it was asked for."""
+"""The report of a batch plan: weights requested and in effect, exclusions, substitutions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _MOST_SHOWN = 40  # rows of a printed table
 
 @dataclasses.dataclass(frozen=True)
 class ShareOfPlan:
-    """A language (mono) or pair (cross, mixed), of one source where sources are weighted.
+    """The share of one language (mono) or pair (cross, mixed), and source if these have weights.
 
     Attributes:
         query_language: language of the queries.
         passage_language: language of the passages; the same for mono and mixed.
-        source: None where sources are not weighted.
-        size: items (mono) or groups (pairs) that can serve it.
-        capacity: batch size that it can always fill alone, with different groups and passages.
-        asked: share asked for, over all languages or pairs.
-        effective: share in effect; 0 where it is left out.
+        source: None if sources have no weights.
+        size: number of items (mono) or groups (pairs) it can draw from.
+        capacity: largest batch that it can always fill alone without repeating a group or passage.
+        asked: share requested, over all languages or pairs.
+        effective: share in effect; 0 if it is left out.
     """
 
     query_language: str
@@ -43,15 +43,16 @@ class ShareOfPlan:
 
 @dataclasses.dataclass(frozen=True)
 class PlanReport:
-    """Weights asked for, weights in effect, exclusions and substitutions; prints as tables.
+    """Weights requested and in effect, exclusions and substitutions; prints as tables.
 
     Attributes:
         batch_size: examples in a global batch.
-        steps: steps over which batches and substitutions were counted.
+        steps: number of steps over which batches and substitutions were counted.
         batches: number of batches of each kind.
-        substituted_entries: examples replaced by another of their language or pair, because their
-            group or passage was already in the batch.
-        substituted_pairs: examples given to another pair or source, for want of a free one.
+        substituted_entries: examples replaced by another of the same language or pair, because
+            their group or passage was already in the batch.
+        substituted_pairs: examples replaced by one of another pair or source, because their own had
+            none left.
         languages: shares of the mono batches.
         pairs: shares of the cross or mixed batches.
     """
@@ -66,7 +67,7 @@ class PlanReport:
 
     @property
     def excluded(self) -> list[str]:
-        """Languages and pairs that were asked for and the plan leaves out, with the reason."""
+        """Languages and pairs that were requested but are left out, each with the reason."""
         return [
             f"{share.name}: {share.capacity} usable groups, too few for a batch of "
             f"{self.batch_size}"
@@ -104,7 +105,7 @@ class PlanReport:
 
 
 def _table(title: str, shares: list[ShareOfPlan]) -> Table:
-    """Show the shares, of many those that the plan lowered most and the largest."""
+    """Return a table of shares; of many, those that were lowered most and the largest."""
     left_out = len(shares) - _MOST_SHOWN
     if left_out > 0:
         lowered = sorted(shares, key=lambda share: share.effective - share.asked)[

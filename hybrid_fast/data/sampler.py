@@ -1,8 +1,8 @@
 """Hybrid batches as a pure function of (table, options, seed, step, rank).
 
-Any step of any epoch is computed by itself, so a run resumes at once, without replay and without
-sampler state, and every rank and loader worker sees the same global batches. The plan itself is
-made in C++ (`csrc/core/planner.h`); see docs/sampling.md for what is guaranteed.
+Any step of any epoch can be computed on its own, so a run resumes at once, without replay or
+sampler state, and every rank and loader worker sees the same global batches. The plan is computed
+in C++ (`csrc/core/planner.h`); docs/sampling.md lists the guarantees.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_fast import _core
-from hybrid_fast.common.choices import nearest
 from hybrid_fast.data.plan_columns import Column
 from hybrid_fast.data.plan_index import PlanIndex
+from hybrid_fast.data.plan_options import (
+    KINDS,
+    check_batch_size,
+    check_integer,
+    check_plan,
+    check_rank,
+)
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
 from hybrid_fast.data.sampling_weights import (
     LanguageSampling,
-    named_weights,
     parse_language_sampling,
     parse_pair_weights,
+    parse_source_weights,
 )
 from hybrid_fast.data.table import AlignedTable
-
-KINDS = ("mono", "cross", "mixed", "hybrid")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,9 +42,9 @@ class Batch(Sequence[tuple[int, int]]):
         step: the step it belongs to.
         kind: "mono", "cross" or "mixed".
         query_rows: int64 (batch_size / world_size,), rows of the table.
-        passage_rows: the same for the passages.
-        substitutions: entries of the global batch that were replaced, because their group or
-            passage was already in it, by another of their language or pair, or of another pair.
+        passage_rows: int64 (batch_size / world_size,), rows of the table.
+        substitutions: number of examples of the global batch that were replaced because their group
+            or passage was already in it.
     """
 
     step: int
@@ -65,25 +69,25 @@ class Batch(Sequence[tuple[int, int]]):
 
 
 class HybridBatchSampler:
-    """Plans batches over an aligned table; iterable, and random access by `batch(step)`.
+    """Plans batches over an aligned table; an iterable, with random access by `batch(step)`.
 
     Args:
         table: the items, or their index.
         batch_size: examples in a global batch, over all ranks; a multiple of `world_size`.
-        kind: "mono" (one language a batch), "cross" (query and passage languages differ in every
-            example), "mixed" (equal in every example, languages mixed within the batch), or
-            "hybrid" (mono with share `alpha`, else cross).
-        alpha: share of mono batches of a hybrid plan, from 0 to 1.
-        language_sampling: how often a language (mono, mixed) or pair (cross) comes up: "uniform",
-            "proportional", an exponent t (n^t, n the number of items), or weights by language; the
-            weight of a pair is then the product of its two.
+        kind: "mono" (one language per batch), "cross" (query and passage languages differ in every
+            example), "mixed" (they are equal in every example, and languages are mixed within the
+            batch), or "hybrid" (a share `alpha` of the batches is mono, the others are cross).
+        alpha: share of mono batches in a hybrid plan, from 0 to 1.
+        language_sampling: how often languages (mono, mixed) and pairs (cross) are drawn: "uniform",
+            "proportional", an exponent t (n^t for n items), or weights by language, where the
+            weight of a pair is the product of its languages' weights.
         pair_weights: weights by pair, {"de-en": 1.0} with the query language first; pairs that are
-            not named are not drawn. Default: as `language_sampling` says.
-        source_weights: weights by source within a language or pair; default: sources by size.
-            Sources that are not named are not drawn.
-        pairs: "mixed" draws a pair for every example, "single" one for a whole cross batch.
-        seed: another seed gives another order.
-        rank: which slice of each global batch this process takes.
+            not named are not drawn. Default: according to `language_sampling`.
+        source_weights: weights by source within a language or pair; sources that are not named are
+            not drawn. Default: sources in proportion to their size.
+        pairs: "mixed" draws a pair for each example, "single" one pair for a whole cross batch.
+        seed: determines the order.
+        rank: the slice of each global batch that this process takes.
         world_size: number of processes.
 
     Raises:
@@ -106,39 +110,13 @@ class HybridBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        check_plan(kind, alpha, pairs)
+        check_rank(rank, world_size)
+        check_batch_size(batch_size, world_size)
+        check_integer("seed", seed)
         index = table
         if not isinstance(index, PlanIndex):
             index = PlanIndex.of_table(index, by_source=source_weights is not None)
-        for name, value in {
-            "batch_size": batch_size,
-            "seed": seed,
-            "rank": rank,
-            "world_size": world_size,
-        }.items():
-            if not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} is {value!r}; a whole number is needed")
-        if not isinstance(alpha, int | float):
-            raise TypeError(f"alpha is {alpha!r}; a number from 0 to 1 is needed")
-        if kind not in KINDS:
-            raise ValueError(f"kind is {kind!r}; it must be one of {KINDS}{nearest(kind, KINDS)}")
-        if pairs not in ("mixed", "single"):
-            raise ValueError(f"pairs is {pairs!r}; it must be 'mixed' or 'single'")
-        if pairs == "single" and kind == "mixed":
-            raise ValueError(
-                "pairs is 'single' and kind is 'mixed': batches of one language are kind='mono'"
-            )
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank is {rank} of world_size {world_size}; 0 <= rank < world_size is needed"
-            )
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"batch_size is {batch_size}, which {world_size} ranks do not divide; "
-                f"take a positive multiple of {world_size}"
-            )
-        if not 1 <= batch_size < 2**31:
-            raise ValueError(f"batch_size is {batch_size}; fewer than 2^31 are supported")
-        exponent, language_weights = parse_language_sampling(language_sampling, index.languages)
         self.batch_size = batch_size
         self.kind = kind
         self.alpha = alpha
@@ -148,13 +126,9 @@ class HybridBatchSampler:
         self.languages = index.languages
         self.sources = index.sources
         self.epoch = 0
-        if source_weights is not None and not index.sources:
-            raise ValueError(
-                "source_weights need an index that tells sources apart; build it with "
-                "PlanIndex.of_table(table, by_source=True) or from_arrays(..., sources=...)"
-            )
-        weights = named_weights("source_weights", source_weights, index.sources)
-        self.index = index.with_sources(weights)
+        exponent, language_weights = parse_language_sampling(language_sampling, index.languages)
+        by_source = parse_source_weights(source_weights, index.sources)
+        self.index = index.with_sources(by_source)
         self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "kind": KINDS.index(kind),
@@ -162,7 +136,7 @@ class HybridBatchSampler:
             "exponent": exponent,
             "language_weights": language_weights,
             "pair_weights": parse_pair_weights(pair_weights, index.languages),
-            "source_weights": weights,
+            "source_weights": by_source,
             "single_pair": pairs == "single",
             "seed": seed % 2**64,
             "world_size": world_size,
@@ -170,7 +144,7 @@ class HybridBatchSampler:
         self._planner = _core.Planner(self.index.core, **self._options)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the plan, which the copy makes again: loader workers may be spawned."""
+        """Everything but the plan, which a copy (in a spawned loader worker) computes again."""
         return {name: value for name, value in self.__dict__.items() if name != "_planner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -190,12 +164,12 @@ class HybridBatchSampler:
         kind_mask: npt.ArrayLike | None = None,
         **options: Any,
     ) -> HybridBatchSampler:
-        """Plan over columns held elsewhere, one entry an item.
+        """Plan over arrays with one entry per item.
 
         Args:
-            group_ids: and all columns: see `PlanIndex.from_arrays`.
+            group_ids: this and all columns are those of `PlanIndex.from_arrays`.
             languages: language codes.
-            passage_ids: default: every passage is its own.
+            passage_ids: default: all passages differ.
             has_query: default all True.
             has_passage: default all True.
             sources: default one source.
@@ -218,24 +192,24 @@ class HybridBatchSampler:
         return cls(index, **options)
 
     def batch(self, step: int) -> Batch:
-        """Return this rank's slice of the global batch of `step`, counted from 0 over all epochs.
+        """Return this rank's slice of the global batch of a step, counted from 0 over all epochs.
 
         Raises:
             ValueError: a negative step, or one beyond the range of 64-bit positions.
         """
         if not isinstance(step, int | np.integer) or step >= 2**63:
-            raise ValueError(f"step is {step!r}; a whole number that fits 64 bits is needed")
+            raise ValueError(f"step is {step!r}; it must be a whole number below 2^63")
         share = self.batch_size // self.world_size
-        begin = self.rank * share
-        queries, passages, kind, entries, lanes = self._planner.plan(step, begin, begin + share)
-        return Batch(step, KINDS[kind], queries, passages, entries + lanes)
+        start = self.rank * share
+        queries, passages, kind, *substituted = self._planner.plan(step, start, start + share)
+        return Batch(step, KINDS[kind], queries, passages, sum(substituted))
 
     def __len__(self) -> int:
-        """Steps of an epoch, equal on all ranks."""
+        """Number of steps of an epoch, equal on all ranks."""
         return max(1, self.index.num_queries // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration begin at step `epoch * len(self)`."""
+        """Make the next iteration start at step `epoch * len(self)`."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -243,29 +217,29 @@ class HybridBatchSampler:
         return (self.batch(step) for step in range(first, first + len(self)))
 
     def report(self, steps: int | None = None) -> PlanReport:
-        """Report the weights asked for and in effect, what is left out and what was substituted.
+        """Report the weights requested and in effect, exclusions and substitutions.
 
         Args:
-            steps: steps over which substitutions are counted; default: an epoch, at most 1,000.
+            steps: number of steps to count substitutions over; default: an epoch, at most 1,000.
         """
         steps = min(len(self), 1000) if steps is None else steps
         if steps < 0:
-            raise ValueError(f"steps is {steps}; 0 or more are needed")
+            raise ValueError(f"steps is {steps}; it must be at least 0")
         kinds = dict.fromkeys(KINDS[:3], 0)
-        entries = lanes = 0
+        substituted_entries = substituted_pairs = 0
         for step in range(steps):
-            _, _, kind, substituted_entries, substituted_lanes = self._planner.plan(step, 0, 0)
+            _, _, kind, entries, streams = self._planner.plan(step, 0, 0)
             kinds[KINDS[kind]] += 1
-            entries += substituted_entries
-            lanes += substituted_lanes
+            substituted_entries += entries
+            substituted_pairs += streams
         return PlanReport(
             batch_size=self.batch_size,
             steps=steps,
             batches={kind: count for kind, count in kinds.items() if count},
-            substituted_entries=entries,
-            substituted_pairs=lanes,
+            substituted_entries=substituted_entries,
+            substituted_pairs=substituted_pairs,
             languages=[self._named(s) for s in self._planner.mono_shares],
-            pairs=[self._named(s) for s in self._planner.lane_shares],
+            pairs=[self._named(s) for s in self._planner.pair_shares],
         )
 
     def _named(self, share: _core.Share) -> ShareOfPlan:

@@ -1,4 +1,4 @@
-"""Sampling weights: how often languages, pairs and sources come up."""
+"""Sampling weights: how often languages, pairs and sources are drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LanguageSampling = str | float | Mapping[str, float]
 def parse_language_sampling(
     sampling: LanguageSampling, languages: tuple[str, ...]
 ) -> tuple[float, list[float]]:
-    """Return the exponent and the language weights, which are empty where the exponent rules.
+    """Return an exponent and weights by language, which are empty if the exponent applies.
 
     Raises:
         ValueError: an unknown name, or a language that the table does not have.
@@ -38,7 +38,7 @@ def parse_language_sampling(
 def named_weights(
     option: str, weights: Mapping[str, float] | None, names: tuple[str, ...]
 ) -> list[float]:
-    """Return a weight for each name, 0 where none is given; empty without weights.
+    """Return a weight for each name, 0 if none is given; empty without weights.
 
     Raises:
         ValueError: a name that the table does not have.
@@ -53,8 +53,24 @@ def named_weights(
             )
     for name, weight in weights.items():
         if not isinstance(weight, int | float):
-            raise TypeError(f"{option} gives {name!r} the weight {weight!r}; a number is needed")
+            raise TypeError(f"{option} gives {name!r} the weight {weight!r}; it must be a number")
     return [float(weights.get(name, 0.0)) for name in names]
+
+
+def parse_source_weights(
+    weights: Mapping[str, float] | None, sources: tuple[str, ...]
+) -> list[float]:
+    """Return a weight for each source; empty without weights.
+
+    Raises:
+        ValueError: a source that the table does not have, or an index without sources.
+    """
+    if weights is not None and not sources:
+        raise ValueError(
+            "source_weights need an index that tells sources apart; build it with "
+            "PlanIndex.of_table(table, by_source=True) or from_arrays(..., sources=...)"
+        )
+    return named_weights("source_weights", weights, sources)
 
 
 def parse_pair_weights(

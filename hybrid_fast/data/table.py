@@ -1,25 +1,23 @@
 """The aligned table: rows of (group, language, query, passage) over a `datasets.Dataset`.
 
 A row is an item: one question and its answer in one language. Rows of one group are translations
-of one another. The integer codes that the batch plan works on take 27 bytes a row and are made on
+of each other. The integer codes that the batch plan works on take 27 bytes per row and are made on
 first use; a table that was saved and loaded stays memory-mapped.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
-from datasets.table import InMemoryTable
 
+from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.columns import (
     KIND_BITS,
     SCHEMA,
@@ -35,15 +33,15 @@ _LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int
 
 
 class AlignedTable:
-    """Queries and passages aligned over languages by their group.
+    """Queries and passages, aligned across languages by their group.
 
     Make one with `load_table`, `from_columns`, `from_dataset` or `load`.
 
     Attributes:
         dataset: the rows as a `datasets.Dataset` with the columns group_id, lang, query, passage,
-            passage_id, title, negatives, source and kinds. Ids begin with "<source>:", but a
-            passage without an id of its own has that of its text, equal over all sources.
-        folder: where it was loaded from; None if it was not.
+            passage_id, title, negatives, source and kinds. Ids begin with "<source>:"; a passage
+            that was given no id has one made from its text, equal in all sources.
+        folder: the folder it was loaded from; None if it was not loaded.
     """
 
     def __init__(
@@ -58,15 +56,15 @@ class AlignedTable:
     def from_columns(
         cls, columns: Mapping[str, Any], *, source: str = "data", keep_variants: bool = False
     ) -> AlignedTable:
-        """Make a table of sequences of Python values, one for each column.
+        """Make a table from sequences of Python values, one for each column.
 
         Args:
-            columns: "group_id", "lang" and "query" or "passage" at least.
-            source: name of the rows' data set, where there is no column "source".
+            columns: at least "group_id", "lang", and "query" or "passage".
+            source: name of the data set, if there is no column "source".
             keep_variants: keep script, region and variants of the language codes.
 
         Raises:
-            ValueError: for a missing column or a row that cannot be used, with the row.
+            ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
         return cls.from_arrow(from_mapping(columns), source=source, keep_variants=keep_variants)
@@ -75,7 +73,7 @@ class AlignedTable:
     def from_dataset(
         cls, dataset: Dataset, *, source: str = "data", keep_variants: bool = False
     ) -> AlignedTable:
-        """Make a table of a `datasets.Dataset` with our column names; others are left out.
+        """Make a table from a `datasets.Dataset` with our column names; others are left out.
 
         Args and errors as `from_columns`.
         """
@@ -90,7 +88,7 @@ class AlignedTable:
     def from_arrow(
         cls, table: pa.Table, *, source: str = "data", keep_variants: bool = False
     ) -> AlignedTable:
-        """Make a table of an Arrow table with our column names; others are left out.
+        """Make a table from an Arrow table with our column names; others are left out.
 
         Args and errors as `from_columns`.
         """
@@ -100,55 +98,55 @@ class AlignedTable:
 
     @classmethod
     def _wrap(cls, table: pa.Table) -> AlignedTable:
-        """Hold a complete table."""
+        """Wrap a complete Arrow table."""
         table = _one_chunk(table)
         fingerprint = content_fingerprint(table)
-        return cls(Dataset(InMemoryTable(table), fingerprint=fingerprint), fingerprint)
+        return cls(Dataset(table, fingerprint=fingerprint), fingerprint)
 
     @staticmethod
     def concatenate(tables: Sequence[AlignedTable]) -> AlignedTable:
-        """Put tables under one another.
+        """Return one table with the rows of all tables, in order.
 
-        Groups of different sources stay apart; groups of the same source and id become one.
+        Groups of different sources stay apart; groups of equal source and id become one.
+
+        Raises:
+            ValueError: there is no table.
         """
         if not tables:
             raise ValueError("needs at least one table to concatenate")
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
 
     def save(self, folder: str | Path) -> None:
-        """Write the table to a new folder, which appears complete or not at all."""
-        folder = Path(folder)
-        if folder.exists():
-            raise FileExistsError(f"{folder} exists; remove it or choose another folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unfinished = Path(temporary, folder.name)
-            unfinished.mkdir()
-            schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
-            with pa.ipc.new_stream(unfinished / _FILE_NAME, schema) as stream:
+        """Write the table to a new folder, which appears complete or not at all.
+
+        Raises:
+            FileExistsError: there is something of that name.
+        """
+        schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
+        with new_folder(folder) as staged:
+            with pa.ipc.new_stream(staged / _FILE_NAME, schema) as stream:
                 stream.write_table(self._arrow)
-            os.rename(unfinished, folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> AlignedTable:
         """Open a saved table, memory-mapped.
 
         Raises:
-            FileNotFoundError: if the folder is none that `save` wrote.
-            ValueError: if its file is damaged or not an aligned table's.
+            FileNotFoundError: if the folder was not written by `save`.
+            ValueError: if its file is damaged, or is not that of an aligned table.
         """
         path = Path(folder, _FILE_NAME)
         if not path.is_file():
-            raise FileNotFoundError(f"{folder} is no folder that AlignedTable.save wrote")
+            raise FileNotFoundError(f"{folder} was not written by AlignedTable.save")
         try:
             dataset = Dataset.from_file(str(path))
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path}: damaged Arrow file: {error}") from error
         if dataset.column_names != SCHEMA.names:
-            raise ValueError(f"{path}: has the columns {dataset.column_names}, not {SCHEMA.names}")
+            raise ValueError(f"{path} has the columns {dataset.column_names}, not {SCHEMA.names}")
         with pa.ipc.open_stream(str(path)) as stream:
             metadata = stream.schema.metadata or {}
-        # Read from the file, since it takes long to compute from texts that are not in memory.
+        # Read from the file: computing it would read all texts.
         fingerprint = metadata.get(_FINGERPRINT.encode())
         return cls(dataset, fingerprint.decode() if fingerprint else None, Path(folder))
 
@@ -166,7 +164,7 @@ class AlignedTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that follow from the content alone."""
+        """32 hexadecimal digits that depend on the content alone."""
         return self._fingerprint or content_fingerprint(self._arrow)
 
     @property
@@ -221,7 +219,11 @@ class AlignedTable:
         return mask
 
     def queries(self, rows: Sequence[int] | np.ndarray) -> list[str]:
-        """Return the query of each row; ValueError if one has none."""
+        """Return the query of each row.
+
+        Raises:
+            ValueError: if a row has no query.
+        """
         return self._texts("query", rows, self._take(rows, "query"))
 
     def passages(self, rows: Sequence[int] | np.ndarray) -> list[str]:
@@ -238,12 +240,17 @@ class AlignedTable:
         return self._take(rows, "negatives")["negatives"].to_pylist()
 
     def text_column(self, side: str, rows: slice) -> pa.ChunkedArray:
-        """Return the texts of neighbouring rows, as `queries` or `passages`, null without one."""
+        """Return the texts of consecutive rows, as `queries` or `passages` do, null if missing.
+
+        Args:
+            side: "query" or "passage".
+            rows: with start and stop.
+        """
         table = self._arrow.slice(rows.start, rows.stop - rows.start)
         return table.column("query") if side == "query" else _with_title(table)
 
     def negative_column(self) -> pa.ListArray:
-        """Return the hard negatives of all rows; null or empty without any."""
+        """Return the hard negatives of all rows; null or empty where there are none."""
         return self._arrow.column("negatives").combine_chunks()
 
     @cached_property
@@ -289,7 +296,7 @@ def _with_title(table: pa.Table) -> pa.ChunkedArray:
 
 
 def _one_chunk(table: pa.Table) -> pa.Table:
-    """Join the chunks of a table if it fits into one: rows are then taken 20 times faster."""
+    """Merge the chunks of a table if it fits into one: taking rows is then 20 times faster."""
     if table.nbytes > _LARGEST_CHUNK_BYTES or all(c.num_chunks == 1 for c in table.columns):
         return table
     return table.combine_chunks()

@@ -1,4 +1,4 @@
-"""Ids of texts by their content, for whole columns at once: hashed in C++ on all cores."""
+"""Ids that depend on the content of texts, for whole columns: hashed in C++ on all cores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
 def text_ids(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return 63 bits of the hash of each text's bytes, -1 where there is none, int64 (n,).
+    """Return 63 bits of a hash of each text's bytes, -1 for null, int64 (n,).
 
-    Of ten million different texts, any two have one id with a chance of 5e-6.
+    The probability that any two of ten million different texts share an id is 5e-6.
     """
     ids = (_hashes(texts) >> np.uint64(1)).view(np.int64)
     if texts.null_count:
@@ -26,10 +26,10 @@ def text_ids(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return the ids of passages by their content: "text:" and 16 hexadecimal digits.
+    """Return ids of passages that depend on their content: "text:" and 16 hexadecimal digits.
 
-    Texts that differ only in white space or Unicode compatibility form (NFKC) share their id. Null
-    stays null.
+    Texts that differ only in white space or in Unicode compatibility forms (NFKC) share their id.
+    Null stays null.
     """
     texts = pc.utf8_trim_whitespace(pc.utf8_normalize(texts, form="NFKC"))
     texts = pc.binary_join(pc.utf8_split_whitespace(texts), pa.scalar(" ", texts.type))
@@ -47,18 +47,18 @@ def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def passage_text_id(text: str) -> str:
-    """Return the id of one passage, see `passage_text_ids`."""
+    """Return the id of one passage; see `passage_text_ids`."""
     return passage_text_ids(pa.array([text]))[0].as_py()
 
 
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """Return the hash of each text; any number where there is none."""
+    """Return the hash of each text, uint64 (n,); of null, any number."""
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     hashes = [_hashes_of_chunk(chunk) for chunk in chunks if len(chunk)]
     return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
 
 
 def _hashes_of_chunk(texts: pa.Array) -> npt.NDArray[np.uint64]:
-    _, ends, data = texts.cast(pa.large_string()).buffers()
-    offsets = np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    _, buffer, data = texts.cast(pa.large_string()).buffers()
+    offsets = np.frombuffer(buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     return _core.hash_texts(offsets, np.frombuffer(data or b"", np.uint8))

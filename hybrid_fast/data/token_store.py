@@ -1,25 +1,25 @@
 """The texts of a table, tokenised once and kept on disk for this and later runs.
 
-A store holds one side of a table, each different text once. It is a folder of raw arrays that are
-memory-mapped, named by what its ids follow from: the table, the tokenizer, prompt and length.
+A store holds one side of a table, each distinct text once. It is a folder of raw, memory-mapped
+arrays; its name is a digest of all that the ids depend on: table, tokenizer, prompt and maximum
+length.
 
     store.json         version, fingerprint, and dtype, size and CRC-32 of each array
     ids                token ids of all texts, uint16 where they fit, else int32
-    offsets            int64 (texts + 1,), where each text begins
-    rows               int64 (rows,), number of each row's text, -1 where it has none
+    offsets            int64 (texts + 1,), where each text starts
+    rows               int64 (rows,), number of each row's text, -1 if it has none
     negatives          int64, numbers of the hard negatives of all rows (passages only)
-    negative_offsets   int64 (rows + 1,), where those of each row begin
+    negative_offsets   int64 (rows + 1,), where those of each row start
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -30,13 +30,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.cache import cache_folder
+from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.table import AlignedTable
 from hybrid_fast.data.text_ids import text_ids
 from hybrid_fast.data.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-# Texts to ids one after another, the number of tokens of each, and how many texts were cut.
+# From texts to concatenated ids, the number of tokens of each, and how many were truncated.
 Numbers = npt.NDArray[np.integer[Any]]
 Tokenize = Callable[[list[str]], tuple[Numbers, Numbers, int]]
 
@@ -54,12 +56,12 @@ class TokenStore:
     """Tokens of the queries, or of the passages and hard negatives, of a table.
 
     Attributes:
-        folder: where it lies.
-        tokens: of each different text, memory-mapped.
-        rows: number of each row's text, -1 where it has none.
-        negatives: numbers of all hard negatives.
-        negative_offsets: where those of each row begin.
-        num_truncated: texts that were cut to the longest length.
+        folder: where the arrays are.
+        tokens: of each distinct text, memory-mapped.
+        rows: number of each row's text, int64 (n,), -1 if it has none.
+        negatives: numbers of the hard negatives of all rows, int64.
+        negative_offsets: int64 (n + 1,); row i has `negatives[offsets[i]:offsets[i + 1]]`.
+        num_truncated: number of texts that were truncated to the maximum length.
     """
 
     folder: Path
@@ -70,7 +72,7 @@ class TokenStore:
     num_truncated: int
 
     def __reduce__(self) -> tuple[Callable[[Path], TokenStore], tuple[Path]]:
-        return _read, (self.folder,)  # processes share the mapping instead of copying it
+        return _read, (self.folder,)  # processes share the mapping instead of a copy
 
     @property
     def has_negatives(self) -> bool:
@@ -89,17 +91,11 @@ class TokenStore:
         return numbers
 
     def negative_numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the numbers of the hard negatives of some rows, row after row."""
-        begins, ends = self.negative_offsets[rows], self.negative_offsets[rows + 1]
-        counts = ends - begins
+        """Return the numbers of the hard negatives of some rows, concatenated."""
+        starts, ends = self.negative_offsets[rows], self.negative_offsets[rows + 1]
+        counts = ends - starts
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        return self.negatives[np.repeat(begins, counts) + within]
-
-
-def default_folder() -> Path:
-    """Return the folder of this user's stores: below $HYBRID_FAST_CACHE, or the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HYBRID_FAST_CACHE") or Path(cache, "hybrid_fast"), "tokens")
+        return self.negatives[np.repeat(starts, counts) + within]
 
 
 def open_token_store(
@@ -110,24 +106,26 @@ def open_token_store(
     vocab_size: int,
     folder: str | Path | None = None,
 ) -> TokenStore:
-    """Open the store of one side of a table; build it if there is none, or if it is damaged.
+    """Open the token store of one side of a table; build it if it is missing or damaged.
 
     Several processes may do so at once.
 
     Args:
         table: the items.
         side: "query" or "passage".
-        tokenize: called for some thousand texts at a time.
-        key: says everything that the ids follow from besides the texts.
-        vocab_size: ids are below it.
-        folder: of stores; default `default_folder()`.
+        tokenize: called with some thousands of texts at a time.
+        key: identifies tokenizer, prompt and maximum length.
+        vocab_size: all token ids are below it.
+        folder: the folder of all stores; default "tokens" in the user's cache folder.
 
     Raises:
         ValueError: what `tokenize` raises.
+        OSError: the store cannot be written.
     """
-    parts = [str(_VERSION), table.fingerprint, side, key, np.dtype(_id_dtype(vocab_size)).name]
+    dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
+    parts = [str(_VERSION), table.fingerprint, side, key, dtype.name]
     fingerprint = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    path = Path(folder or default_folder(), fingerprint)
+    path = Path(folder or cache_folder("tokens"), fingerprint)
     try:
         return _read(path)
     except FileNotFoundError:
@@ -135,70 +133,81 @@ def open_token_store(
     except ValueError as error:
         logger.warning("%s is built again: %s.", path, error)
         shutil.rmtree(path, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{fingerprint}.", dir=path.parent) as temporary:
-        unfinished = Path(temporary, fingerprint)
-        unfinished.mkdir()
-        _build(unfinished, fingerprint, table, side, tokenize, _id_dtype(vocab_size))
-        try:
-            unfinished.rename(path)
-        except OSError:  # another process was first
-            return _read(path)
+    # Where another process was first, its store is as good.
+    with suppress(FileExistsError), new_folder(path) as staged:
+        _build(staged, fingerprint, _Texts.of_side(table, side), tokenize, dtype)
     return _read(path)
 
 
-def _id_dtype(vocab_size: int) -> type[np.uint16 | np.int32]:
-    return np.uint16 if vocab_size <= 2**16 else np.int32
+@dataclass(frozen=True)
+class _Texts:
+    """The distinct texts of one side of a table, and which of them each row has.
+
+    Attributes:
+        table: the items.
+        side: "query" or "passage".
+        hard_negatives: of all rows, concatenated; none for queries.
+        places: of the first appearance of each text, among the rows and then `hard_negatives`.
+        rows: see TokenStore.
+        negatives: see TokenStore.
+        negative_offsets: see TokenStore.
+    """
+
+    table: AlignedTable
+    side: str
+    hard_negatives: pa.Array
+    places: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    negatives: npt.NDArray[np.int64]
+    negative_offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_side(cls, table: AlignedTable, side: str) -> _Texts:
+        """Number the texts of a side in order of appearance, equal ones by their hash."""
+        starts = range(0, len(table), _ROWS_AT_A_TIME)
+        hashes = [
+            text_ids(table.text_column(side, slice(start, start + _ROWS_AT_A_TIME)))
+            for start in starts
+        ]
+        lists = table.negative_column() if side == "passage" else _NO_NEGATIVES
+        hard_negatives = lists.flatten()
+        places, numbers = _number(np.concatenate([*hashes, text_ids(hard_negatives)]))
+        counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        return cls(
+            table,
+            side,
+            hard_negatives,
+            places,
+            rows=numbers[: len(table)],
+            negatives=numbers[len(table) :],
+            negative_offsets=_offsets(counts),
+        )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def part(self, numbers: slice) -> list[str]:
+        """Return the texts of some numbers."""
+        places, num_rows = self.places[numbers], len(self.rows)
+        rows, others = places[places < num_rows], places[places >= num_rows] - num_rows
+        texts = self.table.queries(rows) if self.side == "query" else self.table.passages(rows)
+        return texts + self.hard_negatives.take(pa.array(others)).to_pylist()
 
 
 def _build(
-    folder: Path,
-    fingerprint: str,
-    table: AlignedTable,
-    side: str,
-    tokenize: Tokenize,
-    dtype: type[np.uint16 | np.int32],
+    folder: Path, fingerprint: str, texts: _Texts, tokenize: Tokenize, dtype: np.dtype[Any]
 ) -> None:
-    hashes = np.concatenate(
-        [
-            text_ids(table.text_column(side, slice(first, first + _ROWS_AT_A_TIME)))
-            for first in range(0, len(table), _ROWS_AT_A_TIME)
-        ]
-    )
-    negatives = table.negative_column() if side == "passage" else _NO_NEGATIVES
-    negative_hashes = text_ids(negatives.flatten())
-    counts = negatives.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    first_places, numbers = _number(np.concatenate([hashes, negative_hashes]))
-    num_rows = len(hashes)
-
-    def texts_at(places: npt.NDArray[np.int64]) -> list[str]:
-        rows, others = places[places < num_rows], places[places >= num_rows] - num_rows
-        texts = table.queries(rows) if side == "query" else table.passages(rows)
-        return texts + negatives.flatten().take(pa.array(others)).to_pylist()
-
-    lengths = np.empty(len(first_places), np.int64)
-    num_truncated = 0
-    with (
-        open(folder / "ids", "wb") as ids_file,
-        tqdm(
-            total=len(lengths), desc=f"tokenise {side}", delay=2, disable=None, leave=False
-        ) as bar,
-    ):
-        for first in range(0, len(lengths), _TEXTS_AT_A_TIME):
-            part = slice(first, first + _TEXTS_AT_A_TIME)
-            ids, lengths[part], num_cut = tokenize(texts_at(first_places[part]))
-            ids.astype(dtype).tofile(ids_file)
-            num_truncated += num_cut
-            bar.update(len(lengths[part]))
+    """Write all files of a store into an empty folder."""
+    lengths, num_truncated = _write_ids(folder / "ids", texts, tokenize, dtype)
     arrays = {
         "offsets": _offsets(lengths),
-        "rows": numbers[:num_rows],
-        "negatives": numbers[num_rows:],
-        "negative_offsets": _offsets(counts),
+        "rows": texts.rows,
+        "negatives": texts.negatives,
+        "negative_offsets": texts.negative_offsets,
     }
     for name, array in arrays.items():
         array.tofile(folder / name)
-    dtypes = {"ids": np.dtype(dtype).name, **dict.fromkeys(arrays, "int64")}
+    dtypes = {"ids": dtype.name, **dict.fromkeys(arrays, "int64")}
     description = {
         "version": _VERSION,
         "fingerprint": fingerprint,
@@ -210,16 +219,35 @@ def _build(
     (folder / _STORE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
+def _write_ids(
+    path: Path, texts: _Texts, tokenize: Tokenize, dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Write the ids of all texts; return the length of each and how many were truncated."""
+    lengths = np.empty(len(texts), np.int64)
+    num_truncated = 0
+    progress = tqdm(
+        total=len(texts), desc=f"tokenise {texts.side}", delay=2, disable=None, leave=False
+    )
+    with path.open("wb") as file, progress:
+        for first in range(0, len(texts), _TEXTS_AT_A_TIME):
+            part = slice(first, first + _TEXTS_AT_A_TIME)
+            ids, lengths[part], of_part = tokenize(texts.part(part))
+            ids.astype(dtype).tofile(file)
+            num_truncated += of_part
+            progress.update(len(lengths[part]))
+    return lengths, num_truncated
+
+
 def _number(
     hashes: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Number texts in order of appearance.
 
     Args:
-        hashes: (n,), -1 where there is no text.
+        hashes: (n,), -1 if there is no text.
 
     Returns:
-        The first place of each different text, ascending, and the number of each text or -1.
+        The first place of each distinct text, ascending, and the number of each text or -1.
     """
     (places,) = np.nonzero(hashes != -1)
     _, first, inverse = np.unique(hashes[places], return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Texts as token ids, one after another."""
+"""Texts as concatenated token ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hybrid_fast import _core
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of texts.
+    """Token ids of many texts, concatenated.
 
     Attributes:
         ids: uint16 or int32, of all texts.
@@ -33,15 +33,15 @@ class Tokens:
 
     @staticmethod
     def concatenate(parts: Sequence[Tokens]) -> Tokens:
-        """Return the texts of all parts; they must have ids of one dtype."""
+        """Return the texts of all parts in order; their ids must have the same dtype."""
         lengths = np.concatenate([part.lengths for part in parts])
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         return Tokens(np.concatenate([part.ids for part in parts]), offsets)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Tokens:
-        """Return a copy of some texts.
+        """Return a copy of the texts in some rows, int64 (k,).
 
         Raises:
-            IndexError: a row that is no text.
+            IndexError: a row is out of range.
         """
         return Tokens(*_core.take_tokens(self.ids, self.offsets, rows))

@@ -1,10 +1,10 @@
 """Whether runs differ by more than chance: paired bootstrap and paired randomisation.
 
 The unit that is drawn is a question with all its translations, in all pools at once: they are not
-independent of one another. Figures are those of `metrics`: the mean over the queries of a cell,
-then over cells.
+independent of one another. Scores are those of `metrics`: the mean over the queries of a cell, then
+over cells.
 
-    interval    percentile bootstrap of a figure or of a difference (Sakai 2006; Efron 1979):
+    interval    percentile bootstrap of a score or of a difference (Sakai 2006; Efron 1979):
                 questions are drawn with replacement, the same ones for all runs
     p           paired randomisation test (Smucker, Allan and Carterette 2007): the share of random
                 exchanges of the two runs' values, question by question, whose difference is at
@@ -19,16 +19,21 @@ all cells of all draws are one matrix product.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
-from hybrid_fast.results.results import PerQuery
+from hybrid_fast.evaluation.metrics import mean_known, to_number
+from hybrid_fast.results import Comparison, PerQuery
+from hybrid_fast.results.comparison import (
+    ComparisonSettings,
+    Difference,
+    Estimate,
+    RunEstimate,
+)
 
-SETTINGS = ("mono", "cross", "multi")
 NUM_BOOTSTRAP, NUM_EXCHANGES = 1_000, 10_000
 CONFIDENCE, LEVEL = 0.95, 0.05
 # Draws are made in parts of about this many numbers.
@@ -64,22 +69,22 @@ class QuestionSums:
         Raises:
             KeyError: if the run has no such metric.
         """
-        figures = run.figures[metric]
+        scores = run.scores[metric]
         _, questions = np.unique(run.ids, return_inverse=True)
         code = {language: number for number, language in enumerate(run.languages)}
         languages = np.array([code[each] for each in run.query_languages.tolist()])
-        num_pools = figures.shape[1]
+        num_pools = scores.shape[1]
         shape = (int(questions.max()) + 1, len(code) * num_pools)
         places = (questions * len(code) + languages)[:, None] * num_pools + np.arange(num_pools)
-        known = ~np.isnan(figures)
+        known = ~np.isnan(scores)
         size = shape[0] * shape[1]
-        sums = np.bincount(places[known], figures[known], size).reshape(shape)
+        sums = np.bincount(places[known], scores[known], size).reshape(shape)
         counts = np.bincount(places[known], minlength=size).reshape(shape)
         kept = np.flatnonzero(counts.any(axis=0))
         query_codes, pools = np.divmod(kept, num_pools)
         return cls(sums[:, kept], counts[:, kept], _statistics(run.languages, query_codes, pools))
 
-    def figures(self, draws: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, draws: np.ndarray | None = None) -> np.ndarray:
         """Return the statistics, one row for each draw of questions (their counts), float64."""
         draws = np.ones((1, len(self.sums))) if draws is None else draws
         totals, counts = draws @ self.sums, draws @ self.counts
@@ -123,22 +128,20 @@ def compare_runs(
     num_bootstrap: int = NUM_BOOTSTRAP,
     num_exchanges: int = NUM_EXCHANGES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare all pairs of runs, in every setting and for every query language.
 
     Args:
-        runs: label to the figures by query of its runs; several of one label (the seeds of one
+        runs: label to the scores by query of its runs; several of one label (the seeds of one
             recipe) are averaged query by query first.
-        metrics: metrics of `PerQuery.figures`; rank_distance exists in the setting "multi" alone.
+        metrics: metrics of `PerQuery.scores`; rank_distance exists in the setting "multi" alone.
         num_bootstrap: draws of the bootstrap.
         num_exchanges: random exchanges of the randomisation test; p is at least 1 over one more.
         seed: of both.
 
     Returns:
-        "figures": label, metric, setting, language (None: all), figure, low and high of its
-        confidence interval. "differences": the same for a minus b of each pair, with p and p_holm.
-        Holm's families are all differences over all languages, and all of single languages.
-        "settings": numbers of draws, seed, confidence, level of significance.
+        Scores of each run and differences of each pair, with intervals and p-values. Holm's
+        families are all differences over all languages, and all of single languages.
 
     Raises:
         ValueError: if there are no runs, they are not of the same queries, or lack a metric.
@@ -149,32 +152,37 @@ def compare_runs(
             "least 1"
         )
     _check_alike(runs, metrics)
-    figures, differences = [], []
+    scores: list[RunEstimate] = []
+    differences: list[Difference] = []
     for metric in metrics:
         sums = {label: _average(some, metric) for label, some in runs.items()}
         if not all(each.statistics for each in sums.values()):
             continue  # as the rank distance where no query has two relevants
         for label, each in sums.items():
-            figures += _rows({"run": label, "metric": metric}, each, num_bootstrap, seed)
+            estimates = _estimate(metric, each, num_bootstrap, seed)
+            scores += [RunEstimate(**vars(estimate), run=label) for estimate in estimates]
         for a, b in combinations(sums, 2):
             difference = sums[a].minus(sums[b])
-            rows = _rows({"a": a, "b": b, "metric": metric}, difference, num_bootstrap, seed)
-            p_values = _randomise(difference, num_exchanges, seed)
-            differences += [{**row, "p": float(p)} for row, p in zip(rows, p_values, strict=True)]
-    for family in (
-        [row for row in differences if row["language"] is None],
-        [row for row in differences if row["language"] is not None],
-    ):
-        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = float(p)
-    settings = {
-        "num_bootstrap": num_bootstrap,
-        "num_exchanges": num_exchanges,
-        "seed": seed,
-        "confidence": CONFIDENCE,
-        "level": LEVEL,
-    }
-    return {"figures": figures, "differences": differences, "settings": settings}
+            estimates = _estimate(metric, difference, num_bootstrap, seed)
+            p_values = _randomise(difference, num_exchanges, seed).tolist()
+            differences += [
+                Difference(**vars(estimate), a=a, b=b, p=p, p_holm=p)
+                for estimate, p in zip(estimates, p_values, strict=True)
+            ]
+    settings = ComparisonSettings(num_bootstrap, num_exchanges, seed, CONFIDENCE, LEVEL)
+    return Comparison(tuple(scores), _correct(differences), settings)
+
+
+def _correct(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Return differences with p corrected over all languages, and over single languages."""
+    corrected = np.empty(len(differences))
+    is_overall = np.array([each.language is None for each in differences], dtype=bool)
+    p_values = np.array([each.p for each in differences])
+    for family in (is_overall, ~is_overall):
+        corrected[family] = holm(p_values[family])
+    return tuple(
+        replace(each, p_holm=p) for each, p in zip(differences, corrected.tolist(), strict=True)
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -193,18 +201,18 @@ def _check_alike(runs: Mapping[str, Sequence[PerQuery]], metrics: Sequence[str])
         raise ValueError("there are no runs to compare; give at least one for each label")
     first_label, first = every[0]
     for label, run in every:
-        missing = [metric for metric in metrics if metric not in run.figures]
+        missing = [metric for metric in metrics if metric not in run.scores]
         if missing:
             raise ValueError(
-                f"run {label!r} has no figures by query of {', '.join(missing)}; it has "
-                f"{', '.join(run.figures)}"
+                f"run {label!r} has no scores by query of {', '.join(missing)}; it has "
+                f"{', '.join(run.scores)}"
             )
         alike = (
             run.languages == first.languages
             and np.array_equal(run.ids, first.ids)
             and np.array_equal(run.query_languages, first.query_languages)
             and all(
-                np.array_equal(np.isnan(run.figures[each]), np.isnan(first.figures[each]))
+                np.array_equal(np.isnan(run.scores[each]), np.isnan(first.scores[each]))
                 for each in metrics
             )
         )
@@ -221,26 +229,22 @@ def _average(runs: Sequence[PerQuery], metric: str) -> QuestionSums:
     return QuestionSums(mean, sums[0].counts, sums[0].statistics)
 
 
-def _rows(
-    names: Mapping[str, str], sums: QuestionSums, num_bootstrap: int, seed: int
-) -> list[dict[str, Any]]:
-    """Return a row for each statistic: names, setting, language, figure, low and high."""
+def _estimate(metric: str, sums: QuestionSums, num_bootstrap: int, seed: int) -> list[Estimate]:
+    """Return each statistic with its interval."""
     draws = [
-        sums.figures(_count_draws(rng, part, len(sums.sums)))
+        sums.scores(_count_draws(rng, part, len(sums.sums)))
         for rng, part in _parts(num_bootstrap, len(sums.sums), seed)
     ]
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.nanquantile(np.concatenate(draws), tails, axis=0)
-    observed = sums.figures()[0]
+    observed = sums.scores()[0]
     return [
-        {
-            **names,
-            "setting": statistic.setting,
-            "language": statistic.language,
-            "figure": to_figure(observed[row]),
-            "low": to_figure(low[row]),
-            "high": to_figure(high[row]),
-        }
+        Estimate(
+            metric,
+            statistic.setting,
+            statistic.language,
+            *map(to_number, (observed[row], low[row], high[row])),
+        )
         for row, statistic in enumerate(sums.statistics)
     ]
 

@@ -1,14 +1,13 @@
-"""BiEncoder: one set of weights that turns queries and passages into vectors.
+"""BiEncoder: one encoder that embeds queries and passages.
 
-The two sides differ by prompt and, for a transformer, by length. Everything about tokens is the
-backbone's; prompts, normalisation, encoding and saving are here.
+Queries and passages differ by prompt and, with a transformer, by maximum length. Tokens are the
+backbone's business; prompts, normalisation, encoding and saving are here.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.models.folders import complete_folder, find_folder
+from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
+from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import Layout, read_layout, write_layout
 from hybrid_fast.models.static import StaticBackbone, load_static, train_static
 from hybrid_fast.models.texts import (
@@ -39,13 +39,13 @@ logger = logging.getLogger(__name__)
 
 
 class BiEncoder(nn.Module):
-    """A dual encoder with shared parameters; make one with `from_pretrained` or `static`.
+    """A dual encoder with shared weights; make one with `from_pretrained` or `static`.
 
     Attributes:
-        backbone: the StaticBackbone or TransformerBackbone.
-        normalize: whether vectors have length 1.
+        backbone: a StaticBackbone or TransformerBackbone.
+        normalize: whether embeddings are scaled to norm 1.
         prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
-        num_truncated: how many texts of a side `tokenize` has cut so far (in this process).
+        num_truncated: how many texts of each side this process has truncated so far.
         name_or_path: where the weights came from, for reports.
     """
 
@@ -84,26 +84,27 @@ class BiEncoder(nn.Module):
     ) -> BiEncoder:
         """Load a saved BiEncoder, a SentenceTransformer folder or any AutoModel encoder.
 
-        What is None is taken from the folder; for a plain AutoModel folder it is mean pooling,
-        normalised, prompts "Query: " and "Passage: ", lengths 96 and 256 (less if the model takes
-        less). Everything is read from safetensors and JSON; nothing is unpickled.
+        Options that are None are taken from the folder. A plain AutoModel folder gets mean pooling,
+        normalisation, the prompts "Query: " and "Passage: ", and maximum lengths of 96 and 256
+        tokens, or what the model takes if that is less. Only safetensors and JSON are read; nothing
+        is unpickled.
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
             pooling: "mean", "cls" or "last" (transformer only).
-            normalize: whether vectors get length 1.
+            normalize: whether embeddings are scaled to norm 1.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
-            max_query_length: most tokens of a query, prompt included (transformer only).
-            max_passage_length: most tokens of a passage, prompt included (transformer only).
+            max_query_length: maximum tokens of a query, prompt included (transformer only).
+            max_passage_length: maximum tokens of a passage, prompt included (transformer only).
             dtype: of the weights, such as "float32"; default as saved (transformer only).
             attn_implementation: as in transformers (transformer only).
-            revision: of the hub model.
+            revision: of the hub model: branch, tag or commit.
             trust_remote_code: whether Python files that come with the model may be run.
 
         Raises:
-            FileNotFoundError: no such folder or hub model, or a file is missing in it.
-            ValueError: an option or a file that cannot be served.
+            FileNotFoundError: no such folder or hub model, or it lacks a file.
+            ValueError: an option or a file that is not supported.
         """
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
@@ -149,21 +150,21 @@ class BiEncoder(nn.Module):
         query_prompt: str = "",
         passage_prompt: str = "",
     ) -> BiEncoder:
-        """Make a static encoder: a tokenizer trained on `texts` and one random vector a token.
+        """Make a static encoder: a tokenizer trained on `texts`, and a random embedding per token.
 
         Args:
             texts: what it will be trained on; at most 10 million characters of them are used.
-            dim: length of the vectors.
-            vocab_size: the most tokens.
-            seed: of the sample of texts and of the vectors; equal seeds give equal models.
-            init: "idf" scales each vector by how much its token tells texts apart; "normal" not.
-            normalize: whether vectors of texts get length 1.
+            dim: dimension of the embeddings.
+            vocab_size: maximum number of tokens.
+            seed: for the sample of texts and for the embeddings; equal seeds give equal models.
+            init: "idf" scales each embedding by the idf of its token; "normal" does not.
+            normalize: whether embeddings of texts are scaled to norm 1.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
 
         Raises:
-            TypeError: texts is one string or holds something else than strings.
-            ValueError: nothing but blank texts, or an option out of range.
+            TypeError: texts is a single string, or an element is not a string.
+            ValueError: all texts are blank, or an option is out of range.
         """
         return cls(
             train_static(texts, dim, vocab_size, seed, init),
@@ -185,12 +186,12 @@ class BiEncoder(nn.Module):
 
     @property
     def embedding_dim(self) -> int:
-        """D, the length of the vectors."""
+        """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
 
     @property
     def max_length(self) -> dict[Side, int]:
-        """Most tokens of each side; empty if there is no limit."""
+        """Maximum number of tokens of each side; empty if there is no limit."""
         return self.backbone.max_lengths
 
     @property
@@ -199,14 +200,14 @@ class BiEncoder(nn.Module):
         return next(self.parameters()).device
 
     def token_ids(self, texts: Iterable[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Tokenise texts, prompt and length limit applied.
+        """Tokenise texts, with the prompt before each, truncated to the maximum length.
 
         Returns:
-            The ids of all texts one after another, int32; how many each has, int64 (n,); and how
-            many texts were cut to the longest length.
+            The token ids of all texts, concatenated, int32; the number of tokens of each text,
+            int64 (n,); and how many texts were truncated.
 
         Raises:
-            TypeError: one string instead of a list, or an element that is no string.
+            TypeError: a single string instead of a list, or an element that is not a string.
             ValueError: an empty text (with its position), no text at all, or an unknown side.
         """
         texts = check_texts(texts, check_side(side))
@@ -219,13 +220,15 @@ class BiEncoder(nn.Module):
         if num_cut and not self.num_truncated[side]:
             limit = self.max_length.get(side, "the tokenizer's limit of")
             logger.warning(
-                "A %s has more than %s tokens and was cut; num_truncated counts them.", side, limit
+                "A %s has more than %s tokens and was truncated; num_truncated counts them.",
+                side,
+                limit,
             )
         self.num_truncated[side] += num_cut
         return ids, lengths, num_cut
 
     def tokenizer_key(self, side: Side) -> str:
-        """Return a digest of everything that the token ids of a text follow from."""
+        """Return a digest of tokenizer, prompt and maximum length: equal keys, equal token ids."""
         parts = (
             self.backbone.tokenizer_state(),
             self.prompts[check_side(side)],
@@ -235,10 +238,11 @@ class BiEncoder(nn.Module):
         return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     def tokenize(self, texts: Iterable[str], side: Side) -> Features:
-        """Return the features that `forward` takes, on the CPU, prompt and length limit applied.
+        """Tokenise texts as `token_ids` does; return the features that `forward` takes, on the CPU.
 
-        A transformer's are `input_ids` (n, longest) and, if there is padding, `attention_mask`; a
-        static encoder's are `input_ids`, all tokens in one row, and `offsets` (n,).
+        Of a transformer these are `input_ids` (n, longest) and, if there is padding,
+        `attention_mask`; of a static encoder `input_ids`, the tokens of all texts concatenated, and
+        `offsets` (n,), where each text starts.
 
         Raises:
             TypeError: as `token_ids`.
@@ -249,7 +253,7 @@ class BiEncoder(nn.Module):
         return self.backbone.features(ids, offsets, np.arange(len(lengths)))
 
     def forward(self, features: Features) -> Tensor:
-        """Return vectors (n, D), of length 1 if the model normalises."""
+        """Return embeddings (n, D), of norm 1 if the model normalises."""
         embeddings = self.backbone(features)
         return normalize(embeddings, dim=-1) if self.normalize else embeddings
 
@@ -260,15 +264,15 @@ class BiEncoder(nn.Module):
 
         Args:
             texts: the queries; none may be empty.
-            batch_size: texts at a time, of like length; default 64, static 1024.
-            show_progress: whether to show a bar on a terminal after two seconds.
+            batch_size: texts at a time, of like length; default 64, of a static encoder 1024.
+            show_progress: whether to show a progress bar, on a terminal and after two seconds.
 
         Returns:
             float32 (n, D), in the order of the texts.
 
         Raises:
-            TypeError: one string instead of a list, or an element that is no string.
-            ValueError: an empty text, with its position, or a batch size below 1.
+            TypeError: a single string instead of a list, or an element that is not a string.
+            ValueError: an empty text (with its position), or a batch size below 1.
         """
         return self._encode(texts, "query", batch_size, show_progress)
 
@@ -282,39 +286,32 @@ class BiEncoder(nn.Module):
         self, texts: Iterable[str], side: Side, batch_size: int | None, show_progress: bool
     ) -> np.ndarray:
         texts = check_texts(texts, side)
-        batch_size = self.backbone.default_batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        longest_first = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
-        embeddings = np.empty((len(texts), self.embedding_dim), dtype=np.float32)
-        starts = tqdm(
-            range(0, len(texts), batch_size),
-            desc=f"encode {side}",
-            delay=2,
-            disable=None if show_progress else True,
-            leave=False,
-        )
-        with _evaluation_mode(self), torch.no_grad():
-            for start in starts:
-                rows = longest_first[start : start + batch_size]
-                features = self.tokenize([texts[row] for row in rows], side)
-                on_device = {name: tensor.to(self.device) for name, tensor in features.items()}
-                embeddings[rows] = self(on_device).float().cpu().numpy()
-        return embeddings
+        if batch_size is None:
+            batch_size = self.backbone.default_batch_size
+
+        def encode(batch: list[str]) -> Tensor:
+            features = self.tokenize(batch, side)
+            return self({name: tensor.to(self.device) for name, tensor in features.items()})
+
+        progress = f"encode {side}" if show_progress else None
+        with evaluation_mode(self):
+            return encode_in_batches(
+                encode, texts, self.embedding_dim, batch_size, progress=progress
+            )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that `from_pretrained` and `SentenceTransformer` read.
 
-        It appears completely or not at all; in a folder that is there already, files of the same
-        name are replaced and others stay. A transformer's folder also loads by AutoModel.
+        It appears complete or not at all. In a folder that exists already, the model is replaced
+        and other files stay. The folder of a transformer also loads with AutoModel.
 
         Raises:
-            FileExistsError: `folder` is a file.
+            NotADirectoryError: `folder` is a file.
         """
-        with complete_folder(Path(folder)) as temporary:
-            self.backbone.save(temporary)
+        with complete_folder(folder, stale=WEIGHT_FILES) as staged:
+            self.backbone.save(staged)
             layout = Layout(
-                temporary,
+                staged,
                 static=isinstance(self.backbone, StaticBackbone),
                 pooling=getattr(self.backbone, "pooling", "mean"),
                 normalize=self.normalize,
@@ -335,8 +332,8 @@ def _check_prompts(
             continue
         if backbone.token_ids([prompt], side)[1][0] >= limit:
             raise ValueError(
-                f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten it "
-                "or raise the length"
+                f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten the "
+                "prompt or raise the length"
             )
 
 
@@ -346,15 +343,3 @@ def _refuse_options(options: dict[str, Any], folder: Path) -> None:
         raise ValueError(
             f"{folder} is a static encoder, which has no {', '.join(given)}; leave it out"
         )
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    # Module by module: a user may have put some part of a model in training into evaluation mode.
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,4 +1,4 @@
-"""How a model lies in a folder: the layout of sentence-transformers, which it therefore reads too.
+"""The files of a saved model: those of sentence-transformers, so that either loads the other's.
 
     modules.json                        the chain of modules: Transformer, Pooling, Normalize
                                         or StaticEmbedding, Normalize
@@ -40,9 +40,18 @@ _PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder says about its model, weights aside.
+    """The settings of a model that its folder holds besides weights and tokenizer.
 
-    The defaults are those of a plain transformer. `max_lengths` is empty for a static encoder.
+    Attributes:
+        weights_folder: the folder of weights and tokenizer.
+        static: whether it is a static encoder.
+        pooling: "mean", "cls" or "last".
+        normalize: whether embeddings are scaled to norm 1.
+        prompts: of each side.
+        max_lengths: maximum tokens of each side; empty for a static encoder.
+        lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
+
+    The defaults are those of a plain transformer.
     """
 
     weights_folder: Path
@@ -57,11 +66,11 @@ class Layout:
 
 
 def read_layout(folder: Path) -> Layout:
-    """Return what the files of `folder` say.
+    """Read the settings of the model in a folder.
 
     Raises:
         FileNotFoundError: it holds no model.
-        ValueError: it holds modules that this library does not have, or a file is no JSON.
+        ValueError: it holds modules that are not supported, or a file is not the JSON it should be.
     """
     if not (folder / MODULES_FILE).is_file():
         if not (folder / "config.json").is_file():
@@ -76,7 +85,7 @@ def read_layout(folder: Path) -> Layout:
     if chain not in _CHAINS:
         raise ValueError(
             f"{folder / MODULES_FILE} lists {', '.join(names) or 'nothing'}; only Transformer and "
-            "Pooling, or StaticEmbedding, each with or without Normalize, can be read"
+            "Pooling, or StaticEmbedding, each with or without Normalize, are supported"
         )
     prompts = _read_prompts(folder)
     if chain == ["StaticEmbedding"]:
@@ -97,7 +106,7 @@ def read_layout(folder: Path) -> Layout:
 
 
 def write_layout(layout: Layout, embedding_dim: int) -> None:
-    """Write everything but weights, tokenizer and their configuration into the folder."""
+    """Write the settings of a model into its folder, beside weights and tokenizer."""
     folder = layout.weights_folder
     names = ["StaticEmbedding"] if layout.static else ["Transformer", "Pooling"]
     names += ["Normalize"] if layout.normalize else []
@@ -158,7 +167,9 @@ def _read_prompts(folder: Path) -> dict[Side, str]:
 def _read_pooling(path: Path) -> str:
     config = _read_json(path, dict)
     if not config.get("include_prompt", True):
-        raise ValueError(f"{path}: include_prompt is false; prompts are always pooled here")
+        raise ValueError(
+            f"{path}: include_prompt is false, which is not supported: pooling includes the prompt"
+        )
     mode = config.get("pooling_mode")
     if mode is None:  # until sentence-transformers 5.3: pooling_mode_mean_tokens and the like
         active = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
@@ -169,7 +180,7 @@ def _read_pooling(path: Path) -> str:
             return name
     raise ValueError(
         f"{path}: pooling_mode is {mode or 'missing'}; only {', '.join(_POOLING_NAMES.values())} "
-        "can be read"
+        "are supported"
     )
 
 

@@ -1,4 +1,4 @@
-"""From the token states of a transformer to one vector a text, whichever side is padded."""
+"""From the token states of a transformer to one embedding per text, whichever side is padded."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def mean_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean of the real tokens, summed in at least float32.
+    """Return the mean over all tokens but padding, summed in at least float32.
 
     Args:
         states: (n, length, D), a floating dtype; padded positions may hold anything, NaN included.
-        mask: (n, length), 1 at real tokens and 0 at padding, at least one token a row; None: no
-            padding.
+        mask: (n, length), 1 at tokens and 0 at padding, with at least one token in each row; None
+            means no padding.
 
     Returns:
         (n, D) in the dtype of `states`.
@@ -29,14 +29,14 @@ def mean_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def cls_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the first real token; shapes as in `mean_pooling`."""
+    """Return the state of the first token; shapes as in `mean_pooling`."""
     if mask is None:
         return states[:, 0]
     return states[torch.arange(len(states), device=states.device), mask.int().argmax(dim=1)]
 
 
 def last_pooling(states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the last real token; shapes as in `mean_pooling`."""
+    """Return the state of the last token; shapes as in `mean_pooling`."""
     if mask is None:
         return states[:, -1]
     last = mask.shape[1] - 1 - mask.int().flip(1).argmax(dim=1)
@@ -50,30 +50,30 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 }
 
 
-def flat_mean_pooling(states: Tensor, begins: Tensor) -> Tensor:
-    """Return the mean of each text's tokens, summed in at least float32.
+def flat_mean_pooling(states: Tensor, offsets: Tensor) -> Tensor:
+    """Return the mean over the tokens of each text, summed in at least float32.
 
     Args:
-        states: (T, D), a floating dtype, the tokens of all texts one after another.
-        begins: (n + 1,), where each text begins, each with at least one token.
+        states: (T, D), a floating dtype, the tokens of all texts, concatenated.
+        offsets: (n + 1,), where each text starts and the last one ends; none is empty.
 
     Returns:
         (n, D) in the dtype of `states`.
     """
-    lengths = begins.diff().long()
+    lengths = offsets.diff().long()
     dtype = torch.promote_types(states.dtype, torch.float32)
     sums = torch.segment_reduce(states.to(dtype), "sum", lengths=lengths, axis=0)
     return (sums / lengths[:, None]).to(states.dtype)
 
 
-def flat_cls_pooling(states: Tensor, begins: Tensor) -> Tensor:
-    """Return the first token of each text; shapes as in `flat_mean_pooling`."""
-    return states[begins[:-1].long()]
+def flat_cls_pooling(states: Tensor, offsets: Tensor) -> Tensor:
+    """Return the state of the first token of each text; shapes as in `flat_mean_pooling`."""
+    return states[offsets[:-1].long()]
 
 
-def flat_last_pooling(states: Tensor, begins: Tensor) -> Tensor:
-    """Return the last token of each text; shapes as in `flat_mean_pooling`."""
-    return states[begins[1:].long() - 1]
+def flat_last_pooling(states: Tensor, offsets: Tensor) -> Tensor:
+    """Return the state of the last token of each text; shapes as in `flat_mean_pooling`."""
+    return states[offsets[1:].long() - 1]
 
 
 FLAT_POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,7 +1,7 @@
-"""The static backbone: a text is the mean of its tokens' embeddings.
+"""The static backbone: the embedding of a text is the mean of its token embeddings.
 
-Its one parameter is the embedding table. Encoding takes about as long as tokenising; nothing is
-padded and there is no limit of length. On disk it is sentence-transformers' StaticEmbedding.
+The embedding table is the only parameter. Encoding takes about as long as tokenising; there is no
+padding and no maximum length. On disk it is the StaticEmbedding of sentence-transformers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from hybrid_fast import _core
-from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name, check_strings
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_strings
 from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
 
@@ -35,10 +36,10 @@ class StaticBackbone(nn.Module):
 
     Args:
         tokenizer: of the tokenizers library; special tokens are not added.
-        weights: float (num_tokens, D), one row a token.
+        weights: float (num_tokens, D), one row per token.
 
     Raises:
-        ValueError: the table is no matrix or has fewer rows than the tokenizer has tokens.
+        ValueError: the table is not a matrix, or has fewer rows than the tokenizer has tokens.
     """
 
     default_batch_size = 1024
@@ -58,60 +59,58 @@ class StaticBackbone(nn.Module):
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the vectors."""
+        """Dimension of the embeddings."""
         return self.embedding.embedding_dim
 
     @property
     def max_lengths(self) -> dict[Side, int]:
-        """No side has a limit."""
+        """Empty: no side has a maximum length."""
         return {}
 
     @property
     def vocab_size(self) -> int:
-        """Token ids are below it."""
+        """Number of rows of the table; token ids are below it."""
         return self.embedding.num_embeddings
 
     def tokenizer_state(self) -> str:
-        """Return everything that ids follow from besides text and prompt."""
+        """Return everything that token ids depend on, text and prompt aside."""
         return str(self.tokenizer.to_str())
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Return the ids of all texts one after another, how many each has, how many were cut.
-
-        Both sides are tokenised alike.
-        """
+        """Tokenise texts; see `BiEncoder.token_ids`. Queries and passages are tokenised alike."""
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(
             chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum()
         )
-        # Ours never cuts, but a tokenizer.json from elsewhere may say so.
-        cut = self.tokenizer.truncation is not None
-        return ids, lengths, sum(bool(e.overflowing) for e in encodings) if cut else 0
+        # Ours never truncate, but a tokenizer.json from elsewhere may ask for it.
+        truncates = self.tokenizer.truncation is not None
+        num_truncated = sum(bool(e.overflowing) for e in encodings) if truncates else 0
+        return ids, lengths, num_truncated
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
     ) -> Features:
-        """Return what `forward` takes of some tokenised texts.
+        """Return the features of some tokenised texts, as `forward` takes them.
 
         Args:
             ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
-            offsets: int64, one more than there are texts.
-            rows: int64 (n,), texts to take.
-            length: nothing is padded; only other backbones need it.
+            offsets: int64 (number of texts + 1,).
+            rows: int64 (n,), the texts to take.
+            length: not used, since nothing is padded.
 
         Returns:
-            `input_ids`, int64, the tokens of the texts one after another, and `offsets`,
-            int64 (n,), where each text begins.
+            `input_ids`, int64, the tokens of the n texts, concatenated, and `offsets`, int64 (n,),
+            where each text starts.
         """
-        taken, begins = _core.take_tokens(ids, offsets, rows)
+        taken, starts = _core.take_tokens(ids, offsets, rows)
         return {
             "input_ids": torch.from_numpy(taken.astype(np.int64)),
-            "offsets": torch.from_numpy(begins[:-1]),
+            "offsets": torch.from_numpy(starts[:-1]),
         }
 
     def untrained(self, seed: int) -> StaticBackbone:
-        """Return one with the same tokens whose entries are normal with variance 1 / D."""
+        """Return a backbone with the same tokens and entries from a normal of variance 1 / D."""
         weights = self.embedding.weight
         tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
         return StaticBackbone(tokenizer, _draw(weights.shape, seed).to(weights))
@@ -124,7 +123,7 @@ class StaticBackbone(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the tokenizer and the table into an existing folder."""
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
-        # Not the parameter: while it is trained, rows may wait for updates until it is asked for.
+        # By the state dict, not the parameter: lazy updates of its rows are due before it is read.
         weights = self.state_dict()[WEIGHTS_KEY].contiguous()
         save_file({WEIGHTS_KEY: weights}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
@@ -134,7 +133,7 @@ def load_static(folder: Path) -> StaticBackbone:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or the weights are not those of a static embedding.
+        ValueError: a file is damaged, or the weights are not those of a static encoder.
     """
     for name in (TOKENIZER_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
@@ -162,21 +161,21 @@ def train_static(
 ) -> StaticBackbone:
     """Train a tokenizer on texts and draw an embedding for each of its tokens.
 
-    Entries are normal with variance 1 / dim; with `init="idf"` each row is scaled by its token's
-    `token_weights`, so that an untrained encoder already weighs words as BM25 does.
+    Entries are drawn from a normal of variance 1 / dim. With `init="idf"` each row is scaled by the
+    `token_weights` of its token, so that an untrained encoder already weights words as BM25 does.
 
     Args:
-        texts: at least one that is not blank; if they are many, a sample of them is used.
-        dim: length of the vectors.
-        vocab_size: the most tokens; fewer if the texts give no more.
-        seed: of the sample and of the embeddings.
+        texts: at least one that is not blank; of many, a sample is used.
+        dim: dimension of the embeddings.
+        vocab_size: maximum number of tokens; texts may yield fewer.
+        seed: for the sample and for the embeddings.
         init: "idf" or "normal".
 
     Raises:
-        TypeError: texts is one string, or holds something else than strings.
-        ValueError: nothing but blank texts, or a size or name out of range.
+        TypeError: texts is a single string, or an element is not a string.
+        ValueError: all texts are blank, or a size or name is out of range.
     """
-    check_name("init", init, INITS)
+    check_choice("init", init, INITS)
     if dim < 1:
         raise ValueError(f"dim is {dim}; it must be at least 1")
     if vocab_size < SMALLEST_VOCABULARY:

@@ -1,14 +1,15 @@
-"""The two sides of a retriever, and what may be encoded."""
+"""The two sides of a retriever, query and passage, and checks of what may be encoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from hybrid_fast.common.choices import check_choice
 
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
@@ -24,27 +25,14 @@ def check_side(side: str) -> Side:
     Raises:
         ValueError: it is neither.
     """
-    return cast(Side, check_name("side", side, SIDES))
-
-
-def check_name(argument: str, name: object, known: Sequence[str]) -> str:
-    """Return `name` if it is known.
-
-    Raises:
-        ValueError: it is not; the message lists what is known and the nearest of it.
-    """
-    if isinstance(name, str) and name in known:
-        return name
-    matches = get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {matches[0]!r}?" if matches else ""
-    raise ValueError(f"{argument} is {name!r}; it must be one of {', '.join(known)}{hint}")
+    return check_choice("side", side, SIDES)
 
 
 def check_strings(texts: Iterable[str]) -> list[str]:
     """Return `texts` as a list.
 
     Raises:
-        TypeError: one string instead of a list, or an element that is no string.
+        TypeError: a single string instead of a list, or an element that is not a string.
     """
     if isinstance(texts, str | bytes):
         raise TypeError("texts is a single text; give a list of texts: [text]")
@@ -56,7 +44,7 @@ def check_strings(texts: Iterable[str]) -> list[str]:
 
 
 def check_texts(texts: Iterable[str], side: Side) -> list[str]:
-    """Return `texts` as a list, every one of them with something to encode.
+    """Return `texts` as a list, none of them blank.
 
     Raises:
         TypeError: as `check_strings`.
@@ -70,11 +58,11 @@ def check_texts(texts: Iterable[str], side: Side) -> list[str]:
 
 
 def check_num_tokens(texts: Sequence[str], num_tokens: Iterable[int]) -> None:
-    """Raise a ValueError that shows the first text without a token.
+    """Raise ValueError if a text has no token, with the text.
 
     Args:
         texts: what was tokenised.
-        num_tokens: how many tokens each text has.
+        num_tokens: number of tokens of each text.
     """
     for text, count in zip(texts, num_tokens, strict=True):
         if not count:

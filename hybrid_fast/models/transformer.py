@@ -1,6 +1,6 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Causal models serve too, with last-token pooling.
+Decoders (causal models) work too, with last-token pooling.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
-from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_name
+from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
 UNLIMITED = 1_000_000
 
 
 class TransformerBackbone(nn.Module):
-    """A transformer, pooled.
+    """A transformer whose last hidden states are pooled.
 
     Args:
-        model: of transformers; its states are taken from `last_hidden_state`.
+        model: a model of transformers that returns `last_hidden_state`.
         tokenizer: its tokenizer, which must have a padding token.
         pooling: "mean", "cls" or "last".
-        max_lengths: most tokens of each side, special tokens and prompt included.
+        max_lengths: maximum tokens of each side, special tokens and prompt included.
 
     Raises:
-        ValueError: an unknown pooling, a length the model cannot take, no padding token.
+        ValueError: an unknown pooling, a length that the model cannot take, or no padding token.
     """
 
     default_batch_size = 64
@@ -55,7 +57,7 @@ class TransformerBackbone(nn.Module):
                 "instance tokenizer.pad_token = tokenizer.eos_token, and save the tokenizer with "
                 "the model"
             )
-        self.pooling = check_name("pooling", pooling, tuple(POOLINGS))
+        self.pooling = check_choice("pooling", pooling, POOLINGS)
         self.max_lengths = max_lengths
         shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
         for side, length in max_lengths.items():
@@ -71,38 +73,38 @@ class TransformerBackbone(nn.Module):
         self.tokenizer = tokenizer
         self.model = model
         if getattr(model, "pooler", None) is not None:
-            # It is not on the way to our vectors; without gradients DDP need not wait for it.
+            # Our embeddings do not depend on it; without gradients DDP does not wait for it.
             model.pooler.requires_grad_(False)
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the vectors."""
+        """Dimension of the embeddings."""
         return int(self.model.config.hidden_size)
 
     @property
     def is_unpadded(self) -> bool:
-        """Whether the model attends within texts that lie one after another in one row."""
-        return "flash" in (self.model.config._attn_implementation or "")
+        """Whether texts are concatenated instead of padded: flash attention tells them apart."""
+        return uses_flash_attention(self.model)
 
     @property
     def vocab_size(self) -> int:
-        """Token ids are below it."""
+        """Number of tokens, added ones included; token ids are below it."""
         return len(self.tokenizer)
 
     def tokenizer_state(self) -> str:
-        """Return everything that ids follow from besides text, prompt and length."""
+        """Return everything that token ids depend on, text, prompt and maximum length aside."""
         if self.tokenizer.is_fast:
             backend = self.tokenizer.backend_tokenizer
-            backend.no_truncation()  # set anew in every call
+            backend.no_truncation()  # set again by every call
             backend.no_padding()
             return str(backend.to_str())
         options = sorted(self.tokenizer.init_kwargs.items())
         return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()} {options}"
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Return the ids of all texts one after another, how many each has, how many were cut."""
+        """Tokenise texts, special tokens included; see `BiEncoder.token_ids`."""
         batch = self.tokenizer(
             texts,
             truncation=True,
@@ -112,25 +114,26 @@ class TransformerBackbone(nn.Module):
         )
         ids = batch["input_ids"]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        num_cut = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
-        return np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum()), lengths, num_cut
+        num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
+        flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
+        return flat, lengths, num_truncated
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
     ) -> Features:
-        """Return what `forward` takes of some tokenised texts.
+        """Return the features of some tokenised texts, as `forward` takes them.
 
         Args:
             ids: uint16 or int32, of all texts; text i is `ids[offsets[i]:offsets[i + 1]]`.
-            offsets: int64, one more than there are texts.
-            rows: int64 (n,), texts to take.
-            length: to pad to; default the longest.
+            offsets: int64 (number of texts + 1,).
+            rows: int64 (n,), the texts to take.
+            length: to pad to; default the length of the longest.
 
         Returns:
-            `input_ids`, int64 (n, length), padded on the right, and `attention_mask`, of the same
-            shape, 0 at padding, where there is any. With flash attention all T tokens lie in one
-            row instead: `input_ids` and `position_ids` (1, T), and `cu_seq_lens`, int32 (n + 1,),
-            where each text begins.
+            `input_ids`, int64 (n, length), padded on the right, and, where there is padding,
+            `attention_mask` of the same shape, 0 at padding. With flash attention the T tokens of
+            all texts are concatenated instead: `input_ids` and `position_ids` (1, T), and
+            `cu_seq_lens`, int32 (n + 1,), where each text starts and the last one ends.
         """
         if self.is_unpadded:
             return self._flat_features(ids, offsets, rows)
@@ -144,17 +147,17 @@ class TransformerBackbone(nn.Module):
         return features
 
     def _flat_features(self, ids: TokenIds, offsets: Integers, rows: Integers) -> Features:
-        taken, begins = _core.take_tokens(ids, offsets, rows)
-        positions = np.arange(len(taken)) - np.repeat(begins[:-1], np.diff(begins))
+        taken, cu_seq_lens = _core.take_tokens(ids, offsets, rows)
+        positions = np.arange(len(taken)) - np.repeat(cu_seq_lens[:-1], np.diff(cu_seq_lens))
         return {
             "input_ids": torch.from_numpy(taken.astype(np.int64))[None],
-            # Given, since the model would count them through all texts.
+            # The model itself would count them through all texts.
             "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
-            "cu_seq_lens": torch.from_numpy(begins.astype(np.int32)),
+            "cu_seq_lens": torch.from_numpy(cu_seq_lens.astype(np.int32)),
         }
 
     def untrained(self, seed: int) -> TransformerBackbone:
-        """Return one of the same configuration with the weights that training starts from."""
+        """Return a backbone of the same configuration with freshly initialised weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = type(self.model)(deepcopy(self.model.config))
@@ -163,14 +166,14 @@ class TransformerBackbone(nn.Module):
         return TransformerBackbone(model, tokenizer, self.pooling, dict(self.max_lengths))
 
     def forward(self, features: Features) -> Tensor:
-        """Return the pooled vector of each text, (n, D)."""
+        """Return the pooled embedding of each text, (n, D)."""
         if "cu_seq_lens" in features:
             return self._forward_flat(**features)
         states = self.model(**features).last_hidden_state
         return POOLINGS[self.pooling](states, features.get("attention_mask"))
 
     def _forward_flat(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
-        # Longer than any text may be allowed; the true maximum would have to be waited for.
+        # An upper bound is allowed; reading the true maximum would synchronise with the GPU.
         longest = max(self.max_lengths.values())
         states = self.model(
             input_ids=input_ids,
@@ -185,7 +188,7 @@ class TransformerBackbone(nn.Module):
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""
         if self.tokenizer.is_fast:
-            # The state of the last call would be saved as the tokenizer's own.
+            # Truncation and padding of the last call would be saved as the tokenizer's own.
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.model.save_pretrained(folder)
@@ -193,7 +196,7 @@ class TransformerBackbone(nn.Module):
 
 
 def position_limit(model: PreTrainedModel) -> int:
-    """Return the most tokens the model has positions for."""
+    """Return the number of tokens that the model has positions for, `UNLIMITED` if any number."""
     num_positions = getattr(model.config, "max_position_embeddings", None)
     if not num_positions or num_positions < 0:
         return UNLIMITED
@@ -201,7 +204,7 @@ def position_limit(model: PreTrainedModel) -> int:
 
 
 def _first_position(model: PreTrainedModel) -> int:
-    # RoBERTa and its kin count positions from the padding token's id + 1.
+    # RoBERTa and its relatives count positions from the id of the padding token + 1.
     for module in model.modules():
         positions = getattr(module, "position_embeddings", None)
         if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
@@ -219,20 +222,20 @@ def load_transformer(
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> TransformerBackbone:
-    """Read a folder that AutoModel and AutoTokenizer can read.
+    """Load a folder that AutoModel and AutoTokenizer can load.
 
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
         pooling: see TransformerBackbone.
-        max_lengths: what was asked for; see TransformerBackbone.
-        saved_lengths: of both sides, where nothing was asked for; cut to what the model takes.
+        max_lengths: given by the user; see TransformerBackbone.
+        saved_lengths: of both sides, for those not given; at most what the model takes is used.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
         trust_remote_code: whether Python files of the folder may be run.
-        **model_options: for AutoModel.from_pretrained, such as dtype and attn_implementation.
+        **model_options: for `AutoModel.from_pretrained`, such as dtype and attn_implementation.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, files that cannot be read, or that do not fit together.
+        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
     """
     model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **model_options)
     if lowercase:
@@ -250,29 +253,31 @@ def load_pretrained(
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> tuple[PreTrainedModel, Tokenizer]:
-    """Read model and tokenizer of a folder, and check that they are whole.
+    """Load model and tokenizer of a folder, and check that nothing is missing.
 
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
         auto_class: of transformers, such as AutoModel.
-        new_head: whether the weights may lack what `auto_class` puts on the encoder, which is then
-            drawn at random; they always may lack the pooler.
+        new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
+            is then initialised at random; they may always lack the pooler.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, files that cannot be read, or that do not fit together.
+        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
     """
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
-            f"{folder} holds no *.safetensors; other formats of weights are not read, since "
-            "unpickling may run code: load the model where you trust it and save it again"
+            f"{folder} has no *.safetensors; other formats are not read, since unpickling may run "
+            "code: load the model where you trust it, and save it again as safetensors"
         )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         if config.is_encoder_decoder:
-            raise ValueError(f"a {config.model_type} has two parts; give an encoder or a decoder")
+            raise ValueError(
+                f"a {config.model_type} is an encoder-decoder; give an encoder or a decoder"
+            )
         model, report = auto_class.from_pretrained(
             folder,
             config=config,
@@ -298,20 +303,20 @@ def _check_parts(
     if missing:
         raise ValueError(
             f"the weights in {folder} lack {len(missing)} parameters of a "
-            f"{model.config.model_type}, such as {min(missing)}; config.json is not theirs"
+            f"{model.config.model_type}, such as {min(missing)}; config.json is of another model"
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise FileNotFoundError(f"{folder} holds no tokenizer; save it beside the model")
+        raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
     num_embeddings = model.get_input_embeddings().num_embeddings
     if tokenizer.vocab_size > num_embeddings:
         raise ValueError(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model "
-            f"{num_embeddings} embeddings; they are not of one model"
+            f"{num_embeddings} embeddings; they do not belong together"
         )
 
 
 def lowercase_first(tokenizer: Tokenizer) -> None:
-    """Have texts lower-cased before the tokenizer's own normalisation."""
+    """Make a tokenizer lower-case texts before its own normalisation."""
     backend = tokenizer.backend_tokenizer
     steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
     backend.normalizer = Sequence(steps)

@@ -1,9 +1,9 @@
 """A subword vocabulary for many scripts at once, trained in seconds.
 
-Byte-pair encoding over words, on at most 10 million characters of a seeded sample: four times the
-text retrieved no better, nor did a unigram vocabulary, which takes five times as long. Unsegmented
-scripts (Thai, Chinese, ...) have no words, and their long runs are what makes training slow, so
-runs are cut into short chunks for training; at use they are whole.
+Byte-pair encoding over words, on a seeded sample of at most 10 million characters. Four times as
+much text did not improve retrieval, nor did a unigram vocabulary, which takes five times as long to
+train. Scripts without word boundaries (Thai, Chinese, ...) have long runs of characters, which make
+training slow: for training alone, runs are cut into short chunks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_CHARACTERS_A_TEXT = 10_000
 MAX_CHARACTERS_A_TOKEN = 16
 MAX_WEIGHED_TEXTS = 25_000
 
-# Thai, Lao, Burmese, Khmer; kana; Han. And whatever else has no end, such as encoded data.
+# Thai, Lao, Burmese, Khmer; kana; Han. And any other run without end, such as encoded data.
 _UNSEGMENTED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _LONG_RUN = re.compile(rf"([{_UNSEGMENTED}\U00020000-\U0003ffff]{{8}}|\w{{64}})")
 
@@ -43,14 +43,14 @@ def sample_texts(texts: Sequence[str], seed: int) -> list[str]:
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Train a tokenizer; the same texts give the same tokenizer.
+    """Train a tokenizer; equal texts give equal tokenizers.
 
-    Text is normalised as search engines do: compatibility forms, case, Arabic vowel signs and
-    letter variants, Greek final sigma. Words, numbers and punctuation are tokens apart.
+    Text is normalised as search engines do it: compatibility forms, case, Arabic vowel signs and
+    letter variants, Greek final sigma. Words, numbers and punctuation are never in one token.
 
     Args:
-        texts: what to train on, all of it.
-        vocab_size: the most entries of the vocabulary; half of them at most are single characters.
+        texts: all of them are used.
+        vocab_size: maximum size of the vocabulary; at most half of it are single characters.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN_TOKEN, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence(
@@ -94,11 +94,11 @@ def _cut_long_runs(texts: Sequence[str]) -> Iterator[str]:
 
 
 def token_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Return how much each token tells a text from others: its idf, with mean 1.
+    """Return the inverse document frequency of each token, divided by the mean over all tokens.
 
     idf = log((n + 1) / (df + 1/2)) for a token in df of n texts (Robertson and Zaragoza 2009,
-    doi:10.1561/1500000019, smoothed to be positive). The unknown token stands for anything, so it
-    gets the least weight. The first 25,000 texts are counted; more changed nothing.
+    doi:10.1561/1500000019, smoothed to be positive). The unknown token may stand for anything, so
+    it gets the smallest weight. The first 25,000 texts are counted; more made no difference.
 
     Returns:
         float32 (vocab_size,).

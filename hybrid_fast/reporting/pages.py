@@ -2,7 +2,7 @@
 
 A page's content security policy forbids everything but its own style sheet and the script that
 sorts its tables (both by hash), and embedded images. What can be downloaded, tables as CSV and
-figures as SVG, is in the page too. All text from runs is escaped.
+plots as SVG, is in the page too. All text from runs is escaped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import re
-import tempfile
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,14 +21,17 @@ from urllib.parse import quote
 import jinja2
 from matplotlib.figure import Figure
 
+from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import plots
-from hybrid_fast.reporting.terminal import Measure, Run, language_name, printable
+from hybrid_fast.results.measures import Measure
+from hybrid_fast.results.names import language_name, printable
+from hybrid_fast.results.results import Results
 
 DASH = "\N{EN DASH}"
 
 
 class Cell(NamedTuple):
-    """A figure in a table: what it is sorted by, how it is shown, whether it is the best."""
+    """A score in a table: what it is sorted by, how it is shown, whether it is the best."""
 
     value: float | None
     text: str
@@ -62,14 +64,14 @@ def _csp_hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def number_cell(measure: Measure, run: Run) -> Cell:
-    """Return a figure of a run for a table."""
+def number_cell(measure: Measure, run: Results) -> Cell:
+    """Return a score of a run for a table."""
     value = measure.read(run)
     return Cell(value, measure.show(value, DASH))
 
 
 def data_url(figure: Figure) -> str:
-    """Return a figure as the address of an embedded SVG image."""
+    """Return a plot as the address of an embedded SVG image."""
     encoded = base64.b64encode(plots.to_svg(figure)).decode()
     return f"data:image/svg+xml;base64,{encoded}"
 
@@ -117,23 +119,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower().replace("@", "_at_")).strip("_")[:60] or "run"
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a NotADirectoryError if a file is where the folder of a report should be."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"folder {str(folder)!r} is a file; name a folder for the report")
-
-
 def publish(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files to a temporary folder, then move them to their place, in their order."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder if folder.exists() else folder.parent
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=beside) as temporary:
-        staged = Path(temporary) / "report"
-        staged.mkdir()
+    """Write all files, then move them to their place, in their order."""
+    with complete_folder(folder, order=list(files)) as staged:
         for name, content in files.items():
             (staged / name).write_bytes(content)
-        if beside != folder:
-            staged.rename(folder)
-            return
-        for name in files:
-            (staged / name).replace(folder / name)

@@ -1,6 +1,6 @@
-"""Pictures of evaluation runs with matplotlib: heat maps, bars of the rank distance, curves.
+"""Plots of evaluation runs with matplotlib: heat maps, bars of the rank distance, curves.
 
-Only the object interface is used, so no figure, backend or setting outlives a call. Equal input
+Only the object interface is used, so no plot, backend or setting outlives a call. Equal input
 gives equal bytes: fonts are matplotlib's own, SVG ids are salted, and no date is written.
 """
 
@@ -24,11 +24,11 @@ Spread = tuple[float, float]  # mean and deviation
 
 INK = "#1d2b33"
 QUIET_INK = "#5c6c75"
-NO_FIGURE = "#e9edee"
+NO_SCORE = "#e9edee"
 # Luminance falls steadily along the scale, so it also reads in grey and to the colour-blind.
 HEAT = LinearSegmentedColormap.from_list(
     "heat", ["#f0f6f5", "#cfe7e3", "#93cdc8", "#4ba3ae", "#22718f", "#163f66"]
-).with_extremes(bad=NO_FIGURE)
+).with_extremes(bad=NO_SCORE)
 RUN_COLOURS = (
     "#d1803f",
     "#2f9088",
@@ -65,10 +65,10 @@ def draw_grids(
     """Draw one heat map for each run, side by side, on one colour scale from 0 to `peak`.
 
     Args:
-        grids: run label to grid, a grid being query language -> corpus language or "all" -> figure.
+        grids: run label to grid, a grid being query language -> corpus language or "all" -> score.
         languages: codes, the order of rows and columns.
         metric: what the colour scale is called.
-        peak: the figure that has the darkest colour, above 0.
+        peak: the score that has the darkest colour, above 0.
     """
     num_columns = min(len(grids), 3)
     num_rows = -(-len(grids) // num_columns)
@@ -89,16 +89,16 @@ def draw_grids(
 
 def _draw_grid(axes: Axes, grid: Grid, languages: Sequence[str], peak: float) -> QuadMesh:
     columns = [*languages, "all"]
-    cells = [[(grid.get(row) or {}).get(column) for column in columns] for row in languages]
-    figures = np.array(cells, dtype=np.float64).reshape(len(languages), len(columns))
+    cells = [[grid.get(row, {}).get(column) for column in columns] for row in languages]
+    scores = np.array(cells, dtype=np.float64).reshape(len(languages), len(columns))
     edges = np.arange(len(languages) + 1.0)
     all_edges = edges[-1] + GAP_BEFORE_ALL + np.array([0.0, 1.0])
     scale = Normalize(0, peak)
     draw = partial(axes.pcolormesh, cmap=HEAT, norm=scale, edgecolors="white", linewidth=1.2)
-    mesh = draw(edges, edges, figures[:, :-1])
-    draw(all_edges, edges, figures[:, -1:])
+    mesh = draw(edges, edges, scores[:, :-1])
+    draw(all_edges, edges, scores[:, -1:])
     centres = [*(edges[:-1] + 0.5), all_edges.mean()]
-    _write_figures(axes, figures, centres, peak)
+    _write_scores(axes, scores, centres, peak)
     turn = 90 if max(map(len, columns)) > 3 else 0
     ticks = [_latin(code, LONGEST_CODE) for code in columns]
     axes.set_xticks(centres, ticks, rotation=turn)
@@ -112,8 +112,8 @@ def _draw_grid(axes: Axes, grid: Grid, languages: Sequence[str], peak: float) ->
     return mesh
 
 
-def _write_figures(axes: Axes, figures: np.ndarray, centres: Sequence[float], peak: float) -> None:
-    for (row, column), value in np.ndenumerate(figures):
+def _write_scores(axes: Axes, scores: np.ndarray, centres: Sequence[float], peak: float) -> None:
+    for (row, column), value in np.ndenumerate(scores):
         missing = np.isnan(value)
         colour = INK if missing else ink_on(heat_colour(value / peak))
         text = "-" if missing else f"{value:.2f}".removeprefix("0")
@@ -168,7 +168,7 @@ def draw_rank_distance(
 def draw_curves(
     panels: Mapping[str, Mapping[str, Sequence[Spread | None]]], field: str, values: Sequence[Any]
 ) -> Figure:
-    """Draw figures against a field as curves with error bars, two panels a row.
+    """Draw scores against a field as curves with error bars, two panels a row.
 
     Args:
         panels: title of a panel to label of a curve to its points, one for each of `values`, None
@@ -233,7 +233,7 @@ def _places(values: Sequence[Any]) -> tuple[list[float], bool]:
 
 @matplotlib.rc_context(STYLE)
 def to_svg(figure: Figure) -> bytes:
-    """Return the figure as the bytes of an SVG file."""
+    """Return a plot as the bytes of an SVG file."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", facecolor="white", metadata=metadata)
@@ -254,7 +254,7 @@ def run_colours(families: Sequence[str]) -> list[str]:
 
 
 def heat_colour(share: float) -> str:
-    """Return the colour of a figure, as "#rrggbb", from its share of the scale in [0, 1]."""
+    """Return the colour of a score, as "#rrggbb", from its share of the scale in [0, 1]."""
     return to_hex(HEAT(share))
 
 

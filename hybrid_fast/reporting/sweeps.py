@@ -1,6 +1,6 @@
 """A sweep as table, page and curves: what runs of one recipe reach when its fields vary.
 
-A point is the runs that differ by their seed alone; its figures are their mean, with the sample
+A point is the runs that differ by their seed alone; its scores are their mean, with the sample
 standard deviation.
 """
 
@@ -17,32 +17,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_fast.common.files import check_folder
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import (
     DASH,
     Cell,
-    check_folder,
     data_url,
     number_cell,
     publish,
     render_page,
 )
-from hybrid_fast.reporting.terminal import (
-    HEADLINE,
-    MEASURES,
-    Measure,
-    Run,
-    best_positions,
-    check_runs,
-    printable,
-)
+from hybrid_fast.results.measures import HEADLINE, MEASURES, Measure
+from hybrid_fast.results.names import printable
+from hybrid_fast.results.results import Results
+from hybrid_fast.results.runs import check_runs
 
 
 class Point(NamedTuple):
-    """The values of the swept fields, and the results.json of each seed that was run."""
+    """The values of the swept fields, and the results of each seed that was run."""
 
     values: Mapping[str, Any]
-    runs: Sequence[Run]
+    runs: Sequence[Results]
 
     @property
     def label(self) -> str:
@@ -72,7 +67,7 @@ def write_sweep(
         The path of `sweep.html`, which stands alone.
 
     Raises:
-        ValueError: there is no run, or a run lacks a key or holds a figure out of range.
+        ValueError: there is no run, or the runs are of different tasks.
         NotADirectoryError: if `folder` is a file.
     """
     runs = [run for point in points for run in point.runs]
@@ -83,7 +78,7 @@ def write_sweep(
     page = render_page(
         "sweep.html.j2",
         title=title,
-        task=runs[0]["task"],
+        task=runs[0].task,
         kicker=f"{len(runs)} runs of one recipe",
         facts=_facts(points, runs),
         run_colours=[],
@@ -108,8 +103,8 @@ def print_sweep(points: Sequence[Point], console: Console) -> None:
     """Print mean and deviation of the headline for each point."""
     table = Table(
         title="Sweep",
-        caption="mean ± sample standard deviation over seeds, * best; higher is better, but for "
-        "the rank distance",
+        caption="mean ± sample standard deviation over seeds, * best; higher is better, except "
+        "for the rank distance",
     )
     for field in points[0].values:
         table.add_column(Text(field), overflow="fold")
@@ -123,12 +118,12 @@ def print_sweep(points: Sequence[Point], console: Console) -> None:
 
 
 def _cells(points: Sequence[Point], row: int) -> list[Cell]:
-    """Return the mean of each figure of the headline of a point."""
+    """Return the mean of each score of the headline of a point."""
     cells = []
     for measure in HEADLINE:
         spreads = [point.spread(measure) for point in points]
         means = [spread and spread[0] for spread in spreads]
-        best = best_positions(means, measure)
+        best = measure.best_positions(means)
         text = measure.show_spread([measure.read(run) for run in points[row].runs], DASH)
         cells.append(Cell(means[row], text, row in best))
     return cells
@@ -137,12 +132,12 @@ def _cells(points: Sequence[Point], row: int) -> list[Cell]:
 def _content(points: Sequence[Point], title: str, failed: Mapping[str, str]) -> bytes:
     content = {
         "title": title,
-        "task": next(run["task"] for point in points for run in point.runs),
+        "task": next(run.task for point in points for run in point.runs),
         "points": [
             {
                 "values": dict(point.values),
-                "seeds": [run["seed"] for run in point.runs],
-                "figures": {"_".join(m.path[1:]): _summary(point, m) for m in MEASURES},
+                "seeds": [run.info.seed for run in point.runs],
+                "figures": {m.name: _summary(point, m) for m in MEASURES},
             }
             for point in points
         ],
@@ -193,10 +188,10 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _facts(points: Sequence[Point], runs: Sequence[Run]) -> list[tuple[str, str]]:
-    facts = [("Task", runs[0]["task"])]
+def _facts(points: Sequence[Point], runs: Sequence[Results]) -> list[tuple[str, str]]:
+    facts = [("Task", runs[0].task)]
     for field in points[0].values:
         values = _distinct(point.values[field] for point in points)
         facts.append((field, ", ".join(map(_text, values))))
-    seeds = _distinct(run["seed"] for run in runs)
+    seeds = _distinct(run.info.seed for run in runs)
     return [*facts, ("Seeds" if len(seeds) > 1 else "Seed", ", ".join(map(str, seeds)))]

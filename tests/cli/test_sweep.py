@@ -9,6 +9,7 @@ import pytest
 from hybrid_fast.cli import main, sweep
 from hybrid_fast.cli.yaml_text import split_values
 from hybrid_fast.reporting.sweeps import Point, write_sweep
+from hybrid_fast.results import load_runs
 
 
 def run(*arguments: str) -> int:
@@ -58,10 +59,10 @@ def test_every_combination_runs_once_and_is_summed_up(project, trained, capsys):
     for point, pair in zip(content["points"], (runs[:2], runs[2:]), strict=True):
         assert point["seeds"] == [0, 1]
         first, second = (each["metrics"]["cross"]["map"] for each in pair)
-        figures = point["figures"]["cross_map"]
-        assert figures["by_seed"] == [first, second]
-        assert figures["mean"] == pytest.approx((first + second) / 2, abs=1e-12)
-        assert figures["deviation"] == pytest.approx(abs(first - second) / 2**0.5, abs=1e-12)
+        scores = point["figures"]["cross_map"]
+        assert scores["by_seed"] == [first, second]
+        assert scores["mean"] == pytest.approx((first + second) / 2, abs=1e-12)
+        assert scores["deviation"] == pytest.approx(abs(first - second) / 2**0.5, abs=1e-12)
         assert point["figures"]["rank_distance"]["mean"] is not None
     assert content["failed"] == {}
     table = capsys.readouterr().out
@@ -220,7 +221,10 @@ def test_two_fields_are_curves_and_all_text_is_escaped(project, tmp_path, capsys
     results = read_json(project / "out/alpha=0,kind=mono,seed=42/results.json")
     hostile = "<script>alert(1)</script>"
     points = [
-        Point({"model": value, hostile: alpha}, [{**results, "seed": seed} for seed in (0, 1)])
+        Point(
+            {"model": value, hostile: alpha},
+            load_runs([{**results, "seed": seed} for seed in (0, 1)]),
+        )
         for value in (hostile, "$x_")
         for alpha in (0, 1)
     ]

@@ -45,7 +45,7 @@ def test_normal_form_is_fixed(code):
         ("", "unknown language ''; give a BCP-47 code"),
         ("und", "unknown language 'und'"),
         ("q1w2", "give a BCP-47 code such as 'en'"),
-        ("en-bbe", "'bbe' in the language code 'en-bbe' is no script, region or variant"),
+        ("en-bbe", "'bbe' in the language code 'en-bbe' is not a script, region or variant"),
         ("en-", "'' in the language code 'en-'"),
     ],
 )

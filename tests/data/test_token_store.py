@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from hybrid_fast.data import AlignedTable, TokenStore, open_token_store
-from hybrid_fast.data.token_store import default_folder
 
 LONGEST = 12
 
@@ -226,14 +225,3 @@ def test_the_description_names_what_is_there(tmp_path):
     description = json.loads((store.folder / "store.json").read_text())
     assert description["arrays"]["ids"]["num_bytes"] == store.tokens.ids.nbytes
     assert description["fingerprint"] == store.folder.name
-
-
-def test_the_default_folder_is_the_users_cache(monkeypatch):
-    monkeypatch.setenv("HYBRID_FAST_CACHE", "/somewhere")
-    assert default_folder() == Path("/somewhere/tokens")
-    monkeypatch.delenv("HYBRID_FAST_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert default_folder() == Path("/cache/hybrid_fast/tokens")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/user")
-    assert default_folder() == Path("/home/user/.cache/hybrid_fast/tokens")

@@ -55,8 +55,8 @@ def test_task_ranks_documents_of_segments():
     best = segmented_task().score(query, segments)
     assert best.grid["map"]["en"] == {"de": 1.0, "en": 1.0, "all": 1.0}
     assert best.metrics["multi"]["ndcg@10"] == 1.0
-    assert best.counts["candidates"] == {"de": 1, "en": 2}
-    assert (best.counts["pool"], best.counts["segments"]) == (3, 5)
+    assert best.counts.candidates == {"de": 1, "en": 2}
+    assert (best.counts.pool, best.counts.other["segments"]) == (3, 5)
     assert best.info.settings["document_score"] == "max"
     mean = segmented_task("mean@2").score(query, segments)
     # Means: d1 5.5, d2 4, d3 4; d2 stands before d3.

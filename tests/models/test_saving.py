@@ -163,7 +163,7 @@ def test_saving_into_the_working_directory(tmp_path, texts, monkeypatch):
 
 def test_saving_over_a_file(tmp_path, texts):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileExistsError, match="is a file; give a folder"):
+    with pytest.raises(NotADirectoryError, match="is a file; name a folder"):
         BiEncoder.static(texts, dim=16, vocab_size=99).save_pretrained(tmp_path / "file")
 
 

@@ -164,7 +164,7 @@ def check(queries, passages, **options):
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
 
 
-def rules(num_queries, num_passages, seed=0):
+def masks(num_queries, num_passages, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def ids(size, most):

@@ -14,9 +14,9 @@ from triton_interpreter import (
     TEMPERATURE,
     TILE,
     check,
+    masks,
     on_the_cpu,  # noqa: F401
     problem,
-    rules,
     run,
     small_chunks_and_poison,  # noqa: F401
 )
@@ -41,10 +41,10 @@ def test_shapes_and_dtypes(shape, symmetric, dtype):
     check(*problem(*SHAPES[shape], dtype=dtype), symmetric=symmetric)
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("mask", masks(1, 1))
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
-def test_rules(rule, symmetric):
-    check(*problem(13, 21, 17), symmetric=symmetric, reduction="none", **rules(13, 21)[rule])
+def test_masks(mask, symmetric):
+    check(*problem(13, 21, 17), symmetric=symmetric, reduction="none", **masks(13, 21)[mask])
 
 
 @pytest.mark.parametrize("options", [{}, {"margin": 0.05}, {"recompute": True}], ids=str)

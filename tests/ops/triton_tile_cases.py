@@ -8,9 +8,9 @@ import torch
 from triton_interpreter import (
     SHAPES,
     check,
+    masks,
     on_the_cpu,  # noqa: F401
     problem,
-    rules,
     run,
     small_chunks_and_poison,  # noqa: F401
 )
@@ -18,11 +18,11 @@ from triton_interpreter import (
 from hybrid_fast.ops import gpu_products, gpu_tiles
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("mask", masks(1, 1))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}], ids=str)
-def test_rules_in_half_precision(rule, dtype, options):
-    check(*problem(13, 21, 17, dtype), **options, **rules(13, 21)[rule])
+def test_masks_in_half_precision(mask, dtype, options):
+    check(*problem(13, 21, 17, dtype), **options, **masks(13, 21)[mask])
 
 
 @pytest.mark.parametrize("options", [{"reduction": "none"}, {"recompute": True}], ids=str)
@@ -33,7 +33,7 @@ def test_shapes_of_tiles(shape, dtype, options):
     check(*problem(*SHAPES[shape], dtype=dtype), **options)
 
 
-TILES = ("_TILE", "_TILE_WITH_RULES", "_HOPPER_TILE", "_AMD_TILE", "_AMD_TILE_WITH_RULES")
+TILES = ("_TILE", "_MASKED_TILE", "_HOPPER_TILE", "_AMD_TILE", "_AMD_MASKED_TILE")
 
 
 @pytest.mark.parametrize("tile", [getattr(gpu_tiles, name) for name in TILES], ids=TILES)
@@ -44,7 +44,7 @@ def test_tiles_as_on_a_gpu(tile, monkeypatch):
     monkeypatch.setattr(gpu_tiles, "_GROUP", 8)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", num_rows)
     inputs = problem(num_rows, num_columns, tile.depth + 35, torch.bfloat16)
-    every = rules(num_rows, num_columns)["all together"]
+    every = masks(num_rows, num_columns)["all together"]
     check(*inputs, symmetric=True, reduction="none", **every)
     check(*inputs, symmetric=True)
 

@@ -1,7 +1,7 @@
 """Evaluation by hand: gold passage, retrieve-then-read, answer recall, and the means."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -53,10 +53,10 @@ def data(write, tmp_path):
 def test_gold_passages(data):
     """Read: "Das" for Meer; "Paris" for Paris, "Paris" for large, "Rome" for Paris or Rome."""
     results = evaluate_reader(FirstWords(), data)
-    assert results.figures["gold"]["exact_match"] == pytest.approx(
+    assert results.scores["gold"]["exact_match"] == pytest.approx(
         {"de": 0, "en": 200 / 3, "mean": 100 / 3, "mean_without_en": 0}
     )
-    assert set(results.figures) == {"gold"}
+    assert set(results.scores) == {"gold"}
     assert results.retriever is None
     assert results.counts == {
         "questions": {"de": 1, "en": 3},
@@ -69,7 +69,7 @@ def test_retrieve_then_read(data):
     """Scores of the passages (Das Meer, Paris .., Rome and Paris ..) for each question in order:
     Meer? (1, 0, 0); Is it Paris? (0, 1, 1); Rome? and Which is Rome? (0, 0, 1)."""
     results = evaluate_reader(FirstWords(), data, retriever=ByWord(), top_k=[2, 1])
-    top1, top2 = results.figures["retrieved@1"], results.figures["retrieved@2"]
+    top1, top2 = results.scores["retrieved@1"], results.scores["retrieved@2"]
     # First: Das Meer; Paris is large; Rome and Paris are old, twice.
     answers = [line["predictions"]["retrieved@1"] for line in results.predictions]
     assert answers == ["Das", "Paris", "Rome", "Rome"]
@@ -105,6 +105,20 @@ def test_files_and_table(data, tmp_path, capsys):
         assert text in out
 
 
+def test_saving_that_fails_leaves_nothing_and_changes_nothing(data, tmp_path):
+    results = evaluate_reader(FirstWords(), data)
+    bad = replace(results, predictions=[{"answer": "\ud800"}])
+    with pytest.raises(UnicodeEncodeError):
+        bad.save(tmp_path / "out" / "run")
+    assert not (tmp_path / "out").exists()
+    results.save(tmp_path / "out" / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "run").iterdir()}
+    with pytest.raises(UnicodeEncodeError):
+        bad.save(tmp_path / "out" / "run")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out" / "run").iterdir()}
+    assert sorted(before) == ["predictions.jsonl", "reading.json"]
+
+
 def test_languages_without_mlqa_rules_are_named(write, capsys):
     data = load_questions([write("fi.json", ("Meri", {"a": ("Missä?", ["Meri"])}))], lang="fi")
     results = evaluate_reader(FirstWords(), data, rules="mlqa")
@@ -132,7 +146,7 @@ def test_bad_input_is_named(data):
     for numbers in ([0, 1], [4], []):
         with pytest.raises(ValueError, match="whole numbers from 1 to 3, the size of the pool"):
             evaluate(top_k=numbers)
-    with pytest.raises(ValueError, match="rules must be one of"):
+    with pytest.raises(ValueError, match=r"rules is .*; it must be one of"):
         evaluate(rules="squad2")
     with pytest.raises(TypeError, match="cannot encode texts"):
         evaluate(retriever=object())

@@ -1,9 +1,12 @@
-"""Fixtures of the tests of evaluation."""
+"""Fixtures of the tests of reports."""
 
 import shutil
 
 import pytest
 from chromium import Browser
+from report_pages import Page, report_of, three_runs
+
+from hybrid_fast.reporting import plots
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,27 @@ def browser(tmp_path_factory):
     browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out what takes long, where only the text of the page matters."""
+    monkeypatch.setattr(plots, "to_svg", lambda figure: b"")
+
+
+@pytest.fixture(scope="session")
+def runs():
+    """What the results.json of three runs hold."""
+    return three_runs()
+
+
+@pytest.fixture(scope="session")
+def report(runs, tmp_path_factory):
+    """The path of their report."""
+    return report_of(runs, tmp_path_factory.mktemp("reports") / "three")
+
+
+@pytest.fixture(scope="session")
+def page(report):
+    """Their report, read back."""
+    return Page(report)

@@ -9,23 +9,25 @@ import pytest
 
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.sweeps import Point, write_sweep
-from hybrid_fast.reporting.terminal import HEADLINE, RANK_DISTANCE
+from hybrid_fast.results import Results
+from hybrid_fast.results.measures import HEADLINE, RANK_DISTANCE
 
 
 def make_run(multi, seed=0, rank_distance=100.0):
-    figure = {"map": multi, "recall@1": multi, "recall@10": multi}
-    return {
+    scores = {"map": multi, "recall@1": multi, "recall@10": multi}
+    content = {
         "task": "t",
         "model": "m",
         "kind": "hybrid",
         "seed": seed,
         "versions": {},
         "settings": {},
-        "metrics": {"mono": figure, "cross": {**figure, "map": None}, "multi": figure},
+        "metrics": {"mono": scores, "cross": {**scores, "map": None}, "multi": scores},
         "grid": {"map": {"de": {"de": multi}}},
         "language_bias": {"rank_distance": rank_distance, "by_language": {}},
         "counts": {"queries": {}, "candidates": {}, "pool": 1, "dropped": {}},
     }
+    return Results.from_dict(content)
 
 
 def drawn(axes):
@@ -69,7 +71,7 @@ def test_scale_follows_from_the_values(values, scale, places):
     assert not figure.legends
 
 
-def test_figures_that_are_missing_are_left_out_and_said(tmp_path):
+def test_scores_that_are_missing_are_left_out_and_said(tmp_path):
     points = [
         Point({"alpha": 0.0}, [make_run(0.25), make_run(0.75, seed=1)]),
         Point({"alpha": 1.0}, [make_run(0.5, rank_distance=None)]),

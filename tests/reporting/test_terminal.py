@@ -1,4 +1,4 @@
-"""The tables on the terminal: right figures, right marks, nothing cut off, no markup from names."""
+"""The tables on the terminal: right scores, right marks, nothing cut off, no markup from names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,12 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
-from hybrid_fast.reporting.terminal import (
-    HEADLINE,
-    RANK_DISTANCE,
-    best_positions,
-    by_language,
-    family_labels,
-    language_name,
-    print_results,
-    run_labels,
-)
+from hybrid_fast.reporting.terminal import print_results
+from hybrid_fast.results import Comparison, load_runs
+from hybrid_fast.results.comparison import ComparisonSettings, Difference
+from hybrid_fast.results.measures import HEADLINE
 
 
 def make_run(kind="mono", mean=0.5, rank_distance=1234.4, seed=0, model="static"):
@@ -47,9 +39,9 @@ def make_run(kind="mono", mean=0.5, rank_distance=1234.4, seed=0, model="static"
     }
 
 
-def printed(runs, width=100):
+def printed(runs, width=100, comparison=None):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    print_results(runs, console)
+    print_results(load_runs(runs), console, comparison)
     return console.file.getvalue()
 
 
@@ -84,11 +76,12 @@ def test_language_rows_hold_mono_mean_cross_multi_and_rank_distance():
     assert rows["German (de)"] == ["0.900", "0.300", "0.350", "11,037"]
     assert rows["Thai (th)"] == ["0.800", "0.100", "0.250", "12.3"]
     assert rows["Chinese (zh)"] == ["0.700", "-", "-", "-"]
-    assert list(by_language(make_run(), "fi").values()) == [None] * len(HEADLINE)
+    (run,) = load_runs([make_run()])
+    assert [measure.read_language(run, "fi") for measure in HEADLINE] == [None] * len(HEADLINE)
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
-def test_no_figure_is_cut_off(width):
+def test_no_score_is_cut_off(width):
     text = printed([make_run(kind) for kind in ("mono", "cross", "hybrid")], width)
     assert max(map(len, text.splitlines())) <= width
     assert text.count("11,037") == 3
@@ -96,7 +89,7 @@ def test_no_figure_is_cut_off(width):
     assert text.count("By query language") == (1 if width == 160 else 4)
 
 
-def test_missing_figures_are_dashes():
+def test_missing_scores_are_dashes():
     run = make_run()
     run["metrics"] = None
     run["language_bias"] = None
@@ -112,92 +105,58 @@ def test_names_are_text_not_markup_nor_control_sequences():
     assert "\x1b" not in text
 
 
-@pytest.mark.parametrize(
-    ("runs", "labels"),
-    [
-        ([("mono", 0, "a"), ("cross", 0, "a")], ["mono", "cross"]),
-        ([("mono", 0, "a"), ("mono", 1, "a")], ["mono, seed 0", "mono, seed 1"]),
-        ([("mono", 0, "a"), ("mono", 0, "b")], ["mono, a", "mono, b"]),
-        ([(None, None, "a"), (None, None, "b")], ["a", "b"]),
-        ([("mono", 0, "a"), ("mono", 0, "a")], ["mono, a, seed 0 (1)", "mono, a, seed 0 (2)"]),
-        ([(None, None, None)], ["run"]),
-    ],
-)
-def test_labels_are_as_short_as_they_can_be(runs, labels):
-    assert run_labels([make_run(kind=k, seed=s, model=m) for k, s, m in runs]) == labels
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.sampled_from(["a", "m"])
-        ),
-        min_size=1,
-        max_size=6,
-    )
-)
-@settings(deadline=None)
-def test_labels_tell_any_runs_apart(runs):
-    labels = run_labels([make_run(kind=k, seed=s, model=m) for k, s, m in runs])
-    assert len(set(labels)) == len(runs)
-
-
-def test_best_is_lowest_for_distances_and_none_if_all_tie():
-    assert best_positions([0.1, None, 0.3], HEADLINE[0]) == {2}
-    assert best_positions([0.10001, 0.10002, 0.05], HEADLINE[0]) == {0, 1}
-    assert best_positions([300.0, 200.0], RANK_DISTANCE) == {1}
-    assert best_positions([0.2, 0.2], HEADLINE[0]) == set()
-    assert best_positions([None, None], HEADLINE[0]) == set()
-
-
-@pytest.mark.parametrize(
-    ("code", "name"),
-    [("zh", "Chinese"), ("pt-BR", "Brazilian Portuguese"), ("sr-Latn", "Serbian (Latin)")]
-    + [(code, code) for code in ("xyz", "<script>", "", "../../x", "a b")],
-)
-def test_language_names_are_english_and_unknown_codes_stay(code, name):
-    assert language_name(code) == name
-
-
 def test_bad_runs_are_refused_by_name():
     run = make_run()
     del run["metrics"]["mono"]["recall@10"]
     with pytest.raises(ValueError, match=r"run 1 \(mono\) has no 'metrics.mono.recall@10'"):
-        print_results([run])
+        print_results(load_runs([run]))
     with pytest.raises(ValueError, match="runs is empty"):
         print_results([])
 
 
-def difference(metric, setting, figure, p, language=None):
-    interval = {"low": figure - 1 / 8, "high": figure + 1 / 8, "p": p / 2, "p_holm": p}
-    names = {"a": "mono", "b": "hybrid", "metric": metric, "setting": setting}
-    return {**names, "language": language, "figure": figure, **interval}
+def difference(metric, setting, score, p, language=None, runs=("mono", "hybrid")):
+    interval = score - 1 / 8, score + 1 / 8
+    return Difference(metric, setting, language, score, *interval, *runs, p / 2, p)
+
+
+def compared(*differences):
+    return Comparison((), differences, ComparisonSettings(1000, 10000, 0, 0.95, 0.05))
 
 
 def test_differences_are_shown_with_the_better_run_marked():
-    comparison = {
-        "differences": [
-            difference("map", "mono", 0.25, 0.01),
-            difference("map", "cross", 0.25, 0.06),
-            difference("rank_distance", "multi", 99.5, 0.0123),
-            difference("map", "mono", 0.125, 0.01, language="de"),
-        ],
-        "settings": {"confidence": 0.95, "level": 0.05},
-    }
-    console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    print_results([make_run("mono"), make_run("hybrid")], console, comparison)
-    text = console.file.getvalue()
+    comparison = compared(
+        difference("map", "mono", 0.25, 0.01),
+        difference("map", "cross", 0.25, 0.06),
+        difference("rank_distance", "multi", 99.5, 0.0123),
+        difference("map", "mono", 0.125, 0.01, language="de"),
+    )
+    text = printed([make_run("mono"), make_run("hybrid")], 120, comparison)
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
     assert [line for line in lines if line[1:3] in (["mono*", "hybrid"], ["mono", "hybrid*"])] == [
         ["mono mAP", "mono*", "hybrid", "+0.250", "+0.125, +0.375", "0.0100"],
         ["rank distance", "mono", "hybrid*", "+99.5", "+99.4, +99.6", "0.0123"],
     ]
     assert ["cross mAP", "mono", "hybrid", "+0.250", "+0.125, +0.375", "0.0600"] in lines
+    assert "low, high: 95% bootstrap interval; p after Holm, * better by p < 0.05" in text
 
 
-def test_runs_that_differ_by_seed_are_one_family():
-    runs = [make_run("mono", seed=0), make_run("hybrid", seed=0), make_run("mono", seed=1)]
-    assert family_labels(runs) == ["mono", "hybrid", "mono"]
-    assert family_labels([runs[0], runs[0]]) == ["mono, static (1)", "mono, static (2)"]
-    other = make_run("mono", seed=0, model="labse")
-    assert family_labels([runs[0], other]) == ["mono, static", "mono, labse"]
+def test_four_paths_read_well_at_80_columns():
+    kinds = "mono-seed1", "cross-seed1", "hybrid-alpha-0.5-seed1", "hybrid-alpha-0.3-seed1"
+    folder = "/data/experiments/2026-09-retrieval/xlm-roberta-base"
+    runs = [make_run(None, model=f"{folder}/{kind}/model") for kind in kinds]
+    labels = tuple(f"{kind}/model" for kind in kinds)
+    comparison = compared(difference("map", "mono", 0.25, 0.01, runs=labels[2:]))
+    text = printed(runs, 80, comparison)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "/data" not in text
+    start = next(i for i, line in enumerate(lines) if line.startswith("┏"))
+    head = [
+        [cell.strip() for cell in line.split("┃")[1:-1]] for line in lines[start + 1 : start + 4]
+    ]
+    assert ["".join(column) for column in zip(*head, strict=True)] == ["measure", *labels]
+    assert rows_of(text)["mono recall@10"] == ["0.500"] * 4
+    assert "│ hybrid-alpha-0.5- │ hybrid-alpha-0.3- │" in text
+    assert "│ seed1/model*      │ seed1/model       │     +0.250 │ +0.125, +0.375 │" in text
+    assert "over questions: mono mAP" in text
+    assert "over questions: cross mAP" not in text

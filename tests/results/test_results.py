@@ -1,11 +1,20 @@
 """`results.json` appears completely or not at all, and holds what `to_dict` returns."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hybrid_fast.results import PerQuery, Results, RunInfo
+from hybrid_fast.results import (
+    Counts,
+    LanguageBias,
+    PerQuery,
+    RankDistance,
+    Results,
+    RunInfo,
+)
 
 
 def make_results(**changes):
@@ -15,8 +24,8 @@ def make_results(**changes):
         "versions": {"python": "3.11"},
         "metrics": {"mono": {"map": 0.5}, "cross": {"map": None}, "multi": {"map": 0.25}},
         "grid": {"map": {"ar": {"ar": 0.5, "all": 0.25}}},
-        "language_bias": {"rank_distance": 12.5},
-        "counts": {"pool": 7},
+        "language_bias": LanguageBias(RankDistance(12.5)),
+        "counts": Counts({}, {}, 7, {}),
     }
     return Results(**{**fields, **changes})
 
@@ -66,42 +75,63 @@ def test_folder_that_is_a_file(tmp_path):
         make_results().save(tmp_path / "file")
 
 
-def test_flat_figures_leave_out_what_is_missing():
+def test_flat_scores_leave_out_what_is_missing():
     assert make_results().flat() == {"mono_map": 0.5, "multi_map": 0.25, "rank_distance": 12.5}
 
 
 def per_query(value=0.5):
-    figures = np.array([[value, np.nan], [1 / 3, 2 / 3]])
+    scores = np.array([[value, np.nan], [1 / 3, 2 / 3]])
     ids = np.array(["q-1", "سؤال"])
-    return PerQuery(ids, np.array(["ar", "en"]), ("ar",), {"map": figures, "recall@1": -figures})
+    return PerQuery(ids, np.array(["ar", "en"]), ("ar",), {"map": scores, "recall@1": -scores})
 
 
-def test_figures_by_query_come_back_as_they_were(tmp_path):
+def test_scores_by_query_come_back_as_they_were(tmp_path):
     make_results(per_query=per_query()).save(tmp_path / "run")
     loaded = PerQuery.load(tmp_path / "run" / "per_query.npz")
     assert loaded.ids.tolist() == ["q-1", "سؤال"]
     assert loaded.query_languages.tolist() == ["ar", "en"]
     assert loaded.languages == ("ar",)
-    assert list(loaded.figures) == ["map", "recall@1"]
-    for name, figures in per_query().figures.items():
-        np.testing.assert_array_equal(loaded.figures[name], figures)
+    assert list(loaded.scores) == ["map", "recall@1"]
+    for name, scores in per_query().scores.items():
+        np.testing.assert_array_equal(loaded.scores[name], scores)
     assert "per_query" not in json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))
 
 
-def test_figures_by_query_of_another_run_do_not_stay(tmp_path):
+def test_scores_by_query_of_another_run_do_not_stay(tmp_path):
     make_results(per_query=per_query()).save(tmp_path)
     make_results(per_query=per_query(0.25)).save(tmp_path)
-    assert PerQuery.load(tmp_path / "per_query.npz").figures["map"][0, 0] == 0.25
+    assert PerQuery.load(tmp_path / "per_query.npz").scores["map"][0, 0] == 0.25
     make_results().save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_file_that_holds_no_figures_by_query(tmp_path):
+def test_scores_by_query_are_never_beside_the_results_of_another_run(tmp_path, monkeypatch):
+    """Whenever writing ends: before, between and after the moves of the two files."""
+    move = Path.replace
+    for num_moves in (0, 1, 2):
+        make_results(per_query=per_query()).save(tmp_path)
+        moves = iter(range(num_moves))
+
+        def replace(path, target, moves=moves):
+            if next(moves, None) is None:
+                raise OSError("the end")
+            return move(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        with suppress(OSError):
+            make_results(info=RunInfo(seed=1), per_query=per_query(0.25)).save(tmp_path)
+        monkeypatch.undo()
+        seed = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["seed"]
+        assert seed == (0 if num_moves == 0 else 1)
+        assert (tmp_path / "per_query.npz").exists() == (num_moves == 2)
+
+
+def test_file_that_holds_no_scores_by_query(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     np.savez(tmp_path / "other.npz", ids=np.arange(3))
     np.save(tmp_path / "array.npy", np.arange(3))
     for name in ("text.npz", "other.npz", "array.npy"):
-        with pytest.raises(ValueError, match=f"{name} holds no figures by query"):
+        with pytest.raises(ValueError, match=f"{name} holds no scores by query"):
             PerQuery.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         PerQuery.load(tmp_path / "nowhere.npz")

@@ -113,19 +113,19 @@ def test_a_checkpoint_keeps_the_token_budget_and_a_resumed_run_takes_it(
     whole.cached_step.budget = TokenBudget(100, 250)
     with caplog.at_level("INFO", logger="hybrid_fast"):
         whole.train()
-    assert "A query meets 11 passages of its batch besides its own; " in caplog.text
+    assert "Each query is contrasted with 11 in-batch negatives; " in caplog.text
     assert caplog.text.count("Texts are embedded 100 tokens at a time, padding included") == 1
-    assert "graphs are kept of 250 of the" in caplog.text
+    assert "activations are cached for 250 of the" in caplog.text
     path = tmp_path / "checkpoint-2" / "token_budget.json"
-    assert json.loads(path.read_text()) == {"micro_batch": 100, "kept": 250, "num_halvings": 0}
+    assert json.loads(path.read_text()) == {"micro_batch": 100, "cached": 250, "num_halvings": 0}
     resumed = make_trainer()
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert resumed.cached_step.budget == TokenBudget(100, 250)
     assert same(weights(whole.model), weights(resumed.model))
-    kept_by_hand = make_trainer(kept_graph_tokens=30)
+    kept_by_hand = make_trainer(cached_activation_tokens=30)
     kept_by_hand.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert kept_by_hand.cached_step.budget == TokenBudget(100, 30)
-    by_hand = make_trainer(micro_batch_tokens=60, kept_graph_tokens=0)
+    by_hand = make_trainer(micro_batch_tokens=60, cached_activation_tokens=0)
     by_hand.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert by_hand.cached_step.budget == TokenBudget(60, 0)
 

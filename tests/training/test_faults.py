@@ -14,38 +14,10 @@ import pytest
 import torch
 from ranks import launch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from toy_training import make_static_trainer
 from transformers import TrainerCallback
 
-from hybrid_fast.data import AlignedTable
-from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
-
-
-def make_trainer(folder: Path | str, callbacks=(), **options) -> HybridTrainer:
-    keys = [(group, lang) for group in range(24) for lang in ("de", "en")]
-    table = AlignedTable.from_columns(
-        {
-            "group_id": [str(group) for group, _ in keys],
-            "lang": [lang for _, lang in keys],
-            "query": [f"{lang} question {group}" for group, lang in keys],
-            "passage": [f"{lang} answer {group}" for group, lang in keys],
-        }
-    )
-    model = BiEncoder.static(table.passages(range(len(table))), dim=8, vocab_size=100)
-    args = HybridTrainingArguments(
-        str(folder),
-        **{
-            "batch_size": 8,
-            "max_steps": 40,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "use_cpu": True,
-            **options,
-        },
-    )
-    return HybridTrainer(model, args, table, callbacks=list(callbacks))
 
 
 class Event(TrainerCallback):
@@ -68,7 +40,7 @@ def die() -> None:
 
 
 def train(folder: Path, options: dict, action: Callable[[], None], rank: int = 0) -> None:
-    make_trainer(folder, [Event(action, rank)], **options).train()
+    make_static_trainer(folder, [Event(action, rank)], **options).train()
 
 
 def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(tmp_path):
@@ -78,7 +50,7 @@ def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(t
             if state.global_step == 5:
                 trainer.encoder.backbone.embedding.weight.fill_(torch.nan)
 
-    trainer = make_trainer(tmp_path, [BreakWeights()], save_strategy="steps", save_steps=2)
+    trainer = make_static_trainer(tmp_path, [BreakWeights()], save_strategy="steps", save_steps=2)
     rows = trainer.sampler.batch(5).query_rows
     with pytest.raises(ValueError, match="training diverged at step 5") as caught:
         trainer.train()
@@ -94,7 +66,7 @@ def test_a_gradient_that_is_no_number_reaches_no_weight_and_no_checkpoint(tmp_pa
                 weight = trainer.encoder.backbone.embedding.weight
                 weight.register_hook(lambda gradient: gradient * torch.nan)
 
-    trainer = make_trainer(tmp_path, [BreakGradient()], save_strategy="steps", save_steps=2)
+    trainer = make_static_trainer(tmp_path, [BreakGradient()], save_strategy="steps", save_steps=2)
     message = f"at step 3 .*checkpoint is {tmp_path / 'checkpoint-2'}.*the gradient is not finite"
     with pytest.raises(ValueError, match=message):
         trainer.train()
@@ -102,14 +74,14 @@ def test_a_gradient_that_is_no_number_reaches_no_weight_and_no_checkpoint(tmp_pa
 
 
 def test_an_infinite_loss_with_finite_embeddings_is_noticed_too(tmp_path):
-    trainer = make_trainer(tmp_path)
+    trainer = make_static_trainer(tmp_path)
     trainer.model.loss.forward = lambda queries, *_, **__: queries.sum() * torch.inf
     with pytest.raises(ValueError, match=r"at step 0 .*no checkpoint yet.*: the loss is -?inf"):
         trainer.train()
 
 
 def test_an_error_of_the_loss_with_finite_embeddings_is_no_divergence(tmp_path):
-    trainer = make_trainer(tmp_path, negatives="hard_only")
+    trainer = make_static_trainer(tmp_path, negatives="hard_only")
     with pytest.raises(ValueError, match=r"^negatives='hard_only' needs"):
         trainer.train()
 
@@ -135,7 +107,7 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
 
     callback = TrainerCallback()
     setattr(callback, event, terminate)
-    trainer = make_trainer(tmp_path, max_steps=6)
+    trainer = make_static_trainer(tmp_path, max_steps=6)
     trainer.callback_handler.callbacks.insert(0, callback)
     with pytest.raises(SystemExit) as ended:
         trainer.train()
@@ -146,10 +118,10 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
 
 def test_after_training_sigterm_is_what_it_was_before(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    make_trainer(tmp_path, max_steps=1).train()
+    make_static_trainer(tmp_path, max_steps=1).train()
     assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(ValueError, match="hard_only"):
-        make_trainer(tmp_path, negatives="hard_only").train()
+        make_static_trainer(tmp_path, negatives="hard_only").train()
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -18,7 +18,7 @@ from toy_training import (
 )
 
 from hybrid_fast.training import HybridTrainer, token_tables
-from hybrid_fast.training.termination import leave_process_group
+from hybrid_fast.training.collectives import leave_process_group
 
 
 def train_static(rank: int, world_size: int, folder: Path) -> dict[str, Any]:

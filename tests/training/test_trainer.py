@@ -118,7 +118,7 @@ def test_texts_that_are_cut_are_counted(tmp_path, xlm_roberta_folder, caplog):
     model = BiEncoder.from_pretrained(xlm_roberta_folder, max_passage_length=5, passage_prompt="")
     with caplog.at_level("INFO", logger="hybrid_fast"):
         HybridTrainer(model, make_args(tmp_path), make_table())
-    assert "144 of 144 different passage texts have more than 5 tokens and are cut" in caplog.text
+    assert "144 of 144 different passage texts exceed 5 tokens and are truncated" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_texts_that_are_cut_are_counted(tmp_path, xlm_roberta_folder, caplog):
         ({"kind": "hybird"}, "did you mean 'hybrid'"),
         ({"batch_size": 49}, "the largest batch_size that works is 48"),
         ({"temperature": 0.0}, "temperature"),
-        ({"negatives_from": "both"}, "'passage' or 'query'"),
+        ({"negatives_from": "both"}, "one of 'passage', 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
-        ({"batch_size": 0}, "positive multiple of 1"),
+        ({"batch_size": 0}, r"positive multiple of the number of ranks \(1\)"),
         ({"language_sampling": {"xx": 1.0}}, "names 'xx'"),
     ],
 )

@@ -19,11 +19,15 @@ def recompute_activations() -> dict[str, bool]:
     return {"activation_checkpointing" if renamed else "gradient_checkpointing": True}
 
 
-@pytest.mark.parametrize("kept_graph_tokens", [0, 100])
+@pytest.mark.parametrize("cached_activation_tokens", [0, 100])
 def test_lazy_updates_of_token_embeddings_are_those_of_adamw(
-    xlm_roberta_folder, tmp_path, monkeypatch, kept_graph_tokens
+    xlm_roberta_folder, tmp_path, monkeypatch, cached_activation_tokens
 ):
-    options = {"kept_graph_tokens": kept_graph_tokens, "weight_decay": 0.1, "warmup_steps": 4}
+    options = {
+        "cached_activation_tokens": cached_activation_tokens,
+        "weight_decay": 0.1,
+        "warmup_steps": 4,
+    }
     trainers = [make_trainer(xlm_roberta_folder, tmp_path, **options) for _ in range(2)]
     monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
     lazy = losses(trainers[0])
@@ -42,7 +46,10 @@ def test_micro_batches_and_graphs_change_no_loss_beyond_rounding(xlm_roberta_fol
     curves = [
         losses(
             make_trainer(
-                xlm_roberta_folder, tmp_path, micro_batch_tokens=tokens, kept_graph_tokens=kept
+                xlm_roberta_folder,
+                tmp_path,
+                micro_batch_tokens=tokens,
+                cached_activation_tokens=kept,
             )
         )
         for tokens, kept in ((10**6, 10**6), (60, 0), (20, 90))

@@ -36,7 +36,7 @@ def make_model(seed: int = 0) -> BiEncoder:
     return BiEncoder.static(texts, dim=16, vocab_size=300, seed=seed)
 
 
-def make_args(folder: Path, **options) -> HybridTrainingArguments:
+def make_args(folder: Path | str, **options) -> HybridTrainingArguments:
     options = {
         "batch_size": 12,
         "max_steps": 30,
@@ -54,6 +54,11 @@ def make_args(folder: Path, **options) -> HybridTrainingArguments:
 def plain_adamw(args: HybridTrainingArguments) -> dict:
     options = {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2)}
     return {"optimizer_cls_and_kwargs": (torch.optim.AdamW, options)}
+
+
+def make_static_trainer(folder: Path | str, callbacks=(), **options) -> HybridTrainer:
+    args = make_args(folder, **{"batch_size": 8, "max_steps": 40, **options})
+    return HybridTrainer(make_model(), args, make_table(), callbacks=list(callbacks))
 
 
 def make_transformer_trainer(folder: Path, output: Path, **options) -> HybridTrainer:
@@ -78,24 +83,17 @@ def make_transformer_trainer(folder: Path, output: Path, **options) -> HybridTra
             module.p = 0.0
         if hasattr(module, "dropout_prob"):
             module.dropout_prob = 0.0
-    args = HybridTrainingArguments(
-        str(output),
-        **{
-            "batch_size": 16,
-            "max_steps": 20,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "use_cpu": True,
-            "learn_temperature": True,
-            "micro_batch_tokens": 60,
-            "kept_graph_tokens": 100,
-            **options,
-        },
-    )
-    return HybridTrainer(model, args, table)
+    options = {
+        "batch_size": 16,
+        "max_steps": 20,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "learn_temperature": True,
+        "micro_batch_tokens": 60,
+        "cached_activation_tokens": 100,
+        **options,
+    }
+    return HybridTrainer(model, make_args(output, **options), table)
 
 
 def losses(trainer: HybridTrainer) -> list[float]:

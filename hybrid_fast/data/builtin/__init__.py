@@ -1,88 +1,18 @@
-"""The built-in corpus: parallel questions and answers in 14 languages, without any network.
+"""The built-in corpus: parallel questions and answers in 14 languages, without network.
 
-Facts come from the Unicode CLDR through babel, phrasings from our own templates. A group is one
-fact of one entity ("territory:FR/currency"), in every language. The split is by (entity, fact): a
-test question is new, while its entity was seen with another fact in training. It depends on the
-group ids alone, never on a model.
+Facts come from Unicode CLDR through babel, phrasings from our own templates. A group is one fact
+about one entity ("territory:FR/currency") in all languages. The split is by (entity, fact): a test
+question is new, but training has other facts about its entity. The split depends on the group ids
+alone, never on a model.
 """
 
-from __future__ import annotations
+from hybrid_fast.data.builtin.corpus import (
+    COLUMNS,
+    SPLITS,
+    TEST_SHARE,
+    builtin_items,
+    load_builtin,
+)
+from hybrid_fast.data.builtin.templates import LANGUAGES
 
-from collections import defaultdict
-from functools import cache
-from hashlib import blake2b
-
-from hybrid_fast.data.builtin.facts import Group, cldr_groups
-from hybrid_fast.data.builtin.templates import LANGUAGES, Phrasings, phrasings
-
-__all__ = ["COLUMNS", "LANGUAGES", "SPLITS", "TEST_SHARE", "builtin_items"]
-
-COLUMNS = ("group_id", "lang", "query", "passage", "source")
-SPLITS = ("train", "test")
-TEST_SHARE = 0.18
-
-
-def builtin_items(split: str) -> dict[str, list[str]]:
-    """Return the items of one split of the built-in corpus, the same with the same babel release.
-
-    Each group and language has one item for each phrasing of the question in training, and a single
-    item in test.
-
-    Args:
-        split: "train" or "test".
-
-    Returns:
-        The columns group_id, lang, query, passage and source ("builtin/<fact>"), of equal length.
-
-    Raises:
-        ValueError: if there is no such split.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"the built-in corpus has the splits {SPLITS}, got {split!r}")
-    by_language = {language: phrasings(language) for language in LANGUAGES}
-    rows = []
-    for group in _groups_of_splits()[split]:
-        for language in LANGUAGES:
-            texts = _texts(group, language, by_language[language][group.fact])
-            for query, passage in texts if split == "train" else texts[:1]:
-                rows.append((group.group_id, language, query, passage, f"builtin/{group.fact}"))
-    return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-
-
-def _texts(group: Group, language: str, ways: Phrasings) -> list[tuple[str, str]]:
-    """Return a (query, passage) for each way to ask, in an order that the group's id decides."""
-    entity, answer = group.entity[language], group.answer[language]
-    shift = _digest(group.group_id)
-    pairs = []
-    for turn in range(shift, shift + len(ways.questions)):
-        question = ways.questions[turn % len(ways.questions)]
-        statement = ways.answers[turn % len(ways.answers)]
-        query = question.format(entity=entity)
-        passage = statement.format(entity=entity, answer=answer)
-        pairs.append((_capitalize(query), _capitalize(passage)))
-    return pairs
-
-
-@cache
-def _groups_of_splits() -> dict[str, list[Group]]:
-    """Split the groups; of each entity, the group with the largest digest always trains."""
-    by_entity = defaultdict(list)
-    for group in cldr_groups():
-        entity, _, _ = group.group_id.rpartition("/")
-        by_entity[entity].append(group)
-    splits: dict[str, list[Group]] = {split: [] for split in SPLITS}
-    for groups in by_entity.values():
-        *others, last = sorted(groups, key=lambda group: _digest(group.group_id))
-        for group in others:
-            is_test = _digest(group.group_id) < TEST_SHARE * 2**64
-            splits["test" if is_test else "train"].append(group)
-        splits["train"].append(last)
-    return splits
-
-
-def _digest(group_id: str) -> int:
-    return int.from_bytes(blake2b(group_id.encode(), digest_size=8).digest())
-
-
-def _capitalize(text: str) -> str:
-    return text[0].upper() + text[1:]
+__all__ = ["COLUMNS", "LANGUAGES", "SPLITS", "TEST_SHARE", "builtin_items", "load_builtin"]

@@ -1,7 +1,7 @@
-"""Facts of the Unicode CLDR, as the babel package ships it.
+"""Facts of Unicode CLDR, as the babel package ships it.
 
-A fact joins an entity (a territory, a language, a currency, a city) to its answer: the currency of
-a territory, the script of a language. Source: https://cldr.unicode.org, supplemental data.
+A fact links an entity (a territory, a language, a currency, a city) to an answer: a territory to
+its currency, a language to its script. Source: https://cldr.unicode.org, supplemental data.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from babel import localedata
 from babel.core import get_global
 
 from hybrid_fast.data.builtin.names import cldr_zone, join_names, names
 from hybrid_fast.data.builtin.templates import LANGUAGES
+from hybrid_fast.data.compat import locale_identifiers, stated_week
 
 Answers = dict[str, list[str]]  # code of the entity -> codes of its answer
 
 OFFICIAL = frozenset({"official", "de_facto_official"})
-MOST_TERRITORIES = 4  # a longer list would make no sentence
+MOST_TERRITORIES = 4  # a longer list would not make a natural sentence
 LEAST_SPEAKERS_PERCENT = 10
 CONTESTED_CITIES = frozenset({"Asia/Jerusalem", "Europe/Simferopol"})
 
 
 class Fact(NamedTuple):
-    """One relation: the kinds of its entity and of its answer, and what finds the answers."""
+    """One relation: the kinds of its entity and answer, and the function that finds the answers."""
 
     name: str
     entity_kind: str
@@ -34,7 +34,7 @@ class Fact(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One fact of one entity: its id, and language -> text of the entity and of the answer."""
+    """One fact about one entity: its id, and the texts of entity and answer by language."""
 
     group_id: str
     fact: str
@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
 
 def cldr_groups() -> list[Group]:
-    """List every (entity, fact) that CLDR can tell in all our languages, in a fixed order."""
+    """List every (entity, fact) that CLDR has in all our languages, in a fixed order."""
     groups = []
     for fact in FACTS:
         entities, answers = names(fact.entity_kind), names(fact.answer_kind)
@@ -77,19 +77,19 @@ def _official_languages() -> Answers:
 
 
 def _first_weekdays() -> Answers:
-    """Map each territory for which CLDR states it to the first day of its week."""
+    """Map each territory to the first day of its week, if CLDR states it."""
     days = {}
-    for identifier in localedata.locale_identifiers():
+    for identifier in locale_identifiers():
         territory = identifier.rpartition("_")[2]
         if len(territory) == 2 and territory.isupper():
-            week = localedata.load(identifier, merge_inherited=False)["week_data"]
+            week = stated_week(identifier)
             if "first_day" in week:
                 days[territory] = [str(week["first_day"])]
     return days
 
 
 def _territory_time_zones() -> Answers:
-    """Map each territory that lies in a single time zone to it."""
+    """Map each territory with a single time zone to it."""
     of_city = _city_time_zones()
     found = {
         territory: {zone for city in cities for zone in of_city.get(city, [""])}
@@ -99,9 +99,9 @@ def _territory_time_zones() -> Answers:
 
 
 def _living_languages() -> dict[str, tuple[str, str]]:
-    """Map each language of CLDR that is in use in its likely territory to its script and that."""
+    """Map each language that is in use in its likely territory to its script and territory."""
     living = {}
-    for code in localedata.locale_identifiers():
+    for code in locale_identifiers():
         if "_" not in code and code in get_global("likely_subtags"):
             _, script, territory = get_global("likely_subtags")[code].split("_")[:3]
             use = get_global("territory_languages").get(territory, {}).get(code)
@@ -113,7 +113,7 @@ def _living_languages() -> dict[str, tuple[str, str]]:
 
 
 def _scripts() -> Answers:
-    """Map each living language to the script in which it is usually written."""
+    """Map each living language to its usual script."""
     return {code: [script] for code, (script, _) in _living_languages().items()}
 
 
@@ -123,7 +123,7 @@ def _spoken_in() -> Answers:
 
 
 def _used_in() -> Answers:
-    """Map each currency to the territories where it is legal tender, if they are few."""
+    """Map each currency to the territories where it is legal tender, if these are few."""
     users = defaultdict(list)
     for territory, currencies in sorted(_currencies().items()):
         for currency in currencies:
@@ -132,7 +132,7 @@ def _used_in() -> Answers:
 
 
 def _decimals() -> Answers:
-    """Map each currency of today to its customary number of decimal places."""
+    """Map each current currency to its customary number of decimal places."""
     fractions = get_global("currency_fractions")
     today = {code for codes in _currencies().values() for code in codes}
     return {code: [str(fractions.get(code, fractions["DEFAULT"])[0])] for code in today}

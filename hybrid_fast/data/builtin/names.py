@@ -1,6 +1,6 @@
 """Names of territories, languages, currencies, scripts, weekdays, time zones and cities.
 
-They are those of the Unicode CLDR, as the babel package ships it. A code counts only if it is named
+They are those of Unicode CLDR, as the babel package ships it. A code is used only if it has a name
 in all our languages, so that nothing falls back to English.
 """
 
@@ -26,7 +26,7 @@ NO_NAME = frozenset("[0123456789")  # notes and years: "[CFP] Franc", "Ruble (19
 
 @cache
 def names(kind: str) -> dict[str, dict[str, str]]:
-    """Return code -> language -> name for all codes of a kind that every language names.
+    """Return code -> language -> name for all codes of a kind that have a name in every language.
 
     Args:
         kind: "territory", "language", "currency", "script", "weekday" ("0" is Monday), "time_zone"
@@ -45,7 +45,7 @@ def join_names(items: list[str], language: str) -> str:
 
 @cache
 def cldr_zone(city: str) -> str:
-    """Return the id that CLDR's locale data use for a zone (Asia/Calcutta for Asia/Kolkata)."""
+    """Return the id by which CLDR's locale data name a zone (Asia/Calcutta for Asia/Kolkata)."""
     stated = _locale("ar").time_zones
     old_ids = (old for old, new in get_global("zone_aliases").items() if new == city)
     return next((zone for zone in chain([city], old_ids) if zone in stated), city)
@@ -57,12 +57,12 @@ def _locale(language: str) -> Locale:
 
 
 def _are_names(code: str, texts: Iterable[str]) -> bool:
-    """Tell whether all these are real names: no notes, no years, no mere quote of the code."""
+    """Tell whether all texts are real names, without notes or years, and not the code itself."""
     return not any(NO_NAME & set(text) or f"({code})" in text for text in texts)
 
 
 def _territories(language: str) -> dict[str, str]:
-    """Name the territories in which a language is spoken: no unions, no uninhabited islands."""
+    """Name the territories in which a language is spoken: no unions or uninhabited islands."""
     territories = _locale(language).territories
     spoken = get_global("territory_languages")
     return {
@@ -86,7 +86,7 @@ def _time_zones(language: str) -> dict[str, str]:
 
 
 def _cities(language: str) -> dict[str, str]:
-    """Name the cities of the time zone database, but for homonyms of each other or of a territory.
+    """Name the cities of the time zone database, except homonyms of a city or territory.
 
     In languages of Latin script CLDR omits a city that is spelt as in its zone's id (Europe/Rome).
     """

@@ -1,9 +1,9 @@
-"""Phrasings of the questions and answers: one TOML file per language in the folder `templates`.
+"""Phrasings of questions and answers: one TOML file per language in the folder `templates`.
 
-A file has one table per fact: `questions` hold the place of the entity, `answers` those of the
-entity and the answer. Names stand where the grammar of the language does not bend them (after a
-colon, in quotation marks), so that they can be inserted as they are. The table `numbers` spells the
-counts.
+A file has one table per fact: `questions` with a placeholder for the entity, `answers` with one for
+the entity and one for the answer. Names stand where the grammar does not inflect them (after a
+colon, in quotation marks), so that they can be inserted as they are. The table `numbers` has the
+words for numbers.
 """
 
 from __future__ import annotations

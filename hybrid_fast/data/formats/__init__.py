@@ -1,1 +1,1 @@
-"""Readers of file formats; each yields the items of an aligned table, row by row."""
+"""Readers of file formats, which yield the items of an aligned table one by one."""

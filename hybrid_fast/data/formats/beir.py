@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hybrid_fast.data.formats.collection import field_of, iter_records
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.files import check_file, iter_lines
 from hybrid_fast.data.formats.items import check_text
-from hybrid_fast.data.formats.trec import Qrels, check_file, parse_grade
+from hybrid_fast.data.formats.trec_runs import Qrels, parse_grade
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -21,7 +21,7 @@ def read_queries(path: Path) -> dict[str, str]:
     for where, record in iter_records(path):
         query_id = field_of(record, ("_id",), where)
         if query_id in queries:
-            raise ValueError(f"{where}: query {query_id!r} occurs a second time; leave one in")
+            raise ValueError(f"{where}: query {query_id!r} occurs twice; keep one of them")
         text = field_of(record, ("text",), where)
         queries[query_id] = check_text(text, where, "text", can_skip=False)
     return queries
@@ -32,8 +32,8 @@ def read_beir_qrels(path: Path) -> Qrels:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: with file and line, if a line has not three fields, a grade is no whole number,
-            or a query has a document twice.
+        ValueError: with file and line, if a line does not have three fields, a grade is not a whole
+            number, or a query has a document twice.
     """
     qrels: Qrels = {}
     for number, line in iter_lines(check_file(path)):
@@ -48,13 +48,13 @@ def read_beir_qrels(path: Path) -> Qrels:
             )
         query, document, grade = fields
         if document in qrels.setdefault(query, {}):
-            raise ValueError(f"{where}: query {query!r} has document {document!r} a second time")
+            raise ValueError(f"{where}: query {query!r} has document {document!r} twice")
         try:
             qrels[query][document] = parse_grade(grade)
         except ValueError as error:
             raise ValueError(
-                f"{where}: the score is {grade!r}, which is no whole number of 32 bits"
+                f"{where}: the score is {grade!r}, which is not a whole number of 32 bits"
             ) from error
     if not qrels:
-        raise ValueError(f"{path}: has no judgement")
+        raise ValueError(f"{path} has no judgements")
     return qrels

@@ -1,7 +1,7 @@
-"""Parallel sentences: line-aligned text files, or lines of an id and its text (a Bible's verses).
+"""Parallel sentences: line-aligned text files, or lines with an id and a text (verses of a Bible).
 
-A sentence and its translations have one id: the number of the line, or what a column says.
-All of it is held in memory.
+A sentence and its translations share an id: the line number, or the content of a column. All
+sentences are held in memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import SourceFile, iter_lines
 from hybrid_fast.data.formats.items import (
     Item,
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,
@@ -40,18 +40,19 @@ def read_bitext(
 
     Args:
         files: UTF-8 text files with their languages.
-        fields: what the tab-separated fields of a line are: "id"; "text", in the language of the
-            file; a language code, for text in that language; "-", not used. ("text",) is plain
-            line-aligned text, ("id", "text") verses by their ids, ("id", "en", "text") files of
+        fields: the meaning of the tab-separated fields of a line: "id"; "text", in the language of
+            the file; a language code, for text in that language; "-", ignored. ("text",) is plain
+            line-aligned text, ("id", "text") verses with ids, ("id", "en", "text") files with
             English and another language each.
-        pair: "same": query and passage are both the sentence, which serves cross batches alone;
-            "next": the passage is the sentence that follows in the same document.
-        documents: a file with the document of each line, where lines have no ids.
-        document_separator: the document is the id up to the last such separator: "." makes
-            chapters of Gen.1.1.
-        on_empty: a blank text is an error, or its language lacks the sentence ("skip").
+        pair: "same": the sentence is both query and passage, which only cross batches can use;
+            "next": the passage is the next sentence of the same document.
+        documents: a file with the document of each line, if lines have no ids.
+        document_separator: the document is the id up to its last separator: with ".", Gen.1.1 is in
+            the document Gen.1.
+        on_empty: "error": a blank text is an error; "skip": the sentence is missing in its
+            language.
 
-    Two sentences that are equal in one language share their passage id in all.
+    Two sentences that are equal in one language share their passage id in all languages.
 
     Raises:
         ValueError: for bad input, with file and line, and for files that are not aligned.
@@ -68,7 +69,7 @@ def read_bitext(
         num_lines[str(documents)] = len(lines)
         document_of = {files[0].line_id(number): name for number, name in lines}
     if "id" not in fields and len(set(num_lines.values())) > 1:
-        raise ValueError(f"the files are not aligned, their numbers of lines differ: {num_lines}")
+        raise ValueError(f"the files are not aligned; their numbers of lines differ: {num_lines}")
     if document_separator is not None:
         ids = {sentence for by_id in texts.values() for sentence in by_id}
         document_of = {sentence: sentence.rpartition(document_separator)[0] for sentence in ids}
@@ -84,7 +85,7 @@ def read_bitext(
 def _pairs(
     sentences: Sequence[str], pair: Pair, document_of: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield ids of a query's and its passage's sentence, given one language's ids in order."""
+    """Yield the ids of a query and its passage, from the ids of one language in order."""
     if pair == "same":
         return zip(sentences, sentences, strict=True)
     return ((a, b) for a, b in pairwise(sentences) if document_of[a] == document_of[b])
@@ -114,8 +115,8 @@ def _read_file(file: SourceFile, fields: Sequence[str], on_empty: OnEmpty, texts
         values = line.split("\t") if len(fields) > 1 else [line]
         if len(values) != len(fields):
             raise ValueError(
-                f"{where}: has {len(values)} tab-separated fields, needs the {len(fields)} of "
-                f"fields={list(fields)}"
+                f"{where}: has {len(values)} tab-separated fields, but fields={list(fields)} names "
+                f"{len(fields)}"
             )
         sentence = file.line_id(number)
         if id_field is not None:
@@ -153,8 +154,8 @@ def _check_fields(fields: Sequence[str]) -> None:
     names = [name for name in fields if name != "-"]
     if isinstance(fields, str) or len(set(names)) < len(names) or not set(names) - {"id"}:
         raise ValueError(
-            "fields must name each tab-separated field of a line, as ['text'], ['id', 'text'] or "
-            f"['id', 'en', 'text'], got {fields!r}"
+            "fields must name each tab-separated field of a line once, as in ['text'], "
+            f"['id', 'text'] or ['id', 'en', 'text'], got {fields!r}"
         )
 
 
@@ -163,9 +164,9 @@ def _check_documents(
 ) -> None:
     if pair == "next" and documents is None and separator is None:
         raise ValueError(
-            "pair='next' needs to know where documents end; give documents= or document_separator="
+            "pair='next' needs to know where documents end: give documents= or document_separator="
         )
     if documents is not None and "id" in fields:
-        raise ValueError("documents= is for line-aligned text; with ids use document_separator=")
+        raise ValueError("documents= is for lines without ids; with ids use document_separator=")
     if separator is not None and "id" not in fields:
-        raise ValueError("document_separator= needs 'id' among fields; with lines use documents=")
+        raise ValueError("document_separator= needs 'id' in fields; without ids use documents=")

@@ -1,8 +1,8 @@
-"""Passages of a collection, one at a time, in the forms in which collections are published.
+"""Passages of a collection, one at a time, in the formats in which collections are published.
 
-JSON Lines: an id (`docid`, `_id` or `id`), a text (`text` or `contents`) and perhaps a `title`, as
-of MIRACL, Mr. TyDi and BEIR. TSV: id, text and title, with or without a header, as of DPR. SGML:
-<DOC> elements with <DOCNO>, as of TREC and CLEF. All may be gzipped.
+JSON Lines: an id (`docid`, `_id` or `id`), a text (`text` or `contents`) and optionally a `title`,
+as in MIRACL, Mr. TyDi and BEIR. TSV: id, text and title, with or without a header, as in DPR. SGML:
+<DOC> elements with <DOCNO>, as in TREC and CLEF. All may be gzipped.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.files import check_file, iter_lines
 from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.records import read_jsonl
 from hybrid_fast.data.formats.sgml import field_text, field_texts, iter_elements
-from hybrid_fast.data.formats.trec import check_file
 
 SUFFIXES = (".jsonl", ".tsv", ".trec", ".sgml", ".sgm", ".xml")
 _ID_FIELDS = ("docid", "_id", "id")
 _TEXT_FIELDS = ("text", "contents")
-# What makes the text of a document of TREC or CLEF; its header fields are left out.
+# The fields that make up title and text of a document of TREC or CLEF; others are left out.
 _SGML_TITLES = ("TITLE", "HEADLINE", "TI", "HEAD", "HL")
 _SGML_TEXTS = ("TEXT", "LD", "TX")
 
 
 class Passage(NamedTuple):
-    """A passage or document, and where it was read, for messages."""
+    """A passage or document, and where it was read (for messages)."""
 
     id: str
     title: str
@@ -39,8 +38,8 @@ def iter_passages(paths: Sequence[Path]) -> Iterator[Passage]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: with file and line, if a file is malformed or of an unknown form, a field is
-            missing or no text, an id is empty, or both title and text are.
+        ValueError: with file and line, if a file is malformed or of an unknown format, a field is
+            missing or not text, an id is empty, or title and text are both empty.
     """
     for path in paths:
         for passage in _reader(check_file(path))(path):
@@ -52,16 +51,16 @@ def iter_passages(paths: Sequence[Path]) -> Iterator[Passage]:
 
 
 def iter_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each object of a JSON Lines file stands, and the object."""
+    """Yield the place (file:line) of each object of a JSON Lines file, and the object."""
     for number, record in read_jsonl(check_file(path), header=True):
         yield f"{path}:{number}", cast(dict[str, Any], record)
 
 
 def field_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
-    """Return the first field of these names that a record has, as text.
+    """Return the first of these fields that a record has, as text.
 
     Raises:
-        ValueError: if it has none, or it is neither text nor a whole number.
+        ValueError: if it has none of them, or the value is neither text nor a whole number.
     """
     name = next((name for name in names if record.get(name) is not None), None)
     if name is None:
@@ -96,11 +95,11 @@ def _read_tsv(path: Path) -> Iterator[Passage]:
             continue
         if len(fields) not in (2, 3):
             raise ValueError(
-                f"{path}:{number}: has {len(fields)} tab-separated fields; a line is id, text and "
-                "perhaps title"
+                f"{path}:{number}: has {len(fields)} tab-separated fields; a line has id, text and "
+                "optionally title"
             )
         passage_id, text, title = [*fields, ""][:3]
-        # DPR's file quotes a text that holds quotation marks, as CSV does.
+        # DPR quotes a text that contains quotation marks, as CSV does.
         if len(text) > 1 and text[0] == text[-1] == '"':
             text = text[1:-1].replace('""', '"')
         yield Passage(passage_id, title, text, f"{path}:{number}")

@@ -1,4 +1,4 @@
-"""Files as the readers see them: found by a path pattern, plain or gzip, UTF-8, line by line."""
+"""Finding files by a path pattern, and reading them line by line: UTF-8, plain or gzip."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class SourceFile(NamedTuple):
-    """A file of a path pattern.
+    """A file that a path pattern matches.
 
     Attributes:
-        path: where it is.
-        lang: the language of its rows, None where the rows tell it.
+        path: the path of the file.
+        lang: the language of its rows, None if each row has its own.
         label: short name of the pattern, equal for all files that it matches.
-        name: what stands for "{lang}" in the path.
+        name: the text that "{lang}" matches in the path.
     """
 
     path: Path
@@ -42,11 +42,11 @@ class SourceFile(NamedTuple):
     name: str = ""
 
     def line_id(self, number: int) -> str:
-        """Return the id of line n in all files of the pattern."""
+        """Return the id of a line, equal for this line of all files of the pattern."""
         return f"{self.label}:{number}"
 
     def row_id(self, number: int) -> str:
-        """Return the id of line n in this file alone."""
+        """Return the id of a line of this file alone."""
         return f"{self.label}:{self.name}:{number}" if self.name else f"{self.label}:{number}"
 
 
@@ -57,14 +57,14 @@ def find_files(
     languages: Sequence[str] | Mapping[str, str] | None = None,
     keep_variants: bool = False,
 ) -> list[SourceFile]:
-    """Return the files that a path stands for, sorted by language.
+    """Return the files that a path or pattern matches, sorted by language.
 
     Args:
         path: a file, or a pattern with "{lang}" in it: "ntrex.{lang}.txt".
-        root: the folder that a relative path starts at.
+        root: the folder that a relative path starts from.
         lang: the language of a single file.
-        languages: what "{lang}" stands for, or a mapping of that to language codes; default is
-            every file that matches.
+        languages: the texts that "{lang}" stands for, or a mapping from these to language codes;
+            default: all files that match.
         keep_variants: keep script, region and variants of the codes.
 
     Raises:
@@ -80,11 +80,18 @@ def find_files(
         code = None if lang is None else normalize_language(lang, keep_variants)
         return [SourceFile(Path(pattern), code, short_name(pattern))]
     if lang is not None:
-        raise ValueError(f"the path {str(path)!r} tells the language; leave out lang={lang!r}")
+        raise ValueError(f"the path {str(path)!r} gives the language; leave out lang={lang!r}")
     names = _matching_names(pattern) if languages is None else languages
     codes = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
     files = [_language_file(pattern, *item, keep_variants) for item in codes.items()]
     return sorted(files, key=lambda file: (str(file.lang), file.path))
+
+
+def check_file(path: str | Path) -> Path:
+    """Return a path; FileNotFoundError unless it is a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    return Path(path)
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -105,12 +112,12 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_json(path: Path) -> Json:
-    """Return the content of a JSON file; ValueError with the line if it is none."""
+    """Return the content of a JSON file; ValueError with the line if it is malformed."""
     return parse_json("\n".join(line for _, line in iter_lines(path)), path)
 
 
 def parse_json(text: str, path: Path, line: int | None = None) -> Json:
-    """Return a JSON value; ValueError with file and line if it is none or holds half a character.
+    """Return a JSON value; ValueError with file and line if it is malformed.
 
     Args:
         text: the JSON text.
@@ -146,7 +153,7 @@ def _language_file(pattern: str, name: str, code: str, keep_variants: bool) -> S
 
 
 def short_name(pattern: str | Path) -> str:
-    """Return folder and file of a path without {lang} and format: "ntrex/ntrex", "qa/arcd.ar"."""
+    """Return folder and file name without {lang} and format: "ntrex/ntrex", "qa/arcd.ar"."""
     *folders, name = Path(str(pattern).replace("{lang}", "")).parts
     for suffix in (".gz", *FORMAT_OF_SUFFIX):
         name = name.removesuffix(suffix)
@@ -155,7 +162,7 @@ def short_name(pattern: str | Path) -> str:
 
 
 def _matching_names(pattern: str) -> list[str]:
-    """Return what stands for {lang} in the files that match a pattern."""
+    """Return the texts that {lang} matches in the files of a pattern."""
     fixed = Path(pattern.split("{lang}")[0] + "x").parent
     wildcard = Path(pattern).relative_to(fixed).as_posix()
     literals = [re.escape(part) for part in Path(pattern).as_posix().split("{lang}")]

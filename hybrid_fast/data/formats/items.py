@@ -1,4 +1,4 @@
-"""What readers yield, and the checks and ids that they share."""
+"""The items that readers yield, and the checks and ids that they share."""
 
 from __future__ import annotations
 
@@ -32,20 +32,14 @@ class Item(NamedTuple):
     kinds: list[str] | None = None
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise ValueError unless an option has one of its values."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
 def check_text(value: object, where: str, field: str, can_skip: bool = True) -> str:
     """Return a text that is not blank; ValueError with file, line and field otherwise.
 
     Args:
-        value: what should be a text.
-        where: file and line.
+        value: the value of the field.
+        where: file and line, for the message.
         field: name of the field.
-        can_skip: whether the reader has an option to leave such rows out.
+        can_skip: whether the reader has the option to leave out such rows.
     """
     if not isinstance(value, str):
         raise ValueError(
@@ -58,12 +52,12 @@ def check_text(value: object, where: str, field: str, can_skip: bool = True) -> 
 
 
 def is_blank(value: object) -> bool:
-    """Tell whether a value is a text of white space alone."""
+    """Tell whether a value is an empty text, or one of white space only."""
     return isinstance(value, str) and (not value or value.isspace())
 
 
 def report_skipped(path: object, count: int, what: str) -> None:
-    """Log how many rows a reader left out, as it was asked to."""
+    """Log how many rows a reader left out, as its options say."""
     if count:
         logger.warning("%s: left out %d %s", path, count, what)
 
@@ -71,15 +65,15 @@ def report_skipped(path: object, count: int, what: str) -> None:
 def shared_passage_ids(keys: Sequence[str], texts: Sequence[str]) -> list[str]:
     """Return one passage id for each (key, text), equal where texts are translations.
 
-    Entries of one key (a sentence in several languages) share their id, and so do entries of one
-    text, and so on through chains: the connected components of keys and texts.
+    Entries with the same key (a sentence in several languages) or the same text share their id, and
+    so do entries that a chain of such links connects: the connected components of keys and texts.
 
     Args:
-        keys: (n,) what the entry is a translation of.
-        texts: (n,) the entry's text.
+        keys: (n,), equal for translations of each other.
+        texts: (n,), the text of each entry.
 
     Returns:
-        (n,) the id of the first text in each entry's component.
+        (n,), the id of the first text in the component of each entry.
     """
     key_codes, num_keys = _codes(pa.array(keys))
     text_ids = passage_text_ids(pa.array(texts, pa.string()))

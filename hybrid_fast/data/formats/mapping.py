@@ -1,4 +1,4 @@
-"""From records to items: which field of a record becomes which column, and its checks."""
+"""From records to items: which field becomes which column, with checks of all values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.data.columns import SCHEMA
 from hybrid_fast.data.formats.files import Json, SourceFile
 from hybrid_fast.data.formats.items import (
     Item,
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,
@@ -25,16 +24,16 @@ Columns = Mapping[str, str | int]
 
 
 def uses_positions(columns: Columns | None) -> bool:
-    """Tell whether columns are asked for by position, so that the file has no header.
+    """Tell whether columns are given by position, which means that the file has no header.
 
     Raises:
-        ValueError: for names and positions mixed, or a column that the table does not have.
+        ValueError: if names and positions are mixed, or for a column that the table does not have.
     """
     theirs = []
     for ours, column in (columns or {}).items():
         if ours not in SCHEMA.names:
             raise ValueError(
-                f"columns= maps our columns to those of the file; {ours!r} is none of ours"
+                f"columns= maps our columns to those of the file; {ours!r} is not one of ours"
                 f"{nearest(ours, SCHEMA.names)}; ours are {SCHEMA.names}"
             )
         if type(column) not in (str, int):
@@ -50,8 +49,8 @@ class RecordMapper:
     """Turns the records of one file or data set into items.
 
     Attributes:
-        num_records: how many records were read so far.
-        group_column: where group ids come from, known after the first record.
+        num_records: number of records read so far.
+        group_column: the column of group ids, known after the first record.
     """
 
     def __init__(
@@ -89,11 +88,11 @@ class RecordMapper:
         return {name: name for name in SCHEMA.names if name in record}
 
     def _check_columns(self, columns: Columns, record: Record) -> None:
-        """Check by the first record that texts, language and group are known."""
+        """Check, on the first record, that there are texts, a language and group ids."""
         if not {"query", "passage"} & set(columns):
             known = list(record) if isinstance(record, dict) else f"{len(record)} without names"
             raise ValueError(
-                f"{self.file.path}: missing column 'query' or 'passage'; map them with columns=, "
+                f"{self.file.path}: missing column 'query' or 'passage'; map them with columns=; "
                 f"the file has {known}"
             )
         if self.file.lang is None and "lang" not in columns:
@@ -110,7 +109,7 @@ class RecordMapper:
         self.group_column = columns.get("group_id", "@row")
 
     def _item(self, record: Record, columns: Columns, number: int) -> Item | None:
-        """Return the item of a record, None if it is to be left out."""
+        """Return the item of a record, or None if it is left out."""
         where = f"{self.file.path}:{number}"
         values: dict[str, Any] = {"lang": self.file.lang} if self.file.lang else {}
         for ours, theirs in columns.items():
@@ -152,7 +151,9 @@ def _compile(pattern: str | None) -> re.Pattern[str] | None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"group_pattern {pattern!r} is no regular expression: {error}") from error
+        raise ValueError(
+            f"group_pattern {pattern!r} is not a regular expression: {error}"
+        ) from error
     if not compiled.groups:
         raise ValueError(f"group_pattern {pattern!r} needs the id in parentheses, as in '^(.+)_'")
     return compiled

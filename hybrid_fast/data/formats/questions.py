@@ -1,4 +1,4 @@
-"""Items of SQuAD-shaped files: a question and the part of its paragraph that answers it."""
+"""Items of SQuAD-shaped files: a question and its paragraph, or the part that answers it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Literal
 
 import pyarrow as pa
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import SourceFile
-from hybrid_fast.data.formats.items import Item, OnEmpty, check_choice, report_skipped
+from hybrid_fast.data.formats.items import Item, OnEmpty, report_skipped
 from hybrid_fast.data.formats.squad import OnBadAnswer, Paragraph, Question, iter_paragraphs
 from hybrid_fast.data.formats.window import window_around
 from hybrid_fast.data.text_ids import passage_text_ids
@@ -28,22 +29,22 @@ def read_squad(
     on_bad_answer: OnBadAnswer = "error",
     on_empty: OnEmpty = "error",
 ) -> Iterator[Item]:
-    """Yield one item a question; questions marked as impossible to answer are left out.
+    """Yield one item per question; questions marked as unanswerable are left out.
 
     Args:
         files: JSON or JSONL files with their languages.
-        passage: the paragraph; the sentence in which the first answer starts; or a window round
-            the first answer.
-        window: length of the window in characters, cut to whole words.
-        group_by: "id": questions of one id are translations of one another; "position": no
-            question is a translation, ids are ignored (TyDi GoldP train repeats them).
+        passage: "context": the paragraph; "sentence": the sentence in which the first answer
+            starts; "window": a window around the first answer.
+        window: length of the window in characters, cut at word boundaries.
+        group_by: "id": questions with the same id are translations of each other; "position": no
+            question is a translation, and ids are ignored (TyDi GoldP train repeats them).
         parallel_paragraphs: paragraph i of every file is a translation of paragraph i of the
             others, and the passages of all their questions share one id.
-        on_bad_answer: as in `iter_paragraphs`. A question without an answer serves
-            passage="context" alone; the others raise with "error" and leave it out otherwise.
+        on_bad_answer: as in `iter_paragraphs`. Only passage="context" has an item for a question
+            without an answer; otherwise it is an error, or left out unless this is "error".
         on_empty: what to do with a blank question: "error" or "skip".
 
-    The passage id is that of the paragraph, for passage="sentence" that of the sentence's text.
+    The passage id is that of the paragraph, or for passage="sentence" that of the sentence.
 
     Raises:
         ValueError: for bad input, with file, paragraph or question, and field.
@@ -81,7 +82,7 @@ def _items(
     window: int,
     on_bad_answer: OnBadAnswer,
 ) -> Iterator[Item]:
-    """Yield the items of one file's questions, each given with its paragraph and passage id."""
+    """Yield the items of one file, from its questions with their paragraphs and passage ids."""
     if file.lang is None:
         raise ValueError(
             f"{file.path}: the language is unknown; give lang= or {{lang}} in the path"
@@ -108,7 +109,7 @@ def _items(
 def _passage(
     paragraph: Paragraph, question: Question, passage: PassageKind, window: int, where: str
 ) -> str | None:
-    """Return the text to retrieve, None if it takes an answer and there is none."""
+    """Return the text to retrieve, or None if it needs an answer and there is none."""
     if passage == "context":
         return paragraph.context
     if not question.answers:
@@ -130,7 +131,7 @@ def _group_ids(file: SourceFile, question_ids: Sequence[str], group_by: GroupBy)
     repeated = [name for name, count in Counter(question_ids).items() if count > 1]
     if repeated:
         raise ValueError(
-            f"{file.path}, question {repeated[0]!r}, field 'id': {len(repeated)} ids stand for "
+            f"{file.path}, question {repeated[0]!r}, field 'id': {len(repeated)} ids belong to "
             "several questions each; group_by='position' numbers the questions instead"
         )
     return list(question_ids)
@@ -142,5 +143,5 @@ def _check_parallel(
     if len(ids) != len(first_ids):
         raise ValueError(
             f"{file.path} has {len(ids)} paragraphs, {first.path} has {len(first_ids)}: they are "
-            "not parallel, leave out parallel_paragraphs"
+            "not parallel; leave out parallel_paragraphs"
         )

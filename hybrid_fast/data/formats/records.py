@@ -1,7 +1,7 @@
-"""Records of tabular files and hub data sets, each with the place it comes from.
+"""Records of tabular files and hub data sets, each with its line or row number.
 
-JSONL and Parquet records are mappings; CSV and TSV records are mappings by the header, or lists
-where columns are asked for by position.
+Records of JSONL and Parquet are mappings; those of CSV and TSV are mappings by the header, or lists
+if columns are given by position.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import load_dataset
 
+from hybrid_fast.common.hub import fetching
 from hybrid_fast.data.formats.files import iter_lines, parse_json
 
 Record = dict[str, Any] | list[str]
+LOCAL_DATA = (
+    "a local file (.jsonl, .csv, .tsv, .parquet, SQuAD-shaped .json, .txt) or a folder of "
+    "such files"
+)
 RecordReader = Callable[[Path, bool], Iterator[tuple[int, Record]]]
 
 
 def read_jsonl(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
-    """Yield line numbers and the objects of a JSON Lines file; blank lines are passed over."""
+    """Yield line numbers and objects of a JSON Lines file; blank lines are skipped."""
     for number, line in iter_lines(path):
         if line and not line.isspace():
             record = parse_json(line, path, number)
@@ -53,20 +58,22 @@ def read_parquet(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
         raise ValueError(f"{path}: damaged Parquet file: {error}") from error
 
 
-def read_hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int, Record]]:
+def read_hub_records(
+    name: str, config: str | None, split: str, instead: str = LOCAL_DATA
+) -> Iterator[tuple[int, Record]]:
     """Yield row numbers from 1 and the rows of a data set that `datasets.load_dataset` finds.
 
+    Args:
+        name: of the data set on the hub, or a folder.
+        config: its configuration.
+        split: its split.
+        instead: what can be given without network, for the message.
+
     Raises:
-        FileNotFoundError: if there is no such data set, or the hub is out of reach.
+        FileNotFoundError: if there is no such data set, or the hub cannot be reached.
     """
-    try:
+    with fetching(f"{name!r} is not a data file, and a data set of that name", instead):
         dataset = load_dataset(name, config, split=split)
-    except (FileNotFoundError, ConnectionError) as error:
-        raise FileNotFoundError(
-            f"neither a local file nor a data set on the hub could be read as {name!r} "
-            f"({type(error).__name__}: {error}). Without network give a local file (.jsonl, .csv, "
-            ".tsv, .parquet, SQuAD-shaped .json, .txt) or a folder of such data files"
-        ) from error
     batches = dataset.with_format("arrow").iter(batch_size=1024)
     return enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 

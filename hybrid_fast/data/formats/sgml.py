@@ -1,7 +1,7 @@
-"""SGML as TREC and CLEF use it for documents and topics: not XML, so entities and tags may be bare.
+"""SGML as TREC and CLEF use it for documents and topics: not well-formed XML.
 
-Elements are found line by line: <DOC> and </DOC> stand at the start of a line. A field goes up to
-its closing tag, or, in topics that have none, to the next tag.
+Elements are found line by line: <DOC> and </DOC> are at the start of a line. A field ends at its
+closing tag or, in topics without closing tags, at the next tag.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def has_elements(path: Path, name: str) -> bool:
 
 
 def iter_elements(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Yield the line of each element and what stands in it, one element in memory at a time.
+    """Yield line number and content of each element, with one element in memory at a time.
 
     Raises:
-        ValueError: with file and line, if an element does not end or ends without a beginning.
+        ValueError: with file and line, if an element is not closed or was not opened.
     """
     opening = re.compile(rf"\s*<{name}(?:\s[^<>]*)?>", re.IGNORECASE)
     closing = re.compile(rf"</{name}>\s*$", re.IGNORECASE)
@@ -49,10 +49,10 @@ def iter_elements(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def field_text(element: str, name: str, where: str) -> str:
-    """Return the text of a field, its name as in "title" or with a language, "DE-title".
+    """Return the text of a field; its tag may have a language before the name: "DE-title".
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such field.
     """
     texts = field_texts(element, name)
     if not texts:
@@ -61,7 +61,7 @@ def field_text(element: str, name: str, where: str) -> str:
 
 
 def field_texts(element: str, name: str) -> list[str]:
-    """Return the text of all fields of a name, without tags, entities resolved."""
+    """Return the texts of all fields of a name, without tags, with entities resolved."""
     opening = re.compile(rf"<(?:[A-Za-z]{{2}}-)?{name}(?:\s[^<>]*)?>", re.IGNORECASE)
     texts = []
     for match in opening.finditer(element):

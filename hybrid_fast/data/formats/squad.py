@@ -1,7 +1,7 @@
 """SQuAD-shaped paragraphs: SQuAD, XQuAD(-R), MLQA(-R), TyDi GoldP, ARCD, DRCD, CMRC, iApp.
 
 Either the nested JSON of the original (data / paragraphs / qas, with `sentences` and
-`sentence_breaks` in the LAReQA sets) or flat JSONL, one question a line, as `datasets` has it.
+`sentence_breaks` in the LAReQA sets) or flat JSONL with one question per line, as in `datasets`.
 Offsets count code points of the context.
 """
 
@@ -14,10 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.files import Json, iter_lines, parse_json, read_json
 from hybrid_fast.data.formats.items import (
     OnEmpty,
-    check_choice,
     check_text,
     is_blank,
     report_skipped,
@@ -26,15 +26,15 @@ from hybrid_fast.data.formats.items import (
 Field = TypeVar("Field", str, int, list)
 OnBadAnswer = Literal["error", "relocate", "skip"]
 JsonObject = dict[str, Json]
-Located = tuple[str, JsonObject]  # where it is, for messages, and the JSON object
+Located = tuple[str, JsonObject]  # the place of a JSON object, for messages, and the object
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question about a paragraph, with its answers as (start in the context, text).
 
-    There are no answers where the file has none or only empty ones (TyDi GoldP dev), where all
-    were bad and left out, or where the question is marked as impossible (SQuAD 2).
+    It has no answers if the file has none or only empty ones (TyDi GoldP dev), if all of them were
+    bad and left out, or if it is marked as unanswerable (SQuAD 2).
     """
 
     id: str
@@ -45,10 +45,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A context with its sentences, empty lists where the file has none, and its questions.
+    """A context with its questions, and its sentences if the file has them.
 
-    Sentence i spans [start, end) = sentence_breaks[i] of the context. Trust `sentences` for its
-    text: the two differ twice in XQuAD-R.
+    Sentence i spans [start, end) = sentence_breaks[i] of the context. Its text is in `sentences`:
+    the two differ in two places of XQuAD-R.
     """
 
     context: str
@@ -57,7 +57,7 @@ class Paragraph:
     sentence_breaks: list[tuple[int, int]] = field(default_factory=list)
 
     def sentence_at(self, offset: int) -> int:
-        """Return the number of the first sentence with start <= offset < end.
+        """Return the index of the first sentence with start <= offset < end.
 
         Raises:
             ValueError: if there is none.
@@ -65,7 +65,7 @@ class Paragraph:
         for number, (start, end) in enumerate(self.sentence_breaks):
             if start <= offset < end:
                 return number
-        raise ValueError(f"no sentence holds the offset {offset}; breaks: {self.sentence_breaks}")
+        raise ValueError(f"offset {offset} is in no sentence; breaks: {self.sentence_breaks}")
 
 
 def iter_paragraphs(
@@ -74,11 +74,11 @@ def iter_paragraphs(
     """Yield the paragraphs of a SQuAD-shaped file in order.
 
     Args:
-        path: a JSON file, or a flat JSONL file, whose neighbouring lines of one context make one
-            paragraph; either may be gzipped.
-        on_bad_answer: an answer whose text is not at its start in the context is an error, is
-            moved to its nearest occurrence ("relocate"; left out if there is none) or is left out
-            ("skip").
+        path: a JSON file, or a flat JSONL file, where consecutive lines with the same context make
+            one paragraph; either may be gzipped.
+        on_bad_answer: what to do with an answer whose text is not at its offset in the context:
+            "error"; "relocate", move it to the nearest occurrence, or leave it out if there is
+            none; or "skip", leave it out.
         on_empty: what to do with a blank question: "error" or "skip".
 
     Raises:
@@ -112,7 +112,7 @@ class _Parser:
             _check_object(qa, f"{where}, qas[{number}]")
             question_id = qa.get("id", qa.get("question_id"))
             if type(question_id) not in (str, int):
-                raise ValueError(f"{where}, qas[{number}], field 'id': missing or no text")
+                raise ValueError(f"{where}, qas[{number}], field 'id': is missing or not text")
             question = self._question(context, str(question_id), qa, where)
             if question is not None:
                 questions.append(question)
@@ -135,7 +135,7 @@ class _Parser:
         return Question(question_id, text, kept, bool(qa.get("is_impossible", False)))
 
     def _answer(self, context: str, answer: Json, where: str) -> tuple[int, str] | None:
-        """Return a checked answer, None if it is empty or left out."""
+        """Return a checked answer, or None if it is empty or left out."""
         _check_object(answer, where)
         start = _get(answer, "answer_start", int, where)
         text = _get(answer, "text", str, where)
@@ -203,8 +203,8 @@ def _sentences(
         is_span = isinstance(span, list) and [type(end) for end in span] == [int, int]
         if not is_span or not 0 <= span[0] <= span[1] <= len(context):
             raise ValueError(
-                f"{where}, field 'sentence_breaks[{number}]': {span!r} is no [start, end) within "
-                f"the context of {len(context)} characters"
+                f"{where}, field 'sentence_breaks[{number}]': {span!r} is not a [start, end) "
+                f"within the context of {len(context)} characters"
             )
     return sentences, [(start, end) for start, end in breaks]
 
@@ -231,7 +231,7 @@ def _mismatch(context: str, start: int, text: str) -> str:
 
 
 def _nearest(context: str, text: str, start: int) -> int | None:
-    """Return the start of the nearest occurrence of a text, the earlier of two as near."""
+    """Return the start of the nearest occurrence of a text; of two equally near, the earlier."""
     before = context.rfind(text, 0, max(start, 0) + len(text))
     after = context.find(text, max(start, 0))
     found = [position for position in (before, after) if position >= 0]
@@ -246,7 +246,7 @@ def _check_object(value: Json, where: str) -> None:
 def _get(
     record: JsonObject, key: str, kind: type[Field], where: str, default: Field | None = None
 ) -> Field:
-    """Return a field of the wanted type; a bool is no int."""
+    """Return a field, which must have a type; a bool is not an int."""
     value = record.get(key, default)
     if value is None:
         raise ValueError(f"{where}, field {key!r}: is missing; the fields are {list(record)}")

@@ -1,4 +1,4 @@
-"""JSONL, CSV, TSV, Parquet and hub data sets: one record an item, mapped by a table of columns."""
+"""JSONL, CSV, TSV, Parquet and hub data sets: one item per record, with a mapping of columns."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ def read_tabular(
     """Yield the items of JSONL, CSV, TSV or Parquet files.
 
     Args:
-        files: the files, one a language or one for all.
+        files: one file per language, or one for all.
         format: "jsonl", "csv", "tsv" or "parquet".
         columns: {our column: theirs}. Theirs is a name, a dotted path into nested values
-            ("answers.text.0"), or a position from 0, which says that there is no header. For
-            group_id also "@line" (line n of every file is a translation of line n of the others)
-            or "@row" (each row is a group of its own; the default of a single file). Default: the
-            columns that have our names.
+            ("answers.text.0"), or a position from 0 in a file without header. For group_id also
+            "@line" (line n of each file is a translation of line n of the others) or "@row" (each
+            row is its own group; the default for a single file). Default: columns with our names.
         group_pattern: regular expression whose first group is the group id within that column.
         on_empty: what to do with a row whose query or passage is blank: "error" or "skip".
 
@@ -42,7 +41,7 @@ def read_tabular(
         yield from mapper.items(RECORD_READERS[format](file.path, header))
         num_records[str(file.path)] = mapper.num_records
     if mapper.group_column == "@line" and len(set(num_records.values())) > 1:
-        raise ValueError(f"the files are not aligned, their numbers of rows differ: {num_records}")
+        raise ValueError(f"the files are not aligned; their numbers of rows differ: {num_records}")
 
 
 def read_hub(
@@ -59,15 +58,15 @@ def read_hub(
 
     Args:
         name: the name or folder.
-        lang: the language of all rows, or None where a column tells it.
+        lang: the language of all rows, or None if a column gives it.
         columns: as in `read_tabular`.
         config: the configuration of the data set.
-        split: the split, slices allowed: "train[:1000]".
+        split: the split, or a slice of it: "train[:1000]".
         group_pattern: as in `read_tabular`.
         on_empty: as in `read_tabular`.
 
     Raises:
-        FileNotFoundError: if the data set cannot be found or reached.
+        FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
     if uses_positions(columns):

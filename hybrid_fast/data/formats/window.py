@@ -1,4 +1,4 @@
-"""Parts of a text, cut where a reader would cut it."""
+"""Windows of a text, cut at word boundaries where there are any, else between characters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _VIRAMA = 9  # canonical combining class of the signs that join Indic consonants
 
 
 def window_around(text: str, start: int, end: int, size: int) -> str:
-    """Return at most `size` characters of a text that hold text[start:end], or that span if longer.
+    """Return at most `size` characters around text[start:end], or that span if it is longer.
 
-    The cuts are at white space where there is some within a word's length, as in scripts that
-    separate words; elsewhere (Thai, Chinese) between two characters, never before a combining mark.
+    Cuts are at white space if there is any within the length of a word; otherwise (Thai, Chinese)
+    between two characters, never before a combining mark.
 
     Args:
         text: the whole text.
@@ -34,8 +34,8 @@ def window_around(text: str, start: int, end: int, size: int) -> str:
 def split_windows(text: str, size: int) -> Iterator[str]:
     """Yield windows of at most `size` characters, each from about the middle of the one before.
 
-    None is empty, but that of an empty text. Whatever is at most half as long lies whole in one of
-    them. Cuts are as in `window_around`.
+    Any span of at most half that length is whole in one of them. None is empty, unless the text
+    is. Cuts are as in `window_around`.
 
     Args:
         text: the whole text.
@@ -56,7 +56,7 @@ def split_windows(text: str, size: int) -> Iterator[str]:
 
 
 def _first_cut(text: str, position: int, last: int) -> int:
-    """Return the first good place for a cut in [position, last]."""
+    """Return the first acceptable cut in [position, last]."""
     if position == 0:
         return position
     for cut in range(position, min(position + _LONGEST_WORD, last) + 1):
@@ -66,7 +66,7 @@ def _first_cut(text: str, position: int, last: int) -> int:
 
 
 def _last_cut(text: str, position: int, first: int) -> int:
-    """Return the last good place for a cut in [first, position]."""
+    """Return the last acceptable cut in [first, position]."""
     if position == len(text):
         return position
     for cut in range(position, max(position - _LONGEST_WORD, first) - 1, -1):
@@ -76,7 +76,7 @@ def _last_cut(text: str, position: int, first: int) -> int:
 
 
 def _is_boundary(text: str, cut: int) -> bool:
-    """Tell whether text[cut] starts a character as a reader sees it (most of UAX 29)."""
+    """Tell whether text[cut] starts a grapheme cluster (most of UAX 29)."""
     char, previous = text[cut], text[cut - 1]
     return not (
         unicodedata.category(char).startswith("M")

@@ -138,15 +138,15 @@ def test_empty_line(lines, caplog):
     ("options", "message"),
     [
         ({"pair": "next"}, "pair='next' needs to know where documents end"),
-        ({"pair": "nxt"}, "pair must be one of 'same', 'next', got 'nxt'"),
+        ({"pair": "nxt"}, "pair is 'nxt'; it must be one of 'same', 'next'; did you mean 'next'"),
         ({"fields": "text"}, "fields must name each tab-separated field"),
         ({"fields": ["id"]}, "fields must name each tab-separated field"),
         ({"fields": ["id", "text", "text"]}, "fields must name each tab-separated field"),
         ({"fields": ["id", "klingonese"]}, "unknown language 'klingonese'"),
-        ({"fields": ["id", "text"], "documents": "docs"}, "documents= is for line-aligned text"),
-        ({"document_separator": "."}, "document_separator= needs 'id' among fields"),
-        ({"fields": ["id", "text"]}, r"t\.de\.txt:1: has 1 tab-separated fields, needs the 2"),
-        ({"on_empty": "drop"}, "on_empty must be one of"),
+        ({"fields": ["id", "text"], "documents": "docs"}, "documents= is for lines without ids"),
+        ({"document_separator": "."}, "document_separator= needs 'id' in fields"),
+        ({"fields": ["id", "text"]}, r"t\.de\.txt:1: has 1 tab-separated fields, but .* names 2"),
+        ({"on_empty": "drop"}, "on_empty is 'drop'; it must be one of"),
     ],
 )
 def test_bad_options(lines, options, message):

@@ -114,14 +114,14 @@ def test_beir_files(tmp_path):
         "1": {"d1": 2, "d2": 0}
     }
     for content, message in (
-        (header, "a.tsv: has no judgement"),
+        (header, "a.tsv has no judgements"),
         ("1 d1 2\n", "a.tsv:1: has 1 tab-separated fields"),
         (f"{header}1\td1\t2.5\n", "a.tsv:2: the score is '2.5'"),
-        (f"{header}1\td1\t2\n1\td1\t2\n", "a.tsv:3: query '1' has document 'd1' a second time"),
+        (f"{header}1\td1\t2\n1\td1\t2\n", "a.tsv:3: query '1' has document 'd1' twice"),
     ):
         with pytest.raises(ValueError, match=message):
             read_beir_qrels(write(tmp_path, "a.tsv", content))
-    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs a second time"):
+    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs twice"):
         read_queries(
             write(tmp_path, "q.jsonl", queries.read_text() + '{"_id": "1", "text": "a"}\n')
         )

@@ -55,7 +55,7 @@ def test_paragraphs(tmp_path):
 def test_sentence_at(tmp_path):
     (first,) = iter_paragraphs(write(tmp_path / "a.json", with_sentences()))
     assert [first.sentence_at(offset) for offset in (0, 14, 16, 32, 34)] == [0, 0, 1, 1, 2]
-    with pytest.raises(ValueError, match="no sentence holds the offset 15"):
+    with pytest.raises(ValueError, match="offset 15 is in no sentence"):
         first.sentence_at(15)
 
 
@@ -182,7 +182,7 @@ def sentence_fields(sentences, breaks):
         (sentence_fields(["a"], []), "'sentence_breaks': has 0 entries for 1 sentences"),
         (
             sentence_fields(["a"], [[0, 99]]),
-            r"'sentence_breaks\[0\]': \[0, 99\] is no \[start, end",
+            r"'sentence_breaks\[0\]': \[0, 99\] is not a \[start, end",
         ),
         (sentence_fields(["a"], [[0, 1.5]]), r"'sentence_breaks\[0\]'"),
         (sentence_fields([""], [[0, 1]]), r"field 'sentences\[0\]' is empty"),
@@ -208,11 +208,14 @@ def test_bad_lines(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"passage": "paragraph"}, "passage must be one of 'context', 'sentence', 'window'"),
-        ({"group_by": "text"}, "group_by must be one of"),
+        (
+            {"passage": "paragraph"},
+            "it must be one of 'context', 'sentence', 'window'",
+        ),
+        ({"group_by": "text"}, "group_by is 'text'; it must be one of"),
         ({"window": "270"}, "at least 1, got '270'"),
         ({"window": 0}, "window must be a whole number of characters, at least 1, got 0"),
-        ({"on_bad_answer": "fix"}, "on_bad_answer must be one of"),
+        ({"on_bad_answer": "fix"}, "on_bad_answer is 'fix'; it must be one of"),
         ({"passage": "sentence"}, "question 'q': its paragraph has no sentences"),
         ({"lang": None}, "the language is unknown"),
     ],
@@ -225,7 +228,7 @@ def test_bad_options(tmp_path, options, message):
 
 def test_answer_between_sentences(tmp_path):
     path = write(tmp_path / "a.json", with_sentences(question("q", 15, " The")))
-    with pytest.raises(ValueError, match=r"question 'q', field 'answer_start': no sentence holds"):
+    with pytest.raises(ValueError, match=r"question 'q', field 'answer_start': offset 15 is in no"):
         read(path, passage="sentence")
 
 

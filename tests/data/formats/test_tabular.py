@@ -118,7 +118,7 @@ def test_line_aligned_files_without_header(tmp_path):
     )
     assert len({item.group_id for item in rows}) == 4
     write(tmp_path / "dev.de.tsv", "P1\tQ1\tl\n")
-    with pytest.raises(ValueError, match=r"not aligned, their numbers of rows differ.*de.tsv': 1"):
+    with pytest.raises(ValueError, match=r"not aligned; their numbers of rows differ.*de.tsv': 1"):
         read("dev.{lang}.tsv", root=tmp_path, format="tsv", columns=columns)
 
 
@@ -129,7 +129,7 @@ def test_group_pattern(tmp_path):
     assert item[:3] == ("-12", "zh", "q")
     with pytest.raises(ValueError, match=r"a\.jsonl:1: field 'id': '-12_zh_cn' does not match"):
         read(path, "zh", columns=columns, group_pattern=r"^(\d+)_")
-    with pytest.raises(ValueError, match="is no regular expression"):
+    with pytest.raises(ValueError, match="is not a regular expression"):
         read(path, "zh", columns=columns, group_pattern="(")
     with pytest.raises(ValueError, match="needs the id in parentheses"):
         read(path, "zh", columns=columns, group_pattern=r"\d+")
@@ -162,7 +162,7 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         (
             '{"q": "a"}\n',
             {"columns": {"qury": "q"}},
-            "'qury' is none of ours; did you mean 'query'",
+            "'qury' is not one of ours; did you mean 'query'",
         ),
         ('{"q": "a"}\n', {"columns": {"query": 0}}, "fields have names here, 0 is a position"),
         ('{"q": "a"}\n', {"columns": {"query": "q", "title": 1}}, "all names or all positions"),
@@ -171,7 +171,11 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         ('{"query": "a", "passage_id": 1.5}\n', {}, "field 'passage_id' must be text, got 1.5"),
         ('{"query": null}\n', {}, r"a\.jsonl:1: has neither a query nor a passage"),
         ('{"query": "a", "group_id": null}\n', {}, "field 'group_id' must be text, got None"),
-        ('{"query": "a"}\n', {"on_empty": "ignore"}, "on_empty must be one of 'error', 'skip'"),
+        (
+            '{"query": "a"}\n',
+            {"on_empty": "ignore"},
+            "is 'ignore'; it must be one of 'error', 'skip'",
+        ),
     ],
 )
 def test_bad_records(tmp_path, content, options, message):

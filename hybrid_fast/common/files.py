@@ -1,0 +1,204 @@
+"""Files and folders that appear complete or not at all, also if two processes write at once.
+
+Everything is written aside, under a name that no other writer has, flushed to the disk and renamed.
+What is new gets its permissions from the umask, as if it had been written in place. A write that
+fails leaves nothing behind, and what stood there before stays as it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+
+@contextmanager
+def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes the place of `path` at the end.
+
+    Text is UTF-8, its line ends stay as they are. What ends in ".gz" is compressed, equal content
+    to equal bytes. Missing parent folders are made.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    with _parents_of(path), staged_file(path) as staged, ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(staged.open("wb"))
+        if path.suffix == ".gz":
+            # Neither the time nor the staging name goes into the header.
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+            file = cast(IO[bytes], stack.enter_context(packed))
+        if mode == "binary":
+            yield file
+        else:
+            yield stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline="\n"))
+
+
+@contextmanager
+def staged_file(path: str | Path) -> Iterator[Path]:
+    """Give an empty file to write, by its name, that takes the place of `path` at the end.
+
+    Raises:
+        FileNotFoundError: the folder of `path` does not exist.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    staged = _staging_name(path, path.parent)
+    os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        permissions = staged.stat().st_mode
+        yield staged
+        staged.chmod(permissions)  # whoever wrote it may have made another file of that name
+        _flush(staged)
+        staged.replace(path)
+        _flush(path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder to fill that becomes `folder` at the end. Missing parents are made.
+
+    Raises:
+        FileExistsError: `folder` exists, or another process made it in the meantime.
+        OSError: it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; remove it or choose another folder")
+    with _parents_of(folder), _staged_folder(folder, folder.parent) as staged:
+        yield staged
+        _finish(staged)
+        if not _renamed(staged, folder):
+            raise FileExistsError(f"{folder} was made by another process in the meantime")
+
+
+@contextmanager
+def complete_folder(
+    folder: str | Path, *, stale: Sequence[str] = (), order: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Give an empty folder to fill whose content takes its place in `folder` at the end.
+
+    A folder that did not exist appears at once, with missing parents. In one that exists, files of
+    the same name are replaced, each at once, and others stay; of two processes, one moves its files
+    after the other has moved all of its own.
+
+    Args:
+        folder: where the files belong.
+        stale: patterns of old files of `folder` that must never stand beside new ones; they are
+            removed before the first file moves.
+        order: names of files that move last, in this order.
+
+    Raises:
+        NotADirectoryError: `folder` is a file.
+        OSError: the files cannot be written.
+    """
+    folder = Path(folder).absolute()
+    check_folder(folder)
+    place = folder if folder.exists() else folder.parent
+    with _parents_of(folder), _staged_folder(folder, place) as staged:
+        yield staged
+        _finish(staged)
+        if not _renamed(staged, folder):
+            _move_files(staged, folder, stale, order)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise NotADirectoryError if there is a file where a folder should be."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder to write to")
+
+
+def _staging_name(path: Path, place: Path) -> Path:
+    return place / f".{path.name[:40]}.{uuid.uuid4().hex}.partial"
+
+
+@contextmanager
+def _staged_folder(folder: Path, place: Path) -> Iterator[Path]:
+    """Make an empty folder in `place`; what is left of it is removed at the end."""
+    staged = _staging_name(folder, place)
+    staged.mkdir()
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """Make the parents of a path; new ones that are empty at the end are removed again."""
+    new = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for parent in new:
+                parent.rmdir()
+
+
+def _renamed(staged: Path, folder: Path) -> bool:
+    """Rename a folder unless there is one of the new name; tell whether it was renamed."""
+    if folder.exists():
+        return False
+    try:
+        staged.rename(folder)
+    except OSError:
+        if folder.exists():  # another process was first
+            return False
+        raise
+    _flush(folder.parent)
+    return True
+
+
+def _move_files(staged: Path, folder: Path, stale: Sequence[str], order: Sequence[str]) -> None:
+    files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
+    last = [Path(name) for name in order if Path(name) in files]
+    with _locked(folder):
+        for pattern in stale:
+            for path in folder.glob(pattern):
+                path.unlink()
+        for name in [*(name for name in files if name not in last), *last]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).replace(folder / name)
+        _flush(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems do not lock folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _finish(folder: Path) -> None:
+    """Have a folder with all its files written to the disk, readable as far as the umask allows."""
+    # Libraries that write aside themselves (safetensors) leave files that the user alone can read.
+    # The folder was made with all permissions but those that the umask takes.
+    allowed = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode | allowed)
+        _flush(path)
+    _flush(folder)

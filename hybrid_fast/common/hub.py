@@ -1,0 +1,67 @@
+"""Fetching from the Hugging Face hub, with an error that names what to give without network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+
+def fetch_folder(
+    name: str,
+    what: str,
+    instead: str,
+    *,
+    repo_type: Literal["model", "dataset"],
+    patterns: Sequence[str],
+    leave_out: Sequence[str] = (),
+    revision: str | None = None,
+) -> Path:
+    """Return the local folder of a repository of the hub, fetched unless it is in the hub's cache.
+
+    Args:
+        name: of the repository, "owner/name".
+        what: what it is, for the message: "data set 'owner/name'".
+        instead: what serves without network, for the message: "a folder with ...".
+        repo_type: "model" or "dataset".
+        patterns: of the files to fetch.
+        leave_out: of those files, the ones not to fetch.
+        revision: branch, tag or commit; default the main branch.
+
+    Raises:
+        FileNotFoundError: there is no such repository, or the hub cannot be reached.
+    """
+    import huggingface_hub
+
+    with fetching(what, instead):
+        folder = huggingface_hub.snapshot_download(
+            name,
+            repo_type=repo_type,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(leave_out) or None,
+        )
+    return Path(folder)
+
+
+@contextmanager
+def fetching(what: str, instead: str) -> Iterator[None]:
+    """Raise FileNotFoundError with a remedy for anything that fetching from the hub may raise.
+
+    Args:
+        what: what is fetched.
+        instead: what serves without network.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The hub's HTTP library has changed before: its own error is the parent of the hub's.
+    of_connection: Any = HfHubHTTPError.__bases__
+    try:
+        yield
+    except (HFValidationError, OSError, *of_connection) as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise FileNotFoundError(
+            f"{what} could not be fetched from the hub ({type(error).__name__}: {lines[0]}). "
+            f"Without network give {instead}"
+        ) from error

@@ -1,0 +1,65 @@
+"""Encoding many texts, some at a time, for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+
+def encode_in_batches(
+    encode: Callable[[list[str]], Tensor],
+    texts: Sequence[str],
+    dim: int,
+    batch_size: int,
+    *,
+    progress: str | None = None,
+) -> np.ndarray:
+    """Encode texts without gradients, the longest first: the texts of a batch are of like length.
+
+    Args:
+        encode: returns the embeddings of a batch, (b, dim), on any device.
+        texts: any number of them.
+        dim: dimension of the embeddings.
+        batch_size: texts at a time.
+        progress: label of a progress bar, shown on a terminal after two seconds; None: no bar.
+
+    Returns:
+        float32 (n, dim), in the order of the texts.
+
+    Raises:
+        ValueError: a batch size below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    longest_first = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+    embeddings = np.empty((len(texts), dim), dtype=np.float32)
+    starts = tqdm(
+        range(0, len(texts), batch_size),
+        desc=progress,
+        delay=2,
+        disable=None if progress else True,
+        leave=False,
+    )
+    with torch.no_grad():
+        for start in starts:
+            rows = longest_first[start : start + batch_size]
+            embeddings[rows] = encode([texts[row] for row in rows]).float().cpu().numpy()
+    return embeddings
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each of its modules back into its own mode."""
+    # Module by module: a user may have put some part of a model in training into evaluation mode.
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
