@@ -1,4 +1,4 @@
-"""What the JSON of a benchmark run keeps: measurements, machine and versions; no names of machines."""
+"""What the JSON of a benchmark run keeps: measurements, machine, versions; no machine names."""
 
 from __future__ import annotations
 
