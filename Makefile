@@ -4,10 +4,10 @@ install:
 	pip install -c constraints.txt -e '.[test,bench,docs,dev]'
 
 lint:
-	ruff check . && ruff format --check . && mypy && clang-format --dry-run --Werror csrc/*.cc csrc/*/*.cc csrc/*/*.h
+	ruff check . && ruff format --check . && mypy && clang-format --dry-run --Werror csrc/*/*.cc csrc/*/*.h
 
 format:
-	ruff check --fix . ; ruff format . ; clang-format -i csrc/*.cc csrc/*/*.cc csrc/*/*.h
+	ruff check --fix . ; ruff format . ; clang-format -i csrc/*/*.cc csrc/*/*.h
 
 test:
 	pytest

@@ -16,7 +16,8 @@ from memory import PeakMemory
 from side_by_side import side_by_side
 
 from hybrid_fast.evaluation import Candidate, Query, RetrievalTask, compare_runs
-from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.retrieval.scores import dot_products
 
 SIZES = (1222, 1276, 1234, 1180, 1215, 1244, 1219, 852, 1167, 1209, 1196)
 NUM_QUESTIONS, DIM = 1190, 384

@@ -1,7 +1,7 @@
 """Peak memory of training steps with batches of 512 and of 8,192, each in a fresh process.
 
 The encoder is 6 layers of 384 over the vocabulary of XLM-R; texts are short, so that a step of
-8,192 pairs takes seconds. No graphs are kept, since those take what memory there is.
+8,192 pairs takes seconds. No activations are cached, since those take what memory there is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 encoder = BiEncoder.from_pretrained(encoder_folder)
 table = make_table(draw_texts(size, 3, 8, 0, sigma=0.3), draw_texts(size, 6, 16, 1, sigma=0.3))
 args = HybridTrainingArguments(
-    folder, kind="mono", batch_size=size, max_steps=2, kept_graph_tokens=0, use_cpu=True,
+    folder, kind="mono", batch_size=size, max_steps=2, cached_activation_tokens=0, use_cpu=True,
     save_strategy="no", report_to="none", disable_tqdm=True, token_store=folder,
 )
 trainer = HybridTrainer(encoder, args, table)

@@ -41,7 +41,7 @@ from hybrid_fast.training.steps import has_dropout
 
 TEMPERATURE = 0.05
 LENGTHS = {"long": (15, 60, 250, 0.8), "short": (20, 20, 64, 0.3)}  # means, most words, sigma
-OURS = {"ours": {}, "ours, no graphs kept": {"kept_graph_tokens": 0}}
+OURS = {"ours": {}, "ours, nothing cached": {"cached_activation_tokens": 0}}
 DEFAULT, PLAIN = "cached 32 (default)", "plain"
 THEIRS = {
     DEFAULT: {"mini_batch_size": 32},
@@ -190,7 +190,7 @@ def check_masks_are_replayed(encoder_folder, pairs):
 
     def cached():
         cache = GradientCache(encoder)
-        embedded = cache.embed(micro_batches, num_kept_tokens=0, seed=5)
+        embedded = cache.embed(micro_batches, max_cached_tokens=0, seed=5)
         return embedded.embeddings, lambda: cache.back_propagate(embedded)
 
     expected = gradients(in_one_graph)

@@ -1,7 +1,7 @@
 """Draws the pictures of docs/sampling.md: `python docs/draw_batch_plan.py` (a few seconds).
 
 Left: how far the number of examples of each language pair strays from its share, over the steps of
-a cross plan, and of independent draws of the same law. Right: the same for the number of mono
+a cross plan, and of independent draws with the same weights. Right: the same for the number of mono
 batches of a hybrid plan.
 """
 

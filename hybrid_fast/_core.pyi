@@ -1,5 +1,5 @@
 """
-C++ core of hybrid_fast: batch planning, loss and rank kernels, texts and tokens.
+C++ core of hybrid_fast: batch plan, kernels of the loss, ranks, texts and tokens.
 """
 from __future__ import annotations
 import collections.abc
@@ -7,31 +7,6 @@ import numpy
 import numpy.typing
 import typing
 __all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
-class Share:
-    """
-    What a law asked for and what it became.
-    """
-    @property
-    def asked(self) -> float:
-        ...
-    @property
-    def capacity(self) -> int:
-        ...
-    @property
-    def effective(self) -> float:
-        ...
-    @property
-    def passage_language(self) -> int:
-        ...
-    @property
-    def query_language(self) -> int:
-        ...
-    @property
-    def size(self) -> int:
-        ...
-    @property
-    def source(self) -> int:
-        ...
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -66,6 +41,31 @@ class PlanIndex:
     @property
     def num_rows(self) -> int:
         ...
+class Share:
+    """
+    The share that sampling weights ask for and the one in effect.
+    """
+    @property
+    def asked(self) -> float:
+        ...
+    @property
+    def capacity(self) -> int:
+        ...
+    @property
+    def effective(self) -> float:
+        ...
+    @property
+    def passage_language(self) -> int:
+        ...
+    @property
+    def query_language(self) -> int:
+        ...
+    @property
+    def size(self) -> int:
+        ...
+    @property
+    def source(self) -> int:
+        ...
 class Planner:
     """
     The batch plan: a pure function of (index, options, step).
@@ -74,16 +74,17 @@ class Planner:
         ...
     def plan(self, step: typing.SupportsInt | typing.SupportsIndex, begin: typing.SupportsInt | typing.SupportsIndex, end: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64], int, int, int]:
         """
-        Rows of slots [begin, end) of a step: (query_rows, passage_rows, kind, entries substituted, lanes substituted).
+        Return rows of slots [begin, end) of a step: (query_rows, passage_rows, kind,
+        substituted_entries, substituted_streams).
         """
-    @property
-    def lane_shares(self) -> list[Share]:
-        ...
     @property
     def last_step(self) -> int:
         ...
     @property
     def mono_shares(self) -> list[Share]:
+        ...
+    @property
+    def pair_shares(self) -> list[Share]:
         ...
 def add_column_sums_double(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -93,7 +94,7 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
-def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     As contrast_rows_float, on the product of bfloat16 queries and packed passages.
     """
@@ -101,11 +102,11 @@ def contrast_instructions() -> str:
     """
     The instruction set of the contrastive kernels: avx512, avx2 or portable.
     """
-def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
-def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.SupportsInt | typing.SupportsIndex, factors: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, dots: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
@@ -119,7 +120,7 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
     """
 def find_first(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the first columns of each row, as rank_rows does.
+    Return the best columns of each row, int64 (rows, num_first), as rank_rows does.
     """
 def has_bf16_product() -> bool:
     """
@@ -131,7 +132,8 @@ def hash_texts(offsets: numpy.typing.NDArray[numpy.int64], data: numpy.typing.ND
     """
 def multiply_bf16(*, rows: typing.SupportsInt | typing.SupportsIndex, num_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates `step`, and packed columns; arguments are addresses.
+    Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates
+    `step`, and packed columns; arguments are addresses.
     """
 def pack_bf16(*, columns: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -144,42 +146,44 @@ def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typ
 @typing.overload
 def pad_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    Return the chosen texts, padded with pad_id, int64 (rows, length).
     """
 @typing.overload
 def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Return the chosen texts as rows of a matrix, filled up with pad_id.
+    Return the chosen texts, padded with pad_id, int64 (rows, length).
     """
 def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the rank of every score in its row, and the first columns of each row.
+    Return the rank of every score in its row, and the best columns of each row.
     
     Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:
-    float32 (rows, columns). First columns: int64 (rows, num_first), equal scores in the
+    float32 (rows, columns). Best columns: int64 (rows, num_first), equal scores in the
     order of columns. Scores: float32, C-contiguous, no NaN.
     """
 @typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], begins: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
+def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """
-    Return the different tokens, ascending, and of each the gradient that the means of texts
-    give it. Text i is ids[begins[i]:begins[i + 1]].
+    Return the distinct tokens, ascending, and the gradient of each one's embedding, where
+    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
+    one up to the end.
     """
 @typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], begins: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
+def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """
-    Return the different tokens, ascending, and of each the gradient that the means of texts
-    give it. Text i is ids[begins[i]:begins[i + 1]].
+    Return the distinct tokens, ascending, and the gradient of each one's embedding, where
+    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
+    one up to the end.
     """
 @typing.overload
 def take_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.uint16], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the ids of the chosen texts, one after another, and where each begins.
+    Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
     """
 @typing.overload
 def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.int32], numpy.typing.NDArray[numpy.int64]]:
     """
-    Return the ids of the chosen texts, one after another, and where each begins.
+    Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
     """
 @typing.overload
 def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:

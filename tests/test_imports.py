@@ -18,9 +18,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": {"common", "results"},
     "data": {"common", "results"},
     "models": {"common", "results"},
-    "evaluation": {"common", "results", "ops", "data", "models"},
-    "training": {"common", "results", "ops", "data", "models", "evaluation"},
-    "qa": {"common", "results", "ops", "data", "models", "evaluation", "training"},
+    "retrieval": {"common", "results", "ops", "data", "models"},
+    "evaluation": {"common", "results", "ops", "data", "models", "retrieval"},
+    "training": {"common", "results", "ops", "data", "models", "retrieval", "evaluation"},
+    "qa": {"common", "results", "ops", "data", "models", "retrieval", "evaluation", "training"},
     "reporting": {"common", "results", "evaluation"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)

@@ -110,7 +110,7 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
     out.coefficients = after(gradient.coefficients, first);
     out.bf16 = after(gradient.bf16, first * chunk.num_columns);
     out.losses = gradient.losses + first;
-    out.dots = after(gradient.dots, first);
+    out.grad_dot_logits = after(gradient.grad_dot_logits, first);
     multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
                   part.scores, /*add=*/false);
     for (std::int64_t row = 0; row < part.num_rows; ++row) {

@@ -7,21 +7,21 @@
 
 namespace hybrid_fast {
 
-// Rows of scores, and which columns they leave out; null where a rule was not asked for.
+// Rows of scores and their negative mask, parts of which are null where they were not asked for.
 template <typename T>
 struct ContrastChunk {
   T* scores;  // (num_rows, num_columns), unscaled
   std::int64_t num_rows;
   std::int64_t num_columns;
-  T scale;                        // 1 / temperature
+  T logit_scale;                  // 1 / temperature
   const std::int64_t* positives;  // (num_rows,), columns
   const std::int64_t* row_groups;
   const std::int64_t* column_groups;
   const std::int64_t* row_ids;
   const std::int64_t* column_ids;
-  const std::uint8_t* mask;  // (num_rows, num_columns) with rows `mask_stride` apart; 1 = left out
+  const std::uint8_t* mask;  // (num_rows, num_columns), rows `mask_stride` apart; 1: excluded
   std::int64_t mask_stride;
-  const std::uint8_t* left_out_columns;
+  const std::uint8_t* excluded_columns;  // (num_columns,); 1: of every row
   bool has_margin;
   T margin;
 };
@@ -29,12 +29,12 @@ struct ContrastChunk {
 // What the rows of a chunk become.
 template <typename T>
 struct ContrastGradient {
-  const T* coefficients;  // (num_rows,); null: only the losses are asked for
-  const T* log_sums;      // (num_columns,), for `symmetric`; null: one direction
-  const T* factors;       // (num_columns,), likewise
+  const T* coefficients;         // (num_rows,); null: only the losses are asked for
+  const T* column_lse;           // (num_columns,), u_j, for `symmetric`; null: one direction
+  const T* column_coefficients;  // (num_columns,), beta_j, likewise
   std::uint16_t* bf16;  // (num_rows, num_columns): the gradient goes here, rounded; null: in place
   T* losses;            // (num_rows,)
-  T* dots;              // (num_rows,): sum of gradient * logit
+  T* grad_dot_logits;   // (num_rows,): sum of gradient * logit
 };
 
 // Overwrites the scores. T is float or double; float takes the widest vectors of this processor, or
@@ -43,9 +43,9 @@ template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads);
 
-// Adds exp(logit) of the rows that do not leave a column out and have another positive to the
-// column's sum: `largest` is the largest logit so far, `sums` the sum relative to it. Overwrites
-// scores that are left out. Writes the logits of the positives.
+// Adds exp(logit) of the rows that neither exclude a column nor have it as positive to the column's
+// sum: `largest` is the largest logit so far, `sums` the sum relative to it. Overwrites excluded
+// scores. Writes the logits of the positives.
 template <typename T>
 void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
                      int num_threads);

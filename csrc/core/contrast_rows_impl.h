@@ -103,12 +103,12 @@ class Sum {
 
 // Long rows are summed in parts, whose sums are added in double.
 constexpr std::int64_t kPart = 2048;
-// Exponents of what is left out; finite, since 0 times infinity is not a number.
+// Exponents of what is excluded; finite, since 0 times infinity is not a number.
 constexpr float kNothing = -1e30f;
 
-// Scores that a row leaves out become -infinity; its positive keeps its own.
+// Excluded scores of a row become -infinity; its positive keeps its score.
 template <typename T>
-void leave_out(const ContrastChunk<T>& c, std::int64_t row, T* x) {
+void mask_scores(const ContrastChunk<T>& c, std::int64_t row, T* x) {
   const T nothing = -__builtin_inff();
   const std::int64_t n = c.num_columns;
   const T positive = x[c.positives[row]];
@@ -128,8 +128,8 @@ void leave_out(const ContrastChunk<T>& c, std::int64_t row, T* x) {
     const std::uint8_t* mask = c.mask + row * c.mask_stride;
     for (std::int64_t j = 0; j < n; ++j) x[j] = mask[j] ? nothing : x[j];
   }
-  if (c.left_out_columns != nullptr) {
-    for (std::int64_t j = 0; j < n; ++j) x[j] = c.left_out_columns[j] ? nothing : x[j];
+  if (c.excluded_columns != nullptr) {
+    for (std::int64_t j = 0; j < n; ++j) x[j] = c.excluded_columns[j] ? nothing : x[j];
   }
   x[c.positives[row]] = positive;
 }
@@ -153,19 +153,19 @@ T largest_of(const T* x, std::int64_t n) {
 }
 
 struct Others {
-  double sum = 0, dot = 0;  // of exponentials, and of exponential * relative logit
+  double sum = 0, dot = 0;  // of exponentials; of exponential * relative logit
 };
 
 // Exponentials of the logits relative to the largest score. Writes them if `kWrite`.
 template <bool kWrite, typename T>
-Others exponentials(T* x, std::int64_t n, T largest, T scale) {
+Others exponentials(T* x, std::int64_t n, T largest, T logit_scale) {
   Others others;
   for (std::int64_t first = 0; first < n; first += kPart) {
     T* part = x + first;
     Sum<T> sum, dot;
     for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
       using V = typename decltype(tag)::Type;
-      const V y = larger((load<V>(part + j) - largest) * scale, V{} + T(kNothing));
+      const V y = larger((load<V>(part + j) - largest) * logit_scale, V{} + T(kNothing));
       const V e = exp_of(y);
       sum += e;
       dot += e * y;
@@ -177,11 +177,11 @@ Others exponentials(T* x, std::int64_t n, T largest, T scale) {
   return others;
 }
 
-// x becomes the gradient of both directions; returns the sum of that of the other one times its
-// logits.
+// x becomes the gradient of both directions; returns sum_j of the gradient of the other direction
+// times the logit.
 template <typename T>
-double both_directions(T* x, std::int64_t n, T largest, T scale, T factor, const T* log_sums,
-                       const T* factors) {
+double both_directions(T* x, std::int64_t n, T largest, T logit_scale, T factor,
+                       const T* column_lse, const T* column_coefficients) {
   double total = 0;
   for (std::int64_t first = 0; first < n; first += kPart) {
     T* part = x + first;
@@ -189,9 +189,10 @@ double both_directions(T* x, std::int64_t n, T largest, T scale, T factor, const
     for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
       using V = typename decltype(tag)::Type;
       const V score = load<V>(part + j);
-      const V y = larger((score - largest) * scale, V{} + T(kNothing));
-      const V logit = larger(score * scale, V{} + T(kNothing));
-      const V column = exp_of(logit - load<V>(log_sums + first + j)) * load<V>(factors + first + j);
+      const V y = larger((score - largest) * logit_scale, V{} + T(kNothing));
+      const V logit = larger(score * logit_scale, V{} + T(kNothing));
+      const V column = exp_of(logit - load<V>(column_lse + first + j)) *
+                       load<V>(column_coefficients + first + j);
       dot += column * logit;
       store(part + j, exp_of(y) * factor + column);
     });
@@ -225,16 +226,16 @@ template <typename T>
 void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::int64_t row) {
   const std::int64_t n = c.num_columns, positive = c.positives[row];
   T* x = c.scores + row * n;
-  leave_out(c, row, x);
+  mask_scores(c, row, x);
   const T positive_score = x[positive], largest = largest_of(x, n);
-  const double positive_logit = double(positive_score - largest) * c.scale;  // relative
+  const double positive_logit = double(positive_score - largest) * c.logit_scale;  // relative
   // The positive stands apart, so that the sum of the others keeps its digits beside it.
   x[positive] = -__builtin_inff();
-  const bool one_direction = g.coefficients != nullptr && g.log_sums == nullptr;
-  const Others others = one_direction ? exponentials<true>(x, n, largest, c.scale)
-                                      : exponentials<false>(x, n, largest, c.scale);
-  const double own = __builtin_exp(positive_logit), total = others.sum + own;
-  double loss = positive_logit > -10 ? __builtin_log1p(others.sum / own)
+  const bool one_direction = g.coefficients != nullptr && g.column_lse == nullptr;
+  const Others others = one_direction ? exponentials<true>(x, n, largest, c.logit_scale)
+                                      : exponentials<false>(x, n, largest, c.logit_scale);
+  const double positive_exp = __builtin_exp(positive_logit), total = others.sum + positive_exp;
+  double loss = positive_logit > -10 ? __builtin_log1p(others.sum / positive_exp)
                                      : __builtin_log(total) - positive_logit;
   if (g.coefficients == nullptr) {
     g.losses[row] = static_cast<T>(loss);
@@ -242,44 +243,45 @@ void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::
   }
   const double a = g.coefficients[row];
   const T factor = static_cast<T>(a / total);
-  double own_gradient = -a * others.sum / total;
-  double dot = a / total * others.dot + own_gradient * positive_logit;
+  double positive_gradient = -a * others.sum / total;
+  double grad_dot_logits = a / total * others.dot + positive_gradient * positive_logit;
   if (!one_direction) {
-    // Of an empty column the log of the sum is infinity here: nothing stands against the positive.
-    const double logit = double(positive_score) * c.scale, log_sum = g.log_sums[positive];
-    const bool empty = log_sum > 3e38;
-    const double small = empty ? 0 : __builtin_exp(-__builtin_fabs(log_sum - logit));
-    const bool above = log_sum > logit;
-    const double share = empty ? 0 : (above ? 1 : small) / (1 + small);          // sigmoid
-    loss += empty ? 0 : (above ? log_sum - logit : 0) + __builtin_log1p(small);  // softplus
-    dot += both_directions(x, n, largest, c.scale, factor, g.log_sums, g.factors);
-    dot -= a * share * logit;
-    own_gradient -= a * share;
+    // The log-sum-exp of an empty column is infinity here: the positive has no negatives.
+    const double logit = double(positive_score) * c.logit_scale, lse = g.column_lse[positive];
+    const bool empty = lse > 3e38;
+    const double small = empty ? 0 : __builtin_exp(-__builtin_fabs(lse - logit));
+    const bool above = lse > logit;
+    const double share = empty ? 0 : (above ? 1 : small) / (1 + small);      // sigmoid
+    loss += empty ? 0 : (above ? lse - logit : 0) + __builtin_log1p(small);  // softplus
+    grad_dot_logits +=
+        both_directions(x, n, largest, c.logit_scale, factor, g.column_lse, g.column_coefficients);
+    grad_dot_logits -= a * share * logit;
+    positive_gradient -= a * share;
   }
   g.losses[row] = static_cast<T>(loss);
-  g.dots[row] = static_cast<T>(dot);
+  g.grad_dot_logits[row] = static_cast<T>(grad_dot_logits);
   // One direction: still exponentials; both: the gradient already.
   const T rest = one_direction ? factor : T(1);
   if constexpr (sizeof(T) == sizeof(float)) {
     if (g.bf16 != nullptr) {
       std::uint16_t* out = g.bf16 + row * n;
       write_bf16(x, n, rest, out);
-      const auto own_rounded = static_cast<float>(own_gradient);
-      write_bf16(&own_rounded, 1, 1.0f, out + positive);
+      const auto rounded_gradient = static_cast<float>(positive_gradient);
+      write_bf16(&rounded_gradient, 1, 1.0f, out + positive);
       return;
     }
   }
   if (one_direction) {
     for (std::int64_t j = 0; j < n; ++j) x[j] *= rest;
   }
-  x[positive] = static_cast<T>(own_gradient);
+  x[positive] = static_cast<T>(positive_gradient);
 }
 
 template <typename T>
 void prepare_column_row(const ContrastChunk<T>& c, T* positive_logits, std::int64_t row) {
   T* x = c.scores + row * c.num_columns;
-  leave_out(c, row, x);
-  positive_logits[row] = x[c.positives[row]] * c.scale;
+  mask_scores(c, row, x);
+  positive_logits[row] = x[c.positives[row]] * c.logit_scale;
   x[c.positives[row]] = -__builtin_inff();
 }
 
@@ -295,7 +297,7 @@ void sum_columns(const ContrastChunk<T>& c, T* largest, T* sums, std::int64_t fi
   for (std::int64_t row = 0; row < c.num_rows; ++row) {
     const T* x = c.scores + row * c.num_columns + first;
     for (std::int64_t j = 0; j < count; ++j) {
-      largest[first + j] = larger(largest[first + j], x[j] * c.scale);
+      largest[first + j] = larger(largest[first + j], x[j] * c.logit_scale);
     }
   }
   for (std::int64_t row = 0; row < c.num_rows; ++row) {
@@ -304,7 +306,7 @@ void sum_columns(const ContrastChunk<T>& c, T* largest, T* sums, std::int64_t fi
       using V = typename decltype(tag)::Type;
       // Where nothing was kept both are -infinity; the sum must stay 0.
       const V top = larger(load<V>(largest + first + j), V{} + T(kNothing));
-      store(added + j, load<V>(added + j) + exp_of(load<V>(x + j) * c.scale - top));
+      store(added + j, load<V>(added + j) + exp_of(load<V>(x + j) * c.logit_scale - top));
     });
   }
   for (std::int64_t j = 0; j < count; ++j) {

@@ -85,18 +85,18 @@ PlanIndex IndexBuilder::run() {
   std::vector<std::uint32_t>().swap(profile_of_);
   std::vector<std::uint32_t>().swap(order_);
   done();
-  std::future<MonoLanes> mono = std::async(
+  std::future<MonoIndex> mono = std::async(
       std::launch::async, [&, index = view_of(arrays_)] { return index_mono(index, false); });
   mark_presence();
   list_pairs(sets_, arrays_);
   done();
-  MonoLanes lanes = mono.get();
+  MonoIndex mono_index = mono.get();
   arrays_.mono_languages.resize(columns_.num_languages);
-  for (const MonoLanes::Lane& lane : lanes.lanes)
-    arrays_.mono_languages[lane.language] = lane.place;
-  arrays_.mono_rows = std::move(lanes.rows);
-  arrays_.mono_clusters = std::move(lanes.clusters);
-  arrays_.mono_layers = std::move(lanes.layers);
+  for (const MonoIndex::Stream& stream : mono_index.streams)
+    arrays_.mono_languages[stream.language] = stream.place;
+  arrays_.mono_rows = std::move(mono_index.rows);
+  arrays_.mono_clusters = std::move(mono_index.clusters);
+  arrays_.mono_layers = std::move(mono_index.layers);
   done();
   Summary& whole = arrays_.summary.front();
   whole.cross_capacity = pair_capacity(view_of(arrays_), false, {});

@@ -48,11 +48,11 @@ std::size_t aligned(std::size_t offset) {
 
 // Four independent multiply chains, which a processor runs side by side.
 std::uint64_t checksum_of_chunk(Bytes bytes) {
-  constexpr std::size_t kLanes = 4;
-  std::array<std::uint64_t, kLanes> sums = {1, 2, 3, 4};
-  std::array<std::uint64_t, kLanes> words;
+  constexpr std::size_t kSums = 4;
+  std::array<std::uint64_t, kSums> sums = {1, 2, 3, 4};
+  std::array<std::uint64_t, kSums> words;
   const auto add = [&] {
-    for (std::size_t i = 0; i < kLanes; ++i) {
+    for (std::size_t i = 0; i < kSums; ++i) {
       sums[i] = (sums[i] ^ words[i]) * 0x9E3779B97F4A7C15u;
       sums[i] ^= sums[i] >> 32;
     }

@@ -3,7 +3,8 @@
 // Without a gradient AdamW still decays a row's weights and moments, and lets its momentum move the
 // weights. All of that follows from the moments that the row's last gradient left, so it is done
 // when the row is needed next. The moments stay as that gradient left them, and the weights get one
-// missed update after another: it changes no bit in how many parts a row is brought up to date.
+// missed update after another: the result is bitwise identical in however many parts a row is
+// brought up to date.
 #pragma once
 
 #include <cstdint>

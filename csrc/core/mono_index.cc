@@ -34,14 +34,14 @@ class MonoIndexer {
         conflicts_(index.has_alternatives() || index.shares_passages()),
         capacity_(index.shares_passages() ? index.num_resources() : 0) {}
 
-  MonoLanes run() {
+  MonoIndex run() {
     count_rows();
     place_rows();
-    for (std::uint32_t lane = 0; lane < result_.lanes.size(); ++lane) {
+    for (std::uint32_t stream = 0; stream < result_.streams.size(); ++stream) {
       if (conflicts_) {
-        cluster(lane);
+        cluster(stream);
       } else {
-        add_layer(result_.lanes[lane].place, result_.lanes[lane].place.num_rows);
+        add_layer(result_.streams[stream].place, result_.streams[stream].place.num_rows);
       }
     }
     if (!by_source_) std::vector<std::uint32_t>().swap(result_.groups);
@@ -49,7 +49,7 @@ class MonoIndexer {
   }
 
  private:
-  // A lane's key is language * num_sources_ + source.
+  // A stream's key is language * num_sources_ + source.
   std::size_t num_keys() const { return index_.summary().num_languages * num_sources_; }
   std::size_t key_of(const Cell& cell, const Label& label, std::uint32_t row) const {
     if (!by_source_) return label.language();
@@ -58,7 +58,7 @@ class MonoIndexer {
     return label.language() * num_sources_ + source;
   }
 
-  // Visits (lane key, group, row) of every row that can stand alone.
+  // Visits (stream key, group, row) of every row that can stand alone.
   template <typename Visit>
   void for_each_row(Visit&& visit) const {
     for_each_entry(
@@ -80,7 +80,7 @@ class MonoIndexer {
       if (counts[key] == 0) continue;
       const auto language = static_cast<std::int32_t>(key / num_sources_);
       const std::int32_t source = by_source_ ? static_cast<std::int32_t>(key % num_sources_) : -1;
-      result_.lanes.push_back({language, source, {first, counts[key], 0, 0, 0, 0, counts[key]}});
+      result_.streams.push_back({language, source, {first, counts[key], 0, 0, 0, 0, counts[key]}});
       first += counts[key];
     }
     result_.rows.resize(first);
@@ -89,8 +89,8 @@ class MonoIndexer {
 
   void place_rows() {
     std::vector<std::uint32_t> next(num_keys());
-    for (const MonoLanes::Lane& lane : result_.lanes) {
-      next[lane.language * num_sources_ + std::max(lane.source, 0)] = lane.place.first_row;
+    for (const MonoIndex::Stream& stream : result_.streams) {
+      next[stream.language * num_sources_ + std::max(stream.source, 0)] = stream.place.first_row;
     }
     for_each_row([&](std::size_t key, std::uint32_t group, std::uint32_t row) {
       const std::uint32_t i = next[key]++;
@@ -99,9 +99,9 @@ class MonoIndexer {
     });
   }
 
-  // Orders the rows of a lane by cluster, larger clusters first.
-  void cluster(std::uint32_t lane) {
-    MonoLanguage& place = result_.lanes[lane].place;
+  // Orders the rows of a stream by cluster, larger clusters first.
+  void cluster(std::uint32_t stream) {
+    MonoLanguage& place = result_.streams[stream].place;
     std::vector<Row> rows(place.num_rows);
     // Rows of a group stand side by side, for rows were placed in the order of entries.
     const auto group_at = [&](std::int64_t i) {
@@ -173,18 +173,19 @@ class MonoIndexer {
   const PlanIndex& index_;
   bool by_source_;
   std::size_t num_sources_;
-  bool conflicts_;  // whether rows of one language may not meet
+  bool conflicts_;  // whether some rows of one language may not share a batch
   Capacity capacity_;
-  MonoLanes result_;
+  MonoIndex result_;
 };
 
 }  // namespace
 
-MonoLanes index_mono(const PlanIndex& index, bool by_source) {
+MonoIndex index_mono(const PlanIndex& index, bool by_source) {
   return MonoIndexer(index, by_source).run();
 }
 
-void MonoLane::draw(std::uint64_t position, std::uint64_t window, std::span<Member> members) const {
+void LanguageStream::draw(std::uint64_t position, std::uint64_t window,
+                          std::span<Member> members) const {
   const std::uint64_t num_layers = layers_.size() - 1;
   while (!members.empty()) {
     const std::uint64_t pass = position / rows_.size();
@@ -205,8 +206,8 @@ void MonoLane::draw(std::uint64_t position, std::uint64_t window, std::span<Memb
   }
 }
 
-void MonoLane::draw_rows(std::uint64_t position, std::uint64_t window,
-                         std::span<std::int64_t> rows) const {
+void LanguageStream::draw_rows(std::uint64_t position, std::uint64_t window,
+                               std::span<std::int64_t> rows) const {
   while (!rows.empty()) {
     const std::uint64_t pass = position / rows_.size();
     const std::uint64_t i = position % rows_.size();

@@ -1,12 +1,13 @@
 // Rows of one language that can stand as (query, passage) alone, in the order they are drawn.
 //
-// A lane holds the rows of one language, or of one language and source:
+// A language stream holds the rows of one language or, where sources are weighted, those of one
+// language and source:
 //   rows      rows, cluster after cluster, larger clusters first
 //   clusters  first position of each cluster in rows, then rows.size(); empty if all have one row
 //   layers    number of draws in the first a layers, for a = 0 to the number of layers
 // A cluster is the rows of one group (alternatives) or, failing that, of one shared passage. Layer
 // a draws one row from each cluster of more than a rows, so a pass (all layers) draws every row
-// once and rows that may not meet in a batch lie far apart.
+// once and rows that may not share a batch lie far apart.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,10 @@
 
 namespace hybrid_fast {
 
-class MonoLane {
+class LanguageStream {
  public:
-  MonoLane(View<std::uint32_t> rows, View<std::uint32_t> groups, View<std::uint32_t> clusters,
-           View<std::uint32_t> layers, std::uint64_t key)
+  LanguageStream(View<std::uint32_t> rows, View<std::uint32_t> groups, View<std::uint32_t> clusters,
+                 View<std::uint32_t> layers, std::uint64_t key)
       : rows_(rows), groups_(groups), clusters_(clusters), layers_(layers), key_(key) {}
 
   struct Member {
@@ -41,7 +42,7 @@ class MonoLane {
   // Writes the members drawn at consecutive positions of the endless stream, from `position` on;
   // `window` is the number of consecutive positions that may fall into one batch.
   void draw(std::uint64_t position, std::uint64_t window, std::span<Member> members) const;
-  // The same for a lane without clusters, where nothing conflicts.
+  // The same for a stream without clusters, where nothing conflicts.
   void draw_rows(std::uint64_t position, std::uint64_t window, std::span<std::int64_t> rows) const;
 
  private:
@@ -49,21 +50,21 @@ class MonoLane {
   std::uint64_t key_;
 };
 
-// Lanes side by side.
-struct MonoLanes {
-  struct Lane {
+// The rows of all language streams, one stream after another.
+struct MonoIndex {
+  struct Stream {
     std::int32_t language;
     std::int32_t source;  // -1: all
     MonoLanguage place;
   };
   std::vector<std::uint32_t> rows;
-  std::vector<std::uint32_t> groups;  // of each row; only of lanes by source, where the rows of a
-                                      // group may be in several
+  std::vector<std::uint32_t> groups;  // of each row; only by source, where the rows of a group
+                                      // may be in several streams
   std::vector<std::uint32_t> clusters, layers;
-  std::vector<Lane> lanes;  // by (language, source); only those with rows
+  std::vector<Stream> streams;  // by (language, source); only those with rows
 };
 
-// Capacities are those of the language alone, or 0 of lanes by source.
-MonoLanes index_mono(const PlanIndex& index, bool by_source);
+// `by_source`: one stream a language and source, whose capacity is 0; else one a language.
+MonoIndex index_mono(const PlanIndex& index, bool by_source);
 
 }  // namespace hybrid_fast

@@ -1,4 +1,4 @@
-// The order in which a lane (all examples of one language or pair) is drawn, pass after pass.
+// The order in which a stream (all examples of one language or pair) is drawn, pass after pass.
 #pragma once
 
 #include <algorithm>

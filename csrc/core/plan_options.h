@@ -28,14 +28,14 @@ struct PlanOptions {
   std::int64_t world_size = 1;  // the largest batch size named in an error is a multiple of it
 };
 
-// What the law asked for and what it became, for a language (mono) or a pair (cross, mixed), of one
-// source where sources are weighted.
+// The share asked for by the sampling weights and the share in effect, of a language (mono) or a
+// pair (cross, mixed), of one source where sources are weighted.
 struct Share {
   std::int32_t query_language;
   std::int32_t passage_language;
   std::int32_t source;     // -1 where sources are not weighted
   std::uint64_t size;      // rows (mono) or groups (pairs)
-  std::uint64_t capacity;  // batch size that it can always fill alone
+  std::uint64_t capacity;  // largest batch that it can always fill alone
   double asked;
   double effective;
 };
@@ -43,7 +43,7 @@ struct Share {
 struct BatchInfo {
   Kind kind;
   std::int32_t substituted_entries = 0;  // replaced by another of their language or pair
-  std::int32_t substituted_lanes = 0;    // given to another pair or source, for want of an entry
+  std::int32_t substituted_streams = 0;  // replaced by one of another pair or source
 };
 
 // A batch being filled.
@@ -90,7 +90,8 @@ class FreeSearch {
   std::uint64_t num_passed_ = 0;
 };
 
-inline double power_law(std::uint64_t size, double exponent) {
+// Sampling by size: proportional for exponent 1, uniform for 0.
+inline double weight_by_size(std::uint64_t size, double exponent) {
   return size == 0 ? 0.0 : std::pow(static_cast<double>(size), exponent);
 }
 

@@ -45,8 +45,8 @@ PlanOptions checked(const Summary& table, const PlanOptions& options) {
                                 "; a number from 0 to 1 is needed");
   }
   if (!(std::abs(options.exponent) <= kLargestExponent)) {
-    throw std::invalid_argument("the exponent of the law is " + std::to_string(options.exponent) +
-                                "; a number from -30 to 30 is needed");
+    throw std::invalid_argument("language_sampling is " + std::to_string(options.exponent) +
+                                "; an exponent must be from -30 to 30");
   }
   const auto num_languages = static_cast<std::size_t>(table.num_languages);
   check_weights(options.language_weights, num_languages, "language_weights");
@@ -60,7 +60,7 @@ bool draws_mono(const PlanOptions& options) {
   return options.kind == Kind::kMono || (options.kind == Kind::kHybrid && options.alpha > 0);
 }
 
-bool draws_lanes(const PlanOptions& options) {
+bool draws_pairs(const PlanOptions& options) {
   return options.kind != Kind::kMono && !(options.kind == Kind::kHybrid && options.alpha == 1);
 }
 
@@ -71,9 +71,9 @@ Planner::Planner(std::shared_ptr<const PlanIndex> index, const PlanOptions& opti
       alpha_(static_cast<std::uint64_t>(std::ldexp(options.alpha, kAlphaBits))),
       phase_(derive(options.seed, 'a') >> (64 - kAlphaBits)),
       index_(std::move(index)) {
-  if (draws_mono(options_)) mono_ = std::make_unique<MonoStream>(*index_, options_);
-  if (draws_lanes(options_)) {
-    lanes_ = std::make_unique<LaneStream>(*index_, options_, options.kind == Kind::kMixed);
+  if (draws_mono(options_)) mono_ = std::make_unique<MonoPlanner>(*index_, options_);
+  if (draws_pairs(options_)) {
+    pairs_ = std::make_unique<PairPlanner>(*index_, options_, options.kind == Kind::kMixed);
   }
   check_batch_size();
 }
@@ -81,9 +81,9 @@ Planner::Planner(std::shared_ptr<const PlanIndex> index, const PlanOptions& opti
 void Planner::check_batch_size() const {
   const char* kind = "mono";
   std::uint64_t largest = mono_ ? mono_->largest_batch() : UINT64_MAX;
-  if (lanes_ && lanes_->largest_batch() < largest) {
+  if (pairs_ && pairs_->largest_batch() < largest) {
     kind = options_.kind == Kind::kMixed ? "mixed" : "cross";
-    largest = lanes_->largest_batch();
+    largest = pairs_->largest_batch();
   }
   if (static_cast<std::uint64_t>(options_.batch_size) <= largest) return;
   largest -= largest % static_cast<std::uint64_t>(options_.world_size);
@@ -95,7 +95,7 @@ void Planner::check_batch_size() const {
 }
 
 std::uint64_t Planner::mono_steps(std::uint64_t steps) const {
-  if (!lanes_) return steps;
+  if (!pairs_) return steps;
   if (!mono_) return 0;
   return static_cast<std::uint64_t>((Product{alpha_} * steps + phase_) >> kAlphaBits);
 }
@@ -119,7 +119,7 @@ BatchInfo Planner::plan(std::int64_t step, std::int64_t* query_rows,
     mono_->plan(before, draft);
   } else {
     info.kind = options_.kind == Kind::kMixed ? Kind::kMixed : Kind::kCross;
-    lanes_->plan(now - before, draft);
+    pairs_->plan(now - before, draft);
   }
   return info;
 }
@@ -128,8 +128,8 @@ std::vector<Share> Planner::mono_shares() const {
   return mono_ ? mono_->shares() : std::vector<Share>{};
 }
 
-std::vector<Share> Planner::lane_shares() const {
-  return lanes_ ? lanes_->shares() : std::vector<Share>{};
+std::vector<Share> Planner::pair_shares() const {
+  return pairs_ ? pairs_->shares() : std::vector<Share>{};
 }
 
 }  // namespace hybrid_fast

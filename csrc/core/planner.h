@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
-#include "core/lane_stream.h"
-#include "core/mono_stream.h"
+#include "core/mono_planner.h"
+#include "core/pair_planner.h"
 #include "core/plan_index.h"
 #include "core/plan_options.h"
 
@@ -14,10 +14,10 @@ namespace hybrid_fast {
 
 class Planner {
  public:
-  // Throws std::invalid_argument on bad options and when no law can serve batch_size.
+  // Throws std::invalid_argument on bad options and when no weights can serve batch_size.
   Planner(std::shared_ptr<const PlanIndex> index, const PlanOptions& options);
 
-  // The streams refer to members of the planner.
+  // Its parts refer to other members.
   Planner(const Planner&) = delete;
   Planner& operator=(const Planner&) = delete;
 
@@ -30,7 +30,7 @@ class Planner {
 
   // Empty where the kind draws no such batches.
   std::vector<Share> mono_shares() const;
-  std::vector<Share> lane_shares() const;
+  std::vector<Share> pair_shares() const;
 
  private:
   void check_batch_size() const;
@@ -41,8 +41,8 @@ class Planner {
   std::uint64_t alpha_;  // in units of 2^-62
   std::uint64_t phase_;  // likewise; makes seeds differ in which steps are mono
   std::shared_ptr<const PlanIndex> index_;
-  std::unique_ptr<MonoStream> mono_;
-  std::unique_ptr<LaneStream> lanes_;
+  std::unique_ptr<MonoPlanner> mono_;
+  std::unique_ptr<PairPlanner> pairs_;
 };
 
 }  // namespace hybrid_fast

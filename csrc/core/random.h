@@ -1,4 +1,4 @@
-// Keyed pseudo-random functions: stateless, integer only, the same bits on every platform.
+// Keyed pseudo-random functions: stateless, integer only, bitwise identical on every platform.
 #pragma once
 
 #include <bit>

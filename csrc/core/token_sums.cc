@@ -14,9 +14,9 @@ namespace {
 // Small, since a frequent token has as many uses as a thousand others.
 constexpr std::int64_t kTokensOfPiece = 32;
 
-void require_ascending(std::span<const std::int64_t> begins, std::int64_t num_ids) {
-  const bool ascends = std::is_sorted(begins.begin(), begins.end());
-  const bool starts = begins.empty() ? num_ids == 0 : begins[0] == 0 && begins.back() <= num_ids;
+void require_ascending(std::span<const std::int64_t> offsets, std::int64_t num_ids) {
+  const bool ascends = std::is_sorted(offsets.begin(), offsets.end());
+  const bool starts = offsets.empty() ? num_ids == 0 : offsets[0] == 0 && offsets.back() <= num_ids;
   if (!ascends || !starts) {
     throw std::invalid_argument("texts must begin at 0 and after one another within the " +
                                 std::to_string(num_ids) + " ids");
@@ -25,10 +25,10 @@ void require_ascending(std::span<const std::int64_t> begins, std::int64_t num_id
 
 }  // namespace
 
-TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int64_t> begins,
+TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int64_t> offsets,
                     std::int64_t vocab_size) {
   const auto num_ids = static_cast<std::int64_t>(ids.size());
-  require_ascending(begins, num_ids);
+  require_ascending(offsets, num_ids);
   std::vector<std::int64_t> next(vocab_size);  // counts, then the place of the next use
   for (const std::int64_t id : ids) {
     if (id < 0 || id >= vocab_size) {
@@ -47,9 +47,9 @@ TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int6
   }
   uses.starts.push_back(size);
   uses.texts.resize(size);
-  for (std::size_t text = 0; text < begins.size(); ++text) {
-    const std::int64_t end = text + 1 < begins.size() ? begins[text + 1] : num_ids;
-    for (std::int64_t i = begins[text]; i < end; ++i) {
+  for (std::size_t text = 0; text < offsets.size(); ++text) {
+    const std::int64_t end = text + 1 < offsets.size() ? offsets[text + 1] : num_ids;
+    for (std::int64_t i = offsets[text]; i < end; ++i) {
       uses.texts[next[ids[i]]++] = static_cast<std::int32_t>(text);
     }
   }

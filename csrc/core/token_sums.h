@@ -15,14 +15,14 @@ struct TokenUses {
   std::vector<std::int32_t> texts;
 };
 
-// Text i is ids[begins[i]:begins[i + 1]], the last one up to the end.
-// Throws std::invalid_argument for an id outside [0, vocab_size), or when begins do not ascend from
-// 0 within the ids.
-TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int64_t> begins,
+// Text i is ids[offsets[i]:offsets[i + 1]], the last one up to the end.
+// Throws std::invalid_argument for an id outside [0, vocab_size), or when offsets do not ascend
+// from 0 within the ids.
+TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int64_t> offsets,
                     std::int64_t vocab_size);
 
 // sums (tokens, dim): of each token the sum of `gradient` (texts, dim) / length over its uses,
-// always in their order, so that the number of threads changes no bit.
+// always in their order: bitwise identical for any number of threads.
 template <typename T>
 void sum_by_token(const TokenUses& uses, std::span<const std::int64_t> lengths, const T* gradient,
                   std::int64_t dim, T* sums, int num_threads);

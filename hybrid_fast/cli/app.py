@@ -1,6 +1,6 @@
-"""The hybrid-fast command: its subcommands, and one line on stderr for every mistake.
+"""The hybrid-fast command: its subcommands, and one line on stderr for every user error.
 
-The commands import what is heavy when they run, so that --help is quick.
+Commands import heavy modules when they run, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from hybrid_fast.cli.commands import evaluate, read, train
-from hybrid_fast.cli.messages import own_messages, say
+from hybrid_fast.cli.messages import plain_messages, say
 
 app = typer.Typer(
     help="Train and evaluate multilingual dense retrievers with hybrid batches.",
@@ -22,17 +22,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
-# What typer raises for wrong usage; it has no public name there.
+# The class of typer's usage errors, which has no public name.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; bad input or usage ends with one line on stderr and status 2."""
+    """Run the command; bad input or usage exits with status 2 and one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "--debug" in arguments:
         sys.exit(app(arguments))
     try:
-        with own_messages():
+        with plain_messages():
             status = app(arguments or ["--help"], prog_name="hybrid-fast", standalone_mode=False)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "hybrid-fast"
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end, if wanted."""
+    """Print the version and exit, if `wanted`."""
     if wanted:
         print(f"hybrid-fast {version('hybrid_fast')}")
         raise typer.Exit
@@ -62,7 +62,7 @@ def options(
     """Train and evaluate multilingual dense retrievers with hybrid batches."""
 
 
-# Fields of a recipe, which are not known here, are options too.
+# Recipe fields, which typer does not know, are options too.
 TAKES_FIELDS = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.command()(train.demo)
 app.command(context_settings=TAKES_FIELDS)(train.train)

@@ -1,4 +1,4 @@
-"""What can be refused before anything is loaded: output folders and training fields."""
+"""Checks that need nothing loaded: output folders and training fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from hybrid_fast.training.checkpoints import last_checkpoint
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
 SETTINGS = ("mono", "cross", "multi")
-FIGURES = (*(f"{setting}_{name}" for setting in SETTINGS for name in METRICS), "rank_distance")
+LOGGED_METRICS = (
+    *(f"{setting}_{name}" for setting in SETTINGS for name in METRICS),
+    "rank_distance",
+)
 
 
 def check_output(output: Path, resume: bool) -> None:
@@ -25,8 +28,7 @@ def check_output(output: Path, resume: bool) -> None:
 
     Raises:
         OSError: it is a file, or cannot be written to.
-        ValueError: it holds a finished run; or checkpoints although nothing is to be resumed; or
-            none although it is.
+        ValueError: it holds a finished run, or checkpoints without `resume`, or none with it.
     """
     check_writable(output)
     if (output / MODEL).exists():
@@ -35,8 +37,8 @@ def check_output(output: Path, resume: bool) -> None:
         last_checkpoint(str(output / CHECKPOINTS))
     elif (output / CHECKPOINTS).exists():
         raise ValueError(
-            f"{output} holds checkpoints of an unfinished run; go on with --resume, or choose "
-            "another folder for --out"
+            f"{output} holds checkpoints of an unfinished run; continue it with --resume, or "
+            "choose another folder for --out"
         )
 
 
@@ -44,7 +46,7 @@ def make_arguments(training: dict[str, Any], output: Path) -> HybridTrainingArgu
     """Return the training arguments of a run.
 
     Raises:
-        ValueError: a field that cannot be served, or fields that contradict one another.
+        ValueError: an invalid field, or fields that contradict each other.
     """
     if {"batch_size", "per_device_train_batch_size"} <= training.keys():
         raise ValueError(
@@ -53,18 +55,18 @@ def make_arguments(training: dict[str, Any], output: Path) -> HybridTrainingArgu
     args = HybridTrainingArguments(output_dir=str(output / CHECKPOINTS), **training)
     if args.max_steps == 0 or (args.max_steps < 0 and args.num_train_epochs <= 0):
         raise ValueError(
-            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; give "
-            "a positive number of one of them"
+            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; set "
+            "one of them to a positive number"
         )
     return args
 
 
 def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
-    """Check that what is to be evaluated and compared during training can be.
+    """Check that training can evaluate and select its best model as asked.
 
     Raises:
-        ValueError: a task that there is not, an evaluation without a task, or a best model without
-            an evaluation or by a figure that there is not.
+        ValueError: an unknown task, an evaluation without a task, or a best model without an
+            evaluation or by an unknown metric.
     """
     if task is not None:
         check_task(task)
@@ -78,10 +80,10 @@ def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
     if not compares:
         return
     if not evaluates:
-        raise ValueError("eval_strategy is 'no', but the best model is asked for; give 'steps'")
+        raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
     metric = str(args.metric_for_best_model).removeprefix("eval_")
-    if metric not in FIGURES:
+    if metric not in LOGGED_METRICS:
         raise ValueError(
-            f"metric_for_best_model is {metric!r}; it must be one of {', '.join(FIGURES)}"
-            f"{nearest(metric, FIGURES)}"
+            f"metric_for_best_model is {metric!r}; it must be one of {', '.join(LOGGED_METRICS)}"
+            f"{nearest(metric, LOGGED_METRICS)}"
         )

@@ -1,4 +1,4 @@
-"""What the command says besides its results: our own messages, a line each, on stderr."""
+"""Messages of the command on stderr, one line each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def say(message: object) -> None:
 
 
 @contextmanager
-def own_messages() -> Iterator[None]:
-    """Show what this library logs and warns of as plain lines, and nothing of other libraries."""
+def plain_messages() -> Iterator[None]:
+    """Show log records and warnings of this package as plain lines, and none of other libraries."""
     logger, handler = logging.getLogger("hybrid_fast"), _Lines(logging.INFO)
     level = logger.level
     logger.addHandler(handler)
@@ -42,8 +42,8 @@ class _Lines(logging.Handler):
 
 
 def quiet_libraries() -> None:
-    """Keep other libraries from logging, and from drawing bars where there is no terminal."""
-    # These imports take seconds; --help must not wait for them.
+    """Silence the logs of other libraries, and their progress bars unless stderr is a terminal."""
+    # Importing them takes seconds, which --help must not wait for.
     import datasets
     import huggingface_hub
     import transformers

@@ -1,4 +1,4 @@
-"""What a careful user wants to see before paying for a run: its first batches, decoded."""
+"""The first batches of a run in readable form, to check before paying for it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Con
     Args:
         recipe: see `load_recipe`.
         training: fields of HybridTrainingArguments.
-        steps: how many steps to show.
+        steps: number of steps to show.
         console: where to print.
 
     Raises:
-        ValueError: items that cannot be read, or a batch size that no sampling weights can serve.
+        ValueError: unreadable items, or a batch size that the items cannot fill.
     """
     args = make_arguments(training, Path())
     table = load_items(recipe)
@@ -39,8 +39,8 @@ def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Con
     console.print(_counts(batches, table))
     hard = sum(len(texts) for texts in table.negatives(batches[0].passage_rows))
     console.print(
-        f"A query meets {sampler.batch_size - 1} passages of its batch besides its own"
-        + (f", and {hard} hard negatives in the first batch" if hard else "")
+        args.describe_negatives()
+        + (f" and, in the first batch, with {hard} hard negatives" if hard else "")
         + f"; an epoch has {len(sampler)} steps; gradient accumulation adds no negatives."
     )
     console.print(sampler.report(steps))

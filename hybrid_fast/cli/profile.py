@@ -1,4 +1,4 @@
-"""The table of `--profile`: where the time of training went."""
+"""The table of `--profile`: how long each part of training took."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hybrid_fast.training.timing import StepTimer
 def print_profile(
     timer: StepTimer, seconds: float, rates: dict[str, float], console: Console
 ) -> None:
-    """Print the parts of a step, what they leave, and rates.
+    """Print the time of each part of a step, of everything else, and the rates.
 
     Args:
         timer: of the first process.
-        seconds: that training took.
-        rates: of `Throughput`.
+        seconds: duration of training.
+        rates: see `Throughput`.
         console: where to print.
     """
     table = Table(title=f"{timer.num_updates} updates in {seconds:.1f} s")
-    for heading in ("part", "seconds an update", "share"):
+    for heading in ("part", "seconds per update", "share"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     rest = max(seconds - sum(timer.seconds.values()), 0.0)
     for part, total in {**timer.seconds, "other": rest}.items():
@@ -28,5 +28,5 @@ def print_profile(
     console.print(table)
     console.print(
         f"{rates['pairs_per_second']:,.1f} pairs/s, {rates['tokens_per_second']:,.0f} tokens/s "
-        f"without padding, {rates['padding_share']:.1%} of what was embedded was padding"
+        f"without padding; {rates['padding_share']:.1%} of the embedded tokens were padding"
     )

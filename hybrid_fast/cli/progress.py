@@ -1,4 +1,4 @@
-"""How far a run is: one bar on a terminal, else a short line for each log of the Trainer."""
+"""Progress of a run: a bar on a terminal, otherwise a line for each log of the Trainer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hybrid_fast.cli.messages import say
 
 
 def stage(text: str) -> None:
-    """Say on a terminal what takes its time now."""
+    """Name the work in progress, on a terminal only."""
     if sys.stderr.isatty():
         say(f"{text} ...")
 
 
 class TrainingProgress(TrainerCallback):
-    """Shows steps and figures on stderr, in place of the Trainer's own bar and printed dicts.
+    """Shows steps and metrics on stderr, in place of the Trainer's own bar and printed dicts.
 
     Args:
-        title: what is trained, put before the bar.
-        log_lines: whether figures are written as lines where no bar can be drawn.
+        title: label of the bar.
+        log_lines: whether metrics are written as lines where there is no bar.
     """
 
     def __init__(self, title: str = "train", log_lines: bool = True) -> None:
@@ -40,14 +40,14 @@ class TrainingProgress(TrainerCallback):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the bar as it is and let the next output start on a new line."""
+        """Leave the bar on the screen and start the next output on a new line."""
         if self.bar is not None:
             self.bar.close()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Draw the bar."""
+        """Create the bar."""
         self.bar = tqdm(
             desc=self.title,
             total=state.max_steps,
@@ -60,7 +60,7 @@ class TrainingProgress(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
@@ -72,21 +72,21 @@ class TrainingProgress(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Show the loss, or the figures of an evaluation."""
-        figures = _figures(logs or {})
-        if self.bar is None or not figures or not state.is_world_process_zero:
+        """Show the loss, or the metrics of an evaluation."""
+        metrics = _format_metrics(logs or {})
+        if self.bar is None or not metrics or not state.is_world_process_zero:
             return
         if self.bar.disable:
             if self.log_lines:
-                say(f"step {state.global_step} of {state.max_steps}: {figures}")
-        elif "loss" in figures:
-            self.bar.set_postfix_str(figures)
+                say(f"step {state.global_step} of {state.max_steps}: {metrics}")
+        elif "loss" in metrics:
+            self.bar.set_postfix_str(metrics)
         else:
-            self.bar.write(f"step {state.global_step}: {figures}", file=sys.stderr)
+            self.bar.write(f"step {state.global_step}: {metrics}", file=sys.stderr)
 
 
-def _figures(logs: dict[str, Any]) -> str:
-    """Return the loss and rates, or mAP and rank distance, as text; empty if there are none."""
+def _format_metrics(logs: dict[str, Any]) -> str:
+    """Return loss and rates, or mAP and rank distance, as text; empty if there are none."""
     shown = {
         name.removeprefix("eval_").replace("_", " "): float(value)
         for name, value in logs.items()

@@ -1,4 +1,4 @@
-"""Training and evaluation of readers, with progress on the terminal."""
+"""Training and evaluation of readers, with progress messages."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def run_training(
 
     Args:
         encoder: folder or hub name.
-        paths: of the questions.
+        paths: files of questions.
         sources: keyword arguments of `load_questions`.
-        out: folder of the reader.
-        options: of training.
+        out: new folder of the reader.
+        options: training options.
 
     Raises:
         OSError, ValueError: as `load_questions` and `train_reader`.
@@ -60,11 +60,11 @@ def run_evaluation(
 
     Args:
         reader: folder or hub name.
-        paths: of the questions.
+        paths: files of questions.
         sources: keyword arguments of `load_questions`.
         sizes: keyword arguments of `Reader.from_pretrained`.
-        retriever: folder or hub name, None for gold passages alone.
-        rules: of exact match and F1.
+        retriever: folder or hub name; None reads gold passages only.
+        rules: normalisation of exact match and F1, "squad" or "mlqa".
         **options: further keyword arguments of `evaluate_reader`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Recipes: one YAML file is one training run."""
+"""Recipes: YAML files that describe a training run each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GIVEN_ELSEWHERE = {"output_dir": "--out", "resume_from_checkpoint": "--resume"}
 
 @dataclass
 class Recipe:
-    """What a run is made of besides its HybridTrainingArguments.
+    """The parts of a run other than its HybridTrainingArguments.
 
     Attributes:
         model: "static" for an encoder trained from scratch on the texts of `train`, else a folder
@@ -33,8 +33,8 @@ class Recipe:
         model_options: keyword arguments of BiEncoder.static or BiEncoder.from_pretrained.
         train: "builtin", or sources as keyword arguments of load_table (`path`, `format`, ...).
         data_root: folder that relative paths start from, itself relative to the recipe's folder.
-        task: task that the trained model, and `eval_strategy`, is evaluated on.
-        task_data: its files.
+        task: name of the task that evaluates the model, after training and as `eval_strategy` says.
+        task_data: folder of its files.
         task_options: further keyword arguments of load_task.
     """
 
@@ -57,13 +57,13 @@ def load_recipe(
         overrides: fields given on the command line, as YAML text.
 
     Returns:
-        The recipe, the fields that belong to HybridTrainingArguments, and where each field was
-        written, as "file:line" or "command line".
+        The recipe, the fields of HybridTrainingArguments, and the place of each field, "file:line"
+        or "command line".
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no YAML mapping, an unknown field (the nearest is named), or a value of the
-            wrong type; with file, line and field.
+        ValueError: no YAML mapping, an unknown field, or a value of the wrong type; the message
+            names file, line and field.
     """
     fields, places = read_fields(path)
     for name, text in (overrides or {}).items():
@@ -75,7 +75,7 @@ def load_recipe(
     training: dict[str, Any] = {}
     for name, value in fields.items():
         if name in GIVEN_ELSEWHERE:
-            raise ValueError(f"{places[name]}: {name} is no field; give {GIVEN_ELSEWHERE[name]}")
+            raise ValueError(f"{places[name]}: {name} is not a field; use {GIVEN_ELSEWHERE[name]}")
         if name not in of_recipe | of_training:
             hint = nearest(name, [*of_recipe, *of_training])
             raise ValueError(f"{places[name]}: unknown field {name!r}{hint}")
@@ -113,7 +113,7 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def located(places: dict[str, str]) -> Iterator[None]:
-    """Put the place of a field before an error about it: our messages begin with its name."""
+    """Prefix an error about a field, whose message begins with its name, with the field's place."""
     try:
         yield
     except ValueError as error:
@@ -134,8 +134,8 @@ def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
     if recipe.model == "static":
         check_options("model_options", recipe.model_options, BiEncoder.static, "texts", place)
     else:
-        door = BiEncoder.from_pretrained
-        check_options("model_options", recipe.model_options, door, "path_or_hub_name", place)
+        load = BiEncoder.from_pretrained
+        check_options("model_options", recipe.model_options, load, "path_or_hub_name", place)
     place = places.get("task_options", "")
     check_options("task_options", recipe.task_options, load_task, "name data", place)
     if not isinstance(recipe.train, str):
@@ -143,7 +143,7 @@ def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
 
 
 def _check_sources(sources: list[dict[str, Any]], place: str) -> None:
-    """Check types alone; which options a source has, its reader knows."""
+    """Check types only; each reader checks its options itself."""
     if not sources:
         raise ValueError(f"{place}: train has no source; give at least one, or builtin")
     readers = (getattr(reader, "func", reader) for reader in READERS.values())

@@ -1,4 +1,4 @@
-"""Running recipes: build the model, train, evaluate, and write the folder of a run."""
+"""Running recipes: load the parts, train, evaluate, and write the output folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from transformers import PrinterCallback, ProgressCallback
 
@@ -29,12 +28,13 @@ from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.termination import leave_process_group
+from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.divergence import check_finite
 
 
 @dataclass
 class Parts:
-    """What a recipe names, loaded and checked."""
+    """The loaded parts of a recipe."""
 
     table: AlignedTable
     model: BiEncoder
@@ -48,13 +48,13 @@ def run_recipe(
     resume: bool = False,
     model_name: str | None = None,
 ) -> dict[str, Any]:
-    """Load what a recipe names, train and evaluate; see `run_parts`.
+    """Load the parts of a recipe, train and evaluate; see `run_parts`.
 
-    What can be checked without loading anything is checked first.
+    Everything that needs nothing loaded is checked first.
 
     Raises:
-        OSError: a file or folder that is not there, or is in the way.
-        ValueError: a part that cannot be had, a field that cannot be served, or nothing to resume.
+        OSError: a missing file or folder, or an output folder that cannot be written.
+        ValueError: an invalid part or field, or nothing to resume.
     """
     check_output(output, resume)
     args = make_arguments(training, output)
@@ -69,7 +69,7 @@ def load_parts(recipe: Recipe, seed: int) -> Parts:
     """Load the items, the task and the model of a recipe.
 
     Raises:
-        ValueError: a part that cannot be had; the message names file, line and field.
+        ValueError: a part that cannot be loaded; the message names file, line and field.
     """
     stage("reading texts")
     task = _load_task(recipe)
@@ -85,35 +85,35 @@ def run_parts(
     resume: bool = False,
     model_name: str | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate; `output` gets checkpoints/ (if any are kept), model/ and results.json.
+    """Train, evaluate, and write checkpoints/ (if any), model/ and results.json to `output`.
 
     Args:
         parts: see `load_parts`; the model is trained in place.
         args: see `make_arguments`.
-        output: folder of the run; it is not made if the run fails before anything is kept.
-        progress: what shows how far it is.
-        resume: go on from the last complete checkpoint.
-        model_name: what the results call the model; default the name of `output`.
+        output: folder of the run; not created if the run fails before it saves anything.
+        progress: shows the progress of training.
+        resume: continue from the last complete checkpoint.
+        model_name: name of the model in the results; default the name of `output`.
 
     Returns:
         The results of the task, as in results.json; empty without a task.
 
     Raises:
-        ValueError: options that the plan or the loss cannot serve, or training that diverges.
+        ValueError: options that the plan or the loss cannot satisfy, or training diverged.
     """
-    # One process alone: another must not take away what it is about to fill.
+    # The first process only: another could remove a folder that this one is about to fill.
     first = args.process_index == 0
     with without_empty_remains((output / CHECKPOINTS).resolve()) if first else nullcontext():
         try:
             trainer = HybridTrainer(parts.model, args, parts.table, evaluator=parts.task)
-        except RuntimeError as error:  # report_to names what is not installed
+        except RuntimeError as error:  # a logger of report_to is not installed
             raise ValueError(str(error)) from error
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(progress)
         with progress:
             trained = trainer.train(resume_from_checkpoint=resume or None)
-        check_finite(trainer)
+        check_finite(trainer.encoder, args)
         if args.profile:
             seconds = trained.metrics["train_runtime"]
             rates = trainer.throughput.of_run(seconds, args.device)
@@ -128,16 +128,6 @@ def run_parts(
         )
         results.save(output)
         return results.to_dict()
-
-
-def check_finite(trainer: HybridTrainer) -> None:
-    """Check that no weight is NaN or infinite; ValueError if one is."""
-    if not all(bool(torch.isfinite(weight).all()) for weight in trainer.encoder.parameters()):
-        raise ValueError(
-            "training diverged: weights are NaN or infinite; lower learning_rate, which is "
-            f"{trainer.args.learning_rate}, or raise temperature, which is "
-            f"{trainer.args.temperature}"
-        )
 
 
 def _load_task(recipe: Recipe) -> RetrievalTask | None:

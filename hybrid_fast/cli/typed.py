@@ -1,4 +1,4 @@
-"""Values that people wrote, checked against the type annotations of what takes them."""
+"""Values written by users, checked against the type annotations of their parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from hybrid_fast.common.choices import nearest
 
-_NAMES = {  # of one and of several
+_NAMES = {  # singular and plural
     str: ("text", "texts"),
     bool: ("true or false", "truth values"),
     int: ("a whole number", "whole numbers"),
@@ -26,10 +26,10 @@ def typed_value(name: str, value: Any, annotation: Any, place: str) -> Any:
     """Return a value if it fits its annotation; whole numbers become floats where one is needed.
 
     Args:
-        name: of the field.
+        name: name of the field.
         value: plain data: text, number, truth value, None, list, dict.
-        annotation: evaluated, not text.
-        place: where the value was written, for errors.
+        annotation: the annotation, evaluated.
+        place: where the value was written, for messages.
 
     Raises:
         ValueError: the value does not fit.
@@ -42,22 +42,23 @@ def typed_value(name: str, value: Any, annotation: Any, place: str) -> Any:
 
 
 def check_options(
-    name: str, options: Mapping[str, Any], function: Callable[..., Any], own: str, place: str
+    name: str, options: Mapping[str, Any], function: Callable[..., Any], reserved: str, place: str
 ) -> None:
     """Check keyword arguments against a function's annotations.
 
     Args:
-        name: of the field that holds the options.
+        name: name of the field that holds the options.
         options: the keyword arguments.
-        function: what will get them.
-        own: its parameters that are given by others, separated by spaces.
-        place: where the options were written, for errors.
+        function: the function that will get them.
+        reserved: its parameters that are no options, separated by spaces.
+        place: where the options were written, for messages.
 
     Raises:
-        ValueError: an unknown option (the nearest is named) or a value of the wrong type.
+        ValueError: an unknown option or a value of the wrong type.
     """
     annotations = typing.get_type_hints(function)
-    known = [known for known in inspect.signature(function).parameters if known not in own.split()]
+    parameters = inspect.signature(function).parameters
+    known = [parameter for parameter in parameters if parameter not in reserved.split()]
     for option, value in options.items():
         if option not in known:
             raise ValueError(

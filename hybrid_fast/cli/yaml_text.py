@@ -1,4 +1,4 @@
-"""YAML with the line of every field, read safely and with YAML 1.2's idea of numbers and truth.
+"""YAML with the line of every field, read safely, with the numbers and truth values of YAML 1.2.
 
 PyYAML follows YAML 1.1, where `no` (Norwegian, or "save nothing") is false and 1e-3 is a text.
 """
@@ -40,10 +40,10 @@ def parse_yaml(text: str, place: str) -> Any:
 
     Args:
         text: one YAML document.
-        place: where it stands, for errors.
+        place: where the text comes from, for messages.
 
     Raises:
-        ValueError: it is no YAML; with the line if the text has several.
+        ValueError: it is not valid YAML; the message has the line if the text has several.
     """
     try:
         return _Loader(text).get_single_data()
@@ -57,14 +57,14 @@ def parse_yaml(text: str, place: str) -> Any:
 
 
 def split_values(text: str, place: str) -> list[str]:
-    """Return the YAML texts of values separated by commas; those within brackets do not separate.
+    """Split YAML values at commas, except within brackets, and return their texts.
 
     Args:
         text: such as "0, 0.5" or "uniform, {de: 1, en: 2}".
-        place: where it stands, for errors.
+        place: where the text comes from, for messages.
 
     Raises:
-        ValueError: it is no YAML, or holds no value.
+        ValueError: it is not valid YAML, or holds no value.
     """
     listed = f"[{text}]"
     parse_yaml(listed, place)
@@ -78,11 +78,11 @@ def read_fields(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read a file of `name: value` fields.
 
     Returns:
-        The values, and the place of each name as "file:line".
+        The values, and the place of each name, "file:line".
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no YAML mapping from names, or a name occurs twice.
+        ValueError: it is not a YAML mapping from names, or a name occurs twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; the path of a recipe is needed")
@@ -102,5 +102,5 @@ def read_fields(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         places[key.value] = place
     unnamed = next((name for name in fields if not isinstance(name, str)), None)
     if unnamed is not None:
-        raise ValueError(f"{path}: {unnamed!r} is no name of a field")
+        raise ValueError(f"{path}: {unnamed!r} is not the name of a field")
     return fields, places

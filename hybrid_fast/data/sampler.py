@@ -227,8 +227,8 @@ class HybridBatchSampler:
             raise ValueError(f"step is {step!r}; a whole number that fits 64 bits is needed")
         share = self.batch_size // self.world_size
         begin = self.rank * share
-        queries, passages, kind, entries, lanes = self._planner.plan(step, begin, begin + share)
-        return Batch(step, KINDS[kind], queries, passages, entries + lanes)
+        queries, passages, kind, *substituted = self._planner.plan(step, begin, begin + share)
+        return Batch(step, KINDS[kind], queries, passages, sum(substituted))
 
     def __len__(self) -> int:
         """Steps of an epoch, equal on all ranks."""
@@ -252,20 +252,20 @@ class HybridBatchSampler:
         if steps < 0:
             raise ValueError(f"steps is {steps}; 0 or more are needed")
         kinds = dict.fromkeys(KINDS[:3], 0)
-        entries = lanes = 0
+        substituted_entries = substituted_pairs = 0
         for step in range(steps):
-            _, _, kind, substituted_entries, substituted_lanes = self._planner.plan(step, 0, 0)
+            _, _, kind, entries, streams = self._planner.plan(step, 0, 0)
             kinds[KINDS[kind]] += 1
-            entries += substituted_entries
-            lanes += substituted_lanes
+            substituted_entries += entries
+            substituted_pairs += streams
         return PlanReport(
             batch_size=self.batch_size,
             steps=steps,
             batches={kind: count for kind, count in kinds.items() if count},
-            substituted_entries=entries,
-            substituted_pairs=lanes,
+            substituted_entries=substituted_entries,
+            substituted_pairs=substituted_pairs,
             languages=[self._named(s) for s in self._planner.mono_shares],
-            pairs=[self._named(s) for s in self._planner.lane_shares],
+            pairs=[self._named(s) for s in self._planner.pair_shares],
         )
 
     def _named(self, share: _core.Share) -> ShareOfPlan:

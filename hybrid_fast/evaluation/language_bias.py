@@ -24,7 +24,7 @@ import torch
 from scipy import stats
 
 from hybrid_fast import _core
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.evaluation.ranks import Relevants
 
 CUTOFF = 20
@@ -73,11 +73,11 @@ def summarise_rank_distances(
             means[language], medians[language] = known.mean(), np.median(known)
     mean = mean_known(means)
     return {
-        "rank_distance": to_figure(mean),
-        "rank_distance_median": to_figure(mean_known(medians)),
-        "rank_distance_normalised": to_figure(mean / pool_size),
+        "rank_distance": to_number(mean),
+        "rank_distance_median": to_number(mean_known(medians)),
+        "rank_distance_normalised": to_number(mean / pool_size),
         "by_language": {
-            languages[code]: to_figure(means[code]) for code in np.unique(query_languages)
+            languages[code]: to_number(means[code]) for code in np.unique(query_languages)
         },
     }
 
@@ -182,9 +182,9 @@ class PairCorrelations:
         )
         by_language = mean_known(means)
         return {
-            "figure": to_figure(mean_known(means[np.triu_indices(len(means), 1)])),
+            "figure": to_number(mean_known(means[np.triu_indices(len(means), 1)])),
             "by_language": {
-                name: to_figure(by_language[code])
+                name: to_number(by_language[code])
                 for code, name in enumerate(languages)
                 if self.counts[code].any()
             },
@@ -354,9 +354,9 @@ class _Averages:
         means = np.array([mean_known(values[self.query_languages == code]) for code in codes])
         num_known = int(np.count_nonzero(~np.isnan(values)))
         return {
-            "figure": to_figure(mean_known(means)),
+            "figure": to_number(mean_known(means)),
             "by_language": {
-                self.languages[code]: to_figure(mean)
+                self.languages[code]: to_number(mean)
                 for code, mean in zip(codes, means, strict=True)
             },
             "queries": num_known,

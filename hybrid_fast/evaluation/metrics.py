@@ -1,20 +1,20 @@
-"""Figures of retrieval from ranks of relevant candidates: by query, by cell, by setting.
+"""Retrieval metrics from the ranks of relevant candidates: by query, by cell, by setting.
 
 A cell is a query language against one pool: the candidates of one language, or all ("all"). Its
-figure is the mean over its queries with at least one relevant in that pool; a setting's figure is
-the unweighted mean over its non-empty cells. With R the number of a query's relevants, relevants
-that are not found at rank infinity, and g the grade of a relevant (1 where nothing is said):
+score is the mean over its queries with at least one relevant in that pool; the score of a setting
+is the unweighted mean over its non-empty cells. R is the number of relevants of a query, those not
+found having rank infinity, and g the grade of a relevant (1 if ungraded):
 
     map          mean over the relevants of (relevants up to its rank) / rank
     map@k        the same sum over ranks up to k, divided by min(R, k): LAReQA (Roy et al. 2020)
     map_cut@k    the same sum over ranks up to k, divided by R: trec_eval's map_cut
     ndcg, @k     sum of g / log2(rank + 1) over ranks up to k, divided by the largest possible sum
                  (Järvelin and Kekäläinen 2002, gains and discount of trec_eval)
-    mrr, @k      1 / rank of the first relevant, 0 where it stands after k
+    mrr, @k      1 / rank of the first relevant, 0 if that is beyond k
     recall@k     relevants with rank up to k / R
     success@k    1 if a relevant has rank up to k, else 0
 
-All go from 0 to 1, higher is better.
+All range from 0 to 1; higher is better.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ import numpy as np
 from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.ranks import Ranks, Relevants
 
-# What every task reports; a task may add more.
+# Reported by every task; a task may add more.
 METRICS = ("map", "map@20", "ndcg@10", "mrr@10", "recall@1", "recall@10")
 
 
-class Hits(NamedTuple):
+class RankedRelevants(NamedTuple):
     """Relevants sorted by cell, then by rank; a cell is one query in one pool.
 
     Attributes:
         cells: the cell of each relevant, int64 (num_relevants,).
         ranks: its rank, float64, infinite if it was not found.
-        found: how many relevants of its cell stand at or above it.
-        totals: how many relevants its cell has.
+        found: the number of relevants of its cell ranked at or above it.
+        totals: the number of relevants of its cell.
         grades: its grade, above 0.
-        best_grades: the grade that stands in its place in the best possible order.
+        best_grades: the grade at its place in the best possible order.
     """
 
     cells: np.ndarray
@@ -52,37 +52,37 @@ class Hits(NamedTuple):
     best_grades: np.ndarray
 
 
-# Returns what each relevant adds to the figure of its cell; the cutoff may be infinite.
-Gain = Callable[[Hits, float], np.ndarray]
+# Returns what each relevant adds to the score of its cell; the cutoff may be infinite.
+Gain = Callable[[RankedRelevants, float], np.ndarray]
 
 
-def _precision(hits: Hits, cutoff: float) -> np.ndarray:
+def _precision(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return np.where(hits.ranks <= cutoff, hits.found / hits.ranks, 0.0)
 
 
-def _average_precision(hits: Hits, cutoff: float) -> np.ndarray:
+def _average_precision(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return _precision(hits, cutoff) / np.minimum(hits.totals, cutoff)
 
 
-def _average_precision_of_all(hits: Hits, cutoff: float) -> np.ndarray:
+def _average_precision_of_all(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return _precision(hits, cutoff) / hits.totals
 
 
-def _discounted_gain(hits: Hits, cutoff: float) -> np.ndarray:
+def _discounted_gain(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     gains = np.where(hits.ranks <= cutoff, hits.grades / np.log2(hits.ranks + 1), 0.0)
     best = np.where(hits.found <= cutoff, hits.best_grades / np.log2(hits.found + 1), 0.0)
     return gains / np.bincount(hits.cells, weights=best)[hits.cells]
 
 
-def _reciprocal_rank(hits: Hits, cutoff: float) -> np.ndarray:
+def _reciprocal_rank(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return np.where((hits.found == 1) & (hits.ranks <= cutoff), 1 / hits.ranks, 0.0)
 
 
-def _recall(hits: Hits, cutoff: float) -> np.ndarray:
+def _recall(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return (hits.ranks <= cutoff) / hits.totals
 
 
-def _success(hits: Hits, cutoff: float) -> np.ndarray:
+def _success(hits: RankedRelevants, cutoff: float) -> np.ndarray:
     return (hits.found == 1) & (hits.ranks <= cutoff)
 
 
@@ -97,16 +97,16 @@ _GAINS: dict[str, Gain] = {
 _NEED_CUTOFF = ("map_cut", "recall", "success")
 
 
-def find_metrics(names: Iterable[str]) -> dict[str, Callable[[Hits], np.ndarray]]:
-    """Return the gain of each metric by its name, such as "map", "ndcg@10" or "recall@100".
+def find_metrics(names: Iterable[str]) -> dict[str, Callable[[RankedRelevants], np.ndarray]]:
+    """Return, by name, what computes each metric, such as "map", "ndcg@10" or "recall@100".
 
     Raises:
         TypeError: if `names` is a string.
-        ValueError: if there are no names or one is unknown, or lacks a cutoff that it needs.
+        ValueError: if there are no names, or one is unknown or lacks the cutoff it needs.
     """
     if isinstance(names, str):
         raise TypeError(f"metrics is the text {names!r}; give a list of names")
-    gains: dict[str, Callable[[Hits], np.ndarray]] = {}
+    gains: dict[str, Callable[[RankedRelevants], np.ndarray]] = {}
     for name in names:
         family, at, cutoff = str(name).partition("@")
         if family not in _GAINS:
@@ -119,11 +119,11 @@ def find_metrics(names: Iterable[str]) -> dict[str, Callable[[Hits], np.ndarray]
             raise ValueError(f"metric {name!r} needs a cutoff of at least 1, as in '{family}@10'")
         gains[name] = _at_cutoff(_GAINS[family], float(cutoff) if at else np.inf)
     if not gains:
-        raise ValueError(f"no metric is asked for; give some of {', '.join(METRICS)}")
+        raise ValueError(f"no metric is given; choose from {', '.join(METRICS)}")
     return gains
 
 
-def _at_cutoff(gain: Gain, cutoff: float) -> Callable[[Hits], np.ndarray]:
+def _at_cutoff(gain: Gain, cutoff: float) -> Callable[[RankedRelevants], np.ndarray]:
     return lambda hits: gain(hits, cutoff)
 
 
@@ -144,8 +144,8 @@ def score_queries(
         metrics: names of metrics, see `find_metrics`.
 
     Returns:
-        Metric name to float64 (num_queries, num_languages + 1); the last column is the union pool.
-        NaN where a query has no relevant in the pool.
+        Metric name to float64 (num_queries, num_languages + 1), the last column being the union
+        pool; NaN where a query has no relevant in the pool.
 
     Raises:
         ValueError: if a metric is unknown.
@@ -181,7 +181,7 @@ def score_cells(
     Args:
         cells: cell of each relevant, int64 (num_relevants,), in any order.
         ranks: its rank from 1, infinite if it was not found.
-        grades: its grade, above 0; None: all 1.
+        grades: its grade, above 0; None if all are 1.
         num_cells: number of cells.
         metrics: names of metrics, see `find_metrics`.
 
@@ -196,7 +196,7 @@ def score_cells(
     totals = np.bincount(cells, minlength=num_cells)
     starts = np.cumsum(totals) - totals
     found = np.arange(1, len(cells) + 1) - starts[cells]
-    hits = Hits(cells, ranks, found, totals[cells], grades[order], best_grades)
+    hits = RankedRelevants(cells, ranks, found, totals[cells], grades[order], best_grades)
     empty = np.where(totals == 0, np.nan, 0.0)
     return {
         name: empty + np.bincount(cells, weights=gain(hits), minlength=num_cells)
@@ -207,7 +207,7 @@ def score_cells(
 def average_cells(
     by_query: np.ndarray, query_languages: np.ndarray, num_languages: int
 ) -> np.ndarray:
-    """Return the mean of each cell over its queries, NaN for cells without any.
+    """Return the mean of each cell over its queries; NaN for cells without any.
 
     Args:
         by_query: one metric of `score_queries`, (num_queries, num_languages + 1).
@@ -226,27 +226,27 @@ def average_cells(
 def count_dropped(
     by_query: np.ndarray, query_languages: np.ndarray, num_languages: int
 ) -> np.ndarray:
-    """Return how many queries each cell leaves out, int64, in the shape of `average_cells`."""
+    """Return the number of queries left out of each cell, int64, shaped as `average_cells`."""
     dropped = np.zeros((num_languages, num_languages + 1), dtype=np.int64)
     np.add.at(dropped, query_languages, np.isnan(by_query))
     return dropped
 
 
 def average_settings(cells: np.ndarray) -> dict[str, float | None]:
-    """Return the figures "mono", "cross" and "multi" of a grid of cells; None without cells."""
+    """Return the scores "mono", "cross" and "multi" of a grid of cells; None without cells."""
     languages, own = cells[:, :-1], np.eye(len(cells), dtype=bool)
     pools = {"mono": languages[own], "cross": languages[~own], "multi": cells[:, -1]}
-    return {name: to_figure(mean_known(pool)) for name, pool in pools.items()}
+    return {name: to_number(mean_known(pool)) for name, pool in pools.items()}
 
 
 def mean_known(values: np.ndarray) -> np.ndarray:
-    """Return the mean along the first axis over what is not NaN; NaN where all is NaN."""
+    """Return the mean along the first axis of what is not NaN; NaN where everything is."""
     known = ~np.isnan(values)
     totals = np.where(known, values, 0.0).sum(axis=0)
     counts = known.sum(axis=0)
     return np.where(counts, totals / np.maximum(counts, 1), np.nan)
 
 
-def to_figure(value: np.floating | np.ndarray) -> float | None:
-    """Return a scalar as a plain number, None for NaN: the form of figures in results."""
+def to_number(value: np.floating | np.ndarray) -> float | None:
+    """Return a scalar as a plain number, None for NaN, as results hold it."""
     return None if np.isnan(value) else float(value)

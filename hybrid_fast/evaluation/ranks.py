@@ -1,13 +1,13 @@
 """Exact ranks of the relevant candidates, without storing scores or sorting anything.
 
-Queries are scored tile by tile, by one float32 matrix product or by whatever else gives scores; in
-each tile the C++ core counts what stands ahead of every relevant candidate, in the pool of its own
-language and in the union pool. A relevant's score is read from the very tile that is counted: a
-second product may differ in its last bit. Order: score descending, equal scores by position, and
-the union pool is the language pools one after the other in the order of language codes.
+Queries are scored tile by tile, by one float32 matrix product or any other scorer; in each tile the
+C++ core counts the candidates ahead of every relevant one, in the pool of its own language and in
+the union pool. The score of a relevant is read from the very tile that is counted, since a second
+product may differ in its last bit. Order: score descending, equal scores by position; the union
+pool is the language pools one after the other, in the order of language codes.
 
-Cost: the scores, plus about R comparisons for each, R being the relevants of a query; memory: one
-tile (`TILE_BYTES`) and 16 bytes a relevant.
+Cost: the scores, plus about R comparisons for each, R being the number of relevants of a query;
+memory: one tile (`TILE_BYTES`) and 16 bytes per relevant.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
 from hybrid_fast.evaluation.segments import DocumentScores
+from hybrid_fast.retrieval.scores import TILE_BYTES, ScoreRows
 
-# Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
-ScoreRows = Callable[[np.ndarray, np.ndarray], None]
-# Called with rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
-Watch = Callable[[np.ndarray, np.ndarray], None]
-TILE_BYTES = 32 * 2**20
+# Takes rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
+TileConsumer = Callable[[np.ndarray, np.ndarray], None]
 MIN_TILE_ROWS, MAX_TILE_ROWS = 32, 512
 
 
 class Relevants(NamedTuple):
     """Relevant candidates query by query: those of query i are rows[offsets[i] : offsets[i + 1]].
 
-    `offsets` is int64 (num_queries + 1,), `rows` int64 (num_relevants,) positions of candidates,
-    `grades` int64 (num_relevants,) how relevant each is, above 0; None: all alike.
+    Attributes:
+        offsets: int64 (num_queries + 1,).
+        rows: positions of candidates, int64 (num_relevants,).
+        grades: how relevant each is, above 0, int64 (num_relevants,); None if all are alike.
     """
 
     offsets: np.ndarray
@@ -52,7 +52,7 @@ class Relevants(NamedTuple):
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
     def entries(self, query_rows: np.ndarray) -> np.ndarray:
-        """Return where in `rows` the relevants of some queries stand, query after query, int64."""
+        """Return the positions in `rows` of the relevants of some queries, in order: int64."""
         counts = self.counts[query_rows]
         starts = self.offsets[query_rows] - (np.cumsum(counts) - counts)
         return np.arange(counts.sum()) + np.repeat(starts, counts)
@@ -65,50 +65,31 @@ class Ranks(NamedTuple):
     in_pool: np.ndarray
 
 
-def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
-    """Score by the dot product of embeddings.
-
-    Args:
-        queries: float32 (num_queries, D).
-        candidates: float32 (num_candidates, D).
-
-    Raises:
-        ValueError: if a score could overflow float32.
-    """
-    check_magnitude(queries, candidates)
-
-    def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
-        # numpy's product is float32 whatever precision torch's global switches allow.
-        np.matmul(queries[rows], candidates.T, out=scores)
-
-    return score_rows
-
-
 def rank_relevants(
     score_rows: ScoreRows,
     language_starts: np.ndarray,
     relevants: Relevants,
     *,
     groups: np.ndarray | None = None,
-    watch: Watch | None = None,
+    on_tile: TileConsumer | None = None,
     document_scores: DocumentScores | None = None,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
 
     Args:
-        score_rows: scores candidates, or their segments, sorted by language; none may be NaN.
+        score_rows: scores candidates, or their segments, sorted by language; no score may be NaN.
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
-        groups: int64 (num_queries,); queries of one number are scored in one tile, which grows if
-            need be. None: each stands alone.
-        watch: called with the queries of each tile and their scores.
-        document_scores: makes scores of documents of the scores of their segments, which
-            `score_rows` gives; documents are what is ranked, and what `language_starts` and
-            `relevants` mean.
-        tile_bytes: most memory for scores, but at least 32 rows; fewer would read all candidates
-            too often.
+        groups: int64 (num_queries,); queries of one number are scored in the same tile, which grows
+            if necessary. None: each query is a group of its own.
+        on_tile: called with the queries of each tile and their scores.
+        document_scores: turns the scores of segments, which `score_rows` gives, into scores of
+            their documents; then documents are ranked, and `language_starts` and `relevants` refer
+            to them.
+        tile_bytes: memory for scores; at least 32 rows are scored at a time, since fewer would read
+            all candidates too often.
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
@@ -134,13 +115,13 @@ def rank_relevants(
             relevants.rows[entries],
             num_threads=torch.get_num_threads(),
         )
-        if watch is not None:
-            watch(rows, scores)
+        if on_tile is not None:
+            on_tile(rows, scores)
     return ranks
 
 
 def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
-    """Return rows of queries in tiles of at most `num_rows`, but for larger groups."""
+    """Return rows of queries in tiles of at most `num_rows`, except where a group is larger."""
     order = np.argsort(groups, kind="stable")
     ends = [*np.flatnonzero(np.diff(groups[order])) + 1, len(groups)]
     tiles, start, stop = [], 0, 0
@@ -150,19 +131,3 @@ def _tiles(groups: np.ndarray, num_rows: int) -> list[np.ndarray]:
             start = stop
         stop = end
     return [*tiles, order[start:]]
-
-
-def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
-    """Raise unless the Cauchy-Schwarz bound keeps every score and partial sum within float32."""
-    bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
-    if np.isnan(bound):
-        raise ValueError("embeddings hold NaN or infinity, so scores cannot be compared")
-    if bound > np.finfo(np.float32).max / 2:
-        raise ValueError(
-            f"scores could reach {bound:.3g}, beyond float32; normalise the embeddings to length 1"
-        )
-
-
-def squared_norms(embeddings: np.ndarray) -> np.ndarray:
-    """Return the squared length of each row, float64 (n,); not finite where a number is not."""
-    return np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""Scores of documents from scores of their segments: localized relevance matching.
+"""Documents made of segments, scored by their best ones: localized relevance matching.
 
 A long document is scored by its best passages alone (Litschko et al. 2022, doi
 10.1007/s10791-022-09406-x): by the highest score ("max"), or by the mean of the k highest
-("mean@k"; of all, where a document has fewer).
+("mean@k"; of all, if a document has fewer).
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ import re
 
 import numpy as np
 
+from hybrid_fast.retrieval.texts import Pool, TextCollection
+
 
 class DocumentScores:
     """Turns scores of segments into scores of documents.
 
     Attributes:
         rule: "max" or "mean@k".
-        starts: int64 (num_documents,), first segment of each document; they are contiguous.
-        num_segments: number of all segments.
+        starts: int64 (num_documents,), first segment of each document; its others follow.
+        num_segments: number of segments of all documents.
     """
 
     def __init__(self, rule: str, starts: np.ndarray, num_segments: int) -> None:
-        """Look at which documents have how many segments.
+        """Group the documents by their number of segments.
 
         Args:
             rule: "max" or "mean@k" with k at least 1.
             starts: int64 (num_documents,), ascending from 0.
-            num_segments: number of all segments.
+            num_segments: number of segments of all documents.
 
         Raises:
             ValueError: if the rule is unknown.
@@ -35,8 +37,8 @@ class DocumentScores:
         matched = re.fullmatch(r"max|mean@([1-9]\d*)", rule, re.ASCII)
         if matched is None:
             raise ValueError(
-                f"the score of a document is asked for by {rule!r}; it is 'max' or 'mean@k' with "
-                "k at least 1, as in 'mean@3'"
+                f"document_score is {rule!r}; it is 'max' or 'mean@k' with k at least 1, as in "
+                "'mean@3'"
             )
         self.rule = rule
         self.starts = starts
@@ -55,3 +57,16 @@ class DocumentScores:
             best = np.sort(scores[:, segments], axis=-1)[..., -self._num_best :]
             found[:, documents] = best.mean(axis=-1)
         return found
+
+
+def find_documents(segments: TextCollection) -> tuple[Pool, np.ndarray]:
+    """Return the documents of segments: neighbours of one id and language are one document.
+
+    Returns:
+        The documents, and the first segment of each, int64 (num_documents,).
+    """
+    keys = list(zip(segments.language_codes.tolist(), segments.ids, strict=True))
+    is_first = [row == 0 or keys[row - 1] != key for row, key in enumerate(keys)]
+    starts = np.flatnonzero(is_first)
+    ids = [segments.ids[row] for row in starts.tolist()]
+    return Pool(ids, segments.languages, segments.language_codes[starts]), starts

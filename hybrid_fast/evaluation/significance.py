@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_fast.evaluation.metrics import mean_known, to_figure
+from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.results.results import PerQuery
 
 SETTINGS = ("mono", "cross", "multi")
@@ -237,9 +237,9 @@ def _rows(
             **names,
             "setting": statistic.setting,
             "language": statistic.language,
-            "figure": to_figure(observed[row]),
-            "low": to_figure(low[row]),
-            "high": to_figure(high[row]),
+            "figure": to_number(observed[row]),
+            "low": to_number(low[row]),
+            "high": to_number(high[row]),
         }
         for row, statistic in enumerate(sums.statistics)
     ]

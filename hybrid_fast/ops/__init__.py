@@ -1,4 +1,4 @@
-"""The contrastive loss: one definition, one public function. Needs torch alone."""
+"""The contrastive loss: one definition, several backends, one public function. Needs only torch."""
 
 from hybrid_fast.ops.infonce import InfoNCEGradients, info_nce, value_and_grad
 from hybrid_fast.ops.loss import InfoNCELoss

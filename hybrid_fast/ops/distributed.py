@@ -1,14 +1,13 @@
-"""Negatives of all ranks: the loss of the global batch, each rank computing its own rows only.
+"""Negatives from all ranks: the loss of the global batch, of which each rank computes its rows.
 
-Passages (for `symmetric` the queries too) are gathered in rank order with a gradient: forward an
-all-gather, backward a reduce-scatter: the sum over ranks of the rank's own rows. Rank r
-returns W times its share of the global loss, so the mean over ranks, which is what
-DistributedDataParallel takes, is the global loss and the global gradient, also for a learnable
-temperature. Local batches may be uneven.
+Passages (for `symmetric` in plain torch also queries) are gathered in rank order with a gradient:
+an all-gather forward, a reduce-scatter backward. Rank r returns W times its share of the global
+loss, so the mean over ranks, which DistributedDataParallel takes, is the global loss and the global
+gradient, also for a learnable temperature. Local batches may differ in size.
 
-Cost a step, N and M the passages and queries of all ranks: one small exchange of sizes, which
-waits for the device; the passages (N, D); for `symmetric` three vectors (N,), the sums of columns
-(in the definition in plain torch the queries (M, D) and bool (M, M)).
+Communication of a step, for N passages and M queries of all ranks: one small exchange of sizes,
+which synchronises with the device; the passages (N, D); for `symmetric` three vectors (N,) of the
+columns (in plain torch the queries (M, D) and a bool (M, M)).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from torch.autograd.function import once_differentiable
 
 from hybrid_fast.ops.inputs import EMBEDDING_DTYPES, REDUCTIONS, InfoNCEInputs, check_mask_width
 from hybrid_fast.ops.reference import (
-    left_out_columns,
-    left_out_queries,
+    excluded_columns,
+    excluded_queries,
     row_coefficients,
     row_weights,
     score_matrix,
@@ -53,25 +52,25 @@ class Ranks:
         return sum(self.num_passages[: dist.get_rank(self.group)])
 
     def gather_queries(self, rows: Tensor) -> Tensor:
-        """Return what belongs to the queries of all ranks, in rank order."""
+        """Concatenate rows that belong to queries, in rank order."""
         return gather_rows(rows, self.num_queries, self.group)
 
     def gather_passages(self, rows: Tensor) -> Tensor:
-        """Return what belongs to the passages of all ranks, in rank order."""
+        """Concatenate rows that belong to passages, in rank order."""
         return gather_rows(rows, self.num_passages, self.group)
 
 
 @dataclass(frozen=True)
 class SharedColumns:
-    """Ranks that hold other rows of the same columns."""
+    """Ranks that hold different rows of the same columns."""
 
     group: dist.ProcessGroup
 
     def combine_sums(self, sums: Tensor) -> Tensor:
-        """Return logits and sums of exponentials relative to them, of all ranks (2, N)."""
+        """Combine largest logits and sums of exponentials relative to them, (2, N), over ranks."""
         largest = sums[0].clone()
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
-        # Of a column that no rank has a row for both are -infinity.
+        # Both are -infinity in a column that has no row on any rank.
         scaled = (sums[0] - largest).nan_to_num_(nan=0.0).exp_() * sums[1]
         return torch.stack([largest, self.add_up(scaled)])
 
@@ -82,11 +81,11 @@ class SharedColumns:
         return total
 
 
-def meet(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
-    """Exchange sizes and compare options.
+def exchange_sizes(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
+    """Return how many rows each rank holds, after checking that all ranks made the same call.
 
     Raises:
-        TypeError: if `group` is no process group of this rank.
+        TypeError: if `group` is no process group that this rank belongs to.
         ValueError: on every rank, if the ranks were called differently or a mask does not cover
             all passages.
     """
@@ -111,7 +110,7 @@ def meet(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
 
 
 def _options(inputs: InfoNCEInputs) -> dict[str, int]:
-    """Return what all ranks need alike for their collectives to match, as integers."""
+    """Return the options that must agree for collectives to match, as integers."""
     optional = ("passage_groups", "passage_ids", "mask")
     differentiable = ("queries", "passages", "weights")
     options = {
@@ -147,14 +146,14 @@ def gather_passages(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
 def share_of_global_loss(
     compute: Compute, shares_columns: bool, inputs: InfoNCEInputs, ranks: Ranks
 ) -> Tensor:
-    """Compute this rank's rows of the global loss.
+    """Compute this rank's share of the global loss.
 
     Args:
         compute: a backend.
-        shares_columns: whether it computes both directions at once from the rows of this rank;
-            else it is asked for one at a time.
+        shares_columns: whether the backend computes both directions from the rows of this rank;
+            if not, each direction is a call of its own.
         inputs: of `gather_passages`.
-        ranks: of `meet`.
+        ranks: of `exchange_sizes`.
 
     Returns:
         W times this rank's share of the global sum or mean, 0-dim; for reduction "none" (B,),
@@ -176,29 +175,29 @@ def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
     """Return the inputs of this rank's positives against the queries of all ranks."""
     positives = inputs.positives
     with torch.no_grad(), torch.autocast(inputs.queries.device.type, enabled=False):
-        left_out = left_out_columns(inputs, score_matrix(inputs))
-    # Each rank decides for its own queries: only it holds their rows of the mask.
-    excluded = left_out_queries(left_out, positives, inputs.all_positives, ranks.first_query)
-    own = torch.arange(len(positives), device=positives.device) + ranks.first_query
+        excluded = excluded_columns(inputs, score_matrix(inputs))
+    # Each rank decides for its queries, since only it holds their rows of the mask.
+    mask = excluded_queries(excluded, positives, inputs.all_positives, ranks.first_query)
+    rows = torch.arange(len(positives), device=positives.device) + ranks.first_query
     return InfoNCEInputs(
         queries=inputs.passages[positives],
         passages=ranks.gather_queries(inputs.queries),
-        positives=own,
-        all_positives=own,
+        positives=rows,
+        all_positives=rows,
         temperature=inputs.temperature,
-        mask=ranks.gather_queries(excluded)[:, own].T,  # (B, M)
+        mask=ranks.gather_queries(mask)[:, rows].T,  # (B, M)
         reduction=inputs.reduction,
         normalize=inputs.normalize,
     )
 
 
 def gather_rows(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
-    """Concatenate the rows of all ranks in rank order, with a gradient if they are floating.
+    """Concatenate the rows of all ranks in rank order; differentiable if they are floating.
 
     Args:
         local: (sizes[rank], ...), this rank's rows.
         sizes: number of rows of each rank.
-        group: all its ranks must call, and go backward, together.
+        group: all its ranks must call this together, and back-propagate together.
     """
     if local.is_floating_point():
         return _GatherRows.apply(local, sizes, group)
@@ -219,14 +218,14 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        # float32, or half precision would lose digits of a sum over many ranks.
+        # In float32, since half precision would lose digits of a sum over many ranks.
         sum_dtype = torch.promote_types(gradient.dtype, torch.float32)
         total = gradient.to(sum_dtype, copy=True, memory_format=torch.contiguous_format)
-        return _sum_of_own_rows(total, ctx.sizes, ctx.group).to(gradient.dtype), None, None
+        return _sum_of_local_rows(total, ctx.sizes, ctx.group).to(gradient.dtype), None, None
 
 
-def _sum_of_own_rows(rows: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
-    """Return the sum over ranks of the rows of this rank; `rows`, of all ranks, are used up."""
+def _sum_of_local_rows(rows: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
+    """Sum `rows`, of all ranks, over ranks and return this rank's; `rows` is overwritten."""
     rank = dist.get_rank(group)
     if not _reduce_scatters(group):
         dist.all_reduce(rows, group=group)
@@ -237,21 +236,21 @@ def _sum_of_own_rows(rows: Tensor, sizes: list[int], group: dist.ProcessGroup) -
         for block, part in zip(padded, rows.split(sizes), strict=True):
             block[: len(part)] = part
         rows = padded.flatten(0, 1)
-    own = rows.new_empty(largest, *rows.shape[1:])
-    dist.reduce_scatter_tensor(own, rows, group=group)
-    return own[: sizes[rank]]
+    local = rows.new_empty(largest, *rows.shape[1:])
+    dist.reduce_scatter_tensor(local, rows, group=group)
+    return local[: sizes[rank]]
 
 
 def _reduce_scatters(group: dist.ProcessGroup) -> bool:
-    """Tell whether the backend sends half of what an all-reduce does.
+    """Tell whether a reduce-scatter of the backend is cheaper than an all-reduce.
 
-    Gloo makes a reduce-scatter of an all-reduce, and takes 2 to 3 times as long.
+    Gloo implements it by an all-reduce and takes 2 to 3 times as long.
     """
     return dist.get_backend(group) != "gloo"
 
 
 def _all_gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup) -> Tensor:
-    # Padded, because collectives want equal shapes; bytes, because not every backend knows bool.
+    # Padded, since collectives need equal shapes; as bytes, since not every backend supports bool.
     payload = local.to(torch.uint8) if local.dtype == torch.bool else local
     padded = payload.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = payload

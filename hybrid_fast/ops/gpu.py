@@ -1,9 +1,9 @@
 """The chunked loss on a GPU: products by the vendor's library, Triton kernels between them.
 
-Scores of a chunk are made by the library, once; where half-precision embeddings need them twice,
-`gpu_tiles` makes them and never writes them. Nothing waits for the device, and launches depend on
-shapes alone, so that a call can be captured in a CUDA graph. Never run on a device yet: sizes of
-blocks come from the compiler's report, those of chunks from arithmetic.
+The library computes the scores of a chunk once; where half-precision embeddings need them twice,
+`gpu_tiles` computes them and never writes them. Nothing synchronises with the device, and launches
+depend on shapes alone, so that a call can be captured in a CUDA graph. Never run on a device yet:
+block sizes come from the compiler's report, chunk sizes from arithmetic.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 
 from hybrid_fast.ops import gpu_products
 from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
-from hybrid_fast.ops.gpu_products import GradientProducts, on, rule_arguments
+from hybrid_fast.ops.gpu_products import GradientProducts, mask_arguments, on
 from hybrid_fast.ops.gpu_tiles import TileKernels
 
-IS_BUILT = find_spec("triton") is not None
+HAS_TRITON = find_spec("triton") is not None
 
-# One step of a kernel: more would leave registers for few programs at a time, or overflow them.
+# Of one step of a kernel: larger ones would leave registers for few programs at a time, or spill.
 _ROW_BLOCKS = {4: 2048, 8: 512}  # columns of a row, at most, by bytes of a score
 _COLUMN_BLOCK_BYTES = 128  # of a column
 _COLUMN_BLOCK = 128  # columns whose sums one program adds up
@@ -38,15 +38,15 @@ def make_kernels(
 ) -> Kernels:
     """Return the kernels of one call.
 
-    float32 and float64 stay with the library where scores are needed twice, too: exact products of
-    theirs gain nothing from Triton, and W takes the place of the scores.
+    float32 and float64 use the library even where scores are needed twice: Triton is no faster at
+    their exact products, and W takes the place of the scores.
 
     Args:
         passages: (N, D).
         dtype: of scores and sums, float32 or float64.
         product_dtype: embeddings and W are rounded to it before products.
         max_scratch_bytes: of scores and W; at least 128 rows are held.
-        one_pass: losses and gradients come of the same scores.
+        one_pass: whether losses and gradients come from the same scores.
     """
     passages = passages.to(product_dtype)
     max_bytes = max_scratch_bytes or gpu_products.MAX_SCRATCH_BYTES
@@ -69,7 +69,7 @@ class TritonKernels(GradientProducts):
 
         super().__init__(passages, dtype)
         self._kernels = triton_kernels
-        # A gradient of the scores' dtype takes their place.
+        # A gradient with the dtype of the scores overwrites them.
         self._in_place = passages.dtype == dtype
         self._rows = gpu_products.rows_of_chunk(
             passages.shape[0],
@@ -83,23 +83,23 @@ class TritonKernels(GradientProducts):
         """Return how many rows a chunk has at most."""
         return self._rows
 
-    def losses(self, chunk: Chunk, scale: Tensor) -> Tensor:
+    def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
         scores = self._scores(chunk)
-        return self._contrast(chunk, scale, scores, None, None)[0]
+        return self._contrast(chunk, logit_scale, scores, None, None)[0]
 
     def gradients(
-        self, chunk: Chunk, scale: Tensor, columns: Columns | None
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the product dtype."""
         scores = self._scores(chunk)
         gradient = scores if self._in_place else self._passages.new_empty(scores.shape)
-        self._choose_gain(chunk.coefficients, columns)
-        losses, dots = self._contrast(chunk, scale, scores, gradient, columns)
-        return losses, dots, gradient
+        self._choose_loss_scale(chunk.coefficients, columns)
+        losses, grad_dot_logits = self._contrast(chunk, logit_scale, scores, gradient, columns)
+        return losses, grad_dot_logits, gradient
 
     def add_column_sums(
-        self, chunk: Chunk, scale: Tensor, sums: Tensor
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
         scores = self._scores(chunk)
@@ -109,8 +109,8 @@ class TritonKernels(GradientProducts):
                 scores=scores,
                 sums=sums,
                 positives=chunk.positives.contiguous(),
-                scale=scale,
-                **rule_arguments(chunk.rules, limits_of(chunk, scores)),
+                logit_scale=logit_scale,
+                **mask_arguments(chunk.negative_mask, limits_of(chunk, scores)),
                 stride_s=scores.stride(0),
                 R=num_rows,
                 N=num_columns,
@@ -119,11 +119,11 @@ class TritonKernels(GradientProducts):
                 num_warps=COLUMN_WARPS,
                 enable_fp_fusion=True,
             )
-        return positive_scores(chunk, scores) * scale, None
+        return positive_scores(chunk, scores) * logit_scale, None
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        # Not kept from chunk to chunk: the graph keeps these kernels until the backward pass, and
-        # torch's allocator hands out the same memory again.
+        # Not kept from chunk to chunk, for the graph may keep these kernels until the backward
+        # pass; torch's allocator reuses the memory.
         shape = len(chunk.queries), len(self._passages)
         scores = self._passages.new_empty(shape, dtype=self._sum_dtype)
         gpu_products.multiply_into(scores, chunk.queries, self._passages.T)
@@ -132,27 +132,27 @@ class TritonKernels(GradientProducts):
     def _contrast(
         self,
         chunk: Chunk,
-        scale: Tensor,
+        logit_scale: Tensor,
         scores: Tensor,
         gradient: Tensor | None,
         columns: Columns | None,
     ) -> tuple[Tensor, Tensor]:
         num_rows, num_columns = scores.shape
-        losses, dots = scores.new_empty(2, num_rows)
+        losses, grad_dot_logits = scores.new_empty(2, num_rows)
         block, num_warps = row_block(num_columns, scores.element_size())
         with on(scores.device):
             self._kernels.contrast_rows_kernel[(num_rows,)](
                 scores=scores,
                 gradient=gradient,
                 losses=losses,
-                dots=dots,
+                grad_dot_logits=grad_dot_logits,
                 positives=chunk.positives.contiguous(),
                 coefficients=chunk.coefficients.contiguous(),
-                scale=scale,
-                gain=self._gain,
-                log_sums=None if columns is None else columns.log_sums,
-                factors=None if columns is None else columns.factors,
-                **rule_arguments(chunk.rules, limits_of(chunk, scores)),
+                logit_scale=logit_scale,
+                loss_scale=self._loss_scale,
+                column_lse=None if columns is None else columns.lse,
+                column_coefficients=None if columns is None else columns.coefficients,
+                **mask_arguments(chunk.negative_mask, limits_of(chunk, scores)),
                 stride_s=scores.stride(0),
                 stride_g=0 if gradient is None else gradient.stride(0),
                 R=num_rows,
@@ -161,7 +161,7 @@ class TritonKernels(GradientProducts):
                 num_warps=num_warps,
                 enable_fp_fusion=True,  # the default, but of which Triton 3.9 warns
             )
-        return losses, dots
+        return losses, grad_dot_logits
 
 
 def positive_scores(chunk: Chunk, scores: Tensor) -> Tensor:
@@ -170,11 +170,11 @@ def positive_scores(chunk: Chunk, scores: Tensor) -> Tensor:
 
 
 def limits_of(chunk: Chunk, scores: Tensor) -> Tensor | None:
-    """Return the score up to which each row keeps its negatives (R,)."""
-    if chunk.rules.margin is None:
+    """Return the score above which each row excludes a negative (R,)."""
+    if chunk.negative_mask.margin is None:
         return None
-    # Added here: a Python number would reach a kernel as float32, also where scores are float64.
-    return positive_scores(chunk, scores) + chunk.rules.margin
+    # Added here, for a Python number would reach the kernel as float32 even with float64 scores.
+    return positive_scores(chunk, scores) + chunk.negative_mask.margin
 
 
 def row_block(num_columns: int, bytes_per_score: int) -> tuple[int, int]:

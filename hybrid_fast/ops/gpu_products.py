@@ -1,6 +1,6 @@
-"""What both ways of the chunked loss on a GPU share: products by the vendor's library, and chunks.
+"""What both kinds of GPU kernels share: products by the vendor's library, and sizes of chunks.
 
-Half-precision products have float32 results. float16 holds W times a power of two, its gain.
+Half-precision products have float32 results. float16 holds W times a power of two, the loss scale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Columns, Rules
+from hybrid_fast.ops.chunked import Columns, NegativeMask
 
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
@@ -54,45 +54,47 @@ class GradientProducts:
         self.dtype = passages.dtype
         self._sum_dtype = dtype
         self._passages = passages
-        self._total: Tensor | None = None  # (N, D), of the gradient of the passages, times gain
-        self._gain: Tensor | None = None
-        self._total_gain: Tensor | None = None
+        self._grad_passages: Tensor | None = None  # (N, D), times its loss scale
+        self._loss_scale: Tensor | None = None  # of W
+        self._passage_loss_scale: Tensor | None = None  # of the gradient of the passages
 
-    def _choose_gain(self, coefficients: Tensor, columns: Columns | None) -> None:
-        """Choose the gain of the next W."""
-        self._gain = None
+    def _choose_loss_scale(self, coefficients: Tensor, columns: Columns | None) -> None:
+        """Choose the loss scale of the next W."""
+        self._loss_scale = None
         if self.dtype == torch.float16:
-            self._gain = gain_of(coefficients, columns)
+            self._loss_scale = loss_scale_of(coefficients, columns)
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D)."""
         product = multiply(gradient, self._passages, self._sum_dtype)
-        return product if self._gain is None else product / self._gain
+        return product if self._loss_scale is None else product / self._loss_scale
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        if self._total is None:
-            self._total = multiply(gradient.T, queries, self._sum_dtype)
+        if self._grad_passages is None:
+            self._grad_passages = multiply(gradient.T, queries, self._sum_dtype)
         else:
-            if self._gain is not None and self._total_gain is not None:
-                self._total *= self._gain / self._total_gain
-            multiply_add(self._total, gradient.T, queries)
-        self._total_gain = self._gain
+            if self._loss_scale is not None and self._passage_loss_scale is not None:
+                self._grad_passages *= self._loss_scale / self._passage_loss_scale
+            multiply_add(self._grad_passages, gradient.T, queries)
+        self._passage_loss_scale = self._loss_scale
 
     def passage_gradient(self) -> Tensor:
-        """Return the sum of all W^T Q, (N, D), and begin again."""
-        assert self._total is not None
-        total, self._total = self._total, None
-        return total if self._total_gain is None else total.div_(self._total_gain)
+        """Return the sum of all W^T Q, (N, D), and reset it."""
+        assert self._grad_passages is not None
+        gradient, self._grad_passages = self._grad_passages, None
+        scale = self._passage_loss_scale
+        return gradient if scale is None else gradient.div_(scale)
 
 
 def rows_of_chunk(
     num_columns: int, dim: int, bytes_per_score: float, num_processors: int, max_scratch_bytes: int
 ) -> int:
-    """Return how many rows fill the processors best within the scratch memory.
+    """Return how many rows of a chunk keep all processors busy within the scratch memory.
 
-    The product W P has tiles of 128 x 256: their number should be a multiple of the processors'.
-    Long chunks add to the passages' gradient less often, which costs more than leaving the cache.
+    The product W P has tiles of 128 x 256, whose number should be a multiple of the number of
+    processors. Longer chunks add to the passages' gradient less often, which matters more than the
+    cache.
     """
     tiles = math.ceil(dim / _TILE_COLUMNS)
     even = _TILE_ROWS * num_processors // math.gcd(num_processors, tiles)
@@ -101,21 +103,21 @@ def rows_of_chunk(
     return max(rows // unit * unit, _TILE_ROWS)
 
 
-def rule_arguments(rules: Rules, limits: Tensor | None) -> dict[str, Any]:
-    """Return how the kernels are told of the rules.
+def mask_arguments(negative_mask: NegativeMask, limits: Tensor | None) -> dict[str, Any]:
+    """Return the negative mask as the kernels take it.
 
     Args:
-        rules: of the rows of a chunk.
-        limits: (R,), the score up to which a negative is kept, where there is a margin.
+        negative_mask: of the rows of a chunk.
+        limits: (R,), the score above which a negative is excluded; None without a margin.
     """
     tensors = {
-        "row_groups": rules.row_groups if rules.column_groups is not None else None,
-        "column_groups": rules.column_groups if rules.row_groups is not None else None,
-        "row_ids": rules.row_ids if rules.column_ids is not None else None,
-        "column_ids": rules.column_ids if rules.row_ids is not None else None,
-        "left_out": _as_bytes(rules.left_out_columns),
+        "row_groups": negative_mask.row_groups,
+        "column_groups": negative_mask.column_groups,
+        "row_ids": negative_mask.row_ids,
+        "column_ids": negative_mask.column_ids,
+        "excluded": _as_bytes(negative_mask.excluded_columns),
     }
-    mask = rules.mask
+    mask = negative_mask.mask
     return {
         **{name: None if t is None else t.contiguous() for name, t in tensors.items()},
         "mask": _as_bytes(mask),
@@ -125,16 +127,16 @@ def rule_arguments(rules: Rules, limits: Tensor | None) -> dict[str, Any]:
     }
 
 
-def gain_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
-    """Return the power of two that brings the largest entry of W to float16's upper range.
+def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
+    """Return the power of two that brings the largest entry of W near the top of float16's range.
 
-    W is at most a_i + beta_j; the mean over many rows would make it vanish in float16.
+    W is at most a_i + beta_j; with the mean over many rows it would underflow in float16.
     """
     largest = coefficients.abs().max()
     if columns is not None:
-        largest = torch.maximum(largest, columns.factors.abs().max())
+        largest = torch.maximum(largest, columns.coefficients.abs().max())
     largest = largest.clamp(min=_SMALLEST_COEFFICIENT)
-    # mantissa / largest is 2^-exponent, exactly; W times 2^14 is then at most 2^15.
+    # mantissa / largest is exactly 2^-exponent; W times 2^14 is then at most 2^15.
     return torch.frexp(largest).mantissa / largest * 2**14
 
 
@@ -146,7 +148,7 @@ def num_processors(device: torch.device) -> int:
 
 
 def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Triton launches on the current device, which need not be that of the tensors."""
+    """Make the tensors' device current, on which Triton launches."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 

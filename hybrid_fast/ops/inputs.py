@@ -1,15 +1,14 @@
-"""What one InfoNCE loss is computed from, and every check of it at the public door.
+"""What one InfoNCE loss is computed from, and all checks of the arguments.
 
 `InfoNCEInputs` is what a backend receives: checked tensors on one device. Shapes, dtypes, devices
-and Python numbers are always checked. Values of tensors are checked by the functions that say that
-they wait for the device; on a GPU the caller has to ask for those.
+and Python numbers are always checked; values of tensors only by the functions that say that they
+synchronise with the device, which the caller has to ask for on a GPU.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Real
 from typing import TypedDict
 
@@ -17,13 +16,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hybrid_fast.common.choices import nearest
+
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "sum", "mean")
 NEGATIVES = ("all", "hard_only")
 
 
 class InfoNCEOptions(TypedDict, total=False):
-    """The options of `info_nce` that stay the same from batch to batch."""
+    """The arguments of `info_nce` that are the same for all batches."""
 
     margin: float | None
     symmetric: bool
@@ -39,7 +40,7 @@ class InfoNCEOptions(TypedDict, total=False):
 
 
 class InfoNCETensors(TypedDict, total=False):
-    """The arguments of `info_nce` that belong to one batch."""
+    """The arguments of `info_nce` that differ from batch to batch."""
 
     positives: Tensor | None
     query_groups: Tensor | None
@@ -63,7 +64,7 @@ class InfoNCEInputs:
     passage_groups: Tensor | None = None  # int64 (N,)
     query_passage_ids: Tensor | None = None  # int64 (B,), the passage id of each row's positive
     passage_ids: Tensor | None = None  # int64 (N,)
-    mask: Tensor | None = None  # bool (B, N), True = left out
+    mask: Tensor | None = None  # bool (B, N), True = excluded
     margin: float | None = None
     weights: Tensor | None = None  # (B,), at least 0
     symmetric: bool = False
@@ -81,7 +82,7 @@ class InfoNCEInputs:
 
 
 def check_embeddings(queries: Tensor, passages: Tensor) -> None:
-    """Raise unless queries (B, D) and passages (N, D) are floating tensors that fit one another."""
+    """Raise unless queries (B, D) and passages (N, D) are floating tensors of one dtype, N >= B."""
     for name, tensor in (("queries", queries), ("passages", passages)):
         check_tensor(name, tensor, EMBEDDING_DTYPES)
         if tensor.ndim != 2 or 0 in tensor.shape:
@@ -109,7 +110,7 @@ def check_options(inputs: InfoNCEInputs) -> None:
     """Raise unless options, shapes, dtypes, devices and Python numbers are as documented.
 
     The width of the mask is left to `check_mask_width`: with a process group it is known only
-    after the ranks met.
+    after the ranks have exchanged their sizes.
     """
     check_choice("reduction", inputs.reduction, REDUCTIONS)
     check_choice("negatives", inputs.negatives, NEGATIVES)
@@ -129,7 +130,7 @@ def check_options(inputs: InfoNCEInputs) -> None:
         ("query_passage_ids", "passage_ids"),
     ):
         if getattr(inputs, given) is not None and getattr(inputs, missing) is None:
-            raise ValueError(f"{given} is given without {missing}; they are compared, pass both")
+            raise ValueError(f"{given} is given without {missing}; pass both, they are compared")
     _check_tensors(inputs)
 
 
@@ -146,9 +147,8 @@ def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None
     """Raise unless `value` is one of `choices`, naming the nearest of them."""
     if value in choices:
         return
-    nearest = get_close_matches(str(value), choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{name} is {value!r}; need one of {', '.join(map(repr, choices))}{hint}")
+    need = ", ".join(map(repr, choices))
+    raise ValueError(f"{name} is {value!r}; need one of {need}{nearest(str(value), choices)}")
 
 
 def check_number(name: str, value: float) -> None:
@@ -174,11 +174,11 @@ def check_temperature(temperature: float | Tensor) -> None:
 
 
 def check_precision(precision: str | None, dtype: torch.dtype) -> None:
-    """Raise if "bf16", which computes in float32, is asked for with float64 embeddings."""
+    """Raise for "bf16", which computes in float32, with float64 embeddings."""
     if precision == "bf16" and dtype == torch.float64:
         raise ValueError(
-            "precision 'bf16' rounds embeddings that are float64; need at most float32: convert "
-            "them with .float() or leave precision out"
+            "precision 'bf16' needs embeddings of at most float32, got float64; convert them with "
+            ".float() or omit precision"
         )
 
 
@@ -230,10 +230,10 @@ def check_mask_width(mask_width: int, num_passages: int) -> None:
 
 
 def check_values(inputs: InfoNCEInputs) -> None:
-    """Raise unless the values of all tensors are usable. Waits for the device."""
+    """Raise unless all tensors have valid values. Synchronises with the device."""
     for name, embeddings in (("queries", inputs.queries), ("passages", inputs.passages)):
         embeddings = embeddings.detach()
-        # A sum is finite only if all its terms are, and costs a tenth of looking at each of them.
+        # A sum is finite only if all its terms are, and costs a tenth of checking each of them.
         if not math.isfinite(embeddings.sum(dtype=inputs.compute_dtype)):
             finite_rows = torch.isfinite(embeddings).all(dim=1)
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
@@ -254,10 +254,11 @@ def _require_rows(good: Tensor, message: str) -> None:
 
 
 def check_hard_negatives(inputs: InfoNCEInputs) -> None:
-    """Raise if all passages are positives. Waits for the device if shapes do not decide."""
+    """Raise if all passages are positives. Synchronises with the device unless shapes decide."""
     num_passages, positives = len(inputs.passages), inputs.all_positives
     if num_passages <= len(positives) and len(torch.unique(positives)) == num_passages:
         raise ValueError(
             "negatives='hard_only' needs passages that are no query's positive, but all "
-            f"{num_passages} are; append hard negatives to passages or use negatives='all'"
+            f"{num_passages} are positives; append hard negatives to passages or use "
+            "negatives='all'"
         )

@@ -1,14 +1,14 @@
-"""InfoNCE as a module, with a temperature that may be learned."""
+"""InfoNCE as a module, with an optionally learnable temperature."""
 
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.choices import nearest
 from hybrid_fast.ops.infonce import info_nce
 from hybrid_fast.ops.inputs import (
     InfoNCEOptions,
@@ -22,19 +22,19 @@ MAX_TEMPERATURE = 100.0
 
 
 class InfoNCELoss(nn.Module):
-    """`info_nce` with its options fixed once.
+    """`info_nce` with fixed options.
 
-    A learnable temperature is kept as its logarithm in the parameter `log_temperature` and held
-    within [0.001, 100].
+    A learnable temperature is stored as its logarithm in the parameter `log_temperature` and
+    clamped to [0.001, 100].
 
     Args:
-        temperature: a number; when learnable, the first value.
+        temperature: a number; if learnable, the initial value.
         learnable: whether the temperature is a parameter.
-        **options: those of `InfoNCEOptions`.
+        **options: of `InfoNCEOptions`.
 
     Raises:
         TypeError: if the temperature is no number or an option is unknown.
-        ValueError: if the temperature is not above 0 or, when learnable, not within its bounds.
+        ValueError: if the temperature is not above 0 or, if learnable, outside its bounds.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class InfoNCELoss(nn.Module):
         check_temperature(temperature)
         if learnable and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise ValueError(
-                f"temperature is {temperature}; a learnable one is held within "
+                f"temperature is {temperature}; need a learnable one within "
                 f"[{MIN_TEMPERATURE}, {MAX_TEMPERATURE}]"
             )
         self.learnable = learnable
@@ -60,7 +60,7 @@ class InfoNCELoss(nn.Module):
 
     @property
     def temperature(self) -> float | Tensor:
-        """The temperature in use: a number or, when learnable, a 0-dim tensor with gradient."""
+        """The current temperature: a number or, if learnable, a 0-dim tensor with gradient."""
         if not self.learnable:
             return self._fixed_temperature
         return self.log_temperature.clamp(
@@ -75,13 +75,13 @@ class InfoNCELoss(nn.Module):
         Args:
             queries: (B, D).
             passages: (N, D).
-            **tensors: those of `InfoNCETensors`.
+            **tensors: of `InfoNCETensors`.
 
         Returns:
-            What `info_nce` returns.
+            As `info_nce`.
         """
         if self.learnable:
-            self._hold_within_bounds()
+            self._clamp()
         return info_nce(queries, passages, temperature=self.temperature, **tensors, **self.options)
 
     def extra_repr(self) -> str:
@@ -91,8 +91,8 @@ class InfoNCELoss(nn.Module):
         return ", ".join(f"{name}={value}" for name, value in (settings | self.options).items())
 
     @torch.no_grad()
-    def _hold_within_bounds(self) -> None:
-        # Outside its bounds a clamped parameter has no gradient that could lead it back.
+    def _clamp(self) -> None:
+        # Outside its bounds a clamped parameter would have no gradient to lead it back.
         self.log_temperature.clamp_(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
 
 
@@ -100,6 +100,5 @@ def _check_names(names: tuple[str, ...]) -> None:
     known = tuple(InfoNCEOptions.__annotations__)
     for name in names:
         if name not in known:
-            nearest = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}{hint}")
+            options = ", ".join(known)
+            raise TypeError(f"unknown option {name!r}; need one of {options}{nearest(name, known)}")

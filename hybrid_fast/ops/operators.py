@@ -1,9 +1,9 @@
-"""The chunked loss as operators of torch, which torch.compile takes whole.
+"""The chunked loss as operators of torch, which torch.compile captures without graph breaks.
 
-`losses` gives l_i of each row; its backward pass computes the gradient, with one more product.
-`loss_and_gradients` gives sum a_i l_i and, at once, all of its gradients, of which the backward
-pass takes multiples. Operators take tensors and plain values alone, so kernels are made inside and
-a process group comes by its name.
+`losses` returns l_i of each row; its backward pass computes the gradient, with one more product.
+`loss_and_gradients` returns sum a_i l_i together with all of its gradients, which the backward pass
+multiplies by the upstream gradient. Operators take only tensors and plain values, so the kernels
+are made inside, and a process group is passed by its name.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed.distributed_c10d import _resolve_process_group
 
-from hybrid_fast.ops import cpu, gpu
-from hybrid_fast.ops.chunked import Problem, Rules, compute_gradients, compute_losses
+from hybrid_fast.ops import compat, cpu, gpu
+from hybrid_fast.ops.chunked import NegativeMask, Problem, compute_gradients, compute_losses
 from hybrid_fast.ops.distributed import Ranks, SharedColumns
 from hybrid_fast.ops.inputs import InfoNCEInputs
 
-_NUM_TENSORS = 7  # of `Settings`, at its beginning
+_NUM_TENSORS = 7  # the first fields of `Settings`
 _MAKE_KERNELS = {"cpu": cpu.make_kernels, "triton": gpu.make_kernels}
 
 
 class Settings(NamedTuple):
-    """What both operators are told beside embeddings; the end of their schemas."""
+    """The arguments of both operators after those of their own; the end of their schemas."""
 
     positives: Tensor
     row_groups: Tensor | None
@@ -34,7 +33,7 @@ class Settings(NamedTuple):
     row_ids: Tensor | None
     column_ids: Tensor | None
     mask: Tensor | None
-    left_out_columns: Tensor | None
+    excluded_columns: Tensor | None
     margin: float | None
     symmetric: bool
     backend: str
@@ -45,10 +44,10 @@ class Settings(NamedTuple):
     def problem(self, passages: Tensor, dtype: torch.dtype, *, one_pass: bool) -> Problem:
         """Return the problem, with kernels for passages (N, D) and sums of `dtype`.
 
-        With `one_pass` the losses and the gradients come of the same scores.
+        With `one_pass` losses and gradients come from the same scores.
         """
         make_kernels = _MAKE_KERNELS[self.backend]
-        group: Any = self.group_name  # a type of its own to torch
+        name = self.group_name
         return Problem(
             make_kernels(
                 passages.contiguous(),
@@ -58,9 +57,9 @@ class Settings(NamedTuple):
                 one_pass=one_pass,
             ),
             self.positives,
-            Rules(*self[1:8]),
+            NegativeMask(*self[1:8]),
             self.symmetric,
-            None if group is None else SharedColumns(_resolve_process_group(group)),
+            None if name is None else SharedColumns(compat.process_group(name)),
         )
 
 
@@ -73,7 +72,7 @@ def info_nce_chunked(
         backend: "cpu" or "triton".
         inputs: checked.
         coefficients: (B,), from `row_coefficients`.
-        ranks: for `symmetric`, those whose rows share the columns.
+        ranks: for `symmetric`, the ranks that hold other rows of the same columns.
     """
     dtype, queries, passages = inputs.compute_dtype, inputs.queries, inputs.passages
     # Autocast would compute norms in half precision.
@@ -86,9 +85,9 @@ def info_nce_chunked(
             temperature = coefficients.new_full((), temperature)
         embeddings = queries, passages, temperature.to(dtype)
         settings = _settings(backend, inputs, ranks)
-        needs = [tensor.requires_grad and torch.is_grad_enabled() for tensor in embeddings]
-        if inputs.reduction != "none" and not inputs.recompute and any(needs):
-            return loss_and_gradients(*embeddings, coefficients, needs[:2], None, *settings)[0]
+        needs_grad = [tensor.requires_grad and torch.is_grad_enabled() for tensor in embeddings]
+        if inputs.reduction != "none" and not inputs.recompute and any(needs_grad):
+            return loss_and_gradients(*embeddings, coefficients, needs_grad[:2], None, *settings)[0]
         weighted = coefficients * losses(*embeddings, *settings)
         return weighted if inputs.reduction == "none" else weighted.sum()
 
@@ -97,13 +96,13 @@ def _settings(backend: str, inputs: InfoNCEInputs, ranks: Ranks | None) -> Setti
     row_ids = inputs.query_passage_ids
     if inputs.passage_ids is not None and row_ids is None:
         row_ids = inputs.passage_ids[inputs.positives]
-    left_out = None
+    excluded = None
     if inputs.negatives == "hard_only":
-        left_out = torch.zeros(len(inputs.passages), dtype=torch.bool, device=inputs.queries.device)
-        left_out = left_out.index_fill(0, inputs.all_positives, True)
+        excluded = torch.zeros(len(inputs.passages), dtype=torch.bool, device=inputs.queries.device)
+        excluded = excluded.index_fill(0, inputs.all_positives, True)
     return Settings(
         inputs.positives, inputs.query_groups, inputs.passage_groups, row_ids, inputs.passage_ids,
-        inputs.mask, left_out, inputs.margin, inputs.symmetric, backend, _product_dtype(inputs),
+        inputs.mask, excluded, inputs.margin, inputs.symmetric, backend, _product_dtype(inputs),
         inputs.max_scratch_bytes, None if ranks is None else ranks.group.group_name,
     )  # fmt: skip
 
@@ -111,7 +110,7 @@ def _settings(backend: str, inputs: InfoNCEInputs, ranks: Ranks | None) -> Setti
 def _product_dtype(inputs: InfoNCEInputs) -> torch.dtype:
     if inputs.precision == "bf16":
         return torch.bfloat16
-    # Normalised embeddings are no longer of half precision: only who asks for it has them rounded.
+    # Normalised embeddings are no longer in half precision; they are rounded only on request.
     return inputs.compute_dtype if inputs.normalize else inputs.queries.dtype
 
 
@@ -131,29 +130,29 @@ def _loss_and_gradients(
     passages: Tensor,
     temperature: Tensor,
     coefficients: Tensor,
-    needs: Sequence[bool],
+    needs_grad: Sequence[bool],
     known_losses: Tensor | None,
     *settings: Any,
 ) -> tuple[Tensor, ...]:
     with torch.autocast(queries.device.type, enabled=False):
-        told = Settings(*settings)
-        one_pass = known_losses is None and not told.symmetric
-        problem = told.problem(passages, temperature.dtype, one_pass=one_pass)
-        of_rows, gradients = compute_gradients(
+        call = Settings(*settings)
+        one_pass = known_losses is None and not call.symmetric
+        problem = call.problem(passages, temperature.dtype, one_pass=one_pass)
+        row_losses, gradients = compute_gradients(
             problem,
             queries.to(problem.kernels.dtype).contiguous(),
             len(passages),
             1 / temperature,
             coefficients.contiguous(),
-            (needs[0], needs[1]),
+            (needs_grad[0], needs_grad[1]),
             known_losses,
         )
-        loss = (coefficients * of_rows).sum()
-        of_queries, of_passages = (
+        loss = (coefficients * row_losses).sum()
+        grad_queries, grad_passages = (
             temperature.new_empty(0) if gradient is None else gradient
             for gradient in (gradients.queries, gradients.passages)
         )
-        return loss, of_rows, of_queries, of_passages, gradients.temperature
+        return loss, row_losses, grad_queries, grad_passages, gradients.temperature
 
 
 def _fake_loss_and_gradients(
@@ -161,14 +160,14 @@ def _fake_loss_and_gradients(
     passages: Tensor,
     temperature: Tensor,
     coefficients: Tensor,
-    needs: Sequence[bool],
+    needs_grad: Sequence[bool],
     *others: Any,
 ) -> tuple[Tensor, ...]:
     return (
         temperature.new_empty(()),
         temperature.new_empty(queries.shape[0]),
-        temperature.new_empty(queries.shape if needs[0] else 0),
-        temperature.new_empty(passages.shape if needs[1] else 0),
+        temperature.new_empty(queries.shape if needs_grad[0] else 0),
+        temperature.new_empty(passages.shape if needs_grad[1] else 0),
         temperature.new_empty(()),
     )
 
@@ -176,33 +175,33 @@ def _fake_loss_and_gradients(
 class _Losses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        with torch._C._AutoDispatchBelowAutograd():
-            of_rows = losses(*arguments)
+        with compat.BelowAutograd():
+            row_losses: Tensor = losses(*arguments)
         tensors = arguments[: 3 + _NUM_TENSORS]
-        ctx.save_for_backward(of_rows, *tensors)
+        ctx.save_for_backward(row_losses, *tensors)
         ctx.plain_settings = arguments[len(tensors) :]
-        return of_rows
+        return row_losses
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
         _refuse_a_graph()
-        of_rows, *embeddings = ctx.saved_tensors[:4]
+        row_losses, *embeddings = ctx.saved_tensors[:4]
         settings = Settings(*ctx.saved_tensors[4:], *ctx.plain_settings)
         needs = ctx.needs_input_grad[:3]
-        # Symmetric losses are those of both directions together.
-        known = None if settings.symmetric else of_rows
+        # A symmetric loss is the mean of both directions, which the gradient needs apart.
+        known = None if settings.symmetric else row_losses
         _, _, *gradients = loss_and_gradients(*embeddings, upstream, needs[:2], known, *settings)
-        of_embeddings = [
+        grads = [
             gradient.to(tensor.dtype) if needed else None
             for gradient, tensor, needed in zip(gradients, embeddings, needs, strict=True)
         ]
-        return *of_embeddings, *[None] * len(settings)
+        return *grads, *[None] * len(settings)
 
 
 class _LossAndGradients(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():
+        with compat.BelowAutograd():
             loss, *saved = loss_and_gradients(*arguments)
         ctx.save_for_backward(*saved)
         ctx.mark_non_differentiable(*saved)
@@ -216,53 +215,53 @@ class _LossAndGradients(torch.autograd.Function):
         _refuse_a_graph()
         if upstream is None:
             return (None,) * ctx.num_arguments
-        of_rows, *gradients = ctx.saved_tensors
+        row_losses, *gradients = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        of_embeddings = [
+        grads = [
             _multiply_saved(gradient, upstream).to(dtype) if needed else None
             for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs[:3], strict=True)
         ]
-        of_coefficients = of_rows * upstream if needs[3] else None
-        return *of_embeddings, of_coefficients, *[None] * (ctx.num_arguments - 4)
+        grad_coefficients = row_losses * upstream if needs[3] else None
+        return *grads, grad_coefficients, *[None] * (ctx.num_arguments - 4)
 
 
 def _multiply_saved(gradient: Tensor, upstream: Tensor) -> Tensor:
-    """Multiply in place what no one reads again.
+    """Return the product, in place unless the saved gradient may be read again.
 
-    A second pass over a retained graph does, and so does a trace of torch.compile, whose tensors
-    are of a class of their own.
+    A retained graph reads it again, and so does a trace of torch.compile, which has tensors of
+    another class.
     """
-    retained = torch._C._autograd._get_current_graph_task_keep_graph()
-    if retained or type(gradient) is not Tensor:
+    if compat.keeps_graph() or type(gradient) is not Tensor:
         return gradient * upstream
     return gradient.mul_(upstream)
 
 
 def _refuse_a_graph() -> None:
-    """Raise if a graph of the gradient is asked for: it would be silently cut."""
+    """Raise if a second derivative is asked for, which would be silently wrong."""
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "create_graph=True needs a second derivative, which this backend of info_nce does "
-            "not have; use backend='reference'"
+            "create_graph=True needs a second derivative, which this backend of info_nce does not "
+            "have; use backend='reference'"
         )
 
 
 def _define(
     name: str, schema: str, compute: Callable[..., Any], fake: Callable[..., Any], autograd: Any
-) -> torch._ops.OpOverload:
-    """Define an operator; `torch.library.custom_op` would cost 70 microseconds more a call."""
+) -> Callable[..., Any]:
+    """Define an operator of torch with its fake and its autograd implementation."""
     _LIBRARY.define(f"{name}{schema}")
     _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, autograd.apply, "Autograd")
     torch.library.register_fake(f"hybrid_fast::{name}", fake, lib=_LIBRARY)
-    return getattr(torch.ops.hybrid_fast, name).default
+    operator: Callable[..., Any] = getattr(torch.ops.hybrid_fast, name).default
+    return operator
 
 
 _LIBRARY = torch.library.Library("hybrid_fast", "DEF")
 _EMBEDDINGS = "Tensor queries, Tensor passages, Tensor temperature"
 _SETTINGS = (
     "Tensor positives, Tensor? row_groups, Tensor? column_groups, Tensor? row_ids, "
-    "Tensor? column_ids, Tensor? mask, Tensor? left_out_columns, float? margin, bool symmetric, "
+    "Tensor? column_ids, Tensor? mask, Tensor? excluded_columns, float? margin, bool symmetric, "
     "str backend, ScalarType product_dtype, int? max_scratch_bytes, str? group_name"
 )
 losses = _define(
@@ -272,11 +271,11 @@ losses = _define(
     _fake_losses,
     _Losses,
 )
-# The loss, l_i of each row, and gradients of queries, passages and temperature; empty where not
-# needed.
+# Returns the loss, l_i of each row, and the gradients of queries, passages and temperature, empty
+# where not needed.
 loss_and_gradients = _define(
     "info_nce_loss_and_gradients",
-    f"({_EMBEDDINGS}, Tensor coefficients, bool[] needs, Tensor? known_losses, {_SETTINGS}) "
+    f"({_EMBEDDINGS}, Tensor coefficients, bool[] needs_grad, Tensor? known_losses, {_SETTINGS}) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _loss_and_gradients,
     _fake_loss_and_gradients,

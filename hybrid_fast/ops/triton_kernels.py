@@ -3,8 +3,8 @@
 Names: R rows of the chunk, N columns; i_ program ids, o_ offsets, m_ masks, b_ block values;
 BLOCK_R, BLOCK_N block sizes; stride_s, stride_g, stride_mr, stride_mn of scores, gradient and mask.
 
-Rules that were not asked for come as None and cost nothing. No atomics, every sum in a fixed order:
-the same bits twice. Sums have the dtype of the scores, float32 or float64.
+Parts of the negative mask that were not asked for are None and cost nothing. Deterministic: no
+atomics, every sum in a fixed order. Sums have the dtype of the scores, float32 or float64.
 """
 
 # What kernels take are pointers and numbers of the compiler, which have no types here.
@@ -17,7 +17,7 @@ import triton.language as tl
 @triton.jit
 def log1p(x):
     """Return log(1 + x) for x >= 0, to a few units in the last place."""
-    # What 1 + x loses by rounding, log(u) loses alike (Kahan); a plain log loses small x whole.
+    # log(u) loses what 1 + x loses by rounding, so their ratio is right (Kahan).
     b_u = 1 + x
     b_rounded = tl.where(b_u == 1, 1, b_u - 1)
     return tl.where(b_u == 1, x, tl.log(b_u) * (x / b_rounded))
@@ -37,12 +37,12 @@ def kept_negatives(
     row_ids,
     column_ids,
     mask,
-    left_out,
+    excluded,
     limits,
     stride_mr,
     stride_mn,
 ):
-    """Tell which columns are negatives of their row; see `chunked.Rules`."""
+    """Tell which columns are negatives of their row; see `chunked.NegativeMask`."""
     b_kept = m & (o_n != b_c)
     if row_groups is not None:
         b_row = tl.load(row_groups + o_r, mask=m_r, other=-1)
@@ -55,8 +55,8 @@ def kept_negatives(
     if mask is not None:
         p_mask = mask + o_r * stride_mr + o_n.to(tl.int64) * stride_mn
         b_kept = b_kept & (tl.load(p_mask, mask=m, other=1) == 0)
-    if left_out is not None:
-        b_kept = b_kept & (tl.load(left_out + o_n, mask=m_n, other=1) == 0)
+    if excluded is not None:
+        b_kept = b_kept & (tl.load(excluded + o_n, mask=m_n, other=1) == 0)
     if limits is not None:
         b_kept = b_kept & (b_s <= tl.load(limits + o_r, mask=m_r, other=0))
     return b_kept
@@ -67,19 +67,19 @@ def contrast_rows_kernel(
     scores,
     gradient,  # None: losses alone; may be `scores`
     losses,
-    dots,
+    grad_dot_logits,
     positives,
     coefficients,
-    scale,
-    gain,  # 0-dim, of the gradient as written; None: 1
-    log_sums,  # None: one direction
-    factors,
+    logit_scale,
+    loss_scale,  # 0-dim, of the gradient as written; None: 1
+    column_lse,  # None: one direction
+    column_coefficients,
     row_groups,
     column_groups,
     row_ids,
     column_ids,
     mask,
-    left_out,
+    excluded,
     limits,
     stride_s,
     stride_g,
@@ -89,12 +89,15 @@ def contrast_rows_kernel(
     N,
     BLOCK_N: tl.constexpr,
 ):
-    """Turn one row of scores into its loss and the gradient of its logits; grid (R,)."""
+    """Turn one row of scores into its loss and the gradient of its logits; grid (R,).
+
+    One long body, since a helper would have to take and return the whole state of the row.
+    """
     i_r = tl.program_id(0).to(tl.int64)
     m_r = i_r < R
     scores += i_r * stride_s
     b_c = tl.load(positives + i_r)
-    b_scale = tl.load(scale)
+    b_logit_scale = tl.load(logit_scale)
     b_pos = tl.load(scores + b_c)
 
     b_max = tl.full([], float("-inf"), scores.dtype.element_ty)
@@ -105,70 +108,72 @@ def contrast_rows_kernel(
         b_s = tl.load(scores + o_n, mask=m_n, other=0)
         b_kept = kept_negatives(
             b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids, mask,
-            left_out, limits, stride_mr, stride_mn,
+            excluded, limits, stride_mr, stride_mn,
         )  # fmt: skip
         b_s = tl.where(b_kept, b_s, float("-inf"))
         b_new = tl.maximum(b_max, tl.max(b_s, axis=0))
         # -inf - -inf, of a row without negatives so far, would be NaN.
         b_from = tl.where(b_new == float("-inf"), 0, b_new)
-        b_sum = b_sum * tl.exp((b_max - b_from) * b_scale) + tl.exp((b_s - b_from) * b_scale)
+        b_rescale = tl.exp((b_max - b_from) * b_logit_scale)
+        b_sum = b_sum * b_rescale + tl.exp((b_s - b_from) * b_logit_scale)
         b_max = b_new
 
-    # Of the larger of both exponentials 1 remains, of the smaller all its digits.
+    # Relative to the larger exponential, so that the smaller one keeps all its digits.
     b_top = tl.maximum(b_max, b_pos)
-    b_rest = tl.sum(b_sum, axis=0) * tl.exp((b_max - b_top) * b_scale)
-    b_total = b_rest + tl.exp((b_pos - b_top) * b_scale)
-    b_ahead = (b_max - b_pos) * b_scale
+    b_rest = tl.sum(b_sum, axis=0) * tl.exp((b_max - b_top) * b_logit_scale)
+    b_total = b_rest + tl.exp((b_pos - b_top) * b_logit_scale)
+    b_ahead = (b_max - b_pos) * b_logit_scale
     b_loss = tl.where(b_ahead <= 0, log1p(b_rest), b_ahead + tl.log(b_total))
 
     if gradient is not None:
         gradient += i_r * stride_g
         b_a = tl.load(coefficients + i_r)
-        b_own = -b_a * (b_rest / b_total)
+        b_positive_grad = -b_a * (b_rest / b_total)
         b_factor = b_a / b_total
-        b_gain = 1.0
-        if gain is not None:
-            b_gain = tl.load(gain)
+        b_loss_scale = 1.0
+        if loss_scale is not None:
+            b_loss_scale = tl.load(loss_scale)
         b_dot = tl.zeros([BLOCK_N], scores.dtype.element_ty)
-        b_own_dot = tl.zeros([], scores.dtype.element_ty)
-        if log_sums is not None:
-            b_logit = b_pos * b_scale
-            b_own_u = tl.load(log_sums + b_c)
-            # Infinity: no row in the sum, so nothing that the positive could be told from.
-            b_present = b_own_u < float("inf")
-            b_behind = b_own_u - b_logit
+        b_positive_dot = tl.zeros([], scores.dtype.element_ty)
+        if column_lse is not None:
+            b_logit = b_pos * b_logit_scale
+            b_positive_u = tl.load(column_lse + b_c)
+            # Infinity: no row in the sum, so the positive has no negatives.
+            b_present = b_positive_u < float("inf")
+            b_behind = b_positive_u - b_logit
             b_small = tl.exp(-tl.abs(b_behind))
             b_sigmoid = tl.where(b_behind >= 0, 1.0, b_small) / (1 + b_small)
             b_sigmoid = tl.where(b_present, b_sigmoid, 0)
             b_softplus = tl.maximum(b_behind, 0) + log1p(b_small)
             b_loss += tl.where(b_present, b_softplus, 0)
-            b_own -= b_a * b_sigmoid
-            b_own_dot -= b_a * b_sigmoid * b_logit
+            b_positive_grad -= b_a * b_sigmoid
+            b_positive_dot -= b_a * b_sigmoid * b_logit
         for i_n in range(0, N, BLOCK_N):
             o_n = i_n + tl.arange(0, BLOCK_N)
             m_n = o_n < N
             b_s = tl.load(scores + o_n, mask=m_n, other=0)
             b_kept = kept_negatives(
                 b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids,
-                mask, left_out, limits, stride_mr, stride_mn,
+                mask, excluded, limits, stride_mr, stride_mn,
             )  # fmt: skip
-            # Left out before exp, for which scores that the row leaves out may be too large.
-            b_rel = (b_s - b_top) * b_scale
+            # Masked before exp, since excluded scores may be too large for it.
+            b_rel = (b_s - b_top) * b_logit_scale
             b_w = tl.exp(tl.where(b_kept, b_rel, float("-inf"))) * b_factor
-            # A row of W sums to 0, so any logit may be subtracted; the positive's cancels least.
-            b_dot += b_w * ((b_s - b_pos) * b_scale)
-            if log_sums is not None:
-                b_logits = b_s * b_scale
-                b_u = tl.load(log_sums + o_n, mask=m_n, other=float("inf"))
-                b_beta = tl.load(factors + o_n, mask=m_n, other=0)
+            # A row of W sums to 0, so any logit may be subtracted; the positive's loses least.
+            b_dot += b_w * ((b_s - b_pos) * b_logit_scale)
+            if column_lse is not None:
+                b_logits = b_s * b_logit_scale
+                b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))
+                b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)
                 b_rel = tl.where(b_kept, b_logits - b_u, float("-inf"))
                 b_column = tl.exp(b_rel) * b_beta
                 b_dot += b_column * b_logits
                 b_w += b_column
-            # The one-hot is already in b_own: subtracted after rounding it would cost all digits.
-            b_w = tl.where(o_n == b_c, b_own, b_w) * b_gain
+            # b_positive_grad has its one-hot subtracted already: after rounding that would cost all
+            # digits.
+            b_w = tl.where(o_n == b_c, b_positive_grad, b_w) * b_loss_scale
             tl.store(gradient + o_n, b_w.to(gradient.dtype.element_ty), mask=m_n)
-        tl.store(dots + i_r, b_own_dot + tl.sum(b_dot, axis=0))
+        tl.store(grad_dot_logits + i_r, b_positive_dot + tl.sum(b_dot, axis=0))
     tl.store(losses + i_r, b_loss)
 
 
@@ -177,13 +182,13 @@ def add_column_sums_kernel(
     scores,
     sums,  # (2, N): largest logits, sums of exponentials relative to them
     positives,
-    scale,
+    logit_scale,
     row_groups,
     column_groups,
     row_ids,
     column_ids,
     mask,
-    left_out,
+    excluded,
     limits,
     stride_s,
     stride_mr,
@@ -197,7 +202,7 @@ def add_column_sums_kernel(
     o_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     m_n = o_n < N
     o_columns, m_columns = o_n[None, :], m_n[None, :]
-    b_scale = tl.load(scale)
+    b_logit_scale = tl.load(logit_scale)
     b_max = tl.load(sums + o_n, mask=m_n, other=float("-inf"))
     b_sum = tl.load(sums + N + o_n, mask=m_n, other=0)
     for i_r in range(0, R, BLOCK_R):
@@ -208,9 +213,9 @@ def add_column_sums_kernel(
         b_s = tl.load(scores + o_r * stride_s + o_columns, mask=m, other=0)  # [BLOCK_R, BLOCK_N]
         b_kept = kept_negatives(
             b_s, b_c, o_r, o_columns, m, m_r, m_columns, row_groups, column_groups, row_ids,
-            column_ids, mask, left_out, limits, stride_mr, stride_mn,
+            column_ids, mask, excluded, limits, stride_mr, stride_mn,
         )  # fmt: skip
-        b_l = tl.where(b_kept, b_s * b_scale, float("-inf"))
+        b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
         b_new = tl.maximum(b_max, tl.max(b_l, axis=0))
         b_from = tl.where(b_new == float("-inf"), 0, b_new)
         b_sum = b_sum * tl.exp(b_max - b_from) + tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)

@@ -1,9 +1,9 @@
-"""Triton kernels that make scores tile by tile and never write them.
+"""Triton kernels that compute scores tile by tile and never write them.
 
-Each computes a tile of Q P^T with float32 sums, on tensor cores, and applies the rules to it; what
-leaves the chip are maxima and sums of the tile's rows and columns, or W in half precision. The
-rules are applied to one part of the tile's columns after another, each of which ends with a store:
-across it the compiler moves no load, or the ids of all parts would overflow the registers.
+Each computes a tile of Q P^T with float32 sums, on tensor cores, and masks it; what leaves the chip
+are maxima and sums of the tile's rows and columns, or W in half precision. One part of the tile's
+columns is masked after another, and each part ends with a store, across which the compiler moves no
+load: the ids of all parts at once would overflow the registers.
 
 Names as in `triton_kernels`; besides D the dimension, BLOCK_D the part of it in one step.
 Embeddings and W are contiguous, 16 divides D. Sizes of 1 come as constants, which have no methods.
@@ -48,7 +48,7 @@ def score_tile(
 ):
     """Return the scores [BLOCK_R, BLOCK_N] of some queries and passages, float32.
 
-    A score has the same bits in every tile that holds it.
+    A score is bitwise identical in every tile that holds it.
     """
     o_d = tl.arange(0, BLOCK_D)
     p_q = queries + o_r.to(tl.int64)[:, None] * D + o_d[None, :]
@@ -82,8 +82,8 @@ def positive_scores_kernel(
 ):
     """Compute the score of each row's positive; grid (R / min(BLOCK_R, BLOCK_N),).
 
-    The diagonal of a tile of the rows and their positives: a plain dot product would have other
-    bits than the other kernels' scores, and a copy of the positive could seem higher than it.
+    The diagonal of a tile of the rows and their positives: a plain dot product would not be bitwise
+    identical with the other kernels' scores, and a copy of the positive could score above it.
     """
     LENGTH: tl.constexpr = min(BLOCK_R, BLOCK_N)  # of the diagonal
     i_r = tl.program_id(0) * LENGTH
@@ -94,8 +94,8 @@ def positive_scores_kernel(
         queries, passages, tl.minimum(o_r, R - 1), b_c, D, BLOCK_R, BLOCK_N, BLOCK_D,
         EVEN_D,
     )  # fmt: skip
-    b_own = tl.sum(tl.where(o_r[:, None] == o_n[None, :], b_s, 0), axis=1)
-    tl.store(scores + o_r, b_own, mask=o_r < tl.minimum(R, i_r + LENGTH))
+    b_positive = tl.sum(tl.where(o_r[:, None] == o_n[None, :], b_s, 0), axis=1)
+    tl.store(scores + o_r, b_positive, mask=o_r < tl.minimum(R, i_r + LENGTH))
 
 
 @triton.jit
@@ -122,13 +122,13 @@ def tile_sums_kernel(
     column_maxima,  # (R / BLOCK_R, N); None: one direction
     column_sums,
     positives,
-    scale,
+    logit_scale,
     row_groups,
     column_groups,
     row_ids,
     column_ids,
     mask,
-    left_out,
+    excluded,
     limits,
     stride_mr,
     stride_mn,
@@ -150,7 +150,7 @@ def tile_sums_kernel(
         BLOCK_D, EVEN_D,
     )  # fmt: skip
     m_r = o_r < R
-    b_scale = tl.load(scale)
+    b_logit_scale = tl.load(logit_scale)
     b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
     PART: tl.constexpr = BLOCK_N // NUM_PARTS
     for i_part in tl.static_range(NUM_PARTS):
@@ -160,9 +160,9 @@ def tile_sums_kernel(
         b_kept = kept_negatives(
             b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m_r[:, None] & m_n[None, :],
             m_r[:, None], m_n[None, :], row_groups, column_groups, row_ids, column_ids, mask,
-            left_out, limits, stride_mr, stride_mn,
+            excluded, limits, stride_mr, stride_mn,
         )  # fmt: skip
-        b_l = tl.where(b_kept, b_s * b_scale, float("-inf"))
+        b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
         b_max = tl.max(b_l, axis=1)
         # -inf - -inf, of a row without negatives here, would be NaN.
         b_from = tl.where(b_max == float("-inf"), 0, b_max)
@@ -214,21 +214,21 @@ def weights_kernel(
     queries,
     passages,
     gradient,  # W (R, N)
-    dots,  # (parts of N, R), sum_j W_ij (logit_ij - total_i) over the part's negatives
+    grad_dot_logits,  # (parts of N, R), sum_j W_ij (logit_ij - lse_i) over the part's negatives
     positives,
     coefficients,
-    totals,  # (R,), log of the sum of all exponentials of the row
-    own,  # (R,), W of the positive
-    scale,
-    gain,  # 0-dim, of W as written; None: 1
-    log_sums,  # None: one direction
-    factors,
+    lse,  # (R,), log-sum-exp of the row
+    grad_positives,  # (R,), W of the positive
+    logit_scale,
+    loss_scale,  # 0-dim, of W as written; None: 1
+    column_lse,  # None: one direction
+    column_coefficients,
     row_groups,
     column_groups,
     row_ids,
     column_ids,
     mask,
-    left_out,
+    excluded,
     limits,
     stride_mr,
     stride_mn,
@@ -244,7 +244,7 @@ def weights_kernel(
 ):
     """Turn a tile of scores into the gradient of its logits; one program a tile.
 
-    With columns the dots of the other direction, sum_j W'_ij logit_ij, count too.
+    With columns grad_dot_logits includes that of the other direction, sum_j W'_ij logit_ij.
     """
     i_r, i_n = place_of_tile(R, N, BLOCK_R, BLOCK_N, GROUP)
     o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -253,11 +253,11 @@ def weights_kernel(
         BLOCK_D, EVEN_D,
     )  # fmt: skip
     m_r = o_r < R
-    b_scale = tl.load(scale)
+    b_logit_scale = tl.load(logit_scale)
     b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
     b_a = tl.load(coefficients + o_r, mask=m_r, other=0)[:, None]
-    b_total = tl.load(totals + o_r, mask=m_r, other=0)[:, None]
-    b_own = tl.load(own + o_r, mask=m_r, other=0)[:, None]
+    b_lse = tl.load(lse + o_r, mask=m_r, other=0)[:, None]
+    b_positive_grad = tl.load(grad_positives + o_r, mask=m_r, other=0)[:, None]
     PART: tl.constexpr = BLOCK_N // NUM_PARTS
     for i_part in tl.static_range(NUM_PARTS):
         b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
@@ -266,24 +266,25 @@ def weights_kernel(
         m = m_r[:, None] & m_n[None, :]
         b_kept = kept_negatives(
             b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m, m_r[:, None], m_n[None, :],
-            row_groups, column_groups, row_ids, column_ids, mask, left_out, limits, stride_mr,
+            row_groups, column_groups, row_ids, column_ids, mask, excluded, limits, stride_mr,
             stride_mn,
         )  # fmt: skip
-        b_l = b_s * b_scale
-        # Left out before exp, for which scores that the row leaves out may be too large.
-        b_w = tl.exp(tl.where(b_kept, b_l - b_total, float("-inf"))) * b_a
-        b_dot = b_w * (b_l - b_total)
-        if log_sums is not None:
-            b_u = tl.load(log_sums + o_n, mask=m_n, other=float("inf"))[None, :]
-            b_beta = tl.load(factors + o_n, mask=m_n, other=0)[None, :]
+        b_l = b_s * b_logit_scale
+        # Masked before exp, since excluded scores may be too large for it.
+        b_w = tl.exp(tl.where(b_kept, b_l - b_lse, float("-inf"))) * b_a
+        b_dot = b_w * (b_l - b_lse)
+        if column_lse is not None:
+            b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))[None, :]
+            b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)[None, :]
             b_column = tl.exp(tl.where(b_kept, b_l - b_u, float("-inf"))) * b_beta
             b_dot += b_column * b_l
             b_w += b_column
-        p_dots = dots + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
-        tl.store(p_dots, tl.sum(b_dot, axis=1), mask=m_r)
-        # The one-hot is already in `own`: subtracted after rounding it would cost all digits.
-        b_w = tl.where(o_n[None, :] == b_c, b_own, b_w)
-        if gain is not None:
-            b_w *= tl.load(gain)
+        p_dot = grad_dot_logits + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
+        tl.store(p_dot, tl.sum(b_dot, axis=1), mask=m_r)
+        # `grad_positives` has its one-hot subtracted already: after rounding that would cost all
+        # digits.
+        b_w = tl.where(o_n[None, :] == b_c, b_positive_grad, b_w)
+        if loss_scale is not None:
+            b_w *= tl.load(loss_scale)
         p_gradient = gradient + o_r.to(tl.int64)[:, None] * N + o_n[None, :]
         tl.store(p_gradient, b_w.to(gradient.dtype.element_ty), mask=m)

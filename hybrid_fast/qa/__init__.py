@@ -1,4 +1,4 @@
-"""Extractive reading: exact match and F1 of a reader, on gold passages and on retrieved ones."""
+"""Extractive question answering: readers, their training, and exact match and F1."""
 
 from hybrid_fast.qa.answers import Score, normalize_answer, score_answer
 from hybrid_fast.qa.questions import ReadingData, ReadingQuestion, load_questions

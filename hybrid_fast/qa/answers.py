@@ -1,9 +1,9 @@
 """Exact match and F1 of answers, by the rules of SQuAD 1.1 and of MLQA.
 
-An answer is normalised: lower case, no punctuation, no articles, single spaces. Exact match is 1
-if prediction and gold answer are then equal; F1 is the harmonic mean of precision and recall of
-their tokens, each counted as often as it occurs, and 0 if they share none. The best of several gold
-answers counts.
+Answers are normalised: lower case, no punctuation, no articles, single spaces. Exact match is 1 if
+prediction and gold answer are equal then; F1 is the harmonic mean of precision and recall of their
+tokens, each counted as often as it occurs, and 0 if they share none. Of several gold answers, the
+best match counts.
 
 Sources: Rajpurkar et al. 2016 (evaluate-v1.1.py); Lewis et al. 2020 (mlqa_evaluation_v1.py).
 """
@@ -25,14 +25,14 @@ RULES = ("squad", "mlqa")
 MLQA_LANGUAGES = ("ar", "de", "en", "es", "hi", "vi", "zh")
 
 _MLQA_ARTICLES = {
-    # The official pattern takes it out of the middle of words too.
+    # The official pattern removes it inside words too.
     "ar": re.compile("ال"),
     "de": re.compile(r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
     "en": re.compile(r"\b(a|an|the)\b"),
     "es": re.compile(r"\b(un|una|unos|unas|el|la|los|las)\b"),
     "vi": re.compile(r"\b(của|là|cái|chiếc|những)\b"),
 }
-# A token each. MLQA has Chinese alone; the others are the same rule for what it has no rule for.
+# Characters that are a token each. MLQA has a rule for Chinese only; the others extend it.
 _CHARACTER_TOKENS = {
     "zh": re.compile("([\u4e00-\u9fa5])"),
     "ja": re.compile("([\u3040-\u30ff\u3400-\u9fff])"),
@@ -53,14 +53,14 @@ def score_answer(prediction: str, answers: Sequence[str], lang: str, rules: Rule
     Args:
         prediction: the predicted text; it may be empty.
         answers: the gold answers.
-        lang: language code of the gold answers; it has no part in the rules of SQuAD.
+        lang: language code of the gold answers; SQuAD's rules ignore it.
         rules: "squad" or "mlqa".
 
     Raises:
         ValueError: if there is no gold answer, or the rules are unknown.
     """
     if not answers:
-        raise ValueError("there is no gold answer; leave questions without one out")
+        raise ValueError("there is no gold answer; leave out questions without one")
     predicted = normalize_answer(prediction, lang, rules)
     gold = [normalize_answer(answer, lang, rules) for answer in answers]
     return Score(
@@ -72,7 +72,7 @@ def score_answer(prediction: str, answers: Sequence[str], lang: str, rules: Rule
 def normalize_answer(text: str, lang: str, rules: Rules) -> str:
     """Return the form in which answers are compared, tokens separated by single spaces.
 
-    By MLQA's rules a language other than its seven has no articles.
+    By MLQA's rules only its own seven languages have articles.
 
     Raises:
         ValueError: if the rules are unknown.
@@ -91,7 +91,7 @@ def normalize_answer(text: str, lang: str, rules: Rules) -> str:
 
 
 def contains_answer(passage: str, answers: Sequence[str]) -> bool:
-    """Tell whether a passage holds the text of a gold answer, upper and lower case alike."""
+    """Return whether a passage contains the text of a gold answer, ignoring case."""
     passage = passage.lower()
     return any(answer.lower() in passage for answer in answers)
 

@@ -1,4 +1,4 @@
-"""Questions with gold answers, and the pool of passages that they are asked of."""
+"""Questions with gold answers, and the pool of passages in which to look for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
 
 class ReadingQuestion(NamedTuple):
-    """A question, its gold answers as (start in the passage, text), and its passage's row."""
+    """A question, its gold answers as (start in the passage, text), and the row of its passage."""
 
     id: str
     lang: str
@@ -31,7 +31,7 @@ class ReadingQuestion(NamedTuple):
 
     @property
     def answer_texts(self) -> list[str]:
-        """The gold answers."""
+        """Texts of the gold answers."""
         return [text for _, text in self.answers]
 
 
@@ -44,13 +44,14 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadingData:
-    """Questions in the order of languages, files and paragraphs, and the pool.
+    """Questions, sorted by language, file and paragraph, and the pool.
 
     Attributes:
         questions: those with a gold answer.
-        passages: the different paragraphs of a language, also those whose questions are left out.
-        left_out: language to the number of its questions that have no gold answer, or are marked
-            as impossible to answer.
+        passages: the distinct paragraphs of each language, including those whose questions are
+            left out.
+        left_out: language to the number of its questions that have no gold answer or are marked as
+            impossible to answer.
     """
 
     questions: list[ReadingQuestion]
@@ -76,17 +77,16 @@ def load_questions(
     Args:
         paths: files; patterns with "{lang}" in them; folders with a `<language>.json` (or .jsonl,
             or gzipped) for each language.
-        lang: the language of files whose path does not tell it.
-        languages: which to take; default all.
-        on_bad_answer: as in `iter_paragraphs`.
+        lang: the language of files without one in their path.
+        languages: codes of the languages to load; default all.
+        on_bad_answer: as for `iter_paragraphs`.
         on_empty: what to do with a blank question: "error" or "skip".
 
     Raises:
         FileNotFoundError: if there is no such file, or a folder has none.
         TypeError: if `paths` or `languages` is one string.
-        ValueError: for bad input, with file, paragraph or question, and field; for a question
-            that is there twice; for a language that is unknown, not there, or without a
-            single gold answer.
+        ValueError: for bad input, with file, paragraph or question, and field; for a question that
+            occurs twice; for a language that is unknown, missing, or without a single gold answer.
     """
     for name, value in (("paths", paths), ("languages", languages)):
         if isinstance(value, str):
@@ -121,7 +121,7 @@ def _files(path: str | Path, lang: str | None) -> list[SourceFile]:
 def _folder_files(folder: Path) -> list[SourceFile]:
     files: list[SourceFile] = []
     for ending in _FILE_ENDINGS:
-        with suppress(FileNotFoundError):  # there is none of this ending
+        with suppress(FileNotFoundError):  # none has this ending
             files += find_files(folder / f"{{lang}}{ending}")
     if not files:
         raise FileNotFoundError(
@@ -131,14 +131,15 @@ def _folder_files(folder: Path) -> list[SourceFile]:
 
 
 def _choose(files: list[SourceFile], languages: Iterable[str] | None) -> list[SourceFile]:
-    """Return the files of the languages asked for, by language; all if None."""
+    """Return the files of these languages, sorted by language; all if None."""
     if languages is not None:
         wanted = {normalize_language(language) for language in languages}
         found = {str(file.lang) for file in files}
         if wanted - found or not wanted:
-            missing = f"has no {', '.join(sorted(wanted - found))}" if wanted else "none is asked"
+            missing = ", ".join(sorted(wanted - found))
+            problem = f"the data has no {missing}" if wanted else "the list is empty"
             raise ValueError(
-                f"languages: the data {missing}; its languages are {', '.join(sorted(found))}"
+                f"languages: {problem}; the languages of the data are {', '.join(sorted(found))}"
             )
         files = [file for file in files if file.lang in wanted]
     return sorted(files, key=lambda file: str(file.lang))
@@ -154,25 +155,25 @@ def _answered(
 
 
 def _check_once(questions: Iterable[ReadingQuestion]) -> None:
-    """Raise a ValueError if a question is there twice; ids alone repeat in TyDi GoldP's files."""
+    """Raise a ValueError if a question occurs twice; in TyDi GoldP's files ids alone repeat."""
     seen: set[ReadingQuestion] = set()
     for question in questions:
         if question in seen:
             raise ValueError(
-                f"question {question.id!r} occurs twice in {question.lang}, of one passage and "
-                "with the same answers; give each file, and leave each question in, once"
+                f"question {question.id!r} occurs twice in {question.lang}, with the same passage "
+                "and answers; give each file once, and keep each question once"
             )
         seen.add(question)
 
 
 def _report(left_out: dict[str, int], asked: Counter[str]) -> None:
-    """Say how many questions are left out; ValueError if they are all of a language."""
+    """Log how many questions are left out; ValueError if they are all those of a language."""
     without = [code for code, number in left_out.items() if number == asked[code]]
     if without or not asked:
         whose = f"question in {', '.join(without)}" if without else "question"
         raise ValueError(
-            f"no {whose} has a gold answer, so there is nothing to compare answers with; choose "
-            "other files, or other languages (TyDi GoldP dev has empty answers in some copies)"
+            f"no {whose} has a gold answer, so there is nothing to compare predictions with; "
+            "choose other files or languages (TyDi GoldP dev has empty answers in some copies)"
         )
     some = {code: number for code, number in left_out.items() if number}
     if some:

@@ -1,9 +1,10 @@
 """An extractive reader: it answers a question with a span of a passage.
 
-Any model that `AutoModelForQuestionAnswering` loads. The score of a span is the sum of the logits
-of its first and its last token. All spans of at most `max_answer_length` tokens are compared, in
-all windows of all passages of a question: logits are not normalised within a window or passage, so
-that they compare (Chen et al. 2017, section 3.2). A reader's "no answer" is never taken.
+A reader is any model that `AutoModelForQuestionAnswering` loads. The score of a span is the sum of
+the logits of its first and its last token. All spans of at most `max_answer_length` tokens, in all
+windows of all passages of a question, compete: logits are not normalised within a window or
+passage, so that they are comparable (Chen et al. 2017, section 3.2). "No answer" is never
+predicted.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Span:
     Attributes:
         text: `passage[start:end]`, never blank.
         score: sum of the logits of its ends; higher is better.
-        start: in characters of the passage.
-        end: the same.
+        start: first character in the passage.
+        end: one past its last character.
         passage: position of the passage among those that were read.
     """
 
@@ -59,9 +60,9 @@ class Reader:
     Args:
         model: its output has `start_logits` and `end_logits`.
         tokenizer: a fast one, with a padding token.
-        sizes: of the windows.
-        max_answer_length: most tokens of an answer.
-        name_or_path: where it came from, for reports.
+        sizes: sizes of the windows.
+        max_answer_length: the most tokens of an answer.
+        name_or_path: where it was loaded from, for results.
 
     Raises:
         ValueError: a tokenizer that is not fast or cannot pad, or a length below 1.
@@ -96,14 +97,15 @@ class Reader:
         """Load a reader, onto a GPU if there is one.
 
         Args:
-            path_or_hub_name: a folder, such as `train_reader` writes, or a hub name.
-            max_length: tokens of a window; default 384, or what the model takes.
-            doc_stride: tokens that neighbouring windows share; default a third, at most 128.
-            max_answer_length: most tokens of an answer.
+            path_or_hub_name: a folder, such as one that `train_reader` wrote, or a hub name.
+            max_length: tokens of a window; default 384, or fewer if the model takes fewer.
+            doc_stride: tokens that neighbouring windows share; default a third of max_length, at
+                most 128.
+            max_answer_length: the most tokens of an answer.
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file is missing in it.
-            ValueError: it is no reader, or does not take windows of this size.
+            ValueError: it is not a reader, or does not take windows of this size.
         """
         folder = find_folder(path_or_hub_name, None)
         _check_is_reader(folder)
@@ -126,7 +128,7 @@ class Reader:
             questions: n texts.
             passages: n lists of texts.
             n_best: the most spans of a question.
-            batch_size: windows at a time, of like length.
+            batch_size: windows at a time, of similar length.
 
         Returns:
             n lists, best span first; equal scores by passage, start and end. Empty where the
@@ -164,8 +166,8 @@ class Reader:
             questions: n texts.
             passages: n texts.
             n_best: the most spans of a pair.
-            batch_size: windows at a time, of like length.
-            show_progress: whether to show a bar on a terminal after two seconds.
+            batch_size: windows at a time, of similar length.
+            show_progress: whether to show a progress bar on a terminal after two seconds.
         """
         for name, value in (("n_best", n_best), ("batch_size", batch_size)):
             if value < 1:
@@ -221,7 +223,7 @@ class Reader:
             allowed[row, : len(window)] = torch.from_numpy(window.offsets[:, 0] >= 0)
         if not (start_logits + end_logits)[allowed].isfinite().all():
             raise ValueError(
-                f"the reader {self.name_or_path} gives logits that are NaN or infinite; its "
+                f"the reader {self.name_or_path} returns logits that are NaN or infinite; its "
                 "training may have diverged"
             )
         scores, first, last = best_spans(
@@ -241,13 +243,13 @@ def best_spans(
     Args:
         start_logits: float32 (n, L).
         end_logits: float32 (n, L).
-        allowed: bool (n, L), the tokens at which a span may begin or end.
-        max_length: most tokens of a span, at least 1.
-        n_best: how many spans of each row.
+        allowed: bool (n, L), the tokens at which a span may start or end.
+        max_length: the most tokens of a span, at least 1.
+        n_best: the most spans per row.
 
     Returns:
-        Scores, first and last tokens: (n, k) each, best first, k at most n_best. The score is -inf
-        where a row has fewer spans.
+        Scores, first tokens and last tokens: (n, k) each, best first, k at most n_best. Scores are
+        -inf where a row has fewer spans.
     """
     num_tokens = start_logits.shape[1]
     max_length = min(max_length, num_tokens)
@@ -262,18 +264,18 @@ def best_spans(
 
 
 def merge_spans(lists: Sequence[Sequence[Span]], n_best: int) -> list[Span]:
-    """Return the best spans of several passages, which they are numbered by."""
+    """Return the best spans of several passages, with the number of their passage."""
     spans = [replace(span, passage=number) for number, some in enumerate(lists) for span in some]
     spans.sort(key=lambda span: (-span.score, span.passage, span.start, span.end))
     return spans[:n_best]
 
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """Raise ValueError unless a tokenizer tells where its tokens are, can pad, and takes pairs."""
+    """Raise ValueError unless a tokenizer gives offsets, can pad, and takes pairs of texts."""
     if not tokenizer.is_fast:
         raise ValueError(
-            f"{type(tokenizer).__name__} is no fast tokenizer, so it does not tell where in the "
-            "passage an answer is; save the model with a fast one (tokenizer.json)"
+            f"{type(tokenizer).__name__} is not a fast tokenizer, so it cannot locate an answer in "
+            "its passage; save the model with a fast one (tokenizer.json)"
         )
     if tokenizer.pad_token_id is None:
         raise ValueError("the tokenizer has no padding token; set one and save it with the model")
@@ -299,14 +301,15 @@ def _check_is_reader(folder: Path) -> None:
     except (AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not any("QuestionAnswering" in str(name) for name in names):
+        found = ", ".join(map(str, names)) or "model without a name"
         raise ValueError(
-            f"{folder} is no reader but a {', '.join(map(str, names)) or 'model without a name'}; "
-            "train one from it with: hybrid-fast train-reader"
+            f"{folder} is not a reader but a {found}; train a reader from it with: "
+            "hybrid-fast train-reader"
         )
 
 
 def _without_space(passage: str, start: int, end: int) -> tuple[int, int]:
-    """Return a span without white space at its ends; some tokenizers count it to the token."""
+    """Return a span without white space at its ends, which some tokenizers put in the token."""
     text = passage[start:end]
     return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
 

@@ -1,7 +1,8 @@
-"""Evaluation of a reader: on the gold passage, and on what a retriever finds.
+"""Evaluation of a reader: on the gold passages, and on those that a retriever finds.
 
-The gold passage is the ceiling: what the reader makes of the right text. Retrieve-then-read shows
-what a retriever leaves of it, and answer recall what any reader could make of the passages found.
+Gold passages give the ceiling: how well the reader does on the right text. Retrieve-then-read shows
+how much of it remains with a retriever, and answer recall what a perfect reader could reach on the
+retrieved passages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from hybrid_fast.data.formats.items import check_choice
-from hybrid_fast.evaluation.encoding import describe_model
 from hybrid_fast.qa.answers import (
     MLQA_LANGUAGES,
     RULES,
@@ -28,30 +28,32 @@ from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
 from hybrid_fast.results.results import library_versions
+from hybrid_fast.retrieval.encoders import describe_model
 
 FILE_NAME = "reading.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 GOLD = "gold"
 
-Figures = dict[str, dict[str, float | None]]
+# Metric to language, "mean" or "mean_without_en", to the score in percent.
+ReadingScores = dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
 class ReadingResults:
-    """Figures of one reader, in percent; fields are the keys of `reading.json`.
+    """Scores of one reader, in percent.
 
     Attributes:
         reader: its name.
-        retriever: name of what found the passages, None if there was none.
+        retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
-        versions: version of Python and of each library that takes part.
+        versions: version of Python and of each library involved.
         settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
-            rules do not know.
-        figures: "gold", "retrieved@1", ... to "exact_match", "f1" and, for what is retrieved,
+            rules do not cover.
+        scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,
             "answer_recall", to language, "mean" (of all languages) and "mean_without_en", to the
-            figure; None where there is nothing to average.
+            score; None if there is nothing to average.
         counts: "questions" and "passages" by language, "left_out": questions without a gold answer.
-        predictions: for each question its id, language, text, answers, and the answer by setting.
+        predictions: the id, language, text, answers and predicted answers of each question.
     """
 
     reader: str
@@ -59,7 +61,7 @@ class ReadingResults:
     rules: str
     versions: dict[str, str]
     settings: dict[str, Any]
-    figures: dict[str, Figures]
+    scores: dict[str, ReadingScores]
     counts: dict[str, dict[str, int]]
     predictions: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
@@ -67,7 +69,7 @@ class ReadingResults:
         """Return the content of `reading.json`, in plain types."""
         content = asdict(replace(self, predictions=[]))
         del content["predictions"]
-        return content
+        return {"figures" if key == "scores" else key: value for key, value in content.items()}
 
     def save(self, folder: str | Path) -> Path:
         """Write `reading.json` and `predictions.jsonl` into an existing folder.
@@ -96,14 +98,14 @@ def evaluate_reader(
     """Read the gold passage of every question and, with a retriever, the passages that it finds.
 
     Args:
-        reader: what answers.
+        reader: answers the questions.
         data: see `load_questions`.
-        retriever: anything that `RetrievalTask.evaluate` takes; it searches the pool of all
+        retriever: any model that `RetrievalTask.evaluate` accepts; it searches the pool of all
             languages.
-        top_k: numbers of passages to read, best first.
-        rules: of exact match and F1, "squad" or "mlqa".
+        top_k: numbers of passages to read, best first; the scores of each are reported.
+        rules: how exact match and F1 compare answers, "squad" or "mlqa".
         batch_size: windows that the reader takes at a time.
-        retriever_name: what to call the retriever in results; default what it calls itself.
+        retriever_name: name of the retriever in results; default its own.
 
     Raises:
         TypeError: the retriever cannot encode texts.
@@ -120,9 +122,9 @@ def evaluate_reader(
     settings = {GOLD: [each[:1] for each in spans]}
     settings |= {f"retrieved@{k}": [each[1 : k + 1] for each in spans] for k in depths}
     answers = {name: [_best_text(some) for some in each] for name, each in settings.items()}
-    figures = {name: _figures(data, texts, rules) for name, texts in answers.items()}
+    scores = {name: _score(data, texts, rules) for name, texts in answers.items()}
     for k in depths:
-        figures[f"retrieved@{k}"]["answer_recall"] = _answer_recall(data, found[:, :k])
+        scores[f"retrieved@{k}"]["answer_recall"] = _answer_recall(data, found[:, :k])
     languages = data.languages
     passages = [passage.lang for passage in data.passages]
     asked = [question.lang for question in data.questions]
@@ -138,22 +140,13 @@ def evaluate_reader(
             "top_k": depths,
             "languages_beyond_rules": beyond,
         },
-        figures=figures,
+        scores=scores,
         counts={
             "questions": {code: asked.count(code) for code in languages},
             "passages": {code: passages.count(code) for code in sorted(set(passages))},
             "left_out": data.left_out,
         },
-        predictions=[
-            {
-                "id": question.id,
-                "lang": question.lang,
-                "question": question.text,
-                "answers": question.answer_texts,
-                "predictions": {name: texts[row] for name, texts in answers.items()},
-            }
-            for row, question in enumerate(data.questions)
-        ],
+        predictions=_predictions(data, answers),
     )
 
 
@@ -165,7 +158,7 @@ def _read(
         [question.passage_row, *some]
         for question, some in zip(data.questions, found.tolist(), strict=True)
     ]
-    # The gold passage, if it is found, is read once.
+    # A gold passage that is also found is read once.
     pairs = list(dict.fromkeys((number, row) for number, some in enumerate(rows) for row in some))
     spans = reader.read_pairs(
         [data.questions[number].text for number, _ in pairs],
@@ -182,7 +175,20 @@ def _best_text(lists: list[list[Span]]) -> str:
     return best[0].text if best else ""
 
 
-def _figures(data: ReadingData, predictions: Sequence[str], rules: Rules) -> Figures:
+def _predictions(data: ReadingData, answers: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": question.id,
+            "lang": question.lang,
+            "question": question.text,
+            "answers": question.answer_texts,
+            "predictions": {name: texts[row] for name, texts in answers.items()},
+        }
+        for row, question in enumerate(data.questions)
+    ]
+
+
+def _score(data: ReadingData, predictions: Sequence[str], rules: Rules) -> ReadingScores:
     scores = [
         score_answer(prediction, question.answer_texts, question.lang, rules)
         for prediction, question in zip(predictions, data.questions, strict=True)
@@ -202,13 +208,16 @@ def _answer_recall(data: ReadingData, found: np.ndarray) -> dict[str, float | No
 
 
 def summarise(data: ReadingData, values: Sequence[float]) -> dict[str, float | None]:
-    """Return the mean of each language in percent, "mean" of all, and "mean_without_en".
+    """Return the mean of each language in percent, and the means over languages.
 
     Args:
-        data: whose questions they are of.
-        values: one for each question, from 0 to 1.
+        data: the questions.
+        values: one per question, from 0 to 1.
+
+    Returns:
+        Language, "mean" or "mean_without_en" to the mean.
     """
-    by_language = {code: [] for code in data.languages}  # type: dict[str, list[float]]
+    by_language: dict[str, list[float]] = {code: [] for code in data.languages}
     for question, value in zip(data.questions, values, strict=True):
         by_language[question.lang].append(value)
     means = {code: 100 * fmean(some) for code, some in by_language.items()}
@@ -216,7 +225,7 @@ def summarise(data: ReadingData, values: Sequence[float]) -> dict[str, float | N
 
 
 def macro_means(means: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the mean over languages with English (as XTREME) and without (as TyDi QA)."""
+    """Return the mean over languages with English, as in XTREME, and without, as in TyDi QA."""
     others = [mean for code, mean in means.items() if code != "en"]
     return {
         "mean": fmean(means.values()),

@@ -1,7 +1,8 @@
 """Training of a reader from an encoder, on transformers' Trainer.
 
-Two logits a token, of the answer's first and last token, with cross-entropy over the window; a
-window that does not hold the whole answer is to point at its first token (Devlin et al. 2019).
+Each token gets two logits, for being the first and the last token of the answer, trained with
+cross-entropy over the window; the target of a window without the whole answer is its first token
+(Devlin et al. 2019).
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ class ReaderTraining:
 
     Attributes:
         epochs: passes over the windows of the data.
-        max_steps: in place of epochs, if given.
-        learning_rate: its highest value, after a tenth of the steps; from there it falls to 0.
-        batch_size: windows in a step, of each process.
-        max_length: tokens of a window; default 384, or what the model takes.
-        doc_stride: tokens that neighbouring windows share; default a third, at most 128.
-        seed: of new parameters, dropout and order.
+        max_steps: number of steps; replaces epochs if given.
+        learning_rate: the peak, reached after a tenth of the steps; from there it falls to 0.
+        batch_size: windows per step and process.
+        max_length: tokens of a window; default 384, or fewer if the model takes fewer.
+        doc_stride: tokens that neighbouring windows share; default a third of max_length, at most
+            128.
+        seed: seed of new parameters, dropout and order.
     """
 
     epochs: float = 2.0
@@ -82,28 +84,28 @@ def train_reader(
     """Train a reader from an encoder and save it.
 
     Args:
-        encoder: a folder or hub name: a transformer BiEncoder, a SentenceTransformer, or anything
-            that AutoModel loads.
-        data: see `load_questions`; the first gold answer of a question counts.
-        folder: appears complete or not at all, and loads by AutoModelForQuestionAnswering.
-        options: of training.
-        callbacks: of transformers' Trainer.
+        encoder: a folder or hub name of a transformer BiEncoder, a SentenceTransformer, or any
+            model that AutoModel loads.
+        data: see `load_questions`; the first gold answer of a question is the target.
+        folder: appears complete or not at all; AutoModelForQuestionAnswering loads it.
+        options: options of the training.
+        callbacks: callbacks of transformers' Trainer.
 
     Returns:
         The mean loss over all steps.
 
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
-        ValueError: a static encoder, a model that cannot read, sizes that it does not take, or
-            training that diverges.
+        ValueError: a static encoder, a model without a question-answering form, sizes that it does
+            not take, or training that diverges.
     """
     options = options or ReaderTraining()
     source = find_folder(encoder, None)
     layout = read_layout(source)
     if layout.static:
         raise ValueError(
-            f"{source} is a static encoder, whose tokens do not see one another; a reader needs a "
-            "transformer"
+            f"{source} is a static encoder, whose tokens do not attend to one another; a reader "
+            "needs a transformer"
         )
     set_seed(options.seed)
     model, tokenizer = load_pretrained(
@@ -131,7 +133,7 @@ def train_reader(
             "training diverged: weights are NaN or infinite; lower learning_rate, which is "
             f"{options.learning_rate}"
         )
-    # A reader reads in windows of the length that it was trained with.
+    # A reader reads windows of the length it was trained on.
     tokenizer.model_max_length = sizes.max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
@@ -148,8 +150,8 @@ def make_examples(
     """Return all windows of all questions, with the tokens of their answers.
 
     Returns:
-        Dicts of `window`, `start_positions`, `end_positions`, and `input_ids`, which the Trainer
-        takes the length from. Both positions are 0 where the window does not hold the answer.
+        Dicts of `window`, `start_positions`, `end_positions`, and `input_ids`, from which the
+        Trainer takes the length. Both positions are 0 if the window lacks the answer.
     """
     windows = make_windows(
         tokenizer,
@@ -175,7 +177,7 @@ def make_examples(
 def answer_tokens(window: Window, start: int, end: int) -> tuple[int, int]:
     """Return the first and the last token of the characters [start, end) of the passage.
 
-    (0, 0) unless the window's tokens reach from at or before `start` to at or after `end`.
+    (0, 0) unless the tokens of the window cover both `start` and `end`.
     """
     tokens = [number for number, offset in enumerate(window.offsets[:, 0]) if offset >= 0]
     if not tokens:
@@ -183,13 +185,13 @@ def answer_tokens(window: Window, start: int, end: int) -> tuple[int, int]:
     starts, ends = window.offsets[tokens].T.tolist()
     if starts[0] > start or ends[-1] < end:
         return 0, 0
-    # The first token that ends after the start, and the last that begins before the end.
+    # The first token that ends after `start`, and the last that starts before `end`.
     first, last = bisect_right(ends, start), bisect_left(starts, end) - 1
     return (tokens[first], tokens[last]) if first <= last else (0, 0)
 
 
 def collate(examples: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """Return a batch of the model: padded windows, and positions int64 (n,)."""
+    """Return a batch for the model: padded windows, and positions int64 (n,)."""
     batch = pad_windows([example["window"] for example in examples], tokenizer)
     for name in ("start_positions", "end_positions"):
         batch[name] = torch.tensor([example[name] for example in examples])

@@ -1,8 +1,8 @@
-"""Question and passage as token windows: a passage longer than a window is read in several.
+"""Question and passage as token windows; a passage longer than a window is read in several.
 
 Neighbouring windows of a passage share `doc_stride` tokens, so that an answer up to that length is
-whole in one of them (Devlin et al. 2019, section 4.2; the meaning of doc_stride is that of
-transformers' run_qa: what windows share, not how far they are apart).
+whole in one of them (Devlin et al. 2019, section 4.2; doc_stride means what it does in
+transformers' run_qa: the overlap of windows, not their distance).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class WindowSizes:
     """Sizes in tokens.
 
     Attributes:
-        max_length: of a window, question and special tokens included.
-        doc_stride: what neighbouring windows share of the passage.
-        max_question_length: longer questions are cut.
+        max_length: length of a window, question and special tokens included.
+        doc_stride: tokens of the passage that neighbouring windows share.
+        max_question_length: longer questions are truncated.
     """
 
     max_length: int
@@ -37,16 +37,16 @@ class WindowSizes:
     def choose(
         cls, tokenizer: Tokenizer, limit: int, max_length: int | None, doc_stride: int | None
     ) -> WindowSizes:
-        """Return the sizes asked for, else 384 / 128 / 64, or less if the model takes less.
+        """Return the sizes given, else 384 / 128 / 64, or less if the model takes less.
 
         Args:
-            tokenizer: what the windows are made with.
-            limit: most tokens that the model takes.
-            max_length: of a window.
-            doc_stride: what windows share; default a third of max_length, at most 128.
+            tokenizer: the tokenizer of the windows.
+            limit: the most tokens that the model takes.
+            max_length: length of a window.
+            doc_stride: overlap of windows; default a third of max_length, at most 128.
 
         Raises:
-            ValueError: the model does not take so many tokens, or nothing is left for the passage.
+            ValueError: the model does not take so many tokens, or none is left for the passage.
         """
         longest = int(min(limit, tokenizer.model_max_length))
         length = min(DEFAULT_MAX_LENGTH, longest) if max_length is None else max_length
@@ -58,7 +58,7 @@ class WindowSizes:
         if question < 1 or not 0 <= stride < room:
             raise ValueError(
                 f"doc_stride is {stride} and max_length {length}; a question leaves {room} tokens "
-                "to the passage, and doc_stride must be less"
+                "for the passage, and doc_stride must be less"
             )
         return cls(length, stride, question)
 
@@ -68,10 +68,10 @@ class Window:
     """A question and a part of a passage.
 
     Attributes:
-        pair: which of the pairs of question and passage it is of.
+        pair: number of its pair of question and passage.
         features: `input_ids`, and `token_type_ids` for models that take them: int64 (num_tokens,).
-        offsets: int64 (num_tokens, 2), [start, end) in the passage of each token, (-1, -1) for
-            tokens that are none of the passage's or stand for white space alone.
+        offsets: int64 (num_tokens, 2), [start, end) of each token in the passage; (-1, -1) for
+            tokens that are not the passage's or are white space only.
     """
 
     pair: int
@@ -85,13 +85,13 @@ class Window:
 def make_windows(
     tokenizer: Tokenizer, questions: Sequence[str], passages: Sequence[str], sizes: WindowSizes
 ) -> list[Window]:
-    """Return the windows of all pairs (questions[i], passages[i]) in order.
+    """Return the windows of all pairs (questions[i], passages[i]), in order.
 
     Args:
         tokenizer: a fast one.
-        questions: none is empty.
-        passages: as many.
-        sizes: of the windows.
+        questions: n texts, none empty.
+        passages: n texts.
+        sizes: sizes of the windows.
     """
     if not questions:
         return []
@@ -122,7 +122,7 @@ def make_windows(
 
 
 def pad_windows(windows: Sequence[Window], tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """Return what a model takes of some windows, each (n, longest), padded on the right."""
+    """Return the inputs of a model for some windows, each (n, longest), padded on the right."""
     padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     batch = {
         name: pad_sequence(
@@ -138,11 +138,11 @@ def pad_windows(windows: Sequence[Window], tokenizer: Tokenizer) -> dict[str, Te
 
 
 def _cut(tokenizer: Tokenizer, question: str, most: int) -> str:
-    """Return the longest beginning of a question, at the end of a token, of at most so many."""
+    """Return the longest prefix of a question that has at most `most` tokens."""
     for keep in range(most, 0, -1):
         encoding = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
         if len(encoding["input_ids"]) <= most:
             break
-        # A part of a word may have more tokens by itself than within the word.
+        # A part of a word may have more tokens alone than within the word.
         question = question[: encoding["offset_mapping"][keep - 1][1]]
     return question

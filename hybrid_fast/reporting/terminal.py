@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hybrid_fast.evaluation.metrics import METRICS
-from hybrid_fast.evaluation.trec import RunFigures
+from hybrid_fast.evaluation.trec_run import RunScores
 
 Run = Mapping[str, Any]
 Grid = Mapping[str, Mapping[str, float | None]]
@@ -157,7 +157,7 @@ def print_results(
             console.print(_language_table(runs, labels, [measure]))
 
 
-def print_run(figures: RunFigures, console: Console) -> None:
+def print_run(figures: RunScores, console: Console) -> None:
     """Print the figures of a TREC run, and what they were averaged over."""
     table = Table(title="Run", caption="mean over the evaluated queries; higher is better")
     table.add_column("measure")

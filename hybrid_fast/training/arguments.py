@@ -1,4 +1,4 @@
-"""What a hybrid training run can be told, on top of transformers' TrainingArguments."""
+"""Options of a hybrid training run, on top of transformers' TrainingArguments."""
 
 from __future__ import annotations
 
@@ -14,154 +14,181 @@ from hybrid_fast.data.sampler import KINDS
 class HybridTrainingArguments(TrainingArguments):
     """`transformers.TrainingArguments` and the options of the batch plan and the loss.
 
-    `per_device_train_batch_size` keeps its meaning: examples of one process in one batch. Negatives
-    are shared over all processes, so the loss sees `batch_size = per_device_train_batch_size *
-    world_size` examples; gradient accumulation adds none.
+    `per_device_train_batch_size` keeps its meaning: examples of one process in one batch. Processes
+    share their negatives, so the loss sees `batch_size = per_device_train_batch_size * world_size`
+    examples; gradient accumulation adds no negatives.
+
+    Raises:
+        ValueError: an option out of range, or one that HybridTrainer does not support.
     """
 
     batch_size: int | None = field(
         default=None,
         metadata={
             "help": "Examples in a global batch, over all processes; sets "
-            "per_device_train_batch_size. Default: what that one gives."
+            "per_device_train_batch_size. Default: per_device_train_batch_size * processes."
         },
     )
-    kind: str = field(default="hybrid", metadata={"help": "mono, cross, mixed or hybrid batches."})
+    kind: str = field(
+        default="hybrid", metadata={"help": "Kind of batches: mono, cross, mixed or hybrid."}
+    )
     alpha: float = field(
-        default=0.5, metadata={"help": "Share of mono batches of a hybrid plan, from 0 to 1."}
+        default=0.5, metadata={"help": "Share of mono batches among hybrid batches, from 0 to 1."}
     )
     language_sampling: str | float | dict[str, float] = field(
         default="uniform",
         metadata={
-            "help": "How often languages and pairs come up: uniform, proportional, an exponent, "
+            "help": "How often languages and pairs are drawn: uniform, proportional, an exponent, "
             "or weights by language."
         },
     )
     pair_weights: dict[str, float] | None = field(
-        default=None, metadata={"help": "Weights by pair, such as {de-en: 2, en-de: 1}."}
+        default=None, metadata={"help": "Weights of language pairs, such as {de-en: 2, en-de: 1}."}
     )
     source_weights: dict[str, float] | None = field(
-        default=None, metadata={"help": "Weights by source within a language or pair."}
+        default=None, metadata={"help": "Weights of sources within a language or pair."}
     )
     pairs: str = field(
         default="mixed",
-        metadata={"help": "'mixed': a pair for every example; 'single': one for a cross batch."},
+        metadata={"help": "'mixed': a pair for each example; 'single': one for a cross batch."},
     )
-    temperature: float = field(default=0.05, metadata={"help": "Scores are divided by it."})
-    learn_temperature: bool = field(
-        default=False, metadata={"help": "Whether the temperature is a parameter."}
-    )
+    temperature: float = field(default=0.05, metadata={"help": "Divisor of the scores."})
+    learn_temperature: bool = field(default=False, metadata={"help": "Train the temperature too."})
     loss_precision: str | None = field(
         default=None,
         metadata={
-            "help": "'bf16' rounds embeddings to bfloat16 before the products of the loss, whose "
-            "logits and sums stay float32."
+            "help": "'bf16' rounds embeddings to bfloat16 before the loss multiplies them; logits "
+            "and sums stay float32."
         },
     )
     symmetric: bool = field(
-        default=False, metadata={"help": "Add the loss from passages to queries."}
+        default=False, metadata={"help": "Average the loss with that from passages to queries."}
     )
     margin: float | None = field(
         default=None,
         metadata={
-            "help": "Leave out negatives that score higher than the positive by more than this."
+            "help": "Leave out negatives whose score exceeds the positive's by more than this."
         },
     )
     negatives: str = field(
-        default="all", metadata={"help": "'all', or 'hard_only' for hard negatives alone."}
+        default="all", metadata={"help": "'all', or 'hard_only' for hard negatives only."}
     )
     negatives_from: str = field(
         default="passage",
-        metadata={"help": "Whose hard negatives an example takes: its 'passage' or 'query' row."},
+        metadata={"help": "Row that an example's hard negatives come from: 'passage' or 'query'."},
     )
     gather_negatives: bool = field(
-        default=True, metadata={"help": "Whether processes share their passages as negatives."}
+        default=True, metadata={"help": "Share passages among processes as negatives."}
     )
     micro_batch_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "Tokens embedded at a time, padding included; it changes speed and memory, not "
-            "the result, but for rounding and for dropout, which draws other masks. Default: as "
-            "many as are useful and fit."
+            "help": "Tokens embedded at a time, padding included. Affects speed and memory; the "
+            "result only by rounding and by other dropout masks. Default: as many as are useful "
+            "and fit in memory."
         },
     )
-    kept_graph_tokens: int | None = field(
+    cached_activation_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "Tokens, padding included, that are embedded once instead of twice, since "
-            "their graphs are kept. Default: as many as fit."
+            "help": "Tokens, padding included, that are embedded once instead of twice, because "
+            "their activations are cached. Default: as many as fit in memory."
         },
     )
     token_store: str | None = field(
         default=None,
         metadata={
-            "help": "Folder of tokenised tables, shared by all runs. Default: in the cache folder "
-            "of the user, or in $HYBRID_FAST_CACHE."
+            "help": "Folder of tokenised tables, shared by all runs. Default: in "
+            "$HYBRID_FAST_CACHE, or in the user's cache folder."
         },
     )
     embed_repeats_once: bool | None = field(
         default=None,
         metadata={
-            "help": "Embed a text that a batch has several times only once; with dropout they then "
-            "share a mask. Default: only where there is no dropout."
+            "help": "Embed a text that occurs several times in a batch only once; with dropout all "
+            "occurrences then share a mask. Default: only without dropout."
         },
     )
     profile: bool = field(
         default=False,
-        metadata={"help": "Measure each part of a step; a GPU is waited for after each."},
+        metadata={"help": "Time each part of a step; synchronises the GPU after each part."},
     )
-    # Hiding NaN would hide a broken run, and costs a synchronisation a step.
+    # Hiding NaN would hide a broken run, and costs a synchronisation per step.
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Hide NaN and infinite losses from the log."}
     )
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(
-                f"kind is {self.kind!r}; it must be one of {KINDS}{nearest(self.kind, KINDS)}"
-            )
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; a number from 0 to 1 is needed")
-        if self.pairs not in ("mixed", "single"):
-            raise ValueError(f"pairs is {self.pairs!r}; it must be 'mixed' or 'single'")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; a number above 0 is needed")
-        if self.loss_precision not in (None, "bf16"):
-            raise ValueError(
-                f"loss_precision is {self.loss_precision!r}; it must be 'bf16' or left out"
-            )
-        if self.negatives_from not in ("passage", "query"):
-            raise ValueError(
-                f"negatives_from is {self.negatives_from!r}; it must be 'passage' or 'query'"
-            )
-        for name, least in (("micro_batch_tokens", 1), ("kept_graph_tokens", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; it must be at least {least}")
-        if self.auto_find_batch_size:
-            raise ValueError(
-                "auto_find_batch_size would change the number of negatives behind your back; "
-                "set batch_size yourself"
-            )
+        _check_plan_options(self)
+        _check_loss_options(self)
+        _check_supported(self)
         self.remove_unused_columns = False
         unset = self.greater_is_better is None  # type: ignore[has-type]
         if unset and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.endswith("rank_distance")
-        if self.deepspeed or self.fsdp:
-            raise ValueError(
-                "deepspeed and fsdp are not supported; run one process a device with torchrun"
-            )
         super().__post_init__()
         if self.n_gpu > 1:
             raise ValueError(
-                f"this process sees {self.n_gpu} GPUs; run one process a GPU "
+                f"this process sees {self.n_gpu} GPUs; run one process per GPU "
                 f"(torchrun --nproc_per_node {self.n_gpu} ...) or set CUDA_VISIBLE_DEVICES"
             )
         if self.batch_size is None:
             self.batch_size = self.per_device_train_batch_size * self.world_size  # type: ignore[has-type]
         if self.batch_size < 1 or self.batch_size % self.world_size:
             raise ValueError(
-                f"batch_size is {self.batch_size}, which {self.world_size} processes do not "
-                f"divide; take a positive multiple of {self.world_size}"
+                f"batch_size is {self.batch_size}; it must be positive and divisible by the number "
+                f"of processes ({self.world_size})"
             )
         self.per_device_train_batch_size = self.batch_size // self.world_size
+
+    @property
+    def shares_negatives(self) -> bool:
+        """Whether processes use one another's passages as negatives."""
+        return self.gather_negatives and self.world_size > 1
+
+    def describe_negatives(self) -> str:
+        """Say how many in-batch negatives a query has, hard negatives aside."""
+        assert self.batch_size is not None
+        shared = f" (shared over {self.world_size} processes)" if self.shares_negatives else ""
+        size = self.batch_size if self.shares_negatives else self.per_device_train_batch_size
+        return f"Each query is contrasted with {size - 1} in-batch negatives{shared}"
+
+
+def _check_plan_options(args: HybridTrainingArguments) -> None:
+    if args.kind not in KINDS:
+        raise ValueError(
+            f"kind is {args.kind!r}; it must be one of {KINDS}{nearest(args.kind, KINDS)}"
+        )
+    if not 0 <= args.alpha <= 1:
+        raise ValueError(f"alpha is {args.alpha}; a number from 0 to 1 is needed")
+    if args.pairs not in ("mixed", "single"):
+        raise ValueError(f"pairs is {args.pairs!r}; it must be 'mixed' or 'single'")
+
+
+def _check_loss_options(args: HybridTrainingArguments) -> None:
+    if not args.temperature > 0:
+        raise ValueError(f"temperature is {args.temperature}; a number above 0 is needed")
+    if args.loss_precision not in (None, "bf16"):
+        raise ValueError(
+            f"loss_precision is {args.loss_precision!r}; it must be 'bf16' or left out"
+        )
+    if args.negatives_from not in ("passage", "query"):
+        raise ValueError(
+            f"negatives_from is {args.negatives_from!r}; it must be 'passage' or 'query'"
+        )
+    for name, least in (("micro_batch_tokens", 1), ("cached_activation_tokens", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def _check_supported(args: HybridTrainingArguments) -> None:
+    if args.auto_find_batch_size:
+        raise ValueError(
+            "auto_find_batch_size is not supported, since it would change the number of negatives; "
+            "set batch_size"
+        )
+    if args.deepspeed or args.fsdp:
+        raise ValueError(
+            "deepspeed and fsdp are not supported; run one process per device with torchrun"
+        )

@@ -1,8 +1,8 @@
 """One step of training: from a local batch of texts to the gradient of the weights.
 
-Memory may run out at any micro-batch. Then all ranks give up what they have of the step, halve
-their budget and begin it again, so they agree before every exchange. The gradient of earlier
-batches of the same update is put aside meanwhile.
+Memory may run out at any micro-batch. Then all ranks discard their part of the step, halve their
+budget and repeat it, so they agree before every exchange. The gradient of earlier batches of the
+same update is set aside meanwhile.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
+from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.memory import TokenBudget, find_budget
 from hybrid_fast.training.micro_batches import cut_by_length
@@ -27,35 +28,36 @@ from hybrid_fast.training.timing import StepTimer
 from hybrid_fast.training.token_tables import sparse_gradients
 
 logger = logging.getLogger(__name__)
-# What the loss takes beside embeddings and their gradients; see `info_nce`.
+# Working memory of the loss beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES = {"cpu": 2**26, "cuda": 2**32}
-_COPIES_OF_EMBEDDINGS = 4  # gradients and what the loss keeps
+_EMBEDDING_COPIES = 4  # gradients, and what the loss saves for its backward pass
 
 
-class _MemoryRanOutError(Exception):
-    """On this or another rank."""
+class _OutOfMemoryError(Exception):
+    """Memory ran out on this or another rank."""
 
 
 class CachedStep:
-    """Adds the gradient of the loss of local batches to that of the weights.
+    """Adds the gradient of the loss of a local batch to the gradients of the weights.
 
     Args:
         model: encoder and loss.
         device: where they are.
         timer: of the parts of a step.
         autocast: see `GradientCache`.
-        backward: goes backward from the loss; accelerate's, which knows of loss scaling.
+        backward: runs the backward pass of the loss; accelerate's, which scales it for fp16.
         length_multiple: texts are padded to a multiple of it.
-        sparse_tables: see `sparse_gradients`, of which a compiled encoder knows nothing.
-        micro_batch_tokens: padded tokens embedded at a time; None: what memory allows.
-        kept_tokens: padded tokens whose graphs are kept; None: what memory allows.
+        sparse_tables: see `sparse_gradients`, which a compiled encoder does not support.
+        micro_batch_tokens: tokens embedded at a time, padding included; None: as memory allows.
+        cached_activation_tokens: tokens whose activations are cached, padding included; None: as
+            memory allows.
 
     Attributes:
-        stay_sparse: see `sparse_gradients`; False.
-        budget: what memory allows, or what was asked for; None before the first batch.
+        stay_sparse: see `sparse_gradients`; False unless set.
+        budget: the token limits in use; None before the first batch.
         num_padded: tokens of the last batch, padding included.
-        stop_asked: set it on any rank to have `stop` set on all after the next step.
-        stop: whether any rank has asked.
+        stop_requested: set it on any rank to have `stop` set on all after the next step.
+        stop: whether any rank has requested it.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class CachedStep:
         length_multiple: int = 1,
         sparse_tables: bool = True,
         micro_batch_tokens: int | None = None,
-        kept_tokens: int | None = None,
+        cached_activation_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.device = device
@@ -79,14 +81,14 @@ class CachedStep:
         self.sparse_tables = sparse_tables
         self.stay_sparse = False
         self.micro_batch_tokens = micro_batch_tokens
-        self.kept_tokens = kept_tokens
+        self.cached_activation_tokens = cached_activation_tokens
         self.budget: TokenBudget | None = None
         self.num_padded = 0
-        self.stop_asked = self.stop = False
+        self.stop_requested = self.stop = False
         self._cache = GradientCache(model.encoder, autocast, timer.part)
 
     def __call__(self, batch: Batch, divisor: int = 1) -> Tensor:
-        """Return the loss of a batch, divided.
+        """Add the gradient of a batch and return its loss, 0-dim, without gradient.
 
         Args:
             batch: of this rank.
@@ -110,7 +112,7 @@ class CachedStep:
                 try:
                     loss = self._try(batch, self.budget, divisor, seed)
                     break
-                except _MemoryRanOutError:
+                except _OutOfMemoryError:
                     self.model.zero_grad()
                 self.budget.halve()
                 if self.device.type == "cuda":
@@ -122,7 +124,7 @@ class CachedStep:
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():
             micro_batches = self._cut(batch, budget.micro_batch)
-            embedded = self._cache.embed(micro_batches, budget.kept, seed)
+            embedded = self._cache.embed(micro_batches, budget.cached, seed)
         with self.timer.part("loss"):
             loss = self._finite_loss(batch, embedded.embeddings) / divisor
             self.backward(loss)
@@ -154,26 +156,23 @@ class CachedStep:
 
     @contextmanager
     def _on_all_ranks(self) -> Iterator[None]:
-        """Raise _MemoryRanOutError on all ranks if memory runs out within on any."""
-        failed, self.stop = False, self.stop_asked
+        """Raise _OutOfMemoryError on all ranks if memory runs out within on any."""
+        failed = False
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failed = True
-        if dist.is_initialized():
-            flags = torch.tensor([failed, self.stop], dtype=torch.int32, device=self.device)
-            with self.timer.part("waiting"):
-                dist.all_reduce(flags, dist.ReduceOp.MAX)
-                failed, self.stop = flags.bool().tolist()
+        with self.timer.part("waiting"):
+            failed, self.stop = any_rank([failed, self.stop_requested], self.device)
         if failed:
-            raise _MemoryRanOutError
+            raise _OutOfMemoryError
 
     def _find_budget(self, batch: Batch) -> TokenBudget:
-        """Return what was asked for and, for the rest, what all ranks have memory for."""
-        if self.micro_batch_tokens is not None and self.kept_tokens is not None:
-            return TokenBudget(self.micro_batch_tokens, self.kept_tokens)
+        """Return the limits that were set and, for the others, what all ranks have memory for."""
+        if self.micro_batch_tokens is not None and self.cached_activation_tokens is not None:
+            return TokenBudget(self.micro_batch_tokens, self.cached_activation_tokens)
         longest = self._cut(batch, 1)[0]
         num_embeddings = len(batch.passages) * num_ranks() + len(batch.lengths)
         budget = find_budget(
@@ -182,25 +181,23 @@ class CachedStep:
             longest.num_tokens,
             self.device,
             reserved_bytes=_LOSS_BYTES[self.device.type]
-            + _COPIES_OF_EMBEDDINGS * num_embeddings * self.model.encoder.embedding_dim * 4,
+            + _EMBEDDING_COPIES * num_embeddings * self.model.encoder.embedding_dim * 4,
             micro_batch=self.micro_batch_tokens,
         )
-        if dist.is_initialized():
-            sizes = torch.tensor([budget.micro_batch, budget.kept], device=self.device)
-            dist.all_reduce(sizes, dist.ReduceOp.MIN)
-            budget = TokenBudget(*sizes.tolist())
-        if self.kept_tokens is not None:
-            budget.kept = self.kept_tokens
+        sizes = [budget.micro_batch, budget.cached]
+        budget = TokenBudget(*smallest_of_ranks(sizes, self.device))
+        if self.cached_activation_tokens is not None:
+            budget.cached = self.cached_activation_tokens
         return budget
 
     def _log_budget(self, budget: TokenBudget) -> None:
         if not self.model.encoder.backbone.pads:
-            return  # all texts are embedded at a time, and once
+            return  # all texts are embedded at once
         logger.info(
-            "Texts are embedded %d tokens at a time, padding included; graphs are kept of %d of "
-            "the %d tokens of the first batch, the others are embedded twice.",
+            "Texts are embedded %d tokens at a time, padding included; activations are cached for "
+            "%d of the %d tokens of the first batch, the others are embedded twice.",
             budget.micro_batch,
-            min(budget.kept, self.num_padded),
+            min(budget.cached, self.num_padded),
             self.num_padded,
         )
 
@@ -228,21 +225,9 @@ class CachedStep:
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
-def num_ranks() -> int:
-    """Return the number of processes that train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out; the allocator of the CPU has no exception of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "DefaultCPUAllocator" in str(error)
-    )
-
-
 @contextmanager
 def _set_aside_gradients(model: nn.Module) -> Iterator[None]:
-    """Begin without gradients, and add those of before in the end."""
+    """Remove existing gradients, and add them to the new ones at the end."""
     before = [(p, p.grad) for p in model.parameters() if p.grad is not None]
     for parameter, _ in before:
         parameter.grad = None

@@ -1,10 +1,40 @@
-"""Which checkpoints of a run are complete."""
+"""What a checkpoint holds beside the Trainer's own state, and which checkpoints are complete.
+
+Weights are those of the encoder, saved so that it loads by itself, and of the loss if it has any.
+The settings of the batch plan and the token budget stand beside them, since a resumed run must
+follow both to give the same weights.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from safetensors.torch import load_file, save_file
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hybrid_fast.data import HybridBatchSampler
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.memory import TokenBudget
+from hybrid_fast.training.model import ContrastiveModel
+
+LOSS_FILE = "loss.safetensors"
+PLAN_FILE = "plan.json"
+BUDGET_FILE = "token_budget.json"
+
+# Arguments that decide on the batches.
+_PLAN_ARGUMENTS = (
+    "batch_size",
+    "kind",
+    "alpha",
+    "language_sampling",
+    "pair_weights",
+    "source_weights",
+    "pairs",
+)
 
 
 def last_checkpoint(output_dir: str) -> Path:
@@ -27,3 +57,105 @@ def complete_checkpoints(output_dir: str) -> list[Path]:
         if (folder / "trainer_state.json").is_file()
     ]
     return sorted(folders, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Tell a checkpoint from a model that is saved elsewhere, by the name of its folder."""
+    return folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+
+
+def save_weights(model: ContrastiveModel, folder: Path) -> None:
+    """Save the encoder, and the loss if it has parameters."""
+    model.encoder.save_pretrained(folder)
+    loss_state = model.loss.state_dict()
+    if loss_state:
+        save_file(loss_state, folder / LOSS_FILE)
+
+
+def load_weights(model: ContrastiveModel, folder: Path) -> None:
+    """Load the encoder, and the loss if it has parameters.
+
+    Raises:
+        ValueError: the folder holds weights of other names or shapes.
+    """
+    saved = BiEncoder.from_pretrained(folder)
+    found, expected = _shapes(saved), _shapes(model.encoder)
+    if found != expected:
+        raise ValueError(
+            f"{folder} holds another model: its weights are {found}, those of the model to train "
+            f"{expected}; resume with the same model, or start anew"
+        )
+    model.encoder.load_state_dict(saved.state_dict())
+    if model.loss.state_dict():
+        model.loss.load_state_dict(load_file(folder / LOSS_FILE))
+
+
+def _shapes(encoder: BiEncoder) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+
+
+def plan_settings(
+    args: HybridTrainingArguments, sampler: HybridBatchSampler, table_fingerprint: str
+) -> dict[str, Any]:
+    """Return what a resumed run must share with the one it continues."""
+    return {
+        **{name: getattr(args, name) for name in _PLAN_ARGUMENTS},
+        "seed": sampler.seed,
+        "learn_temperature": args.learn_temperature,
+        "table": table_fingerprint,
+    }
+
+
+def save_settings(plan: dict[str, Any], budget: TokenBudget | None, checkpoint: Path) -> None:
+    """Write the result of `plan_settings`, and the token budget if there is one yet."""
+    _write_json(checkpoint / PLAN_FILE, plan)
+    if budget is not None:
+        _write_json(checkpoint / BUDGET_FILE, asdict(budget))
+
+
+def check_plan(plan: dict[str, Any], checkpoint: Path) -> None:
+    """Check that a run may resume from a checkpoint.
+
+    Args:
+        plan: `plan_settings` of the run.
+        checkpoint: the folder.
+
+    Raises:
+        ValueError: it is no checkpoint of HybridTrainer, or has other settings; the first is named
+            with both values.
+    """
+    path = checkpoint / PLAN_FILE
+    if not path.is_file():
+        raise ValueError(f"{checkpoint} is no checkpoint of HybridTrainer: {path} is missing")
+    saved = _read_json(path)
+    for name, value in json.loads(json.dumps(plan)).items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{checkpoint} was trained with {name} = {saved.get(name)!r}, this run has "
+                f"{value!r}; resume with the same plan, or start anew"
+            )
+
+
+def load_budget(args: HybridTrainingArguments, checkpoint: Path) -> TokenBudget | None:
+    """Return the budget to resume with; None: it is to be found, as in a new run.
+
+    It decides which texts are padded together and so on the last bits of the result. What the
+    arguments set goes first.
+    """
+    path = checkpoint / BUDGET_FILE
+    if args.micro_batch_tokens is not None or not path.is_file():
+        return None
+    budget = TokenBudget(**_read_json(path))
+    if args.cached_activation_tokens is not None:
+        budget.cached = args.cached_activation_tokens
+    return budget
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

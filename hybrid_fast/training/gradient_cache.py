@@ -1,14 +1,14 @@
 """The gradient of a loss over more texts than one graph would fit in memory.
 
 A contrastive loss needs the embeddings of the whole batch, but its gradient reaches the weights
-text by text. So texts are embedded in micro-batches without graphs, the loss gives the gradient of
-the embeddings, and each micro-batch is embedded again, with a graph, to take its part of it back to
-the weights (GradCache, arXiv 2101.06983). It is the gradient of the whole batch, exactly: dropout
-draws the same masks both times.
+text by text. So texts are embedded in micro-batches without autograd graphs, the loss yields the
+gradient of the embeddings, and each micro-batch is embedded again, with a graph, to propagate its
+part to the weights (GradCache, arXiv 2101.06983). The result is exactly the gradient of the whole
+batch: dropout draws the same masks both times.
 
-The second forward pass is not needed where a graph could be kept: the first micro-batches keep
-theirs as far as memory goes. Micro-batches go backward in their order, so how many are kept changes
-no bit of the gradient.
+The second forward pass is not needed where the graph and its activations were cached: the first
+micro-batches cache theirs as far as memory goes. Backward passes run in the order of the
+micro-batches, so the gradient is bitwise identical however many are cached.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Features = dict[str, Tensor]
 class MicroBatch:
     """Texts that are embedded together."""
 
-    rows: Tensor  # int64 (n,), their places in the batch
-    features: Features  # what the encoder takes
+    rows: Tensor  # int64 (n,), their positions in the batch
+    features: Features  # inputs of the encoder
     num_tokens: int  # padding included
 
 
@@ -39,8 +39,8 @@ class Embedded:
 
     micro_batches: Sequence[MicroBatch]
     embeddings: Tensor  # (M, D), a leaf whose gradient comes from the loss
-    graphs: list[Tensor]  # embeddings of the first micro-batches, with their graphs
-    seed: int
+    graphs: list[Tensor]  # embeddings of the first micro-batches, with their cached graphs
+    seed: int  # of dropout
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class GradientCache:
     """The passes over micro-batches before and after the loss.
 
     Args:
-        encoder: turns features into vectors (n, D).
-        autocast: makes the context in which it runs; a pass casts each weight once.
-        part: makes a context around a part of the work, of which it is told the name.
+        encoder: turns features into embeddings (n, D).
+        autocast: returns the context in which it runs; a pass casts each weight once.
+        part: returns a context around a named part of the work.
     """
 
     encoder: nn.Module
@@ -58,29 +58,29 @@ class GradientCache:
     part: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext()
 
     def embed(
-        self, micro_batches: Sequence[MicroBatch], num_kept_tokens: int, seed: int
+        self, micro_batches: Sequence[MicroBatch], max_cached_tokens: int, seed: int
     ) -> Embedded:
         """Embed all texts.
 
         Args:
             micro_batches: at least one; each row of the batch is in one of them.
-            num_kept_tokens: graphs are kept for the first micro-batches of together at most so
-                many tokens.
+            max_cached_tokens: activations are cached for the first micro-batches, of at most so
+                many tokens together.
             seed: of dropout.
         """
         size = sum(len(micro_batch.rows) for micro_batch in micro_batches)
         embeddings: Tensor | None = None
         graphs: list[Tensor] = []
         num_tokens = 0
-        # Kept graphs come first: a weight that autocast has cast without a graph would be reused
+        # Cached graphs come first: a weight that autocast has cast without a graph would be reused
         # by a forward pass that needs one.
         with self.part("encoder forward"), self.autocast():
             for index, micro_batch in enumerate(micro_batches):
                 num_tokens += micro_batch.num_tokens
-                kept = num_tokens <= num_kept_tokens
-                with torch.set_grad_enabled(kept):
+                cached = num_tokens <= max_cached_tokens
+                with torch.set_grad_enabled(cached):
                     output = self.embed_one(micro_batch, seed + index)
-                if kept:
+                if cached:
                     graphs.append(output)
                 if embeddings is None:
                     embeddings = output.new_empty(size, output.shape[1])
@@ -89,14 +89,14 @@ class GradientCache:
         return Embedded(micro_batches, embeddings.requires_grad_(), graphs, seed)
 
     def back_propagate(self, embedded: Embedded) -> None:
-        """Add the gradient of the embeddings to that of the weights; uses up kept graphs.
+        """Propagate the gradient of the embeddings to the weights; uses up cached graphs.
 
         Raises:
-            ValueError: the loss has not gone backward to `embedded.embeddings` yet.
+            ValueError: `embedded.embeddings` has no gradient of the loss yet.
         """
         gradient = embedded.embeddings.grad
         if gradient is None:
-            raise ValueError("the embeddings have no gradient; go backward through the loss first")
+            raise ValueError("the embeddings have no gradient; call backward on the loss first")
         with self.autocast():
             for index, micro_batch in enumerate(embedded.micro_batches):
                 if embedded.graphs:
@@ -104,7 +104,7 @@ class GradientCache:
                 else:
                     with self.part("encoder forward"):
                         output = self.embed_one(micro_batch, embedded.seed + index)
-                # Steps of a backward pass have the dtypes of their forward pass already.
+                # A backward pass runs in the dtypes of its forward pass already.
                 with (
                     self.part("encoder backward"),
                     torch.autocast(output.device.type, enabled=False),
@@ -112,9 +112,9 @@ class GradientCache:
                     output.backward(gradient[micro_batch.rows])
 
     def embed_one(self, micro_batch: MicroBatch, seed: int) -> Tensor:
-        """Return the vectors of a micro-batch (n, D); the random state is left as it was."""
+        """Return the embeddings of a micro-batch (n, D); the random state stays unchanged."""
         device = micro_batch.rows.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self.autocast():
             torch.manual_seed(seed)
-            vectors: Tensor = self.encoder(micro_batch.features)
-            return vectors
+            embeddings: Tensor = self.encoder(micro_batch.features)
+            return embeddings

@@ -1,15 +1,14 @@
-"""AdamW whose update costs what the batch has of a table, not what the table has.
+"""AdamW whose updates of embedding tables cost as much as the rows of the batch, not the table.
 
-AdamW goes over all rows of a table of embeddings at each update, though a batch has a gradient of
-few: the others get their weights and moments decayed, and are moved on by their momentum. All of
-that follows from the moments that a row's last gradient left, so here it is done when the row is
-needed next. The results are those of AdamW within rounding; when rows are brought up to date
-changes no bit. `torch.optim.SparseAdam` leaves the missed updates out, which is another optimiser.
+AdamW updates all rows of a table at each step, though a batch has gradients for few of them: the
+weights and moments of the others decay, and their momentum moves them on. All of that follows from
+the moments that a row's last gradient left, so here it is done when the row is needed next. The
+results are those of AdamW within rounding, and bitwise identical whenever rows are caught up.
+`torch.optim.SparseAdam` omits the missed updates, which makes it another optimiser.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,29 +17,29 @@ import torch
 from torch import Tensor
 
 from hybrid_fast import _core
+from hybrid_fast.training.compat import adamw_step
 from hybrid_fast.training.token_tables import coalesce
 
-# What is known of a table beside the state that AdamW has: of each row the last update of its
-# weights and the one that left its moments, of each update what `_core.update_rows` says.
+# The state of a table beside AdamW's own: for each row the last update of its weights and the one
+# that left its moments, for each update the factors that `_core.update_rows` documents.
 _LAZY_STATE = ("weight_steps", "moment_steps", "history")
 
 
 class LazyAdamW(torch.optim.AdamW):
-    """torch.optim.AdamW that takes sparse gradients, and leaves rows without one for later.
+    """torch.optim.AdamW that takes sparse gradients and updates rows without one later.
 
-    Call `catch_up` before weights with sparse gradients are read: rows lack the updates that they
-    have missed. Such weights are matrices, contiguous, on the CPU, of float32 or float64. Weights
-    that never had a sparse gradient are updated by torch.
+    Call `catch_up` before weights with sparse gradients are read: their rows may have missed
+    updates. Such weights are contiguous matrices of float32 or float64 on the CPU. Weights that
+    never had a sparse gradient are updated by torch.
 
     Args:
         params: see torch.optim.AdamW.
-        lr: the same.
-        betas: the same, but moves of a row without gradients must fade: see `momentum_fades`. They
-            stay the same all the time.
-        eps: the same.
-        weight_decay: the same.
-        foreach: the same, of dense gradients.
-        fused: the same.
+        lr: see there.
+        betas: see there; they must not change, and momentum must decay: see `momentum_decays`.
+        eps: see there.
+        weight_decay: see there.
+        foreach: see there; of dense gradients.
+        fused: see there; of dense gradients.
 
     Raises:
         ValueError: betas out of range.
@@ -86,18 +85,17 @@ class LazyAdamW(torch.optim.AdamW):
             self._begin_update(table, group)
             self._update_rows(table, group, *rows_and_values(gradient))
             table.grad = None  # torch's AdamW refuses it
-        # Without the wrapper, whose hooks this step has run already.
-        inspect.unwrap(torch.optim.AdamW.step)(self)
+        adamw_step(self)
         for table, gradient, _ in tables:
             table.grad = gradient
         return loss
 
     def catch_up(self, table: Tensor, rows: Tensor | None = None) -> None:
-        """Give rows the updates that they have missed.
+        """Apply the updates that rows have missed.
 
         Args:
             table: one of the parameters.
-            rows: int64, in any order and any number of times; default: all.
+            rows: int64, in any order, repeated or not; default: all.
 
         Raises:
             ValueError: a row outside the table.
@@ -108,7 +106,7 @@ class LazyAdamW(torch.optim.AdamW):
         self._update_rows(table, group, torch.arange(len(table)) if rows is None else rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the result of `state_dict`, or from that of torch.optim.AdamW.
+        """Load the result of `state_dict`, or of that of torch.optim.AdamW.
 
         Raises:
             ValueError: betas out of range.
@@ -120,7 +118,7 @@ class LazyAdamW(torch.optim.AdamW):
         numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
         for parameter, number in zip(parameters, numbers, strict=True):
             saved = state_dict["state"].get(number, {})
-            # torch has cast all that it found to the dtype of the weights.
+            # torch has cast all tensors to the dtype of the weights.
             kept = {name: saved[name] for name in _LAZY_STATE if name in saved}
             self.state[parameter].update(kept)
 
@@ -163,42 +161,42 @@ class LazyAdamW(torch.optim.AdamW):
 
 
 def _zeros(table: Tensor) -> Tensor:
-    """Return zeros of which only what is written takes memory, unlike torch's."""
+    """Return zeros that take memory only where they are written, unlike torch's."""
     return torch.from_numpy(np.zeros(table.shape, table.detach().numpy().dtype))
 
 
 def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows that a gradient is of, int64 ascending, and their part of it."""
+    """Return the rows of a gradient, int64 (n,) ascending, and their values (n, D)."""
     if not gradient.is_sparse:
         return torch.arange(len(gradient)), gradient
     gradient = coalesce(gradient)
     return gradient.indices()[0], gradient.values()
 
 
-def momentum_fades(betas: tuple[float, float]) -> bool:
-    """Tell whether a row without gradients comes to rest within some thousand updates.
+def momentum_decays(betas: tuple[float, float]) -> bool:
+    """Tell whether a row without gradients comes to rest within a few thousand updates.
 
-    Each of its moves is beta1 / sqrt(beta2) times the one before; 0.995 allows (0.99, 0.99).
+    Each of its steps is beta1 / sqrt(beta2) times the previous one; 0.995 allows (0.99, 0.99).
     """
     return betas[1] > 0 and 0 <= betas[0] <= 0.995 * betas[1] ** 0.5
 
 
 def _check_betas(betas: tuple[float, float]) -> None:
-    if not momentum_fades(betas):
+    if not momentum_decays(betas):
         raise ValueError(
-            f"betas are {betas}; beta1 must be at most 0.995 sqrt(beta2), or missed updates never "
-            "come to an end; take torch.optim.AdamW"
+            f"betas are {betas}; beta1 must be at most 0.995 sqrt(beta2), or momentum decays too "
+            "slowly for lazy updates; use torch.optim.AdamW"
         )
 
 
 def adamw_state(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of a torch.optim.AdamW that goes on from a LazyAdamW's.
+    """Return a state dict for torch.optim.AdamW.
 
     Args:
-        state_dict: of either.
+        state_dict: of LazyAdamW or torch.optim.AdamW.
 
     Raises:
-        ValueError: it was taken when rows were not up to date.
+        ValueError: it was taken while rows had missed updates.
     """
     betas = {n: group["betas"] for group in state_dict["param_groups"] for n in group["params"]}
     states = {
@@ -212,7 +210,7 @@ def _with_decayed_moments(
     state: dict[str, Tensor], betas: tuple[float, float]
 ) -> dict[str, Tensor]:
     if (state["weight_steps"] != state["step"]).any():
-        raise ValueError("rows wait for updates; call LazyAdamW.catch_up before state_dict")
+        raise ValueError("rows have missed updates; call LazyAdamW.catch_up before state_dict")
     ages = (state["step"] - state["moment_steps"]).double()[:, None]
     moments = {
         name: state[name] * (beta**ages).to(state[name])

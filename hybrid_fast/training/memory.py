@@ -1,7 +1,7 @@
-"""How many tokens are embedded at a time, and for how many the graph is kept.
+"""How many tokens are embedded at a time, and for how many activations are cached.
 
-Both are found once, from the free memory at the first step and the size of a graph that is made to
-measure it. When memory runs out all the same they are halved, on all ranks alike.
+Both limits are found once, from the free memory at the first step and the measured size of one
+graph. If memory still runs out they are halved, on all ranks alike.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 MAX_HALVINGS = 3
-# More gains nothing: on a CPU less would fit the cache, a GPU is busy with as much.
+# More gains nothing: on a CPU it would overflow the caches, a GPU is already saturated.
 ENOUGH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
-# Of the free memory. A CPU shares it with others; on a GPU fragments get lost.
-_SHARE = {"cpu": 0.5, "cuda": 0.85}
-# Of the graph of a micro-batch: what its forward and backward pass need beside it, at most.
-_WORKING_SHARE = 2.0
+# Usable share of the free memory: a CPU's is needed by others too, a GPU's gets fragmented.
+_USABLE_SHARE = {"cpu": 0.5, "cuda": 0.85}
+# Peak memory of a micro-batch's forward and backward pass, as a multiple of its graph.
+_PEAK_FACTOR = 2.0
 
 
 @dataclass
@@ -33,33 +33,35 @@ class TokenBudget:
 
     Attributes:
         micro_batch: tokens embedded at a time.
-        kept: tokens whose graphs are kept from the first forward pass.
+        cached: tokens whose activations are cached in the first forward pass.
+        num_halvings: how often the limits were halved.
     """
 
     micro_batch: int
-    kept: int
+    cached: int
     num_halvings: int = 0
 
     def halve(self) -> None:
-        """Halve both.
+        """Halve both limits.
 
         Raises:
-            RuntimeError: they were halved three times already.
+            RuntimeError: they cannot be halved again.
         """
         if self.num_halvings == MAX_HALVINGS or self.micro_batch == 1:
             raise RuntimeError(
                 f"memory does not suffice for micro-batches of {self.micro_batch} tokens, halved "
-                f"{self.num_halvings} times; set micro_batch_tokens lower, kept_graph_tokens=0, "
+                f"{self.num_halvings} times; set micro_batch_tokens lower, "
+                "cached_activation_tokens=0, "
                 "activation_checkpointing=True, or a shorter max_passage_length"
             )
         self.num_halvings += 1
         self.micro_batch = max(self.micro_batch // 2, 1)
-        self.kept //= 2
+        self.cached //= 2
         logger.warning(
-            "Memory ran out; the step is done again with micro-batches of %d tokens and graphs of "
-            "%d kept.",
+            "Memory ran out; the step is repeated with micro-batches of %d tokens and activations "
+            "of %d tokens cached.",
             self.micro_batch,
-            self.kept,
+            self.cached,
         )
 
 
@@ -74,43 +76,43 @@ def find_budget(
     """Return the limits that the free memory of this process allows.
 
     Args:
-        model: what is trained; its gradients and the two moments of Adam are still to come.
-        embed_one: embeds one of the longest texts and returns what keeps its graph.
-        num_tokens: of that text.
+        model: what is trained; its gradients and Adam's two moments are not allocated yet.
+        embed_one: embeds one of the longest texts and returns what holds its graph.
+        num_tokens: tokens of that text.
         device: where it runs.
-        reserved_bytes: for the loss and the embeddings.
+        reserved_bytes: memory for the loss and the embeddings.
         micro_batch: tokens embedded at a time; None: to be found.
     """
     bytes_per_token = max(measure_graph(model, embed_one) // num_tokens, 1)
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    usable = int(free_bytes(device) * _SHARE[device.type]) // _processes_on(device)
+    usable = int(free_bytes(device) * _USABLE_SHARE[device.type]) // _processes_on(device)
     usable = max(usable - 3 * trained - reserved_bytes, 0)
-    working_bytes = _WORKING_SHARE * bytes_per_token
+    peak_bytes = _PEAK_FACTOR * bytes_per_token
     if micro_batch is None:
-        micro_batch = max(min(ENOUGH_TOKENS[device.type], int(usable / working_bytes)), 1)
-    kept = int((usable - working_bytes * micro_batch) / bytes_per_token)
-    return TokenBudget(micro_batch, max(kept, 0))
+        micro_batch = max(min(ENOUGH_TOKENS[device.type], int(usable / peak_bytes)), 1)
+    cached = int((usable - peak_bytes * micro_batch) / bytes_per_token)
+    return TokenBudget(micro_batch, max(cached, 0))
 
 
 def measure_graph(model: nn.Module, embed: Callable[[], object]) -> int:
-    """Return the bytes that the graph of an embedding keeps, weights aside."""
+    """Return the bytes that the graph of an embedding holds, without weights."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         graph = embed()
-    del graph  # alive until here: memory that was freed would be counted again elsewhere
-    return sum(kept.values())
+    del graph  # alive until here: the address of freed memory could be counted again
+    return sum(saved.values())
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that this process could still take on a device."""
+    """Return the bytes that this process can still allocate on a device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,7 +1,7 @@
-"""Cutting a batch into micro-batches of like length.
+"""Splitting a batch into micro-batches of similar length.
 
-A contrastive loss does not care in which order texts are embedded, so they are sorted by length:
-texts of one length need no padding, and texts of like length little.
+A contrastive loss does not depend on the order in which texts are embedded, so they are sorted by
+length: texts of equal length need no padding, and texts of similar length little.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 def cut_by_length(
     lengths: np.ndarray, max_tokens: int, multiple: int = 1
 ) -> list[tuple[np.ndarray, int]]:
-    """Cut texts into micro-batches of at most `max_tokens`, padding included; the longest first.
+    """Split texts into micro-batches of at most `max_tokens`, padding included, longest first.
 
     The longest come first because memory that suffices for them suffices for the others.
 
     Args:
         lengths: int (n,), tokens of each text, at least 1.
-        max_tokens: of a micro-batch; a longer text is alone in its own.
-        multiple: lengths are padded to a multiple of it.
+        max_tokens: size of a micro-batch; a longer text forms one by itself.
+        multiple: texts are padded to a multiple of it.
 
     Returns:
-        For each micro-batch the positions of its texts, int64, and the length they are padded to.
+        For each micro-batch the positions of its texts, int64 (m,), and their padded length.
     """
     longest_first = np.argsort(-lengths, kind="stable")
     micro_batches = []

@@ -1,19 +1,21 @@
-"""What is trained: the encoder and the loss with its temperature."""
+"""The module that is trained: encoder and loss."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.training.arguments import HybridTrainingArguments
 
 
 class ContrastiveModel(nn.Module):
-    """The encoder and the loss with its temperature: what is trained."""
+    """The encoder and the loss, whose temperature may be a parameter."""
 
     def __init__(self, encoder: BiEncoder, loss: InfoNCELoss) -> None:
         super().__init__()
@@ -21,7 +23,7 @@ class ContrastiveModel(nn.Module):
         self.loss = loss
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Let the transformer recompute activations, under the name that transformers has now.
+        """Let the transformer recompute activations in the backward pass.
 
         Raises:
             ValueError: the encoder is static, which has none worth recomputing.
@@ -29,13 +31,35 @@ class ContrastiveModel(nn.Module):
         self._transformer().activation_checkpointing_enable(**options)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """Do the same under the older name."""
+        """Do the same, under the name that older versions of transformers call."""
         self._transformer().gradient_checkpointing_enable(**options)
 
     def _transformer(self) -> PreTrainedModel:
         if not isinstance(self.encoder.backbone, TransformerBackbone):
             raise ValueError(
-                "activations are recomputed of transformer encoders only; leave "
-                "gradient_checkpointing and activation_checkpointing out"
+                "only transformer encoders can recompute activations; leave out "
+                "gradient_checkpointing and activation_checkpointing"
             )
         return self.encoder.backbone.model
+
+
+def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> ContrastiveModel:
+    """Return an encoder with the loss that the arguments describe."""
+    loss = InfoNCELoss(
+        args.temperature,
+        learnable=args.learn_temperature,
+        symmetric=args.symmetric,
+        margin=args.margin,
+        negatives=args.negatives,
+        precision=args.loss_precision,
+        process_group=dist.group.WORLD if args.shares_negatives else None,
+    )
+    return ContrastiveModel(encoder, loss)
+
+
+def compile_transformer(encoder: BiEncoder, args: HybridTrainingArguments) -> None:
+    """Compile the transformer of an encoder in place; a static encoder has none."""
+    if isinstance(encoder.backbone, TransformerBackbone):
+        encoder.backbone.model.compile(
+            backend=args.torch_compile_backend, mode=args.torch_compile_mode, dynamic=True
+        )

@@ -1,7 +1,7 @@
-"""Training batches by step: how they come from a table, and the loader that the Trainer resumes.
+"""Training batches by step: a data set whose items are whole steps, and its loader.
 
-The data set's item is a whole step, so skipping to the middle of an epoch skips integers only and
-nothing is fetched that was already seen. Texts come from the token stores of both sides.
+Skipping to the middle of an epoch skips integers only, so a resumed run fetches no batch twice.
+Texts come tokenised from the token stores of both sides.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback, TrainerState
 
@@ -31,20 +30,29 @@ from hybrid_fast.training.arguments import HybridTrainingArguments
 
 logger = logging.getLogger(__name__)
 
+_DROPOUT = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+
 
 class Batch(NamedTuple):
-    """The local batch of a step: M texts, of which a repeated one may be embedded once only."""
+    """The local batch of a step: M texts, where a repeated text may stand once."""
 
     step: int
-    ids: Tensor  # token ids of all texts, one after another
-    offsets: Tensor  # int64 (M + 1,), where each text begins
-    queries: Tensor  # int64 (B,), places among the texts
-    passages: Tensor  # int64 (N,), those of the B positives, then of all hard negatives
-    passage_ids: Tensor | None  # int64 (N,), if there are hard negatives: equal for equal texts
+    ids: Tensor  # token ids of all texts, concatenated
+    offsets: Tensor  # int64 (M + 1,), where each text begins in `ids`
+    queries: Tensor  # int64 (B,), positions among the M texts
+    passages: Tensor  # int64 (N,), the same: B positives, then all hard negatives
+    passage_ids: Tensor | None  # int64 (N,), equal for equal texts; None without hard negatives
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each text, int64 (M,)."""
+        """Number of tokens of each text, int64 (M,)."""
         return self.offsets.diff()
 
 
@@ -55,9 +63,8 @@ class StepDataset(Dataset[Batch]):
         sampler: the plan of this process.
         queries: tokens of the queries of its table.
         passages: tokens of the passages and the hard negatives.
-        negatives_from: whose hard negatives an example takes, those of its "passage" or "query"
-            row.
-        repeats_once: whether a text that occurs several times is among the texts once.
+        negatives_from: row that an example's hard negatives come from, "passage" or "query".
+        repeats_once: whether a text that occurs several times in a batch is embedded once.
     """
 
     def __init__(
@@ -83,8 +90,8 @@ class StepDataset(Dataset[Batch]):
         if self.has_negatives:
             rows = plan.passage_rows if self.negatives_from == "passage" else plan.query_rows
             passages = np.concatenate([passages, self.passages.negative_numbers(rows)])
-        query_texts, query_places = self._texts(queries)
-        passage_texts, passage_places = self._texts(passages)
+        query_texts, query_positions = self._texts(queries)
+        passage_texts, passage_positions = self._texts(passages)
         tokens = Tokens.concatenate(
             [self.queries.tokens.take(query_texts), self.passages.tokens.take(passage_texts)]
         )
@@ -92,8 +99,8 @@ class StepDataset(Dataset[Batch]):
             step,
             torch.from_numpy(tokens.ids),
             torch.from_numpy(tokens.offsets),
-            torch.from_numpy(query_places),
-            torch.from_numpy(passage_places + len(query_texts)),
+            torch.from_numpy(query_positions),
+            torch.from_numpy(passage_positions + len(query_texts)),
             torch.from_numpy(passages) if self.has_negatives else None,
         )
 
@@ -101,7 +108,7 @@ class StepDataset(Dataset[Batch]):
         return len(self.sampler)
 
     def _texts(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the texts to embed, and where among them each one is."""
+        """Return the numbers of the texts to embed, and the position among them of each."""
         if self.repeats_once:
             return np.unique(numbers, return_inverse=True)
         return numbers, np.arange(len(numbers))
@@ -133,15 +140,15 @@ class StepLoader(DataLoader[Batch]):
 class SetEpoch(TrainerCallback):
     """Tells the plan which epoch begins.
 
-    The Trainer itself tells its loader. In the middle of an epoch that is one which skips batches,
-    made by accelerate, and not every version of transformers reaches ours through it.
+    The Trainer tells its loader only. When it resumes in the middle of an epoch that is a wrapper
+    of accelerate that skips batches, which not every version of transformers looks through.
     """
 
     def __init__(self, sampler: HybridBatchSampler) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Set the epoch, which is a fraction where a run is resumed."""
+        """Set the epoch, which is fractional when a run is resumed."""
         self.sampler.set_epoch(int(state.epoch))
 
 
@@ -150,10 +157,10 @@ def _only(batches: list[Batch]) -> Batch:
 
 
 def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBatchSampler:
-    """Return the plan of this process.
+    """Return the sampler of this process.
 
     Raises:
-        ValueError: options that the plan cannot serve.
+        ValueError: options that the batch plan cannot satisfy.
     """
     return HybridBatchSampler(
         table,
@@ -170,13 +177,24 @@ def make_sampler(args: HybridTrainingArguments, table: AlignedTable) -> HybridBa
     )
 
 
+def make_loader(args: HybridTrainingArguments, steps: StepDataset) -> StepLoader:
+    """Return the loader that the arguments describe."""
+    return StepLoader(
+        steps,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+    )
+
+
 def make_steps(
     args: HybridTrainingArguments,
     sampler: HybridBatchSampler,
     table: AlignedTable,
     model: BiEncoder,
 ) -> StepDataset:
-    """Tokenise the table, if no earlier run has, and return its batches by step."""
+    """Tokenise the table, unless an earlier run has, and return its batches by step."""
     with args.main_process_first(desc="tokenising"):
         queries, passages = (
             open_token_store(
@@ -192,7 +210,7 @@ def make_steps(
     for side, store in zip(SIDES, (queries, passages), strict=True):
         if store.num_truncated:
             logger.info(
-                "%d of %d different %s texts have more than %d tokens and are cut.",
+                "%d of %d different %s texts exceed %d tokens and are truncated.",
                 store.num_truncated,
                 len(store.tokens),
                 side,
@@ -205,12 +223,12 @@ def make_steps(
 
 
 def has_dropout(model: BiEncoder) -> bool:
-    """Tell whether training drops anything; transformers also keep rates in their configuration."""
+    """Tell whether any module drops values; transformers has some rates in its config only."""
     config = getattr(getattr(model.backbone, "model", None), "config", None)
     rates = [
         value
         for name, value in ({} if config is None else config.to_dict()).items()
         if "dropout" in name and isinstance(value, float)
     ]
-    rates += [module.p for module in model.modules() if isinstance(module, _DropoutNd)]
+    rates += [module.p for module in model.modules() if isinstance(module, _DROPOUT)]
     return any(rate > 0 for rate in rates)

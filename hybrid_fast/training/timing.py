@@ -29,11 +29,11 @@ class StepTimer:
     """Adds up the seconds of each part of all steps of this process.
 
     Args:
-        synchronize: wait for the GPU at the end of each part, whose time is its own only then.
+        synchronize: synchronise the GPU after each part, so that its work counts where it belongs.
 
     Attributes:
-        seconds: by part.
-        num_updates: how often the weights changed.
+        seconds: total of each part.
+        num_updates: updates of the weights.
     """
 
     def __init__(self, synchronize: bool = False) -> None:
@@ -44,7 +44,7 @@ class StepTimer:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what is done within; a part within a part counts for itself alone."""
+        """Time what runs within; the time of a nested part counts for that part only."""
         inner = sum(self.seconds.values())
         start = time.perf_counter()
         try:
@@ -60,7 +60,7 @@ class StepTimer:
         self._began = name, time.perf_counter()
 
     def end_update(self) -> None:
-        """Count an update of the weights, and end the part that was begun."""
+        """Count an update of the weights and end the part begun last."""
         self.num_updates += 1
         if self._began is not None:
             if self.synchronize:
@@ -82,7 +82,7 @@ class EndOfUpdate(TrainerCallback):
 
 
 class Throughput:
-    """Counts of what was trained on, and rates since they were taken last."""
+    """Counts of examples and tokens, and rates since they were last taken."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(3)
@@ -90,7 +90,7 @@ class Throughput:
         self.restart()
 
     def restart(self) -> None:
-        """Begin to measure rates anew."""
+        """Start measuring rates anew."""
         self._since = self._counts.copy()
         self._start = time.perf_counter()
 
@@ -99,13 +99,13 @@ class Throughput:
         self._counts += (num_pairs, num_tokens, num_padded)
 
     def take(self, device: torch.device) -> dict[str, float]:
-        """Return the rates and begin anew; all processes must call it together."""
+        """Return the rates and start anew; all processes must call it together."""
         rates = self._rates(self._counts - self._since, time.perf_counter() - self._start, device)
         self.restart()
         return rates
 
     def of_run(self, seconds: float, device: torch.device) -> dict[str, float]:
-        """Return the rates of all that was counted; all processes must call it together."""
+        """Return the rates over the whole run; all processes must call it together."""
         return self._rates(self._counts, seconds, device)
 
     @staticmethod

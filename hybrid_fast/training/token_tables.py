@@ -1,7 +1,7 @@
-"""Large tables of token embeddings: gradients token by token, and rows that are up to date.
+"""Large tables of token embeddings: sparse gradients, and rows that are caught up before use.
 
-A batch has some thousands of the tokens of a vocabulary of 250,000. What is as large as the whole
-table, such as a dense gradient, costs more than the batch.
+A batch contains a few thousand of the 250,000 tokens of a vocabulary, so anything as large as the
+whole table, such as a dense gradient, costs more than the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch.nn.utils import get_total_norm
 
 from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.models.transformer import TransformerBackbone
+from hybrid_fast.training.compat import sparse_entries
 
-# Rows from which on what is as large as the table costs more than what follows the batch.
+# From so many rows on, work proportional to the table costs more than work proportional to a batch.
 _LARGE_TABLE = 10_000
 
 Table = nn.Embedding | TokenMeans
@@ -26,7 +27,7 @@ CatchUp = Callable[[Tensor, Tensor | None], None]
 
 
 def large_tables(encoder: nn.Module) -> list[Table]:
-    """Return the trained token embeddings of an encoder that are large."""
+    """Return the large token embeddings of an encoder that are trained."""
     return [
         module
         for module in encoder.modules()
@@ -38,14 +39,14 @@ def large_tables(encoder: nn.Module) -> list[Table]:
 
 @contextmanager
 def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterator[None]:
-    """Let large tables collect their gradient token by token, and add it up in the end.
+    """Let large tables collect sparse gradients of micro-batches, and sum them at the end.
 
-    The dense gradient of a micro-batch would be as large as the whole table, filled with zeros and
-    added to the sum for every micro-batch.
+    A dense gradient would be as large as the whole table, filled with zeros and added to the sum
+    for every micro-batch.
 
     Args:
-        encoder: what goes backward within.
-        stay_sparse: whether the sum is sparse, coalesced, or dense.
+        encoder: whose backward passes run within.
+        stay_sparse: whether the sum stays sparse (coalesced) or becomes dense.
     """
     tables = large_tables(encoder)
     hooks = [table.weight.register_post_accumulate_grad_hook(_merge_repeated) for table in tables]
@@ -66,10 +67,10 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
 
 @contextmanager
 def rows_caught_up(encoder: nn.Module, catch_up: CatchUp) -> Iterator[None]:
-    """Bring rows of large tables up to date before they are read, and all of them in the end.
+    """Catch up rows of large tables before they are read, and all of them at the end.
 
-    Within, they are read by `forward`, `state_dict` and what saves, and may be replaced by
-    `load_state_dict`; whoever reads or copies a table in another way may find rows that wait for
+    Within, `forward`, `state_dict` and saving read tables up to date, and `load_state_dict` may
+    replace them; whoever reads or copies a table in another way may find rows that have missed
     updates.
 
     Args:
@@ -96,7 +97,7 @@ def rows_caught_up(encoder: nn.Module, catch_up: CatchUp) -> Iterator[None]:
 
 
 def _token_embeddings(encoder: nn.Module) -> list[nn.Module]:
-    """Return modules that are called with the ids of texts, whatever their class."""
+    """Return modules that are called with token ids, whatever their class."""
     models = [m.model for m in encoder.modules() if isinstance(m, TransformerBackbone)]
     return [model.get_input_embeddings() for model in models]
 
@@ -104,8 +105,8 @@ def _token_embeddings(encoder: nn.Module) -> list[nn.Module]:
 def _catch_up_rows(
     catch_up: CatchUp, takes_ids: bool, table: Table, arguments: tuple[Any, ...]
 ) -> None:
-    """Catch up the rows that `forward` reads, or all where its arguments do not tell."""
-    # A class of its own may take something else than ids.
+    """Catch up the rows that `forward` reads, or all if its arguments do not tell."""
+    # Another class may take something else than ids.
     takes_ids = takes_ids or type(table).forward in (nn.Embedding.forward, TokenMeans.forward)
     rows = arguments[0].flatten().long() if takes_ids and arguments else None
     catch_up(table.weight, rows)
@@ -116,9 +117,9 @@ def _catch_up_all(catch_up: CatchUp, table: Table, *_: Any) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale gradients, sparse ones too, to at most `max_norm` together; return their norm.
+    """Clip gradients to a total norm of at most `max_norm`; return their norm before, 0-dim.
 
-    As torch.nn.utils.clip_grad_norm_, which takes dense gradients only.
+    As torch.nn.utils.clip_grad_norm_, but for sparse gradients too.
     """
     gradients = []
     for parameter in parameters:
@@ -136,22 +137,22 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
 
 
 def coalesce(gradient: Tensor) -> Tensor:
-    """Return a sparse gradient whose rows ascend, of which torch knows that they do."""
-    rows = gradient._indices()[0]
+    """Return a sparse gradient with ascending, unique rows, marked as coalesced."""
+    indices, values = sparse_entries(gradient)
+    rows = indices[0]
     if not bool((rows[1:] > rows[:-1]).all()):
         return gradient.coalesce()
-    # Autograd forgets it, and `coalesce` would sort anew.
+    # Autograd loses the mark, and `coalesce` would sort again.
     return torch.sparse_coo_tensor(
-        rows[None],
-        gradient._values(),
-        gradient.shape,
-        is_coalesced=True,
-        check_invariants=False,
+        indices, values, gradient.shape, is_coalesced=True, check_invariants=False
     )
 
 
 def _merge_repeated(weight: Tensor) -> None:
-    """Add up the entries of a token before they take more memory than a dense gradient."""
+    """Sum the entries of each token before they take more memory than a dense gradient."""
     gradient = weight.grad
-    if gradient is not None and gradient.is_sparse and gradient._nnz() > len(weight):
+    if gradient is None or not gradient.is_sparse:
+        return
+    _, values = sparse_entries(gradient)
+    if len(values) > len(weight):
         weight.grad = gradient.coalesce()

@@ -1,6 +1,7 @@
 """A small project folder: items, a task and a recipe of a tiny static encoder."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
+
+from hybrid_fast.cli import main
+from hybrid_fast.models import BiEncoder
 
 LANGUAGES = ("de", "en")
 RECIPE = """\
@@ -103,3 +107,37 @@ def write_recipe(project) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def model(project) -> Path:
+    """A saved model, the folder m."""
+    BiEncoder.static([f"de en question answer {n}" for n in range(9)], 8, 100).save_pretrained("m")
+    return project / "m"
+
+
+@pytest.fixture
+def unexpected() -> Callable[[str], list[str]]:
+    """Return the lines of stderr but what training says and the warning of the small task."""
+    expected = re.compile(
+        r"hybrid-fast: (step \d|Each query is contrasted|warning: this is not xquad-r as published)"
+    )
+    return lambda text: [line for line in text.splitlines() if not expected.match(line)]
+
+
+@pytest.fixture
+def fails(capsys, unexpected) -> Callable[..., str]:
+    """Run a command that must fail with status 2 and one line on stderr; return that line."""
+
+    def run(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        lines = unexpected(captured.err)
+        assert ended.value.code == 2
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("hybrid-fast: error: ")
+        assert captured.out == ""
+        return lines[0].removeprefix("hybrid-fast: error: ")
+
+    return run

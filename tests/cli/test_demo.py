@@ -49,7 +49,7 @@ def test_demo_writes_report_results_and_models(small_demo, capsys):
     assert "{'loss'" not in captured.out
     lines = captured.err.splitlines()
     starts = [line.removeprefix("hybrid-fast: ").split()[0] for line in lines]
-    assert sorted(starts) == ["A", "A", "A", "warning:"]  # A query meets so many passages
+    assert sorted(starts) == ["Each", "Each", "Each", "warning:"]  # Each query is contrasted
 
 
 @pytest.mark.parametrize("stage", ["load_parts", "run_parts", "write_report"])

@@ -1,4 +1,4 @@
-"""`hybrid-fast plan`: the first batches of a recipe, and what its law leaves out."""
+"""`hybrid-fast plan`: the first batches of a recipe, and what its weights leave out."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_plan_shows_batches_counts_and_negatives(project, capsys):
     assert "mono" in shown
     assert "cross" in shown
     assert "question" in shown
-    assert "meets 7 passages" in shown.replace("\n", " ")
+    assert "contrasted with 7 in-batch negatives" in shown.replace("\n", " ")
     assert "4 steps of 8: 2 mono, 2 cross" in shown
     assert sorted(path.name for path in project.iterdir()) == before
 

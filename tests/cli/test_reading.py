@@ -85,12 +85,18 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("train-reader encoder nothing.json --lang en --out o", "no such file: nothing.json"),
         ("train-reader encoder questions/en.json --out o", "the language is unknown; give lang="),
         ("train-reader encoder questions --out o", "no question in fi has a gold answer"),
-        ("train-reader encoder questions --languages sw --out o", "the data has no sw; its"),
+        (
+            "train-reader encoder questions --languages sw --out o",
+            "the data has no sw; the languages",
+        ),
         ("train-reader no/such/encoder questions --languages en --out o", "there is no folder"),
         ("train-reader static questions --languages en --out o", "is a static encoder"),
         ("train-reader encoder questions --on-bad-answer no --out o", "on_bad_answer must be one"),
         ("evaluate-reader encoder", "Missing option '--data'"),
-        ("evaluate-reader encoder --data questions --languages en", "is no reader but a BertModel"),
+        (
+            "evaluate-reader encoder --data questions --languages en",
+            "is not a reader but a BertModel",
+        ),
         (
             "evaluate-reader encoder --data questions --top-k 1,x",
             "top_k is '1,x'; whole numbers from 1",

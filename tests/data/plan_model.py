@@ -1,10 +1,11 @@
 """The batch plan a second time, slow and obvious: the contract of docs/sampling.md in plain Python.
 
 `PlanModel` shares nothing with the C++ plan but the records that both answer with. From plain
-columns it derives what may serve each language (mono) and each pair (cross, mixed), the law asked
-for, the law in effect and what is left out; and it is a plan itself, with the same guarantees. It
-keeps state: a step is drawn after all steps before it. A batch costs time in proportion to its
-size, whatever the size of the table, unless conflicts are so many that a lane must be searched.
+columns it derives what may serve each language (mono) and each pair (cross, mixed), the sampling
+weights asked for and in effect, and what is left out; and it is a plan itself, with the same
+guarantees. It keeps state: a step is drawn after all steps before it. The cost of a batch is
+proportional to its size, whatever the size of the table, unless conflicts are so many that a stream
+must be searched.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from itertools import chain
 from random import Random
 
 import numpy as np
-from plan_model_lanes import CompleteDeal, Lane, Passes, Turns, law_in_effect
+from plan_model_streams import CompleteDeal, Passes, Stream, Turns, weights_in_effect
 
 from hybrid_fast.data.plan_report import PlanReport, ShareOfPlan
 from hybrid_fast.data.sampler import Batch
@@ -46,23 +47,25 @@ class PlanModel:
         self.batch_size, self.kind, self.seed = batch_size, kind, seed
         self.single = pairs == "single"
         self.alpha = {"mono": 1, "hybrid": alpha}.get(kind, 0)  # share of mono batches
-        self.law = {"uniform": 0, "proportional": 1}.get(str(language_sampling), language_sampling)
+        self.sampling = {"uniform": 0, "proportional": 1}.get(
+            str(language_sampling), language_sampling
+        )
         self.source_weights = source_weights or {None: 1}
         if source_weights is None:
             sources = [None for _ in rows]
         self._find_shared_passages()
-        self._list_lanes(asks, answers, plain(kind_mask, (7 for _ in rows)), plain(sources, ()))
+        self._list_streams(asks, answers, plain(kind_mask, (7 for _ in rows)), plain(sources, ()))
         self.language_shares, self.pair_shares, largest = [], [], []
         if self.alpha > 0:
-            missing = {*self.languages} - {lane.query_language for lane in self.mono_lanes}
+            missing = {*self.languages} - {stream.query_language for stream in self.mono_streams}
             missing = {(x, x) for x in missing}
-            largest.append(self._weigh(self.mono_lanes, missing, None, self.language_shares))
+            largest.append(self._weigh(self.mono_streams, missing, None, self.language_shares))
         if self.alpha < 1:
             named = {
                 tuple(pair.split("-")) for pair, weight in (pair_weights or {}).items() if weight
             }
-            missing = named - {lane[:2] for lane in self.pair_lanes}
-            largest.append(self._weigh(self.pair_lanes, missing, pair_weights, self.pair_shares))
+            missing = named - {stream[:2] for stream in self.pair_streams}
+            largest.append(self._weigh(self.pair_streams, missing, pair_weights, self.pair_shares))
         if batch_size > min(largest):
             works = min(largest) // world_size * world_size
             raise ValueError(f"the largest batch_size that works is {works}")
@@ -74,10 +77,10 @@ class PlanModel:
             if passage != -1 and first.setdefault(passage, group) != group:
                 self.shared.add(passage)
 
-    def _list_lanes(self, asks, answers, masks, sources):
+    def _list_streams(self, asks, answers, masks, sources):
         """List the rows of each language (mono) and the groups of each pair (cross, mixed)."""
         same_row = self.kind == "mixed"
-        self.mono_lanes, self.pair_lanes = defaultdict(list), defaultdict(list)
+        self.mono_streams, self.pair_streams = defaultdict(list), defaultdict(list)
         self.queries, self.answers = defaultdict(dict), defaultdict(dict)  # rows by language, group
         self.source_of = {}  # by group: that of its first row that some batch can draw
         for row, (group, language) in enumerate(zip(self.groups, self.languages, strict=True)):
@@ -88,7 +91,7 @@ class PlanModel:
             if (both and masks[row]) or (either and masks[row] & CROSS):
                 self.source_of.setdefault(group, sources[row])
             if both and masks[row] & MONO and self.alpha > 0:
-                self.mono_lanes[Lane(language, language, sources[row])].append(row)
+                self.mono_streams[Stream(language, language, sources[row])].append(row)
             if masks[row] & (MIXED if same_row else CROSS) and self.alpha < 1:
                 if both if same_row else asks[row]:
                     self.queries[language].setdefault(group, []).append(row)
@@ -98,18 +101,18 @@ class PlanModel:
             for y in sorted(self.answers):
                 for group in self.queries[x] if (x == y) == same_row else ():
                     if group in self.answers[y]:
-                        self.pair_lanes[Lane(x, y, self.source_of[group])].append(group)
+                        self.pair_streams[Stream(x, y, self.source_of[group])].append(group)
 
-    def choices(self, lane, entry):
+    def choices(self, stream, entry):
         """Return every (query row, passage row) of an entry, in the order in which they take turns.
 
-        Entries are rows in mono lanes, groups in pairs.
+        Entries are rows in mono streams, groups in pairs.
         """
-        if lane in self.mono_lanes:
+        if stream in self.mono_streams:
             return [(entry, entry)]
         xs, ys = (
-            self.queries[lane.query_language][entry],
-            self.answers[lane.passage_language][entry],
+            self.queries[stream.query_language][entry],
+            self.answers[stream.passage_language][entry],
         )
         if self.kind == "mixed":
             return [(x, x) for x in xs]
@@ -122,16 +125,16 @@ class PlanModel:
         shared = {self.passages[query], self.passages[passage]} & self.shared if self.shared else ()
         return [self.groups[query], *(("passage", text) for text in shared)]
 
-    def capacity(self, lanes):
-        """Return a batch size that lanes always reach, whichever examples come first.
+    def capacity(self, streams):
+        """Return a batch size that streams always reach, whichever examples come first.
 
         Examples that nothing connects never exclude one another. Where no passage is shared, that
         is all there is; elsewhere it is a lower bound.
         """
         if not self.shared:
-            if lanes.keys() <= self.mono_lanes.keys():
-                return len({self.groups[row] for rows in lanes.values() for row in rows})
-            return len(set().union(*lanes.values()))
+            if streams.keys() <= self.mono_streams.keys():
+                return len({self.groups[row] for rows in streams.values() for row in rows})
+            return len(set().union(*streams.values()))
         roots = {}
 
         def root(thing):
@@ -139,83 +142,83 @@ class PlanModel:
                 roots[thing] = thing = roots[roots[thing]]
             return thing
 
-        entries = ((lane, entry) for lane, entries in lanes.items() for entry in entries)
+        entries = ((stream, entry) for stream, entries in streams.items() for entry in entries)
         for choice in chain.from_iterable(self.choices(*entry) for entry in entries):
             things = self.holds(*choice)
             for thing in things:
                 roots[root(thing)] = root(things[0])
         return sum(root(thing) == thing for thing in roots)
 
-    def _weigh(self, lanes, missing, pair_weights, shares):
+    def _weigh(self, streams, missing, pair_weights, shares):
         """Fill in the shares asked for and in effect; return the largest batch size that works.
 
-        `missing`: languages and pairs that are asked for and have no lane.
+        `missing`: languages and pairs that are asked for and have no stream.
         """
-        sizes = {lane: len(entries) for lane, entries in lanes.items()}
-        sizes |= {Lane(*pair): 0 for pair in missing}
+        sizes = {stream: len(entries) for stream, entries in streams.items()}
+        sizes |= {Stream(*pair): 0 for pair in missing}
         size_of, weight_of = Counter(), Counter()  # by language or pair
-        for lane, size in sizes.items():
-            size_of[lane[:2]] += size
-            weight_of[lane[:2]] += self.source_weights.get(lane.source, 1)
+        for stream, size in sizes.items():
+            size_of[stream[:2]] += size
+            weight_of[stream[:2]] += self.source_weights.get(stream.source, 1)
         asked = {}
-        for lane in sorted(sizes, key=str):
-            x, y, source = lane
+        for stream in sorted(sizes, key=str):
+            x, y, source = stream
             if pair_weights is not None:
                 weight = pair_weights.get(f"{x}-{y}", 0)
-            elif isinstance(self.law, dict):
-                weight = self.law.get(x, 0) * (self.law.get(y, 0) if x != y else 1)
+            elif isinstance(self.sampling, dict):
+                weight = self.sampling.get(x, 0) * (self.sampling.get(y, 0) if x != y else 1)
             else:
-                weight = size_of[x, y] ** self.law if size_of[x, y] else 0
-            asked[lane] = weight * self.source_weights.get(source, 1) / weight_of[x, y]
-        wanted = {lane: entries for lane, entries in lanes.items() if asked[lane] > 0}
+                weight = size_of[x, y] ** self.sampling if size_of[x, y] else 0
+            asked[stream] = weight * self.source_weights.get(source, 1) / weight_of[x, y]
+        wanted = {stream: entries for stream, entries in streams.items() if asked[stream] > 0}
         capacities, effective = sizes, dict.fromkeys(asked, 0)
-        if lanes is self.pair_lanes and not self.single:
+        if streams is self.pair_streams and not self.single:
             largest = self.capacity(wanted)
             if largest >= self.batch_size:
-                weights = {lane: asked[lane] for lane in wanted}
-                effective |= law_in_effect(weights, lanes, self.batch_size)[0]
+                weights = {stream: asked[stream] for stream in wanted}
+                effective |= weights_in_effect(weights, streams, self.batch_size)[0]
         else:
             # A whole batch is of one pair, or of one language, whose sources help one another out.
             batches = defaultdict(dict)
-            for lane, entries in lanes.items():
-                batches[lane if lanes is self.pair_lanes else lane[:2]][lane] = entries
+            for stream, entries in streams.items():
+                batches[stream if streams is self.pair_streams else stream[:2]][stream] = entries
             capacities = dict.fromkeys(sizes, 0)
             for parts in batches.values():
                 capacities |= dict.fromkeys(parts, self.capacity(parts))
-            largest = max((capacities[lane] for lane in wanted), default=0)
+            largest = max((capacities[stream] for stream in wanted), default=0)
             effective |= {
-                lane: asked[lane] for lane in wanted if capacities[lane] >= self.batch_size
+                stream: asked[stream] for stream in wanted if capacities[stream] >= self.batch_size
             }
-        total, left = (sum(law.values()) or 1 for law in (asked, effective))
-        for lane, weight in asked.items():
-            numbers = sizes[lane], capacities[lane], weight / total, effective[lane] / left
-            shares.append(ShareOfPlan(*lane, *numbers))
+        total, left = (sum(weights.values()) or 1 for weights in (asked, effective))
+        for stream, weight in asked.items():
+            numbers = sizes[stream], capacities[stream], weight / total, effective[stream] / left
+            shares.append(ShareOfPlan(*stream, *numbers))
         return largest
 
     def _start(self):
         self.draw, self.step = Random(self.seed), 0
         self.phase = self.draw.random()
-        self.history = []  # kind, substituted entries, substituted lanes
-        self.used = Counter()  # of each (lane, entry) that has several choices
+        self.history = []  # kind, substituted entries, substituted streams
+        self.used = Counter()  # of each (stream, entry) that has several choices
         self.passes, pairs, languages = {}, {}, defaultdict(dict)
         for share in self.language_shares + self.pair_shares:
-            lane = Lane(share.query_language, share.passage_language, share.source)
+            stream = Stream(share.query_language, share.passage_language, share.source)
             if share.effective == 0:
                 continue
-            if lane in self.mono_lanes:
-                languages[lane.query_language][lane] = share.effective
-                self.passes[lane] = Passes(self._layers(self.mono_lanes[lane]), self.draw)
+            if stream in self.mono_streams:
+                languages[stream.query_language][stream] = share.effective
+                self.passes[stream] = Passes(self._layers(self.mono_streams[stream]), self.draw)
             else:
-                pairs[lane] = share.effective
-                self.passes[lane] = Passes([list(self.pair_lanes[lane])], self.draw)
+                pairs[stream] = share.effective
+                self.passes[stream] = Passes([list(self.pair_streams[stream])], self.draw)
         totals = {language: sum(parts.values()) for language, parts in languages.items()}
         self.language_turns = Turns(totals, self.draw)
         self.source_turns = {}
         for language, parts in languages.items():
-            shares = {lane: part / totals[language] for lane, part in parts.items()}
+            shares = {stream: part / totals[language] for stream, part in parts.items()}
             self.source_turns[language] = Turns(shares, self.draw)
         self.pair_turns, self.deal = Turns(pairs, self.draw), None
-        groups = [self.pair_lanes[lane] for lane in pairs]
+        groups = [self.pair_streams[stream] for stream in pairs]
         complete = pairs and {*map(len, groups)} == {len(set().union(*groups))}
         alike = pairs and max(pairs.values()) < min(pairs.values()) * (1 + 1e-9)
         if complete and alike and not self.single and not self.shared:
@@ -246,8 +249,8 @@ class PlanModel:
             turns = self.source_turns[self.language_turns.next()]
             examples = [self._fill(turns.next(), turns.shares) for _ in slots]
         elif self.single:
-            lane = self.pair_turns.next()
-            examples = [self._fill(lane, {}) for _ in slots]
+            stream = self.pair_turns.next()
+            examples = [self._fill(stream, {}) for _ in slots]
         elif self.deal:
             examples = [self._use(*self.deal.next(), False) for _ in slots]
         else:
@@ -259,9 +262,9 @@ class PlanModel:
         self.step += 1
         return Batch(self.step - 1, kind, queries, passages, self.replaced + self.moved)
 
-    def _fill(self, lane, others):
-        """Return a free example of the lane or, failing that, of another one; count it."""
-        found = self.passes[lane].take(partial(self._use, lane))
+    def _fill(self, stream, others):
+        """Return a free example of the stream or, failing that, of another one; count it."""
+        found = self.passes[stream].take(partial(self._use, stream))
         if found is not None:
             self.replaced += found[1]
             return found[0]
@@ -272,16 +275,16 @@ class PlanModel:
                 return found[0]
         raise AssertionError("a batch of a size that works could not be filled")
 
-    def _use(self, lane, entry, any_turn):
-        choices = self.choices(lane, entry)
-        turn = self.used[lane, entry] if len(choices) > 1 else 0
+    def _use(self, stream, entry, any_turn):
+        choices = self.choices(stream, entry)
+        turn = self.used[stream, entry] if len(choices) > 1 else 0
         for k in range(len(choices) if any_turn else 1):
             choice = choices[(turn + k) % len(choices)]
             things = self.holds(*choice)
             if self.taken.isdisjoint(things):
                 self.taken.update(things)
                 if len(choices) > 1:
-                    self.used[lane, entry] += 1
+                    self.used[stream, entry] += 1
                 return choice
         return None
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from itertools import permutations
 
@@ -14,52 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sampler_columns import Columns, check_batch, complete
 from torch.utils.data import DataLoader, Dataset
 
 from hybrid_fast.data.sampler import KINDS, HybridBatchSampler
 
 settings.register_profile("plan", deadline=None, max_examples=60)
 settings.load_profile("plan")
-
-
-class Columns:
-    """A table as plain arrays, rows shuffled."""
-
-    def __init__(self, presence, *, alternatives=1, groups_per_passage=None, seed=0):
-        rng = np.random.default_rng(seed)
-        groups, languages = np.nonzero(presence)
-        counts = rng.integers(1, alternatives + 1, len(groups))
-        groups, languages = np.repeat(groups, counts), np.repeat(languages, counts)
-        order = rng.permutation(len(groups))
-        self.groups = groups[order].astype(np.int64)
-        self.language_codes = languages[order]
-        self.languages = np.array([f"l{code:03d}" for code in self.language_codes])
-        self.passages = np.arange(len(groups), dtype=np.int64)
-        if groups_per_passage:
-            self.passages = self.groups // groups_per_passage
-
-    def sampler(self, **options):
-        return HybridBatchSampler.from_arrays(self.groups, self.languages, self.passages, **options)
-
-
-def complete(num_groups, num_languages, **options):
-    return Columns(np.ones((num_groups, num_languages), bool), **options)
-
-
-def check_batch(columns, batch, batch_size):
-    queries, passages = batch.query_rows, batch.passage_rows
-    assert len(queries) == len(passages) == batch_size
-    assert (columns.groups[queries] == columns.groups[passages]).all()
-    assert len(np.unique(columns.groups[queries])) == batch_size
-    assert len(np.unique(columns.passages[passages])) == batch_size
-    x, y = columns.language_codes[queries], columns.language_codes[passages]
-    if batch.kind == "cross":
-        assert (x != y).all()
-    else:
-        assert (queries == passages).all()
-    if batch.kind == "mono":
-        assert len(np.unique(x)) == 1
-
 
 tables = st.builds(
     lambda groups, languages, density, alternatives, shared, seed: Columns(
@@ -82,16 +42,16 @@ tables = st.builds(
     batch_size=st.integers(1, 24),
     kind=st.sampled_from(KINDS),
     pairs=st.sampled_from(["mixed", "single"]),
-    law=st.sampled_from(["uniform", "proportional", 0.5]),
+    sampling=st.sampled_from(["uniform", "proportional", 0.5]),
     seed=st.integers(0, 2**63),
 )
 def test_no_group_no_passage_twice_and_languages_of_the_kind(
-    columns, batch_size, kind, pairs, law, seed
+    columns, batch_size, kind, pairs, sampling, seed
 ):
     assume(len(columns.groups) > 0 and (kind, pairs) != ("mixed", "single"))
     try:
         sampler = columns.sampler(
-            batch_size=batch_size, kind=kind, pairs=pairs, language_sampling=law, seed=seed
+            batch_size=batch_size, kind=kind, pairs=pairs, language_sampling=sampling, seed=seed
         )
     except ValueError as error:
         assert "the largest batch_size that works is" in str(error)  # noqa: PT017
@@ -193,7 +153,7 @@ def test_sparse_tables_are_balanced_and_count_what_they_substitute(seed, density
     assert substitutions < 0.2 * total
 
 
-def test_laws_set_the_shares():
+def test_weights_set_the_shares():
     presence = np.zeros((400, 3), bool)
     presence[:400, 0] = presence[:200, 1] = presence[:100, 2] = True
     columns = Columns(presence)
@@ -367,115 +327,3 @@ def test_length_counts_items_with_a_query_and_is_never_zero():
         columns.groups, columns.languages, has_query=has_query, batch_size=10, kind="cross"
     )
     assert len(sampler) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"kind": "monos"}, "did you mean 'mono'"),
-        ({"alpha": 1.2}, "alpha is 1.2"),
-        ({"alpha": float("nan")}, "alpha is nan"),
-        ({"batch_size": 0}, "positive multiple of 1"),
-        ({"batch_size": 9, "world_size": 2}, "which 2 ranks do not divide"),
-        ({"rank": 2, "world_size": 2}, "rank is 2 of world_size 2"),
-        ({"pairs": "single", "kind": "mixed"}, "batches of one language are kind='mono'"),
-        ({"pairs": "one"}, "'mixed' or 'single'"),
-        ({"language_sampling": "unifrom"}, "did you mean 'uniform'"),
-        ({"language_sampling": float("inf")}, "exponent"),
-        ({"language_sampling": {"l000": 1, "xx": 2}}, "names 'xx', which the table does not have"),
-        ({"language_sampling": {"l000": -1}}, "finite and non-negative"),
-        ({"language_sampling": {"l000": 0}}, "one of them positive"),
-        ({"pair_weights": {"l000-l00x": 1}}, "names 'l000-l00x'"),
-        ({"source_weights": {"web": 1}}, "tells sources apart"),
-        ({"sources": ["clean"] * 120, "source_weights": {"web": 1}}, "names 'web'"),
-        ({"batch_size": 400}, "the largest batch_size that works is 40"),
-    ],
-)
-def test_bad_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        complete(40, 3).sampler(**{"batch_size": 8, **options})
-
-
-def test_numbers_of_the_wrong_type_are_named():
-    columns = complete(40, 3)
-    with pytest.raises(TypeError, match=r"batch_size is 8\.0; a whole number"):
-        columns.sampler(batch_size=8.0)
-    with pytest.raises(TypeError, match=r"alpha is '0\.5'"):
-        columns.sampler(batch_size=8, alpha="0.5")
-    with pytest.raises(TypeError, match="gives 'l000' the weight 'x'"):
-        columns.sampler(batch_size=8, language_sampling={"l000": "x"})
-    with pytest.raises(TypeError, match="language_sampling is None"):
-        columns.sampler(batch_size=8, language_sampling=None)
-    with pytest.raises(ValueError, match=r"step is 1\.5"):
-        columns.sampler(batch_size=8).batch(1.5)
-
-
-def test_bad_columns_are_named():
-    with pytest.raises(ValueError, match="languages has shape"):
-        HybridBatchSampler.from_arrays([1, 2], ["en"], batch_size=1)
-    with pytest.raises(TypeError, match="languages is an array"):
-        HybridBatchSampler.from_arrays([1, 2], [3, 4], batch_size=1)
-    with pytest.raises(TypeError, match="group_ids is an array"):
-        HybridBatchSampler.from_arrays([1.5, 2.5], ["en", "en"], batch_size=1)
-    two = [1, 2], ["en", "de"]
-    with pytest.raises(ValueError, match=r"passage_ids\[1\] is -5; -1 \(none\) or more"):
-        HybridBatchSampler.from_arrays(*two, [3, -5], batch_size=1)
-    with pytest.raises(ValueError, match="kind_mask must hold whole numbers from 0 to 7"):
-        HybridBatchSampler.from_arrays(*two, kind_mask=[1, 8], batch_size=1)
-    with pytest.raises(ValueError, match="ids must fit int64"):
-        HybridBatchSampler.from_arrays(np.array([1, 2**63], np.uint64), two[1], batch_size=1)
-    with pytest.raises(TypeError, match="has_query has type int64"):
-        HybridBatchSampler.from_arrays(*two, has_query=[0, 1], batch_size=1)
-    with pytest.raises(ValueError, match="no rows"):
-        HybridBatchSampler.from_arrays(np.zeros(0, np.int64), np.zeros(0, "U2"), batch_size=1)
-
-
-COMPLETE, GAPS = np.ones(150, bool), np.arange(150) % 7 != 0
-FIXED_PLANS = [  # rows kept, options, query rows and passage rows of step 1001
-    (COMPLETE, {"kind": "mono"}, [40, 22, 85, 49, 13, 139], [40, 22, 85, 49, 13, 139]),
-    (COMPLETE, {"kind": "cross"}, [20, 50, 75, 94, 108, 133], [18, 49, 76, 93, 110, 134]),
-    (COMPLETE, {"kind": "mixed"}, [43, 90, 149, 19, 54, 113], [43, 90, 149, 19, 54, 113]),
-    (GAPS, {"kind": "mono"}, [103, 108, 49, 0, 57, 72], [103, 108, 49, 0, 57, 72]),
-    (GAPS, {"kind": "cross"}, [21, 104, 105, 118, 78, 124], [20, 103, 107, 119, 77, 125]),
-    (GAPS, {"kind": "mixed"}, [104, 30, 44, 116, 92, 37], [104, 30, 44, 116, 92, 37]),
-    (
-        COMPLETE,
-        {"kind": "cross", "language_sampling": {"de": 1, "en": 2, "th": 3}},
-        [8, 136, 109, 48, 23, 58],
-        [7, 137, 108, 49, 22, 59],
-    ),
-]
-
-
-@pytest.mark.parametrize(("kept", "options", "query_rows", "passage_rows"), FIXED_PLANS)
-def test_plans_are_the_same_bits_everywhere(kept, options, query_rows, passage_rows):
-    """A change here changes every user's batches: say so in the changelog."""
-    groups, languages = np.repeat(np.arange(50), 3), np.tile(["de", "en", "th"], 50)
-    sampler = HybridBatchSampler.from_arrays(
-        groups[kept], languages[kept], batch_size=6, seed=7, **options
-    )
-    batch = sampler.batch(1001)
-    assert batch.query_rows.tolist() == query_rows
-    assert batch.passage_rows.tolist() == passage_rows
-
-
-RARE_PROFILES = {
-    "cross": "33c366b7151888d3",
-    "mixed": "2ae99c6a6f746dd8",
-    "mono": "31d835ce505dc85f",
-}
-
-
-@pytest.mark.parametrize("kind", RARE_PROFILES)
-def test_plans_of_many_rare_profiles_are_the_same_bits_everywhere(kind):
-    """3,000 groups of 40 languages stand in mixed cells; one step in every 10^7 up to 10^9."""
-    numbers = np.arange(3000 * 40)
-    present = (numbers * 2654435761 % 2**32 >> 16) % 4 == 0
-    groups, languages = (
-        numbers[present] // 40,
-        np.char.add("l", (numbers[present] % 40).astype(str)),
-    )
-    sampler = HybridBatchSampler.from_arrays(groups, languages, batch_size=64, kind=kind, seed=11)
-    rows = [sampler.batch(step) for step in range(0, 10**9, 10**7)]
-    drawn = np.concatenate([np.concatenate([b.query_rows, b.passage_rows]) for b in rows])
-    assert hashlib.sha256(drawn.astype("<i8").tobytes()).hexdigest()[:16] == RARE_PROFILES[kind]

@@ -65,7 +65,7 @@ def test_a_free_example_is_found_among_alternatives():
 
 
 def test_a_group_whose_passage_is_shared_is_not_starved():
-    """Guarantee 4: a lane of less than two windows, in which two groups share a passage."""
+    """Guarantee 4: a stream of less than two windows, in which two groups share a passage."""
     groups, languages, is_query = one_pair(6)
     passages = np.where(groups < 2, 10**6, groups)
     for seed in range(20):
@@ -119,13 +119,13 @@ def test_the_largest_batch_size_named_serves_all_batches_of_the_plan(kind, world
     assert len(plan(largest).batch(0)) == largest // world_size
 
 
-@pytest.mark.parametrize("law", [400.0, -400.0, {"x": 1e200, "y": 1e200, "z": 1e200}])
-def test_a_law_beyond_the_range_of_floats_is_refused(law):
+@pytest.mark.parametrize("sampling", [400.0, -400.0, {"x": 1e200, "y": 1e200, "z": 1e200}])
+def test_weights_beyond_the_range_of_floats_are_refused(sampling):
     """It must not reach the plan: a cycle without children divides by zero."""
     groups, languages = np.repeat(np.arange(40), 3)[1:], np.tile(["x", "y", "z"], 40)[1:]
     with pytest.raises(ValueError, match=r"language_sampling|exponent|weight"):
         HybridBatchSampler.from_arrays(
-            groups, languages, batch_size=8, kind="cross", language_sampling=law
+            groups, languages, batch_size=8, kind="cross", language_sampling=sampling
         )
 
 

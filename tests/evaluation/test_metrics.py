@@ -12,9 +12,10 @@ from hybrid_fast.evaluation.metrics import (
     mean_known,
     score_cells,
     score_queries,
-    to_figure,
+    to_number,
 )
-from hybrid_fast.evaluation.ranks import Ranks, Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, rank_relevants
+from hybrid_fast.retrieval.scores import dot_products
 
 NAN, L = np.nan, np.log2
 
@@ -41,11 +42,11 @@ def test_two_queries_by_hand():
         "recall@10": [[1, 1, 1 / 2], [NAN, 1, 1 / 2]],
     }
     assert by_query.keys() == expected.keys()
-    for name, figures in expected.items():
-        np.testing.assert_allclose(by_query[name], figures, rtol=0, atol=1e-15, err_msg=name)
+    for name, values in expected.items():
+        np.testing.assert_allclose(by_query[name], values, rtol=0, atol=1e-15, err_msg=name)
 
 
-def test_query_without_any_relevant_has_no_figures():
+def test_query_without_any_relevant_has_no_scores():
     by_query = score([0, 0, 1], [0], [1], [1], [0], 1)
     np.testing.assert_array_equal(by_query["map"], [[NAN, NAN], [1, 1]])
 
@@ -77,15 +78,15 @@ def test_one_language_has_no_cross():
     assert average_settings(np.array([[0.5, 0.5]])) == {"mono": 0.5, "cross": None, "multi": 0.5}
 
 
-def test_mean_of_nothing_is_no_figure():
-    assert to_figure(mean_known(np.array([NAN, NAN]))) is None
-    assert to_figure(mean_known(np.array([NAN, 0.25]))) == 0.25
+def test_mean_of_nothing_is_no_score():
+    assert to_number(mean_known(np.array([NAN, NAN]))) is None
+    assert to_number(mean_known(np.array([NAN, 0.25]))) == 0.25
 
 
 def test_graded_relevance_by_hand():
     """Grades 1, 3, 2 at ranks 1, 4 and nowhere; the best order is 3, 2, 1."""
     metrics = ["ndcg", "ndcg@2", "ndcg@4", "map", "map_cut@1", "map@2", "success@1", "mrr"]
-    figures = score_cells(
+    values = score_cells(
         np.array([1, 1, 1]), np.array([4, np.inf, 1]), np.array([3, 2, 1]), 2, metrics
     )
     best = 3 + 2 / L(3) + 1 / L(4)
@@ -99,8 +100,8 @@ def test_graded_relevance_by_hand():
         "success@1": 1,
         "mrr": 1,
     }
-    for name, figure in expected.items():
-        np.testing.assert_allclose(figures[name], [NAN, figure], rtol=1e-15, err_msg=name)
+    for name, value in expected.items():
+        np.testing.assert_allclose(values[name], [NAN, value], rtol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_graded_relevance_by_hand():
         (["map@"], "metric 'map@' needs a cutoff"),
         (["map@0"], "metric 'map@0' needs a cutoff"),
         (["mrr@1.5"], "needs a cutoff"),
-        ([], "no metric is asked for"),
+        ([], "no metric is given"),
     ],
 )
 def test_unknown_metrics(names, message):

@@ -14,7 +14,8 @@ from hybrid_fast.evaluation.language_bias import (
     language_preferences,
     summarise_rankings,
 )
-from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.retrieval.scores import dot_products
 
 NAN = np.nan
 
@@ -208,7 +209,7 @@ def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
         starts,
         relevants,
         groups=groups,
-        watch=watch,
+        on_tile=watch,
         tile_bytes=tile_bytes,
     )
     bias = summarise_rankings(watch, ranks.in_pool, names)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.retrieval.scores import dot_products
 
 
 def random_case(num_queries=70, num_candidates=300, dim=5, levels=2):

@@ -1,6 +1,6 @@
 """Four ranks with uneven batches on the fast path give the loss and gradients of one process.
 
-Hard negatives, weights, rules and a learnable temperature at once, one direction and symmetric; in
+Hard negatives, weights, masks and a learnable temperature at once, one direction and symmetric; in
 float64 to 1e-12 and in float32 to 1e-6, relative to the largest entry.
 """
 
@@ -16,13 +16,13 @@ from hybrid_fast.ops import info_nce
 WORLD_SIZE = 4
 QUERIES, PASSAGES = (5, 1, 7, 3), (9, 1, 7, 6)
 CASES = {
-    f"{'symmetric' if symmetric else 'one direction'}, {rules}, {str(dtype)[6:]}": (
+    f"{'symmetric' if symmetric else 'one direction'}, {masks}, {str(dtype)[6:]}": (
         symmetric,
-        rules,
+        masks,
         dtype,
     )
     for symmetric in (False, True)
-    for rules in ("plain", "rules", "shared positives")
+    for masks in ("plain", "masks", "shared positives")
     for dtype in (torch.float64, torch.float32)
 }
 
@@ -34,17 +34,17 @@ def inputs(dtype):
     return [tensor.to(dtype) for tensor in (*embeddings, torch.tensor(0.7), weights)]
 
 
-def arguments(rules):
+def arguments(masks):
     """Arguments of queries, of passages, and the positives of all ranks within their rank."""
     rows, columns = {}, {}
     positives = torch.cat([torch.arange(n) for n in QUERIES])
-    if rules == "rules":
+    if masks == "masks":
         generator = torch.Generator().manual_seed(1)
         rows["query_groups"] = torch.randint(-1, 4, (sum(QUERIES),), generator=generator)
         columns["passage_groups"] = torch.randint(-1, 4, (sum(PASSAGES),), generator=generator)
         columns["passage_ids"] = torch.randint(-1, 9, (sum(PASSAGES),), generator=generator)
         rows["mask"] = torch.rand(sum(QUERIES), sum(PASSAGES), generator=generator) < 0.2
-    if rules == "shared positives":
+    if masks == "shared positives":
         positives //= 2
     return rows, columns, positives
 
@@ -62,9 +62,9 @@ def work(rank, port, errors):
     dist.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD_SIZE
     )
-    for case, (symmetric, rules, dtype) in enumerate(CASES.values()):
+    for case, (symmetric, masks, dtype) in enumerate(CASES.values()):
         queries, passages, temperature, weights = inputs(dtype)
-        rows, columns, positives = arguments(rules)
+        rows, columns, positives = arguments(masks)
         options = {"symmetric": symmetric, "backend": "cpu", "margin": 0.9}
         local = leaves(
             [parts(queries, QUERIES, rank), parts(passages, PASSAGES, rank), temperature]

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_fast import _core
-from hybrid_fast.ops import cpu, info_nce, value_and_grad
+from hybrid_fast.ops import cpu_bf16, cpu_chunks, cpu_float, info_nce, value_and_grad
 
 # Relative to the largest entry of the truth: float32 sums of thousands of terms in another order
 # than torch's; bfloat16 rounds W to 8 bits, and each chunk's part of a gradient once more.
@@ -37,8 +37,9 @@ SHAPES = {  # queries, passages, dimension
 
 @pytest.fixture(autouse=True)
 def small_chunks_and_poison(monkeypatch):
-    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
-    monkeypatch.setattr(cpu, "_MOST_ROWS", 32)
+    monkeypatch.setattr(cpu_chunks, "_FEWEST_ROWS", 8)
+    for kernels in (cpu_float, cpu_bf16):
+        monkeypatch.setattr(kernels, "MOST_ROWS", 32)
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self, *args, **kwargs):
@@ -114,7 +115,7 @@ def check(queries, passages, **options):
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
 
 
-def rules(num_queries, num_passages, seed=0):
+def masks(num_queries, num_passages, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def ids(size, most):
@@ -148,16 +149,16 @@ def test_shapes_and_dtypes(shape, symmetric, dtype):
     check(*problem(*SHAPES[shape], dtype=dtype), symmetric=symmetric)
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("mask", masks(1, 1))
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_rules_and_reductions(rule, symmetric, reduction):
-    check(*problem(63, 123, 17), symmetric=symmetric, reduction=reduction, **rules(63, 123)[rule])
+def test_masks_and_reductions(mask, symmetric, reduction):
+    check(*problem(63, 123, 17), symmetric=symmetric, reduction=reduction, **masks(63, 123)[mask])
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
-def test_rules_in_bfloat16(rule):
-    check(*problem(63, 123, 18, torch.bfloat16), **rules(63, 123)[rule])
+@pytest.mark.parametrize("mask", masks(1, 1))
+def test_masks_in_bfloat16(mask):
+    check(*problem(63, 123, 18, torch.bfloat16), **masks(63, 123)[mask])
 
 
 @pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"reduction": "sum"}], ids=str)
@@ -178,7 +179,7 @@ def test_hard_only():
     dim=st.integers(1, 33),
     temperature=st.sampled_from([0.001, 0.01, 0.05, 1.0, 10.0]),
     scale=st.sampled_from([1e-3, 1.0, 10.0]),
-    rule=st.sampled_from([*rules(1, 1), "none"]),
+    mask=st.sampled_from([*masks(1, 1), "none"]),
     symmetric=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
     seed=st.integers(0, 1000),
@@ -188,10 +189,10 @@ def test_hard_only():
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_case(num_queries, more, dim, temperature, scale, rule, symmetric, dtype, seed):
+def test_any_case(num_queries, more, dim, temperature, scale, mask, symmetric, dtype, seed):
     """Logits up to 1e4."""
     queries, passages = problem(num_queries, num_queries + more, dim, dtype, seed)
-    options = {} if rule == "none" else rules(num_queries, num_queries + more, seed)[rule]
+    options = {} if mask == "none" else masks(num_queries, num_queries + more, seed)[mask]
     check(queries * scale, passages, temperature=temperature, symmetric=symmetric, **options)
 
 
@@ -251,9 +252,9 @@ def test_double_backward_is_refused():
 def test_no_products_for_inputs_without_gradient(frozen, monkeypatch):
     calls = []
     for name in ("query_gradient", "add_passage_gradient"):
-        method = getattr(cpu.FloatKernels, name)
+        method = getattr(cpu_float.FloatKernels, name)
         monkeypatch.setattr(
-            cpu.FloatKernels,
+            cpu_float.FloatKernels,
             name,
             lambda *args, name=name, method=method: calls.append(name) or method(*args),
         )
@@ -310,7 +311,7 @@ def test_every_instruction_set_passes(instructions):
     ).stdout.strip()
     if taken != instructions:
         pytest.skip(f"this processor has no {instructions}")
-    chosen = "shapes or rules or bf16 or bits"
+    chosen = "shapes or masks or bf16 or bits"
     run = subprocess.run(
         [
             sys.executable,

@@ -50,7 +50,7 @@ def problem(num_queries, num_passages, dim, dtype):
     return queries.to("cuda", dtype), passages.to("cuda", dtype)
 
 
-def rules(num_queries, num_passages):
+def masks(num_queries, num_passages):
     generator = torch.Generator().manual_seed(1)
 
     def ids(size, most):
@@ -111,16 +111,16 @@ def test_shapes_recomputed(shape):
     check(*problem(*SHAPES[shape], torch.bfloat16), recompute=True)
 
 
-@pytest.mark.parametrize("rule", ["groups", "ids", "mask", "margin"])
+@pytest.mark.parametrize("mask", ["groups", "ids", "mask", "margin"])
 @pytest.mark.parametrize("way", ["one direction", "symmetric"])
-def test_rules(rule, way):
-    check(*problem(200, 500, 64, torch.float32), **WAYS[way], **rules(200, 500)[rule])
+def test_masks(mask, way):
+    check(*problem(200, 500, 64, torch.float32), **WAYS[way], **masks(200, 500)[mask])
 
 
-@pytest.mark.parametrize("rule", ["mask by columns", "margin", "all"])
+@pytest.mark.parametrize("mask", ["mask by columns", "margin", "all"])
 @pytest.mark.parametrize("way", ["symmetric", "recompute"])
-def test_rules_of_tiles(rule, way):
-    check(*problem(200, 500, 64, torch.bfloat16), **WAYS[way], **rules(200, 500)[rule])
+def test_masks_of_tiles(mask, way):
+    check(*problem(200, 500, 64, torch.bfloat16), **WAYS[way], **masks(200, 500)[mask])
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)
@@ -179,12 +179,12 @@ def test_same_bits_twice(way):
     assert torch.equal(runs[0][1].passages, runs[1][1].passages)
 
 
-@pytest.mark.parametrize("rule", ["none", "groups", "margin"])
+@pytest.mark.parametrize("mask", ["none", "groups", "margin"])
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_waits_for_the_device(rule, way):
+def test_nothing_waits_for_the_device(mask, way):
     leaves = [t.requires_grad_() for t in problem(200, 500, 64, torch.bfloat16)]
     temperature = torch.tensor(0.05, device="cuda", requires_grad=True)
-    options = {"backend": "triton"} | WAYS[way] | rules(200, 500)[rule]
+    options = {"backend": "triton"} | WAYS[way] | masks(200, 500)[mask]
 
     def step():
         info_nce(*leaves, temperature=temperature, **options).backward()

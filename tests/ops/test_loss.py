@@ -59,7 +59,11 @@ def test_repr_shows_the_settings():
         (ValueError, "temperature is 0; need a number above 0", {"temperature": 0}),
         (ValueError, "temperature is nan", {"temperature": float("nan")}),
         (TypeError, "temperature must be a number, got str", {"temperature": "low"}),
-        (ValueError, r"held within \[0.001, 100", {"temperature": 1e-4, "learnable": True}),
+        (
+            ValueError,
+            r"one within \[0.001, 100",
+            {"temperature": 1e-4, "learnable": True},
+        ),
         (TypeError, "'symetric'.*did you mean 'symmetric'", {"symetric": True}),
     ],
 )

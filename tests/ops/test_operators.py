@@ -12,7 +12,7 @@ NUM_QUERIES, NUM_PASSAGES, DIM = 6, 9, 5
 GROUPS = {"query_groups": torch.arange(6) % 4, "passage_groups": torch.arange(9) % 4}
 OPTIONS = {
     "plain": {},
-    "every rule, symmetric": {
+    "every mask, symmetric": {
         **GROUPS,
         "symmetric": True,
         "margin": 0.5,

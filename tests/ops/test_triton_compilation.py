@@ -28,27 +28,27 @@ TARGETS = {
     "sm_90": (GPUTarget("cuda", 90, 32), 227 * 1024),
     "gfx942": (GPUTarget("hip", "gfx942", 64), 64 * 1024),
 }
-RULES = {
+MASK_ARGUMENTS = {
     "row_groups": "*i64",
     "column_groups": "*i64",
     "row_ids": "*i64",
     "column_ids": "*i64",
     "mask": "*u8",
-    "left_out": "*u8",
+    "excluded": "*u8",
     "limits": "scores",
 }
-TYPES = RULES | {
+TYPES = MASK_ARGUMENTS | {
     "scores": "scores",
     "gradient": "gradient",
     "losses": "scores",
-    "dots": "scores",
+    "grad_dot_logits": "scores",
     "sums": "scores",
     "positives": "*i64",
     "coefficients": "scores",
-    "scale": "scores",
-    "gain": "scores",
-    "log_sums": "scores",
-    "factors": "scores",
+    "logit_scale": "scores",
+    "loss_scale": "scores",
+    "column_lse": "scores",
+    "column_coefficients": "scores",
     "queries": "gradient",
     "passages": "gradient",
     "row_maxima": "scores",
@@ -57,8 +57,8 @@ TYPES = RULES | {
     "column_sums": "scores",
     "maxima": "scores",
     "parts": "scores",
-    "totals": "scores",
-    "own": "scores",
+    "lse": "scores",
+    "grad_positives": "scores",
     "stride_s": "i32",
     "stride_g": "i32",
     "stride_mr": "i32",
@@ -68,39 +68,41 @@ TYPES = RULES | {
     "T": "i32",
     "M": "i32",
 }
-ONE_DIRECTION = {name: None for name in ("log_sums", "factors", "column_maxima", "column_sums")}
-NO_RULES = dict.fromkeys(RULES)
-PLAIN = ONE_DIRECTION | NO_RULES | {"gain": None}
+ONE_DIRECTION = {
+    name: None for name in ("column_lse", "column_coefficients", "column_maxima", "column_sums")
+}
+NO_MASK = dict.fromkeys(MASK_ARGUMENTS)
+PLAIN = ONE_DIRECTION | NO_MASK | {"loss_scale": None}
 # Kernel, dtype of scores, of the gradient, what is not passed.
 CASES = {
     "losses": ("rows", "fp32", "fp32", PLAIN | {"gradient": None}),
     "gradient": ("rows", "fp32", "bf16", PLAIN),
     "gradient in place": ("rows", "fp32", "fp32", PLAIN),
-    "gradient, every rule, symmetric": ("rows", "fp32", "fp16", {}),
-    "gradient in float64, every rule, symmetric": ("rows", "fp64", "fp64", {}),
+    "gradient, every mask, symmetric": ("rows", "fp32", "fp16", {}),
+    "gradient in float64, every mask, symmetric": ("rows", "fp64", "fp64", {}),
     "column sums": ("columns", "fp32", "fp32", PLAIN),
-    "column sums, every rule": ("columns", "fp32", "fp32", {}),
-    "column sums in float64, every rule": ("columns", "fp64", "fp64", {}),
+    "column sums, every mask": ("columns", "fp32", "fp32", {}),
+    "column sums in float64, every mask": ("columns", "fp64", "fp64", {}),
 }
 
 
 # Kernel, dtype of embeddings and W, whether sizes are even, what is not passed. Even: 16 divides N,
 # and the last step in D is whole.
 TILE_CASES = {
-    "positives": ("positive_scores", "bf16", True, NO_RULES),
-    "positives, every rule, odd sizes": ("positive_scores", "fp16", False, {}),
+    "positives": ("positive_scores", "bf16", True, NO_MASK),
+    "positives, every mask, odd sizes": ("positive_scores", "fp16", False, {}),
     "sums": ("tile_sums", "bf16", True, PLAIN),
     "sums, odd sizes": ("tile_sums", "fp16", False, PLAIN),
-    "sums, symmetric": ("tile_sums", "bf16", True, NO_RULES),
-    "sums, every rule": ("tile_sums", "bf16", True, ONE_DIRECTION),
-    "sums, every rule, symmetric, odd sizes": ("tile_sums", "bf16", False, {}),
+    "sums, symmetric": ("tile_sums", "bf16", True, NO_MASK),
+    "sums, every mask": ("tile_sums", "bf16", True, ONE_DIRECTION),
+    "sums, every mask, symmetric, odd sizes": ("tile_sums", "bf16", False, {}),
     "weights": ("weights", "bf16", True, PLAIN),
-    "weights with gain": ("weights", "fp16", True, NO_RULES | ONE_DIRECTION),
-    "weights, symmetric, odd sizes": ("weights", "bf16", False, NO_RULES | {"gain": None}),
-    "weights with gain, symmetric": ("weights", "fp16", True, NO_RULES),
-    "weights, every rule": ("weights", "bf16", True, ONE_DIRECTION | {"gain": None}),
-    "weights, every rule, symmetric": ("weights", "bf16", True, {"gain": None}),
-    "weights with gain, every rule, symmetric, odd sizes": ("weights", "fp16", False, {}),
+    "weights with loss scale": ("weights", "fp16", True, NO_MASK | ONE_DIRECTION),
+    "weights, symmetric, odd sizes": ("weights", "bf16", False, NO_MASK | {"loss_scale": None}),
+    "weights with loss scale, symmetric": ("weights", "fp16", True, NO_MASK),
+    "weights, every mask": ("weights", "bf16", True, ONE_DIRECTION | {"loss_scale": None}),
+    "weights, every mask, symmetric": ("weights", "bf16", True, {"loss_scale": None}),
+    "weights with loss scale, every mask, symmetric, odd sizes": ("weights", "fp16", False, {}),
 }
 
 
@@ -123,7 +125,7 @@ def compile_case(name, target):
 
 def compile_tile_case(name, architecture, sizes=None):
     which, dtype, even, absent = TILE_CASES[name]
-    tile = gpu_tiles.tile_of(architecture, has_rules=not absent.keys() >= RULES.keys())
+    tile = gpu_tiles.tile_of(architecture, masked=not absent.keys() >= MASK_ARGUMENTS.keys())
     arguments = tile.arguments()
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
     constants = absent | arguments | {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8}
@@ -241,7 +243,7 @@ def test_merge(architecture, tmp_path):
         assert "LDG.E.128" in check_nvidia(compiled, architecture, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["positives", "sums, symmetric", "weights, every rule, symmetric"])
+@pytest.mark.parametrize("name", ["positives", "sums, symmetric", "weights, every mask, symmetric"])
 def test_sizes_of_one(name, tmp_path):
     """Triton makes constants of them, which the interpreter does not."""
     compiled = compile_tile_case(name, "sm_90", {"R": 1, "N": 1})

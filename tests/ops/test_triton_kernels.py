@@ -50,8 +50,8 @@ def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
 
 
 def test_wide_tiles_where_registers_are_left():
-    def columns(architecture, has_rules):
-        return gpu_tiles.tile_of(architecture, has_rules=has_rules).columns
+    def columns(architecture, masked):
+        return gpu_tiles.tile_of(architecture, masked=masked).columns
 
     assert columns("sm_90", False) == 256
     assert columns("sm_90", True) == columns("sm_80", False) == columns("sm_120", False) == 128

@@ -144,7 +144,7 @@ def check(queries, passages, **options):
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
 
 
-def rules(num_queries, num_passages, seed=0):
+def masks(num_queries, num_passages, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def ids(size, most):
@@ -180,17 +180,17 @@ def test_shapes_and_dtypes(shape, symmetric, dtype):
     check(*problem(*SHAPES[shape], dtype=dtype), symmetric=symmetric)
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("mask", masks(1, 1))
 @pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
-def test_rules(rule, symmetric):
-    check(*problem(13, 135, 17), symmetric=symmetric, reduction="none", **rules(13, 135)[rule])
+def test_masks(mask, symmetric):
+    check(*problem(13, 135, 17), symmetric=symmetric, reduction="none", **masks(13, 135)[mask])
 
 
-@pytest.mark.parametrize("rule", rules(1, 1))
+@pytest.mark.parametrize("mask", masks(1, 1))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}], ids=str)
-def test_rules_in_half_precision(rule, dtype, options):
-    check(*problem(13, 135, 17, dtype), **options, **rules(13, 135)[rule])
+def test_masks_in_half_precision(mask, dtype, options):
+    check(*problem(13, 135, 17, dtype), **options, **masks(13, 135)[mask])
 
 
 @pytest.mark.parametrize("options", [{"reduction": "none"}, {"recompute": True}], ids=str)
@@ -201,7 +201,7 @@ def test_shapes_of_tiles(shape, dtype, options):
     check(*problem(*SHAPES[shape], dtype=dtype), **options)
 
 
-TILES = ("_TILE", "_TILE_WITH_RULES", "_HOPPER_TILE", "_AMD_TILE", "_AMD_TILE_WITH_RULES")
+TILES = ("_TILE", "_MASKED_TILE", "_HOPPER_TILE", "_AMD_TILE", "_AMD_MASKED_TILE")
 
 
 @pytest.mark.parametrize("tile", [getattr(gpu_tiles, name) for name in TILES], ids=TILES)
@@ -211,7 +211,7 @@ def test_tiles_as_on_a_gpu(tile, monkeypatch):
     monkeypatch.setattr(gpu_tiles, "_GROUP", 8)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", 300)
     inputs = problem(263, 277, 83, torch.bfloat16)
-    check(*inputs, symmetric=True, reduction="none", **rules(263, 277)["all together"])
+    check(*inputs, symmetric=True, reduction="none", **masks(263, 277)["all together"])
     check(*inputs, symmetric=True)
 
 

@@ -52,7 +52,7 @@ CASES = [
 def test_cases_by_hand(lang, prediction, gold, squad, mlqa):
     assert score_answer(prediction, [gold], lang, "squad") == pytest.approx(squad)
     assert score_answer(prediction, [gold], lang, "mlqa") == pytest.approx(mlqa)
-    # Both figures are symmetric.
+    # Both scores are symmetric.
     assert score_answer(gold, [prediction], lang, "mlqa") == pytest.approx(mlqa)
 
 
@@ -62,7 +62,7 @@ def test_the_cases_cover_all_languages():
     assert xquad | tydi <= {case[0] for case in CASES}
 
 
-def test_the_best_gold_answer_counts_for_each_figure():
+def test_the_best_gold_answer_counts_for_each_score():
     assert (
         score_answer("old tower", ["castle", "the tower", "an old tower"], "en", "squad") == RIGHT
     )

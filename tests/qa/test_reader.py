@@ -161,7 +161,9 @@ def test_a_passage_of_no_token_has_no_span(reader):
 
 
 def test_bad_input_is_named(reader, bert_folder, bert_reader_folder, tmp_path):
-    with pytest.raises(ValueError, match=r"is no reader but a BertModel; train one from it with"):
+    with pytest.raises(
+        ValueError, match=r"is not a reader but a BertModel; train a reader from it with"
+    ):
         Reader.from_pretrained(bert_folder)
     with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
         Reader.from_pretrained(tmp_path)

@@ -48,8 +48,8 @@ def test_two_questions_are_learnt_by_heart(folder, data, tmp_path, request):
     train_reader(tmp_path / "encoder", data, tmp_path / "reader", options)
     reader = Reader.from_pretrained(tmp_path / "reader")
     assert reader.sizes.max_length == options.max_length
-    figures = evaluate_reader(reader, data).figures["gold"]
-    assert figures["exact_match"]["en"] == figures["f1"]["en"] == 100
+    scores = evaluate_reader(reader, data).scores["gold"]
+    assert scores["exact_match"]["en"] == scores["f1"]["en"] == 100
 
 
 def test_the_folder_loads_in_transformers(bert_folder, data, tmp_path):

@@ -53,10 +53,10 @@ def data(write, tmp_path):
 def test_gold_passages(data):
     """Read: "Das" for Meer; "Paris" for Paris, "Paris" for large, "Rome" for Paris or Rome."""
     results = evaluate_reader(FirstWords(), data)
-    assert results.figures["gold"]["exact_match"] == pytest.approx(
+    assert results.scores["gold"]["exact_match"] == pytest.approx(
         {"de": 0, "en": 200 / 3, "mean": 100 / 3, "mean_without_en": 0}
     )
-    assert set(results.figures) == {"gold"}
+    assert set(results.scores) == {"gold"}
     assert results.retriever is None
     assert results.counts == {
         "questions": {"de": 1, "en": 3},
@@ -69,7 +69,7 @@ def test_retrieve_then_read(data):
     """Scores of the passages (Das Meer, Paris .., Rome and Paris ..) for each question in order:
     Meer? (1, 0, 0); Is it Paris? (0, 1, 1); Rome? and Which is Rome? (0, 0, 1)."""
     results = evaluate_reader(FirstWords(), data, retriever=ByWord(), top_k=[2, 1])
-    top1, top2 = results.figures["retrieved@1"], results.figures["retrieved@2"]
+    top1, top2 = results.scores["retrieved@1"], results.scores["retrieved@2"]
     # First: Das Meer; Paris is large; Rome and Paris are old, twice.
     answers = [line["predictions"]["retrieved@1"] for line in results.predictions]
     assert answers == ["Das", "Paris", "Rome", "Rome"]

@@ -15,7 +15,8 @@ from torch import Tensor
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.ops import InfoNCELoss
-from hybrid_fast.training.cached_step import CachedStep, is_out_of_memory
+from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch, StepDataset
 from hybrid_fast.training.timing import StepTimer
@@ -64,7 +65,7 @@ def make_step(
 ):
     return CachedStep(
         model, CPU, StepTimer(), nullcontext, Tensor.backward,
-        micro_batch_tokens=micro_batch, kept_tokens=kept, **options,
+        micro_batch_tokens=micro_batch, cached_activation_tokens=kept, **options,
     )  # fmt: skip
 
 
@@ -168,8 +169,8 @@ def test_a_step_whose_memory_runs_out_is_done_again_in_smaller_pieces_and_is_exa
     step(data[1])
     assert memory.refused == 2
     assert_same(gradients(model), expected)
-    assert (step.budget.micro_batch, step.budget.kept) == (16, kept // 4)
-    assert "the step is done again with micro-batches of 16 tokens" in caplog.text
+    assert (step.budget.micro_batch, step.budget.cached) == (16, kept // 4)
+    assert "the step is repeated with micro-batches of 16 tokens" in caplog.text
 
 
 def test_memory_that_never_suffices_ends_the_run_with_advice(bert_folder, tmp_path):
@@ -211,7 +212,7 @@ def test_the_automatic_budget_is_found_once_and_gives_the_same_gradient(bert_fol
     step(data[1])
     assert step.budget is budget
     assert budget.micro_batch == 2048
-    assert budget.kept > 10**4  # a tiny model fits many times
+    assert budget.cached > 10**4  # a tiny model fits many times
     assert_same(gradients(model), expected)
 
 
@@ -221,7 +222,7 @@ def test_half_of_a_budget_may_be_set_by_hand(bert_folder, tmp_path, micro_batch,
     step = make_step(model, micro_batch, kept)
     step(make_batches(model.encoder, tmp_path)[0])
     assert step.budget.micro_batch == (micro_batch or 2048)
-    assert step.budget.kept > 10**4 if kept is None else step.budget.kept == kept
+    assert step.budget.cached > 10**4 if kept is None else step.budget.cached == kept
 
 
 def test_a_static_encoder_is_one_micro_batch_without_padding(tmp_path):
@@ -255,7 +256,7 @@ def run_rank(rank: int, world_size: int, folder: Path, cache: Path, port: int, r
     if rank == world_size - 1:
         Exhausting(model, 40)
     if rank == 1:
-        step.stop_asked = True
+        step.stop_requested = True
     step(data[0])
     mean = {}
     for name, gradient in gradients(model).items():

@@ -87,12 +87,12 @@ def plain_step(encoder: Encoder, micro_batches: list[MicroBatch]) -> tuple[Tenso
 
 
 def cached_step(
-    encoder: Encoder, micro_batches: list[MicroBatch], num_kept_tokens: int, autocast=nullcontext
+    encoder: Encoder, micro_batches: list[MicroBatch], max_cached_tokens: int, autocast=nullcontext
 ) -> tuple[Tensor, dict]:
     loss = InfoNCELoss(0.1, learnable=True).to(next(encoder.parameters()).dtype)
     cache = GradientCache(encoder, autocast)
     with sparse_gradients(encoder):
-        embedded = cache.embed(micro_batches, num_kept_tokens, seed=5)
+        embedded = cache.embed(micro_batches, max_cached_tokens, seed=5)
         value = loss_of(loss, embedded.embeddings)
         value.backward()
         cache.back_propagate(embedded)
@@ -115,28 +115,28 @@ def difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     return float((vectors[0] - vectors[1]).norm() / vectors[1].norm())
 
 
-@pytest.mark.parametrize("num_kept_tokens", [0, 30, 10**6])
+@pytest.mark.parametrize("max_cached_tokens", [0, 30, 10**6])
 @pytest.mark.parametrize("max_rows", [1, 3, 11])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)], ids=str
 )
 def test_without_dropout_it_is_the_gradient_of_one_big_batch(
-    max_rows, num_kept_tokens, dtype, tolerance
+    max_rows, max_cached_tokens, dtype, tolerance
 ):
     value, expected = plain_step(Encoder(dtype=dtype), make_micro_batches(len(LENGTHS)))
     got_value, got = cached_step(
-        Encoder(dtype=dtype), make_micro_batches(max_rows), num_kept_tokens
+        Encoder(dtype=dtype), make_micro_batches(max_rows), max_cached_tokens
     )
     assert torch.allclose(got_value, value, rtol=tolerance)
     assert difference(got, expected) < tolerance
     assert largest_difference(got, expected) < 10 * tolerance
 
 
-@pytest.mark.parametrize("num_kept_tokens", [0, 30, 10**6])
-def test_with_dropout_both_forward_passes_draw_the_same_masks(num_kept_tokens):
+@pytest.mark.parametrize("max_cached_tokens", [0, 30, 10**6])
+def test_with_dropout_both_forward_passes_draw_the_same_masks(max_cached_tokens):
     micro_batches = make_micro_batches(3)
     value, expected = plain_step(Encoder(0.3), micro_batches)
-    got_value, got = cached_step(Encoder(0.3), micro_batches, num_kept_tokens)
+    got_value, got = cached_step(Encoder(0.3), micro_batches, max_cached_tokens)
     assert torch.allclose(got_value, value, rtol=1e-6)
     assert largest_difference(got, expected) < 1e-5
     # Dropout is at work: without it the loss is another one.
@@ -156,20 +156,20 @@ def test_graphs_are_kept_within_their_budget():
     sizes = [micro_batch.num_tokens for micro_batch in micro_batches]
     assert sizes == [27, 21, 12, 4]
 
-    def num_graphs(num_kept_tokens: int) -> int:
-        return len(GradientCache(Encoder()).embed(micro_batches, num_kept_tokens, 0).graphs)
+    def num_graphs(max_cached_tokens: int) -> int:
+        return len(GradientCache(Encoder()).embed(micro_batches, max_cached_tokens, 0).graphs)
 
     assert [num_graphs(tokens) for tokens in (0, 26, 27, 59, 60, 64)] == [0, 0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("num_kept_tokens", [0, 30, 10**6])
-def test_under_autocast_every_weight_gets_its_gradient(num_kept_tokens):
+@pytest.mark.parametrize("max_cached_tokens", [0, 30, 10**6])
+def test_under_autocast_every_weight_gets_its_gradient(max_cached_tokens):
     # A weight that was cast without a graph and then reused would get none.
     def autocast():
         return torch.autocast("cpu", torch.bfloat16)
 
     _, expected = plain_step(Encoder(), make_micro_batches(len(LENGTHS)))
-    _, got = cached_step(Encoder(), make_micro_batches(3), num_kept_tokens, autocast)
+    _, got = cached_step(Encoder(), make_micro_batches(3), max_cached_tokens, autocast)
     assert 1e-4 < largest_difference(got, expected) < 0.1
 
 
@@ -188,5 +188,5 @@ def test_the_random_state_goes_on_as_if_no_text_had_been_embedded():
 
 def test_going_backward_before_the_loss_is_an_error():
     embedded = Embedded([], torch.zeros(1, 2, requires_grad=True), [], 0)
-    with pytest.raises(ValueError, match="go backward through the loss first"):
+    with pytest.raises(ValueError, match="call backward on the loss first"):
         GradientCache(Encoder()).back_propagate(embedded)

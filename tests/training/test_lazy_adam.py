@@ -238,7 +238,7 @@ def test_a_state_for_adamw_is_of_rows_that_are_up_to_date():
     for gradient in gradients(torch.float64, 3):
         table.grad = gradient
         optimizer.step()
-    with pytest.raises(ValueError, match="rows wait for updates"):
+    with pytest.raises(ValueError, match="rows have missed updates"):
         adamw_state(optimizer.state_dict())
     optimizer.catch_up(table)
     adamw_state(optimizer.state_dict())

@@ -47,22 +47,22 @@ def test_what_is_free_beside_weights_and_loss_goes_to_graphs(monkeypatch):
     budget = find(monkeypatch, 2 * (usable + WEIGHTS + 500), reserved=500)
     # Twice its graph is what a micro-batch takes while it is at work.
     assert budget.micro_batch == usable // (2 * BYTES_PER_TOKEN)
-    assert budget.kept <= 1  # what rounding left
+    assert budget.cached <= 1  # what rounding left
     rich = find(monkeypatch, 2 * (10 * usable + WEIGHTS))
     assert rich.micro_batch == memory.ENOUGH_TOKENS["cpu"]
-    assert rich.kept == (10 * usable - 2 * BYTES_PER_TOKEN * 2048) // BYTES_PER_TOKEN
+    assert rich.cached == (10 * usable - 2 * BYTES_PER_TOKEN * 2048) // BYTES_PER_TOKEN
     assert find(monkeypatch, 2 * (10 * usable + WEIGHTS), micro_batch=512).micro_batch == 512
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch):
     alone = find(monkeypatch, 10**7)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert find(monkeypatch, 10**7).kept < alone.kept / 3
+    assert find(monkeypatch, 10**7).cached < alone.cached / 3
 
 
 def test_without_free_memory_a_budget_of_one_token_remains(monkeypatch):
     budget = find(monkeypatch, 0)
-    assert (budget.micro_batch, budget.kept) == (1, 0)
+    assert (budget.micro_batch, budget.cached) == (1, 0)
 
 
 def test_free_memory_of_the_cpu_keeps_the_limit_of_a_container(monkeypatch, tmp_path):
@@ -79,7 +79,7 @@ def test_a_budget_is_halved_three_times_and_then_says_what_to_do(caplog):
     budget = TokenBudget(1000, 500)
     for _ in range(3):
         budget.halve()
-    assert (budget.micro_batch, budget.kept) == (125, 62)
-    assert "micro-batches of 500 tokens and graphs of 250" in caplog.text
+    assert (budget.micro_batch, budget.cached) == (125, 62)
+    assert "micro-batches of 500 tokens and activations of 250" in caplog.text
     with pytest.raises(RuntimeError, match="125 tokens, halved 3 times; set micro_batch_tokens"):
         budget.halve()

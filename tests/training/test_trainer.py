@@ -17,9 +17,9 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
 from hybrid_fast.training.checkpoints import last_checkpoint
+from hybrid_fast.training.collectives import leave_process_group
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.memory import TokenBudget
-from hybrid_fast.training.termination import leave_process_group
 
 NUM_GROUPS = 48
 LANGUAGES = ("de", "en", "fr")
@@ -393,19 +393,19 @@ def test_a_checkpoint_keeps_the_token_budget_and_a_resumed_run_takes_it(
     whole.cached_step.budget = TokenBudget(100, 250)
     with caplog.at_level("INFO", logger="hybrid_fast"):
         whole.train()
-    assert "A query meets 11 passages of its batch besides its own; " in caplog.text
+    assert "Each query is contrasted with 11 in-batch negatives; " in caplog.text
     assert caplog.text.count("Texts are embedded 100 tokens at a time, padding included") == 1
-    assert "graphs are kept of 250 of the" in caplog.text
+    assert "activations are cached for 250 of the" in caplog.text
     path = tmp_path / "checkpoint-2" / "token_budget.json"
-    assert json.loads(path.read_text()) == {"micro_batch": 100, "kept": 250, "num_halvings": 0}
+    assert json.loads(path.read_text()) == {"micro_batch": 100, "cached": 250, "num_halvings": 0}
     resumed = make_trainer()
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert resumed.cached_step.budget == TokenBudget(100, 250)
     assert same(weights(whole.model), weights(resumed.model))
-    kept_by_hand = make_trainer(kept_graph_tokens=30)
+    kept_by_hand = make_trainer(cached_activation_tokens=30)
     kept_by_hand.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert kept_by_hand.cached_step.budget == TokenBudget(100, 30)
-    by_hand = make_trainer(micro_batch_tokens=60, kept_graph_tokens=0)
+    by_hand = make_trainer(micro_batch_tokens=60, cached_activation_tokens=0)
     by_hand.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert by_hand.cached_step.budget == TokenBudget(60, 0)
 
@@ -433,7 +433,7 @@ def test_texts_that_are_cut_are_counted(tmp_path, xlm_roberta_folder, caplog):
     model = BiEncoder.from_pretrained(xlm_roberta_folder, max_passage_length=5, passage_prompt="")
     with caplog.at_level("INFO", logger="hybrid_fast"):
         HybridTrainer(model, make_args(tmp_path), make_table())
-    assert "144 of 144 different passage texts have more than 5 tokens and are cut" in caplog.text
+    assert "144 of 144 different passage texts exceed 5 tokens and are truncated" in caplog.text
 
 
 def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
@@ -457,7 +457,7 @@ def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
         ({"temperature": 0.0}, "temperature"),
         ({"negatives_from": "both"}, "'passage' or 'query'"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
-        ({"batch_size": 0}, "positive multiple of 1"),
+        ({"batch_size": 0}, r"divisible by the number of processes \(1\)"),
         ({"language_sampling": {"xx": 1.0}}, "names 'xx'"),
     ],
 )

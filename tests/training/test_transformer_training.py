@@ -14,8 +14,8 @@ from ranks import become_rank
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
+from hybrid_fast.training.collectives import leave_process_group
 from hybrid_fast.training.lazy_adam import LazyAdamW
-from hybrid_fast.training.termination import leave_process_group
 
 NUM_STEPS = 20
 
@@ -55,7 +55,7 @@ def make_trainer(folder: Path, output: Path, **options) -> HybridTrainer:
             "use_cpu": True,
             "learn_temperature": True,
             "micro_batch_tokens": 60,
-            "kept_graph_tokens": 100,
+            "cached_activation_tokens": 100,
             **options,
         },
     )
@@ -84,11 +84,15 @@ def train_rank(rank: int, world_size: int, folder: Path, output: Path, port: int
     leave_process_group()
 
 
-@pytest.mark.parametrize("kept_graph_tokens", [0, 100])
+@pytest.mark.parametrize("cached_activation_tokens", [0, 100])
 def test_lazy_updates_of_token_embeddings_are_those_of_adamw(
-    xlm_roberta_folder, tmp_path, monkeypatch, kept_graph_tokens
+    xlm_roberta_folder, tmp_path, monkeypatch, cached_activation_tokens
 ):
-    options = {"kept_graph_tokens": kept_graph_tokens, "weight_decay": 0.1, "warmup_steps": 4}
+    options = {
+        "cached_activation_tokens": cached_activation_tokens,
+        "weight_decay": 0.1,
+        "warmup_steps": 4,
+    }
     trainers = [make_trainer(xlm_roberta_folder, tmp_path, **options) for _ in range(2)]
     monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
     lazy = losses(trainers[0])
@@ -140,7 +144,10 @@ def test_micro_batches_and_graphs_change_no_loss_beyond_rounding(xlm_roberta_fol
     curves = [
         losses(
             make_trainer(
-                xlm_roberta_folder, tmp_path, micro_batch_tokens=tokens, kept_graph_tokens=kept
+                xlm_roberta_folder,
+                tmp_path,
+                micro_batch_tokens=tokens,
+                cached_activation_tokens=kept,
             )
         )
         for tokens, kept in ((10**6, 10**6), (60, 0), (20, 90))

@@ -1,1 +1,1 @@
-"""One module for each kind of command; `cli.app` lists them."""
+"""The commands, by subject; `cli.app` registers them."""

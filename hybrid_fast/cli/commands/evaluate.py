@@ -15,42 +15,44 @@ from hybrid_fast.cli.messages import quiet_libraries
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A folder or hub name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name.")],
     task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
         str | None,
-        typer.Option(help="Folder of the task's files, or its hub name; builtin needs none."),
+        typer.Option(help="Folder or hub name of the task's files; builtin needs none."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder for results.json and report.html.")
     ] = None,
     languages: Annotated[
-        str | None, typer.Option(help="Codes separated by commas [default: all].")
+        str | None, typer.Option(help="Language codes, comma-separated (default: all).")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Part of the data set [default: the published one].")
+        str | None, typer.Option(help="Split of the data set (default: the published one).")
     ] = None,
     candidate_text: Annotated[
         str | None,
-        typer.Option(help="'sentence+context' or 'sentence'; of collections 'title+text', 'text'."),
+        typer.Option(
+            help="'sentence+context' or 'sentence'; for collections 'title+text' or 'text'."
+        ),
     ] = None,
     segment_length: Annotated[
-        int | None, typer.Option(help="Rank documents by windows of so many characters.")
+        int | None, typer.Option(help="Rank documents by windows of this many characters.")
     ] = None,
     document_score: Annotated[
-        str | None, typer.Option(help="How windows score a document: 'max' or 'mean@k'.")
+        str | None, typer.Option(help="Document score from its windows: 'max' or 'mean@k'.")
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="New file for the ranking as a TREC run; FILE.qrels beside it."),
+        typer.Option(help="New file for the TREC run; its qrels go to FILE.qrels."),
     ] = None,
-    run_depth: Annotated[int, typer.Option(help="Candidates of a query in --run.", min=1)] = 1000,
+    run_depth: Annotated[int, typer.Option(help="Candidates per query in --run.", min=1)] = 1000,
     batch_size: Annotated[
-        int | None, typer.Option(help="Texts encoded at a time [default: the model's].", min=1)
+        int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
     ] = None,
     baselines: Annotated[
         str | None,
-        typer.Option(help="Beside the model, separated by commas: bm25,untrained,fusion,rrf."),
+        typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -104,43 +106,44 @@ def evaluate(
     if out is not None:
         print(f"report: {out / 'report.html'}")
     if run is not None:
-        print(f"run: {run}, its judgements: {run}.qrels")
+        print(f"run: {run}, its qrels: {run}.qrels")
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(help="Run in the form of TREC, plain or .gz.")],
-    qrels: Annotated[Path, typer.Argument(help="Judgements in the form of TREC.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or .gz.")],
+    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels, plain or .gz.")],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Separated by commas [default: map,ndcg@10,mrr@100,recall@100,...]."),
+        typer.Option(help="Comma-separated (default: map,ndcg@10,mrr@100,recall@100,...)."),
     ] = None,
     missing: Annotated[
-        str, typer.Option(help="Judged queries that RUN lacks: 'zero' or 'leave-out'.")
+        str, typer.Option(help="Score of judged queries that RUN lacks: 'zero' or 'leave-out'.")
     ] = "zero",
     out: Annotated[
-        Path | None, typer.Option(help="New JSON file for figures, also by query.")
+        Path | None, typer.Option(help="New JSON file for the metrics, overall and per query.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Evaluate a ranked RUN against QRELS as trec_eval does, ties included."""
+    """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
         check_new(out)
 
-    from hybrid_fast.evaluation import trec
-    from hybrid_fast.evaluation.runs import complete_file
+    from hybrid_fast.data.formats.trec_runs import complete_file
+    from hybrid_fast.evaluation import trec_run
     from hybrid_fast.reporting.terminal import print_run
 
-    names = split_commas(metrics) or trec.RUN_METRICS
-    figures = trec.evaluate_run(run, qrels, names, missing=cast(trec.Missing, missing))
+    names = split_commas(metrics) or trec_run.RUN_METRICS
+    scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
     if out is not None:
         with complete_file(out) as file:
-            file.write(json.dumps(figures.to_dict(), indent=2) + "\n")
-    print_run(figures, Console())
+            file.write(json.dumps(scores.to_dict(), indent=2) + "\n")
+    print_run(scores, Console())
 
 
 def report(
     results: Annotated[
-        list[Path], typer.Argument(help="results.json files of one task, or their folders.")
+        list[Path],
+        typer.Argument(metavar="RESULTS", help="results.json files of one task, or their folders."),
     ],
     out: Annotated[Path, typer.Option(help="New folder for report.html.")],
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,

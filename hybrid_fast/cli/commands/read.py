@@ -14,35 +14,40 @@ from hybrid_fast.cli.messages import quiet_libraries
 
 OnBadAnswer = Annotated[
     str,
-    typer.Option(help="Answers that are not where the file says: 'error', 'relocate' or 'skip'."),
+    typer.Option(help="For answers not at their offset: 'error', 'relocate' or 'skip'."),
 ]
-Lang = Annotated[str | None, typer.Option(help="Language of files whose path does not tell it.")]
+Lang = Annotated[str | None, typer.Option(help="Language of files whose path does not name it.")]
 MaxLength = Annotated[
-    int | None, typer.Option(help="Tokens of a window (default: 384, or what it takes).")
+    int | None, typer.Option(help="Tokens per window (default: 384, or the model's limit).")
 ]
 DocStride = Annotated[
-    int | None, typer.Option(help="Tokens that windows share (default: a third, at most 128).")
+    int | None,
+    typer.Option(help="Tokens that consecutive windows share (default: a third, at most 128)."),
 ]
 
 
 def train_reader(
-    encoder: Annotated[str, typer.Argument(help="A folder or hub name of a transformer.")],
+    encoder: Annotated[
+        str, typer.Argument(metavar="ENCODER", help="Folder or hub name of a transformer.")
+    ],
     data: Annotated[
         list[str],
-        typer.Argument(help="SQuAD-shaped files, patterns with {lang}, or folders of them."),
+        typer.Argument(
+            metavar="DATA", help="SQuAD-shaped files, patterns with {lang}, or folders of them."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the reader.")],
     lang: Lang = None,
     languages: Annotated[
-        str | None, typer.Option(help="Which to train on, by commas (default: all).")
+        str | None, typer.Option(help="Languages to train on, comma-separated (default: all).")
     ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
-    max_steps: Annotated[int | None, typer.Option(help="Steps, in place of epochs.")] = None,
-    learning_rate: Annotated[float, typer.Option(help="Its highest value.")] = 3e-5,
-    batch_size: Annotated[int, typer.Option(help="Windows of text in a step.")] = 16,
+    max_steps: Annotated[int | None, typer.Option(help="Steps, instead of --epochs.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 3e-5,
+    batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 16,
     max_length: MaxLength = None,
     doc_stride: DocStride = None,
-    seed: Annotated[int, typer.Option(help="Of new weights, dropout and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of new weights, dropout and order.", min=0)] = 0,
     on_bad_answer: OnBadAnswer = "error",
     debug: Debug = False,
 ) -> None:
@@ -69,21 +74,23 @@ def train_reader(
 
 
 def evaluate_reader(
-    reader: Annotated[str, typer.Argument(help="A folder or hub name.")],
+    reader: Annotated[str, typer.Argument(metavar="READER", help="Folder or hub name.")],
     data: Annotated[
         list[str],
-        typer.Option(help="SQuAD-shaped file, pattern with {lang}, or folder; may be repeated."),
+        typer.Option(help="SQuAD-shaped file, pattern with {lang}, or folder; repeatable."),
     ],
     retriever: Annotated[
-        str | None, typer.Option(help="Folder or hub name of the encoder that finds passages.")
+        str | None, typer.Option(help="Folder or hub name of an encoder that retrieves passages.")
     ] = None,
     top_k: Annotated[
-        str, typer.Option(help="Numbers of found passages to read, by commas.")
+        str, typer.Option(help="Numbers of retrieved passages to read, comma-separated.")
     ] = "1,5,10",
-    rules: Annotated[str, typer.Option(help="Of EM and F1: 'squad' or 'mlqa'.")] = "squad",
+    rules: Annotated[
+        str, typer.Option(help="Normalisation for EM and F1: 'squad' or 'mlqa'.")
+    ] = "squad",
     lang: Lang = None,
     languages: Annotated[
-        str | None, typer.Option(help="Which to evaluate, by commas (default: all).")
+        str | None, typer.Option(help="Languages to evaluate, comma-separated (default: all).")
     ] = None,
     max_length: MaxLength = None,
     doc_stride: DocStride = None,

@@ -1,4 +1,4 @@
-"""Commands that train, or show what would be trained on. Heavy imports happen inside them."""
+"""Commands that train or show the batch plan. Heavy imports happen inside them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hybrid_fast.cli.commands.options import Debug
 from hybrid_fast.cli.messages import quiet_libraries
 
 FAILED_RUNS = 1
-Recipe = Annotated[Path, typer.Argument(help="YAML file: one recipe is one run.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
 
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for the report, the results and the models.")
+        Path, typer.Option(help="New folder for the report, the results and the models.")
     ] = Path("hybrid-fast-demo"),
     seed: Annotated[int, typer.Option(help="Seed of models and batch plans.", min=0)] = 0,
     debug: Debug = False,
 ) -> None:
-    """Train on mono, cross and hybrid batches of the built-in corpus and compare the three."""
+    """Train with mono, cross and hybrid batches of the built-in corpus and compare the three."""
     from hybrid_fast.cli.demo import run_demo
 
     if not debug:
@@ -33,18 +33,16 @@ def demo(
 def train(
     context: typer.Context,
     recipe: Recipe,
-    out: Annotated[
-        Path, typer.Option(help="Folder that gets model/, results.json and checkpoints/.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for model/, results.json and checkpoints/.")],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last complete checkpoint in --out.")
+        bool, typer.Option("--resume", help="Continue from the last complete checkpoint in --out.")
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Print where the time of training went.")
+        bool, typer.Option("--profile", help="Print how long each part of training took.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Train as RECIPE says; every field of it can be given here too: RECIPE --alpha 0.3."""
+    """Train as RECIPE says; options override its fields: RECIPE --alpha 0.3."""
     from accelerate import PartialState
 
     from hybrid_fast.cli.checks import MODEL
@@ -68,17 +66,15 @@ def train(
 def sweep(
     context: typer.Context,
     recipe: Recipe,
-    out: Annotated[
-        Path, typer.Option(help="Folder that gets a folder for each run, and sweep.html.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for sweep.html and a folder per run.")],
     seeds: Annotated[
-        int | None, typer.Option(help="Run seeds 0 to N - 1 [default: the recipe's seed].", min=1)
+        int | None, typer.Option(help="Run seeds 0 to N - 1 (default: the recipe's seed).", min=1)
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Run RECIPE with all combinations of values of its fields: RECIPE --alpha 0,0.5,1.
+    """Run RECIPE with all combinations of the values given for its fields: RECIPE --alpha 0,0.5,1.
 
-    Started again, it skips complete runs and goes on with unfinished ones.
+    When started again, it skips complete runs and resumes unfinished ones.
     """
     from hybrid_fast.cli.recipe import read_overrides
     from hybrid_fast.cli.sweep import run_sweep
@@ -92,10 +88,10 @@ def sweep(
 def plan(
     context: typer.Context,
     recipe: Recipe,
-    steps: Annotated[int, typer.Option(help="How many steps to show.", min=1)] = 20,
+    steps: Annotated[int, typer.Option(help="Number of steps to show.", min=1)] = 20,
     debug: Debug = False,
 ) -> None:
-    """Show the first batches of RECIPE, its sampling weights in effect, and what is left out."""
+    """Show the first batches of RECIPE, its effective sampling weights, and what is left out."""
     from hybrid_fast.cli.plan import show_plan
     from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hybrid_fast.data.formats.collection import field_of, iter_records
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.files import check_file, iter_lines
 from hybrid_fast.data.formats.items import check_text
-from hybrid_fast.data.formats.trec import Qrels, check_file, parse_grade
+from hybrid_fast.data.formats.trec_runs import Qrels, parse_grade
 
 
 def read_queries(path: Path) -> dict[str, str]:

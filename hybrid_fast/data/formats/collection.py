@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.files import check_file, iter_lines
 from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.records import read_jsonl
 from hybrid_fast.data.formats.sgml import field_text, field_texts, iter_elements
-from hybrid_fast.data.formats.trec import check_file
 
 SUFFIXES = (".jsonl", ".tsv", ".trec", ".sgml", ".sgm", ".xml")
 _ID_FIELDS = ("docid", "_id", "id")

@@ -87,6 +87,13 @@ def find_files(
     return sorted(files, key=lambda file: (str(file.lang), file.path))
 
 
+def check_file(path: str | Path) -> Path:
+    """Return a path; FileNotFoundError unless it is a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    return Path(path)
+
+
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
     r"""Yield line numbers from 1 and lines; only \n and \r\n end a line.
 

@@ -1,32 +1,36 @@
 """Bitext retrieval, as on Tatoeba (Artetxe and Schwenk 2019): find the translation of a sentence.
 
-Line i of a file translates line i of the other. Each pair of languages is a task of its own, with
-the sentences of the other side as the pool, and is measured both ways by accuracy: `recall@1`, as
-one sentence is right. English sides differ from pair to pair, so that pairs do not compare.
+Line i of one file is the translation of line i of the other. Each pair of languages is evaluated
+separately in both directions, with the sentences of the other side as the pool, by accuracy:
+`recall@1`, since one sentence is correct. The English sentences differ from pair to pair, so scores
+of different pairs are not comparable.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hybrid_fast.data.formats.files import iter_lines
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.ranks import Relevants, dot_products, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
-from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.results.results import Results
 from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.retrieval.scores import dot_products
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
-# Sentences of each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
-# the others have 1,000.
+# Sentences in each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
+# the pairs of _FULL have 1,000.
 _FEWER = (
     "amh 168 ang 134 arq 911 arz 477 ast 127 awa 231 bos 354 ceb 600 cha 137 csb 253 cym 575 "
     "dsb 479 fao 262 fry 173 gla 829 gsw 117 hsb 483 hye 742 jav 205 kat 746 kaz 575 khm 722 "
@@ -46,10 +50,10 @@ TATOEBA = {
 
 
 class BitextTask(RetrievalTask):
-    """Pairs of languages, each searched by itself.
+    """Pairs of languages, each searched separately.
 
-    A language of a task is one side of one pair: its code where no other pair has it, else with the
-    code of the other side behind it, "eng-deu".
+    A language of this task is one side of one pair. Its name is its code, followed by the code of
+    the other side if several pairs share it: "eng-deu".
 
     Attributes:
         pairs: the two languages of each pair.
@@ -60,11 +64,11 @@ class BitextTask(RetrievalTask):
     def __init__(
         self, name: str, pairs: Mapping[tuple[str, str], tuple[list[str], list[str]]]
     ) -> None:
-        """Make queries and candidates of all sentences.
+        """Make every sentence both a query and a candidate.
 
         Args:
             name: name of the task.
-            pairs: the codes of a pair to its sentences, line by line.
+            pairs: the codes of a pair to the sentences of both sides, line by line.
 
         Raises:
             ValueError: if there are no pairs.
@@ -79,87 +83,76 @@ class BitextTask(RetrievalTask):
             )
             self.pairs.append((pair[0], pair[1]))
             sides |= zip(pair, texts, strict=True)
+        sentences = [
+            (f"{lang}:{line}", lang, text)
+            for lang, texts in sides.items()
+            for line, text in enumerate(texts)
+        ]
         super().__init__(
             name,
-            (
-                Query(f"{lang}:{n}", lang, text)
-                for lang in sides
-                for n, text in enumerate(sides[lang])
-            ),
-            (
-                Candidate(f"{lang}:{n}", lang, text)
-                for lang in sides
-                for n, text in enumerate(sides[lang])
-            ),
+            (Query(*each) for each in sentences),
+            (Candidate(*each) for each in sentences),
             {"candidate_text": "sentence"},
         )
 
     def score(
         self,
-        query_embeddings: np.ndarray | torch.Tensor,
-        candidate_embeddings: np.ndarray | torch.Tensor,
+        query_embeddings: Embeddings,
+        candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
     ) -> Results:
         """Rank the other side of each pair; see `RetrievalTask.score`.
 
-        Beside "mono" and "multi", which are empty, and "cross", the mean both ways, `metrics` of
-        the results has "from_first" and "to_first": the means of one direction over the pairs.
+        "mono" and "multi" are empty; "cross" is the mean of both directions. `metrics` of the
+        results has two settings more, "from_first" and "to_first": the means of one direction over
+        the pairs.
         """
-        queries, candidates = self._check(query_embeddings, candidate_embeddings)
-        rows = {
-            lang: slice(*self.queries.language_starts[code : code + 2])
-            for code, lang in enumerate(self.languages)
-        }
-        shape = len(self.queries), len(self.languages) + 1
-        by_query = {name: np.full(shape, np.nan) for name in self.metrics}
-        for pair in self.pairs:
-            for source, target in (pair, pair[::-1]):
-                found = _rank_lines(queries[rows[source]], candidates[rows[target]], self.metrics)
-                for name, figures in found.items():
-                    by_query[name][rows[source], self.languages.index(target)] = figures
-        results = self._results(
-            by_query,
-            np.full(len(self.queries), np.nan),
-            {},
-            with_dtype(info, query_embeddings),
-        )
-        for setting, first, second in (("from_first", 0, 1), ("to_first", 1, 0)):
-            cells = [(pair[first], pair[second]) for pair in self.pairs]
+        queries, candidates = self._checked(query_embeddings, candidate_embeddings)
+        scores = QueryScores.empty(self.queries, self.metrics)
+        reversed_pairs = [(second, first) for first, second in self.pairs]
+        for source, target in (*self.pairs, *reversed_pairs):
+            rows, column = self._rows(source), self.languages.index(target)
+            found = _rank_lines(queries[rows], candidates[self._rows(target)], self.metrics)
+            for name, values in found.items():
+                scores.by_metric[name][rows, column] = values
+        results = self._results(scores, with_dtype(info, query_embeddings))
+        for setting, directions in (("from_first", self.pairs), ("to_first", reversed_pairs)):
             results.metrics[setting] = {
-                name: float(
-                    np.mean(
-                        [
-                            np.mean(by_query[name][rows[a], self.languages.index(b)])
-                            for a, b in cells
-                        ]
-                    )
-                )
-                for name in self.metrics
+                name: float(np.mean([self._mean(values, *each) for each in directions]))
+                for name, values in scores.by_metric.items()
             }
         return results
 
+    def _rows(self, lang: str) -> slice:
+        """Return the rows of a language, of queries and candidates alike."""
+        code = self.languages.index(lang)
+        return slice(*self.queries.language_starts[code : code + 2])
+
+    def _mean(self, values: np.ndarray, source: str, target: str) -> np.floating:
+        return np.mean(values[self._rows(source), self.languages.index(target)])
+
     def run_ids(self) -> tuple[list[str], list[str]]:
-        """Raise ValueError: pairs have no common pool, whose ranking a run could be."""
+        """Raise ValueError: pairs have no common pool whose ranking could be a TREC run."""
         raise ValueError(
-            f"task {self.name!r} has no pool of all languages, so there is no run of it"
+            f"task {self.name!r} has no pool of all languages, so no TREC run is written"
         )
 
 
-def load_bitext(
-    name: str, data: str | Path | None, *, languages: Sequence[str] | None = None
+def load_pairs(
+    name: str, data: str | Path | None = None, *, languages: Sequence[str] | None = None
 ) -> BitextTask:
     """Load line-aligned pairs of files, such as Tatoeba's tatoeba.deu-eng.deu and .eng.
 
     Args:
         name: "tatoeba", which is compared with the published sizes, or "bitext".
         data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>.
-        languages: codes as in the file names; pairs that have one of them. Default all pairs.
+        languages: codes as in the file names; pairs with at least one of them are loaded. Default
+            all pairs.
 
     Raises:
-        FileNotFoundError: if the folder is not there, or has no pairs, or none of a language.
-        ValueError: if a pair is there twice, lacks a side or is not aligned, or a file is
-            malformed.
+        FileNotFoundError: if the folder does not exist, or has no pairs, or none of a language.
+        ValueError: if a pair occurs twice, lacks a side or is not aligned, or a file is malformed.
     """
     expected = "pairs of files such as tatoeba.deu-eng.deu and tatoeba.deu-eng.eng"
     folder = task_folders(name, data, expected)[0]
@@ -178,12 +171,12 @@ def load_bitext(
             f"needs {expected}; it has {', '.join(sorted(known)) or 'none'}"
         )
     chosen = {
-        name: pair
-        for name, pair in codes.items()
+        stem: pair
+        for stem, pair in codes.items()
         if languages is None or set(pair) & set(languages)
     }
     _check_once(chosen)
-    pairs = {pair: _read_pair(name, pair, sides[name]) for name, pair in chosen.items()}
+    pairs = {pair: _read_pair(stem, pair, sides[stem]) for stem, pair in chosen.items()}
     task = BitextTask(name, pairs)
     if name == "tatoeba":
         found = {pair[0]: (len(texts[0]),) for pair, texts in pairs.items() if pair[1] == "eng"}
@@ -191,14 +184,18 @@ def load_bitext(
     return task
 
 
+load_tatoeba = partial(load_pairs, "tatoeba")
+load_bitext = partial(load_pairs, "bitext")
+
+
 def _check_once(codes: Mapping[str, tuple[str, str]]) -> None:
-    """Raise a ValueError if two names are of the same two languages, in either order."""
+    """Raise a ValueError if two names have the same two languages, in either order."""
     names: dict[frozenset[str], str] = {}
     for name, pair in codes.items():
         other = names.setdefault(frozenset(pair), name)
         if other != name:
             raise ValueError(
-                f"{other} and {name} are both of {' and '.join(pair)}; leave one of them in the "
+                f"{other} and {name} are both of {' and '.join(pair)}; keep one of them in the "
                 "data folder"
             )
 
@@ -218,14 +215,14 @@ def _read_pair(
     for code, lines in zip(pair, (first, second), strict=True):
         blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
         if blank is not None:
-            raise ValueError(f"{paths[code]}:{blank}: the line is empty; leave the pair out")
+            raise ValueError(f"{paths[code]}:{blank}: the line is empty; remove it from both files")
     return first, second
 
 
 def _rank_lines(
     queries: np.ndarray, candidates: np.ndarray, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return metrics of each query, candidate i answering query i."""
+    """Return each metric by query, float64 (n,); candidate i answers query i."""
     count = len(queries)
     relevants = Relevants(np.arange(count + 1), np.arange(count))
     ranks = rank_relevants(dot_products(queries, candidates), np.array([0, count]), relevants)

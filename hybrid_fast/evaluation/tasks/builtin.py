@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybrid_fast.data.builtin import LANGUAGES, builtin_items
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
 
 def load_builtin(languages: Sequence[str] | None = None) -> RetrievalTask:
-    """Return the built-in task; relevant to a query are the passages of its group.
+    """Return the built-in task; the passages of a query's group are relevant to it.
 
     Args:
-        languages: which to take; default all.
+        languages: codes of the languages to load; default all.
 
     Raises:
         TypeError: if `languages` is a string.
-        ValueError: if a language is not in the corpus, or none is given.
+        ValueError: if a language is not in the corpus, or the list is empty.
     """
     chosen = check_languages(languages, LANGUAGES, "builtin")
     columns = builtin_items("test")

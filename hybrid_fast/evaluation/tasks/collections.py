@@ -1,9 +1,9 @@
-"""BEIR folders, and any collection with topics and judgements in the forms of TREC.
+"""BEIR folders, and any collection with topics and judgements in TREC's formats.
 
-A BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv. A folder in TREC's form holds
-`corpus.<language>.*`, one file or several a language, `topics.<language>.*` and `qrels*`, whose
-judgements hold for all languages: topics of one id are translations of one another (CLEF). The
-language in a name may be left out where there is but one, which `languages` then names.
+A BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv. A TREC folder holds
+`corpus.<language>.*`, one or several files per language, `topics.<language>.*` and `qrels*`, whose
+judgements hold for all languages: topics of one id are translations of one another (CLEF). Names
+may omit the language if there is only one, which `languages` then gives.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from pathlib import Path
 
 from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
 from hybrid_fast.data.formats.collection import SUFFIXES
-from hybrid_fast.data.formats.trec import Qrels, read_qrels, read_topics
+from hybrid_fast.data.formats.trec_runs import Qrels, read_qrels
+from hybrid_fast.data.formats.trec_topics import read_topics
 from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
+from hybrid_fast.evaluation.tasks.queries import check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import check_languages
 
 BEIR_METRICS = ("ndcg@10", "recall@100")
 TREC_METRICS = ("ndcg@10", "recall@100", "recall@1000")
 
 
 def load_beir(
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     split: str | None = None,
@@ -39,14 +40,14 @@ def load_beir(
 
     Args:
         data: the folder.
-        languages: its one language; default English.
-        split: which judgements, default "test".
+        languages: a list of its one language; default English.
+        split: the split of the judgements; default "test".
         candidate_text: "title+text" (default) or "text".
-        segment_length: characters of a window, where documents are ranked by windows.
-        document_score: "max" (default) or "mean@k", the score of a document from its windows.
+        segment_length: rank documents by windows of this many characters.
+        document_score: how windows score their document: "max" (default) or "mean@k".
 
     Raises:
-        FileNotFoundError: if the folder or a file in it is not there.
+        FileNotFoundError: if the folder or a file in it does not exist.
         ValueError: if an option is unknown or a file is malformed.
     """
     form = TextForm(candidate_text, segment_length, document_score).checked()
@@ -66,27 +67,27 @@ def load_beir(
 
 
 def load_trec(
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     candidate_text: str | None = None,
     segment_length: int | None = None,
     document_score: str | None = None,
 ) -> RetrievalTask:
-    """Load a collection with topics and judgements in the forms of TREC, in one language or many.
+    """Load a collection with topics and judgements in TREC's formats, in one language or several.
 
     Args:
         data: the folder.
-        languages: which to load; default all that file names tell. Where names tell none, the one
-            language of all.
+        languages: codes of the languages to load; default all that occur in file names. If names
+            have none, a list of the one language of all files.
         candidate_text: "title+text" (default) or "text".
-        segment_length: characters of a window, where documents are ranked by windows.
-        document_score: "max" (default) or "mean@k", the score of a document from its windows.
+        segment_length: rank documents by windows of this many characters.
+        document_score: how windows score their document: "max" (default) or "mean@k".
 
     Raises:
-        FileNotFoundError: if the folder or a file in it is not there.
-        ValueError: if a language or option is unknown, or a file is malformed; or if judgements
-            name documents or topics that are not there, as where a language is left out.
+        FileNotFoundError: if the folder or a file in it does not exist.
+        ValueError: if a language or option is unknown, a file is malformed, or judgements name
+            documents or topics that are missing, such as those of a language that is not loaded.
     """
     form = TextForm(candidate_text, segment_length, document_score).checked()
     expected = "corpus.<language>.jsonl, topics.<language>.tsv and qrels.txt"
@@ -96,12 +97,7 @@ def load_trec(
     if languages is not None and not isinstance(languages, str):
         languages = [normalize_language(code) for code in languages]
     chosen = check_languages(languages, sorted({*corpora, *topics}), "trec")
-    qrels: Qrels = {}
-    for path in _existing(folders, "qrels*"):
-        for query_id, grades in read_qrels(path).items():
-            for document, grade in grades.items():
-                if qrels.setdefault(query_id, {}).setdefault(document, grade) != grade:
-                    raise ValueError(f"{path}: query {query_id!r}, {document!r}: two grades")
+    qrels = _merge_qrels(_existing(folders, "qrels*"))
     parts = [
         Part(
             lang,
@@ -117,6 +113,18 @@ def load_trec(
     return task
 
 
+def _merge_qrels(paths: Sequence[Path]) -> Qrels:
+    qrels: Qrels = {}
+    for path in paths:
+        for query_id, grades in read_qrels(path).items():
+            for document, grade in grades.items():
+                if qrels.setdefault(query_id, {}).setdefault(document, grade) != grade:
+                    raise ValueError(
+                        f"{path}: query {query_id!r} has two grades for document {document!r}"
+                    )
+    return qrels
+
+
 def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
     found = find(folders, [pattern])
     if not found:
@@ -127,12 +135,12 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
 def _by_language(
     paths: Sequence[Path], languages: Sequence[str] | None
 ) -> Mapping[str, list[Path]]:
-    """Return the files of each language, as names tell it or, where one does not, as asked for."""
+    """Return the files of each language, which is in their names or the only one of `languages`."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         pieces = path.name.split(".")[1:]
-        tells = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
-        code = normalize_language(pieces[0]) if tells else _one_language("trec", languages)
+        is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
+        code = normalize_language(pieces[0]) if is_named else _one_language("trec", languages)
         found.setdefault(code, []).append(path)
     return found
 
@@ -140,7 +148,7 @@ def _by_language(
 def _one_language(task: str, languages: Sequence[str] | None) -> str:
     if languages is None or isinstance(languages, str) or len(languages) != 1:
         raise ValueError(
-            f"task {task!r} has one language where file names tell none; give languages=['en'] "
-            f"or what it is, got {languages!r}"
+            f"task {task!r} has one language where file names tell none; give it as in "
+            f"languages=['en'], got {languages!r}"
         )
     return normalize_language(languages[0])

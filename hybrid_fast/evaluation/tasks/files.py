@@ -1,4 +1,4 @@
-"""Where the files of a task are: in a folder, or on the hub, from where they are fetched."""
+"""The files of a task: found in a folder, or fetched from the hub."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def task_folders(
 ) -> list[Path]:
     """Return the folders that hold a task's files.
 
-    Files are fetched as they are on the hub, and read like local ones: `datasets` no longer runs
-    the loading scripts that these data sets came with.
+    Files are fetched as they are on the hub and read like local ones, since `datasets` no longer
+    runs the loading scripts of these data sets.
 
     Args:
         task: name of the task.
         data: a folder, or the first name of `hub`.
-        expected: what the folder holds, for messages.
-        hub: names of the data sets that have the files.
+        expected: what the folder should hold, for messages.
+        hub: names of the data sets on the hub that have the files.
         patterns: which of their files to fetch.
 
     Raises:
         ValueError: if `data` is None.
-        FileNotFoundError: if there is no such folder, or the hub is out of reach.
+        FileNotFoundError: if there is no such folder, or the hub cannot be reached.
     """
     by_name = f", or {hub[0]!r} to fetch it from the hub" if hub else ""
     if data is None:
@@ -45,11 +45,11 @@ def task_folders(
 
 
 def find(folders: Sequence[Path], patterns: Sequence[str]) -> list[Path]:
-    """Return the files of the first pattern that matches any, numbers in names in their order.
+    """Return the files of the first pattern that matches any, "docs-2" before "docs-10".
 
     Args:
-        folders: looked into at any depth; their own names count for patterns with folders.
-        patterns: "name", or "folder/name", with wildcards.
+        folders: searched at any depth; their own names count in patterns with folders.
+        patterns: "name" or "folder/name", with wildcards.
     """
     for pattern in patterns:
         found = [
@@ -64,14 +64,14 @@ def find(folders: Sequence[Path], patterns: Sequence[str]) -> list[Path]:
 
 
 def only(paths: Sequence[Path]) -> Path:
-    """Return the one path that there is.
+    """Return the only path.
 
     Raises:
         ValueError: if there are several.
     """
     if len(paths) > 1:
         raise ValueError(
-            f"{paths[0]} and {paths[1]} could both be meant; leave one of them in the data folder"
+            f"{paths[0]} and {paths[1]} could both be meant; keep one of them in the data folder"
         )
     return paths[0]
 

@@ -1,4 +1,4 @@
-"""Tasks of a collection, topics and judgements: what MIRACL, Mr. TyDi, BEIR and TREC share."""
+"""Tasks made of a collection, topics and judgements, as MIRACL, Mr. TyDi, BEIR and TREC are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from hybrid_fast.data.formats.collection import Passage, iter_passages
 from hybrid_fast.data.formats.items import check_choice
-from hybrid_fast.data.formats.trec import Qrels
+from hybrid_fast.data.formats.trec_runs import Qrels
 from hybrid_fast.data.formats.window import split_windows
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query
 
 CANDIDATE_TEXTS = ("title+text", "text")
 
@@ -20,11 +20,11 @@ class TextForm(NamedTuple):
     """How passages become candidates.
 
     Attributes:
-        candidate_text: "title+text", joined by a space, or "text"; a passage without a text is its
-            title either way.
-        segment_length: split texts into windows of at most so many characters, half of each shared
-            with the next; None: whole.
-        document_score: how windows score their document, "max" or "mean@k".
+        candidate_text: "title+text", joined by a space, or "text"; a passage without a text is
+            represented by its title either way.
+        segment_length: split texts into windows of at most this many characters, half of each
+            shared with the next; None: leave them whole.
+        document_score: how windows score their document: "max" or "mean@k".
     """
 
     candidate_text: str | None = None
@@ -32,7 +32,7 @@ class TextForm(NamedTuple):
     document_score: str | None = None
 
     def checked(self) -> TextForm:
-        """Return it with defaults filled in.
+        """Return the form with defaults filled in.
 
         Raises:
             ValueError: if a value is unknown, or `document_score` comes without `segment_length`.
@@ -45,7 +45,9 @@ class TextForm(NamedTuple):
                 "segment_length too, in characters"
             )
         if self.segment_length is not None and self.segment_length < 2:
-            raise ValueError(f"segment_length is {self.segment_length} characters; at least 2")
+            raise ValueError(
+                f"segment_length is {self.segment_length} characters; it must be at least 2"
+            )
         score = (self.document_score or "max") if self.segment_length else None
         return TextForm(candidate_text, self.segment_length, score)
 
@@ -59,7 +61,7 @@ class TextForm(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Topics and judgements, and the files of passages, of one language; any may be empty."""
+    """Topics, judgements and files of passages in one language; each may be empty."""
 
     lang: str
     topics: Mapping[str, str]
@@ -75,16 +77,16 @@ def judged_task(
     more_metrics: Sequence[str],
     translated: bool = False,
 ) -> RetrievalTask:
-    """Make a task of its parts; passages are read once, and held in a mapped file if they are many.
+    """Make a task of its parts; passages are read once, and kept in a mapped file if they are many.
 
     Args:
         name: name of the task.
-        parts: one a language.
+        parts: one per language.
         form: how passages become candidates.
-        more_metrics: as in `RetrievalTask`.
+        more_metrics: as for `RetrievalTask`.
         translated: topics of one id are translations of each other, and judgements name passages
-            of all parts. Otherwise ids are of one part alone, and where there are several parts
-            get its language in front: "sw:12".
+            of all parts. Otherwise ids belong to one part alone, and if there are several parts
+            they are prefixed with its language: "sw:12".
 
     Raises:
         ValueError: as `RetrievalTask`, or with file and line, if a collection is malformed.
@@ -92,15 +94,7 @@ def judged_task(
     form = form.checked()
     settings = {"candidate_text": form.candidate_text, "segment_length": form.segment_length}
     prefixes = [f"{part.lang}:" if len(parts) > 1 and not translated else "" for part in parts]
-    qrels: Qrels = {}
-    for prefix, part in zip(prefixes, parts, strict=True):
-        for query_id, grades in part.qrels.items():
-            merged = qrels.setdefault(prefix + query_id, {})
-            for passage_id, grade in grades.items():
-                if merged.setdefault(prefix + passage_id, grade) != grade:
-                    raise ValueError(
-                        f"task {name!r}: query {query_id!r} has two grades for {passage_id!r}"
-                    )
+    qrels = _merge_qrels(name, prefixes, parts)
     return RetrievalTask(
         name,
         (
@@ -121,13 +115,26 @@ def judged_task(
     )
 
 
+def _merge_qrels(name: str, prefixes: Sequence[str], parts: Sequence[Part]) -> Qrels:
+    qrels: Qrels = {}
+    for prefix, part in zip(prefixes, parts, strict=True):
+        for query_id, grades in part.qrels.items():
+            merged = qrels.setdefault(prefix + query_id, {})
+            for passage_id, grade in grades.items():
+                if merged.setdefault(prefix + passage_id, grade) != grade:
+                    raise ValueError(
+                        f"task {name!r}: query {query_id!r} has two grades for {passage_id!r}"
+                    )
+    return qrels
+
+
 def _passages(part: Part) -> Iterator[Passage]:
     """Yield the passages of a part.
 
-    The task finds ids that repeat, but takes neighbours of one id for segments of one document.
+    The task finds ids that repeat, but would take neighbours of one id for segments of a document.
 
     Raises:
-        ValueError: with file and line, if a passage has the id of the one before.
+        ValueError: with file and line, if a passage has the same id as the one before.
     """
     previous = None
     for passage in iter_passages(part.passages):

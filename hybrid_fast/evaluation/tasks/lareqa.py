@@ -1,18 +1,20 @@
 """XQuAD-R and MLQA-R of LAReQA (Roy et al. 2020): find the sentence that answers the question.
 
-Candidates are all sentences of all paragraphs, each at its own position, duplicates included. Gold
-of a question is the first sentence [start, end) that holds the start of its answer, and every equal
-sentence of the same paragraph; relevant are the gold sentences, of any language, of its id.
+Candidates are all sentences of all paragraphs, each at its own position, duplicates included. The
+gold sentences of a question are the first [start, end) that contains the start of its answer, and
+every equal sentence of the same paragraph; the gold sentences of its id in any language are
+relevant.
 
 Data: https://github.com/google-research-datasets/lareqa, one SQuAD-shaped `<language>.json` with
-`sentences` and `sentence_breaks` for each language. (MLQA-R was removed there in April 2020, but is
-in the history: commit 354d67d, folder mlqa-r.)
+`sentences` and `sentence_breaks` for each language. (MLQA-R was removed from it in April 2020, but
+is in its history: commit 354d67d, folder mlqa-r.)
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +23,14 @@ import numpy as np
 
 from hybrid_fast.data.formats.squad import Paragraph, Question, iter_paragraphs
 from hybrid_fast.evaluation.tasks.published import compare_sizes
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
 CANDIDATE_TEXTS = ("sentence+context", "sentence")
 
 
 class Size(NamedTuple):
-    """Number of questions and candidates of one language as published."""
+    """Published number of questions and candidates in one language."""
 
     num_queries: int
     num_candidates: int
@@ -61,22 +63,22 @@ SIZES = {"xquad-r": XQUAD_R, "mlqa-r": MLQA_R}
 
 def load_lareqa(
     name: str,
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     candidate_text: str | None = None,
 ) -> RetrievalTask:
-    """Load XQuAD-R or MLQA-R; warn where its size is not the published one.
+    """Load XQuAD-R or MLQA-R; warn if its size is not the published one.
 
     Args:
         name: "xquad-r" or "mlqa-r".
         data: the folder that holds `<language>.json`.
-        languages: which to load; default all of the data set that are there.
-        candidate_text: "sentence+context" (default: the sentence, followed at once by its
+        languages: codes of the languages to load; default all of which there are files.
+        candidate_text: "sentence+context" (default: the sentence, immediately followed by its
             paragraph, without newlines, as in XTREME) or "sentence".
 
     Raises:
-        FileNotFoundError: if the folder, or the file of a language asked for, is not there.
+        FileNotFoundError: if the folder, or the file of a given language, does not exist.
         ValueError: if a language or `candidate_text` is unknown, or a file is malformed.
     """
     candidate_text = candidate_text or CANDIDATE_TEXTS[0]
@@ -99,6 +101,10 @@ def load_lareqa(
     return task
 
 
+load_xquad_r = partial(load_lareqa, "xquad-r")
+load_mlqa_r = partial(load_lareqa, "mlqa-r")
+
+
 def _find_files(
     name: str, data: str | Path | None, languages: Sequence[str] | None
 ) -> dict[str, Path]:
@@ -108,7 +114,7 @@ def _find_files(
     folder = Path(data)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"data folder {str(folder)!r} not found; name the folder that holds the "
+            f"data folder {str(folder)!r} not found; give the folder that holds the "
             f"<language>.json files of {name}"
         )
     files = {language: folder / f"{language}.json" for language in chosen}
@@ -123,8 +129,8 @@ def _queries(paragraphs: Sequence[Paragraph], language: str, path: Path) -> list
     if len(questions) != sum(len(paragraph.questions) for paragraph in paragraphs):
         counts = Counter(each.id for paragraph in paragraphs for each in paragraph.questions)
         raise ValueError(
-            f"{path}: question id {counts.most_common(1)[0][0]!r} occurs more than once; ids tell "
-            "which questions are translations of one another, one in each language"
+            f"{path}: question id {counts.most_common(1)[0][0]!r} occurs more than once; "
+            "questions of one id must be translations of one another, one in each language"
         )
     return [Query(question_id, language, text) for question_id, text in questions.items()]
 
@@ -148,7 +154,7 @@ def _candidates(
 
 
 def _gold_sentences(paragraph: Paragraph, question: Question) -> set[str]:
-    """Return the text of the first sentence that holds the start of an answer, for each answer."""
+    """Return, for each answer, the text of the first sentence that contains its start."""
     gold: set[str] = set()
     for start, _ in question.answers:
         spans = zip(paragraph.sentences, paragraph.sentence_breaks, strict=True)

@@ -1,11 +1,11 @@
-"""Comparison of what a loader read with what was published."""
+"""Comparison of the sizes of what a loader read with the published ones."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 
-# By language, one number for each unit.
+# Language to one number per unit.
 Sizes = Mapping[str, Sequence[int]]
 
 
@@ -17,10 +17,10 @@ def compare_sizes(
     Args:
         task: name of the task.
         units: what the numbers count.
-        found: what was read.
-        published: what it should be.
-        whole: whether languages that were not read are worth a warning too.
-        stacklevel: whose line the warning names, as in `warnings.warn` called by the caller.
+        found: the sizes of what was read.
+        published: the sizes it should have.
+        whole: whether to warn of languages that were not read, too.
+        stacklevel: whose line the warning names, as for `warnings.warn` called by the caller.
     """
     differences = []
     for language, sizes in published.items():
@@ -33,7 +33,7 @@ def compare_sizes(
             )
     if differences:
         warnings.warn(
-            f"this is not {task} as published, so its figures compare with no others: "
+            f"this is not {task} as published, so scores are not comparable with published ones: "
             + "; ".join(differences),
             stacklevel=stacklevel + 1,
         )

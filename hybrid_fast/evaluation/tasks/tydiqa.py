@@ -1,9 +1,9 @@
 """TyDi QA GoldP (Clark et al. 2020) as passage retrieval: find the passage of a question.
 
-Gold passages of all questions of a language are its candidates; equal passages are one. A question
-is to find its own passage in its own language (mono) and among all languages (multi). Passages in
-other languages are no translations: there is no cross-lingual setting. The reader's figures, EM and
-F1, are another matter.
+The candidates of a language are the gold passages of its questions, equal passages being one. Each
+question should find its own passage in its own language (mono) and among all languages (multi).
+Passages in other languages are not translations, so there is no cross-lingual setting. Exact match
+and F1 of a reader are in `hybrid_fast.qa`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hybrid_fast.data.formats.records import read_hub_records
 from hybrid_fast.data.formats.squad import iter_paragraphs
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages
 
 HUB = "google-research-datasets/tydiqa"
 METRICS = ("mrr@100", "recall@100")
-# Questions of v1.1, by language, as the data set on the hub has them.
+# Number of questions of v1.1 by language, counted in the data set on the hub.
 SIZES = {
     "dev": {
         "ar": (921,),
@@ -64,22 +64,23 @@ Pairs = dict[str, list[tuple[str, str]]]  # by language, question and passage
 
 
 def load_tydiqa(
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     split: str | None = None,
 ) -> RetrievalTask:
-    """Load TyDi QA GoldP as passage retrieval; warn where its size is not the published one.
+    """Load TyDi QA GoldP as passage retrieval; warn if its size is not the published one.
 
     Args:
         data: a folder with tydiqa-goldp-v1.1-<split>.json as published, or a file
             <split>/<language>.json or tydiqa-goldp-<split>-<language>.json for each language; or
             "google-research-datasets/tydiqa" to load it from the hub.
-        languages: which to load; default all that are there.
+        languages: codes of the languages to load; default all of which there are questions.
         split: "dev" (default) or "train".
 
     Raises:
-        FileNotFoundError: if the folder or a file in it is not there, or the hub is out of reach.
+        FileNotFoundError: if the folder or a file in it does not exist, or the hub cannot be
+            reached.
         ValueError: if a language or split is unknown, or a file is malformed.
     """
     split = split or "dev"
@@ -124,7 +125,7 @@ def _passages(pairs: Pairs) -> Iterable[Candidate]:
 
 
 def _file_pairs(folders: Sequence[Path], split: str) -> Pairs:
-    """Return the pairs of one file for all languages, whose ids tell them, or of a file each."""
+    """Return the pairs of one file for all languages, which ids name, or of one file for each."""
     whole = find(folders, [f"tydiqa-goldp-v1.1-{split}.json*"])
     if whole:
         path = only(whole)

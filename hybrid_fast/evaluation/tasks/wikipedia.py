@@ -1,43 +1,54 @@
 """MIRACL and Mr. TyDi: questions and the Wikipedia passages that answer them, language by language.
 
-MIRACL (Zhang et al. 2023) judges several passages of each question, relevant and not; its measures
-are nDCG@10 and recall@100. Mr. TyDi (Zhang et al. 2021) knows the passages with the answer alone;
-its measures are MRR@100 and recall@100 of 100 hits, a question without hits counting 0. Ids repeat
-between languages without meaning the same: where several are loaded they become "sw:12".
+MIRACL (Zhang et al. 2023) judges several passages per question, relevant or not; its metrics are
+nDCG@10 and recall@100. Mr. TyDi (Zhang et al. 2021) has only the passages with the answer; its
+metrics are MRR@100 and recall@100 of 100 hits, a question without hits scoring 0. Ids repeat across
+languages with different meanings: if several languages are loaded, ids become "sw:12".
 
-Each passage is searched in its own language (mono); "multi" searches all that are loaded, where
-passages in other languages were not judged.
+Each question is searched in its own language (mono); "multi" searches all languages that are
+loaded, although passages in other languages were not judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.data.formats.items import check_choice
-from hybrid_fast.data.formats.trec import read_qrels, read_topics
+from hybrid_fast.data.formats.trec_runs import read_qrels
+from hybrid_fast.data.formats.trec_topics import read_topics
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
 from hybrid_fast.evaluation.tasks.published import compare_sizes
+from hybrid_fast.evaluation.tasks.queries import check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.evaluation.tasks.texts import check_languages
 
 UNITS = ("queries", "judgements", "passages")
+
+
+class Patterns(NamedTuple):
+    """Patterns of file names, each kind by preference."""
+
+    topics: Sequence[str]
+    qrels: Sequence[str]
+    passages: Sequence[str]
 
 
 class DataSet(NamedTuple):
     """Names and sizes of a data set.
 
     Attributes:
-        languages: language code to what files call it.
-        splits: names of its splits, the one that figures are published of first.
+        languages: language code to its name in file names.
+        splits: names of its splits; published scores are for the first.
         topics: patterns of names of topic files, with {lang}, {name} and {split}.
-        qrels: the same of judgements.
-        passages: the same of the files of passages.
-        hub: names of the data sets on the hub: topics and judgements, passages.
-        metrics: what it is measured by.
-        sizes: by language the numbers of queries and judgements of the first split, and passages.
+        qrels: the same for judgements.
+        passages: the same for passages.
+        hub: names of the data sets on the hub: topics and judgements, then passages.
+        metrics: its official metrics.
+        sizes: language to the numbers of queries and judgements in the first split, and of
+            passages.
     """
 
     languages: Mapping[str, str]
@@ -48,6 +59,12 @@ class DataSet(NamedTuple):
     hub: Sequence[str]
     metrics: Sequence[str]
     sizes: Mapping[str, tuple[int, int, int]]
+
+    def patterns(self, lang: str, split: str) -> Patterns:
+        """Return the patterns of one language and split."""
+        fields = {"lang": lang, "name": self.languages[lang], "split": split}
+        kinds = (self.topics, self.qrels, self.passages)
+        return Patterns(*([pattern.format(**fields) for pattern in kind] for kind in kinds))
 
 
 # Table 1 of the paper and the README of project-miracl/miracl; de and yo, the surprise languages,
@@ -70,7 +87,7 @@ MIRACL_SIZES = {
     "th": (733, 7573, 542166),
     "zh": (393, 3928, 4934368),
 }
-# The test split as ir_datasets counts it, passages as pyserini's indexes do.
+# Counts of the test split by ir_datasets, of passages by pyserini's indexes.
 MR_TYDI_SIZES = {
     "ar": (1081, 1257, 2106586),
     "bn": (111, 130, 304059),
@@ -125,25 +142,25 @@ DATA_SETS = {
 
 def load_wikipedia(
     name: str,
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     split: str | None = None,
     candidate_text: str | None = None,
 ) -> RetrievalTask:
-    """Load MIRACL or Mr. TyDi; warn where its size is not the published one.
+    """Load MIRACL or Mr. TyDi; warn if its size is not the published one.
 
     Args:
         name: "miracl" or "mr-tydi".
         data: a folder with topics, judgements and passages under their published names, at any
             depth, or "miracl/miracl" or "castorini/mr-tydi" to fetch them from the hub.
-        languages: which to load; default all whose topics are there.
-        split: default the one that figures are published of, "dev" of MIRACL, "test" of Mr. TyDi.
+        languages: codes of the languages to load; default all of which there are topics.
+        split: default the one that published scores are for: "dev" of MIRACL, "test" of Mr. TyDi.
         candidate_text: "title+text" (default) or "text".
 
     Raises:
-        FileNotFoundError: if the folder, or a file of a language that is loaded, is not there, or
-            the hub is out of reach.
+        FileNotFoundError: if the folder, or a file of a language that is loaded, does not exist, or
+            the hub cannot be reached.
         ValueError: if a language, split or `candidate_text` is unknown, or a file is malformed.
     """
     form = TextForm(candidate_text).checked()
@@ -151,50 +168,56 @@ def load_wikipedia(
     split = split or data_set.splits[0]
     check_choice("split", split, data_set.splits)
     chosen = check_languages(languages, data_set.languages, name)
-
-    def named(patterns: Sequence[str], lang: str) -> list[str]:
-        fields = {"lang": lang, "name": data_set.languages[lang], "split": split}
-        return [pattern.format(**fields) for pattern in patterns]
-
-    kinds = (data_set.topics, data_set.qrels, data_set.passages)
+    patterns = {lang: data_set.patterns(lang, split) for lang in chosen}
+    first = patterns[chosen[0]]
     folders = task_folders(
         name,
         data,
-        " and ".join(named([kind[0] for kind in kinds], chosen[0])),
+        " and ".join(kind[0] for kind in first),
         data_set.hub,
-        [f"*{pattern}" for kind in kinds for lang in chosen for pattern in named(kind, lang)],
+        [f"*{each}" for number in range(3) for lang in chosen for each in patterns[lang][number]],
     )
-    parts = []
-    for lang in chosen:
-        files = [find(folders, named(kind, lang)) for kind in kinds]
-        if languages is None and not files[0]:
-            continue
-        for found, patterns in zip(files, kinds, strict=True):
-            if not found:
-                raise FileNotFoundError(
-                    f"{' or '.join(named(patterns, lang))} not found in data folder "
-                    f"{', '.join(map(str, folders))}; task {name!r} needs it for {lang}"
-                )
-        topics, qrels = read_topics(only(files[0])), read_qrels(only(files[1]))
-        parts.append(Part(lang, topics, qrels, files[2]))
+    parts = [
+        _read_part(name, lang, patterns[lang], folders)
+        for lang in chosen
+        if languages is not None or find(folders, patterns[lang].topics)
+    ]
     if not parts:
         raise FileNotFoundError(
             f"no topics of the {split} split of {name} found in data folder "
-            f"{', '.join(map(str, folders))}; they are called "
-            f"{' or '.join(named(data_set.topics, chosen[0]))} and so on"
+            f"{', '.join(map(str, folders))}; they are called {' or '.join(first.topics)} and so on"
         )
     task = judged_task(name, parts, form, more_metrics=data_set.metrics)
     task.settings["split"] = split
     if split == data_set.splits[0]:
-        found_sizes = {
-            part.lang: (
-                len(part.topics),
-                sum(map(len, part.qrels.values())),
-                task.candidates.counts.get(part.lang, 0),
-            )
-            for part in parts
-        }
-        compare_sizes(
-            name, UNITS, found_sizes, data_set.sizes, whole=languages is None, stacklevel=3
-        )
+        sizes = _count(parts, task.candidates.counts)
+        compare_sizes(name, UNITS, sizes, data_set.sizes, whole=languages is None, stacklevel=3)
     return task
+
+
+load_miracl = partial(load_wikipedia, "miracl")
+load_mr_tydi = partial(load_wikipedia, "mr-tydi")
+
+
+def _read_part(name: str, lang: str, patterns: Patterns, folders: Sequence[Path]) -> Part:
+    found = [find(folders, names) for names in patterns]
+    for paths, names in zip(found, patterns, strict=True):
+        if not paths:
+            raise FileNotFoundError(
+                f"{' or '.join(names)} not found in data folder {', '.join(map(str, folders))}; "
+                f"task {name!r} needs it for {lang}"
+            )
+    topics, qrels, passages = found
+    return Part(lang, read_topics(only(topics)), read_qrels(only(qrels)), passages)
+
+
+def _count(parts: Sequence[Part], num_passages: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Return the numbers of `UNITS` by language."""
+    return {
+        part.lang: (
+            len(part.topics),
+            sum(map(len, part.qrels.values())),
+            num_passages.get(part.lang, 0),
+        )
+        for part in parts
+    }

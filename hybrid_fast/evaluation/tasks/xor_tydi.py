@@ -1,13 +1,13 @@
 """XOR-TyDi Retrieve (Asai et al. 2021): questions in seven languages, answers in English Wikipedia.
 
-R@2kt and R@5kt: the share of questions of which an answer stands, case and all, within the first
-2,000 or 5,000 tokens of the passages ranked first; mean over languages. Tokens are those of
-`word_tokenize` of NLTK, joined by spaces. Answers "yes" and "no" do not count, nor do questions
-that have no others.
+R@2kt and R@5kt: the share of questions with an answer, in the same case, within the first 2,000 or
+5,000 tokens of the top-ranked passages; mean over languages. Tokens are those of NLTK's
+`word_tokenize`, joined by spaces. The answers "yes" and "no" do not count, nor do questions without
+any other.
 
 Every question counts here, found or not. The script of the data set (evals/eval_xor_retrieve.py in
-AkariAsai/XORQA) leaves out questions without a prediction, and languages without any; its figure
-stands beside ours, and differs for predictions that lack questions.
+AkariAsai/XORQA) leaves out questions without a prediction, and languages without any; its score is
+reported beside ours, and differs if predictions lack questions.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from hybrid_fast.data.formats.collection import field_of, iter_passages, iter_records
 from hybrid_fast.data.formats.items import check_text
-from hybrid_fast.evaluation.search import search
+from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import TextForm
-from hybrid_fast.evaluation.tasks.task import RetrievalTask, with_dtype
-from hybrid_fast.evaluation.tasks.texts import Candidate, Query, check_languages, store
+from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.results.results import Results
 from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.retrieval.exact_search import search
+from hybrid_fast.retrieval.texts import store_texts
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 BUDGETS = {"r@2kt": 2000, "r@5kt": 5000}
-# Passages have about 100 words; more are taken for queries whose first ones are shorter.
+# Passages have about 100 words; queries whose first passages are shorter get more of them.
 FIRST_DEPTH = 100
 TILE_ROWS = 256
 
 
 class AnswerTask(RetrievalTask):
-    """Questions with answers as texts, in place of judged passages.
+    """Questions whose answers are texts to be found, in place of judged passages.
 
     Attributes:
         answers: question id to the texts that answer it, at least one.
-        passages: texts of the candidates without their titles, where answers are looked for.
-        left_out: by language, how many questions have no answer but "yes" and "no".
+        passages: texts of the candidates without titles, in which answers are looked for.
+        left_out: language to its number of questions without an answer other than "yes" and "no".
     """
 
     takes_scorers = False
@@ -63,15 +65,15 @@ class AnswerTask(RetrievalTask):
 
         Args:
             name: name of the task.
-            questions: all questions, whose ids differ.
+            questions: all questions, with distinct ids.
             answers: question id to its answers.
             candidates: what is searched, all in one language.
-            passages: the text of each in which answers are looked for.
-            settings: how the texts were made, for the record.
+            passages: the text of each candidate in which answers are looked for.
+            settings: how the texts were made, recorded in results.
 
         Raises:
             ValueError: as `RetrievalTask`, or if the id of a question or candidate occurs twice,
-                or candidates have several languages or another number than passages.
+                candidates have several languages, or there are not as many passages.
         """
         self.answers = {
             query_id: [text for text in texts if text not in ("yes", "no", "")]
@@ -92,7 +94,7 @@ class AnswerTask(RetrievalTask):
             raise ValueError(f"task {name!r}: a candidate id occurs more than once")
         if len(self.candidates.counts) > 1:
             raise ValueError(f"task {name!r}: candidates have several languages; one is searched")
-        self.passages = store(Query("", "", text) for text in passages)["text"]
+        self.passages = store_texts(("", "", text) for text in passages)["text"]
         if len(self.passages) != len(self.candidates):
             raise ValueError(
                 f"task {name!r} has {len(self.candidates)} candidates but "
@@ -102,24 +104,21 @@ class AnswerTask(RetrievalTask):
 
     def score(
         self,
-        query_embeddings: np.ndarray | torch.Tensor,
-        candidate_embeddings: np.ndarray | torch.Tensor,
+        query_embeddings: Embeddings,
+        candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
     ) -> Results:
-        """Search, and look for answers in what is found first; see `RetrievalTask.score`."""
-        queries, candidates = self._check(query_embeddings, candidate_embeddings)
+        """Search, and look for answers in the first passages; see `RetrievalTask.score`."""
+        queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         found = np.concatenate(
             [
                 self._find_answers(start, queries[start : start + TILE_ROWS], candidates)
                 for start in range(0, len(queries), TILE_ROWS)
             ]
         )
-        return self._answer_results(
-            found,
-            np.ones(len(found), dtype=bool),
-            with_dtype(info, query_embeddings),
-        )
+        everything = np.ones(len(found), dtype=bool)
+        return self._answer_results(found, everything, with_dtype(info, query_embeddings))
 
     def score_passages(
         self, ranked: Mapping[str, Sequence[str]], *, info: RunInfo | None = None
@@ -127,12 +126,12 @@ class AnswerTask(RetrievalTask):
         """Look for answers in passages that another system ranked.
 
         Args:
-            ranked: question id to texts of passages, best first. Questions that it lacks count as
-                not answered, and not at all for the official figure.
-            info: the system, for the record.
+            ranked: question id to texts of passages, best first. Missing questions count as not
+                answered; in the official score they do not count at all.
+            info: describes the system in the results.
 
         Raises:
-            ValueError: if it names questions that the task lacks.
+            ValueError: if it has questions that the task lacks.
         """
         unknown = sorted(set(ranked) - set(self.answers))
         if unknown:
@@ -147,8 +146,10 @@ class AnswerTask(RetrievalTask):
         return self._answer_results(np.array(found), predicted, info or RunInfo())
 
     def run_ids(self) -> tuple[list[str], list[str]]:
-        """Raise ValueError: there are no judgements of passages that a run could be scored by."""
-        raise ValueError(f"task {self.name!r} has answers but no judgements, so no run is written")
+        """Raise ValueError: there are no judgements of passages to score a TREC run by."""
+        raise ValueError(
+            f"task {self.name!r} has answers but no judgements, so no TREC run is written"
+        )
 
     def _find_answers(self, start: int, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Return whether each query is answered within each budget, bool (n, 2)."""
@@ -167,31 +168,35 @@ class AnswerTask(RetrievalTask):
         return found
 
     def _answer_results(self, found: np.ndarray, predicted: np.ndarray, info: RunInfo) -> Results:
-        """Return results of what was found, bool (num_queries, 2), and which have predictions."""
-        by_query = {
-            name: np.full((len(found), len(self.languages) + 1), np.nan) for name in self.metrics
-        }
+        """Return the results for what was found.
+
+        Args:
+            found: whether each query is answered within each budget, bool (num_queries, 2).
+            predicted: whether there is a prediction for it, bool (num_queries,).
+            info: describes what was evaluated.
+        """
+        scores = QueryScores.empty(self.queries, (*self.metrics, *BUDGETS))
         corpus = int(self.candidates.language_codes[0])
         for column, name in enumerate(BUDGETS):
-            by_query[name] = np.full((len(found), len(self.languages) + 1), np.nan)
-            by_query[name][:, [corpus, -1]] = found[:, [column]]
-        results = self._results(by_query, np.full(len(found), np.nan), {}, info)
+            scores.by_metric[name][:, [corpus, -1]] = found[:, [column]]
+        results = self._results(scores, info)
         results.counts["left_out"] = self.left_out
         results.counts["without_prediction"] = int((~predicted).sum())
-        languages_of = self.queries.language_codes
-        for column, name in enumerate(BUDGETS):
-            means = [
-                found[predicted & (languages_of == language), column].mean()
-                for language in np.unique(languages_of[predicted])
-            ]
-            results.metrics.setdefault("official", {})[name] = (
-                float(np.mean(means)) if means else None
-            )
+        results.metrics["official"] = self._official_scores(found, predicted)
         return results
+
+    def _official_scores(self, found: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+        """Return the scores of the data set's script; None without any prediction."""
+        codes = self.queries.language_codes
+        masks = [predicted & (codes == code) for code in np.unique(codes[predicted])]
+        return {
+            name: float(np.mean([found[mask, column].mean() for mask in masks])) if masks else None
+            for column, name in enumerate(BUDGETS)
+        }
 
 
 def load_xor_tydi(
-    data: str | Path | None,
+    data: str | Path | None = None,
     *,
     languages: Sequence[str] | None = None,
     candidate_text: str | None = None,
@@ -201,12 +206,12 @@ def load_xor_tydi(
     Args:
         data: a folder with xor_dev_retrieve_eng_span_v1_1.jsonl and the passages of English
             Wikipedia, enwiki_20190201_w100.tsv or psgs_w100.tsv (id, text, title).
-        languages: languages of questions; default all seven.
+        languages: codes of the languages of the questions; default all seven.
         candidate_text: "title+text" (default) or "text". Answers are looked for in the text alone.
 
     Raises:
-        FileNotFoundError: if the folder or a file in it is not there.
-        ImportError: if NLTK, or its data of sentence ends, is not installed.
+        FileNotFoundError: if the folder or a file in it does not exist.
+        ImportError: if NLTK, or its data on sentence ends, is not installed.
         ValueError: if a language or `candidate_text` is unknown, or a file is malformed.
     """
     form = TextForm(candidate_text).checked()
@@ -259,7 +264,9 @@ def _read_questions(
                 f"{where}, field 'lang': {lang!r} is none of the languages {', '.join(LANGUAGES)}"
             )
         if query_id in answers:
-            raise ValueError(f"{where}: question {query_id!r} occurs a second time; leave one in")
+            raise ValueError(
+                f"{where}: question {query_id!r} occurs a second time; remove one of them"
+            )
         answers[query_id] = given
         if lang in languages:
             text = check_text(text, where, "question", can_skip=False)
@@ -268,7 +275,7 @@ def _read_questions(
 
 
 def _answered(texts: Iterable[str], answers: Sequence[str]) -> tuple[list[bool], int]:
-    """Return whether an answer is within each budget, and how many tokens were counted."""
+    """Return whether an answer is within each budget, and the number of tokens counted."""
     tokenize, most = _tokenizer(), max(BUDGETS.values())
     tokens: list[str] = []
     for text in texts:
@@ -281,7 +288,7 @@ def _answered(texts: Iterable[str], answers: Sequence[str]) -> tuple[list[bool],
 
 @cache
 def _tokenizer() -> Callable[[str], list[str]]:
-    """Return NLTK's `word_tokenize`, which needs data to tell where sentences end.
+    """Return NLTK's `word_tokenize`, which needs data to find the ends of sentences.
 
     Raises:
         ImportError: if NLTK or its data is not installed.
@@ -296,8 +303,8 @@ def _tokenizer() -> Callable[[str], list[str]]:
         ) from error
     except LookupError as error:
         raise ImportError(
-            "task 'xor-tydi' counts tokens with NLTK, whose data of sentence ends is not there; "
+            "task 'xor-tydi' counts tokens with NLTK, whose data on sentence ends is missing; "
             "get it with `python -m nltk.downloader punkt_tab`, or copy the folder "
-            "tokenizers/punkt_tab into a folder that the environment variable NLTK_DATA names"
+            "tokenizers/punkt_tab into a folder named by the environment variable NLTK_DATA"
         ) from error
     return word_tokenize

@@ -1,0 +1,103 @@
+"""Baselines of a retriever: BM25, the retriever untrained, and its fusion with BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hybrid_fast.common.choices import nearest
+from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH
+from hybrid_fast.evaluation.tasks.task import RetrievalTask
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.results.results import Results
+from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.retrieval.bm25 import BM25
+from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.fusion import (
+    DEPTH,
+    RRF_K,
+    FusionRule,
+    fuse_scorers,
+    reciprocal_ranks,
+    weighted_scores,
+)
+from hybrid_fast.retrieval.scores import ScoreRows, dot_products
+
+BASELINES = ("bm25", "untrained", "fusion", "rrf")
+FUSIONS: dict[str, tuple[FusionRule, dict[str, float]]] = {
+    "fusion": (weighted_scores, {"alpha": 1.0, "depth": DEPTH}),
+    "rrf": (reciprocal_ranks, {"k": RRF_K, "depth": DEPTH}),
+}
+
+
+def evaluate_with_baselines(
+    task: RetrievalTask,
+    model: BiEncoder,
+    baselines: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    info: RunInfo | None = None,
+    run: str | Path | None = None,
+    run_depth: int = RUN_DEPTH,
+) -> list[Results]:
+    """Evaluate a model and baselines beside it.
+
+    Args:
+        task: what to evaluate on.
+        model: the retriever; it encodes the texts once.
+        baselines: names from `BASELINES`: "bm25"; "untrained", the same architecture with fresh
+            weights; "fusion", BM25 and the model by the rule of Mr. TyDi; "rrf", the two by
+            reciprocal ranks.
+        batch_size: texts the model takes at a time; default its own.
+        info: describes the model in its results; see `RetrievalTask.evaluate`.
+        run: a file for the model's ranking, see `RetrievalTask.write_run`.
+        run_depth: number of candidates per query in that file.
+
+    Returns:
+        The results of the model, then those of the baselines in their order.
+
+    Raises:
+        ImportError: a package that BM25 needs is not installed.
+        ValueError: an unknown baseline, one that the task does not support, or embeddings that
+            cannot be ranked.
+    """
+    check_baselines(baselines)
+    if run is not None:
+        task.run_ids()
+    bm25 = None
+    if {*baselines} - {"untrained"}:
+        task.check_scorers()
+        bm25 = BM25(task.queries, task.candidates)
+    queries, candidates, settings = task.encode(model, batch_size=batch_size)
+    info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
+    if run is not None:
+        task.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+    results = [task.score(queries, candidates, info=info)]
+    scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
+    if bm25 is not None:
+        dense = dot_products(queries, candidates)
+        scorers["bm25"] = bm25, bm25.settings
+        for fusion, (rule, options) in FUSIONS.items():
+            own = {**settings, **bm25.settings, "fusion": options}
+            scorers[fusion] = fuse_scorers(bm25, dense, rule), own
+    for baseline in baselines:
+        if baseline in scorers:
+            score_rows, own = scorers[baseline]
+            results.append(task.score_by(score_rows, info=RunInfo(baseline, settings=own)))
+        else:
+            fresh = model.untrained()
+            results.append(task.evaluate(fresh, batch_size=batch_size, info=RunInfo(baseline)))
+    return results
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Raise a ValueError unless all names are of baselines and none occurs twice."""
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(
+                f"there is no baseline {name!r}; known are {', '.join(BASELINES)}"
+                f"{nearest(name.lower(), BASELINES)}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"baselines are {', '.join(names)}; name each once")

@@ -1,0 +1,72 @@
+"""The private names of torch that the loss relies on, all of them here.
+
+Those with a public substitute fall back on it. The others are looked up by `required`, which names
+the versions that work.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TESTED_TORCH = "2.13"
+
+
+def required(holder: Any, name: str) -> Any:
+    """Return a private attribute of torch that has no substitute.
+
+    Raises:
+        ImportError: if this torch does not have it.
+    """
+    try:
+        return getattr(holder, name)
+    except AttributeError:
+        raise ImportError(
+            f"torch {torch.__version__} has no {name}, which hybrid_fast.ops needs; versions known "
+            f"to work: {TESTED_TORCH}"
+        ) from None
+
+
+# Dispatches operators to the kernels below autograd. What is public, `torch.library.custom_op`,
+# costs 70 microseconds more a call.
+BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
+
+
+def process_group(name: str) -> dist.ProcessGroup:
+    """Return the process group with the given `group_name`."""
+    group: dist.ProcessGroup = required(dist.distributed_c10d, "_resolve_process_group")(name)
+    return group
+
+
+def keeps_graph() -> bool:
+    """Tell whether the running backward pass keeps its graph, so that saved tensors are used again.
+
+    True if this torch cannot tell, which costs a copy of the gradients.
+    """
+    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if tell is None else bool(tell())
+
+
+@cache
+def has_fused_linear() -> bool:
+    """Tell whether this torch has a fused linear layer by oneDNN, which `linear` needs."""
+    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if packet is None or not torch.backends.mkldnn.is_available():
+        return False
+    return {"default", "binary"} <= set(packet.overloads())
+
+
+def linear(a: Tensor, b: Tensor) -> Tensor:
+    """Return a b^T by oneDNN, for (M, K) and (N, K)."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+    return product
+
+
+def linear_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return a b^T + c by oneDNN, for (M, K), (N, K) and (M, N)."""
+    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(a, c, b, None, "add")
+    return total

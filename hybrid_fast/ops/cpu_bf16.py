@@ -1,0 +1,125 @@
+"""Kernels of the chunked loss on the CPU for bfloat16: products of the C++ core."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hybrid_fast import _core
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.cpu_chunks import MOST_ROWS, add_sums, addresses, describe, rows_of_chunk
+
+
+def has_bf16_product() -> bool:
+    """Tell whether this processor multiplies bfloat16 (AVX-512 BF16)."""
+    return _core.has_bf16_product()
+
+
+class Bf16Kernels:
+    """Steps of the chunked loss for bfloat16; see `chunked.Kernels`.
+
+    Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16 after
+    subtracting its one-hot. The C++ core multiplies with AVX-512 BF16, since torch's products of
+    bfloat16 on the CPU round their results. Only the scores of a few rows exist at a time.
+    """
+
+    dtype = torch.bfloat16
+
+    def __init__(self, passages: Tensor, max_bytes: int) -> None:
+        self._passages = passages
+        self._packed = PackedColumns(passages)
+        self._packed_dimensions: PackedColumns | None = None
+        self._grad_passages: Tensor | None = None
+        self._rows = rows_of_chunk(len(passages), 2, 2 * MOST_ROWS, max_bytes)
+
+    def rows_per_chunk(self) -> int:
+        """Return how many rows a chunk has at most."""
+        return self._rows
+
+    def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
+        """Return l_i of one direction (R,)."""
+        return self._run(chunk, logit_scale, None, None)[0]
+
+    def gradients(
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) in bfloat16."""
+        gradient = self._passages.new_empty(len(chunk.queries), len(self._passages))
+        return *self._run(chunk, logit_scale, columns, gradient), gradient
+
+    def add_column_sums(
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
+        scores = self._packed.multiply(chunk.queries)
+        return add_sums(_core.add_column_sums_float, chunk, logit_scale, scores, sums), None
+
+    def query_gradient(self, gradient: Tensor) -> Tensor:
+        """Return W P, (R, D)."""
+        if self._packed_dimensions is None:
+            self._packed_dimensions = PackedColumns(self._passages.T)
+        return self._packed_dimensions.multiply(gradient)
+
+    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+        """Add W^T Q to the gradient of the passages."""
+        self._grad_passages = PackedColumns(queries.T).multiply(gradient.T, self._grad_passages)
+
+    def passage_gradient(self) -> Tensor:
+        """Return the sum of all W^T Q, (N, D), and reset it."""
+        assert self._grad_passages is not None
+        gradient, self._grad_passages = self._grad_passages, None
+        return gradient
+
+    def _run(
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, gradient: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        losses, grad_dot_logits = logit_scale.new_empty(2, len(chunk.queries))
+        _core.contrast_bf16_rows(
+            describe(chunk, logit_scale, None, len(self._passages)),
+            queries=chunk.queries.data_ptr(),
+            packed=self._packed.data.data_ptr(),
+            dim=chunk.queries.shape[1],
+            **addresses(chunk, columns, losses, grad_dot_logits, gradient=gradient is not None),
+            bf16=0 if gradient is None else gradient.data_ptr(),
+        )
+        return losses, grad_dot_logits
+
+
+class PackedColumns:
+    """A bfloat16 matrix in the order in which the C++ product reads it.
+
+    Args:
+        columns: (C, K), its transpose; rows or columns contiguous.
+    """
+
+    def __init__(self, columns: Tensor) -> None:
+        self._num_columns = len(columns)
+        self.data = columns.new_empty(_core.packed_size(*columns.shape))
+        _core.pack_bf16(
+            columns=columns.data_ptr(),
+            num_columns=columns.shape[0],
+            dim=columns.shape[1],
+            stride=columns.stride(0),
+            step=columns.stride(1),
+            packed=self.data.data_ptr(),
+            num_threads=torch.get_num_threads(),
+        )
+
+    def multiply(self, rows: Tensor, total: Tensor | None = None) -> Tensor:
+        """Return the float32 product of rows (R, K) with the matrix, (R, C), added to `total`."""
+        add = total is not None
+        if total is None:
+            total = rows.new_empty(len(rows), self._num_columns, dtype=torch.float32)
+        _core.multiply_bf16(
+            rows=rows.data_ptr(),
+            num_rows=rows.shape[0],
+            dim=rows.shape[1],
+            stride=rows.stride(0),
+            step=rows.stride(1),
+            packed=self.data.data_ptr(),
+            num_columns=self._num_columns,
+            out=total.data_ptr(),
+            add=add,
+            num_threads=torch.get_num_threads(),
+        )
+        return total

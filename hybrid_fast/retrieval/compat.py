@@ -1,0 +1,59 @@
+"""Optional libraries of BM25: their import, and what is read from the inside of bm25s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from types import ModuleType
+
+from scipy.sparse import csc_array, csr_array
+
+KNOWN_BM25S = "0.3"
+
+
+def load_optional(name: str) -> ModuleType:
+    """Import a module of the extra "baselines".
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"BM25 needs {name.partition('.')[0]}, which is not installed; "
+            "pip install 'hybrid_fast[baselines]'"
+        ) from error
+
+
+def bm25_weights(
+    words: Sequence[Sequence[str]], k1: float, b: float
+) -> tuple[dict[str, int], csr_array]:
+    """Index texts with bm25s, and return what it knows of them.
+
+    Its public methods score one query at a time; the attributes `vocab_dict` and `scores` hold the
+    whole matrix.
+
+    Args:
+        words: the words of each text; at least one text has one.
+        k1: see `BM25`.
+        b: see `BM25`.
+
+    Returns:
+        The row of each word, and what a text scores for a word, float32 (num_words, num_texts).
+
+    Raises:
+        ImportError: bm25s is not installed, or is of a version that keeps its index otherwise.
+    """
+    index = load_optional("bm25s").BM25(method="lucene", k1=k1, b=b)
+    index.index(words, show_progress=False)
+    try:
+        parts = tuple(index.scores[name] for name in ("data", "indices", "indptr"))
+        return index.vocab_dict, csc_array(parts, shape=(len(words), len(parts[2]) - 1)).T
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ImportError(
+            f"bm25s {version('bm25s')} keeps its index in a form that is not known here "
+            f"({type(error).__name__}: {error}); version {KNOWN_BM25S} is known: "
+            f"pip install 'bm25s=={KNOWN_BM25S}.*'"
+        ) from error

@@ -1,0 +1,138 @@
+"""Encoding of texts by any encoder, equal texts once and longest first.
+
+Equal texts are encoded once so that their embeddings are equal: padding in different batches could
+change the last bit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
+from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
+
+DEFAULT_BATCH_SIZE, BATCHES_PER_CALL = 64, 64
+
+
+def encode_both(
+    model: object,
+    queries: Sequence[str],
+    passages: Sequence[str],
+    batch_size: int | None = None,
+    *,
+    passages_name: str = "passages",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encode queries and passages so that their dot products are the model's similarities.
+
+    Args:
+        model: see `encoders`; embeddings are normalised to norm 1 if it asks for cosines.
+        queries: at least one.
+        passages: at least one.
+        batch_size: texts that the model is to take at a time; None leaves it to the model.
+        passages_name: what to call the passages in the progress bar and in errors.
+
+    Returns:
+        float32 (num_queries, D) and (num_passages, D).
+
+    Raises:
+        TypeError: if the model cannot encode texts, or returns neither arrays nor tensors of
+            floats.
+        ValueError: if it asks for a similarity other than cosine or dot product, or returns
+            embeddings of a wrong shape.
+    """
+    encode_queries, encode_passages = find_encoders(model)
+    similarity = similarity_of(model)
+    embeddings = (
+        encode(encode_queries, queries, batch_size, "queries"),
+        encode(encode_passages, passages, batch_size, passages_name),
+    )
+    if similarity == "cosine":
+        return normalize_rows(embeddings[0]), normalize_rows(embeddings[1])
+    return embeddings
+
+
+def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name: str) -> np.ndarray:
+    """Encode texts, longest first, with a progress bar on a terminal after two seconds.
+
+    Texts are read one part at a time; beside its embedding, 24 bytes of each are held.
+
+    Args:
+        encoder: see `encoders.Encoder`.
+        texts: what to encode, at least one.
+        batch_size: texts that the encoder is to take at a time; None leaves it to the encoder.
+        name: what the texts are, for the progress bar and errors.
+
+    Returns:
+        float32 (num_texts, D).
+
+    Raises:
+        ValueError: if `batch_size` is not positive, there are no texts, or the encoder returns a
+            wrong shape.
+        TypeError: if the encoder returns neither an array nor a tensor of floats.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if not len(texts):
+        raise ValueError(f"there are no {name} to encode")
+    first_rows, lengths = _find_repeats(texts)
+    is_repeated = first_rows != np.arange(len(texts))
+    distinct = np.flatnonzero(~is_repeated)
+    distinct = distinct[np.argsort(-lengths[distinct], kind="stable")]
+    embeddings: np.ndarray | None = None
+    for rows, part in _encode_parts(encoder, texts, distinct, batch_size, name):
+        if embeddings is None:
+            embeddings = np.empty((len(texts), part.shape[1]), dtype=np.float32)
+        if part.shape != (len(rows), embeddings.shape[1]):
+            raise ValueError(
+                f"the model returned embeddings {part.shape} for {len(rows)} {name}; "
+                f"({len(rows)}, {embeddings.shape[1]}) is needed"
+            )
+        embeddings[rows] = part
+    assert embeddings is not None
+    embeddings[is_repeated] = embeddings[first_rows[is_repeated]]
+    return embeddings
+
+
+def _encode_parts(
+    encoder: Encoder, texts: Sequence[str], rows: np.ndarray, batch_size: int | None, name: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield some of the rows, (n,), and their embeddings, float32 (n, D), until all are done."""
+    takes_size = batch_size is not None and _takes(encoder, "batch_size")
+    options = {"batch_size": batch_size} if takes_size else {}
+    step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
+    with tqdm(
+        total=len(rows), desc=f"encode {name}", delay=2, disable=None, leave=False
+    ) as progress:
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            embeddings = encoder([texts[row] for row in part], **options)
+            yield part, to_float32(embeddings, f"embeddings of {name}")
+            progress.update(len(part))
+
+
+def _find_repeats(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first row that has the same text, and the length, of each text: int64 (n,) each.
+
+    Texts are compared by 16 bytes of BLAKE2b; 10^9 of them would collide by chance once in 10^20.
+    """
+    digests, lengths = bytearray(), np.empty(len(texts), dtype=np.int64)
+    for row, text in enumerate(texts):
+        digests += blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        lengths[row] = len(text)
+    keys = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(texts), [None, pa.py_buffer(digests)]
+    )
+    codes = keys.dictionary_encode().indices.to_numpy()
+    _, first_rows = np.unique(codes, return_index=True)
+    return first_rows[codes], lengths
+
+
+def _takes(encoder: Encoder, parameter: str) -> bool:
+    parameters = inspect.signature(encoder).parameters
+    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,59 @@
+"""Scores of candidates for queries: the interface of a scorer, and dot products of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hybrid_fast.retrieval.embeddings import squared_norms
+
+# Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
+ScoreRows = Callable[[np.ndarray, np.ndarray], None]
+# Memory for the scores of one tile, some queries against all candidates.
+TILE_BYTES = 32 * 2**20
+
+
+def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
+    """Score by the dot product of embeddings.
+
+    Args:
+        queries: float32 (num_queries, D).
+        candidates: float32 (num_candidates, D).
+
+    Raises:
+        ValueError: if a score could overflow float32.
+    """
+    check_magnitude(queries, candidates)
+
+    def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
+        # numpy's product is float32 whatever precision torch's global switches allow.
+        np.matmul(queries[rows], candidates.T, out=scores)
+
+    return score_rows
+
+
+def refuse_nan(score_rows: ScoreRows) -> ScoreRows:
+    """Return the scorer with a ValueError that names the first score that is NaN."""
+
+    def checked(rows: np.ndarray, scores: np.ndarray) -> None:
+        score_rows(rows, scores)
+        if np.isnan(scores).any():
+            row, column = np.argwhere(np.isnan(scores))[0]
+            raise ValueError(
+                f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
+                "candidate needs a score"
+            )
+
+    return checked
+
+
+def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
+    """Raise ValueError unless the Cauchy-Schwarz bound keeps all scores and sums within float32."""
+    bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
+    if np.isnan(bound):
+        raise ValueError("embeddings contain NaN or infinity, so scores cannot be compared")
+    if bound > np.finfo(np.float32).max / 2:
+        raise ValueError(
+            f"scores could reach {bound:.3g}, beyond float32; normalise the embeddings to norm 1"
+        )

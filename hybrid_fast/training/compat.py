@@ -1,0 +1,97 @@
+"""Private or undocumented parts of other libraries that training relies on.
+
+Each has a fallback here, except the hooks of transformers' Trainer: a hook that a new version no
+longer calls would be skipped without a word, so they are checked when a HybridTrainer is made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from types import CodeType
+
+import torch
+import transformers
+from torch import Tensor
+
+# Oldest and newest transformers that the tests have passed with.
+TESTED_TRANSFORMERS = ("5.4", "5.24")
+
+# Methods that HybridTrainer overrides and that transformers does not document as stable. Without
+# `_get_grad_norm` non-finite gradients would reach the weights; without `get_batch_samples` the
+# gradients of accumulated batches would not be averaged.
+TRAINER_HOOKS = (
+    "_clip_grad_norm",
+    "_get_grad_norm",
+    "_load_best_model",
+    "_load_from_checkpoint",
+    "_save",
+    "get_batch_samples",
+    "get_decay_parameter_names",
+    "get_optimizer_cls_and_kwargs",
+    "num_examples",
+)
+
+# The CPU allocator has no exception class of its own.
+_OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+
+
+def check_trainer_hooks(trainer: type) -> None:
+    """Check that a Trainer class calls all hooks that HybridTrainer overrides.
+
+    Args:
+        trainer: transformers.Trainer.
+
+    Raises:
+        ImportError: it does not; the message names the hook and versions that work.
+    """
+    called = set(_names_in_methods(trainer))
+    missing = [hook for hook in TRAINER_HOOKS if not hasattr(trainer, hook) or hook not in called]
+    if missing:
+        oldest, newest = TESTED_TRANSFORMERS
+        raise ImportError(
+            f"transformers {transformers.__version__} has no Trainer.{missing[0]}, or does not "
+            f"call it, and HybridTrainer overrides it; versions {oldest} to {newest} are known to "
+            f"work: pip install 'transformers=={newest}.*'"
+        )
+
+
+def _names_in_methods(trainer: type) -> Iterator[str]:
+    for base in trainer.__mro__:
+        for attribute in vars(base).values():
+            function = inspect.unwrap(getattr(attribute, "__func__", attribute))
+            if inspect.isfunction(function):
+                yield from _names_in_code(function.__code__)
+
+
+def _names_in_code(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in_code(constant)
+
+
+def adamw_step(optimizer: torch.optim.AdamW) -> None:
+    """Run torch.optim.AdamW's step without step hooks, which the caller's own step has run.
+
+    The wrapper around it runs them. If torch no longer wraps it, this is the plain method.
+    """
+    inspect.unwrap(torch.optim.AdamW.step)(optimizer)
+
+
+def sparse_entries(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Return indices (1, n) and values (n, ...) of a sparse gradient, repeated rows as they are.
+
+    torch's public accessors require a coalesced tensor; the fallback sorts it for them.
+    """
+    if hasattr(gradient, "_indices") and hasattr(gradient, "_values"):
+        return gradient._indices(), gradient._values()
+    coalesced = gradient.coalesce()
+    return coalesced.indices(), coalesced.values()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, on a GPU or the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        text in str(error) for text in _OUT_OF_MEMORY_TEXTS
+    )

@@ -1,0 +1,92 @@
+"""The command evaluate: what it writes, and what it refuses."""
+
+import json
+import re
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hybrid_fast.cli import main
+
+
+def test_evaluate_writes_results_and_report(project, model, capsys):
+    main("evaluate m --task xquad-r --data task --candidate-text sentence --out e".split())
+    captured = capsys.readouterr()
+    files = {path.name for path in (project / "e").iterdir()}
+    assert files >= {"report.html", "results.json"}
+    results = json.loads((project / "e/results.json").read_text())
+    assert (results["model"], results["settings"]["candidate_text"]) == ("m", "sentence")
+    assert captured.out.endswith("report: e/report.html\n")
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
+
+
+def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
+    names = ["bm25", "untrained", "fusion", "rrf"]
+    command = "evaluate m --task xquad-r --data task --out e --baselines"
+    main([*command.split(), "bm25, untrained,fusion,rrf"])
+    content = json.loads((project / "e/results.json").read_text())
+    assert [run["model"] for run in content["runs"]] == ["m", *names]
+    for folder, run in zip(["model", *names], content["runs"], strict=True):
+        assert json.loads((project / "e" / folder / "results.json").read_text()) == run
+        assert (project / "e" / folder / "per_query.npz").is_file()
+    assert {row["a"] for row in content["comparison"]["differences"]} <= {"m", *names}
+    page = (project / "e/report.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{name}</bdi>" in page for name in ("m", *names))
+    assert "bm25" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("m --task xquad-r --data task --baselines bm52", "did you mean 'bm25'"),
+        ("m --task xquad-r --data task --baselines BM25", "did you mean 'bm25'"),
+        ("m --task mirakl --data task", "did you mean 'miracl'"),
+        ("m --task miracl --data nowhere", "or 'miracl/miracl' to fetch it from the hub"),
+        ("m --task xquad-r --data task --languages de,xx", "has no xx; its languages are"),
+        ("m --task xquad-r --data task --split dev", "has no split: leave out split='dev'"),
+        ("m --task squadr --data task", "there is no task 'squadr'"),
+        ("m --task xquad-r", "task 'xquad-r' needs data"),
+        ("m --task xquad-r --data nowhere", "data folder 'nowhere' not found"),
+        ("m --task builtin --data task", "leave out data"),
+        ("m --task xquad-r --data task --candidate-text x", "candidate_text is 'x'"),
+        ("task --task xquad-r --data task", "task holds neither modules.json nor config.json"),
+        ("items.jsonl --task xquad-r --data task", "items.jsonl is a file"),
+        ("a:b --task xquad-r --data task", "there is no folder a:b"),
+    ],
+)
+def test_what_cannot_be_evaluated(project, model, fails, arguments, message):
+    assert message in fails("evaluate", *arguments.split(), "--out", "o")
+    assert not (project / "o").exists()
+
+
+def test_a_hub_that_cannot_be_reached(project, fails, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    command = "evaluate some/model --task xquad-r --data task --out o"
+    assert "there is no folder some/model, and no such model came" in fails(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("modules.json", b"{", "modules.json: line 1"),
+        ("model.safetensors", b"xx", "m cannot be loaded"),
+        ("model.safetensors", None, "m holds no model.safetensors"),
+    ],
+)
+def test_a_damaged_model(project, model, fails, name, content, message):
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_bytes(content)
+    command = "evaluate m --task xquad-r --data task --out o"
+    assert message in fails(*command.split())
+    assert not (project / "o").exists()
+
+
+def test_a_model_that_gives_nan(project, model, fails):
+    tensors = load_file(model / "model.safetensors")
+    tensors["embedding.weight"][:] = float("nan")
+    save_file(tensors, model / "model.safetensors")
+    message = fails(*"evaluate m --task xquad-r --data task --out o".split())
+    assert re.search(r"row 0 \(language de\) holds NaN or infinity", message)
+    assert not (project / "o").exists()

@@ -1,0 +1,80 @@
+"""Training runs: what they write, on one process and two, and how they resume."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from safetensors.torch import load_file
+
+from hybrid_fast.cli import main
+from hybrid_fast.models import BiEncoder
+
+
+def test_train_writes_model_and_results(project, unexpected, capsys):
+    command = "train recipe.yaml --out runs/first --kind mono --seed=3 --language-sampling"
+    main([*command.split(), "{de: 1, en: 2}"])
+    captured = capsys.readouterr()
+    files = sorted(p.name for p in (project / "runs/first").iterdir())
+    assert files == ["model", "per_query.npz", "results.json"]
+    results = json.loads((project / "runs/first/results.json").read_text())
+    assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
+    assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
+    assert "mono mAP" in captured.out
+    assert captured.out.endswith("trained model: runs/first/model\n")
+    steps = [line for line in captured.err.splitlines() if line.startswith("hybrid-fast: step")]
+    rates = r"[\d,]+ pairs/s, [\d,]+ tokens/s, padding 0%"
+    pattern = re.compile(rf"hybrid-fast: step (\d+) of 12: loss [\d.e-]+, {rates}")
+    assert [pattern.fullmatch(line)[1] for line in steps] == ["4", "8", "12"]
+    assert unexpected(captured.err) == []
+    assert "hybrid-fast: Each query is contrasted with " in captured.err
+    assert "%|" not in captured.err
+
+
+def test_torchrun_trains_with_two_processes_and_writes_one_run(project):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "hybrid_fast.cli", "train", "recipe.yaml", "--out", "run"]
+    ended = subprocess.run(
+        [sys.executable, "-P", *launcher, *command, "--ddp_backend", "gloo"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((project / "run" / "results.json").read_text())
+    assert results["metrics"]["multi"]["map"] > 0
+    assert ended.stdout.count("trained model: run/model") == 1
+
+
+def test_training_without_a_task_and_on_real_weights_of_a_folder(
+    project, model, write_recipe, capsys
+):
+    write_recipe("model: m", "model_options: {}", "task:", "task_data:")
+    main("train recipe.yaml --out o --max_steps 2".split())
+    assert [path.name for path in (project / "o").iterdir()] == ["model"]
+    assert capsys.readouterr().out == "trained model: o/model\n"
+    before, after = (load_file(project / f"{at}/model.safetensors") for at in ("m", "o/model"))
+    assert not np.array_equal(before["embedding.weight"], after["embedding.weight"])
+
+
+def test_an_unfinished_run_is_resumed_only_if_asked(project, fails, capsys):
+    arguments = "train recipe.yaml --out o --save_strategy steps --save_steps 4".split()
+    assert "no complete checkpoint to resume from" in fails(*arguments, "--resume")
+    assert not (project / "o").exists()
+    main(arguments)
+    capsys.readouterr()
+    whole = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert "o holds a trained model" in fails(*arguments)
+    assert "o holds a trained model" in fails(*arguments, "--resume")
+    shutil.rmtree(project / "o/model")
+    shutil.rmtree(project / "o/checkpoints/checkpoint-12")
+    assert "continue it with --resume" in fails(*arguments)
+    main([*arguments, "--resume"])
+    assert "step 4 of 12" not in capsys.readouterr().err
+    resumed = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert np.array_equal(whole, resumed)

@@ -1,0 +1,119 @@
+"""Texts are encoded in batches, equal ones once and longest first; wrong encoders are named."""
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid_fast.retrieval.encoding import encode, encode_both
+
+
+def letters(texts, batch_size=None):
+    """Embed a text by its length and its first letter."""
+    return np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float64)
+
+
+def test_texts_keep_their_order_over_several_calls():
+    texts = [chr(97 + row % 26) * (1 + row * 7 % 41) for row in range(200)]
+    calls = []
+
+    def encoder(some, batch_size):
+        calls.append((len(some), [len(text) for text in some]))
+        assert batch_size == 2
+        return letters(some)
+
+    embeddings = encode(encoder, texts, 2, "queries")
+    np.testing.assert_array_equal(embeddings, letters(texts))
+    assert embeddings.dtype == np.float32
+    assert [size for size, _ in calls] == [128, 72]
+    lengths = [length for _, some in calls for length in some]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_equal_texts_are_encoded_once():
+    calls = []
+    embeddings = encode(
+        lambda texts: calls.extend(texts) or letters(texts), ["b", "aa", "b", "aa", "b"], 8, "texts"
+    )
+    assert sorted(calls) == ["aa", "b"]
+    np.testing.assert_array_equal(embeddings[:, 0], [1, 2, 1, 2, 1])
+
+
+def test_repeated_texts_are_encoded_once_longest_first():
+    calls = []
+
+    def encoder(chunk):
+        calls.append(chunk)
+        return np.array([[len(text), hash(text) % 1000] for text in chunk], dtype=np.float32)
+
+    given = ["bb", "a", "cccc", "bb", "\ud800", "a", "dd", "bb"]
+    found = encode(encoder, given, None, "texts")
+    assert calls == [["cccc", "bb", "dd", "a", "\ud800"]]
+    np.testing.assert_array_equal(found, encoder(given))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_tensors_with_gradient(dtype):
+    def encoder(texts, **options):
+        assert options == {"batch_size": 3}
+        return torch.from_numpy(letters(texts)).to(dtype).requires_grad_()
+
+    np.testing.assert_array_equal(encode(encoder, ["ab", "c"], 3, "texts"), letters(["ab", "c"]))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "error", "message"),
+    [
+        (lambda texts: letters(texts)[:1], ValueError, r"returned embeddings \(1, 2\) for 2 texts"),
+        (lambda texts: letters(texts)[0], ValueError, r"embeddings of texts: got shape \(2,\)"),
+        (lambda texts: letters(texts).tolist(), TypeError, "got a list"),
+        (lambda texts: letters(texts).astype(int), TypeError, "got dtype int64"),
+    ],
+)
+def test_encoder_that_returns_something_else(encoder, error, message):
+    with pytest.raises(error, match=message):
+        encode(encoder, ["a", "b"], 2, "texts")
+
+
+def test_size_that_changes_between_calls():
+    sizes = iter([3, 4])
+    with pytest.raises(ValueError, match=r"\(36, 4\) for 36 texts; \(36, 3\) is needed"):
+        encode(
+            lambda texts: np.zeros((len(texts), next(sizes))),
+            [str(n) for n in range(100)],
+            1,
+            "texts",
+        )
+
+
+def test_batch_size_is_left_to_the_encoder():
+    def encoder(texts, **options):
+        assert options == {}
+        return letters(texts)
+
+    assert encode(encoder, ["a", "b"], None, "texts").shape == (2, 2)
+
+
+def test_nothing_to_do():
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
+        encode(letters, ["a"], 0, "texts")
+    with pytest.raises(ValueError, match="there are no texts to encode"):
+        encode(letters, [], 1, "texts")
+
+
+class Letters:
+    """Embeds texts, to be compared by a similarity."""
+
+    def __init__(self, similarity):
+        self.similarity_fn_name = similarity
+
+    def encode(self, texts):
+        return letters(texts)
+
+
+def test_products_of_both_sides_are_the_similarities_of_the_model():
+    queries, passages = ["a", "bb"], ["ccc"]
+    products = letters(queries) @ letters(passages).T
+    norms = [np.linalg.norm(letters(some), axis=1) for some in (queries, passages)]
+    for similarity, expected in (("dot", products), ("cosine", products / np.outer(*norms))):
+        found = encode_both(Letters(similarity), queries, passages)
+        np.testing.assert_allclose(found[0] @ found[1].T, expected, rtol=1e-6)
