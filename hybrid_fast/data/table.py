@@ -79,7 +79,7 @@ class AlignedTable:
         """
         if not isinstance(dataset, Dataset):
             raise TypeError(
-                f"needs a datasets.Dataset, got {type(dataset).__name__}; of several splits give one"
+                f"needs a datasets.Dataset, got {type(dataset).__name__}; of its splits give one"
             )
         table = dataset.with_format("arrow")[:]
         return cls.from_arrow(table, source=source, keep_variants=keep_variants)
