@@ -1,4 +1,4 @@
-"""Names that must be one of some: the check, and the hint at the nearest."""
+"""Options that take one of several names: their check, and a hint at the nearest name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Name = TypeVar("Name", bound=str)
 
 
 def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
-    """Return `value`, which must be one of some names.
+    """Return `value` if it is one of the names that an option takes.
 
     Args:
         name: of the option, for the message.

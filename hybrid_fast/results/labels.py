@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.results.names import printable
 from hybrid_fast.results.results import Results
 from hybrid_fast.results.run_info import RunInfo
-
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def run_labels(runs: Sequence[Results]) -> list[str]:
@@ -54,7 +52,7 @@ def short_models(models: Iterable[str | None]) -> dict[str, str]:
 
 def _short_model(model: str, all_parts: Iterable[tuple[str, ...]]) -> str:
     parts = PurePosixPath(model).parts
-    if len(parts) < 2 or _HUB_NAME.fullmatch(model):
+    if len(parts) < 2 or is_hub_name(model):
         return model
     others = [other for other in all_parts if other != parts]
     for size in range(1, len(parts)):
