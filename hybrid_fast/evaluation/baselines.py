@@ -10,10 +10,9 @@ from hybrid_fast.common.choices import nearest
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.bm25 import BM25
-from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.encoding import describe_model
 from hybrid_fast.retrieval.fusion import (
     DEPTH,
     RRF_K,

@@ -29,7 +29,7 @@ from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.encoding import describe_model
 
 FILE_NAME = "reading.json"
 PREDICTIONS_FILE = "predictions.jsonl"

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from hybrid_fast.results.names import printable
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results.results import Results, RunInfo
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 

@@ -21,25 +21,22 @@ from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.queries import (
+    Answers,
     Candidate,
     Query,
-    number_ids,
-    store_by_language,
-)
-from hybrid_fast.evaluation.tasks.query_scores import QueryScores
-from hybrid_fast.evaluation.tasks.relevance import (
-    Answers,
     collect_answers,
     count_unanswered,
+    number_ids,
     relevants_from_answers,
     relevants_from_qrels,
+    store_by_language,
     warn_of_unanswered,
 )
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoders import describe_model, similarity_of
-from hybrid_fast.retrieval.encoding import encode_both
+from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
 from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool

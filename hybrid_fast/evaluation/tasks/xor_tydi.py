@@ -29,8 +29,7 @@ from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.texts import store_texts
 
