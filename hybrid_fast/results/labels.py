@@ -1,4 +1,4 @@
-"""Names of runs that stand side by side: as short as they can be while they tell them apart."""
+"""Labels of runs that are shown side by side: as short as possible, and distinct."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class RunInfo:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def with_defaults(self, model: str | None = None, **settings: Any) -> RunInfo:
-        """Return it with a name and settings where it has none; a setting of None counts as none."""
+        """Return it with a name and settings where it has none; a setting of None is none."""
         known = {name: value for name, value in self.settings.items() if value is not None}
         return replace(
             self,

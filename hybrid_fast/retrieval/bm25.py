@@ -23,7 +23,7 @@ K1, B = 0.9, 0.4
 
 
 class LanguageIndex(NamedTuple):
-    """The candidates of one language and what queries look up in them.
+    """The index of the candidates of one language.
 
     Attributes:
         candidates: their rows.
@@ -45,8 +45,8 @@ class BM25:
     scores 0.
 
     Args:
-        queries: what is asked.
-        candidates: what is indexed.
+        queries: queries to look up.
+        candidates: texts to index.
         k1: saturation: the higher, the more a repeated word counts; from 0.
         b: length normalisation, from 0 (none) to 1 (full).
 

@@ -33,7 +33,7 @@ def test_equals_the_definition(seed, sizes, rule):
 
 @pytest.mark.parametrize("rule", ["mean", "mean@0", "min", "max@2", "mean@x"])
 def test_unknown_rule(rule):
-    with pytest.raises(ValueError, match=r"it is 'max' or 'mean@k'"):
+    with pytest.raises(ValueError, match=r"it must be 'max' or 'mean@k'"):
         DocumentScores(rule, np.array([0]), 1)
 
 

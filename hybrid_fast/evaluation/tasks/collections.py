@@ -135,7 +135,7 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
 def _by_language(
     paths: Sequence[Path], languages: Sequence[str] | None
 ) -> Mapping[str, list[Path]]:
-    """Return the files of each language, which is in their names or the only one of `languages`."""
+    """Return the files of each language, as their names say, or else `languages`, which is one."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         pieces = path.name.split(".")[1:]
@@ -148,7 +148,7 @@ def _by_language(
 def _one_language(task: str, languages: Sequence[str] | None) -> str:
     if languages is None or isinstance(languages, str) or len(languages) != 1:
         raise ValueError(
-            f"task {task!r} has one language where file names tell none; give it as in "
-            f"languages=['en'], got {languages!r}"
+            f"task {task!r}: file names do not name a language; give the one of all files, as in "
+            f"languages=['en']; languages is {languages!r}"
         )
     return normalize_language(languages[0])

@@ -112,7 +112,9 @@ def test_one_language_that_names_do_not_tell(tmp_path):
     write(tmp_path / "corpus.tsv", "d1\tText 1\tTitle\nd2\tText 2\tTitle\n")
     write(tmp_path / "topics.txt", "t1\tabout 1\n")
     write(tmp_path / "qrels.txt", "t1 0 d1 3\n")
-    with pytest.raises(ValueError, match="task 'trec' has one language where file names tell none"):
+    with pytest.raises(
+        ValueError, match="task 'trec': file names do not name a language; give the one"
+    ):
         load_task("trec", tmp_path)
     task = load_task("trec", tmp_path, languages=["sw"])
     assert task.languages == ("sw",)
@@ -150,7 +152,7 @@ def test_bad_files(clef, name, content, message):
     [
         ({"document_score": "max"}, "give segment_length too"),
         ({"segment_length": 1}, "segment_length is 1 characters"),
-        ({"segment_length": 9, "document_score": "best"}, "it is 'max' or 'mean@k'"),
+        ({"segment_length": 9, "document_score": "best"}, "it must be 'max' or 'mean@k'"),
     ],
 )
 def test_bad_options(clef, options, message):
