@@ -47,7 +47,7 @@ class ReadingResults:
         reader: its name.
         retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
-        versions: version of Python and of each library involved.
+        versions: version of Python and of each library that scores depend on.
         settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
             rules do not cover.
         scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,

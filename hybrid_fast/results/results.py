@@ -101,7 +101,7 @@ class Results:
     Attributes:
         task: name of the task.
         info: the model, and how it was trained and used.
-        versions: version of Python and of each library that takes part.
+        versions: version of Python and of each library that scores depend on.
         metrics: setting ("mono", "cross", "multi") to metric to score.
         grid: metric to query language to corpus language, or "all", to score.
         language_bias: scores of language bias.

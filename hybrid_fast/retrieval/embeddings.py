@@ -51,7 +51,7 @@ def check_finite(
         row = int(bad[0])
         raise ValueError(
             f"{name}: row {row} (language {languages[language_codes[row]]}) holds NaN or infinity "
-            f"({bad.size} of {len(embeddings)} rows do); encode in a wider dtype, or check the model"
+            f"({bad.size} of {len(embeddings)} rows); encode in a wider dtype, or check the model"
         )
 
 

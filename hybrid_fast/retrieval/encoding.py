@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
 
 # Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
@@ -54,11 +55,7 @@ def similarity_of(model: object) -> str:
         ValueError: if the model asks for any other similarity.
     """
     similarity = getattr(model, "similarity_fn_name", None) or "dot"
-    if similarity not in ("cosine", "dot"):
-        raise ValueError(
-            f"the model's similarity_fn_name is {similarity!r}; only cosine and dot are supported"
-        )
-    return similarity
+    return check_choice("the model's similarity_fn_name", similarity, ("cosine", "dot"))
 
 
 def describe_model(model: object) -> tuple[str, dict[str, Any]]:

@@ -64,7 +64,7 @@ def test_task_ranks_documents_of_segments():
 
 
 def test_documents_need_qrels_and_contiguous_segments():
-    with pytest.raises(ValueError, match="documents of segments need qrels"):
+    with pytest.raises(ValueError, match="document_score needs qrels"):
         RetrievalTask("t", [Query("q", "en", "?")], [], document_score="max")
     with pytest.raises(ValueError, match="candidate id 'd1' occurs more than once"):
         RetrievalTask(

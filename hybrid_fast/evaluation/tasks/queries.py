@@ -59,7 +59,9 @@ def store_by_language(
     codes = {*stored_queries["lang"].unique().to_pylist()}
     codes |= {*stored_candidates["lang"].unique().to_pylist()}
     if "all" in codes:
-        raise ValueError(f"task {task!r}: 'all' is no language, it names the union pool")
+        raise ValueError(
+            f"task {task!r}: no language can be called 'all', which names the union pool"
+        )
     languages = tuple(sorted(codes))
     return TextCollection(stored_queries, languages), TextCollection(stored_candidates, languages)
 
@@ -94,7 +96,7 @@ def check_languages(
 def collect_answers(
     candidates: Iterable[Candidate], answers: Answers
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield id, language and text of candidates, appending to `answers` what each answers."""
+    """Yield id, language and text of each candidate; append what it answers to `answers`."""
     for number, candidate in enumerate(candidates):
         answers.extend((query_id, number) for query_id in dict.fromkeys(candidate.query_ids))
         yield candidate[:3]
