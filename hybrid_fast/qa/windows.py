@@ -57,9 +57,9 @@ class WindowSizes:
         stride = min(128, length // 3) if doc_stride is None else doc_stride
         if question < 1 or not 0 <= stride < room:
             raise ValueError(
-                f"doc_stride is {stride} and max_length {length}: beside the question, a window has "
-                f"room for {max(room, 0)} tokens of the passage, and doc_stride must be less; raise "
-                "max_length or lower doc_stride"
+                f"doc_stride is {stride} and max_length {length}: beside the question, a window "
+                f"has room for {max(room, 0)} tokens of the passage, and doc_stride must be less; "
+                "raise max_length or lower doc_stride"
             )
         return cls(length, stride, question)
 
