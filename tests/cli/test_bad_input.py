@@ -80,7 +80,7 @@ def test_an_answer_outside_its_text(project, model, fails, command):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("alpha: 2", r"recipe\.yaml:13: alpha is 2.0*; a number from 0 to 1"),
+        ("alpha: 2", r"recipe\.yaml:13: alpha is 2.0*; it must be a number from 0 to 1"),
         ("alpha: -0.5", r"recipe\.yaml:13: alpha is -0.5"),
         ("batch_size: 21", "the largest batch_size that works is 20"),
         ("batch_size: 0", r"recipe\.yaml:12: batch_size is 0"),
