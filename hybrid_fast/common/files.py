@@ -94,8 +94,9 @@ def complete_folder(
 
     Args:
         folder: where the files belong.
-        stale: patterns of old files in `folder` that must not stay beside the new ones; they are
-            removed before the first file moves.
+        stale: patterns of old files in `folder` that must not stay beside the new ones. Those that
+            no new file replaces at once, or whose new file moves last, are removed before any
+            moves.
         order: names of files that move last, in this order.
 
     Raises:
@@ -163,11 +164,13 @@ def _renamed(staged: Path, folder: Path) -> bool:
 def _move_files(staged: Path, folder: Path, stale: Sequence[str], order: Sequence[str]) -> None:
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
     last = [Path(name) for name in order if Path(name) in files]
+    soon = [name for name in files if name not in last]
     with _locked(folder):
         for pattern in stale:
             for path in folder.glob(pattern):
-                path.unlink()
-        for name in [*(name for name in files if name not in last), *last]:
+                if path.relative_to(folder) not in soon:
+                    path.unlink()
+        for name in [*soon, *last]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).replace(folder / name)
         _flush(folder)
