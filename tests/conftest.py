@@ -1,10 +1,31 @@
-"""Fixtures of all tests."""
+"""How all tests run, and their fixtures."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: workers, and the processes that tests start, share the cores. Tests of
+# several threads set their number themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes that tests start import the package that the tests import, not the checkout around them.
+os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share folders of tests out to a worker a core, unless `-n` says otherwise.
+
+    Files and single tests are sooner done here: a worker imports torch and all test modules first.
+    """
+    options = config.option
+    if hasattr(config, "workerinput"):
+        return  # a worker itself
+    if options.numprocesses is None and not options.usepdb and any(map(os.path.isdir, config.args)):
+        options.numprocesses = min(len(os.sched_getaffinity(0)), 8)
+        options.dist = "worksteal"
 
 
 @pytest.fixture(scope="session")

@@ -104,6 +104,19 @@ TILE_CASES = {
     "weights, every mask, symmetric": ("weights", "bf16", True, {"loss_scale": None}),
     "weights with loss scale, every mask, symmetric, odd sizes": ("weights", "fp16", False, {}),
 }
+# Of each, both a simpler and a harder case of the same kernel and tile is compiled: CI adds them.
+IN_BETWEEN = (
+    "sums, odd sizes",
+    "sums, every rule",
+    "weights with gain",
+    "weights with gain, symmetric",
+    "weights, every rule",
+    "weights, every rule, symmetric",
+)
+tile_cases = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in IN_BETWEEN)) for n in TILE_CASES],
+)
 
 
 def compile_case(name, target):
@@ -207,14 +220,14 @@ def test_amd(name):
     assert re.search(f"global_load_dwordx{widest}", text)
 
 
-@pytest.mark.parametrize("name", TILE_CASES)
+@tile_cases
 def test_tiles_on_sm_80(name, tmp_path):
     instructions = check_nvidia(compile_tile_case(name, "sm_80"), "sm_80", tmp_path)
     assert "HMMA.16816.F32" in instructions
     assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
 
 
-@pytest.mark.parametrize("name", TILE_CASES)
+@tile_cases
 def test_tiles_on_sm_90(name, tmp_path):
     compiled = compile_tile_case(name, "sm_90")
     instructions = check_nvidia(compiled, "sm_90", tmp_path)
@@ -223,7 +236,7 @@ def test_tiles_on_sm_90(name, tmp_path):
     assert re.search(r"LDGSTS\.E\.\S*128", instructions)
 
 
-@pytest.mark.parametrize("name", TILE_CASES)
+@tile_cases
 def test_tiles_on_gfx942(name):
     # Of odd sizes each entry has a mask of its own, in scalar registers; what does not fit there
     # goes to vector registers, not to memory.

@@ -1,4 +1,4 @@
-"""Runs triton_kernel_cases.py in Triton's interpreter: which one it is, is settled at import."""
+"""Runs triton_*_cases.py in Triton's interpreter: which one it is, is settled at import."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from hybrid_fast.ops import gpu, gpu_products, gpu_tiles
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
 
-def test_cases_in_the_interpreter():
-    cases = Path(__file__).with_name("triton_kernel_cases.py")
+@pytest.mark.parametrize("cases", ["triton_row_cases.py", "triton_tile_cases.py"])
+def test_cases_in_the_interpreter(cases):
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(cases)],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        [*command, str(Path(__file__).with_name(cases))],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
     )

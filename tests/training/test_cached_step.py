@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 from torch import Tensor
 
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
@@ -245,10 +245,9 @@ def test_a_static_encoder_is_one_micro_batch_without_padding(tmp_path):
     torch.testing.assert_close(found, model.encoder.backbone.embedding.weight.grad)
 
 
-def run_rank(rank: int, world_size: int, folder: Path, cache: Path, port: int, results) -> None:
+def run_rank(rank: int, world_size: int, folder: Path, cache: Path):
     """Memory runs out on the last rank alone."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    dist.init_process_group("gloo")
     model = make_model(folder)
     model.loss.options["process_group"] = dist.group.WORLD
     data = make_batches(model.encoder, cache, rank, world_size)
@@ -262,25 +261,19 @@ def run_rank(rank: int, world_size: int, folder: Path, cache: Path, port: int, r
     for name, gradient in gradients(model).items():
         dist.all_reduce(gradient)
         mean[name] = gradient / world_size
-    results[rank] = (mean, step.budget.micro_batch, step.stop)
     dist.destroy_process_group()
+    return mean, step.budget.micro_batch, step.stop
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_halve_together_and_their_mean_is_the_gradient_of_one_process(
-    bert_folder, tmp_path, free_port, world_size
+    bert_folder, tmp_path, world_size
 ):
     model = make_model(bert_folder)
     expected = plain_gradients(model, [make_batches(model.encoder, tmp_path)[0]])
-    with mp.get_context("spawn").Manager() as manager:
-        results = manager.dict()
-        mp.spawn(
-            run_rank,
-            args=(world_size, bert_folder, tmp_path, free_port, results),
-            nprocs=world_size,
-        )
-        for mean, micro_batch, stop in results.values():
-            assert_same(mean, expected)
-            assert micro_batch == 32
-            assert stop
-        assert len(results) == world_size
+    results = run_ranks(run_rank, world_size, bert_folder, tmp_path)
+    for mean, micro_batch, stop in results:
+        assert_same(mean, expected)
+        assert micro_batch == 32
+        assert stop
+    assert len(results) == world_size

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from ranks import become_rank
+from ranks import run_ranks
 from torch import nn
 
 from hybrid_fast.training.collectives import (
@@ -29,8 +27,7 @@ def test_one_process_alone_sends_nothing():
     assert from_first_rank(lambda: {"map": 0.5}) == {"map": 0.5}
 
 
-def agree(rank: int, world_size: int, folder: Path, port: int) -> None:
-    become_rank(rank, world_size, port)
+def agree(rank: int, world_size: int) -> dict[str, Any]:
     dist.init_process_group("gloo")
     model = nn.Linear(2, 1, bias=False)
     model.register_parameter("unused", nn.Parameter(torch.ones(3)))
@@ -43,14 +40,13 @@ def agree(rank: int, world_size: int, folder: Path, port: int) -> None:
         "first": from_first_rank(lambda: f"rank {rank}"),
         "gradients": [model.weight.grad.tolist(), model.unused.grad.tolist()],
     }
-    (folder / f"{rank}.json").write_text(json.dumps(record))
     dist.destroy_process_group()
+    return record
 
 
-def test_two_ranks_agree(tmp_path, free_port):
-    mp.spawn(agree, args=(2, tmp_path, free_port), nprocs=2)
-    for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
+def test_two_ranks_agree():
+    for record in run_ranks(agree, 2):
+        assert record == {
             "num_ranks": 2,
             "flags": [True, False],
             "sizes": [10, 19],

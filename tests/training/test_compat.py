@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_faults import make_trainer
+from toy_training import make_static_trainer
 from transformers import Trainer
 
 from hybrid_fast.training import HybridTrainer, trainer
@@ -90,7 +90,7 @@ def test_hooks_are_found_where_the_loop_is_inherited_decorated_or_nested():
 def test_a_trainer_whose_hooks_are_gone_is_not_made(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "Trainer", trainer_class("_get_grad_norm", called=False))
     with pytest.raises(ImportError, match=r"has no Trainer\._get_grad_norm, or does not call it"):
-        make_trainer(tmp_path)
+        make_static_trainer(tmp_path)
 
 
 def test_the_oldest_version_is_that_of_pyproject():

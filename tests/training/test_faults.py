@@ -7,78 +7,40 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import launch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from toy_training import make_static_trainer
 from transformers import TrainerCallback
 
-from hybrid_fast.data import AlignedTable
-from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
 
-SCRIPT = """
-import os, signal, sys
-from transformers import TrainerCallback
-sys.path.insert(0, {tests!r})
-from test_faults import make_trainer
 
 class Event(TrainerCallback):
+    """Does something to one rank before the fourth update."""
+
+    def __init__(self, action: Callable[[], None], rank: int = 0) -> None:
+        self.action, self.rank = action, rank
+
     def on_step_begin(self, args, state, control, **_):
-        rank = int(os.environ.get("RANK", 0))
-        if state.global_step == 3 and rank == {rank}:
-            {action}
-
-make_trainer({folder!r}, callbacks=[Event()], {options}).train()
-"""
-TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)"
+        if state.global_step == 3 and int(os.environ.get("RANK", 0)) == self.rank:
+            self.action()
 
 
-def make_trainer(folder: Path | str, callbacks=(), **options) -> HybridTrainer:
-    keys = [(group, lang) for group in range(24) for lang in ("de", "en")]
-    table = AlignedTable.from_columns(
-        {
-            "group_id": [str(group) for group, _ in keys],
-            "lang": [lang for _, lang in keys],
-            "query": [f"{lang} question {group}" for group, lang in keys],
-            "passage": [f"{lang} answer {group}" for group, lang in keys],
-        }
-    )
-    model = BiEncoder.static(table.passages(range(len(table))), dim=8, vocab_size=100)
-    args = HybridTrainingArguments(
-        str(folder),
-        **{
-            "batch_size": 8,
-            "max_steps": 40,
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "use_cpu": True,
-            **options,
-        },
-    )
-    return HybridTrainer(model, args, table, callbacks=list(callbacks))
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(tmp_path: Path, action: str, num_ranks: int = 1, rank: int = 0, options: str = ""):
-    script = tmp_path / "train.py"
-    values = {
-        "tests": str(Path(__file__).parent),
-        "folder": str(tmp_path / "out"),
-        "action": action,
-        "rank": rank,
-        "options": options,
-    }
-    script.write_text(SCRIPT.format(**values))
-    command = [sys.executable, "-P", str(script)]
-    if num_ranks > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
-        command = [sys.executable, "-P", *launcher, str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+def die() -> None:
+    os._exit(7)
+
+
+def train(folder: Path, options: dict, action: Callable[[], None], rank: int = 0) -> None:
+    make_static_trainer(folder, [Event(action, rank)], **options).train()
 
 
 def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(tmp_path):
@@ -88,7 +50,7 @@ def test_a_loss_that_is_no_number_names_step_rows_and_the_last_good_checkpoint(t
             if state.global_step == 5:
                 trainer.encoder.backbone.embedding.weight.fill_(torch.nan)
 
-    trainer = make_trainer(tmp_path, [BreakWeights()], save_strategy="steps", save_steps=2)
+    trainer = make_static_trainer(tmp_path, [BreakWeights()], save_strategy="steps", save_steps=2)
     rows = trainer.sampler.batch(5).query_rows
     with pytest.raises(ValueError, match="training diverged at step 5") as caught:
         trainer.train()
@@ -104,7 +66,7 @@ def test_a_gradient_that_is_no_number_reaches_no_weight_and_no_checkpoint(tmp_pa
                 weight = trainer.encoder.backbone.embedding.weight
                 weight.register_hook(lambda gradient: gradient * torch.nan)
 
-    trainer = make_trainer(tmp_path, [BreakGradient()], save_strategy="steps", save_steps=2)
+    trainer = make_static_trainer(tmp_path, [BreakGradient()], save_strategy="steps", save_steps=2)
     message = f"at step 3 .*checkpoint is {tmp_path / 'checkpoint-2'}.*the gradient is not finite"
     with pytest.raises(ValueError, match=message):
         trainer.train()
@@ -112,22 +74,28 @@ def test_a_gradient_that_is_no_number_reaches_no_weight_and_no_checkpoint(tmp_pa
 
 
 def test_an_infinite_loss_with_finite_embeddings_is_noticed_too(tmp_path):
-    trainer = make_trainer(tmp_path)
+    trainer = make_static_trainer(tmp_path)
     trainer.model.loss.forward = lambda queries, *_, **__: queries.sum() * torch.inf
     with pytest.raises(ValueError, match=r"at step 0 .*no checkpoint yet.*: the loss is -?inf"):
         trainer.train()
 
 
 def test_an_error_of_the_loss_with_finite_embeddings_is_no_divergence(tmp_path):
-    trainer = make_trainer(tmp_path, negatives="hard_only")
+    trainer = make_static_trainer(tmp_path, negatives="hard_only")
     with pytest.raises(ValueError, match=r"^negatives='hard_only' needs"):
         trainer.train()
 
 
 def test_sigterm_writes_a_checkpoint_and_ends_with_143(tmp_path):
-    ended = run(tmp_path, TERMINATE)
+    """As a process of its own: what the interpreter does at its end counts, too."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_faults;"
+        f"test_faults.train({str(tmp_path)!r}, {{}}, test_faults.terminate)"
+    )
+    command = [sys.executable, "-P", "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 143, ended.stderr
-    (checkpoint,) = complete_checkpoints(str(tmp_path / "out"))
+    (checkpoint,) = complete_checkpoints(str(tmp_path))
     assert checkpoint.name == "checkpoint-4"
 
 
@@ -139,7 +107,7 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
 
     callback = TrainerCallback()
     setattr(callback, event, terminate)
-    trainer = make_trainer(tmp_path, max_steps=6)
+    trainer = make_static_trainer(tmp_path, max_steps=6)
     trainer.callback_handler.callbacks.insert(0, callback)
     with pytest.raises(SystemExit) as ended:
         trainer.train()
@@ -150,24 +118,23 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
 
 def test_after_training_sigterm_is_what_it_was_before(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    make_trainer(tmp_path, max_steps=1).train()
+    make_static_trainer(tmp_path, max_steps=1).train()
     assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(ValueError, match="hard_only"):
-        make_trainer(tmp_path, negatives="hard_only").train()
+        make_static_trainer(tmp_path, negatives="hard_only").train()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ranks_of_which_one_gets_sigterm_stop_at_one_step(tmp_path):
-    ended = run(tmp_path, TERMINATE, num_ranks=2, rank=1, options="ddp_backend='gloo'")
-    assert ended.returncode != 0
-    (checkpoint,) = complete_checkpoints(str(tmp_path / "out"))
+    with pytest.raises(ChildFailedError):
+        launch(train, 2, tmp_path, {"ddp_backend": "gloo"}, terminate, 1)
+    (checkpoint,) = complete_checkpoints(str(tmp_path))
     assert checkpoint.name == "checkpoint-4"
 
 
 def test_a_rank_that_dies_ends_all_ranks(tmp_path):
     start = time.monotonic()
-    options = "ddp_backend='gloo', ddp_timeout=30, max_steps=100000"
-    ended = run(tmp_path, "os._exit(7)", num_ranks=2, rank=1, options=options)
-    assert ended.returncode != 0
-    assert "exitcode  : 7" in ended.stderr
+    options = {"ddp_backend": "gloo", "ddp_timeout": 30, "max_steps": 100_000}
+    with pytest.raises(ChildFailedError, match="exitcode  : 7"):
+        launch(train, 2, tmp_path, options, die, 1)
     assert time.monotonic() - start < 90

@@ -1,0 +1,193 @@
+"""Triton's interpreter, set up for cases; and the checks of a case.
+
+Against the definition in float64, losses and all gradients. Two-reference rule: a path may be off
+by what plain torch is off by in the same dtype, and a floor. Scratch memory is poisoned with NaN.
+Products are plain torch's in float32: those of the GPU with a float32 result are not on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import triton.language as tl
+from triton.runtime import interpreter
+
+from hybrid_fast.ops import gpu, gpu_products, gpu_tiles, info_nce, infonce
+
+# Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
+# round W to 8 and 11 bits.
+FLOORS = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 8e-4, torch.bfloat16: 6e-3}
+# Small blocks, for the interpreter is slow.
+CHUNK_ROWS = 9
+TILE = replace(gpu_tiles._TILE, rows=8, columns=16, depth=32, parts=2)
+SHAPES = {  # queries, passages, dimension
+    "one": (1, 1, 1),
+    "one query": (1, 7, 5),
+    "below a block": (7, 15, 31),
+    "a block": (8, 16, 32),
+    "beyond a block": (9, 17, 65),
+    "square": (17, 17, 33),
+    "several": (20, 53, 70),
+}
+TEMPERATURE = 0.07
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    backend = infonce._BACKENDS["triton"]
+    monkeypatch.setitem(infonce._BACKENDS, "triton", replace(backend, device_types=("cpu",)))
+    products = {
+        "multiply": lambda a, b, dtype: a.to(dtype) @ b.to(dtype),
+        "multiply_into": lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype)),
+        "multiply_add": lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype)),
+    }
+    for name, product in products.items():
+        monkeypatch.setattr(gpu_products, name, product)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
+    monkeypatch.setattr(interpreter, "_patch_lang", patched_once(interpreter._patch_lang))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks_and_poison(monkeypatch):
+    """Blocks of 16 columns (8 in float64); of 4 rows (2) where columns are summed; small tiles."""
+    monkeypatch.setattr(gpu_products, "MAX_SCRATCH_BYTES", 1)
+    monkeypatch.setattr(gpu_products, "_TILE_ROWS", CHUNK_ROWS)
+    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: TILE)
+    monkeypatch.setattr(gpu_tiles, "_GROUP", 1)
+    monkeypatch.setattr(gpu_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
+    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 16, 8: 8})
+    monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
+    monkeypatch.setattr(gpu, "_COLUMN_BLOCK", 16)
+    for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+
+
+def dot(self, a, b, total, *_):
+    """Multiply; the interpreter keeps bfloat16 as uint16 and would multiply these.
+
+    In float64, rounded: the bits of an entry then do not depend on its place, as on tensor cores.
+    """
+    factors = [
+        (x.data.astype(np.uint32) << 16).view(np.float32) if x.dtype == tl.bfloat16 else x.data
+        for x in (a, b)
+    ]
+    product = np.matmul(*factors, dtype=np.float64).astype(np.float32)
+    return interpreter.TensorHandle(product + total.data, total.dtype.scalar)
+
+
+def patched_once(patch):
+    """Let functions called by a kernel find the language as the kernel has patched it.
+
+    The interpreter patches it again at each call, to the same, which takes a third of the time.
+    """
+
+    def patch_what_is_not(function):
+        seen = [value for value in function.__globals__.values() if value is tl or value is tl.core]
+        if any(tl.core.is_builtin(module.load) for module in seen):
+            return patch(function)
+        return interpreter._LangPatchScope()
+
+    return patch_what_is_not
+
+
+def poisoned(allocate):
+    def allocate_and_fill(*args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
+
+    return allocate_and_fill
+
+
+def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
+    """Unit vectors, every third query close to its passage."""
+    generator = torch.Generator().manual_seed(seed)
+    passages = torch.randn(num_passages, dim, generator=generator)
+    queries = torch.randn(num_queries, dim, generator=generator)
+    queries[::3] += 3 * passages[:num_queries:3]
+    return F.normalize(queries, dim=1).to(dtype), F.normalize(passages, dim=1).to(dtype)
+
+
+def run(
+    queries, passages, backend, *, dtype=None, temperature=TEMPERATURE, weights=None, **options
+):
+    """Return the loss and the gradients of queries, passages, temperature and weights."""
+    dtype = dtype or queries.dtype
+    generator = torch.Generator().manual_seed(1)
+    if weights is None:
+        weights = torch.rand(len(queries), generator=generator, dtype=torch.float64) + 0.1
+    leaves = [
+        queries.to(dtype),
+        passages.to(dtype),
+        torch.tensor(temperature, dtype=torch.float64),
+        weights,
+    ]
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    loss = info_nce(
+        *leaves[:2], temperature=leaves[2], weights=leaves[3], backend=backend, **options
+    )
+    upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    if loss.ndim == 0:
+        upstream = torch.tensor(1.7, dtype=loss.dtype)
+    return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
+
+
+def check(queries, passages, **options):
+    truth = run(queries, passages, "reference", dtype=torch.float64, **options)
+    plain = run(queries, passages, "reference", **options)
+    ours = run(queries, passages, "triton", **options)
+    # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
+    temperature = options.get("temperature", TEMPERATURE)
+    largest_query, largest_passage = (t.abs().max().item() for t in (queries, passages))
+    logit = (queries.double() @ passages.double().T).abs().max().item() / temperature
+    # A score that is rounded once differently moves its exponential by this part.
+    rounding = torch.finfo(torch.promote_types(queries.dtype, torch.float32)).eps * logit
+    terms = {
+        "loss": 1e-6,
+        "queries": largest_passage / temperature / len(queries),
+        "passages": largest_query / temperature / len(queries),
+        "temperature": logit / temperature / len(queries),
+        "weights": truth[0].abs().max().item(),
+    }
+    rounded = {"queries", "passages"}  # their products are of W as it was written
+    for name, expected, slow, value in zip(terms, truth, plain, ours, strict=True):
+        assert value.dtype == slow.dtype
+        exact = torch.promote_types(queries.dtype, torch.float32)
+        floor = FLOORS[queries.dtype if name in rounded else exact] + rounding
+        scale = expected.abs().max().clamp(min=max(terms[name], 1e-12))
+        error = ((value.double() - expected).abs().max() / scale).item()
+        allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
+        assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
+
+
+def masks(num_queries, num_passages, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(size, most):
+        return torch.randint(-1, most, (size,), generator=generator)
+
+    mask = torch.rand(num_passages, num_queries, generator=generator) < 0.3
+    alone = {
+        "groups": {
+            "query_groups": ids(num_queries, 5),
+            "passage_groups": ids(num_passages, 5),
+        },
+        "ids": {"passage_ids": ids(num_passages, 9)},
+        "ids of queries": {
+            "passage_ids": ids(num_passages, 9),
+            "query_passage_ids": ids(num_queries, 9),
+        },
+        "mask": {"mask": mask.T.contiguous()},
+        "mask by columns": {"mask": mask.T},
+        "margin": {"margin": 0.05},
+        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
+        "normalize": {"normalize": True},
+        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
+    }
+    names = ("groups", "ids of queries", "mask by columns", "margin", "positives")
+    together = {key: value for name in names for key, value in alone[name].items()}
+    return alone | {"all together": together}
