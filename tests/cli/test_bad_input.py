@@ -92,7 +92,11 @@ def test_an_answer_outside_its_text(project, model, fails, command):
         ("pairs: singel", r"recipe\.yaml:13: pairs is 'singel'"),
         ("temperature: 0", r"recipe\.yaml:13: temperature is 0"),
         ("negatives: hard_only", r"recipe\.yaml:13: negatives='hard_only' needs"),
-        ("lr_scheduler_type: foo", "foo is not a valid SchedulerType"),
+        (
+            "lr_scheduler_type: liner",
+            r"recipe\.yaml:13: lr_scheduler_type is 'liner'; .*did you mean 'linear'",
+        ),
+        ("negatives: hard", r"recipe\.yaml:13: negatives is 'hard'; .*did you mean 'hard_only'"),
         ("eval_strategy: steps\ntask:", "eval_strategy is 'steps', but the recipe names no task"),
         ("load_best_model_at_end: true", "eval_strategy is 'no', but the best model is asked for"),
         (

@@ -94,6 +94,10 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("train-reader encoder questions --on-bad-answer no --out o", "on_bad_answer is 'no'; it"),
         ("evaluate-reader encoder", "Missing option '--data'"),
         (
+            "evaluate-reader encoder --data questions --languages en,",
+            "--languages is 'en,'; names separated by single commas are needed",
+        ),
+        (
             "evaluate-reader encoder --data questions --languages en",
             "is not a reader but a BertModel",
         ),
