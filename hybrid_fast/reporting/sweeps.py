@@ -68,7 +68,7 @@ def write_sweep(
 
     Raises:
         ValueError: there is no run, or the runs are of different tasks.
-        NotADirectoryError: if `folder` is a file.
+        NotADirectoryError: `folder` is a file.
     """
     runs = [run for point in points for run in point.runs]
     check_runs(runs)

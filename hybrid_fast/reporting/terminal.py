@@ -42,8 +42,8 @@ def print_results(
         comparison: what `significance.compare_runs` found of their `family_labels`.
 
     Raises:
-        TypeError: if `runs` is not a list of Results.
-        ValueError: if there are no runs, or they are of different tasks.
+        TypeError: `runs` is not a list of Results.
+        ValueError: there are no runs, or they are of different tasks.
     """
     check_runs(runs)
     console = console or Console()

@@ -99,9 +99,9 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ),
         (
             "evaluate-reader encoder --data questions --top-k 1,x",
-            "top_k is '1,x'; whole numbers from 1",
+            "--top-k is '1,x'; whole numbers from 1",
         ),
-        ("evaluate-reader encoder --data questions --top-k 0", "top_k is '0'; whole numbers"),
+        ("evaluate-reader encoder --data questions --top-k 0", "--top-k is '0'; whole numbers"),
         (
             "evaluate-reader encoder --data questions --rules squad2",
             "rules is 'squad2'; it must be one of 'squad'",
