@@ -30,6 +30,10 @@ def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
 
 
 def nearest(value: object, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the known name nearest to a value, "" if none is near."""
-    matches = get_close_matches(str(value), list(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    """Return "; did you mean ...?" with the known name nearest to a value, "" if none is.
+
+    Lower and upper case are the same here.
+    """
+    spelt = {name.lower(): name for name in known}
+    matches = get_close_matches(str(value).lower(), spelt, n=1)
+    return f"; did you mean {spelt[matches[0]]!r}?" if matches else ""

@@ -29,7 +29,7 @@ from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.encoding import describe_model
 
 FILE_NAME = "reading.json"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -47,7 +47,7 @@ class ReadingResults:
         reader: its name.
         retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
-        versions: version of Python and of each library involved.
+        versions: version of Python and of each library that scores depend on.
         settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
             rules do not cover.
         scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,

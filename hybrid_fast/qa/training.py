@@ -97,8 +97,8 @@ def train_reader(
 
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
-        ValueError: a static encoder, a model without a question-answering form, sizes that it does
-            not take, or training that diverges.
+        ValueError: a static encoder, an architecture without a question-answering head, sizes that
+            the model does not take, or training that diverges.
     """
     options = options or ReaderTraining()
     source = find_folder(encoder, None)

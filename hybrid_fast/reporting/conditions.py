@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_fast.reporting.pages import DASH, Cell
-from hybrid_fast.results.counts import Counts
+from hybrid_fast.results import Counts, Results
 from hybrid_fast.results.labels import run_labels, short_models
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import report_languages
 
 

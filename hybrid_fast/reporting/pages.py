@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 
 from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import plots
+from hybrid_fast.results import Results
 from hybrid_fast.results.measures import Measure
 from hybrid_fast.results.names import language_name, printable
-from hybrid_fast.results.results import Results
 
 DASH = "\N{EN DASH}"
 

@@ -27,9 +27,9 @@ from hybrid_fast.reporting.pages import (
     publish,
     render_page,
 )
+from hybrid_fast.results import Results
 from hybrid_fast.results.measures import HEADLINE, MEASURES, Measure
 from hybrid_fast.results.names import printable
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import check_runs
 
 

@@ -1,4 +1,4 @@
-"""Names of runs that stand side by side: as short as they can be while they tell them apart."""
+"""Labels of runs that are shown side by side: as short as possible, and distinct."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 
 from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.results.names import printable
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results.results import Results, RunInfo
 
 
 def run_labels(runs: Sequence[Results]) -> list[str]:
