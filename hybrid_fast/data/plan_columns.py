@@ -154,7 +154,7 @@ def _own_groups(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return groups
     first = int(groups.max()) + 1
     if first > np.iinfo(np.int64).max - count:
-        raise ValueError(f"group_ids reach {first - 1}, which leaves none for items of group -1")
+        raise ValueError(f"group_ids reach {first - 1}, which leaves no ids for items of group -1")
     own = groups.copy()
     own[alone] = first + np.arange(count)
     return own
