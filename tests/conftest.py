@@ -21,6 +21,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     Files and single tests are sooner done here: a worker imports torch and all test modules first.
     """
     options = config.option
+    if hasattr(config, "workerinput"):
+        return  # a worker itself
     if options.numprocesses is None and not options.usepdb and any(map(os.path.isdir, config.args)):
         options.numprocesses = min(len(os.sched_getaffinity(0)), 8)
         options.dist = "worksteal"
