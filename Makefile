@@ -16,7 +16,7 @@ cpp-test:
 	cmake -S . -B build/cpp -G Ninja -DHYBRID_FAST_PYTHON=OFF -DHYBRID_FAST_TESTS=ON && cmake --build build/cpp && ctest --test-dir build/cpp --output-on-failure
 
 bench:
-	pytest benchmarks/ --benchmark-only
+	pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/$$(date -u +%F).json
 
 gpu-check:
 	PYTHONPATH=. python benchmarks/gpu_check.py

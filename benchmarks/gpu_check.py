@@ -14,33 +14,27 @@ as a CUDA graph. The limit is that of three products at the rate of one, measure
 
 from __future__ import annotations
 
-import datetime
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from test_loss_speed import NO_ENCODER, TEMPERATURE, naive
+from cuda_timing import FEWEST_ROUNDS, WARM_UPS, Step, captured, matmul_rate, measure
+from loss_ways import NO_ENCODER, TEMPERATURE, cross_entropy
+from machine import ROOT, commit, today
 from torch import Tensor
 
 from hybrid_fast.ops import info_nce, value_and_grad
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 480
 BUILD_S, TESTS_S = 100, 200
-CASE_S = 20  # for the rounds of one case, but at least FEWEST_ROUNDS
-WARM_UPS, FEWEST_ROUNDS, MOST_ROUNDS = 2, 3, 10
 LARGEST_BASELINE = 65536  # beyond it B x N scores do not fit
 CHECKED_SCORES = 2**26  # of some rows, against the definition in float32
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 6e-3  # relative; W is rounded to bfloat16
-
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # loss and both gradients
 
 
 @dataclass(frozen=True)
@@ -115,21 +109,6 @@ def ours(kind: str, backend: str) -> Step:
         return loss, gradients.queries, gradients.passages
 
     return step
-
-
-def cross_entropy(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss as a user writes it."""
-    if kind == "mean":
-        return naive
-
-    def loss(queries, passages):
-        scores = queries @ passages.T / TEMPERATURE
-        labels = torch.arange(len(queries), device=queries.device)
-        if kind == "none":
-            return F.cross_entropy(scores, labels, reduction="none")
-        return (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
-
-    return loss
 
 
 def step_of(loss_function: Callable[[Tensor, Tensor], Tensor]) -> Step:
@@ -223,96 +202,6 @@ def three_products_ms(case: Case, flop_per_s: float) -> float:
     return 6 * case.size**2 * case.dim / flop_per_s * 1e3
 
 
-def num_rounds(round_s: float, left_s: float) -> int:
-    """Return how many rounds fit into what is left for one case."""
-    return max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(min(CASE_S, left_s) / round_s)))
-
-
-def milliseconds(function: Callable[..., object], *arguments: Tensor) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    function(*arguments)
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end)
-
-
-def matmul_rate() -> float:
-    """Return FLOP/s of a large bfloat16 product."""
-    size = 8192
-    a, b = (torch.randn(size, size, device="cuda").bfloat16() for _ in range(2))
-    times = [milliseconds(torch.mm, a, b) for _ in range(20)]
-    return 2 * size**3 / (statistics.median(times[5:]) * 1e-3)
-
-
-def warm_up(step: Step, inputs: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """Return milliseconds of a step and its peak MiB beyond inputs, also without gradients."""
-    for _ in range(WARM_UPS - 1):
-        step(*inputs)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    _, *gradients = step(*inputs)
-    end.record()
-    end.synchronize()
-    peak = torch.cuda.max_memory_allocated() - before
-    returned = sum(gradient.nbytes for gradient in gradients)
-    return {
-        "first_ms": start.elapsed_time(end),
-        "peak_mib": peak / 2**20,
-        "scratch_mib": (peak - returned) / 2**20,
-    }
-
-
-def measure(steps: dict[str, Step], inputs: tuple[Tensor, Tensor], deadline: float):
-    """Return median milliseconds and memory of each step, interleaved."""
-    results, times = {}, {}
-    for name, step in steps.items():
-        if time.monotonic() > deadline:
-            results[name] = {"skipped": "no time left"}
-            continue
-        try:
-            results[name] = warm_up(step, inputs)
-            times[name] = []
-        except torch.OutOfMemoryError:
-            results[name] = {"skipped": "out of memory"}
-        torch.cuda.empty_cache()
-    several = len(times) > 1
-    round_s = sum(results[name]["first_ms"] for name in times) * 1e-3 * (2 if several else 1)
-    for _ in range(num_rounds(round_s, deadline - time.monotonic()) if times else 0):
-        for name in times:
-            if several:
-                # Memory freed for another step is asked for again, which must not be timed.
-                steps[name](*inputs)
-            times[name].append(milliseconds(steps[name], *inputs))
-            if several:
-                torch.cuda.empty_cache()
-    for name in times:
-        del results[name]["first_ms"]
-        results[name] |= {"median_ms": statistics.median(times[name]), "rounds": len(times[name])}
-    return results
-
-
-def captured(step: Step, inputs: tuple[Tensor, Tensor]) -> Step:
-    """Return the step as a CUDA graph of these inputs."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step(*inputs)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = step(*inputs)
-
-    def replay(queries, passages):
-        graph.replay()
-        return results
-
-    return replay
-
-
 def run(case: Case, steps: Callable[[Case], dict[str, Step]], deadline: float):
     """Return errors of one case and, if they are small, times."""
     report = asdict(case)
@@ -351,13 +240,9 @@ def main() -> int:
     tests = command(["pytest", "-m", "gpu", "-q", "tests/ops/test_gpu.py"], timeout_s=TESTS_S)
     small = [run(case, steps_of_small_batches, deadline) for case in SMALL_CASES]
     cases = [run(case, baselines, deadline) for case in plan()]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     report = {
-        "date": today,
-        "commit": commit,
+        "date": today(),
+        "commit": commit(),
         "device": torch.cuda.get_device_name(),
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda},
         "build": build,
@@ -365,7 +250,7 @@ def main() -> int:
         "small_cases": small,
         "cases": cases,
     }
-    path = ROOT / "benchmarks" / "results" / f"{today}-gpu.json"
+    path = ROOT / "benchmarks" / "results" / f"{today()}-gpu.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
     is_wrong = any("wrong" in case for case in (*small, *cases))

@@ -1,164 +1,147 @@
 """Time and memory of the loss, forward and backward, on the CPU.
 
-Baselines in the same run: `reference`, the definition in plain torch; `naive`, F.cross_entropy as a
-user writes it, and the same under torch.compile; sentence-transformers' cached loss on given
-embeddings (its default takes 32 rows at a time; also 512). For bfloat16 the baseline is
-`mm().float()`. Before anything is timed, loss and gradients are compared with float64. Peak memory
-is measured in fresh processes, each of which runs one of them.
+Baselines: `reference`, the definition in plain torch; `naive`, F.cross_entropy as a user writes it,
+and the same under torch.compile; sentence-transformers' cached loss on given embeddings (its
+default takes 32 rows at a time; also 512). For bfloat16 the baseline is `mm().float()`. Before
+anything is timed, loss and gradients are compared with float64. Peak memory is measured in fresh
+processes, each of which runs one of them.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
+from loss_ways import cached_loss, cross_entropy, embeddings, naive_of_half, ours, step
+from machine import emulates_bfloat16
+from memory import run_fresh
+from side_by_side import side_by_side
 
-from hybrid_fast.ops import info_nce
-
-TEMPERATURE = 0.05
-SIZES = [1024, 4096, 8192]
-DIMS = [384, 768, 1024]
-NO_ENCODER = nn.Sequential(nn.Identity())  # embeddings come ready
-
-
-def embeddings(size: int, dim: int, dtype=torch.float32):
-    """Unit vectors of a loss as in the middle of a training."""
-    generator = torch.Generator().manual_seed(0)
-    queries = F.normalize(torch.randn(size, dim, generator=generator), dim=1)
-    noise = torch.randn(size, dim, generator=generator)
-    passages = F.normalize(noise / dim**0.5 + 0.5 * queries, dim=1)
-    return queries.to(dtype).requires_grad_(), passages.to(dtype).requires_grad_()
-
-
-def naive(queries, passages):
-    labels = torch.arange(len(queries), device=queries.device)
-    return F.cross_entropy(queries @ passages.T / TEMPERATURE, labels)
-
-
-def naive_of_half(queries, passages):
-    scores = (queries @ passages.T).float()
-    return F.cross_entropy(scores / TEMPERATURE, torch.arange(len(queries)))
-
-
-def cached_loss(queries, passages, rows):
-    """The loss stage of CachedMultipleNegativesRankingLoss, with the backward pass of each step.
-
-    By `dot_score`, as the embeddings are unit vectors: the default, `cos_sim`, would normalize all
-    passages once more in each step.
-    """
-    from sentence_transformers.sentence_transformer.losses import (  # gpu_check has to do without
-        CachedMultipleNegativesRankingLoss,
-    )
-    from sentence_transformers.util import dot_score
-
-    loss = CachedMultipleNegativesRankingLoss(
-        NO_ENCODER, scale=1 / TEMPERATURE, similarity_fct=dot_score, mini_batch_size=rows
-    )
-    return loss.calculate_loss([[queries], [passages]], with_backward=True)
-
-
-def step(loss, queries, passages):
-    """Return the loss and both gradients."""
-    queries.grad = passages.grad = None
-    value = loss(queries, passages)
-    if value.requires_grad:
-        value.backward()
-    return value.detach(), queries.grad, passages.grad
-
-
-def ours(queries, passages, **options):
-    return info_nce(queries, passages, temperature=TEMPERATURE, **options)
-
-
+BUDGET_S = {1024: 3, 4096: 12, 8192: 32}
+naive = cross_entropy("mean")
 WAYS = {
     "ours": ours,
     "ours, symmetric": partial(ours, symmetric=True),
     "ours, precision bf16": partial(ours, precision="bf16"),
     "reference": partial(ours, backend="reference"),
     "naive": naive,
+    "naive, symmetric": cross_entropy("symmetric"),
     "naive, torch.compile": None,
     "cached loss, 32": partial(cached_loss, rows=32),
     "cached loss, 512": partial(cached_loss, rows=512),
 }
+WAYS_OF_HALF = {
+    "ours": ours,
+    "naive of mm().float()": naive_of_half,
+    "naive of bf16 logits": naive,
+}
+GOALS = {1024: 1.3, 4096: 1.7, 8192: 1.9}
+GOALS_BF16 = {4096: 6, 8192: 7}
+SIZES = [(size, 384) for size in GOALS] + [
+    pytest.param(size, dim, marks=pytest.mark.full) for dim in (768, 1024) for size in GOALS
+]
 
 
-def check(way, size, dim, dtype, tolerance):
-    """The gate: gradients near those of float64."""
-    few = min(size, 1024)
-    queries, passages = embeddings(few, dim, dtype)
-    exact = [tensor.detach().double().requires_grad_() for tensor in (queries, passages)]
-    for value, truth in zip(step(way, queries, passages), step(naive, *exact), strict=True):
-        assert (value.double() - truth).norm() <= tolerance * truth.norm()
+def relative_errors(way, queries, passages, truths):
+    """Of the loss and both gradients."""
+    values = step(way, queries, passages)
+    return [
+        float((value.double() - truth).norm() / truth.norm())
+        for value, truth in zip(values, truths, strict=True)
+    ]
 
 
-def time_step(benchmark, way, size, dim, dtype=torch.float32):
-    queries, passages = embeddings(size, dim, dtype)
-    benchmark.group = f"{str(dtype).removeprefix('torch.')} {size} x {dim}"
-    rounds = 20 if size == 1024 else 5
-    benchmark.pedantic(step, (way, queries, passages), rounds=rounds, warmup_rounds=1)
+@cache
+def exact(size, dim, dtype, kind="mean"):
+    """Embeddings, and loss and gradients in float64 of the same rounded ones."""
+    rounded = embeddings(size, dim, dtype)
+    doubled = [tensor.detach().double().requires_grad_() for tensor in rounded]
+    return rounded, step(cross_entropy(kind), *doubled)
+
+
+def check(name, way, size, dim, dtype, tolerance):
+    """The gate: loss and gradients near those of float64."""
+    rounded, truths = exact(
+        min(size, 1024), dim, dtype, "symmetric" if "symmetric" in name else "mean"
+    )
+    assert max(relative_errors(way, *rounded, truths)) <= tolerance, name
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own
-@pytest.mark.parametrize("name", WAYS)
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("size", SIZES)
-def test_float32(benchmark, name, size, dim):
-    if dim != 384 and "cached" in name:
-        pytest.skip("measured at 384 dimensions")
-    way = WAYS[name] or torch.compile(naive)
-    if "symmetric" not in name:
-        check(way, size, dim, torch.float32, 5e-3 if "bf16" in name else 1e-5)
-    time_step(benchmark, way, size, dim)
+@pytest.mark.parametrize(("size", "dim"), SIZES)
+def test_float32(benchmark, headline, size, dim):
+    ways = {name: way or torch.compile(naive) for name, way in WAYS.items()}
+    for name, way in ways.items():
+        check(name, way, size, dim, torch.float32, 5e-3 if "bf16" in name else 1e-5)
+    tensors = embeddings(size, dim)
+    steps = {name: partial(step, way, *tensors) for name, way in ways.items()}
+    found = side_by_side(benchmark, steps, BUDGET_S[size], fewest=2)
+    case = f"float32 {size:,} x {dim}"
+    others = {name: found[name] for name in WAYS if "ours" not in name and "symm" not in name}
+    headline("loss", case, "s", found["ours"], others, {"naive": GOALS[size]})
+    headline(
+        "loss", f"{case}, symmetric", "s", found["ours, symmetric"],
+        {"naive, symmetric": found["naive, symmetric"]},
+    )  # fmt: skip
+    goals = {"naive": GOALS_BF16[size]} if size in GOALS_BF16 else {}
+    headline(
+        "loss", f'{case}, precision="bf16"', "s", found["ours, precision bf16"],
+        {"naive": found["naive"]}, goals,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["ours", "naive of mm().float()", "naive of bf16 logits"])
-@pytest.mark.parametrize("size", SIZES)
-def test_bfloat16(benchmark, name, size):
-    way = {"ours": ours, "naive of mm().float()": naive_of_half}.get(name, naive)
-    check(way, size, 384, torch.bfloat16, 5e-2)
-    time_step(benchmark, way, size, 384, torch.bfloat16)
-    benchmark.extra_info["gradient_error"] = gradient_error(way)
+@pytest.mark.parametrize("size", GOALS)
+def test_bfloat16(benchmark, headline, size):
+    if emulates_bfloat16() and size > 1024:
+        pytest.skip("this processor emulates bfloat16, so that a round takes minutes")
+    for name, way in WAYS_OF_HALF.items():
+        check(name, way, size, 384, torch.bfloat16, 5e-2)
+    tensors = embeddings(size, 384, torch.bfloat16)
+    steps = {name: partial(step, way, *tensors) for name, way in WAYS_OF_HALF.items()}
+    found = side_by_side(benchmark, steps, BUDGET_S[size] / 4)
+    seconds = found.pop("ours")
+    goals = {"naive of mm().float()": 5} if size == 8192 else {}
+    headline("loss", f"bfloat16 {size:,} x 384", "s", seconds, found, goals)
 
 
-def gradient_error(way) -> float:
-    """Relative error of the gradients against float64 on the same rounded inputs, at 4,096."""
-    queries, passages = embeddings(4096, 384, torch.bfloat16)
-    exact = [tensor.detach().double().requires_grad_() for tensor in (queries, passages)]
-    _, *values = step(way, queries, passages)
-    _, *truths = step(naive, *exact)
-    errors = [(v.double() - t).norm() / t.norm() for v, t in zip(values, truths, strict=True)]
-    return float(max(errors))
+def test_gradient_error(benchmark, headline):
+    """Of the gradients at 4,096 x 384, of bfloat16 embeddings and of rounded ones."""
+    size = 1024 if emulates_bfloat16() else 4096
+
+    def errors(ways, dtype):
+        rounded, truths = exact(size, 384, dtype)
+        return {name: max(relative_errors(way, *rounded, truths)[1:]) for name, way in ways.items()}
+
+    of_half = benchmark.pedantic(errors, (WAYS_OF_HALF, torch.bfloat16), rounds=1)
+    rounding = errors({"": WAYS["ours, precision bf16"]}, torch.float32)
+    own = of_half.pop("ours")
+    goals = {"naive of mm().float()": 1}
+    headline("loss", f"gradient error, bfloat16 {size:,} x 384", "", own, of_half, goals)
+    case = f'gradient error, precision="bf16", {size:,} x 384'
+    headline("loss", case, "", rounding[""], bound=3.5e-3)
 
 
 MEMORY = """
-import sys
-sys.path.insert(0, {folder!r})
-from test_loss_speed import WAYS, embeddings, step
+import test_loss_speed
+from loss_ways import embeddings, step
 from memory import PeakMemory
-queries, passages = embeddings({size}, 384)
-step(WAYS[{name!r}], *embeddings(256, 384))
+tensors = embeddings(size, 384)
+step(test_loss_speed.WAYS[name], *embeddings(256, 384))
 with PeakMemory() as memory:
-    step(WAYS[{name!r}], queries, passages)
+    step(test_loss_speed.WAYS[name], *tensors)
 print(memory.extra_mib)
 """
 
 
-@pytest.mark.parametrize("name", ["ours", "ours, precision bf16", "naive", "cached loss, 32"])
-def test_peak_memory(benchmark, name):
+def test_peak_memory(benchmark, headline):
     """Above that of the embeddings; the gradients are part of it."""
-    folder = __file__.rsplit("/", 1)[0]
-    script = MEMORY.format(folder=folder, size=8192, name=name)
-
-    def measure() -> float:
-        run = subprocess.run(
-            [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
-        )
-        return float(run.stdout)
-
-    benchmark.group = "peak memory, 8192 x 384 (the time is that of a process)"
-    benchmark.extra_info["extra_mib"] = benchmark.pedantic(measure, rounds=1)
+    size = 8192
+    names = ("ours, precision bf16", "naive", "cached loss, 32")
+    found = {name: run_fresh(MEMORY, name=name, size=size) for name in names}
+    own = benchmark.pedantic(run_fresh, (MEMORY,), {"name": "ours", "size": size}, rounds=1)
+    goals = {"naive": 20}
+    others = {name: found[name] for name in names[1:]}
+    headline("memory", f"loss, float32 {size:,} x 384", "MiB", own, others, goals)
+    headline("memory", 'the same, precision="bf16"', "MiB", found[names[0]], others)
+    benchmark.extra_info["extra_mib"] = {"ours": own} | found

@@ -3,7 +3,7 @@
 Same initial vectors, pairs and batch size. sentence-transformers trains its StaticEmbedding with
 MultipleNegativesRankingLoss, as its blog on static embeddings does. Its batches are drawn in its
 own order, so what is compared first is the loss of one fixed batch. A step is timed from the end of
-the one before; the last test is one whole epoch of a million pairs.
+the one before. With `--full` also one whole epoch of a million pairs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from test_training_speed import Clock
+from trainers import Clock, options
 from training_corpus import draw_texts, make_table
 
 from hybrid_fast.models import BiEncoder
@@ -29,21 +29,26 @@ from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 
 BATCH_SIZE = 8192
 NUM_PAIRS = 1_000_000
-NUM_STEPS = 8
+NUM_STEPS = 5  # --full: 8
 DIM, TEMPERATURE = 384, 0.05
-VOCABULARIES = [None, 250_002]  # the texts' own, that of XLM-R
-first_losses: list[float] = []
+VOCABULARIES = {"of XLM-R": 250_002, "of the texts": None}
 OURS = {
-    "default": {},
+    "float32": {},
     "bf16 loss": {"loss_precision": "bf16"},
 }
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    """A million of short sentences; half of a passage's words are those of its query."""
-    queries = draw_texts(NUM_PAIRS, 8, 20, 0, sigma=0.4)
-    others = draw_texts(NUM_PAIRS, 5, 12, 1, sigma=0.4)
+def num_steps(full):
+    return 8 if full else NUM_STEPS
+
+
+@pytest.fixture(scope="module")
+def pairs(full, num_steps):
+    """Short sentences; half of a passage's words are those of its query."""
+    num_pairs = NUM_PAIRS if full else BATCH_SIZE * num_steps
+    queries = draw_texts(num_pairs, 8, 20, 0, sigma=0.4)
+    others = draw_texts(num_pairs, 5, 12, 1, sigma=0.4)
     return queries, [f"{q} {p}" for q, p in zip(queries, others, strict=True)]
 
 
@@ -53,12 +58,16 @@ def own_encoder(pairs):
     return BiEncoder.static(pairs[1][:100_000], dim=DIM, vocab_size=60_000)
 
 
-@pytest.fixture(scope="module", params=VOCABULARIES)
+@pytest.fixture(
+    scope="module",
+    params=["of XLM-R", pytest.param("of the texts", marks=pytest.mark.full)],
+)
 def encoder_folder(request, own_encoder, tmp_path_factory):
     """An encoder with that vocabulary, or with one of which the texts have a part."""
     weights = own_encoder.backbone.embedding.weight.detach()
-    if request.param is not None:
-        more = torch.randn(request.param - len(weights), DIM) / DIM**0.5
+    size = VOCABULARIES[request.param]
+    if size is not None:
+        more = torch.randn(size - len(weights), DIM) / DIM**0.5
         weights = torch.cat([weights, more])
     backbone = StaticBackbone(own_encoder.backbone.tokenizer, weights)
     folder = tmp_path_factory.mktemp("static")
@@ -66,40 +75,36 @@ def encoder_folder(request, own_encoder, tmp_path_factory):
     return str(folder)
 
 
-def options(folder, num_steps):
-    return {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": BATCH_SIZE,
-        "max_steps": num_steps,
-        "learning_rate": 2e-2,
-        "use_cpu": True,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-
-
-def record(benchmark, clock, num_steps):
-    seconds = statistics.median(clock.seconds)
-    benchmark.group = "static encoder, batch 8192"
-    benchmark.extra_info |= {
-        "seconds_a_step": round(seconds, 4),
-        "pairs_per_second": round(BATCH_SIZE / seconds),
-        "losses": [round(loss, 4) for loss in (clock.losses[0], clock.losses[-1])],
-        "steps": num_steps,
-    }
-    first_losses.append(clock.losses[0])
-    assert max(first_losses) < 1.1 * min(first_losses)  # other batches of one corpus
-
-
-def make_ours(pairs, encoder_folder, tmp_path, clock, num_steps, name):
+def train_ours(folder, pairs, encoder_folder, num_steps, more):
+    clock = Clock()
     args = HybridTrainingArguments(
-        kind="mono", temperature=TEMPERATURE, token_store=str(tmp_path),
-        **options(tmp_path, num_steps), **OURS[name],
-    )  # fmt: skip
+        kind="mono",
+        temperature=TEMPERATURE,
+        token_store=str(folder),
+        **options(folder, BATCH_SIZE, num_steps, learning_rate=2e-2),
+        **more,
+    )
     encoder = BiEncoder.from_pretrained(encoder_folder)
-    return HybridTrainer(encoder, args, make_table(*pairs), callbacks=[clock])
+    HybridTrainer(encoder, args, make_table(*pairs), callbacks=[clock]).train()
+    return clock
+
+
+def train_theirs(folder, pairs, encoder_folder, num_steps):
+    clock = Clock()
+    queries, passages = pairs
+    model = SentenceTransformer(encoder_folder, device="cpu")
+    loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
+    check_equality(loss, model, encoder_folder, queries[:256], passages[:256])
+    SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            **options(folder, BATCH_SIZE, num_steps, learning_rate=2e-2)
+        ),
+        train_dataset=Dataset.from_dict({"query": queries, "passage": passages}),
+        loss=loss,
+        callbacks=[clock],
+    ).train()
+    return clock
 
 
 @torch.no_grad()
@@ -112,42 +117,39 @@ def check_equality(loss, model, encoder_folder, queries, passages):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_hybrid_fast(benchmark, pairs, encoder_folder, tmp_path, name):
-    clock = Clock()
-    some = tuple(column[: BATCH_SIZE * NUM_STEPS] for column in pairs)
-    trainer = make_ours(some, encoder_folder, tmp_path, clock, NUM_STEPS, name)
-    benchmark.pedantic(trainer.train, rounds=1)
-    record(benchmark, clock, NUM_STEPS)
-    benchmark.extra_info["seconds_by_part"] = {
-        part: round(seconds / NUM_STEPS, 4) for part, seconds in trainer.timer.seconds.items()
-    }
+def test_step(benchmark, headline, full, pairs, encoder_folder, tmp_path, num_steps, request):
+    some = tuple(column[: BATCH_SIZE * num_steps] for column in pairs)
+    clocks = {"theirs": train_theirs(tmp_path / "theirs", some, encoder_folder, num_steps)}
+    for name, more in OURS.items():
+        arguments = tmp_path / name, some, encoder_folder, num_steps, more
+        last = name == list(OURS)[-1]
+        clocks[name] = (
+            benchmark.pedantic(train_ours, arguments, rounds=1) if last else train_ours(*arguments)
+        )
+    firsts = [clock.losses[0] for clock in clocks.values()]
+    assert max(firsts) < 1.1 * min(firsts)  # other batches of one corpus
+    rates = {name: BATCH_SIZE / clock.median_s for name, clock in clocks.items()}
+    benchmark.extra_info["losses"] = {name: clock.losses for name, clock in clocks.items()}
+    vocabulary = request.node.callspec.params["encoder_folder"]
+    baselines = {"sentence-transformers": rates.pop("theirs")}
+    reduced = f"{num_steps} steps instead of 8, and the larger vocabulary alone"
+    for name, rate in rates.items():
+        headline(
+            "static encoder", f"vocabulary {vocabulary}, {name}", "pairs/s", rate, baselines,
+            {"sentence-transformers": 5},
+            reduced="" if full else reduced,
+        )  # fmt: skip
 
 
-def test_sentence_transformers(benchmark, pairs, encoder_folder, tmp_path):
-    clock = Clock()
-    queries, passages = (column[: BATCH_SIZE * NUM_STEPS] for column in pairs)
-    model = SentenceTransformer(encoder_folder, device="cpu")
-    loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
-    check_equality(loss, model, encoder_folder, queries[:256], passages[:256])
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(**options(tmp_path, NUM_STEPS)),
-        train_dataset=Dataset.from_dict({"query": queries, "passage": passages}),
-        loss=loss,
-        callbacks=[clock],
-    )
-    benchmark.pedantic(trainer.train, rounds=1)
-    record(benchmark, clock, NUM_STEPS)
-
-
-@pytest.mark.parametrize("name", ["bf16 loss"])
-def test_an_epoch_of_a_million_pairs(benchmark, pairs, encoder_folder, tmp_path, name):
-    clock = Clock()
+@pytest.mark.full
+def test_an_epoch_of_a_million_pairs(benchmark, headline, pairs, encoder_folder, tmp_path):
     num_steps = NUM_PAIRS // BATCH_SIZE
-    trainer = make_ours(pairs, encoder_folder, tmp_path, clock, num_steps, name)
-    benchmark.pedantic(trainer.train, rounds=1)
-    record(benchmark, clock, num_steps)
-    # Tokens wait longer then, and owe more updates.
-    benchmark.extra_info["seconds_of_last_steps"] = round(statistics.median(clock.seconds[-20:]), 4)
+    arguments = tmp_path, pairs, encoder_folder, num_steps, OURS["bf16 loss"]
+    clock = benchmark.pedantic(train_ours, arguments, rounds=1)
     assert clock.losses[-1] < clock.losses[0]
+    rates = [
+        BATCH_SIZE / statistics.median(times) for times in (clock.seconds, clock.seconds[-20:])
+    ]
+    headline("static encoder", "an epoch of a million pairs, bf16 loss", "pairs/s", rates[0])
+    # Tokens wait longer then, and owe more updates.
+    headline("static encoder", "its last 20 steps", "pairs/s", rates[1])

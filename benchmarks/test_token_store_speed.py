@@ -1,17 +1,19 @@
-"""The token store: opening one of a million texts, and planning, gathering and padding batches.
+"""The token store: opening one of many texts, and planning, gathering and padding batches.
 
-Beside it, what is done without: the tokenizer of the same encoder on the texts of each batch.
+Beside it, what is done without: the tokenizer of the same encoder on the texts of each batch, 32 at
+a time.
 """
 
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
+from memory import run_fresh
+from side_by_side import seconds_of, side_by_side
 from training_corpus import draw_texts, make_table, save_encoder
 
 from hybrid_fast.data import HybridBatchSampler, open_token_store
@@ -19,20 +21,20 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.training.micro_batches import cut_by_length
 from hybrid_fast.training.steps import StepDataset
 
-NUM_PAIRS = 500_000  # so a million texts
+NUM_PAIRS = 50_000  # --full: ten times as many, so a million texts
 BATCH_SIZE = 8192
 BUDGET = 2048
+ROUNDS_S = 6
 SIDES = ("query", "passage")
 OPEN = """
-import pickle, sys, time
-sys.path[:0] = {path!r}
+import pickle, time
 from hybrid_fast.data import TokenStore
 from memory import resident_bytes
-content = open({file!r}, "rb").read()
+content = open(file, "rb").read()
 before, start = resident_bytes(), time.perf_counter()
 stores = pickle.loads(content)
 seconds = time.perf_counter() - start
-print(seconds, (resident_bytes() - before) / 2**20, sum(len(store.tokens) for store in stores))
+print([seconds, (resident_bytes() - before) / 2**20, sum(len(store.tokens) for store in stores)])
 """
 
 
@@ -43,22 +45,32 @@ def encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table():
+def table(full):
+    num_pairs = NUM_PAIRS * (10 if full else 1)
     return make_table(
-        draw_texts(NUM_PAIRS, 15, 60, 0, sigma=0.5), draw_texts(NUM_PAIRS, 40, 200, 1, sigma=0.5)
+        draw_texts(num_pairs, 15, 60, 0, sigma=0.5), draw_texts(num_pairs, 40, 200, 1, sigma=0.5)
     )
 
 
 @pytest.fixture(scope="module")
-def stores(encoder, table, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stores")
-    return [
-        open_token_store(
-            table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side),
-            encoder.backbone.vocab_size, folder,
-        )
-        for side in SIDES
-    ]  # fmt: skip
+def build(encoder, table):
+    """A function that opens the stores of both sides in a folder, built before where missing."""
+
+    def open_in(folder):
+        return [
+            open_token_store(
+                table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side),
+                encoder.backbone.vocab_size, folder,
+            )
+            for side in SIDES
+        ]  # fmt: skip
+
+    return open_in
+
+
+@pytest.fixture(scope="module")
+def stores(build, tmp_path_factory):
+    return build(tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +79,20 @@ def dataset(table, stores):
     return StepDataset(sampler, *stores, "passage", repeats_once=True)
 
 
-def test_open_a_million_texts(benchmark, stores, tmp_path):
+def test_open(benchmark, headline, full, build, stores, tmp_path):
     """In a fresh process; checksums of all files are verified."""
+    built_s = seconds_of(partial(build, tmp_path))
     file = tmp_path / "stores.pickle"
     file.write_bytes(pickle.dumps(stores))
-    script = OPEN.format(path=sys.path, file=str(file))
     found = []
-
-    def run():
-        command = [sys.executable, "-P", "-c", script]
-        found.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    benchmark.pedantic(run, rounds=3)
-    seconds, mib, num_texts = np.median([list(map(float, line.split())) for line in found], axis=0)
-    assert num_texts > 0.9 * 2 * NUM_PAIRS
-    benchmark.extra_info |= {
-        "texts": int(num_texts),
-        "bytes": sum(store.tokens.ids.nbytes + store.tokens.offsets.nbytes for store in stores),
-        "seconds_to_open": round(seconds, 4),
-        "resident_mib": round(mib, 1),
-    }
+    benchmark.pedantic(lambda: found.append(run_fresh(OPEN, file=str(file))), rounds=3)
+    seconds, mib, num_texts = np.median(found, axis=0)
+    reduced = "" if full else "a store of 100,000 texts, not of a million"
+    headline(
+        "token store", f"opened, {num_texts:,.0f} texts", "s", seconds, {"built anew": built_s},
+        bound=1, reduced=reduced,
+    )  # fmt: skip
+    headline("token store", "memory when opened", "MiB", mib, bound=50)
 
 
 def padded_batch(dataset, encoder, step):
@@ -99,7 +105,8 @@ def padded_batch(dataset, encoder, step):
     ]
 
 
-def test_plan_gather_and_pad(benchmark, dataset, encoder, table):
+def check_features(dataset, encoder, table):
+    """The gate: the tokens of some texts are those of the tokenizer, and padding follows."""
     batch, features = padded_batch(dataset, encoder, 0)
     plan = dataset.sampler.batch(0)
     texts = table.queries(plan.query_rows), table.passages(plan.passage_rows)
@@ -116,15 +123,11 @@ def test_plan_gather_and_pad(benchmark, dataset, encoder, table):
     for place, ids in zip(places, expected, strict=True):
         assert found[place][: len(ids)] == ids
         assert set(found[place][len(ids) :]) <= {1}
-    steps = iter(range(1, 10**6))
-    benchmark.pedantic(
-        lambda: padded_batch(dataset, encoder, next(steps)), rounds=15, warmup_rounds=2
-    )
-    benchmark.extra_info["rows_per_second"] = round(2 * BATCH_SIZE / benchmark.stats["median"])
 
 
-def test_tokenizer_in_every_step(benchmark, dataset, encoder, table):
-    steps = iter(range(1, 10**6))
+def test_plan_gather_and_pad(benchmark, headline, dataset, encoder, table):
+    check_features(dataset, encoder, table)
+    steps = count(1)
 
     def tokenize():
         plan = dataset.sampler.batch(next(steps))
@@ -136,5 +139,11 @@ def test_tokenizer_in_every_step(benchmark, dataset, encoder, table):
         ]
 
     assert len(tokenize()) == 2 * BATCH_SIZE // 32
-    benchmark.pedantic(tokenize, rounds=3, warmup_rounds=1)
-    benchmark.extra_info["rows_per_second"] = round(2 * BATCH_SIZE / benchmark.stats["median"])
+    ways = {
+        "ours": lambda: padded_batch(dataset, encoder, next(steps)),
+        "tokenizer in every step": tokenize,
+    }
+    found = side_by_side(benchmark, ways, ROUNDS_S)
+    rates = {name: 2 * BATCH_SIZE / seconds / 1e6 for name, seconds in found.items()}
+    own = rates.pop("ours")
+    headline("token store", "plan, gather and pad", "M rows/s", own, rates, bound=2)

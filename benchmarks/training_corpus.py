@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaMo
 from hybrid_fast.data import AlignedTable
 
 NUM_WORDS = 20_000
+LONGEST = 256  # tokens of a text, as encoders are told
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
@@ -37,12 +38,14 @@ def draw_texts(num_texts: int, mean: float, most: int, seed: int, sigma: float =
     ]
 
 
-def make_table(queries: list[str], passages: list[str]) -> AlignedTable:
-    """One group a pair, in one language."""
+def make_table(
+    queries: list[str], passages: list[str], languages: list[str] | None = None
+) -> AlignedTable:
+    """One group a pair, in English unless said otherwise."""
     return AlignedTable.from_columns(
         {
             "group_id": [str(row) for row in range(len(queries))],
-            "lang": ["en"] * len(queries),
+            "lang": languages or ["en"] * len(queries),
             "query": queries,
             "passage": passages,
             "passage_id": [str(row) for row in range(len(queries))],
@@ -50,8 +53,10 @@ def make_table(queries: list[str], passages: list[str]) -> AlignedTable:
     )
 
 
-def save_encoder(folder: Path, *, layers: int, width: int, vocab_size: int) -> Path:
-    """Write an XLM-R-shaped encoder without dropout, of random weights, and a word tokenizer."""
+def save_encoder(
+    folder: Path, *, layers: int, width: int, vocab_size: int, dropout: float = 0.0
+) -> Path:
+    """Write an XLM-R-shaped encoder of random weights, the same at any dropout, and a tokenizer."""
     vocabulary = {token: index for index, token in enumerate(SPECIAL)}
     vocabulary |= {f"w{word}": len(SPECIAL) + word for word in range(NUM_WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -69,8 +74,8 @@ def save_encoder(folder: Path, *, layers: int, width: int, vocab_size: int) -> P
         num_attention_heads=width // 32,
         intermediate_size=4 * width,
         max_position_embeddings=514,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     torch.manual_seed(0)
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/sampling.md: `python docs/draw_batch_plan.py` (a few seconds).
+"""Draws the plots of docs/sampling.md: `python docs/draw_batch_plan.py` (a few seconds).
 
 Left: how far the number of examples of each language pair strays from its share, over the steps of
 a cross plan, and of independent draws with the same weights. Right: the same for the number of mono
@@ -20,7 +20,7 @@ PLAN, INDEPENDENT = "#1b6ca8", "#c9783c"
 
 
 def main() -> None:
-    """Draw both pictures into one file."""
+    """Draw both plots into one file."""
     rng = np.random.default_rng(0)
     groups, codes = np.nonzero(rng.random((NUM_GROUPS, NUM_LANGUAGES)) < DENSITY)
     languages = np.array(["ar", "de", "en", "hi", "th"])[codes]

@@ -28,9 +28,9 @@ def main(path: Path) -> None:
     )
     for name, color in COLORS.items():
         points = sorted(
-            (int(found[1]), benchmark["stats"]["median"])
+            (int(found[1]), benchmark["extra_info"]["median_seconds"][name])
             for benchmark in benchmarks
-            if (found := re.fullmatch(rf"test_float32\[(\d+)-384-{name}\]", benchmark["name"]))
+            if (found := re.fullmatch(r"test_float32\[(\d+)-384\]", benchmark["name"]))
         )
         left.plot(*zip(*points, strict=True), "o-", color=color, label=name)
     left.set(
@@ -41,13 +41,11 @@ def main(path: Path) -> None:
     left.minorticks_off()
     left.grid(alpha=0.3)
     left.legend(fontsize=8)
-    memory = {
-        benchmark["name"].removeprefix("test_peak_memory[")[:-1]: benchmark["extra_info"][
-            "extra_mib"
-        ]
+    (memory,) = (
+        benchmark["extra_info"]["extra_mib"]
         for benchmark in benchmarks
-        if benchmark["name"].startswith("test_peak_memory")
-    }
+        if benchmark["fullname"].endswith("test_loss_speed.py::test_peak_memory")
+    )
     bars = right.barh(list(memory), list(memory.values()), color=[COLORS[n] for n in memory])
     right.bar_label(bars, fmt="%.0f MiB", padding=3)
     right.invert_yaxis()

@@ -1,4 +1,4 @@
-"""Found only where the C++ extension of this name, which goes before it, has not been built."""
+"""Imported only if the C++ extension of this name, which takes precedence, is not built."""
 
 raise ImportError(
     "hybrid_fast is imported from a source folder without its C++ extension; run Python from "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,19 +13,26 @@ import pytest
 import hybrid_fast
 
 PACKAGE = Path(hybrid_fast.__file__).parent
-MAY_IMPORT: dict[str, set[str]] = {
-    "common": set(),
-    "results": {"common"},
-    "ops": {"common", "results"},
-    "data": {"common", "results"},
-    "models": {"common", "results"},
-    "retrieval": {"common", "results", "ops", "data", "models"},
-    "evaluation": {"common", "results", "ops", "data", "models", "retrieval"},
-    "training": {"common", "results", "ops", "data", "models", "retrieval", "evaluation"},
-    "qa": {"common", "results", "ops", "data", "models", "retrieval", "evaluation", "training"},
-    "reporting": {"common", "results"},
-}
-MAY_IMPORT["cli"] = set(MAY_IMPORT)
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+
+
+def rooms() -> dict[str, set[str]]:
+    """Read the table of rooms in CONTRIBUTING.md: name of each room to what it may import."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| .* \| (.*) \|$", CONTRIBUTING.read_text("utf-8"), re.MULTILINE
+    )
+    names = {name for name, _ in rows}
+    few = {"nothing of ours": set(), "all of them": names}
+    return {name: few.get(below, set(below.split(", "))) for name, below in rows}
+
+
+MAY_IMPORT = rooms()
+
+
+def test_every_room_is_in_the_table_and_names_rooms_alone():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(MAY_IMPORT) == folders
+    assert set().union(*MAY_IMPORT.values()) <= folders
 
 
 def imported_parts(path: Path) -> set[str]:

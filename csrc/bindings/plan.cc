@@ -128,7 +128,7 @@ void define_index(py::module_& m) {
           [](const NotedIndex& noted, const std::string& path) {
             with_file(path, [&] { save_index(*noted.index, noted.note, path); });
           },
-          py::arg("path"))
+          py::arg("path"), "Write the index to a file, which `open` maps; OSError if it cannot.")
       .def_readonly("note", &NotedIndex::note)
       .def_property_readonly("num_rows",
                              [](const NotedIndex& n) { return n.index->summary().table_size; })

@@ -31,12 +31,12 @@ bool has_bf16_product();
 
 void pack_bf16(const Bf16Vectors& columns, std::uint16_t* packed, int num_threads);
 
-// out (rows.size, num_columns) = or, to `add`, += rows times packed columns. REQUIRES:
-// has_bf16_product()
+// Writes rows times packed columns to out (rows.size, num_columns), or adds it to what is there.
+// REQUIRES: has_bf16_product()
 void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
                    float* out, bool add);
 
-// The same on all of `num_threads`.
+// The same, shared out over num_threads threads.
 void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
                    float* out, bool add, int num_threads);
 

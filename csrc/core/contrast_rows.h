@@ -38,7 +38,8 @@ struct ContrastGradient {
 };
 
 // Overwrites the scores. T is float or double; float takes the widest vectors of this processor, or
-// those that HYBRID_FAST_CPU ("avx512", "avx2", "portable") names. Rows on all of `num_threads`.
+// those that HYBRID_FAST_CPU ("avx512", "avx2", "portable") names. Rows are shared out over
+// num_threads threads.
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads);

@@ -29,8 +29,8 @@ void write_index(const PlanIndex& index, std::string_view note,
 // Throws std::system_error when the file cannot be written; it may then be incomplete.
 void save_index(const PlanIndex& index, std::string_view note, const std::string& path);
 
-// Throws std::system_error when the file cannot be read, std::invalid_argument when it is none of
-// ours, of another version or byte order, truncated or altered.
+// Throws std::system_error when the file cannot be read, std::invalid_argument when it is not
+// an index, is of another version or byte order, or is truncated or altered.
 NotedIndex open_index(const std::string& path);
 
 // The same from bytes, which are copied.

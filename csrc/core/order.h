@@ -16,8 +16,8 @@ namespace hybrid_fast {
 // Entries fall into classes by their remainder. A pass begins with one class, ends with another,
 // and has all others shuffled together between; its first class is never the last of the pass
 // before. With room for three windows or more there are up to 34 classes, so that nearly every
-// entry meets every other in time. With room for two, even entries go before odd ones; with less,
-// all passes keep one order.
+// two entries come to share a window. With room for two, even entries go before odd ones; with
+// less, all passes keep one order.
 class PassOrder {
  public:
   // REQUIRES: size >= 1, window >= 1. A window of 1 leaves passes free.

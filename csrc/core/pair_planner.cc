@@ -137,7 +137,7 @@ void PairPlanner::plan(std::uint64_t index, Draft& draft) const {
   }
   index_.locate(requests, places);
   const bool conflicts = !complete_ || index_.shares_passages();
-  // From a random slot on, so that of two entries that may not meet each gets its chance.
+  // From a random slot on, so that of two entries that may not share a batch each gets its chance.
   const std::uint64_t start = conflicts ? derive(key_, ~index) % batch_size_ : 0;
   std::vector<std::uint64_t> refused;
   for (std::uint64_t k = 0; k < batch_size_; ++k) {

@@ -59,7 +59,7 @@ class PairPlanner {
   // Of a complete table: slots from `first` on, all within one pass.
   void draw_pass(std::uint64_t pass, std::uint64_t first, std::span<Slot> slots) const;
   Slot slot_at(std::uint32_t stream, std::uint64_t position, std::uint64_t window) const;
-  // Which of its rows entry `i` shows in its pass number `pass`.
+  // The turn of entry `i` in its pass number `pass`, which chooses among its rows.
   std::uint64_t row_turn(std::uint64_t i, std::uint64_t pass) const;
   // A free example of the stream or, failing that, of another one; counts it.
   Example substitute(std::uint32_t stream, std::uint64_t key, PairSearch& search,

@@ -212,7 +212,8 @@ Example PlanIndex::example(const Place& place, std::uint64_t turn, bool same_row
     const std::uint32_t both = row(place.query_entry, turn, kMixedExample);
     return {place.group, both, both};
   }
-  // Both take turns; shifted by one when all have come up, every query meets every passage in time.
+  // Both take turns; shifted by one when all have come up, every query is paired with every passage
+  // in time.
   const std::uint64_t cycle = std::lcm(num_rows(place.query_entry, kCrossQuery),
                                        num_rows(place.passage_entry, kCrossPassage));
   return {place.group, row(place.query_entry, turn, kCrossQuery),

@@ -196,9 +196,9 @@ class PlanIndex {
   Place locate(const Pair& pair, std::uint32_t group) const;
   // The example at a place, its alternatives at their turn.
   Example example(const Place& place, std::uint64_t turn, bool same_row) const;
-  // Turns 0 to so many show all pairs of rows of a place: queries * passages.
+  // After so many turns all pairs of rows of a place have come up: queries * passages.
   std::uint64_t num_turns(const Place& place, bool same_row) const;
-  // Turns 0 to so many show each of its rows.
+  // After so many turns each of its rows has come up.
   std::uint64_t most_rows(const Place& place, bool same_row) const;
 
   const Cell& cell_of(std::uint32_t group) const;
@@ -244,7 +244,7 @@ class PlanIndex {
   bool complete_;
 };
 
-// An index over arrays that someone else holds, for those who fill the rest of them.
+// An index over arrays that the caller holds and is still filling.
 PlanIndex view_of(const IndexVectors& arrays);
 
 // Visits every entry as (cell, group, label, entry), in the order of entries.

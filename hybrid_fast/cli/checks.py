@@ -9,16 +9,15 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.evaluation.metrics import METRICS
 from hybrid_fast.evaluation.tasks import check_task
+from hybrid_fast.results.metrics import METRICS, SETTINGS, score_name
 from hybrid_fast.training import HybridTrainingArguments
 from hybrid_fast.training.checkpoints import last_checkpoint
 
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
-SETTINGS = ("mono", "cross", "multi")
 LOGGED_METRICS = (
-    *(f"{setting}_{name}" for setting in SETTINGS for name in METRICS),
+    *(score_name(setting, metric) for setting in SETTINGS for metric in METRICS),
     "rank_distance",
 )
 

@@ -20,7 +20,7 @@ def read_runs(path: Path) -> list[Results]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON, or holds neither a run nor runs.
+        ValueError: it is not JSON, holds neither a run nor runs, or runs of different tasks.
     """
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
@@ -52,14 +52,17 @@ def compare_folders(runs: Sequence[Results], folders: Sequence[Path]) -> Compari
         a file is missing or the runs are not of the same queries.
 
     Raises:
-        ValueError: if a file is damaged.
+        ValueError: a file is damaged.
     """
     missing = [folder for folder in folders if not (folder / PER_QUERY_FILE).is_file()]
-    if missing or len(folders) != len(runs):
-        where = f"{missing[0]} has" if missing else "the runs of one file have"
-        say(f"warning: significance is not tested: {where} no {PER_QUERY_FILE}; evaluate again")
-        return None
-    return compare_queries(runs, [PerQuery.load(folder / PER_QUERY_FILE) for folder in folders])
+    if len(folders) != len(runs):
+        reason = f"runs of one {FILE_NAME} have no {PER_QUERY_FILE}; give the folder of each"
+    elif missing:
+        reason = f"{missing[0]} has no {PER_QUERY_FILE}; evaluate again"
+    else:
+        return compare_queries(runs, [PerQuery.load(folder / PER_QUERY_FILE) for folder in folders])
+    say(f"warning: significance is not tested: {reason}")
+    return None
 
 
 def compare_queries(runs: Sequence[Results], scores: Sequence[PerQuery]) -> Comparison | None:

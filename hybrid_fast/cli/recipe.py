@@ -132,12 +132,12 @@ def _training_annotations() -> dict[str, Any]:
 def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
     place = places.get("model_options", "")
     if recipe.model == "static":
-        check_options("model_options", recipe.model_options, BiEncoder.static, "texts", place)
+        check_options("model_options", recipe.model_options, BiEncoder.static, ["texts"], place)
     else:
         load = BiEncoder.from_pretrained
-        check_options("model_options", recipe.model_options, load, "path_or_hub_name", place)
+        check_options("model_options", recipe.model_options, load, ["path_or_hub_name"], place)
     place = places.get("task_options", "")
-    check_options("task_options", recipe.task_options, load_task, "name data", place)
+    check_options("task_options", recipe.task_options, load_task, ["name", "data"], place)
     if not isinstance(recipe.train, str):
         _check_sources(recipe.train, places["train"])
 

@@ -6,10 +6,11 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from enum import Enum
 from typing import Any
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 
 _NAMES = {  # singular and plural
     str: ("text", "texts"),
@@ -37,12 +38,26 @@ def typed_value(name: str, value: Any, annotation: Any, place: str) -> Any:
     if not _fits_any(value, annotation):
         given = "has no value" if value is None else f"is {value!r}"
         raise ValueError(f"{place}: {name} {given}; {_describe(annotation)} is needed")
+    if isinstance(value, str):
+        _check_enum(name, value, annotation, place)
     whole = type(value) is int and not {int, Any} & set(_alternatives(annotation))
     return float(value) if whole else value
 
 
+def _check_enum(name: str, value: str, annotation: Any, place: str) -> None:
+    """Check a text for an enumeration, which annotations give beside str."""
+    enums = (kind for kind in _alternatives(annotation) if isinstance(kind, type))
+    values = [each.value for kind in enums if issubclass(kind, Enum) for each in kind]
+    if values:
+        check_choice(f"{place}: {name}", value, values)
+
+
 def check_options(
-    name: str, options: Mapping[str, Any], function: Callable[..., Any], reserved: str, place: str
+    name: str,
+    options: Mapping[str, Any],
+    function: Callable[..., Any],
+    reserved: Container[str],
+    place: str,
 ) -> None:
     """Check keyword arguments against a function's annotations.
 
@@ -50,7 +65,7 @@ def check_options(
         name: name of the field that holds the options.
         options: the keyword arguments.
         function: the function that will get them.
-        reserved: its parameters that are no options, separated by spaces.
+        reserved: its parameters that are no options.
         place: where the options were written, for messages.
 
     Raises:
@@ -58,7 +73,7 @@ def check_options(
     """
     annotations = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
-    known = [parameter for parameter in parameters if parameter not in reserved.split()]
+    known = [parameter for parameter in parameters if parameter not in reserved]
     for option, value in options.items():
         if option not in known:
             raise ValueError(

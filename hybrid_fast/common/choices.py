@@ -1,4 +1,4 @@
-"""Names that must be one of some: the check, and the hint at the nearest."""
+"""Options that take one of several names: their check, and a hint at the nearest name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Name = TypeVar("Name", bound=str)
 
 
 def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
-    """Return `value`, which must be one of some names.
+    """Return `value` if it is one of the names that an option takes.
 
     Args:
         name: of the option, for the message.
@@ -30,6 +30,10 @@ def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
 
 
 def nearest(value: object, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the known name nearest to a value, "" if none is near."""
-    matches = get_close_matches(str(value), list(known), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    """Return "; did you mean ...?" with the known name nearest to a value, "" if none is.
+
+    Lower and upper case are the same here.
+    """
+    spelt = {name.lower(): name for name in known}
+    matches = get_close_matches(str(value).lower(), spelt, n=1)
+    return f"; did you mean {spelt[matches[0]]!r}?" if matches else ""

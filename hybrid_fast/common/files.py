@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all, also if two processes write at once.
+"""Files and folders that appear complete or not at all, even if two processes write at once.
 
 Everything is written aside, under a name that no other writer has, flushed to the disk and renamed.
 What is new gets its permissions from the umask, as if it had been written in place. A write that
@@ -21,10 +21,10 @@ from typing import IO, Any, Literal, cast
 
 @contextmanager
 def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") -> Iterator[IO[Any]]:
-    """Open a file for writing that takes the place of `path` at the end.
+    """Open a file for writing; it takes the place of `path` at the end.
 
-    Text is UTF-8, its line ends stay as they are. What ends in ".gz" is compressed, equal content
-    to equal bytes. Missing parent folders are made.
+    Text is written as UTF-8, with its line ends as they are. If the name ends in ".gz" the file is
+    compressed; equal content gives equal bytes. Missing parent folders are made.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,7 +44,7 @@ def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") ->
 
 @contextmanager
 def staged_file(path: str | Path) -> Iterator[Path]:
-    """Give an empty file to write, by its name, that takes the place of `path` at the end.
+    """Yield the path of an empty file to write, which takes the place of `path` at the end.
 
     Raises:
         FileNotFoundError: the folder of `path` does not exist.
@@ -66,7 +66,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder to fill that becomes `folder` at the end. Missing parents are made.
+    """Yield an empty folder to fill, which becomes `folder` at the end. Missing parents are made.
 
     Raises:
         FileExistsError: `folder` exists, or another process made it in the meantime.
@@ -86,16 +86,17 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 def complete_folder(
     folder: str | Path, *, stale: Sequence[str] = (), order: Sequence[str] = ()
 ) -> Iterator[Path]:
-    """Give an empty folder to fill whose content takes its place in `folder` at the end.
+    """Yield an empty folder to fill, whose files move to `folder` at the end.
 
-    A folder that did not exist appears at once, with missing parents. In one that exists, files of
-    the same name are replaced, each at once, and others stay; of two processes, one moves its files
-    after the other has moved all of its own.
+    If `folder` does not exist, it appears with all its files in one step; missing parents are made.
+    Otherwise files of the same name are replaced one by one, and others stay; if two processes
+    write, one moves all its files before the other begins.
 
     Args:
         folder: where the files belong.
-        stale: patterns of old files of `folder` that must never stand beside new ones; they are
-            removed before the first file moves.
+        stale: patterns of old files in `folder` that must not stay beside the new ones. Those that
+            no new file replaces at once, or whose new file moves last, are removed before any
+            moves.
         order: names of files that move last, in this order.
 
     Raises:
@@ -163,11 +164,13 @@ def _renamed(staged: Path, folder: Path) -> bool:
 def _move_files(staged: Path, folder: Path, stale: Sequence[str], order: Sequence[str]) -> None:
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
     last = [Path(name) for name in order if Path(name) in files]
+    soon = [name for name in files if name not in last]
     with _locked(folder):
         for pattern in stale:
             for path in folder.glob(pattern):
-                path.unlink()
-        for name in [*(name for name in files if name not in last), *last]:
+                if path.relative_to(folder) not in soon:
+                    path.unlink()
+        for name in [*soon, *last]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).replace(folder / name)
         _flush(folder)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
+def is_hub_name(text: str) -> bool:
+    """Tell whether a text can be the name of a repository of the hub: "name" or "owner/name"."""
+    return _NAME.fullmatch(text) is not None
 
 
 def fetch_folder(
@@ -21,9 +29,9 @@ def fetch_folder(
     """Return the local folder of a repository of the hub, fetched unless it is in the hub's cache.
 
     Args:
-        name: of the repository, "owner/name".
+        name: of the repository, "name" or "owner/name".
         what: what it is, for the message: "data set 'owner/name'".
-        instead: what serves without network, for the message: "a folder with ...".
+        instead: what can be given without network, for the message: "a folder with ...".
         repo_type: "model" or "dataset".
         patterns: of the files to fetch.
         leave_out: of those files, the ones not to fetch.
@@ -51,7 +59,7 @@ def fetching(what: str, instead: str) -> Iterator[None]:
 
     Args:
         what: what is fetched.
-        instead: what serves without network.
+        instead: what can be given without network.
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

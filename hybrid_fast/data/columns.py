@@ -45,8 +45,8 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     for name in columns:
         if name not in SCHEMA.names:
             raise ValueError(
-                f"unknown column {name!r}{nearest(name, SCHEMA.names)}; "
-                f"the columns are {SCHEMA.names}"
+                f"unknown column {name!r}; the columns are {SCHEMA.names}"
+                f"{nearest(name, SCHEMA.names)}"
             )
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -68,7 +68,9 @@ def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
         if name not in table.column_names:
             raise ValueError(f"missing column {name!r}; the columns are {table.column_names}")
     if not {"query", "passage"} & set(table.column_names):
-        raise ValueError(f"needs 'query' or 'passage'; the columns are {table.column_names}")
+        raise ValueError(
+            f"missing column 'query' or 'passage'; the columns are {table.column_names}"
+        )
     if not table.num_rows:
         raise ValueError("the table is empty: it needs at least one row")
     columns = {field.name: _typed(table, field) for field in SCHEMA}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import check_choice, nearest
+from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
 from hybrid_fast.data.formats.files import FORMAT_OF_SUFFIX, find_files, short_name
@@ -31,7 +31,6 @@ READERS: dict[str, Callable[..., Iterator[Item]]] = {
     "bitext": read_bitext,
     "hub": read_hub,
 }
-_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _ROWS_PER_CHUNK = 10_000
 
 
@@ -117,7 +116,7 @@ def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = No
         FileNotFoundError, TypeError, ValueError: as `load_table`, with the number of the source.
     """
     if not specs:
-        raise ValueError("needs at least one source")
+        raise ValueError("a table needs at least one source; none is given")
     tables = []
     for number, spec in enumerate(specs, 1):
         if not isinstance(spec, Mapping) or "path" not in spec:
@@ -147,7 +146,7 @@ def _guess_format(path: str | Path, root: str | Path | None) -> str:
             f"cannot tell the format of {str(path)!r} by its name; give format=, "
             f"one of {', '.join(map(repr, READERS))}"
         )
-    if isinstance(path, Path) or not _HUB_NAME.fullmatch(path):
+    if isinstance(path, Path) or not is_hub_name(path):
         raise FileNotFoundError(f"no such file or folder: {Path(root or '', path)}")
     return "hub"
 
@@ -165,8 +164,8 @@ def _check_options(format: str, options: Mapping[str, object]) -> None:
     for name in options:
         if name not in known:
             raise TypeError(
-                f"the {format} reader has no option {name!r}{nearest(name, known | general)}; "
-                f"it has {sorted(known)}"
+                f"the {format} reader has no option {name!r}; it has {sorted(known)}"
+                f"{nearest(name, known | general)}"
             )
 
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_fast.data.columns import KIND_BITS
 from hybrid_fast.data.table import AlignedTable
 from hybrid_fast.data.text_ids import text_ids
 
 Column: TypeAlias = "npt.ArrayLike | pa.Array | pa.ChunkedArray | Sequence[str]"
 
-MONO, CROSS, MIXED = 1, 2, 4  # bits of AlignedTable.kind_mask
+_MONO, _CROSS, _MIXED = (KIND_BITS[kind] for kind in ("mono", "cross", "mixed"))
 
 # Bits of `Use` in csrc/core/columns.h.
 _MONO_EXAMPLE, _MIXED_EXAMPLE, _CROSS_QUERY, _CROSS_PASSAGE = 1, 2, 4, 8
@@ -49,10 +50,10 @@ class PlanColumns:
     def uses(self) -> npt.NDArray[np.uint8]:
         """Return what each item may be used as, in bits of the core's `Use`, uint8 (n,)."""
         both = self.has_query & self.has_passage
-        cross = (self.kind_mask & CROSS) != 0
+        cross = (self.kind_mask & _CROSS) != 0
         uses = np.zeros(len(self.groups), np.uint8)
-        uses[both & ((self.kind_mask & MONO) != 0)] |= _MONO_EXAMPLE
-        uses[both & ((self.kind_mask & MIXED) != 0)] |= _MIXED_EXAMPLE
+        uses[both & ((self.kind_mask & _MONO) != 0)] |= _MONO_EXAMPLE
+        uses[both & ((self.kind_mask & _MIXED) != 0)] |= _MIXED_EXAMPLE
         uses[self.has_query & cross] |= _CROSS_QUERY
         uses[self.has_passage & cross] |= _CROSS_PASSAGE
         return uses
@@ -95,7 +96,7 @@ class PlanColumns:
         if passage_ids is not None:
             passages = _ids("passage_ids", passage_ids)
         present = _flags("has_passage", has_passage, num_items)
-        kinds = np.full(num_items, MONO | CROSS | MIXED, np.uint8)
+        kinds = np.full(num_items, _MONO | _CROSS | _MIXED, np.uint8)
         if kind_mask is not None:
             kinds = _kind_mask(kind_mask)
         _check_length("languages", language_codes, num_items)
@@ -117,7 +118,7 @@ class PlanColumns:
 
 def _kind_mask(kind_mask: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     array = np.asarray(kind_mask)
-    largest = MONO | CROSS | MIXED
+    largest = _MONO | _CROSS | _MIXED
     if array.dtype.kind not in "iu" or (
         array.size and not 0 <= array.min() <= array.max() <= largest
     ):
@@ -153,7 +154,7 @@ def _own_groups(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return groups
     first = int(groups.max()) + 1
     if first > np.iinfo(np.int64).max - count:
-        raise ValueError(f"group_ids reach {first - 1}, which leaves no ids for the groups of -1")
+        raise ValueError(f"group_ids reach {first - 1}, which leaves none for items of group -1")
     own = groups.copy()
     own[alone] = first + np.arange(count)
     return own

@@ -187,12 +187,12 @@ class PlanIndex:
         try:
             core = _core.PlanIndex.open(str(path))
         except ValueError as error:
-            raise ValueError(f"{path} {error}; remove it, and the index is built again") from None
+            raise ValueError(f"{path} {error}; remove it and build the index again") from None
         index = cls(core, None, path)
         if fingerprint is not None and index.fingerprint != fingerprint:
             raise ValueError(
                 f"{path} is the index of another table (its fingerprint is {index.fingerprint!r}, "
-                f"that of the table {fingerprint!r}); remove it, and the index is built again"
+                f"that of the table {fingerprint!r}); remove it and build the index again"
             )
         return index
 

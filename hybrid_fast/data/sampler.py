@@ -93,6 +93,7 @@ class HybridBatchSampler:
     Raises:
         ValueError: an option out of range, or a batch size that no weights can serve (the message
             names the largest that works).
+        TypeError: an option of the wrong type.
     """
 
     def __init__(
@@ -221,6 +222,9 @@ class HybridBatchSampler:
 
         Args:
             steps: number of steps to count substitutions over; default: an epoch, at most 1,000.
+
+        Raises:
+            ValueError: a negative number of steps.
         """
         steps = min(len(self), 1000) if steps is None else steps
         if steps < 0:

@@ -16,6 +16,7 @@ def parse_language_sampling(
 
     Raises:
         ValueError: an unknown name, or a language that the table does not have.
+        TypeError: it is neither a name, a number nor weights, or a weight is not a number.
     """
     if isinstance(sampling, Mapping):
         return 0.0, named_weights("language_sampling", sampling, languages)
@@ -42,6 +43,7 @@ def named_weights(
 
     Raises:
         ValueError: a name that the table does not have.
+        TypeError: a weight is not a number.
     """
     if weights is None:
         return []
@@ -64,6 +66,7 @@ def parse_source_weights(
 
     Raises:
         ValueError: a source that the table does not have, or an index without sources.
+        TypeError: a weight is not a number.
     """
     if weights is not None and not sources:
         raise ValueError(
@@ -80,6 +83,7 @@ def parse_pair_weights(
 
     Raises:
         ValueError: a pair that the table does not have.
+        TypeError: a weight is not a number.
     """
     if weights is None:
         return []

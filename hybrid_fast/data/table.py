@@ -79,7 +79,7 @@ class AlignedTable:
         """
         if not isinstance(dataset, Dataset):
             raise TypeError(
-                f"needs a datasets.Dataset, got {type(dataset).__name__}; choose one split"
+                f"needs a datasets.Dataset, got {type(dataset).__name__}; of its splits give one"
             )
         table = dataset.with_format("arrow")[:]
         return cls.from_arrow(table, source=source, keep_variants=keep_variants)
@@ -113,7 +113,7 @@ class AlignedTable:
             ValueError: there is no table.
         """
         if not tables:
-            raise ValueError("needs at least one table to concatenate")
+            raise ValueError("concatenate needs at least one table; none is given")
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
 
     def save(self, folder: str | Path) -> None:
@@ -211,7 +211,7 @@ class AlignedTable:
     def kind_mask(self) -> np.ndarray:
         """Batch kinds that may draw each row, uint8 (n,): bits 1 mono, 2 cross, 4 mixed.
 
-        A row whose query equals its passage serves cross alone, whatever its kinds.
+        A row whose query equals its passage is drawn in cross batches alone, whatever its kinds.
         """
         mask = kind_mask(self._arrow.column("kinds"))
         same = pc.equal(self._arrow.column("query"), self._arrow.column("passage"))

@@ -46,11 +46,6 @@ def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.if_else(texts.is_valid(), ids, None)
 
 
-def passage_text_id(text: str) -> str:
-    """Return the id of one passage; see `passage_text_ids`."""
-    return passage_text_ids(pa.array([text]))[0].as_py()
-
-
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """Return the hash of each text, uint64 (n,); of null, any number."""
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]

@@ -38,8 +38,8 @@ from hybrid_fast.data.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-# From texts to concatenated ids, the number of tokens of each, and how many were truncated.
 Numbers = npt.NDArray[np.integer[Any]]
+# From texts to concatenated ids, the number of tokens of each, and how many were truncated.
 Tokenize = Callable[[list[str]], tuple[Numbers, Numbers, int]]
 
 _VERSION = 1

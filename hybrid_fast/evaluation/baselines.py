@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.bm25 import BM25
-from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.encoding import describe_model
 from hybrid_fast.retrieval.fusion import (
     DEPTH,
     RRF_K,
@@ -94,10 +93,6 @@ def evaluate_with_baselines(
 def check_baselines(names: Sequence[str]) -> None:
     """Raise a ValueError unless all names are of baselines and none occurs twice."""
     for name in names:
-        if name not in BASELINES:
-            raise ValueError(
-                f"there is no baseline {name!r}; known are {', '.join(BASELINES)}"
-                f"{nearest(name.lower(), BASELINES)}"
-            )
+        check_choice("baseline", name, BASELINES)
     if len(set(names)) < len(names):
         raise ValueError(f"baselines are {', '.join(names)}; name each once")

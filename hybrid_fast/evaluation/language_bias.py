@@ -1,13 +1,13 @@
 """Language bias of rankings in the union pool of all languages.
 
 Every score is a mean over the queries (or pairs of queries) of a language, then over languages.
-What each says, its formula, source, range and direction: docs/evaluation.md. In short:
+Meaning, formula, source, range and direction of each: docs/evaluation.md. In short:
 
-    rank distance               how far apart a query's relevants stand; lower is better
-    language share              languages of the first k against those of the pool
+    rank distance               how far apart a query's relevants rank; lower is better
+    language share              languages of the first k, compared with those of the pool
     query-language preference   how often the first relevant has the query's language
-    MRC, MRC@k                  how alike the rankings of a question's translations are; to 1
-    PEER@k                      whether documents of a level rank alike in all languages; to 1
+    MRC, MRC@k                  how alike a question's translations are ranked; best is 1
+    PEER@k                      whether a level's documents rank alike in all languages; best is 1
 
 The rank distance is computed from the ranks of relevants alone, see `rank_distance`; the others
 from rankings that exist for one tile of queries at a time, see `LanguageBiasAccumulator`.
@@ -37,14 +37,14 @@ CUTOFF = 20
 
 @dataclass
 class LanguageBiasAccumulator:
-    """Accumulates what rankings tell of language bias, one tile of queries at a time.
+    """Accumulates evidence of language bias from rankings, one tile of queries at a time.
 
     Where queries have translations, full rankings are compared. They take memory for the ranks of
     one tile, as much as for its scores, and 8 bytes for each candidate and translation of one
     question. Elsewhere the first `cutoff` candidates are enough.
 
     Attributes:
-        groups: queries of one number are translations of one another, int64 (num_queries,).
+        groups: int64 (num_queries,), equal for translations of one another.
         query_languages: language code of each query.
         candidate_languages: language code of each candidate.
         num_languages: number of language codes.
@@ -76,7 +76,7 @@ class LanguageBiasAccumulator:
         self.first = PairCorrelations(np.zeros(shape), np.zeros(shape, dtype=np.int64))
 
     def __call__(self, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Take a tile: rows of queries, all translations of a question among them, and scores."""
+        """Add a tile: rows of queries, with all translations of each question, and their scores."""
         num_threads = torch.get_num_threads()
         if self.has_translations:
             ranks, first = _core.rank_rows(scores, self.cutoff, num_threads=num_threads)
@@ -206,7 +206,7 @@ class _Averages:
 def _peer_by_level(
     accumulator: LanguageBiasAccumulator, pool_ranks: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return PEER@k of each query by relevance level, the level of what is not relevant first."""
+    """Return PEER@k of each query by relevance level, "non-relevant" first."""
     relevants = accumulator.relevants
     grades = np.ones_like(relevants.rows) if relevants.grades is None else relevants.grades
     levels = np.unique(grades).tolist()

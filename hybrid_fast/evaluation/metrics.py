@@ -111,7 +111,7 @@ def find_metrics(names: Iterable[str]) -> dict[str, Callable[[RankedRelevants], 
             known = ", ".join(f"{each}@k" for each in _GAINS)
             raise ValueError(
                 f"there is no metric {name!r}; known are map, ndcg, mrr, {known} with k a whole "
-                f"number{nearest(family.lower(), _GAINS)}"
+                f"number{nearest(family, _GAINS)}"
             )
         if not re.fullmatch(r"[1-9]\d*", cutoff, re.ASCII) if at else family in _NEED_CUTOFF:
             raise ValueError(f"metric {name!r} needs a cutoff of at least 1, as in '{family}@10'")

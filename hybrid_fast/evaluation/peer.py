@@ -12,10 +12,9 @@ def equal_rank_probabilities(
     """Return PEER of the documents of one relevance level, float64 (num_queries,).
 
     The p-value of the Kruskal-Wallis test that documents of all languages have the same expected
-    rank, computed as in hltcoe/peer_measure (Yang et al. 2024): documents that were not retrieved
-    stand together at (2n + u + 1) / 2, n being the number of documents and u of those not
-    retrieved, and 1 if none was retrieved; and also 1 where a rank happens to be that one, so that
-    all are equal, which is 0 / 0 there.
+    rank, as in hltcoe/peer_measure (Yang et al. 2024): each of the u documents that were not
+    retrieved, of n, gets the rank (2n + u + 1) / 2. The probability is 1 if no document was
+    retrieved, and also if all ranks are equal otherwise, where peer_measure divides 0 by 0.
 
     Args:
         queries: query of each document, int64 (n,).

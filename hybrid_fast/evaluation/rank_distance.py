@@ -1,4 +1,4 @@
-"""Rank distance: how far apart the relevants of a query stand in the pool of all languages."""
+"""Rank distance: how far apart the relevants of a query rank in the pool of all languages."""
 
 from __future__ import annotations
 

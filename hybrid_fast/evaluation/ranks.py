@@ -34,7 +34,7 @@ class Relevants(NamedTuple):
     Attributes:
         offsets: int64 (num_queries + 1,).
         rows: positions of candidates, int64 (num_relevants,).
-        grades: how relevant each is, above 0, int64 (num_relevants,); None if all are alike.
+        grades: how relevant each is, above 0, int64 (num_relevants,); None if all are 1.
     """
 
     offsets: np.ndarray
@@ -82,8 +82,8 @@ def rank_relevants(
         language_starts: int64 (num_languages + 1,), first candidate of each language, then
             num_candidates.
         relevants: what to rank.
-        groups: int64 (num_queries,); queries of one number are scored in the same tile, which grows
-            if necessary. None: each query is a group of its own.
+        groups: int64 (num_queries,); queries of equal numbers are scored in the same tile, which
+            grows if necessary. None: each query is a group of its own.
         on_tile: called with the queries of each tile and their scores.
         document_scores: turns the scores of segments, which `score_rows` gives, into scores of
             their documents; then documents are ranked, and `language_starts` and `relevants` refer

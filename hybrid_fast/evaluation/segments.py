@@ -37,8 +37,8 @@ class DocumentScores:
         matched = re.fullmatch(r"max|mean@([1-9]\d*)", rule, re.ASCII)
         if matched is None:
             raise ValueError(
-                f"document_score is {rule!r}; it is 'max' or 'mean@k' with k at least 1, as in "
-                "'mean@3'"
+                f"document_score is {rule!r}; it must be 'max' or 'mean@k' with k at least 1, "
+                "as in 'mean@3'"
             )
         self.rule = rule
         self.starts = starts

@@ -1,6 +1,6 @@
 """Whether runs differ by more than chance: paired bootstrap and paired randomisation.
 
-The unit that is drawn is a question with all its translations, in all pools at once: they are not
+Questions are drawn with all their translations, in all pools at once, since these are not
 independent of one another. Scores are those of `metrics`: the mean over the queries of a cell, then
 over cells.
 
@@ -92,7 +92,7 @@ class QuestionSums:
         columns = [mean_known(cells[:, statistic.cells].T) for statistic in self.statistics]
         return np.stack(columns, axis=1)
 
-    def shares(self) -> np.ndarray:
+    def contributions(self) -> np.ndarray:
         """Return what each question adds to each statistic, (num_questions, num_statistics)."""
         means = self.sums / self.counts.sum(axis=0)
         return np.stack([means[:, each.cells].mean(axis=1) for each in self.statistics], axis=1)
@@ -259,19 +259,19 @@ def _count_draws(rng: np.random.Generator, num_draws: int, num_questions: int) -
 
 def _randomise(difference: QuestionSums, num_exchanges: int, seed: int) -> np.ndarray:
     """Return the two-sided p-value of each statistic."""
-    shares = difference.shares()
-    observed = np.abs(shares.sum(axis=0))
+    added = difference.contributions()
+    observed = np.abs(added.sum(axis=0))
     # Exchanges that change nothing but the order of a sum are ties.
-    threshold = observed - 1e-12 * np.abs(shares).sum(axis=0)
+    threshold = observed - 1e-12 * np.abs(added).sum(axis=0)
     exceeded = np.zeros(len(observed), dtype=np.int64)
-    for rng, part in _parts(num_exchanges, len(shares), seed):
-        signs = 2.0 * rng.integers(0, 2, (part, len(shares)), dtype=np.int8) - 1.0
-        exceeded += (np.abs(signs @ shares) >= threshold).sum(axis=0)
+    for rng, part in _parts(num_exchanges, len(added), seed):
+        signs = 2.0 * rng.integers(0, 2, (part, len(added)), dtype=np.int8) - 1.0
+        exceeded += (np.abs(signs @ added) >= threshold).sum(axis=0)
     return (1 + exceeded) / (1 + num_exchanges)
 
 
 def _parts(total: int, width: int, seed: int) -> Iterator[tuple[np.random.Generator, int]]:
-    """Yield one generator of random numbers, and how many rows of a width to draw at a time."""
+    """Yield, until `total` rows are drawn, one generator and how many rows to draw from it next."""
     rng = np.random.default_rng(seed)
     size = max(1, _PART // width)
     for start in range(0, total, size):

@@ -1,7 +1,7 @@
 """BiEncoder: one encoder that embeds queries and passages.
 
-Queries and passages differ by prompt and, with a transformer, by maximum length. Tokens are the
-backbone's business; prompts, normalisation, encoding and saving are here.
+Queries and passages differ by prompt and, with a transformer, by maximum length. The
+backbone handles tokens; prompts, normalisation, encoding and saving are here.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class BiEncoder(nn.Module):
         """
         texts = check_texts(texts, check_side(side))
         if not texts:
-            raise ValueError(f"there is no {side} to tokenize; give at least one text")
+            raise ValueError(f"there is no {side} to tokenise; give at least one text")
         prompt = self.prompts[side]
         prompted = [prompt + text for text in texts]
         ids, lengths, num_cut = self.backbone.token_ids(prompted, side)

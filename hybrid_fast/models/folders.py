@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from hybrid_fast.common.hub import fetch_folder
+from hybrid_fast.common.hub import fetch_folder, is_hub_name
 
 # Removed before a model is saved over another: left-over shards would be read instead of it.
 WEIGHT_FILES = ("model*.safetensors*",)
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja")
 _HUB_OTHER_FILES = ("onnx/*", "openvino/*")
 
@@ -31,7 +29,7 @@ def find_folder(path_or_hub_name: str | Path, revision: str | None) -> Path:
     if folder.exists():
         raise FileNotFoundError(f"{folder} is a file; give the folder of a saved encoder")
     name = str(path_or_hub_name)
-    if not _HUB_NAME.fullmatch(name):
+    if not is_hub_name(name):
         raise FileNotFoundError(f"there is no folder {name}")
     return fetch_folder(
         name,

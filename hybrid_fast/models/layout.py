@@ -144,7 +144,9 @@ def _read_chain(folder: Path) -> tuple[list[str], list[Path]]:
             raise ValueError(f"{folder / MODULES_FILE}: entry {index} needs 'path' and 'type'")
         path = folder / str(module["path"])
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{folder / MODULES_FILE}: path {module['path']!r} is outside")
+            raise ValueError(
+                f"{folder / MODULES_FILE}: the path {module['path']!r} is outside the folder"
+            )
         names.append(str(module["type"]).rsplit(".", 1)[-1])
         paths.append(path)
     return names, paths

@@ -138,8 +138,9 @@ def load_static(folder: Path) -> StaticBackbone:
     for name in (TOKENIZER_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}, which a static encoder needs")
+    text = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
     try:
-        json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+        json.loads(text)
         tensors = load_file(folder / WEIGHTS_FILE)
     except (json.JSONDecodeError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
@@ -148,7 +149,6 @@ def load_static(folder: Path) -> StaticBackbone:
             f"{folder / WEIGHTS_FILE} holds {', '.join(sorted(tensors))}; a static encoder needs "
             f"{WEIGHTS_KEY}"
         )
-    text = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # what the tokenizers library raises for a damaged file

@@ -50,7 +50,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
     Args:
         texts: all of them are used.
-        vocab_size: maximum size of the vocabulary; at most half of it are single characters.
+        vocab_size: maximum size of the vocabulary; at most half of it is single characters.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN_TOKEN, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence(

@@ -47,7 +47,8 @@ def keeps_graph() -> bool:
 
     True if this torch cannot tell, which costs a copy of the gradients.
     """
-    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    autograd = getattr(torch._C, "_autograd", None)
+    tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)
     return True if tell is None else bool(tell())
 
 

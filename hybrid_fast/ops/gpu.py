@@ -159,7 +159,7 @@ class TritonKernels(GradientProducts):
                 N=num_columns,
                 BLOCK_N=block,
                 num_warps=num_warps,
-                enable_fp_fusion=True,  # the default, but of which Triton 3.9 warns
+                enable_fp_fusion=True,  # the default, of which Triton 3.9 warns unless given
             )
         return losses, grad_dot_logits
 

@@ -229,7 +229,7 @@ class TileKernels(GradientProducts):
             "NUM_PARTS": tile.parts,
             "GROUP": _GROUP,
             **tile.arguments(),
-            "enable_fp_fusion": True,  # the default, but of which Triton 3.9 warns
+            "enable_fp_fusion": True,  # the default, of which Triton 3.9 warns unless given
         }
 
     def _merge(self, parts: Tensor, sums: Tensor) -> None:

@@ -36,8 +36,6 @@ from hybrid_fast.ops.inputs import (
 from hybrid_fast.ops.operators import info_nce_chunked
 from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
 
-_BACKEND_NAMES = ("auto", "reference", "cpu", "triton")
-
 
 @dataclass(frozen=True)
 class _Backend:
@@ -239,7 +237,7 @@ def value_and_grad(
 
 
 def _select_backend(name: str, precision: str | None, device_type: str) -> _Backend:
-    check_choice("backend", name, _BACKEND_NAMES)
+    check_choice("backend", name, ("auto", *_BACKENDS))
     usable = {
         known: backend
         for known, backend in _BACKENDS.items()

@@ -130,7 +130,7 @@ def check_options(inputs: InfoNCEInputs) -> None:
         ("query_passage_ids", "passage_ids"),
     ):
         if getattr(inputs, given) is not None and getattr(inputs, missing) is None:
-            raise ValueError(f"{given} is given without {missing}; pass both, they are compared")
+            raise ValueError(f"{given} is given without {missing}; pass both: they are compared")
     _check_tensors(inputs)
 
 

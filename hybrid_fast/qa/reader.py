@@ -128,7 +128,7 @@ class Reader:
             questions: n texts.
             passages: n lists of texts.
             n_best: the most spans of a question.
-            batch_size: windows at a time, of similar length.
+            batch_size: number of windows at a time, of similar length.
 
         Returns:
             n lists, best span first; equal scores by passage, start and end. Empty where the
@@ -140,7 +140,9 @@ class Reader:
         """
         questions = check_strings(questions)
         if len(questions) != len(passages):
-            raise ValueError(f"{len(questions)} questions but {len(passages)} lists of passages")
+            raise ValueError(
+                f"{len(questions)} questions but {len(passages)} lists of passages; give one each"
+            )
         _check_questions(questions)
         lists = [check_strings(some) for some in passages]
         repeated = chain.from_iterable(
@@ -166,7 +168,7 @@ class Reader:
             questions: n texts.
             passages: n texts.
             n_best: the most spans of a pair.
-            batch_size: windows at a time, of similar length.
+            batch_size: number of windows at a time, of similar length.
             show_progress: whether to show a progress bar on a terminal after two seconds.
         """
         for name, value in (("n_best", n_best), ("batch_size", batch_size)):
@@ -271,7 +273,7 @@ def merge_spans(lists: Sequence[Sequence[Span]], n_best: int) -> list[Span]:
 
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """Raise ValueError unless a tokenizer gives offsets, can pad, and takes pairs of texts."""
+    """Raise ValueError unless a tokenizer is fast, can pad, and takes pairs of texts."""
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} is not a fast tokenizer, so it cannot locate an answer in "
@@ -309,7 +311,7 @@ def _check_is_reader(folder: Path) -> None:
 
 
 def _without_space(passage: str, start: int, end: int) -> tuple[int, int]:
-    """Return a span without white space at its ends, which some tokenizers put in the token."""
+    """Return a span without the white space that some tokenizers include in tokens at its ends."""
     text = passage[start:end]
     return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
 

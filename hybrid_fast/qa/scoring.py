@@ -29,7 +29,7 @@ from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoders import describe_model
+from hybrid_fast.retrieval.encoding import describe_model
 
 FILE_NAME = "reading.json"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -47,7 +47,7 @@ class ReadingResults:
         reader: its name.
         retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
-        versions: version of Python and of each library involved.
+        versions: version of Python and of each library that scores depend on.
         settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
             rules do not cover.
         scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,
@@ -131,10 +131,7 @@ def evaluate_reader(
     scores = {name: _score(data, texts, rules) for name, texts in answers.items()}
     for k in depths:
         scores[f"retrieved@{k}"]["answer_recall"] = _answer_recall(data, found[:, :k])
-    languages = data.languages
-    passages = [passage.lang for passage in data.passages]
-    asked = [question.lang for question in data.questions]
-    beyond = [code for code in languages if code not in MLQA_LANGUAGES] if rules == "mlqa" else []
+    beyond = [code for code in data.languages if rules == "mlqa" and code not in MLQA_LANGUAGES]
     return ReadingResults(
         reader=reader.name_or_path,
         retriever=retriever_name if retriever is not None else None,
@@ -147,11 +144,7 @@ def evaluate_reader(
             "languages_beyond_rules": beyond,
         },
         scores=scores,
-        counts={
-            "questions": {code: asked.count(code) for code in languages},
-            "passages": {code: passages.count(code) for code in sorted(set(passages))},
-            "left_out": data.left_out,
-        },
+        counts=_count(data),
         predictions=_predictions(data, answers),
     )
 
@@ -174,6 +167,17 @@ def _read(
     )
     by_pair = dict(zip(pairs, spans, strict=True))
     return [[by_pair[number, row] for row in some] for number, some in enumerate(rows)]
+
+
+def _count(data: ReadingData) -> dict[str, dict[str, int]]:
+    """Return the numbers of questions and passages by language, and of questions left out."""
+    questions = [question.lang for question in data.questions]
+    passages = [passage.lang for passage in data.passages]
+    return {
+        "questions": {code: questions.count(code) for code in data.languages},
+        "passages": {code: passages.count(code) for code in sorted(set(passages))},
+        "left_out": data.left_out,
+    }
 
 
 def _best_text(lists: list[list[Span]]) -> str:

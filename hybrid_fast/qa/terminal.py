@@ -17,7 +17,7 @@ def print_reading(results: ReadingResults, console: Console | None = None) -> No
     caption = f"percent, rules of {names[results.rules]}"
     if results.settings["languages_beyond_rules"]:
         beyond = ", ".join(results.settings["languages_beyond_rules"])
-        caption += f" (which have none for {beyond}: no articles there)"
+        caption += f" (MLQA has none for {beyond}, where articles are kept)"
     if len(results.scores) > 1:
         caption += (
             "\ngold: the reader is given the passage with the answer; top k: it reads the k best "

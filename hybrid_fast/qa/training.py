@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModelForQuestionAnswering,
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -97,8 +98,8 @@ def train_reader(
 
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
-        ValueError: a static encoder, a model without a question-answering form, sizes that it does
-            not take, or training that diverges.
+        ValueError: a static encoder, an architecture without a question-answering head, sizes that
+            the model does not take, or training that diverges.
     """
     options = options or ReaderTraining()
     source = find_folder(encoder, None)
@@ -134,15 +135,21 @@ def train_reader(
             "training diverged: weights are NaN or infinite; lower learning_rate, which is "
             f"{options.learning_rate}"
         )
+    if trainer.is_world_process_zero():
+        _save(model, tokenizer, sizes, folder)
+    return loss
+
+
+def _save(
+    model: PreTrainedModel, tokenizer: Tokenizer, sizes: WindowSizes, folder: str | Path
+) -> None:
     # A reader reads windows of the length it was trained on.
     tokenizer.model_max_length = sizes.max_length
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    if trainer.is_world_process_zero():
-        with complete_folder(folder, stale=WEIGHT_FILES) as staged:
-            model.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
-    return loss
+    with complete_folder(folder, stale=WEIGHT_FILES) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
 
 
 def make_examples(

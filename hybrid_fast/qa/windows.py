@@ -57,8 +57,9 @@ class WindowSizes:
         stride = min(128, length // 3) if doc_stride is None else doc_stride
         if question < 1 or not 0 <= stride < room:
             raise ValueError(
-                f"doc_stride is {stride} and max_length {length}; a question leaves {room} tokens "
-                "for the passage, and doc_stride must be less"
+                f"doc_stride is {stride} and max_length {length}: beside the question, a window "
+                f"has room for {max(room, 0)} tokens of the passage, and doc_stride must be less; "
+                "raise max_length or lower doc_stride"
             )
         return cls(length, stride, question)
 
@@ -68,7 +69,7 @@ class Window:
     """A question and a part of a passage.
 
     Attributes:
-        pair: number of its pair of question and passage.
+        pair: position of its pair of question and passage.
         features: `input_ids`, and `token_type_ids` for models that take them: int64 (num_tokens,).
         offsets: int64 (num_tokens, 2), [start, end) of each token in the passage; (-1, -1) for
             tokens that are not the passage's or are white space only.

@@ -8,11 +8,11 @@ from typing import Any
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import DASH, Cell, data_url, number_cell
 from hybrid_fast.reporting.score_tables import beaten_runs
+from hybrid_fast.results import Results
 from hybrid_fast.results.comparison import Comparison
 from hybrid_fast.results.labels import run_labels
 from hybrid_fast.results.measures import RANK_DISTANCE, Measure, bias_measures
 from hybrid_fast.results.names import language_name
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import report_languages
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_fast.reporting.pages import DASH, Cell
-from hybrid_fast.results.counts import Counts
+from hybrid_fast.results import Counts, Results
 from hybrid_fast.results.labels import run_labels, short_models
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import report_languages
 
 
@@ -22,7 +21,7 @@ def head_facts(runs: Sequence[Results]) -> list[tuple[str, str]]:
     facts = [
         ("Task", runs[0].task),
         _fact("Model", "Models", models),
-        _fact("Seed", "Seeds", seeds),
+        *([_fact("Seed", "Seeds", seeds)] if seeds else []),
         ("Languages", str(len(report_languages(runs)))),
         ("Queries", f"{sum(value or 0 for value in counts.queries.values()):,}"),
         ("Candidates in the pool", DASH if counts.pool is None else f"{counts.pool:,}"),

@@ -8,9 +8,9 @@ from typing import Any
 
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import DASH, data_url
+from hybrid_fast.results import Results
 from hybrid_fast.results.labels import run_labels
 from hybrid_fast.results.metrics import metric_title
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import report_languages
 
 HEAT_LEVELS = 50

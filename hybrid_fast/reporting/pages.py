@@ -1,4 +1,4 @@
-"""Pages that stand alone: templates, embedded pictures, and files that appear all or none.
+"""Pages that stand alone: templates, embedded images, and files that appear together or not at all.
 
 A page's content security policy forbids everything but its own style sheet and the script that
 sorts its tables (both by hash), and embedded images. What can be downloaded, tables as CSV and
@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 
 from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting import plots
+from hybrid_fast.results import Results
 from hybrid_fast.results.measures import Measure
 from hybrid_fast.results.names import language_name, printable
-from hybrid_fast.results.results import Results
 
 DASH = "\N{EN DASH}"
 
@@ -120,7 +120,7 @@ def _slug(text: str) -> str:
 
 
 def publish(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write all files, then move them to their place, in their order."""
+    """Write files to a folder, which get there once all are written, in their order."""
     with complete_folder(folder, order=list(files)) as staged:
         for name, content in files.items():
             (staged / name).write_bytes(content)

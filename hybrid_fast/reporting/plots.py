@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 Grid = Mapping[str, Mapping[str, float | None]]
@@ -179,7 +180,9 @@ def draw_curves(
     """
     labels = [_latin(label) for label in next(iter(panels.values()))]
     num_rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(9, 3.1 * num_rows), layout="constrained")
+    figure = Figure(
+        figsize=(11.4, 3.3 * num_rows), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12)
+    )
     axes = figure.subplots(num_rows, 2, squeeze=False).ravel()
     for unused in axes[len(panels) :]:
         unused.set_axis_off()
@@ -216,6 +219,8 @@ def _draw_panel(
         )
     if to_scale and min(values) > 0 and max(values) >= 20 * min(values):
         axes.set_xscale("log")
+    if axes.get_ylim()[1] >= 1000:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_xticks(places, [_latin(str(value)) for value in values])
     axes.minorticks_off()
     axes.grid(axis="y", color="#e6ebed", linewidth=0.8)

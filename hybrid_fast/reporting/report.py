@@ -42,9 +42,9 @@ def write_report(
         The path of `report.html`. For several runs `results.json` = {"runs": [...]} is beside it.
 
     Raises:
-        TypeError: if `runs` is not a list of Results.
-        ValueError: if there are no runs, or they are of different tasks.
-        NotADirectoryError: if `folder` is a file.
+        TypeError: `runs` is not a list of Results.
+        ValueError: there are no runs, or they are of different tasks.
+        NotADirectoryError: `folder` is a file.
     """
     check_runs(runs)
     folder = Path(folder)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybrid_fast.reporting.pages import DASH, Cell
+from hybrid_fast.results import Results
 from hybrid_fast.results.comparison import Comparison, Difference
 from hybrid_fast.results.labels import family_labels, family_names
 from hybrid_fast.results.measures import (
@@ -16,7 +17,6 @@ from hybrid_fast.results.measures import (
     Measure,
     metric_measures,
 )
-from hybrid_fast.results.results import Results
 
 
 def score_columns(runs: Sequence[Results], measures: Sequence[Measure]) -> list[dict[str, Any]]:

@@ -27,9 +27,9 @@ from hybrid_fast.reporting.pages import (
     publish,
     render_page,
 )
+from hybrid_fast.results import Results
 from hybrid_fast.results.measures import HEADLINE, MEASURES, Measure
 from hybrid_fast.results.names import printable
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.runs import check_runs
 
 
@@ -68,7 +68,7 @@ def write_sweep(
 
     Raises:
         ValueError: there is no run, or the runs are of different tasks.
-        NotADirectoryError: if `folder` is a file.
+        NotADirectoryError: `folder` is a file.
     """
     runs = [run for point in points for run in point.runs]
     check_runs(runs)

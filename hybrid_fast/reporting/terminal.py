@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_fast.results import Results
 from hybrid_fast.results.comparison import Comparison, Difference
 from hybrid_fast.results.labels import run_labels
 from hybrid_fast.results.measures import HEADLINE, MEASURES, Measure, metric_measures
 from hybrid_fast.results.metrics import METRICS, metric_title
 from hybrid_fast.results.names import language_name, printable
-from hybrid_fast.results.results import Results
 from hybrid_fast.results.run_scores import RunScores
 from hybrid_fast.results.runs import check_runs, report_languages
 
@@ -42,8 +42,8 @@ def print_results(
         comparison: what `significance.compare_runs` found of their `family_labels`.
 
     Raises:
-        TypeError: if `runs` is not a list of Results.
-        ValueError: if there are no runs, or they are of different tasks.
+        TypeError: `runs` is not a list of Results.
+        ValueError: there are no runs, or they are of different tasks.
     """
     check_runs(runs)
     console = console or Console()

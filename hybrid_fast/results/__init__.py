@@ -1,11 +1,9 @@
 """Results of evaluations, typed, and their files."""
 
 from hybrid_fast.results.comparison import Comparison
-from hybrid_fast.results.counts import Counts
 from hybrid_fast.results.language_bias import BiasScore, LanguageBias, RankDistance, RankingBias
 from hybrid_fast.results.per_query import PerQuery
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results.results import Counts, Results, RunInfo
 from hybrid_fast.results.run_scores import RunScores
 from hybrid_fast.results.runs import load_runs
 

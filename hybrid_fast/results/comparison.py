@@ -1,4 +1,4 @@
-"""Whether runs differ by more than chance, as `results.json` of several runs holds it.
+"""Whether runs differ by more than chance, as the `results.json` of a comparison holds it.
 
 How it is computed: `hybrid_fast.evaluation.significance`.
 """
@@ -37,7 +37,7 @@ class Estimate:
         return score_name(self.setting, self.metric)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return its keys in `results.json`."""
+        """Return the keys that it adds to an object in `results.json`."""
         return {
             "metric": self.metric,
             "setting": self.setting,

@@ -1,6 +1,6 @@
 """Values of a results.json, checked as they are read: an error names the run, the key and the need.
 
-null stands for a score that there is not, and in place of an object for one without scores.
+null stands for a missing score, and in place of an object for one without scores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Field:
     Attributes:
         run: what errors call the run.
         place: the keys that lead to it, joined by dots; empty for the whole content.
-        value: what stands there; None for null, and for all that is below null.
+        value: the value there; None for null, and for everything below null.
     """
 
     run: str
@@ -48,7 +48,7 @@ class Field:
         return {key: self.get(key) for key in self.object()}
 
     def other(self, known: Collection[str]) -> dict[str, Any]:
-        """Return what stands under keys that are not known."""
+        """Return the values of all keys that are not in `known`."""
         return {key: value for key, value in self.object().items() if key not in known}
 
     def object(self) -> Mapping[str, Any]:

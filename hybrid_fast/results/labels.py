@@ -1,18 +1,15 @@
-"""Names of runs that stand side by side: as short as they can be while they tell them apart."""
+"""Labels of runs that are shown side by side: as short as possible, and distinct."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.results.names import printable
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
-
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+from hybrid_fast.results.results import Results, RunInfo
 
 
 def run_labels(runs: Sequence[Results]) -> list[str]:
@@ -54,7 +51,7 @@ def short_models(models: Iterable[str | None]) -> dict[str, str]:
 
 def _short_model(model: str, all_parts: Iterable[tuple[str, ...]]) -> str:
     parts = PurePosixPath(model).parts
-    if len(parts) < 2 or _HUB_NAME.fullmatch(model):
+    if len(parts) < 2 or is_hub_name(model):
         return model
     others = [other for other in all_parts if other != parts]
     for size in range(1, len(parts)):

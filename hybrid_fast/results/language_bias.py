@@ -14,7 +14,7 @@ from hybrid_fast.results.fields import Field, Scores
 
 @dataclass(frozen=True)
 class RankDistance:
-    """How far apart the relevants of a query stand in the pool of all languages, in ranks.
+    """How far apart the relevants of a query rank in the pool of all languages.
 
     Attributes:
         mean: mean over the queries of a language, then over languages.
@@ -79,7 +79,7 @@ class BiasScore:
 
 @dataclass(frozen=True)
 class RankingBias:
-    """What whole rankings of the pool tell of language bias; empty where they are not known.
+    """Language bias by whole rankings of the pool; empty where these are not known.
 
     Attributes:
         pool_share: language to its share of the pool.

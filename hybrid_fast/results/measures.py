@@ -17,7 +17,7 @@ def _no_score(results: Results, language: str) -> float | None:
 
 @dataclass(frozen=True)
 class Measure:
-    """A score of a run: how it is called, read and shown, and which direction is good.
+    """A score of a run: its name, how it is read and printed, and which direction is good.
 
     Attributes:
         name: one word, as in `Results.flat`.
@@ -25,8 +25,8 @@ class Measure:
         read: returns the score of results, None if they have none.
         read_language: returns the score of the queries of a language.
         higher_is_better: None where neither direction is good.
-        is_fraction: whether it goes to 1; else it counts ranks.
-        meaning: one line for readers who do not know it.
+        is_fraction: whether it is a fraction, at most 1; else it counts ranks.
+        meaning: one line for readers who do not know the measure.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Measure:
         return f"{value:+.3f}" if self.is_fraction else f"{value:+,.1f}"
 
     def best_positions(self, values: Sequence[float | None]) -> set[int]:
-        """Return where the best score stands; ties as printed share it, and no best if all tie."""
+        """Return the positions of the best score as printed; none if all print alike."""
         present = [value for value in values if value is not None]
         if not present or self.higher_is_better is None:
             return set()
@@ -116,7 +116,7 @@ RANK_DISTANCE = Measure(
     higher_is_better=False,
     is_fraction=False,
 )
-# What opens every report, over all and by query language.
+# The first table of every report, over all languages and by query language.
 HEADLINE = (
     *(
         Measure(

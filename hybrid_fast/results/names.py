@@ -1,4 +1,4 @@
-"""Names as people read them: of languages, and of what a file may call anything."""
+"""Names as people read them: English names of languages, and printable text from files."""
 
 from __future__ import annotations
 

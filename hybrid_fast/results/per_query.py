@@ -1,4 +1,8 @@
-"""Scores of every query of a run and their file, `per_query.npz`."""
+"""Scores of every query of a run and their file, `per_query.npz`.
+
+Its arrays are "ids", "query_languages", "languages", "metrics", and the scores by each metric,
+"figure_0", "figure_1" and so on.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class PerQuery:
             "query_languages": self.query_languages,
             "languages": np.array(self.languages),
             "metrics": np.array(list(self.scores)),
-            **{f"scores_{number}": each for number, each in enumerate(self.scores.values())},
+            **{f"figure_{number}": each for number, each in enumerate(self.scores.values())},
         }
         np.savez_compressed(path, allow_pickle=False, **arrays)
 
@@ -54,7 +58,7 @@ class PerQuery:
                     content["ids"],
                     content["query_languages"],
                     tuple(content["languages"].tolist()),
-                    {name: content[f"scores_{number}"] for number, name in enumerate(metrics)},
+                    {name: content[f"figure_{number}"] for number, name in enumerate(metrics)},
                 )
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(

@@ -1,25 +1,95 @@
-"""The outcome of one evaluation and its files, `results.json` and `per_query.npz`."""
+"""The outcome of one evaluation: what was evaluated, on what, its scores, and their files.
+
+The files are `results.json` and `per_query.npz`.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hybrid_fast.common.files import complete_folder
-from hybrid_fast.results.counts import Counts
 from hybrid_fast.results.fields import Field, Scores
 from hybrid_fast.results.language_bias import LanguageBias
 from hybrid_fast.results.metrics import REQUIRED_METRICS, SETTINGS, score_name
 from hybrid_fast.results.per_query import PER_QUERY_FILE, PerQuery
-from hybrid_fast.results.run_info import RunInfo
 
 FILE_NAME = "results.json"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The model of a run, and under which settings it was trained and used.
+
+    Attributes:
+        model: name of the model, or of what else gave the scores; None if unknown.
+        kind: batch kind it was trained with, None if unknown.
+        seed: seed it was trained with, None if unknown.
+        settings: "candidate_text", "max_length", "prompts", "dtype", and what a caller adds.
+    """
+
+    model: str | None = None
+    kind: str | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_defaults(self, model: str | None = None, **settings: Any) -> RunInfo:
+        """Return it with a name and settings where it has none; a setting of None is none."""
+        known = {name: value for name, value in self.settings.items() if value is not None}
+        return replace(
+            self,
+            model=model if self.model is None else self.model,
+            settings={**settings, **known},
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Queries and candidates by language, as `results.json` holds them under "counts".
+
+    Attributes:
+        queries: number of queries by language.
+        candidates: number of candidates by language.
+        pool: number of candidates of all languages.
+        dropped: query language to corpus language to the number of queries that have no relevant
+            there and are left out.
+        other: what single tasks count besides: "segments"; "without_relevants", by language the
+            queries that have no relevant anywhere; "left_out"; "without_prediction".
+    """
+
+    queries: dict[str, int]
+    candidates: dict[str, int]
+    pool: int | None
+    dropped: dict[str, dict[str, int]]
+    other: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object in `results.json`."""
+        return {
+            "queries": dict(self.queries),
+            "candidates": dict(self.candidates),
+            "pool": self.pool,
+            "dropped": {language: dict(row) for language, row in self.dropped.items()},
+            **self.other,
+        }
+
+    @classmethod
+    def read(cls, value: Field) -> Counts:
+        """Return what "counts" holds; a number that is null there stays None."""
+        content: dict[str, Any] = {
+            "queries": value["queries"].numbers(largest=math.inf),
+            "candidates": value["candidates"].numbers(largest=math.inf),
+            "pool": value["pool"].number(largest=math.inf),
+            "dropped": value["dropped"].table(largest=math.inf),
+        }
+        return cls(**content, other=value.other(content))
 
 
 @dataclass(frozen=True)
@@ -31,7 +101,7 @@ class Results:
     Attributes:
         task: name of the task.
         info: the model, and how it was trained and used.
-        versions: version of Python and of each library that takes part.
+        versions: version of Python and of each library that scores depend on.
         metrics: setting ("mono", "cross", "multi") to metric to score.
         grid: metric to query language to corpus language, or "all", to score.
         language_bias: scores of language bias.

@@ -1,7 +1,12 @@
-"""BM25, the sparse baseline, through the bm25s library."""
+"""BM25, the sparse baseline, through the bm25s library, over words as ICU divides them.
+
+ICU follows Unicode's word boundaries (UAX 29), and dictionaries where words are not separated: in
+Thai, Lao, Khmer, Burmese, Chinese and Japanese. There is no stemming and no list of stop words.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,14 +17,13 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.retrieval.compat import bm25_weights, load_optional
 from hybrid_fast.retrieval.texts import TextCollection
-from hybrid_fast.retrieval.words import split_words
 
 # Those of Anserini and Pyserini, and so of the published scores on Mr. TyDi and MIRACL.
 K1, B = 0.9, 0.4
 
 
 class LanguageIndex(NamedTuple):
-    """The candidates of one language and what queries look up in them.
+    """The index of the candidates of one language.
 
     Attributes:
         candidates: their rows.
@@ -41,8 +45,8 @@ class BM25:
     scores 0.
 
     Args:
-        queries: what is asked.
-        candidates: what is indexed.
+        queries: queries to look up.
+        candidates: texts to index.
         k1: saturation: the higher, the more a repeated word counts; from 0.
         b: length normalisation, from 0 (none) to 1 (full).
 
@@ -74,6 +78,22 @@ class BM25:
         scores[:] = 0
         for index in self.indices:
             scores[:, index.candidates] = (index.query_counts[rows] @ index.weights).toarray()
+
+
+def split_words(text: str, language: str) -> list[str]:
+    """Return the words of a text in order, in NFKC and case-folded.
+
+    Args:
+        text: any text.
+        language: its BCP-47 code; if ICU does not know it, the general rules apply.
+
+    Raises:
+        ImportError: icu4py is not installed.
+    """
+    breakers = load_optional("icu4py.breakers")
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    segments = breakers.WordBreaker(folded, language)
+    return [segment for segment in segments if any(map(str.isalnum, segment))]
 
 
 def _split_all(texts: TextCollection, name: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Optional libraries of BM25: their import, and what is read from the inside of bm25s."""
+"""Optional libraries of BM25: their import, and the internals of bm25s that are read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_optional(name: str) -> ModuleType:
 def bm25_weights(
     words: Sequence[Sequence[str]], k1: float, b: float
 ) -> tuple[dict[str, int], csr_array]:
-    """Index texts with bm25s, and return what it knows of them.
+    """Index texts with bm25s, and return its vocabulary and weights.
 
     Its public methods score one query at a time; the attributes `vocab_dict` and `scores` hold the
     whole matrix.
@@ -44,7 +44,7 @@ def bm25_weights(
         The row of each word, and what a text scores for a word, float32 (num_words, num_texts).
 
     Raises:
-        ImportError: bm25s is not installed, or is of a version that keeps its index otherwise.
+        ImportError: bm25s is not installed, or of a version that stores its index differently.
     """
     index = load_optional("bm25s").BM25(method="lucene", k1=k1, b=b)
     index.index(words, show_progress=False)
@@ -53,7 +53,7 @@ def bm25_weights(
         return index.vocab_dict, csc_array(parts, shape=(len(words), len(parts[2]) - 1)).T
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ImportError(
-            f"bm25s {version('bm25s')} keeps its index in a form that is not known here "
-            f"({type(error).__name__}: {error}); version {KNOWN_BM25S} is known: "
+            f"bm25s {version('bm25s')} stores its index in an unknown form "
+            f"({type(error).__name__}: {error}); version {KNOWN_BM25S} is supported: "
             f"pip install 'bm25s=={KNOWN_BM25S}.*'"
         ) from error

@@ -50,8 +50,8 @@ def check_finite(
     if bad.size:
         row = int(bad[0])
         raise ValueError(
-            f"{name}: row {row} (language {languages[language_codes[row]]}) holds NaN or infinity, "
-            f"as do {bad.size - 1} other rows; encode in a wider dtype, or check the model"
+            f"{name}: row {row} (language {languages[language_codes[row]]}) holds NaN or infinity "
+            f"({bad.size} of {len(embeddings)} rows); encode in a wider dtype, or check the model"
         )
 
 

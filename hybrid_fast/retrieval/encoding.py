@@ -1,23 +1,74 @@
-"""Encoding of texts by any encoder, equal texts once and longest first.
+"""Encoding of texts by any model, equal texts once and longest first.
 
-Equal texts are encoded once so that their embeddings are equal: padding in different batches could
-change the last bit.
+A model encodes by `encode_queries` / `encode_passages` (a `BiEncoder`), `encode_query` /
+`encode_document` (a `SentenceTransformer`), or one `encode` for both. Equal texts are encoded
+once so that their embeddings are equal: padding in different batches could change the last bit.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
-from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
 
+# Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
+# tensor (num_texts, D).
+Encoder = Callable[..., Any]
+
+METHODS = (
+    ("encode_queries", "encode_passages"),
+    ("encode_query", "encode_document"),
+    ("encode", "encode"),
+)
 DEFAULT_BATCH_SIZE, BATCHES_PER_CALL = 64, 64
+
+
+def find_encoders(model: object) -> tuple[Encoder, Encoder]:
+    """Return the model's methods that encode queries and passages.
+
+    Raises:
+        TypeError: if it has no pair of `METHODS`.
+    """
+    for names in METHODS:
+        query, passage = (getattr(model, name, None) for name in names)
+        if callable(query) and callable(passage):
+            return query, passage
+    raise TypeError(
+        f"model is a {type(model).__name__}, which cannot encode texts; it needs encode_queries "
+        "and encode_passages, or encode_query and encode_document, or encode"
+    )
+
+
+def similarity_of(model: object) -> str:
+    """Return "cosine" if the model asks for it (a SentenceTransformer does), else "dot".
+
+    Raises:
+        ValueError: if the model asks for any other similarity.
+    """
+    similarity = getattr(model, "similarity_fn_name", None) or "dot"
+    return check_choice("the model's similarity_fn_name", similarity, ("cosine", "dot"))
+
+
+def describe_model(model: object) -> tuple[str, dict[str, Any]]:
+    """Return the model's name, and its "max_length", "prompts" and "dtype", None if unknown."""
+    max_length = getattr(model, "max_length", None) or getattr(model, "max_seq_length", None)
+    prompts = getattr(model, "prompts", None)
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters})
+    return str(getattr(model, "name_or_path", None) or type(model).__name__), {
+        "max_length": max_length if isinstance(max_length, int | dict) else None,  # may be inf
+        "prompts": dict(prompts) if isinstance(prompts, dict) else None,
+        "dtype": " ".join(dtypes) or None,
+    }
 
 
 def encode_both(
@@ -31,7 +82,7 @@ def encode_both(
     """Encode queries and passages so that their dot products are the model's similarities.
 
     Args:
-        model: see `encoders`; embeddings are normalised to norm 1 if it asks for cosines.
+        model: see `find_encoders`; embeddings are normalised to norm 1 if it asks for cosines.
         queries: at least one.
         passages: at least one.
         batch_size: texts that the model is to take at a time; None leaves it to the model.
@@ -60,10 +111,10 @@ def encode_both(
 def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name: str) -> np.ndarray:
     """Encode texts, longest first, with a progress bar on a terminal after two seconds.
 
-    Texts are read one part at a time; beside its embedding, 24 bytes of each are held.
+    Texts are read one part at a time; beside its embedding, about 24 bytes are held for each.
 
     Args:
-        encoder: see `encoders.Encoder`.
+        encoder: see `Encoder`.
         texts: what to encode, at least one.
         batch_size: texts that the encoder is to take at a time; None leaves it to the encoder.
         name: what the texts are, for the progress bar and errors.

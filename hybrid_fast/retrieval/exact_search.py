@@ -1,9 +1,9 @@
 """Exact search for the first k candidates of every query, through FAISS.
 
-Order: score descending, equal scores by position. FAISS alone keeps any of the candidates that
-share the last score; where they do, the search goes deeper until all of them are known, for fewer
-queries at a time, as a model may give all candidates one score. Scores come from a product of FAISS
-and may differ in the last bit from those of another product.
+Order: score descending, equal scores by position. Of candidates that share the last score FAISS
+keeps arbitrary ones; where that happens, the search goes deeper until all of them are known, for
+fewer queries at a time, since a model may give all candidates the same score. FAISS
+computes the scores; they may differ in the last bit from those of another product.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _check(queries: np.ndarray, candidates: np.ndarray, k: int) -> None:
     if queries.ndim != 2 or candidates.ndim != 2 or queries.shape[1] != candidates.shape[1]:
         raise ValueError(
             f"queries have shape {queries.shape} and candidates {candidates.shape}; two matrices "
-            "of one width are needed"
+            "(n, D) with the same D are needed"
         )
     if not len(candidates):
         raise ValueError("there are no candidates to search")

@@ -1,7 +1,7 @@
 """Fusion of a sparse and a dense ranking: by weighted scores or by reciprocal ranks.
 
 Both use only the first candidates of each ranking, as if they came from a search engine. Candidates
-in neither of them share one score, at most that of the last fused candidate.
+that are in neither ranking get the same score, at most that of the last fused candidate.
 """
 
 from __future__ import annotations

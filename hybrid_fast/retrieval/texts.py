@@ -1,4 +1,4 @@
-"""Collections of texts in several languages, and the order in which embeddings of them stand."""
+"""Collections of texts in several languages, and the order of their embeddings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Pool:
 
 
 class TextCollection(Pool, Sequence[str]):
-    """Texts sorted by language, otherwise in their original order; embeddings stand in this order.
+    """Texts sorted by language, otherwise in their original order; so are embeddings of them.
 
     The collection is a sequence of the texts, which are read from Arrow memory or a mapped file on
     access.
@@ -97,7 +97,7 @@ def store_texts(texts: Iterable[tuple[str, str, str]]) -> pa.Table:
     """Put texts into Arrow memory, or into a mapped file if they are large.
 
     Args:
-        texts: id, language and text of each; iterated over once, a few thousand held at a time.
+        texts: id, language and text of each; iterated over once, a few thousand at a time.
 
     Returns:
         Columns "id", "lang" and "text", in the order given.
@@ -123,7 +123,7 @@ def _batch(texts: list[tuple[str, str, str]]) -> pa.RecordBatch | None:
 
 
 def _map(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    """Write batches to a file that has no name any more, but lives as long as it is mapped."""
+    """Write batches to a temporary file, which is unlinked but lives as long as it is mapped."""
     with tempfile.TemporaryDirectory(prefix="hybrid-fast-texts-") as folder:
         path = Path(folder) / "texts.arrow"
         with pa.ipc.new_file(path, _SCHEMA) as file:

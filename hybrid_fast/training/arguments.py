@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
+from hybrid_fast.ops.inputs import NEGATIVES
 
 
 @dataclass
@@ -157,6 +158,7 @@ def _check_loss_options(args: HybridTrainingArguments) -> None:
         raise ValueError(
             f"loss_precision is {args.loss_precision!r}; it must be 'bf16' or left out"
         )
+    check_choice("negatives", args.negatives, NEGATIVES)
     check_choice("negatives_from", args.negatives_from, ("passage", "query"))
     for name, least in (("micro_batch_tokens", 1), ("cached_activation_tokens", 0)):
         value = getattr(args, name)

@@ -46,7 +46,7 @@ def last_checkpoint(output_dir: str) -> Path:
     """
     checkpoints = complete_checkpoints(output_dir)
     if not checkpoints:
-        raise ValueError(f"no complete checkpoint to resume from in {output_dir}")
+        raise ValueError(f"no complete checkpoint to resume from in {output_dir}; start anew")
     return checkpoints[-1]
 
 

@@ -65,9 +65,9 @@ def average_gradients(model: nn.Module) -> None:
 def leave_process_group() -> None:
     """Wait for all ranks and end their communication.
 
-    A process that ended before the others would make them abort. Threads of gloo need the lock of
-    the interpreter to release the tensors they sent last, and torch holds it while it waits for
-    these threads, so they get a moment first.
+    A process that ended before the others would make them abort. gloo's threads need the GIL to
+    release the tensors they sent last, and torch holds it while it waits for these threads, so they
+    get a moment first.
     """
     state = PartialState()
     if state.use_distributed:

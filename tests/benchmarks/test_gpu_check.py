@@ -6,6 +6,7 @@ import math
 import sys
 from functools import partial
 
+import cuda_timing
 import gpu_check
 import pytest
 import torch
@@ -84,9 +85,9 @@ def test_plan_holds_what_is_to_be_measured():
 def test_limits():
     # 6 B N D: 25 ms at 790 TFLOP/s, as the analysis of 64k x 768 has it.
     assert gpu_check.three_products_ms(Case(65536, 768, "mean"), 790e12) == pytest.approx(25, 0.01)
-    assert gpu_check.num_rounds(round_s=0.01, left_s=100) == gpu_check.MOST_ROUNDS
-    assert gpu_check.num_rounds(round_s=5, left_s=100) == gpu_check.CASE_S // 5
-    assert gpu_check.num_rounds(round_s=5, left_s=1) == gpu_check.FEWEST_ROUNDS
+    assert cuda_timing.rounds_of_case(round_s=0.01, left_s=100) == cuda_timing.MOST_ROUNDS
+    assert cuda_timing.rounds_of_case(round_s=5, left_s=100) == cuda_timing.CASE_S // 5
+    assert cuda_timing.rounds_of_case(round_s=5, left_s=1) == cuda_timing.FEWEST_ROUNDS
 
 
 def test_no_case_is_begun_without_time():

@@ -94,14 +94,18 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("train-reader encoder questions --on-bad-answer no --out o", "on_bad_answer is 'no'; it"),
         ("evaluate-reader encoder", "Missing option '--data'"),
         (
+            "evaluate-reader encoder --data questions --languages en,",
+            "--languages is 'en,'; names separated by single commas are needed",
+        ),
+        (
             "evaluate-reader encoder --data questions --languages en",
             "is not a reader but a BertModel",
         ),
         (
             "evaluate-reader encoder --data questions --top-k 1,x",
-            "top_k is '1,x'; whole numbers from 1",
+            "--top-k is '1,x'; whole numbers from 1",
         ),
-        ("evaluate-reader encoder --data questions --top-k 0", "top_k is '0'; whole numbers"),
+        ("evaluate-reader encoder --data questions --top-k 0", "--top-k is '0'; whole numbers"),
         (
             "evaluate-reader encoder --data questions --rules squad2",
             "rules is 'squad2'; it must be one of 'squad'",

@@ -164,7 +164,7 @@ def test_no_report_if_every_run_fails(project, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--alpha", "0,2"], "command line: alpha is 2.0; a number from 0 to 1 is needed"),
+        (["--alpha", "0,2"], "command line: alpha is 2.0; it must be a number from 0 to 1"),
         (["--alpha", "0,x"], "command line: alpha is 'x'; a number is needed"),
         (["--alpha", "0,,1"], "--alpha: not valid YAML"),
         (["--alpha", " "], "--alpha has no value"),

@@ -9,7 +9,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from hybrid_fast.common.hub import fetch_folder, fetching
+from hybrid_fast.common.hub import fetch_folder, fetching, is_hub_name
 
 CONNECTION_ERROR = HfHubHTTPError.__bases__[0]  # of the library that the hub talks HTTP with
 
@@ -68,3 +68,19 @@ def test_whatever_goes_wrong_names_the_local_way(monkeypatch, error, reason):
 def test_other_errors_pass():
     with pytest.raises(KeyError), fetching("model 'x'", "a folder"):
         raise KeyError("a defect is no failure of the network")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name", True),
+        ("owner/na-me.v2", True),
+        ("owner/.name", False),
+        ("a/b/c", False),
+        ("./name", False),
+        ("größe", False),
+        ("", False),
+    ],
+)
+def test_names_of_the_hub(text, expected):
+    assert is_hub_name(text) is expected

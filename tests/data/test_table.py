@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from passage_ids import passage_text_id
 
 from hybrid_fast.data import table as table_module
 from hybrid_fast.data.columns import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
-from hybrid_fast.data.text_ids import passage_text_id
 
 COLUMNS = {
     "group_id": ["a", "a", "b", "b", "c"],
@@ -158,7 +158,7 @@ def changed(**columns):
     [
         (changed(group_id=None), ValueError, "missing column 'group_id'"),
         (changed(lang=None), ValueError, "missing column 'lang'"),
-        (changed(query=None, passage=None), ValueError, "needs 'query' or 'passage'"),
+        (changed(query=None, passage=None), ValueError, "missing column 'query' or 'passage'"),
         (changed(qurey=["x"] * 5), ValueError, "unknown column 'qurey'.*did you mean 'query'"),
         (changed(query=["x"]), ValueError, "columns must have equal lengths, got .*'query': 1"),
         (changed(query=["a", "b", 3, "d", "e"]), TypeError, r"'query', row 2: needs text, got 3"),

@@ -4,8 +4,9 @@ import unicodedata
 
 import pyarrow as pa
 import pytest
+from passage_ids import passage_text_id
 
-from hybrid_fast.data.text_ids import passage_text_id, passage_text_ids, text_ids
+from hybrid_fast.data.text_ids import passage_text_ids, text_ids
 
 
 def test_ids_are_the_same_bits_everywhere():

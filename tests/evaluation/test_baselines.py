@@ -68,7 +68,7 @@ def test_no_baseline_is_the_model_alone(task, model):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["bm52"], "no baseline 'bm52'; .*did you mean 'bm25'"), (["rrf", "rrf"], "name each once")],
+    [(["bm52"], "baseline is 'bm52'; .*did you mean 'bm25'"), (["rrf", "rrf"], "name each once")],
 )
 def test_wrong_names(task, model, names, message):
     assert set(BASELINES) == {"bm25", "untrained", "fusion", "rrf"}

@@ -33,7 +33,7 @@ def test_equals_the_definition(seed, sizes, rule):
 
 @pytest.mark.parametrize("rule", ["mean", "mean@0", "min", "max@2", "mean@x"])
 def test_unknown_rule(rule):
-    with pytest.raises(ValueError, match=r"it is 'max' or 'mean@k'"):
+    with pytest.raises(ValueError, match=r"it must be 'max' or 'mean@k'"):
         DocumentScores(rule, np.array([0]), 1)
 
 
@@ -64,7 +64,7 @@ def test_task_ranks_documents_of_segments():
 
 
 def test_documents_need_qrels_and_contiguous_segments():
-    with pytest.raises(ValueError, match="documents of segments need qrels"):
+    with pytest.raises(ValueError, match="document_score needs qrels"):
         RetrievalTask("t", [Query("q", "en", "?")], [], document_score="max")
     with pytest.raises(ValueError, match="candidate id 'd1' occurs more than once"):
         RetrievalTask(

@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_results():
 
 def test_shares_of_questions_add_up_to_the_scores():
     sums = QuestionSums.of(random_run(2).per_query, "map")
-    np.testing.assert_allclose(sums.shares().sum(axis=0), sums.scores()[0], rtol=1e-12)
+    np.testing.assert_allclose(sums.contributions().sum(axis=0), sums.scores()[0], rtol=1e-12)
 
 
 def test_p_value_equals_scipys_over_all_exchanges():

@@ -121,7 +121,7 @@ def test_other_bad_input(model):
         model.encode_passages(["river"], batch_size=0)
     with pytest.raises(ValueError, match=r"side is 'pasage'; .* did you mean 'passage'"):
         model.tokenize(["river"], "pasage")
-    with pytest.raises(ValueError, match="there is no passage to tokenize"):
+    with pytest.raises(ValueError, match="there is no passage to tokenise"):
         model.tokenize([], "passage")
 
 

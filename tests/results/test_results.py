@@ -87,6 +87,8 @@ def per_query(value=0.5):
 
 def test_scores_by_query_come_back_as_they_were(tmp_path):
     make_results(per_query=per_query()).save(tmp_path / "run")
+    with np.load(tmp_path / "run" / "per_query.npz") as arrays:
+        assert {"ids", "query_languages", "languages", "metrics", "figure_0"} <= {*arrays}
     loaded = PerQuery.load(tmp_path / "run" / "per_query.npz")
     assert loaded.ids.tolist() == ["q-1", "سؤال"]
     assert loaded.query_languages.tolist() == ["ar", "en"]

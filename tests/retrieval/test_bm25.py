@@ -1,4 +1,4 @@
-"""BM25 equals its formula written plainly, language by language, and ranks by the tasks' rule."""
+"""BM25 equals its formula, language by language, over words in any script; ties as in tasks."""
 
 import math
 import sys
@@ -10,8 +10,7 @@ import pytest
 
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
 from hybrid_fast.results import RunInfo
-from hybrid_fast.retrieval.bm25 import BM25, K1, B
-from hybrid_fast.retrieval.words import split_words
+from hybrid_fast.retrieval.bm25 import BM25, K1, B, split_words
 
 QUERIES = [
     Query("q0", "en", "cat cat dog"),
@@ -125,3 +124,28 @@ def test_what_is_not_installed_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"needs {name.partition('.')[0]}, which is not inst"):
         bm25_of(make_task())
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "words"),
+    [
+        ("Die Größe-Frage: 3.5 KM!", "de", ["die", "grösse", "frage", "3.5", "km"]),
+        ("ประเทศไทยใช้สกุลเงินอะไร", "th", ["ประเทศไทย", "ใช้", "สกุล", "เงิน", "อะไร"]),
+        ("日本の首都は東京です。", "ja", ["日本", "の", "首都", "は", "東京", "です"]),
+        ("中国的首都是北京市。", "zh", ["中国", "的", "首都", "是", "北京市"]),
+        ("대한민국의 수도는?", "ko", ["대한민국의", "수도는"]),
+        ("भारत की राजधानी", "hi", ["भारत", "की", "राजधानी"]),
+        ("ＡＢＣ ﬁn", "en", ["abc", "fin"]),
+        ("a b", "no-such-language", ["a", "b"]),
+        ("?! ...", "en", []),
+        ("", "th", []),
+    ],
+)
+def test_words(text, language, words):
+    assert split_words(text, language) == words
+
+
+def test_words_need_icu4py(monkeypatch):
+    monkeypatch.setitem(sys.modules, "icu4py.breakers", None)
+    with pytest.raises(ImportError, match=r"needs icu4py.*pip install 'hybrid_fast\[baselines\]'"):
+        split_words("a", "en")

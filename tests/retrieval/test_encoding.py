@@ -1,10 +1,16 @@
-"""Texts are encoded in batches, equal ones once and longest first; wrong encoders are named."""
+"""Any model that encodes serves; texts go in batches, equal ones once and longest first."""
 
 import numpy as np
 import pytest
 import torch
 
-from hybrid_fast.retrieval.encoding import encode, encode_both
+from hybrid_fast.retrieval.encoding import (
+    describe_model,
+    encode,
+    encode_both,
+    find_encoders,
+    similarity_of,
+)
 
 
 def letters(texts, batch_size=None):
@@ -117,3 +123,45 @@ def test_products_of_both_sides_are_the_similarities_of_the_model():
     for similarity, expected in (("dot", products), ("cosine", products / np.outer(*norms))):
         found = encode_both(Letters(similarity), queries, passages)
         np.testing.assert_allclose(found[0] @ found[1].T, expected, rtol=1e-6)
+
+
+class WithMethods:
+    def __init__(self, *names):
+        for name in names:
+            setattr(self, name, lambda texts, name=name: name)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("encode_queries", "encode_passages"), ("encode_queries", "encode_passages")),
+        (("encode", "encode_query", "encode_document"), ("encode_query", "encode_document")),
+        (("encode", "encode_query"), ("encode", "encode")),
+    ],
+)
+def test_methods_by_name(names, expected):
+    query, passage = find_encoders(WithMethods(*names))
+    assert (query([]), passage([])) == expected
+
+
+def test_model_that_cannot_encode():
+    with pytest.raises(TypeError, match=r"model is a dict.* it needs encode_queries and"):
+        find_encoders({})
+
+
+def test_description_of_a_module():
+    model = torch.nn.Linear(2, 2, dtype=torch.bfloat16)
+    assert describe_model(model) == (
+        "Linear",
+        {"max_length": None, "prompts": None, "dtype": "bfloat16"},
+    )
+
+
+def test_similarity_is_the_models():
+    model = WithMethods("encode")
+    assert similarity_of(model) == "dot"
+    model.similarity_fn_name = "cosine"
+    assert similarity_of(model) == "cosine"
+    model.similarity_fn_name = "manhattan"
+    with pytest.raises(ValueError, match="similarity_fn_name is 'manhattan'; it must be one of"):
+        similarity_of(model)

@@ -44,7 +44,7 @@ def evaluate(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="New file for the TREC run; its qrels go to FILE.qrels."),
+        typer.Option(help="New file for the TREC run; its qrels go beside it, with .qrels added."),
     ] = None,
     run_depth: Annotated[int, typer.Option(help="Candidates per query in --run.", min=1)] = 1000,
     batch_size: Annotated[
@@ -71,14 +71,14 @@ def evaluate(
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
 
-    names = split_commas(baselines) or []
+    names = split_commas("--baselines", baselines) or []
     check_baselines(names)
     if not debug:
         quiet_libraries()
     loaded = load_task(
         task,
         data=data,
-        languages=split_commas(languages),
+        languages=split_commas("--languages", languages),
         candidate_text=candidate_text,
         split=split,
         segment_length=segment_length,
@@ -113,7 +113,7 @@ def evaluate_run(
     qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels, plain or .gz.")],
     metrics: Annotated[
         str | None,
-        typer.Option(help="Comma-separated (default: map,ndcg@10,mrr@100,recall@100,...)."),
+        typer.Option(help="Metrics, comma-separated (default: map,ndcg@10,mrr@100,...)."),
     ] = None,
     missing: Annotated[
         str, typer.Option(help="Score of judged queries that RUN lacks: 'zero' or 'leave-out'.")
@@ -125,13 +125,13 @@ def evaluate_run(
 ) -> None:
     """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
-        check_new(out)
+        check_new(out, "file for --out")
 
     from hybrid_fast.common.files import complete_file
     from hybrid_fast.evaluation import trec_run
     from hybrid_fast.reporting.terminal import print_run_scores
 
-    names = split_commas(metrics) or trec_run.RUN_METRICS
+    names = split_commas("--metrics", metrics) or trec_run.RUN_METRICS
     scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
     if out is not None:
         with complete_file(out) as file:

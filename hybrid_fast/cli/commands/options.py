@@ -12,16 +12,29 @@ Debug = Annotated[
 ]
 
 
-def split_commas(text: str | None) -> list[str] | None:
-    """Split a comma-separated list; None stays None."""
-    return None if text is None else [part.strip() for part in text.split(",")]
+def split_commas(option: str, text: str | None) -> list[str] | None:
+    """Return the parts of a comma-separated list; None stays None.
+
+    Args:
+        option: what the list was given for, for the message.
+        text: the list.
+
+    Raises:
+        ValueError: a part is empty.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ValueError(f"{option} is {text!r}; names separated by single commas are needed")
+    return parts
 
 
-def whole_numbers(name: str, text: str) -> list[int]:
+def whole_numbers(option: str, text: str) -> list[int]:
     """Return the numbers of a comma-separated list.
 
     Args:
-        name: name of the option, for the message.
+        option: what the list was given for, for the message.
         text: the list.
 
     Raises:
@@ -29,5 +42,5 @@ def whole_numbers(name: str, text: str) -> list[int]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
-        raise ValueError(f"{name} is {text!r}; whole numbers from 1 like 1,5,10 are needed")
+        raise ValueError(f"{option} is {text!r}; whole numbers from 1 like 1,5,10 are needed")
     return [int(part) for part in parts]

@@ -16,7 +16,7 @@ OnBadAnswer = Annotated[
     str,
     typer.Option(help="For answers not at their offset: 'error', 'relocate' or 'skip'."),
 ]
-Lang = Annotated[str | None, typer.Option(help="Language of files whose path does not name it.")]
+Lang = Annotated[str | None, typer.Option(help="Language of files given without {lang}.")]
 MaxLength = Annotated[
     int | None, typer.Option(help="Tokens per window (default: 384, or the model's limit).")
 ]
@@ -43,11 +43,11 @@ def train_reader(
     ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 2.0,
     max_steps: Annotated[int | None, typer.Option(help="Steps, instead of --epochs.")] = None,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 3e-5,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-5,
     batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 16,
     max_length: MaxLength = None,
     doc_stride: DocStride = None,
-    seed: Annotated[int, typer.Option(help="Seed of new weights, dropout and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, dropout and order.", min=0)] = 0,
     on_bad_answer: OnBadAnswer = "error",
     debug: Debug = False,
 ) -> None:
@@ -68,7 +68,11 @@ def train_reader(
         doc_stride=doc_stride,
         seed=seed,
     )
-    sources = {"lang": lang, "languages": split_commas(languages), "on_bad_answer": on_bad_answer}
+    sources = {
+        "lang": lang,
+        "languages": split_commas("--languages", languages),
+        "on_bad_answer": on_bad_answer,
+    }
     run_training(encoder, data, sources, out, options)
     print(f"trained reader: {out}")
 
@@ -104,14 +108,18 @@ def evaluate_reader(
     """Evaluate the answers of READER: exact match and F1 by language."""
     if out is not None:
         check_new(out)
-    depths = whole_numbers("top_k", top_k)
+    depths = whole_numbers("--top-k", top_k)
 
     from hybrid_fast.cli.reading import run_evaluation
     from hybrid_fast.qa import print_reading
 
     if not debug:
         quiet_libraries()
-    sources = {"lang": lang, "languages": split_commas(languages), "on_bad_answer": on_bad_answer}
+    sources = {
+        "lang": lang,
+        "languages": split_commas("--languages", languages),
+        "on_bad_answer": on_bad_answer,
+    }
     sizes = {"max_length": max_length, "doc_stride": doc_stride}
     results = run_evaluation(
         reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size

@@ -18,9 +18,7 @@ from babel.lists import format_list
 from hybrid_fast.data.builtin.templates import LANGUAGES, number_words
 
 LATIN_LANGUAGES = frozenset({"de", "en", "es", "fr", "tr", "vi"})
-NOT_SCRIPT_NAMES = frozenset(
-    {"Hans", "Hant", "Cans"}
-)  # "Simplified", "UCAS": no names by themselves
+NOT_SCRIPT_NAMES = frozenset({"Hans", "Hant", "Cans"})  # "Simplified", "UCAS": not names alone
 NO_NAME = frozenset("[0123456789")  # notes and years: "[CFP] Franc", "Ruble (1991–1998)"
 
 

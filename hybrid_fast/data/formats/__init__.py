@@ -1,1 +1,1 @@
-"""Readers of file formats, which yield the items of an aligned table one by one."""
+"""File formats: readers of items for the aligned table, of collections, and TREC runs."""

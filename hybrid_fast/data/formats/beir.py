@@ -48,7 +48,9 @@ def read_beir_qrels(path: Path) -> Qrels:
             )
         query, document, grade = fields
         if document in qrels.setdefault(query, {}):
-            raise ValueError(f"{where}: query {query!r} has document {document!r} twice")
+            raise ValueError(
+                f"{where}: query {query!r} has document {document!r} twice; list it once"
+            )
         try:
             qrels[query][document] = parse_grade(grade)
         except ValueError as error:

@@ -142,7 +142,9 @@ def _field_languages(file: SourceFile, fields: Sequence[str]) -> dict[int, str]:
     languages: dict[int, str] = {}
     for position, name in enumerate(fields):
         if name == "text" and file.lang is None:
-            raise ValueError(f"{file.path}: the language is unknown; give lang= or {{lang}}")
+            raise ValueError(
+                f"{file.path}: the language is unknown; give lang= or {{lang}} in the path"
+            )
         if name == "text":
             languages[position] = str(file.lang)
         elif name not in ("id", "-"):

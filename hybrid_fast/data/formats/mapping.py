@@ -33,8 +33,8 @@ def uses_positions(columns: Columns | None) -> bool:
     for ours, column in (columns or {}).items():
         if ours not in SCHEMA.names:
             raise ValueError(
-                f"columns= maps our columns to those of the file; {ours!r} is not one of ours"
-                f"{nearest(ours, SCHEMA.names)}; ours are {SCHEMA.names}"
+                f"columns= maps our columns to those of the file; {ours!r} is not one of ours, "
+                f"which are {SCHEMA.names}{nearest(ours, SCHEMA.names)}"
             )
         if type(column) not in (str, int):
             raise TypeError(f"columns[{ours!r}] must be a name or a position, got {column!r}")

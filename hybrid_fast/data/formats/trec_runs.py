@@ -154,7 +154,9 @@ def _checked(
     for query, of_query in given.items():
         for document, number in of_query.items():
             if math.isnan(number):
-                raise ValueError(f"{name}: query {query!r}, document {document!r}: NaN")
+                raise ValueError(
+                    f"{name}: query {query!r}, document {document!r}: NaN; give a number"
+                )
     return given
 
 

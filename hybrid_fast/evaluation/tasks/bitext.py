@@ -24,8 +24,7 @@ from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.scores import dot_products
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
@@ -151,8 +150,9 @@ def load_pairs(
             all pairs.
 
     Raises:
-        FileNotFoundError: if the folder does not exist, or has no pairs, or none of a language.
-        ValueError: if a pair occurs twice, lacks a side or is not aligned, or a file is malformed.
+        FileNotFoundError: if the folder does not exist, has no pairs or none of a language, or a
+            pair lacks a side.
+        ValueError: if a pair occurs twice or is not aligned, or a file is malformed.
     """
     expected = "pairs of files such as tatoeba.deu-eng.deu and tatoeba.deu-eng.eng"
     folder = task_folders(name, data, expected)[0]
@@ -205,7 +205,9 @@ def _read_pair(
 ) -> tuple[list[str], list[str]]:
     missing = [code for code in pair if code not in paths]
     if missing:
-        raise FileNotFoundError(f"{name}.{missing[0]} is not there; {name} needs both sides")
+        raise FileNotFoundError(
+            f"{name}.{missing[0]} is missing; {name} needs the files of both languages"
+        )
     first, second = ([line for _, line in iter_lines(paths[code])] for code in pair)
     if len(first) != len(second):
         raise ValueError(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
 from hybrid_fast.data.formats.collection import SUFFIXES
-from hybrid_fast.data.formats.trec_runs import Qrels, read_qrels
+from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.data.formats.trec_topics import read_topics
 from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
-from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
+from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task, merge_qrels
 from hybrid_fast.evaluation.tasks.queries import check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 
@@ -97,7 +97,7 @@ def load_trec(
     if languages is not None and not isinstance(languages, str):
         languages = [normalize_language(code) for code in languages]
     chosen = check_languages(languages, sorted({*corpora, *topics}), "trec")
-    qrels = _merge_qrels(_existing(folders, "qrels*"))
+    qrels = merge_qrels((str(path), read_qrels(path)) for path in _existing(folders, "qrels*"))
     parts = [
         Part(
             lang,
@@ -113,18 +113,6 @@ def load_trec(
     return task
 
 
-def _merge_qrels(paths: Sequence[Path]) -> Qrels:
-    qrels: Qrels = {}
-    for path in paths:
-        for query_id, grades in read_qrels(path).items():
-            for document, grade in grades.items():
-                if qrels.setdefault(query_id, {}).setdefault(document, grade) != grade:
-                    raise ValueError(
-                        f"{path}: query {query_id!r} has two grades for document {document!r}"
-                    )
-    return qrels
-
-
 def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
     found = find(folders, [pattern])
     if not found:
@@ -135,7 +123,7 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
 def _by_language(
     paths: Sequence[Path], languages: Sequence[str] | None
 ) -> Mapping[str, list[Path]]:
-    """Return the files of each language, which is in their names or the only one of `languages`."""
+    """Return the files of each language, as their names say, or else `languages`, which is one."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         pieces = path.name.split(".")[1:]
@@ -148,7 +136,7 @@ def _by_language(
 def _one_language(task: str, languages: Sequence[str] | None) -> str:
     if languages is None or isinstance(languages, str) or len(languages) != 1:
         raise ValueError(
-            f"task {task!r} has one language where file names tell none; give it as in "
-            f"languages=['en'], got {languages!r}"
+            f"task {task!r}: file names do not name a language; give the one of all files, as in "
+            f"languages=['en']; languages is {languages!r}"
         )
     return normalize_language(languages[0])

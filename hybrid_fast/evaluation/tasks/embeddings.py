@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import RunInfo
 from hybrid_fast.retrieval.embeddings import check_finite, to_float32
 from hybrid_fast.retrieval.texts import TextCollection
 

@@ -75,7 +75,7 @@ def only(paths: Sequence[Path]) -> Path:
     """
     if len(paths) > 1:
         raise ValueError(
-            f"{paths[0]} and {paths[1]} could both be meant; keep one of them in the data folder"
+            f"{paths[0]} and {paths[1]} both match; keep one of them in the data folder"
         )
     return paths[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +94,10 @@ def judged_task(
     form = form.checked()
     settings = {"candidate_text": form.candidate_text, "segment_length": form.segment_length}
     prefixes = [f"{part.lang}:" if len(parts) > 1 and not translated else "" for part in parts]
-    qrels = _merge_qrels(name, prefixes, parts)
+    qrels = merge_qrels(
+        (f"task {name!r}", _with_prefix(prefix, part.qrels))
+        for prefix, part in zip(prefixes, parts, strict=True)
+    )
     return RetrievalTask(
         name,
         (
@@ -115,17 +118,32 @@ def judged_task(
     )
 
 
-def _merge_qrels(name: str, prefixes: Sequence[str], parts: Sequence[Part]) -> Qrels:
-    qrels: Qrels = {}
-    for prefix, part in zip(prefixes, parts, strict=True):
-        for query_id, grades in part.qrels.items():
-            merged = qrels.setdefault(prefix + query_id, {})
+def merge_qrels(sources: Iterable[tuple[str, Qrels]]) -> Qrels:
+    """Return judgements of several sources, each with its name for errors, as one.
+
+    Raises:
+        ValueError: if two sources give a passage different grades for the same query.
+    """
+    merged: Qrels = {}
+    for source, qrels in sources:
+        for query_id, grades in qrels.items():
+            known = merged.setdefault(query_id, {})
             for passage_id, grade in grades.items():
-                if merged.setdefault(prefix + passage_id, grade) != grade:
+                if known.setdefault(passage_id, grade) != grade:
                     raise ValueError(
-                        f"task {name!r}: query {query_id!r} has two grades for {passage_id!r}"
+                        f"{source}: query {query_id!r} has grades {known[passage_id]} and {grade} "
+                        f"for {passage_id!r}; keep one of them"
                     )
-    return qrels
+    return merged
+
+
+def _with_prefix(prefix: str, qrels: Qrels) -> Qrels:
+    if not prefix:
+        return qrels
+    return {
+        prefix + query_id: {prefix + passage_id: grade for passage_id, grade in grades.items()}
+        for query_id, grades in qrels.items()
+    }
 
 
 def _passages(part: Part) -> Iterator[Passage]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.squad import Paragraph, Question, iter_paragraphs
+from hybrid_fast.evaluation.tasks.files import task_folders
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
@@ -108,15 +109,8 @@ load_mlqa_r = partial(load_lareqa, "mlqa-r")
 def _find_files(
     name: str, data: str | Path | None, languages: Sequence[str] | None
 ) -> dict[str, Path]:
-    if data is None:
-        raise ValueError(f"task {name!r} needs data: the folder that holds its <language>.json")
     chosen = check_languages(languages, SIZES[name], name)
-    folder = Path(data)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"data folder {str(folder)!r} not found; give the folder that holds the "
-            f"<language>.json files of {name}"
-        )
+    folder = task_folders(name, data, f"the <language>.json files of {name}")[0]
     files = {language: folder / f"{language}.json" for language in chosen}
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing and (languages is not None or len(missing) == len(files)):

@@ -1,4 +1,4 @@
-"""Comparison of the sizes of what a loader read with the published ones."""
+"""Comparison of the size of a data set as loaded with the published one."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.results.results import PerQuery
+from hybrid_fast.results import PerQuery
 from hybrid_fast.retrieval.texts import TextCollection
 
 

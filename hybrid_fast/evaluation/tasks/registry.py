@@ -97,8 +97,7 @@ def check_task(name: str) -> None:
     known, prefix = task_names(), str(name).partition(":")[0]
     if prefix not in known:
         raise ValueError(
-            f"there is no task {name!r}; the tasks are {', '.join(known)}"
-            f"{nearest(prefix.lower(), known)}"
+            f"there is no task {name!r}; the tasks are {', '.join(known)}{nearest(prefix, known)}"
         )
 
 

@@ -65,5 +65,7 @@ def distinct_ids(members: Pool) -> list[str]:
         raise ValueError(f"id {repeated!r} occurs more than once, which is ambiguous in a TREC run")
     bad = next((each for each in ids if len(each.split()) != 1), None)
     if bad is not None:
-        raise ValueError(f"id {bad!r} is empty or holds white space, which a TREC run cannot hold")
+        raise ValueError(
+            f"id {bad!r} is empty or contains white space, which separates the fields of a TREC run"
+        )
     return ids

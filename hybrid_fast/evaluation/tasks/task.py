@@ -1,4 +1,4 @@
-"""A retrieval task over languages: queries, candidates, which answer which, and its evaluation.
+"""A retrieval task in several languages: queries, candidates, their relevance, its evaluation.
 
 Every query is evaluated three ways: against the candidates of its own language (mono), of each
 other language (cross), and of all languages in one pool (multi). The scores are defined in
@@ -21,25 +21,22 @@ from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.queries import (
+    Answers,
     Candidate,
     Query,
-    number_ids,
-    store_by_language,
-)
-from hybrid_fast.evaluation.tasks.query_scores import QueryScores
-from hybrid_fast.evaluation.tasks.relevance import (
-    Answers,
     collect_answers,
     count_unanswered,
+    number_ids,
     relevants_from_answers,
     relevants_from_qrels,
+    store_by_language,
     warn_of_unanswered,
 )
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoders import describe_model, similarity_of
-from hybrid_fast.retrieval.encoding import encode_both
+from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
 from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
@@ -80,13 +77,13 @@ class RetrievalTask:
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
     ) -> None:
-        """Sort by language and look up what answers what.
+        """Sort by language and look up the relevant candidates.
 
         Args:
             name: name of the task.
-            queries: what is asked.
-            candidates: what is searched; iterated over once, so that the texts of a large
-                collection need not fit in memory.
+            queries: iterated over once.
+            candidates: iterated over once, so that the texts of a large collection need not fit
+                in memory.
             settings: how the texts were made, recorded in results.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
                 `query_ids` of candidates.
@@ -101,7 +98,9 @@ class RetrievalTask:
                 candidates share an id although there are qrels.
         """
         if document_score is not None and qrels is None:
-            raise ValueError(f"task {name!r}: documents of segments need qrels that name them")
+            raise ValueError(
+                f"task {name!r}: document_score needs qrels, whose candidate ids name the documents"
+            )
         answers: Answers = []
         self.name = name
         self.queries, self.candidates = store_by_language(

@@ -90,7 +90,7 @@ def load_tydiqa(
         pairs = _hub_pairs(split)
     else:
         expected = f"tydiqa-goldp-v1.1-{split}.json or {split}/<language>.json"
-        pairs = _file_pairs(task_folders("tydiqa-goldp", data, expected), split)
+        pairs = _file_pairs(task_folders("tydiqa-goldp", data, expected, (HUB,)), split)
     missing = [language for language in chosen if not pairs.get(language)]
     if len(missing) == len(chosen) or (missing and languages is not None):
         raise FileNotFoundError(

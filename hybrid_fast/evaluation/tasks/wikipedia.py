@@ -175,7 +175,7 @@ def load_wikipedia(
         data,
         " and ".join(kind[0] for kind in first),
         data_set.hub,
-        [f"*{each}" for number in range(3) for lang in chosen for each in patterns[lang][number]],
+        [f"*{each}" for lang in chosen for kind in patterns[lang] for each in kind],
     )
     parts = [
         _read_part(name, lang, patterns[lang], folders)
@@ -185,7 +185,7 @@ def load_wikipedia(
     if not parts:
         raise FileNotFoundError(
             f"no topics of the {split} split of {name} found in data folder "
-            f"{', '.join(map(str, folders))}; they are called {' or '.join(first.topics)} and so on"
+            f"{', '.join(map(str, folders))}; their files are named {' or '.join(first.topics)}"
         )
     task = judged_task(name, parts, form, more_metrics=data_set.metrics)
     task.settings["split"] = split

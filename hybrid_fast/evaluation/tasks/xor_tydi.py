@@ -29,8 +29,7 @@ from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-from hybrid_fast.results.results import Results
-from hybrid_fast.results.run_info import RunInfo
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.texts import store_texts
 
@@ -67,7 +66,7 @@ class AnswerTask(RetrievalTask):
             name: name of the task.
             questions: all questions, with distinct ids.
             answers: question id to its answers.
-            candidates: what is searched, all in one language.
+            candidates: texts to search, all in one language.
             passages: the text of each candidate in which answers are looked for.
             settings: how the texts were made, recorded in results.
 
@@ -93,7 +92,7 @@ class AnswerTask(RetrievalTask):
         if pc.count_distinct(pa.array(ids)).as_py() < len(ids):
             raise ValueError(f"task {name!r}: a candidate id occurs more than once")
         if len(self.candidates.counts) > 1:
-            raise ValueError(f"task {name!r}: candidates have several languages; one is searched")
+            raise ValueError(f"task {name!r}: candidates have several languages; give those of one")
         self.passages = store_texts(("", "", text) for text in passages)["text"]
         if len(self.passages) != len(self.candidates):
             raise ValueError(

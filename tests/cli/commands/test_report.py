@@ -65,4 +65,7 @@ def test_runs_are_compared_query_by_query(project, model, capsys):
     )
     assert "Differences" not in captured.out
     main("report both a --out three".split())
-    assert "significance is not tested: both has no per_query.npz" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "hybrid-fast: warning: significance is not tested: runs of one results.json have no "
+        "per_query.npz; give the folder of each\n"
+    )

@@ -105,10 +105,14 @@ def test_only_newlines_end_lines(tmp_path, compress):
     ("name", "content", "message"),
     [
         ("a.txt", b"", "a.txt: the file is empty"),
-        ("a.txt.gz", gzip.compress(b""), "a.txt.gz: the file is empty"),
+        ("a.txt.gz", gzip.compress(b"", mtime=0), "a.txt.gz: the file is empty"),
         ("a.txt", b"fine\nna\xefve\n", "a.txt:2: not UTF-8 .byte 2 of the line is 0xef"),
         ("a.txt.gz", b"plain", "a.txt.gz: damaged gzip file"),
-        ("a.txt.gz", gzip.compress(b"one\ntwo\n" * 99)[:-9], "a.txt.gz: damaged gzip file after"),
+        (
+            "a.txt.gz",
+            gzip.compress(b"one\ntwo\n" * 99, mtime=0)[:-9],
+            "a.txt.gz: damaged gzip file after",
+        ),
     ],
 )
 def test_damaged_files(tmp_path, name, content, message):

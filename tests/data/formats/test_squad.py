@@ -6,12 +6,12 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from passage_ids import passage_text_id
 
 from hybrid_fast.data.formats.files import find_files
 from hybrid_fast.data.formats.questions import read_squad
 from hybrid_fast.data.formats.squad import Paragraph, Question, iter_paragraphs
 from hybrid_fast.data.formats.window import window_around
-from hybrid_fast.data.text_ids import passage_text_id
 
 CONTEXT = "Anna has a cat. The cat is black. Anna likes it."
 SENTENCES = ["Anna has a cat.", "The cat is black.", "Anna likes it."]

@@ -162,7 +162,7 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         (
             '{"q": "a"}\n',
             {"columns": {"qury": "q"}},
-            "'qury' is not one of ours; did you mean 'query'",
+            "'qury' is not one of ours, .*did you mean 'query'",
         ),
         ('{"q": "a"}\n', {"columns": {"query": 0}}, "fields have names here, 0 is a position"),
         ('{"q": "a"}\n', {"columns": {"query": "q", "title": 1}}, "all names or all positions"),

@@ -85,7 +85,7 @@ def test_bad_input(folder):
     with pytest.raises(ValueError, match=r"has 5 lines and .*eng 1: they are not aligned"):
         load_task("bitext", folder)
     (folder / "tatoeba.deu-eng.eng").unlink()
-    with pytest.raises(FileNotFoundError, match=r"tatoeba.deu-eng.eng is not there"):
+    with pytest.raises(FileNotFoundError, match=r"tatoeba.deu-eng.eng is missing"):
         load_task("bitext", folder)
     write(folder / "new.eng-swh.eng", "a\n")
     with pytest.raises(ValueError, match=r"new.eng-swh and .*swh-eng are both of"):

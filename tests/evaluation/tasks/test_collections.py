@@ -67,7 +67,7 @@ def test_beir_in_another_language_and_split(beir):
     task = load_task("beir", beir, languages=["de"], candidate_text="text")
     assert task.languages == ("de",)
     assert set(task.candidates) == {"Text"}
-    with pytest.raises(ValueError, match=r"task 'beir' has one language .* got \['de', 'en'\]"):
+    with pytest.raises(ValueError, match=r"task 'beir': file names do not .* is \['de', 'en'\]"):
         load_task("beir", beir, languages=["de", "en"])
 
 
@@ -112,7 +112,9 @@ def test_one_language_that_names_do_not_tell(tmp_path):
     write(tmp_path / "corpus.tsv", "d1\tText 1\tTitle\nd2\tText 2\tTitle\n")
     write(tmp_path / "topics.txt", "t1\tabout 1\n")
     write(tmp_path / "qrels.txt", "t1 0 d1 3\n")
-    with pytest.raises(ValueError, match="task 'trec' has one language where file names tell none"):
+    with pytest.raises(
+        ValueError, match="task 'trec': file names do not name a language; give the one"
+    ):
         load_task("trec", tmp_path)
     task = load_task("trec", tmp_path, languages=["sw"])
     assert task.languages == ("sw",)
@@ -128,10 +130,10 @@ def test_one_language_that_names_do_not_tell(tmp_path):
         ("topics.en.xml", "<top>\n<num> 1\n", "topics.en.xml:1: <top> has no </top>"),
         ("corpus.en.trec", "<DOC>\n<DOCNO>x</DOCNO>\n</DOC>\n", "passage 'x' has no text"),
         ("corpus.en.trec", "<DOC>\n<TEXT>x</TEXT>\n</DOC>\n", "corpus.en.trec:1: has no <DOCNO>"),
-        ("qrels.en.txt", "C0 0 de-3 0\n", "query 'C0' has two grades for document 'de-3'"),
+        ("qrels.en.txt", "C0 0 de-3 0\n", "query 'C0' has grades 1 and 0 for 'de-3'"),
         ("qrels.en.txt", f"C0 0 en-1 {2**31}\n", "grade is '2147483648', which is no whole number"),
         ("qrels.en.txt", "C7 0 en-1 1\n", "qrels name 1 queries that the task lacks: 'C7'"),
-        ("topics.en.txt", "C1\tx\n", "could both be meant"),
+        ("topics.en.txt", "C1\tx\n", "both match"),
     ],
 )
 def test_bad_files(clef, name, content, message):
@@ -150,7 +152,7 @@ def test_bad_files(clef, name, content, message):
     [
         ({"document_score": "max"}, "give segment_length too"),
         ({"segment_length": 1}, "segment_length is 1 characters"),
-        ({"segment_length": 9, "document_score": "best"}, "it is 'max' or 'mean@k'"),
+        ({"segment_length": 9, "document_score": "best"}, "it must be 'max' or 'mean@k'"),
     ],
 )
 def test_bad_options(clef, options, message):

@@ -40,10 +40,12 @@ def spoil(matrix, row, value):
 def test_first_bad_row_is_named_with_its_language(value):
     task = parallel_task()
     queries, candidates = one_hot(task)
-    message = r"candidate_embeddings: row 13 \(language de\) holds NaN or infinity, as do 0 other"
+    message = r"candidate_embeddings: row 13 \(language de\) holds NaN or infinity \(1 of \d+ rows"
     with pytest.raises(ValueError, match=message):
         task.score(queries, spoil(candidates, 13, value))
-    with pytest.raises(ValueError, match=r"query_embeddings: row 0 \(language ar\) .* 1 other"):
+    with pytest.raises(
+        ValueError, match=r"query_embeddings: row 0 \(language ar\) .* \(2 of \d+ rows"
+    ):
         task.score(spoil(spoil(queries, 40, value), 0, value), candidates)
 
 

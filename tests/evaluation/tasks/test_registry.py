@@ -27,7 +27,7 @@ def test_unknown_name(name, hint):
 
 
 def test_data_is_needed_or_refused(tmp_path):
-    with pytest.raises(ValueError, match="task 'xquad-r' needs data: the folder"):
+    with pytest.raises(ValueError, match="task 'xquad-r' needs data: a folder with"):
         load_task("xquad-r")
     with pytest.raises(ValueError, match="has no data: leave out data="):
         load_task("builtin", tmp_path)

@@ -61,7 +61,10 @@ def test_ids_that_repeat_get_their_language(tmp_path):
 
 
 def test_ids_that_a_run_cannot_hold(tmp_path):
-    for first, second, message in (("a b", "c", "holds white space"), ("c", "c", "more than once")):
+    for first, second, message in (
+        ("a b", "c", "contains white space"),
+        ("c", "c", "more than once"),
+    ):
         task = RetrievalTask(
             "t",
             [Query("q", "de", "?")],

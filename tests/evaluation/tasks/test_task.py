@@ -39,7 +39,7 @@ def test_task_without_texts():
 
 
 def test_language_called_all():
-    with pytest.raises(ValueError, match="'all' is no language"):
+    with pytest.raises(ValueError, match="no language can be called 'all'"):
         RetrievalTask("t", [Query("q", "de", "p")], [Candidate("c", "all", "p")])
 
 

@@ -165,7 +165,7 @@ def test_judgements_of_unknown_passages_and_two_files(miracl):
         load_task("miracl", miracl)
     path.write_text(content)
     write(path.with_suffix(".tsv.gz"), content)
-    with pytest.raises(ValueError, match="could both be meant"):
+    with pytest.raises(ValueError, match="both match"):
         load_task("miracl", miracl)
 
 
