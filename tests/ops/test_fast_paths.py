@@ -195,8 +195,7 @@ def test_hard_only():
     seed=st.integers(0, 1000),
 )
 @settings(
-    deadline=None,
-    max_examples=150,
+    max_examples=3 * settings.default.max_examples // 2,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_case(num_queries, more, dim, temperature, scale, mask, symmetric, dtype, seed):

@@ -33,8 +33,7 @@ def as_tensor(value):
 
 @given(cases())
 @settings(
-    deadline=None,
-    max_examples=300,
+    max_examples=3 * settings.default.max_examples,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_equals_literal_loops_with_all_options(case):
