@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same few examples at each run; CI tries others with --hypothesis-profile=thorough.
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=100)
+settings.load_profile("quick")
 
 # Before torch is imported: workers, and the processes that tests start, share the cores. Tests of
 # several threads set their number themselves.
@@ -23,7 +29,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     options = config.option
     if hasattr(config, "workerinput"):
         return  # a worker itself
-    if options.numprocesses is None and not options.usepdb and any(map(os.path.isdir, config.args)):
+    alone = options.usepdb or not any(map(os.path.isdir, config.args))
+    if getattr(options, "numprocesses", 0) is None and not alone:
         options.numprocesses = min(len(os.sched_getaffinity(0)), 8)
         options.dist = "worksteal"
 

@@ -19,9 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 from hybrid_fast.data.plan_options import KINDS
 from hybrid_fast.data.sampler import HybridBatchSampler
 
-settings.register_profile("plan", deadline=None, max_examples=60)
-settings.load_profile("plan")
-
 tables = st.builds(
     lambda groups, languages, density, alternatives, shared, seed: Columns(
         np.random.default_rng(seed).random((groups, languages)) < density,

@@ -29,14 +29,13 @@ def steps_of(table, options):
     return int(np.clip(6 * len(table.groups) // options["batch_size"], 20, 120))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(case=cases("sampler"))
 def test_hostile_tables(case):
     """1 to 4; sizes, shares asked for, and what is left out and why, as the model says."""
     check_all(*case, "sampler")
 
 
-@settings(deadline=None, max_examples=100)
 @given(case=cases("model"))
 def test_the_model_on_hostile_tables(case):
     """What the sampler is asked for can be had."""
@@ -50,7 +49,7 @@ def check_all(table, options, maker):
 
 
 @pytest.mark.parametrize("maker", PLANS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(data=st.data())
 def test_the_weights_in_effect_on_hostile_tables(maker, data):
     """3: as asked, but where groups would repeat."""
@@ -60,7 +59,7 @@ def test_the_weights_in_effect_on_hostile_tables(maker, data):
 
 
 @pytest.mark.parametrize("maker", PLANS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_groups=st.integers(2, 100),
@@ -104,7 +103,6 @@ def test_a_group_is_full_where_a_language_is_cut_and_no_fuller(
     assert check_weights(table, options, table.plan(maker, **options).report(0)) > 0
 
 
-@settings(deadline=None, max_examples=100)
 @given(case=cases(), world_size=st.sampled_from([1, 2, 4]))
 def test_the_batch_size_named_as_largest_works_and_no_larger_one_does(case, world_size):
     table, options = case
@@ -163,7 +161,6 @@ def fill(model, examples, seed):
     return filled
 
 
-@settings(deadline=None, max_examples=100)
 @given(case=cases(), late=st.sampled_from([10**9, 10**12, None]))
 def test_any_step_however_late(case, late):
     """1 to 3 far from the start, up to the last step whose positions fit 64 bits."""

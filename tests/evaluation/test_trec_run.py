@@ -53,7 +53,7 @@ scores = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(
     run=st.dictionaries(
         st.sampled_from("pqrs"),

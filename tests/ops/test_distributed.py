@@ -1,7 +1,7 @@
 """With a process group the mean over ranks is the loss, and its gradient, of the global batch.
 
-Two gloo processes with uneven batches run every case once and compare with one process; the errors
-come back in shared memory, one test reads each.
+Two gloo processes with uneven batches run every case once and compare with one process; one
+test reads the errors of each.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 
 from hybrid_fast.ops import distributed, info_nce
 
@@ -148,7 +148,7 @@ def global_positives(case):
 
 
 def misuse(name, rank):
-    """Call as a careless user would; the ranks have two and four rows."""
+    """Call as a careless user would, who is refused; the ranks have two and four rows."""
     num_rows = (2, 4)[rank]
     queries, passages = torch.ones(num_rows, 3), torch.ones(num_rows, 3)
     options = {}
@@ -164,37 +164,33 @@ def misuse(name, rank):
         options["negatives"] = "hard_only"
     with pytest.raises(ValueError, match=MISUSES[name]):
         info_nce(queries, passages, process_group=dist.group.WORLD, **options)
+    return True
 
 
-def work(rank, store, errors, refused):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=WORLD_SIZE)
-    for exchange, reduce_scatters in enumerate(EXCHANGES.values()):
+def work(rank, world_size):
+    """Return the errors (exchange, case); all misuses are refused."""
+    dist.init_process_group("gloo")
+    errors = []
+    for reduce_scatters in EXCHANGES.values():
         distributed._reduce_scatters = lambda group, answer=reduce_scatters: answer
-        for i, case in enumerate(CASES.values()):
-            errors[exchange, rank, i] = run_case(case, rank)
-    for i, name in enumerate(MISUSES):
-        misuse(name, rank)
-        refused[rank, i] = True
+        errors.append([run_case(case, rank) for case in CASES.values()])
+    refused = [misuse(name, rank) for name in MISUSES]
     dist.destroy_process_group()
+    return errors, refused
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    """Return the errors (exchange, rank, case) and the misuses refused (rank, misuse)."""
-    shape = (len(EXCHANGES), WORLD_SIZE, len(CASES))
-    errors = torch.full(shape, float("nan")).double().share_memory_()
-    refused = torch.zeros(WORLD_SIZE, len(MISUSES), dtype=torch.bool).share_memory_()
-    store = tmp_path_factory.mktemp("gloo") / "store"
-    mp.spawn(work, args=(store, errors, refused), nprocs=WORLD_SIZE)
-    return errors, refused
+def outcome():
+    """Return the errors (rank, exchange, case) and the misuses refused (rank, misuse)."""
+    errors, refused = zip(*run_ranks(work, WORLD_SIZE), strict=True)
+    return torch.tensor(errors, dtype=torch.float64), torch.tensor(refused)
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("name", CASES)
 def test_equals_one_process(outcome, name, exchange):
     errors, _ = outcome
-    found = errors[list(EXCHANGES).index(exchange), :, list(CASES).index(name)]
+    found = errors[:, list(EXCHANGES).index(exchange), list(CASES).index(name)]
     assert found.max() <= CASES[name].tolerance
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import run_ranks
 
 from hybrid_fast.ops import info_nce
 
@@ -57,12 +57,11 @@ def leaves(tensors):
     return [tensor.detach().clone().requires_grad_() for tensor in tensors]
 
 
-def work(rank, port, errors):
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD_SIZE
-    )
-    for case, (symmetric, masks, dtype) in enumerate(CASES.values()):
+def work(rank, world_size):
+    """Return the largest error of each case."""
+    errors = []
+    dist.init_process_group("gloo")
+    for symmetric, masks, dtype in CASES.values():
         queries, passages, temperature, weights = inputs(dtype)
         rows, columns, positives = arguments(masks)
         options = {"symmetric": symmetric, "backend": "cpu", "margin": 0.9}
@@ -81,7 +80,7 @@ def work(rank, port, errors):
         )
         share.backward()
 
-        first = torch.tensor([sum(PASSAGES[:r]) for r in range(WORLD_SIZE)])
+        first = torch.tensor([sum(PASSAGES[:r]) for r in range(world_size)])
         shift = first.repeat_interleave(torch.tensor(QUERIES))
         whole = leaves([queries.double(), passages.double(), temperature.double()])
         loss = info_nce(
@@ -95,10 +94,10 @@ def work(rank, port, errors):
         of_temperature = local[2].grad.clone()
         dist.all_reduce(of_temperature)
         pairs = [
-            (mean / WORLD_SIZE, loss.detach()),
-            (of_temperature / WORLD_SIZE, whole[2].grad),
-            (local[0].grad / WORLD_SIZE, parts(whole[0].grad, QUERIES, rank)),
-            (local[1].grad / WORLD_SIZE, parts(whole[1].grad, PASSAGES, rank)),
+            (mean / world_size, loss.detach()),
+            (of_temperature / world_size, whole[2].grad),
+            (local[0].grad / world_size, parts(whole[0].grad, QUERIES, rank)),
+            (local[1].grad / world_size, parts(whole[1].grad, PASSAGES, rank)),
         ]
         scales = [
             loss.detach().abs(),
@@ -109,19 +108,14 @@ def work(rank, port, errors):
             ((value - truth).abs().max() / scale).item()
             for (value, truth), scale in zip(pairs, scales, strict=True)
         )
-        errors[rank, case] = worst
+        errors.append(worst)
     dist.destroy_process_group()
+    return errors
 
 
 @pytest.fixture(scope="module")
 def errors():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    found = torch.full((WORLD_SIZE, len(CASES)), float("nan")).share_memory_()
-    mp.spawn(work, (port, found), nprocs=WORLD_SIZE)
+    found = torch.tensor(run_ranks(work, WORLD_SIZE), dtype=torch.float64)
     return dict(zip(CASES, found.max(dim=0).values.tolist(), strict=True))
 
 

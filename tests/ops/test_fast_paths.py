@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ranks import run_ranks
 
 from hybrid_fast import _core
 from hybrid_fast.ops import cpu_bf16, cpu_chunks, cpu_float, info_nce, value_and_grad
@@ -33,6 +34,15 @@ SHAPES = {  # queries, passages, dimension
     "several chunks": (150, 201, 40),
     "many passages": (9, 3001, 24),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def several_threads():
+    """More than share rows evenly; elsewhere tests have one."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(autouse=True)
@@ -185,8 +195,7 @@ def test_hard_only():
     seed=st.integers(0, 1000),
 )
 @settings(
-    deadline=None,
-    max_examples=150,
+    max_examples=3 * settings.default.max_examples // 2,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_case(num_queries, more, dim, temperature, scale, mask, symmetric, dtype, seed):
@@ -298,35 +307,26 @@ def test_an_empty_contrast_has_no_loss_however_large_the_logits():
     assert not queries.grad.any()
 
 
+def run_this_file(rank, world_size, instructions):
+    """Return pytest's exit code and output; None if the processor lacks the instructions."""
+    os.environ["HYBRID_FAST_CPU"] = instructions  # read at the first call
+    if _core.contrast_instructions() != instructions:
+        return None
+    chosen = "(shapes or masks or bf16 or bits) and not every"
+    # What is imported already cannot be rewritten: plain assertions.
+    options = ["-q", "-x", "-p", "no:cacheprovider", "--assert=plain"]
+    with redirect_stdout(StringIO()) as output:
+        code = pytest.main([*options, __file__, "-k", chosen])
+    return int(code), output.getvalue()
+
+
 @pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
 def test_every_instruction_set_passes(instructions):
     """The tests of this file once more, in a process that is told to take others."""
     if instructions == _core.contrast_instructions():
         pytest.skip(f"{instructions} is what the other tests take")
-    environment = {**os.environ, "HYBRID_FAST_CPU": instructions}
-    script = "from hybrid_fast import _core; print(_core.contrast_instructions())"
-    command = [sys.executable, "-P", "-c", script]
-    taken = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if taken != instructions:
+    (outcome,) = run_ranks(run_this_file, 1, instructions)
+    if outcome is None and instructions != "portable":
         pytest.skip(f"this processor has no {instructions}")
-    chosen = "shapes or masks or bf16 or bits"
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            __file__,
-            "-k",
-            f"({chosen}) and not every",
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-3000:]
+    code, output = outcome
+    assert code == 0, output[-3000:]

@@ -252,7 +252,7 @@ def test_window(text, answer, size, expected):
     assert window_around(text, start, start + len(answer), size) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     text=st.lists(st.sampled_from(["a", "b ", "e\u0301", "กำ", "เก", "你", "क्ष"])).map("".join),
     size=st.integers(1, 60),
