@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ import torch.multiprocessing as mp
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 multiprocessing.set_forkserver_preload(["hybrid_fast.training", "pytest"])
+# Ranks look for functions of tests where pytest says that they are, in tests.training... and so on;
+# last, so that the installed package comes before that of the checkout.
+sys.path.append(str(Path(__file__).parents[2]))
 
 
 def run_ranks(work: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:

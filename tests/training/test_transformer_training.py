@@ -27,6 +27,7 @@ def test_lazy_updates_of_token_embeddings_are_those_of_adamw(
         "cached_activation_tokens": cached_activation_tokens,
         "weight_decay": 0.1,
         "warmup_steps": 4,
+        "max_steps": 12,
     }
     trainers = [make_trainer(xlm_roberta_folder, tmp_path, **options) for _ in range(2)]
     monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
@@ -48,6 +49,7 @@ def test_micro_batches_and_graphs_change_no_loss_beyond_rounding(xlm_roberta_fol
             make_trainer(
                 xlm_roberta_folder,
                 tmp_path,
+                max_steps=12,
                 micro_batch_tokens=tokens,
                 cached_activation_tokens=kept,
             )
