@@ -169,6 +169,51 @@ def approximately(value):
     return None if np.isnan(value) else pytest.approx(value, abs=1e-9)
 
 
+class RandomRankings:
+    """Any languages, graded relevants, few distinct scores; 20 queries, the first 20 looked at."""
+
+    names = ("ar", "de", "en")
+    num_queries = k = 20
+
+    def __init__(self, seed, levels, num_candidates):
+        rng = np.random.default_rng(seed)
+        self.num_candidates = num_candidates
+        self.query_languages, self.candidate_languages = (
+            np.sort(rng.integers(0, 3, n)).astype(np.int32)
+            for n in (self.num_queries, num_candidates)
+        )
+        self.groups = rng.integers(0, 8, self.num_queries)
+        self.judged = [
+            np.sort(rng.choice(num_candidates, min(count, num_candidates), replace=False))
+            for count in rng.integers(0, 7, self.num_queries)
+        ]
+        rows = np.concatenate(self.judged).astype(np.int64)
+        self.grades = rng.integers(1, 3, len(rows))
+        offsets = np.cumsum([0, *map(len, self.judged)])
+        self.relevants = Relevants(offsets, rows, self.grades)
+        self.queries, self.candidates = (
+            rng.integers(-levels, levels + 1, (n, 2)).astype(np.float32)
+            for n in (self.num_queries, num_candidates)
+        )
+        self.scores = self.queries @ self.candidates.T
+        self.order = np.argsort(-self.scores, axis=1, kind="stable")
+        self.first = self.order[:, : self.k]
+
+    def language_bias(self, tile_bytes):
+        accumulator = LanguageBiasAccumulator(
+            self.groups, self.query_languages, self.candidate_languages, 3, self.relevants
+        )
+        ranks = rank_relevants(
+            dot_products(self.queries, self.candidates),
+            np.searchsorted(self.candidate_languages, np.arange(4)),
+            self.relevants,
+            groups=self.groups,
+            on_tile=accumulator,
+            tile_bytes=tile_bytes,
+        )
+        return summarise_rankings(accumulator, ranks.in_pool, self.names)
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
@@ -178,94 +223,77 @@ def approximately(value):
 )
 @example(seed=49, levels=1, num_candidates=28, tile_bytes=1)  # has a query whose PEER is 0 / 0
 def test_equals_slow_definitions(seed, levels, num_candidates, tile_bytes):
-    """Any languages, graded relevants, few distinct scores; correlations by scipy."""
-    rng = np.random.default_rng(seed)
-    num_languages, names, num_queries, k = 3, ("ar", "de", "en"), 20, 20
-    query_languages = np.sort(rng.integers(0, num_languages, num_queries)).astype(np.int32)
-    candidate_languages = np.sort(rng.integers(0, num_languages, num_candidates)).astype(np.int32)
-    groups = rng.integers(0, 8, num_queries)
-    judged = [
-        np.sort(rng.choice(num_candidates, min(count, num_candidates), replace=False))
-        for count in rng.integers(0, 7, num_queries)
-    ]
-    rows = np.concatenate(judged).astype(np.int64)
-    grades = rng.integers(1, 3, len(rows))
-    relevants = Relevants(np.cumsum([0, *map(len, judged)]), rows, grades)
-    queries, candidates = (
-        rng.integers(-levels, levels + 1, (n, 2)).astype(np.float32)
-        for n in (num_queries, num_candidates)
-    )
-    accumulator = LanguageBiasAccumulator(
-        groups, query_languages, candidate_languages, num_languages, relevants
-    )
-    starts = np.searchsorted(candidate_languages, np.arange(num_languages + 1))
-    ranks = rank_relevants(
-        dot_products(queries, candidates),
-        starts,
-        relevants,
-        groups=groups,
-        on_tile=accumulator,
-        tile_bytes=tile_bytes,
-    )
-    bias = summarise_rankings(accumulator, ranks.in_pool, names)
+    """Correlations are scipy's."""
+    rankings = RandomRankings(seed, levels, num_candidates)
+    bias = rankings.language_bias(tile_bytes)
+    check_correlations(rankings, None, bias.mrc)
+    check_correlations(rankings, rankings.k, bias.mrc_20)
+    check_peer(rankings, bias.peer)
+    check_shares(rankings, bias)
 
-    scores = queries @ candidates.T
-    order = np.argsort(-scores, axis=1, kind="stable")
-    first = order[:, :k]
-    for cut, found in ((None, bias.mrc), (k, bias.mrc_20)):
-        cells, undefined = {}, 0
-        for a, b in combinations(range(num_queries), 2):
-            if groups[a] != groups[b] or query_languages[a] == query_languages[b]:
-                continue
-            some = np.arange(num_candidates)
-            if cut is not None:
-                some = np.union1d(first[a], first[b])
-            if np.ptp(scores[a, some]) == 0 or np.ptp(scores[b, some]) == 0:
-                undefined += 1
-                continue
-            cell = tuple(sorted((query_languages[a], query_languages[b])))
-            mean_ranks = [stats.rankdata(scores[row, some]) for row in (a, b)]
-            value = np.corrcoef(mean_ranks)[0, 1]
-            cells.setdefault(cell, []).append(value)
-        means = {cell: np.mean(values) for cell, values in cells.items()}
-        assert found.score == approximately(mean(means.values()))
-        assert found.counts["pairs"] == sum(map(len, cells.values()))
-        assert found.counts["undefined"] == undefined
-        for code, language in enumerate(names):
-            own = [value for cell, value in means.items() if code in cell]
-            assert found.by_language.get(language) == approximately(mean(own))
 
-    place = np.argsort(order, axis=1) + 1
-    by_level = {"non-relevant": [], "grade 1": [], "grade 2": []}
-    for query in range(num_queries):
-        grade_of = dict(zip(judged[query], grades[relevants.query_rows == query], strict=True))
-        documents = {"non-relevant": [], "grade 1": [], "grade 2": []}
-        for candidate in range(num_candidates):
-            grade = grade_of.get(candidate)
-            rank = place[query, candidate]
-            if grade or rank <= k:
-                level = f"grade {grade}" if grade else "non-relevant"
-                documents[level].append((candidate_languages[candidate], rank))
-        for level, some in documents.items():
-            by_level[level].append(slow_peer(some, k))
-    for level, values in by_level.items():
-        if level not in bias.peer:
-            assert set(grades.tolist()) < {1, 2}
+def check_correlations(rankings, cut, found):
+    """Check the mean correlation of the rankings of translations, or of their first `cut`."""
+    groups, languages = rankings.groups, rankings.query_languages
+    scores, cells, undefined = rankings.scores, {}, 0
+    for a, b in combinations(range(rankings.num_queries), 2):
+        if groups[a] != groups[b] or languages[a] == languages[b]:
             continue
-        of_language = [
-            mean(value for value, x in zip(values, query_languages, strict=True) if x == code)
-            for code in np.unique(query_languages)
-        ]
-        found = bias.peer[level]
-        assert found.score == approximately(mean(of_language))
-        assert found.counts["left_out"] == np.isnan(values).sum()
+        some = np.arange(rankings.num_candidates)
+        if cut is not None:
+            some = np.union1d(rankings.first[a], rankings.first[b])
+        if np.ptp(scores[a, some]) == 0 or np.ptp(scores[b, some]) == 0:
+            undefined += 1
+            continue
+        cell = tuple(sorted((languages[a], languages[b])))
+        mean_ranks = [stats.rankdata(scores[row, some]) for row in (a, b)]
+        cells.setdefault(cell, []).append(np.corrcoef(mean_ranks)[0, 1])
+    means = {cell: np.mean(values) for cell, values in cells.items()}
+    assert found.score == approximately(mean(means.values()))
+    assert found.counts["pairs"] == sum(map(len, cells.values()))
+    assert found.counts["undefined"] == undefined
+    for code, language in enumerate(rankings.names):
+        own = [value for cell, value in means.items() if code in cell]
+        assert found.by_language.get(language) == approximately(mean(own))
 
-    shares = {
-        names[x]: [np.mean(candidate_languages[first[query_languages == x]] == y) for y in range(3)]
-        for x in np.unique(query_languages)
-    }
+
+def check_peer(rankings, peer):
+    """Check PEER of each level of relevance, of which the candidates may have none."""
+    place = np.argsort(rankings.order, axis=1) + 1
+    by_level = {"non-relevant": [], "grade 1": [], "grade 2": []}
+    for query in range(rankings.num_queries):
+        grades = rankings.grades[rankings.relevants.query_rows == query]
+        grade_of = dict(zip(rankings.judged[query], grades, strict=True))
+        documents = {level: [] for level in by_level}
+        for candidate in range(rankings.num_candidates):
+            grade, rank = grade_of.get(candidate), place[query, candidate]
+            if grade or rank <= rankings.k:
+                level = f"grade {grade}" if grade else "non-relevant"
+                documents[level].append((rankings.candidate_languages[candidate], rank))
+        for level, some in documents.items():
+            by_level[level].append(slow_peer(some, rankings.k))
+    for level, values in by_level.items():
+        if level not in peer:
+            assert set(rankings.grades.tolist()) < {1, 2}
+            continue
+        languages = rankings.query_languages
+        of_language = [
+            mean(value for value, x in zip(values, languages, strict=True) if x == code)
+            for code in np.unique(languages)
+        ]
+        assert peer[level].score == approximately(mean(of_language))
+        assert peer[level].counts["left_out"] == np.isnan(values).sum()
+
+
+def check_shares(rankings, bias):
+    """Check the languages of the first 20, and their gap to those of the pool."""
+    names, languages = rankings.names, rankings.candidate_languages
+    shares = {}
+    for x in np.unique(rankings.query_languages):
+        found = languages[rankings.first[rankings.query_languages == x]]
+        shares[names[x]] = [np.mean(found == y) for y in range(3)]
     for x, expected in shares.items():
         assert list(bias.language_share[x].values()) == pytest.approx(expected)
-    pool = np.array([np.mean(candidate_languages == y) for y in range(3)])
+    pool = np.array([np.mean(languages == y) for y in range(3)])
     gap = np.mean([np.abs(np.array(share) - pool).sum() / 2 for share in shares.values()])
     assert bias.language_share_gap == pytest.approx(gap)
