@@ -138,6 +138,6 @@ def test_comparison(benchmark, headline, task, embeddings):
         "b": [task.score(-queries, candidates).per_query],
     }
     compared = benchmark.pedantic(compare_runs, [runs], rounds=3)
-    assert {row["setting"] for row in compared["differences"]} == {"mono", "cross", "multi"}
+    assert {each.setting for each in compared.differences} == {"mono", "cross", "multi"}
     case = "two runs compared"
     headline("ranks", case, "s", benchmark.stats.stats.median, bound=10)

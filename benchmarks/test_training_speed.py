@@ -210,7 +210,7 @@ def check_losses(runs: dict[str, Run], precision: str, dropout: float) -> None:
 def test_step(benchmark, headline, full, tmp_path, encoder_folders, precision, lengths, dropout):
     if precision == "bf16" and emulates_bfloat16() and not full:
         pytest.skip("this processor emulates bfloat16, so that a step takes minutes")
-    pairs = Pairs.draw(256 if full else 128, lengths)
+    pairs = Pairs.draw(256 if full else 96, lengths)
     folder = encoder_folders[dropout]
     if dropout:
         check_masks_are_replayed(folder, pairs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -23,6 +24,7 @@ multiprocessing.set_forkserver_preload(["hybrid_fast.training", "pytest"])
 # Ranks look for functions of tests where pytest says that they are, in tests.training... and so on;
 # last, so that the installed package comes before that of the checkout.
 sys.path.append(str(Path(__file__).parents[2]))
+LIMIT_S = 120  # then a rank that still waits for the others is ended by SIGALRM
 
 
 def run_ranks(work: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
@@ -55,6 +57,7 @@ def _run_rank(
         OMP_NUM_THREADS="1",  # else accelerate gives each rank all cores
     )
     torch.set_num_threads(1)
+    signal.alarm(LIMIT_S)
     torch.save(work(rank, world_size, *arguments), folder / str(rank))
 
 
@@ -75,4 +78,9 @@ def launch(work: Callable[..., Any], num_ranks: int, *arguments: Any) -> None:
         monitor_interval=0.1,
         start_method="forkserver",
     )
-    elastic_launch(config, work)(*arguments)
+    elastic_launch(config, _work_within_limit)(work, *arguments)
+
+
+def _work_within_limit(work: Callable[..., Any], *arguments: Any) -> None:
+    signal.alarm(LIMIT_S)
+    work(*arguments)
