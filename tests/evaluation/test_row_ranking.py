@@ -37,7 +37,11 @@ def test_long_rows_of_close_scores():
 @pytest.mark.parametrize(
     ("scores", "num_first", "message"),
     [
-        (np.zeros(3, np.float32), 1, "scores has 1 dimensions; it needs 2"),
+        (
+            np.zeros(3, np.float32),
+            1,
+            r"scores is float32 \(3,\); it must be .* float32 with 2 dimensions",
+        ),
         (np.zeros((2, 3), np.float32), 4, "num_first is 4; the rows have 3 columns"),
         (np.zeros((2, 3), np.float32), -1, "num_first is -1"),
     ],
@@ -51,5 +55,8 @@ def test_bad_shapes(scores, num_first, message):
 def test_threads_and_types():
     with pytest.raises(ValueError, match="num_threads must be at least 1"):
         rank_rows(np.zeros((2, 3), np.float32), 1, num_threads=0)
-    with pytest.raises(TypeError, match="incompatible function arguments"):
-        rank_rows(np.zeros((2, 3)), 1)
+    for function in (rank_rows, find_first):
+        with pytest.raises(TypeError, match=r"scores is float64 \(2, 3\); .* array of float32"):
+            function(np.zeros((2, 3)), 1)
+        with pytest.raises(TypeError, match=r"scores is float32 \(2, 3\), not C-contiguous"):
+            function(np.zeros((2, 6), np.float32)[:, ::2], 1)
