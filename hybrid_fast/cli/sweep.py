@@ -7,7 +7,6 @@ continues unfinished ones, and refuses to mix runs of different recipes.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import traceback
@@ -25,6 +24,7 @@ from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.recipe import Recipe, load_recipe, located
 from hybrid_fast.cli.runs import run_recipe
 from hybrid_fast.cli.yaml_text import split_values
+from hybrid_fast.common.environment import whole_number
 from hybrid_fast.common.files import complete_folder
 from hybrid_fast.reporting.sweeps import Point, print_sweep, write_sweep
 from hybrid_fast.results.results import FILE_NAME
@@ -89,7 +89,7 @@ def run_sweep(
         OSError: `out` cannot be written to.
         ValueError: a value is invalid, or a run in `out` is of another recipe.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if whole_number("WORLD_SIZE", 1, least=1) > 1:
         raise ValueError("a sweep runs in one process; start it without torchrun")
     check_writable(out)
     runs = plan_sweep(path, overrides, num_seeds, out)

@@ -7,7 +7,6 @@ graph. If memory still runs out they are halved, on all ranks alike.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import psutil
 import torch
 from torch import Tensor, nn
+
+from hybrid_fast.common.environment import whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -131,4 +132,4 @@ def _free_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
 
 def _processes_on(device: torch.device) -> int:
     """Return how many processes share the device; torchrun gives each its own GPU."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+    return whole_number("LOCAL_WORLD_SIZE", 1, least=1) if device.type == "cpu" else 1

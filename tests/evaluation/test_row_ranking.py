@@ -52,6 +52,15 @@ def test_bad_shapes(scores, num_first, message):
             function(scores, num_first)
 
 
+def test_ranks_beyond_what_float32_counts_exactly_are_rounded():
+    scores = np.arange(2**24 + 3, dtype=np.float64).astype(np.float32)[None, ::-1].copy()
+    ranks, first = rank_rows(scores, 2)
+    exact = stats.rankdata(-scores[0])
+    np.testing.assert_allclose(ranks[0], exact, rtol=6e-8)
+    np.testing.assert_array_equal(ranks[0, : 2**22], exact[: 2**22])
+    np.testing.assert_array_equal(first, np.argsort(-scores, axis=1, kind="stable")[:, :2])
+
+
 def test_threads_and_types():
     with pytest.raises(ValueError, match="num_threads must be at least 1"):
         rank_rows(np.zeros((2, 3), np.float32), 1, num_threads=0)
