@@ -156,7 +156,7 @@ def check_number(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}; need a finite number")
 
 
-def plain(number: object) -> Any:
+def plain(number: Any) -> Any:
     """Return a number of another library (NumPy's float32, a fraction) as Python's own float."""
     is_foreign = isinstance(number, Real) and not isinstance(number, (int, float))
     return float(number) if is_foreign else number
