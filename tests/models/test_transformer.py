@@ -46,7 +46,7 @@ def test_vectors_against_the_model_itself(folder, texts):
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     expected = []
     for text in texts:
-        batch = tokenizer(["Passage: " + text], return_tensors="pt")
+        batch = tokenizer([text], return_tensors="pt")
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             states = model.eval()(**batch).last_hidden_state[0]
@@ -57,7 +57,7 @@ def test_vectors_against_the_model_itself(folder, texts):
 
 def test_plain_folder_defaults(bert_folder):
     model = BiEncoder.from_pretrained(bert_folder)
-    assert model.prompts == {"query": "Query: ", "passage": "Passage: "}
+    assert model.prompts == {"query": "", "passage": ""}  # as sentence-transformers
     assert model.max_length == {"query": 96, "passage": 256}
     assert model.backbone.pooling == "mean"
     assert model.normalize
@@ -80,7 +80,8 @@ def test_bad_length(bert_folder, length):
 
 
 def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder, texts, caplog):
-    model = BiEncoder.from_pretrained(bert_folder, max_query_length=6, max_passage_length=9)
+    options = {"max_query_length": 6, "max_passage_length": 9, "query_prompt": "Query: "}
+    model = BiEncoder.from_pretrained(bert_folder, **options)
     with caplog.at_level(logging.WARNING, logger="hybrid_fast"):
         assert model.tokenize(texts, "query")["input_ids"].shape == (len(texts), 6)
         model.tokenize(texts, "query")
@@ -101,7 +102,8 @@ def test_prompt_that_leaves_no_room(bert_folder):
 
 
 def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
-    model, tokenizer = BiEncoder.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = BiEncoder.from_pretrained(folder, query_prompt="Query: ")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     features = model.tokenize(texts, "query")
     expected = tokenizer(
         ["Query: " + text for text in texts],
@@ -223,7 +225,6 @@ def test_pickled_weights_are_not_read(bert_folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", "{x", "not a valid JSON"),
         ("config.json", "{}", "Should have a `model_type`"),
         (
             "config.json",
@@ -238,6 +239,13 @@ def test_files_that_cannot_be_read(bert_folder, tmp_path, file, content, message
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     (folder / file).write_text(content)
     with pytest.raises(ValueError, match=f"model cannot be loaded: .*{message}"):
+        BiEncoder.from_pretrained(folder)
+
+
+def test_a_damaged_config_is_named_with_its_line(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / "config.json").write_text("{x")
+    with pytest.raises(ValueError, match=r"model/config.json: line 1: .*JSON is needed"):
         BiEncoder.from_pretrained(folder)
 
 

@@ -17,8 +17,12 @@ def test_evaluate_writes_results_and_report(project, model, capsys):
     results = json.loads((project / "e/results.json").read_text())
     assert (results["model"], results["settings"]["candidate_text"]) == ("m", "sentence")
     assert captured.out.endswith("report: e/report.html\n")
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
+    warning, loaded = captured.err.splitlines()
+    assert warning.startswith("hybrid-fast: warning: this is not xquad-r as published")
+    assert loaded == (
+        "hybrid-fast: Loaded m: cosine similarity, static, embeddings of norm 1, no prompts, "
+        "float32, cpu"
+    )
 
 
 def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
