@@ -126,6 +126,7 @@ class BiEncoder(nn.Module):
             FileNotFoundError: no such folder or hub model, or it lacks a file.
             ValueError: an option or a file that is not supported.
         """
+        place = None if device is None else check_device(device)
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
         similarity = choose_similarity(similarity, layout)
@@ -149,8 +150,8 @@ class BiEncoder(nn.Module):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
-        if device is not None:
-            model.to(check_device(device))
+        if place is not None:
+            model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
             hint_at_prompts(model.name_or_path, folder)

@@ -104,16 +104,15 @@ def refuse_modules(path: Path, types: Sequence[str], supported: str) -> None:
     for name in types:
         if not name.startswith(_OWN_HOME):
             raise ValueError(
-                f"{path} lists {name}, a class of its own that sentence-transformers does not "
-                f"have; its code is not run. {supported}; evaluate it as a SentenceTransformer: "
+                f"{path} lists {name}, a class that sentence-transformers does not have and whose "
+                f"code is not run; {supported}. It can be evaluated as it is: "
                 "task.evaluate(SentenceTransformer(folder, trust_remote_code=True))"
             )
     names = [name.rsplit(".", 1)[-1] for name in types]
-    unknown = [f"{name} ({_MODULES[name]})" for name in names if name in _MODULES]
-    about = f", and {', '.join(unknown)} is not supported" if unknown else ""
+    about = [f"{name} ({_MODULES[name]})" if name in _MODULES else name for name in names]
     raise ValueError(
-        f"{path} lists {', '.join(names) or 'nothing'}{about}; {supported}. To evaluate another "
-        "one, give task.evaluate a SentenceTransformer"
+        f"{path} lists {', '.join(about) or 'nothing'}; {supported}. It can be evaluated as it is: "
+        "task.evaluate(SentenceTransformer(folder))"
     )
 
 
@@ -134,8 +133,8 @@ def refuse_weights(folder: Path) -> None:
     found = _other_weights(folder)
     raise FileNotFoundError(
         f"{folder} has no *.safetensors{' but ' + found if found else ''}; other formats are not "
-        "read, since unpickling may run code: load the model where you trust it, and save it "
-        "again as safetensors"
+        "read (unpickling may run code): load the model with its own library where you trust it, "
+        "and save it again as safetensors"
     )
 
 
@@ -161,8 +160,7 @@ def refuse_head(folder: Path) -> None:
 def refuse_config(config: Any) -> None:
     """Raise ValueError if a configuration of transformers is of no encoder or decoder of texts."""
     kind = config.model_type
-    # The encoder of a T5 saved alone says no of itself; the class still has a decoder.
-    if config.is_encoder_decoder or type(config)().is_encoder_decoder:
+    if config.is_encoder_decoder or _has_decoder(type(config)):
         raise ValueError(
             f"a {kind} is an encoder-decoder, which is not supported, nor is its encoder alone; "
             "give an encoder (such as BERT or XLM-R) or a decoder (such as Qwen3)"
@@ -172,3 +170,11 @@ def refuse_config(config: Any) -> None:
     for name, what in _SENSES.items():
         if hasattr(config, name):
             raise ValueError(f"a {kind} is a model of {what}; give an encoder of texts")
+
+
+def _has_decoder(config_class: Any) -> bool:
+    # The encoder of a T5 saved alone says no of itself; its class has a decoder nevertheless.
+    try:
+        return bool(config_class().is_encoder_decoder)
+    except (TypeError, ValueError):  # a class without defaults
+        return False
