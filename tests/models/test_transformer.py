@@ -7,8 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from model_folders import SIZES
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ByT5Tokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -120,7 +128,8 @@ def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
 
 
 def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts):
-    model = BiEncoder.from_pretrained(bert_folder)
+    # One text has exactly as many tokens as fit, two have more.
+    model = BiEncoder.from_pretrained(bert_folder, max_query_length=8)
     fast = model.token_ids(texts, "query")
     key = model.tokenizer_key("query")
 
@@ -140,13 +149,29 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
             return tokenizer.get_vocab()
 
     tokenizer, model.backbone.tokenizer = model.backbone.tokenizer, Slow()
-    ids, lengths, _ = model.token_ids(texts, "query")
+    ids, lengths, num_truncated = model.token_ids(texts, "query")
     assert ids.tolist() == fast[0].tolist()
     assert lengths.tolist() == fast[1].tolist()
+    assert num_truncated == fast[2] == 2
+    assert 8 in [len(tokenizer(text)["input_ids"]) for text in texts]
+    assert model.num_truncated["query"] == 4
     slow_key = model.tokenizer_key("query")
     assert slow_key != key
     model.backbone.tokenizer.init_kwargs = {"do_lower_case": False}
     assert model.tokenizer_key("query") != slow_key
+
+
+def test_a_tokenizer_in_python_counts_what_it_truncates(tmp_path):
+    # A byte a token, and one at the end.
+    tokenizer = ByT5Tokenizer()
+    BertModel(BertConfig(vocab_size=len(tokenizer), **SIZES)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = BiEncoder.from_pretrained(tmp_path, max_query_length=5)
+    assert not model.backbone.tokenizer.is_fast
+    ids, lengths, num_truncated = model.token_ids(["abcd", "abcde", "abc", "abcdefg"], "query")
+    assert lengths.tolist() == [5, 5, 4, 5]
+    assert num_truncated == model.num_truncated["query"] == 2
+    assert ids.max() < model.backbone.vocab_size
 
 
 def test_the_key_of_a_tokenizer_follows_from_all_that_ids_follow_from(bert_folder, texts):
@@ -213,6 +238,67 @@ def test_missing_pooler_weights_do_not_matter(bert_folder, tmp_path, texts):
     np.testing.assert_array_equal(
         vectors, BiEncoder.from_pretrained(bert_folder).encode_queries(texts)
     )
+
+
+def test_loading_reports_nothing_of_transformers(bert_folder, tmp_path, capfd):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    kept["cls.predictions.bias"] = torch.zeros(3)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    BiEncoder.from_pretrained(folder)
+    assert "pooler" not in capfd.readouterr().err
+
+
+def test_loading_says_what_is_in_use_in_one_line(bert_folder, tmp_path, texts, caplog):
+    options = {"query_prompt": "the ", "passage_prompt": "", "max_query_length": 20}
+    with caplog.at_level(logging.INFO, logger="hybrid_fast"):
+        BiEncoder.from_pretrained(bert_folder, pooling="cls", dtype="bf16", **options)
+        BiEncoder.static(texts, 8, 99, similarity="dot").save_pretrained(tmp_path / "static")
+        BiEncoder.from_pretrained(tmp_path / "static", normalize=False)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Loaded {bert_folder}: cosine similarity, cls pooling, embeddings of norm 1, query prompt "
+        "'the ', passage prompt '', at most 20 and 256 tokens of a query and a passage, bfloat16, "
+        "cpu",
+        f"Loaded {tmp_path / 'static'}: dot similarity, static, embeddings of any norm, no "
+        "prompts, float32, cpu",
+    ]
+
+
+def test_tokens_that_were_added_and_have_no_embedding(bert_folder, tmp_path, caplog):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["[LAW]", "[MED]"])
+    tokenizer.save_pretrained(folder)
+    model = BiEncoder.from_pretrained(folder)
+    assert "2 tokens that were added" in caplog.text
+    assert "such as '[LAW]'" in caplog.text
+    assert model.encode_queries(["the sea"]).shape == (1, 32)
+    message = r"none of the token '\[MED\]' .* of the text 'sea \[MED\]'; resize"
+    with pytest.raises(ValueError, match=message):
+        model.encode_queries(["the sea", "sea [MED]"])
+
+
+def test_ids_are_below_the_size_of_a_vocabulary_with_holes(bert_folder):
+    backbone = BiEncoder.from_pretrained(bert_folder).backbone
+    size = backbone.vocab_size
+    assert size == len(backbone.tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backbone.tokenizer), "get_vocab", lambda _: {"a": 0, "b": 70_000})
+        assert backbone.vocab_size == 70_001
+
+
+def test_what_was_trusted_and_the_revision_are_remembered(bert_folder):
+    model = BiEncoder.from_pretrained(bert_folder, trust_remote_code=True, revision="abc")
+    assert (model.trust_remote_code, model.revision) == (True, "abc")
+    model = BiEncoder.from_pretrained(bert_folder)
+    assert (model.trust_remote_code, model.revision) == (False, None)
+
+
+def test_a_device_that_is_not_here(bert_folder):
+    assert BiEncoder.from_pretrained(bert_folder, device="cpu").device.type == "cpu"
+    with pytest.raises(ValueError, match=r"device is 'nowhere'.*give 'cpu', or 'auto'"):
+        BiEncoder.from_pretrained(bert_folder, device="nowhere")
 
 
 def test_pickled_weights_are_not_read(bert_folder, tmp_path):
