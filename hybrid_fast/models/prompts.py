@@ -87,13 +87,13 @@ def check_prompts(
 
 
 def hint_at_prompts(name_or_path: str, folder: Path) -> None:
-    """Log the prompts that the model card of an encoder without prompts asks for, if any."""
+    """Log the prompts that the card of an encoder without prompts asks for, if any."""
     prompts = prompts_of_card(name_or_path, folder)
     if prompts is not None:
         passage = f" and passage_prompt={prompts.passage!r}" if prompts.passage else ""
         logger.warning(
-            "%s has no prompts, but its model card asks for query_prompt=%r%s; without them it "
-            "ranks worse. Give query_prompt='' if that is intended.",
+            "%s has no prompts; the model card of its family asks for query_prompt=%r%s, and it "
+            "may rank worse without. Give query_prompt='' if that is intended.",
             name_or_path,
             prompts.query,
             passage,

@@ -44,9 +44,9 @@ OPTIONS = {
 
 def test_evaluate_takes_what_from_pretrained_takes(
     project,
-    bert_folder,
+    bert_folder,  # noqa: F811
     capsys,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     given = {}
 
@@ -97,10 +97,10 @@ def test_evaluate_takes_what_from_pretrained_takes(
 )
 def test_options_that_the_encoder_cannot_follow(
     project,
-    bert_folder,
+    bert_folder,  # noqa: F811
     fails,
     option,
-    message,  # noqa: F811
+    message,
 ):
     assert message in fails("evaluate", bert_folder, "--task=xquad-r", "--data=task", option)
 
