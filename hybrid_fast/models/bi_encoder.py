@@ -23,7 +23,7 @@ from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
-from hybrid_fast.models.layout import Layout, choose_similarity, read_layout, write_layout
+from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
 from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
 from hybrid_fast.models.similarity import check_similarity
@@ -37,6 +37,7 @@ from hybrid_fast.models.texts import (
     check_side,
     check_texts,
 )
+from hybrid_fast.models.token_counts import TokenCounts
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class BiEncoder(nn.Module):
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Where it is "cosine"
             and the model does not normalise, the loss, the evaluation and the search do.
         prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
-        num_truncated: how many texts of each side this process has truncated so far.
+        token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
         revision: of the hub model that was loaded; None is the main branch.
         trust_remote_code: whether Python files that came with the model may be run.
@@ -74,7 +75,7 @@ class BiEncoder(nn.Module):
         self.normalize = normalize
         self.similarity_fn_name = check_similarity("similarity", similarity)
         self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
-        self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
+        self.token_counts = TokenCounts(backbone)
         self.name_or_path = name_or_path
         self.revision = revision
         self.trust_remote_code = trust_remote_code
@@ -129,9 +130,7 @@ class BiEncoder(nn.Module):
         place = None if device is None else check_device(device)
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
-        similarity = choose_similarity(similarity, layout)
-        if normalize is None:
-            normalize = similarity == "cosine" if layout.normalize is None else layout.normalize
+        similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
             layout,
             pooling=pooling,
@@ -209,6 +208,11 @@ class BiEncoder(nn.Module):
         )
 
     @property
+    def num_truncated(self) -> dict[Side, int]:
+        """How many texts of each side this process has truncated so far."""
+        return self.token_counts.num_truncated
+
+    @property
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
@@ -241,14 +245,7 @@ class BiEncoder(nn.Module):
         prompted = [prompt + text for text in texts]
         ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
         check_num_tokens(prompted, lengths)
-        if num_cut and not self.num_truncated[side]:
-            limit = self.max_length.get(side, "the tokenizer's limit of")
-            logger.warning(
-                "A %s has more than %s tokens and was truncated; num_truncated counts them.",
-                side,
-                limit,
-            )
-        self.num_truncated[side] += num_cut
+        self.token_counts.add(side, ids, lengths, num_cut)
         return ids, lengths, num_cut
 
     def tokenizer_key(self, side: Side) -> str:
