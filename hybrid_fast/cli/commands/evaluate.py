@@ -9,12 +9,16 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.commands import options
 from hybrid_fast.cli.commands.options import Debug, split_commas
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
+from hybrid_fast.cli.paths import check_data, check_file
+from hybrid_fast.common.hub import local_folder
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name.")],
     task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
@@ -54,14 +58,33 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    pooling: options.Pooling = None,
+    normalize: options.Normalize = None,
+    similarity: options.Similarity = None,
+    max_length: options.MaxTokens = None,
+    max_query_length: options.MaxQueryLength = None,
+    max_passage_length: options.MaxPassageLength = None,
+    dtype: options.Dtype = None,
+    device: options.Device = "auto",
+    attn_implementation: options.AttnImplementation = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
+    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval.
+
+    What the folder of MODEL does not say (E5's prompts, the pooling of a decoder) is given here.
+    """
     if out is not None:
         check_new(out)
     if run is not None:
         for path in (run, Path(f"{run}.qrels")):
             check_new(path, "file for --run")
+    local_folder(model)
+    if data is not None:
+        check_data(data)
 
     from hybrid_fast.cli.comparison import compare_queries
     from hybrid_fast.common.files import complete_folder
@@ -84,7 +107,9 @@ def evaluate(
         segment_length=segment_length,
         document_score=document_score,
     )
-    encoder = BiEncoder.from_pretrained(model)
+    encoder = BiEncoder.from_pretrained(
+        model, **options.encoder_options(options.both_lengths(context.params))
+    )
     results = evaluate_with_baselines(
         loaded,
         encoder,
@@ -126,6 +151,8 @@ def evaluate_run(
     """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
         check_new(out, "file for --out")
+    for path in (run, qrels):
+        check_file(path)
 
     from hybrid_fast.common.files import complete_file
     from hybrid_fast.evaluation import trec_run
@@ -150,6 +177,8 @@ def report(
 ) -> None:
     """Compare evaluated runs side by side."""
     check_new(out)
+    for path in results:
+        check_file(path, "a results.json")
 
     from hybrid_fast.cli.comparison import compare_folders, read_runs
     from hybrid_fast.reporting import print_results, write_report

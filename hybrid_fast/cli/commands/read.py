@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.commands import options
 from hybrid_fast.cli.commands.options import Debug, split_commas, whole_numbers
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
+from hybrid_fast.cli.paths import check_source
+from hybrid_fast.common.hub import local_folder
 
 OnBadAnswer = Annotated[
     str,
@@ -53,13 +56,16 @@ def train_reader(
 ) -> None:
     """Train an extractive reader from ENCODER on questions with answers."""
     check_new(out)
+    local_folder(encoder)
+    for path in data:
+        check_source(path)
 
     from hybrid_fast.cli.reading import run_training
     from hybrid_fast.qa import ReaderTraining
 
     if not debug:
         quiet_libraries()
-    options = ReaderTraining(
+    training = ReaderTraining(
         epochs=epochs,
         max_steps=max_steps,
         learning_rate=learning_rate,
@@ -73,11 +79,12 @@ def train_reader(
         "languages": split_commas("--languages", languages),
         "on_bad_answer": on_bad_answer,
     }
-    run_training(encoder, data, sources, out, options)
+    run_training(encoder, data, sources, out, training)
     print(f"trained reader: {out}")
 
 
 def evaluate_reader(
+    context: typer.Context,
     reader: Annotated[str, typer.Argument(metavar="READER", help="Folder or hub name.")],
     data: Annotated[
         list[str],
@@ -103,12 +110,30 @@ def evaluate_reader(
     out: Annotated[
         Path | None, typer.Option(help="New folder for reading.json and predictions.jsonl.")
     ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    pooling: options.Pooling = None,
+    normalize: options.Normalize = None,
+    similarity: options.Similarity = None,
+    max_query_length: options.MaxQueryLength = None,
+    max_passage_length: options.MaxPassageLength = None,
+    dtype: options.Dtype = None,
+    device: options.Device = "auto",
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate the answers of READER: exact match and F1 by language."""
+    """Evaluate the answers of READER: exact match and F1 by language.
+
+    Prompts, pooling, lengths and what follows them are those of the retriever.
+    """
     if out is not None:
         check_new(out)
     depths = whole_numbers("--top-k", top_k)
+    for model in (reader, *([] if retriever is None else [retriever])):
+        local_folder(model)
+    for path in data:
+        check_source(path)
 
     from hybrid_fast.cli.reading import run_evaluation
     from hybrid_fast.qa import print_reading
@@ -122,7 +147,15 @@ def evaluate_reader(
     }
     sizes = {"max_length": max_length, "doc_stride": doc_stride}
     results = run_evaluation(
-        reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size
+        reader,
+        data,
+        sources,
+        sizes,
+        retriever,
+        options.encoder_options(context.params),
+        top_k=depths,
+        rules=rules,
+        batch_size=batch_size,
     )
     if out is not None:
         from hybrid_fast.common.files import complete_folder
