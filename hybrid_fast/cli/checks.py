@@ -10,6 +10,7 @@ from transformers.trainer_utils import IntervalStrategy
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.results.metrics import METRICS, SETTINGS, score_name
+from hybrid_fast.results.results import FILE_NAME as RESULTS
 from hybrid_fast.training import HybridTrainingArguments
 from hybrid_fast.training.checkpoints import last_checkpoint
 
@@ -24,12 +25,15 @@ LOGGED_METRICS = (
 def check_output(output: Path, resume: bool) -> None:
     """Check that a run can be started, or resumed, in `output`.
 
+    A run whose model is trained, but not evaluated, may be resumed.
+
     Raises:
         ValueError: it holds a finished run, or checkpoints without `resume`, or none with it.
     """
     if (output / MODEL).exists():
-        raise ValueError(f"{output} holds a trained model; choose another folder for --out")
-    if resume:
+        if (output / RESULTS).exists() or not resume:
+            raise ValueError(f"{output} holds a trained model; choose another folder for --out")
+    elif resume:
         last_checkpoint(str(output / CHECKPOINTS))
     elif (output / CHECKPOINTS).exists():
         raise ValueError(

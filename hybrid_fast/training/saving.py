@@ -6,6 +6,7 @@ Whatever fails after a step, the model is saved first.
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from hybrid_fast.training import checkpoints, hub
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.divergence import DivergenceError
-from hybrid_fast.training.weights import load_weights, save_weights
+from hybrid_fast.training.weights import has_foreign_code, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,23 @@ class SavingTrainer(Trainer):
         """The model being trained."""
         return self.model.encoder
 
+    def check_saving(self) -> None:
+        """Check before training that a model of others' code can be saved and read back.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if self.args.should_save and has_foreign_code(self.model):
+            with tempfile.TemporaryDirectory(prefix=".", dir=self.args.output_dir) as folder:
+                try:
+                    save_weights(self.model, Path(folder))
+                    load_weights(self.model, Path(folder))
+                except Exception as error:
+                    raise ValueError(
+                        "the encoder can be trained, but not saved and loaded again: "
+                        f"{describe(error)}"
+                    ) from error
+
     @contextmanager
     def saved_on_failure(self) -> Iterator[None]:
         """Save the model if anything but a divergence ends training after a step."""
@@ -62,21 +80,31 @@ class SavingTrainer(Trainer):
             if self.trained_from in (None, step):  # no update was made
                 raise
             folder = self._save_as_it_is(step)
+            if folder is None:
+                raise
             raise PartlyDoneError(
                 f"training ended after step {step} of {self.state.max_steps}, and the model is in "
                 f"{folder}: {describe(error)}"
             ) from error
 
-    def _save_as_it_is(self, step: int) -> Path:
-        """Save a checkpoint of this step, or, since other ranks may be gone, the model alone."""
+    def _save_as_it_is(self, step: int) -> Path | None:
+        """Save a checkpoint of this step, or, since other ranks may be gone, the model alone.
+
+        Returns:
+            Its folder; None, and a line in the log, if it cannot be saved.
+        """
         folder = checkpoints.checkpoint_folder(self.args.output_dir, step)
         if checkpoints.is_complete(folder):
             return folder
-        if self.args.world_size == 1:
-            self._save_checkpoint(self.model, trial=None)
-            return folder
-        folder = Path(self.args.output_dir) / f"model-{step}"
-        self._save(str(folder))
+        try:
+            if self.args.world_size == 1:
+                self._save_checkpoint(self.model, trial=None)
+            else:
+                folder = folder.with_name(f"model-{step}")
+                self._save(str(folder))
+        except Exception as error:
+            logger.error("The model could not be saved in %s: %s", folder, describe(error))
+            return None
         return folder
 
     def _save(

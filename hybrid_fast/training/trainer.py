@@ -154,6 +154,7 @@ class HybridTrainer(SavingTrainer):
             checkpoints.check_plan(self.plan, Path(resume))
             budget = checkpoints.load_budget(self.args, Path(resume))
             self.cached_step.budget = budget or self.cached_step.budget
+        self.check_saving()
         logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
         self.throughput.restart()
         with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):

@@ -22,6 +22,7 @@ from hybrid_fast.training.model import ContrastiveModel
 
 LOSS_FILE = "loss.safetensors"
 TRAINED_FILE = "trained.safetensors"
+_OWN_PACKAGES = ("hybrid_fast", "transformers")
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -62,6 +63,12 @@ def load_weights(model: ContrastiveModel, folder: Path) -> None:
         states.append((model.loss, state))
     for module, state in states:  # all of them, or none
         module.load_state_dict(state, strict=False)
+
+
+def has_foreign_code(model: ContrastiveModel) -> bool:
+    """Tell whether a module that is saved is of another package than transformers and this one."""
+    modules = model.encoder.modules_by_folder().values()
+    return any(type(m).__module__.partition(".")[0] not in _OWN_PACKAGES for m in modules)
 
 
 def _check_same(folder: Path, module: nn.Module, state: dict[str, Tensor]) -> None:
