@@ -30,7 +30,7 @@ from transformers import (
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.common.errors import kept
-from hybrid_fast.common.files import check_folder, complete_folder
+from hybrid_fast.common.files import check_writable, complete_folder
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import read_layout
 from hybrid_fast.models.transformer import load_pretrained, lowercase_first, position_limit
@@ -101,12 +101,13 @@ def train_reader(
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
         NotADirectoryError: `folder` is a file.
+        PermissionError: it cannot be written.
         ValueError: a static encoder, an architecture without a question-answering head, sizes that
             the model does not take, or training that diverges.
         PartlyDoneError: a callback failed after the last step; the reader is saved.
     """
     options = options or ReaderTraining()
-    check_folder(Path(folder))
+    check_writable(Path(folder))
     source = find_folder(encoder, None)
     layout = read_layout(source)
     if layout.static:

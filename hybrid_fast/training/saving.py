@@ -149,11 +149,14 @@ class SavingTrainer(Trainer):
             return
         self._finish_current_push()  # which reads the files that are written now
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self._save()
-        self.create_model_card()
-        self.push_in_progress = hub.push_in_background(
-            self.args, str(self.hub_model_id), Path(checkpoint_folder), self.state.global_step
-        )
+        try:
+            self._save()
+            self.create_model_card()
+            self.push_in_progress = hub.push_in_background(
+                self.args, str(self.hub_model_id), Path(checkpoint_folder), self.state.global_step
+            )
+        except Exception as error:  # the checkpoint is written, and training goes on
+            logger.warning("The model was not pushed to the hub: %s", describe(error))
 
     def _finish_current_push(self) -> None:
         super()._finish_current_push()

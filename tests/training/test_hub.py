@@ -148,13 +148,19 @@ def test_a_push_at_the_end_that_fails_leaves_the_model_and_says_where(tmp_path, 
         np.testing.assert_array_equal(loaded.encode_queries(["en question 1"]), expected)
 
 
-def test_pushes_that_fail_meanwhile_are_told_and_training_goes_on(tmp_path, hub, caplog):
+@pytest.mark.parametrize("what", ["no network", "no card"])
+def test_pushes_that_fail_meanwhile_are_told_and_training_goes_on(tmp_path, hub, caplog, what):
+    def fail(**_):
+        raise ValueError(what)
+
     args = make_args(tmp_path / "own", **HUB, **SAVING)
     trainer = HybridTrainer(make_model(), args, make_table())
-    hub.fails = True
+    hub.fails = what == "no network"
+    if what == "no card":
+        trainer.create_model_card = fail
     trainer.train()
     assert trainer.state.global_step == 4
-    assert "The model was not pushed to the hub: no network" in caplog.text
+    assert f"The model was not pushed to the hub: {what}" in caplog.text
 
 
 def test_repository_and_branch_are_as_asked(tmp_path, hub):
