@@ -7,8 +7,11 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.training_args import trainer_log_levels
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
@@ -145,9 +148,12 @@ class HybridTrainingArguments(TrainingArguments):
         _check_launcher()
         self.remove_unused_columns = False
         _choose_metric(self)
+        _check_numbers(self)
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            self.ddp_backend = None  # accelerate would ask the backend for other processes
         super().__post_init__()
         check_optimiser(self)
-        _check_length(self)
+        _check_compilation(self)
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs; run one process per GPU "
@@ -213,18 +219,36 @@ def _choose_metric(args: HybridTrainingArguments) -> None:
     best = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
     if best and args.eval_strategy == IntervalStrategy.NO:
         raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
-    if args.metric_for_best_model is None and (best or args.lr_scheduler_type in _BY_METRIC):
+    if not args.metric_for_best_model and (best or args.lr_scheduler_type in _BY_METRIC):
         args.metric_for_best_model = DEFAULT_METRIC  # transformers' is a loss, which no task has
+    args.metric_for_best_model = args.metric_for_best_model or None
     if args.greater_is_better is None and args.metric_for_best_model is not None:
         args.greater_is_better = not args.metric_for_best_model.endswith("rank_distance")
 
 
-def _check_length(args: HybridTrainingArguments) -> None:
-    if args.max_steps == 0 or (args.max_steps < 0 and args.num_train_epochs <= 0):
+def _check_numbers(args: HybridTrainingArguments) -> None:
+    """Check what transformers would notice at the first evaluation, or by a division by 0."""
+    if args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs > 0):
         raise ValueError(
             f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; set "
             "one of them to a positive number"
         )
+    for name in ("gradient_accumulation_steps", "per_device_eval_batch_size"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
+    for name in ("log_level", "log_level_replica"):
+        check_choice(name, getattr(args, name), trainer_log_levels)
+
+
+def _check_compilation(args: HybridTrainingArguments) -> None:
+    if args.torch_compile_mode is None:
+        return
+    try:
+        torch.compile(
+            nn.Identity(), backend=args.torch_compile_backend, mode=args.torch_compile_mode
+        )
+    except RuntimeError as error:
+        raise ValueError(f"torch_compile_mode is {args.torch_compile_mode!r}: {error}") from error
 
 
 def _check_launcher() -> None:

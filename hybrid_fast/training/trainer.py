@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -278,6 +278,13 @@ class HybridTrainer(SavingTrainer):
         control = self.control  # type: ignore[has-type]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
+
+    def predict(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise a TypeError: an encoder predicts no labels."""
+        raise TypeError(
+            "HybridTrainer has no predictions; encode with trainer.encoder.encode_queries and "
+            "encode_passages, or evaluate a task with trainer.evaluate(task)"
+        )
 
     def _evaluate_task(self, task: RetrievalTask) -> dict[str, float]:
         training = self.model.training

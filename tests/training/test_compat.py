@@ -30,6 +30,7 @@ DOCUMENTED = {
     "evaluate",
     "get_train_dataloader",
     "log",
+    "predict",
     "push_to_hub",
     "train",
     "training_step",

@@ -212,6 +212,10 @@ def test_values_of_the_wrong_type_are_named(tmp_path, options, message):
         ({"micro_batch_tokens": 0}, "micro_batch_tokens is 0"),
         ({"max_steps": 0}, "max_steps is 0 and num_train_epochs is 3.0"),
         ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs is 0"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0; it must be at"),
+        ({"per_device_eval_batch_size": 0}, "per_device_eval_batch_size is 0; it must be at l"),
+        ({"log_level": "inf"}, "log_level is 'inf'; .*did you mean 'info'"),
+        ({"torch_compile_mode": "fast"}, "torch_compile_mode is 'fast': "),
         ({"load_best_model_at_end": True}, "eval_strategy is 'no', but the best model"),
         ({"save_strategy": "best"}, "eval_strategy is 'no', but the best model"),
         ({"negatives": "hard_only"}, "negatives='hard_only' needs hard negatives"),
@@ -264,3 +268,8 @@ def test_the_score_of_the_best_model_is_one_that_the_task_reports(tmp_path):
     with pytest.raises(RuntimeError, match=r"step 5 of 10.*'mono_map'; it must be one of 'multi"):
         other.train()
     assert (tmp_path / "checkpoint-5" / "trainer_state.json").is_file()
+
+
+def test_a_trainer_predicts_nothing(given):
+    with pytest.raises(TypeError, match=r"encode with trainer\.encoder\.encode_queries"):
+        HybridTrainer(**given).predict(given["train_table"])

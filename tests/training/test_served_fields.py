@@ -303,6 +303,7 @@ def test_loading_and_ranks(tmp_path):
     if "dataloader_multiprocessing_context" in options:
         assert loader.multiprocessing_context.get_start_method() == "forkserver"
     assert args.ddp_timeout == 77
+    assert losses(trained(tmp_path, ddp_backend="gloo")) == losses(trained(tmp_path))
     forked = {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 3}
     assert losses(trained(tmp_path, **forked)) == losses(trained(tmp_path))
 
