@@ -24,7 +24,7 @@ from transformers import TrainerCallback
 
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainer
+from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
 
 pytestmark = pytest.mark.usefixtures("every_table_is_large")
@@ -134,6 +134,24 @@ def fail_on_second_rank(folder: str) -> None:
     make_static_trainer(folder, [at_third], ddp_backend="gloo").train()
 
 
+def test_with_other_ranks_the_model_alone_is_saved(tmp_path, monkeypatch):
+    """The others may be gone, and a checkpoint waits for them."""
+
+    def fail(args, state, control, **_):
+        monkeypatch.setattr(HybridTrainingArguments, "world_size", 2)
+        raise OSError("no space left")
+
+    callback = TrainerCallback()
+    callback.on_train_end = fail
+    trainer = make_static_trainer(tmp_path, [callback], max_steps=2)
+    with pytest.raises(PartlyDoneError) as ended:
+        trainer.train()
+    assert model_of(ended.value) == tmp_path / "model-2"
+    assert same(weights(BiEncoder.from_pretrained(tmp_path / "model-2")), weights(trainer.encoder))
+    assert complete_checkpoints(str(tmp_path)) == []
+
+
+@pytest.mark.slow
 def test_one_of_several_ranks_saves_the_model_alone(tmp_path):
     with pytest.raises(ChildFailedError):
         launch(fail_on_second_rank, 2, str(tmp_path))

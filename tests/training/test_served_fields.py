@@ -142,11 +142,11 @@ def test_precision_and_device(tmp_path):
     assert make_args(tmp_path, use_cpu=True).device.type == "cpu"
     plain, rounded = trained(tmp_path), trained(tmp_path, bf16=True)
     assert rounded.accelerator.mixed_precision == "bf16"
+    if torch.cuda.is_available():
+        on_gpu = trained(tmp_path, fp16=True, use_cpu=False)
+        assert losses(on_gpu) == pytest.approx(losses(plain), rel=0.05)
     assert losses(rounded) == pytest.approx(losses(plain), rel=0.05)
     assert losses(trained(tmp_path, tf32=False)) == losses(plain)
-    if not torch.cuda.is_available():  # fp16 scales losses on a GPU alone
-        with pytest.raises(ValueError, match="fp16"):
-            trained(tmp_path, fp16=True)
 
 
 def test_recomputed_activations_are_asked_of_transformers_alone(tmp_path, bert_folder):
