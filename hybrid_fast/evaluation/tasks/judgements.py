@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hybrid_fast.data.formats.tolerance import Tolerance
+from hybrid_fast.data.formats.trec_runs import with_text_ids
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.retrieval.texts import Pool, TextCollection
 
@@ -17,10 +18,16 @@ Missing = Literal["zero", "leave-out"]
 
 
 class Judged(NamedTuple):
-    """The relevants of a task by judgements: those that can be found, and those that cannot."""
+    """The relevants of a task: those that a ranking can hold, and those that none can."""
 
     relevants: Relevants
     unfound: Unfound
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of relevants of each query, of either kind: int64 (num_queries,)."""
+        num_queries = len(self.relevants.counts)
+        return self.relevants.counts + np.bincount(self.unfound.query_rows, minlength=num_queries)
 
 
 def relevants_from_qrels(
@@ -30,7 +37,6 @@ def relevants_from_qrels(
     qrels: Qrels,
     *,
     missing: Missing = "zero",
-    exclude_self: bool = False,
     strict: bool = False,
 ) -> Judged:
     """Return the relevants by judgements; a grade above 0 is relevant.
@@ -46,43 +52,43 @@ def relevants_from_qrels(
         missing: how relevants count that the pool lacks: "zero": they are never found, as in
             trec_eval, where it is known which language they would have: that of the pool, or that
             of the query if all other relevants have it; "leave-out": not at all.
-        exclude_self: a candidate with the id of its query can never be found.
         strict: judgements of queries or candidates that the task lacks are errors.
 
     Raises:
+        TypeError: if an id is neither text nor a whole number, or a grade is no number.
         ValueError: if a candidate id occurs twice, or the task has no query or no candidate that
             the qrels name.
     """
     if len(set(pool.ids)) < len(pool.ids):
         repeated, _ = Counter(pool.ids).most_common(1)[0]
         raise ValueError(f"task {task!r}: candidate id {repeated!r} occurs more than once")
+    qrels = with_text_ids(qrels, "qrels", "grade")
     named = {each for grades in qrels.values() for each in grades}
     row_of = {each: row for row, each in enumerate(pool.ids) if each in named}
-    offsets, found, unfound = [0], [], []
+    offsets = [0]
+    found: list[tuple[int, int, float]] = []
     lacking: list[tuple[int, float, str]] = []
     for query, query_id in enumerate(queries.ids):
-        for each, grade in qrels.get(query_id, {}).items():
-            row = row_of.get(each)
-            if grade > 0 and row is None:
-                lacking.append((query, grade, each))
-            elif grade > 0 and exclude_self and each == query_id:
-                unfound.append((query, int(pool.language_codes[row]), grade, each))
-            elif grade > 0:
-                found.append((query, row, grade))
+        positive = {each: grade for each, grade in qrels.get(query_id, {}).items() if grade > 0}
+        found += sorted(
+            (query, row_of[each], grade) for each, grade in positive.items() if each in row_of
+        )
+        lacking += [(query, grade, each) for each, grade in positive.items() if each not in row_of]
         offsets.append(len(found))
     relevants = Relevants(
         offsets=np.array(offsets, dtype=np.int64),
-        rows=np.array([row for _, row, _ in sorted(found)], dtype=np.int64),
-        grades=np.array([grade for *_, grade in sorted(found)], dtype=np.float64),
+        rows=np.array([row for _, row, _ in found], dtype=np.int64),
+        grades=np.array([grade for *_, grade in found], dtype=np.float64),
     )
-    languages = _languages_of_lacking(queries, pool, relevants) if missing == "zero" else None
-    if languages is not None:
-        unfound += [(query, int(languages[query]), grade, each) for query, grade, each in lacking]
-    become = "left out" if languages is None else "counted as never found"
+    codes = _languages_of_lacking(queries, pool, relevants) if missing == "zero" else None
     tolerance = Tolerance(f"task {task!r}", strict)
+    become = "left out" if codes is None else "counted as never found"
     _check_known(task, "queries", qrels, queries.ids, "left out", tolerance)
     _check_known(task, "candidates", named, pool.ids, become, tolerance)
     tolerance.report()
+    if codes is None:
+        return Judged(relevants, Unfound.of([]))
+    unfound = [(query, int(codes[query]), grade, each) for query, grade, each in lacking]
     return Judged(relevants, Unfound.of(unfound))
 
 

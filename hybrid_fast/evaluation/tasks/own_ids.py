@@ -7,12 +7,15 @@ whose queries would find themselves.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.evaluation.ranks import Relevants, Unfound
+from hybrid_fast.evaluation.segments import DocumentScores
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.evaluation.tasks.run_files import Ranking
+from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows
 from hybrid_fast.retrieval.texts import Pool, TextCollection
 
@@ -58,19 +61,44 @@ class OwnIds:
 
         return masked
 
-    @property
-    def most(self) -> int:
-        """The largest number of members of the pool that is left out of a ranking."""
-        return int(self.in_pool.counts.max()) if self.excluded else 0
+    def remove(self, judged: Judged, pool: Pool) -> Judged:
+        """Return the relevants with those that are left out among those that cannot be found."""
+        relevants, unfound = judged
+        pairs = {*zip(self.in_pool.query_rows.tolist(), self.in_pool.rows.tolist(), strict=True)}
+        query_rows = relevants.query_rows
+        given = zip(query_rows.tolist(), relevants.rows.tolist(), strict=True)
+        is_own = np.array([self.excluded and pair in pairs for pair in given], dtype=bool)
+        if not is_own.any():
+            return judged
+        grades = np.ones(len(is_own)) if relevants.grades is None else relevants.grades
+        own = Unfound(
+            np.append(unfound.query_rows, query_rows[is_own]),
+            np.append(unfound.languages, pool.language_codes[relevants.rows[is_own]]),
+            np.append(unfound.grades, grades[is_own]),
+            [*unfound.ids, *(pool.ids[row] for row in relevants.rows[is_own].tolist())],
+        )
+        counts = np.bincount(query_rows[~is_own], minlength=len(relevants.counts))
+        kept = Relevants(np.append(0, np.cumsum(counts)), relevants.rows[~is_own], grades[~is_own])
+        return Judged(kept, own)
 
-    def filter(self, ranking: Iterable[Ranking], depth: int) -> Iterator[Ranking]:
-        """Yield the first hits of each query that are not left out, at most `depth`."""
-        for row, places, scores in ranking:
-            if self.excluded:
-                own = self.in_pool.rows[self.in_pool.entries(np.array([row]))]
-                kept = ~np.isin(places, own)
-                places, scores = places[kept], scores[kept]
-            yield row, places[:depth], scores[:depth]
+    def first(
+        self,
+        queries: np.ndarray,
+        candidates: np.ndarray,
+        depth: int,
+        document_scores: DocumentScores | None,
+    ) -> Iterator[Ranking]:
+        """Yield the first hits of each query that are not left out, see `search_tiles`."""
+        more = int(self.in_pool.counts.max()) if self.excluded and depth > 0 else 0
+        for rows, hits in search_tiles(
+            queries, candidates, depth + more, document_scores=document_scores
+        ):
+            for row, places, scores in zip(rows, hits.rows, hits.scores, strict=True):
+                if more:
+                    own = self.in_pool.rows[self.in_pool.entries(np.array([row]))]
+                    kept = ~np.isin(places, own)
+                    places, scores = places[kept][:depth], scores[kept][:depth]
+                yield int(row), places, scores
 
     def say(self, task: str) -> None:
         """Log what is left out; or, if nobody asked for either, that it may be wanted."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_fast.data.formats.trec_runs import id_text
-from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.evaluation.ranks import Relevants, Unfound
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 logger = logging.getLogger(__name__)
@@ -113,25 +114,23 @@ def collect_answers(
 
 
 def relevants_from_answers(
-    query_ids: Sequence[str], answers: Answers, original_rows: np.ndarray
-) -> Relevants:
-    """Return the relevants that candidates name.
+    queries: TextCollection, candidates: TextCollection, answers: Answers
+) -> Judged:
+    """Return the relevants that candidates name, see `collect_answers`.
 
-    Args:
-        query_ids: id of each query.
-        answers: see `collect_answers`; ids that no query has are ignored.
-        original_rows: the number of each candidate, see `TextCollection`.
+    Ids that no query has are ignored.
     """
-    row_of = np.empty_like(original_rows)
-    row_of[original_rows] = np.arange(len(original_rows))
+    row_of = np.empty_like(candidates.original_rows)
+    row_of[candidates.original_rows] = np.arange(len(candidates))
     rows_by_id: dict[str, list[int]] = defaultdict(list)
     for query_id, number in answers:
         rows_by_id[query_id].append(row_of[number])
-    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in query_ids]
-    return Relevants(
+    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in queries.ids]
+    relevants = Relevants(
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         rows=np.array([row for some in rows for row in some], dtype=np.int64),
     )
+    return Judged(relevants, Unfound.of([]))
 
 
 def count_unanswered(queries: TextCollection, num_relevants: np.ndarray) -> dict[str, int]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hybrid_fast.data.formats.trec_runs import write_qrels, write_run
-from hybrid_fast.evaluation.ranks import Relevants, Unfound
-from hybrid_fast.retrieval.exact_search import Hits
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import Pool
 
 # The depth of TREC's ad-hoc tracks, over which trec_eval's map is commonly computed.
@@ -23,8 +22,7 @@ def write_run_and_qrels(
     query_ids: Sequence[str],
     pool_ids: Sequence[str],
     ranking: Iterable[Ranking],
-    relevants: Relevants,
-    unfound: Unfound,
+    judged: Judged,
     tag: str,
 ) -> None:
     """Write a run to `path` and its qrels to `path` + ".qrels".
@@ -34,8 +32,7 @@ def write_run_and_qrels(
         query_ids: id of each query, see `distinct_ids`.
         pool_ids: id of each member of the pool.
         ranking: the hits of each query.
-        relevants: positions in the pool of what answers each query.
-        unfound: further relevants, which the pool lacks.
+        judged: the relevants of each query.
         tag: the last field of each line of the run.
     """
     lines = (
@@ -43,23 +40,18 @@ def write_run_and_qrels(
         for row, places, scores in ranking
     )
     write_run(Path(path), lines, tag)
+    relevants, unfound = judged
     grades = relevants.grades if relevants.grades is not None else np.ones_like(relevants.rows)
-    judged = [
+    entries = [
         (row, pool_ids[place], grade)
         for row, place, grade in zip(relevants.query_rows, relevants.rows, grades, strict=True)
     ]
-    judged += [
+    entries += [
         (row, "_".join(each.split()), grade)
         for row, each, grade in zip(unfound.query_rows, unfound.ids, unfound.grades, strict=True)
     ]
-    judged.sort(key=lambda judgement: judgement[0])
-    write_qrels(Path(f"{path}.qrels"), ((query_ids[row], *rest) for row, *rest in judged))
-
-
-def hits_by_query(tiles: Iterable[tuple[np.ndarray, Hits]]) -> Iterator[Ranking]:
-    """Yield the hits of each query out of tiles, see `search_tiles`."""
-    for rows, hits in tiles:
-        yield from zip(rows.tolist(), hits.rows, hits.scores, strict=True)
+    entries.sort(key=lambda entry: entry[0])
+    write_qrels(Path(f"{path}.qrels"), ((query_ids[row], *rest) for row, *rest in entries))
 
 
 def distinct_ids(members: Pool) -> list[str]:

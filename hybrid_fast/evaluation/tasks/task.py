@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_fast.data.formats.trec_runs import with_text_ids
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
 from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import Unfound, rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.judgements import (
@@ -42,13 +41,11 @@ from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.run_files import (
     RUN_DEPTH,
     distinct_ids,
-    hits_by_query,
     write_run_and_qrels,
 )
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
-from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
@@ -68,8 +65,7 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        relevants: positions in `pool` of what answers each query.
-        unfound: judged relevants that no ranking can hold.
+        judged: the relevants, those that no ranking can hold among them.
         own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
@@ -134,25 +130,17 @@ class RetrievalTask:
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
-        self.unfound = Unfound.of([])
         self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
         if qrels is None:
-            self.relevants = relevants_from_answers(
-                self.queries.ids, answers, self.candidates.original_rows
-            )
+            judged = relevants_from_answers(self.queries, self.candidates, answers)
         else:
-            self.relevants, self.unfound = relevants_from_qrels(
-                name,
-                self.queries,
-                self.pool,
-                with_text_ids(qrels, "qrels", "grade"),
-                missing=missing,
-                exclude_self=self.own_ids.excluded,
-                strict=strict,
+            judged = relevants_from_qrels(
+                name, self.queries, self.pool, qrels, missing=missing, strict=strict
             )
             self.own_ids.say(name)
+        self.judged = self.own_ids.remove(judged, self.pool)
         if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self._num_relevants)
+            warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
         self.settings = dict(settings or {})
@@ -160,6 +148,11 @@ class RetrievalTask:
             self.settings["document_score"] = document_score
         if self.own_ids.excluded:
             self.settings["exclude_self"] = True
+
+    @property
+    def relevants(self) -> Relevants:
+        """Positions in `pool` of what answers each query."""
+        return self.judged.relevants
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -292,14 +285,8 @@ class RetrievalTask:
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         query_ids, pool_ids = self.run_ids()
-        tiles = search_tiles(
-            queries,
-            candidates,
-            depth + self.own_ids.most if depth > 0 else depth,
-            document_scores=self.document_scores,
-        )
-        ranking = self.own_ids.filter(hits_by_query(tiles), depth)
-        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.relevants, self.unfound, tag)
+        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
@@ -308,12 +295,6 @@ class RetrievalTask:
             ValueError: if an id contains white space, or occurs twice in a language.
         """
         return distinct_ids(self.queries), distinct_ids(self.pool)
-
-    @property
-    def _num_relevants(self) -> np.ndarray:
-        """Number of relevants of each query, those that cannot be found among them: int64 (n,)."""
-        of_unfound = np.bincount(self.unfound.query_rows, minlength=len(self.queries))
-        return self.relevants.counts + of_unfound
 
     def _checked(
         self, query_embeddings: Embeddings, candidate_embeddings: Embeddings
@@ -344,7 +325,7 @@ class RetrievalTask:
             self.pool.language_codes,
             len(self.languages),
             self.metrics,
-            self.unfound,
+            self.judged.unfound,
         )
         distances = rank_distances(self.relevants, ranks.in_pool)
         results = self._results(
@@ -352,7 +333,7 @@ class RetrievalTask:
             info,
             summarise_rankings(bias, ranks.in_pool, self.languages),
         )
-        unanswered = count_unanswered(self.queries, self._num_relevants)
+        unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
 
