@@ -223,7 +223,9 @@ class RecordMapper:
         if column == "@line":
             return self.file.line_id(number)
         if column == "@row" and self.columns is None and "group_id" in row.columns:
-            raise ValueError(f"{row.where}: has a group_id, which the first row lacks; give all one")
+            raise ValueError(
+                f"{row.where}: has a group_id, which the first row lacks; give all one"
+            )
         if column == "@row":
             return self.file.row_id(number)
         group_id = check_id(look_up(row.record, column, row.where), row.where, str(column))

@@ -2,7 +2,16 @@
 
 import random
 
-PIECES = (b"\n", b"\t", b'"', b"{", b"]", b"\\", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"9" * 30)
+PIECES = (*(bytes([each]) for each in b'\n\t"{]\\\r\x00\xff'), b"\xef\xbb\xbf", b"9" * 30)
+
+
+def refusal(parse, path):
+    """Return the message with which a parser refuses a file, None if it takes it."""
+    try:
+        parse(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:
@@ -43,9 +52,12 @@ def _truncate(content: bytes, chance: random.Random) -> bytes:
 
 def _swap(content: bytes, chance: random.Random) -> bytes:
     start, end = _span(content, chance)
-    return content[:start] + content[end : 2 * end - start] + content[start:end] + content[
-        2 * end - start :
-    ]
+    return (
+        content[:start]
+        + content[end : 2 * end - start]
+        + content[start:end]
+        + content[2 * end - start :]
+    )
 
 
 def _repeat(content: bytes, chance: random.Random) -> bytes:
