@@ -37,7 +37,7 @@ from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
+from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
@@ -102,8 +102,8 @@ class RetrievalTask:
         Raises:
             TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name none of the queries or candidates,
-                or candidates share an id although there are qrels.
+                metric or `document_score` is unknown, or qrels name none of the queries or candidates
+                or candidates that share an id.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -153,8 +153,9 @@ class RetrievalTask:
         """Encode all texts with a model; score by dot products, or cosines if the model says so.
 
         Args:
-            model: has `encode_queries` and `encode_passages`, or is a SentenceTransformer, or has
-                `encode`.
+            model: has methods that encode queries and passages under a usual name (see
+                `retrieval.encoders`), such as a BiEncoder, a SentenceTransformer or a model of
+                BEIR, or `encode` for both.
             batch_size: texts the model takes at a time; default its own.
             info: describes the model in the results; its name, maximum length, prompts and dtype
                 are added where `info` lacks them.
@@ -188,11 +189,11 @@ class RetrievalTask:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape.
         """
-        queries, candidates = encode_both(
+        queries, candidates, made_by = encode_both(
             model, self.queries, self.candidates, batch_size, passages_name="candidates"
         )
         _, settings = describe_model(model)
-        return queries, candidates, {**settings, "similarity": similarity_of(model)}
+        return queries, candidates, {**settings, **made_by}
 
     def score(
         self,
@@ -264,9 +265,8 @@ class RetrievalTask:
                 space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        query_ids, pool_ids = self.run_ids()
         ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
+        write_run_and_qrels(path, *self.run_ids(), ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
