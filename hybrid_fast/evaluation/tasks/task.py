@@ -102,8 +102,8 @@ class RetrievalTask:
         Raises:
             TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, or qrels name none of the queries or candidates
-                or candidates that share an id.
+                metric or `document_score` is unknown, or qrels name none of the queries, none of
+                the candidates, or candidates that share an id.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
