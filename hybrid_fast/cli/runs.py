@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
+from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.collectives import all_ranks, leave_process_group
 from hybrid_fast.training.divergence import check_finite
 
 
@@ -120,13 +122,15 @@ def run_parts(
             if first:
                 print_profile(trainer.timer, seconds, rates, Console())
         trainer.save_model(str(output / MODEL))
-        if parts.task is None or not trainer.is_world_process_zero():
+        if parts.task is None:
             return None
-        stage("evaluating")
-        results = parts.task.evaluate(
-            parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed)
-        )
-        results.save(output)
+        if first:
+            stage("evaluating")
+        info = RunInfo(model_name or output.name, args.kind, args.seed)
+        evaluate = partial(parts.task.evaluate, parts.model, info=info)
+        results = evaluate_on_ranks(parts.task, evaluate, all_ranks())
+        if results is not None:
+            results.save(output)
         return results
 
 

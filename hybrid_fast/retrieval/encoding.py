@@ -19,6 +19,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
+from hybrid_fast.retrieval.shared_encoding import share_encoder
+from hybrid_fast.retrieval.shared_work import SharedWork
 
 # Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
 # tensor (num_texts, D).
@@ -78,6 +80,7 @@ def encode_both(
     batch_size: int | None = None,
     *,
     passages_name: str = "passages",
+    shared: SharedWork | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encode queries and passages so that their dot products are the model's similarities.
 
@@ -87,6 +90,7 @@ def encode_both(
         passages: at least one.
         batch_size: texts that the model is to take at a time; None leaves it to the model.
         passages_name: what to call the passages in the progress bar and in errors.
+        shared: ranks that each encode a part of the texts.
 
     Returns:
         float32 (num_queries, D) and (num_passages, D).
@@ -97,7 +101,10 @@ def encode_both(
         ValueError: if it asks for a similarity other than cosine or dot product, or returns
             embeddings of a wrong shape.
     """
-    encode_queries, encode_passages = find_encoders(model)
+    encode_queries, encode_passages = (
+        share_encoder(encoder, shared, batch_size or DEFAULT_BATCH_SIZE)
+        for encoder in find_encoders(model)
+    )
     similarity = similarity_of(model)
     embeddings = (
         encode(encode_queries, queries, batch_size, "queries"),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from transformers import TrainingArguments
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
 from hybrid_fast.ops.inputs import NEGATIVES
+from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -123,11 +129,13 @@ class HybridTrainingArguments(TrainingArguments):
         check_plan(self.kind, self.alpha, self.pairs)
         _check_loss_options(self)
         _check_supported(self)
+        _choose_device(self)
         self.remove_unused_columns = False
         unset = self.greater_is_better is None  # type: ignore[has-type]
         if unset and self.metric_for_best_model is not None:
             self.greater_is_better = not self.metric_for_best_model.endswith("rank_distance")
         super().__post_init__()
+        check_joined(self.world_size, self.device)
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs; run one process per GPU "
@@ -164,6 +172,24 @@ def _check_loss_options(args: HybridTrainingArguments) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def _choose_device(args: HybridTrainingArguments) -> None:
+    """Train on the CPU where there is nothing else, and join the processes of a launcher."""
+    args.use_cpu = args.use_cpu or trains_on_cpu()
+    if args.use_cpu and (args.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"):
+        raise ValueError(
+            "fp16 is for accelerators, and training runs on the CPU here; use bf16 instead, or "
+            "leave it out"
+        )
+    if args.use_cpu and args.tf32:
+        logger.warning("tf32 is left out: it is for GPUs, and training runs on the CPU here.")
+        args.tf32 = None
+    join_ranks(
+        on_cpu=args.use_cpu,
+        timeout=timedelta(seconds=args.ddp_timeout),
+        backend=args.ddp_backend,
+    )
 
 
 def _check_supported(args: HybridTrainingArguments) -> None:

@@ -26,6 +26,7 @@ TRAINER_HOOKS = (
     "_load_best_model",
     "_load_from_checkpoint",
     "_save",
+    "_save_checkpoint",
     "get_batch_samples",
     "get_decay_parameter_names",
     "get_optimizer_cls_and_kwargs",
