@@ -19,9 +19,9 @@ import torch
 import torch.distributed as dist
 
 _T = TypeVar("_T")
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.2  # seconds between two looks at the store
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks at the store
 _GRACE_SECONDS = 2.0  # for other ranks to read why this one ends, which may take the store along
-_ARRIVED, _FAILED, _READ = "arrived", "failed", "read"
+_ARRIVED, _LEFT, _FAILED, _READ = "arrived", "left", "failed", "read"
 # Other exceptions of one rank are RuntimeErrors on the others.
 _KINDS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
 _numbers: WeakKeyDictionary[dist.ProcessGroup, Iterator[int]] = WeakKeyDictionary()
@@ -40,6 +40,7 @@ def shared_work(group: dist.ProcessGroup | None) -> Iterator[SharedWork | None]:
     shared = SharedWork(group)
     with shared.ended_together():
         yield shared
+        shared.leave()
 
 
 def own_parts(parts: Sequence[np.ndarray], shared: SharedWork | None) -> Sequence[np.ndarray]:
@@ -87,6 +88,12 @@ class SharedWork:
         self._num_meetings += 1
         self._store.add(_ARRIVED, 1)
         self._poll(lambda: self._store.add(_ARRIVED, 0) >= self._num_meetings * self.num_ranks)
+
+    def leave(self) -> None:
+        """End the work; the first rank, which may keep the store, ends last."""
+        self._store.add(_LEFT, 1)
+        if self.rank == 0:
+            self._poll(lambda: self._store.add(_LEFT, 0) >= self.num_ranks)
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
         """Return the arrays of all ranks, which may differ in shape, in rank order."""
@@ -159,7 +166,7 @@ class SharedWork:
         self._store.set(_FAILED, f"{kind} rank {self.rank} of {self.num_ranks}: {reason}")
         end = time.monotonic() + _GRACE_SECONDS
         while self._store.add(_READ, 0) < self.num_ranks - 1 and time.monotonic() < end:
-            time.sleep(_LONGEST_PAUSE / 4)
+            time.sleep(_LONGEST_PAUSE)
 
     def _device(self) -> torch.device:
         """Return where the process group communicates."""

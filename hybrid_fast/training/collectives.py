@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from hybrid_fast.retrieval.shared_work import shared_work
@@ -129,10 +128,8 @@ def leave_process_group() -> None:
     release the tensors they sent last, and torch holds it while it waits for these threads, so they
     get a moment first.
     """
-    state = PartialState()
-    if state.use_distributed:
+    if dist.is_initialized():
         with awaited_by_all():
             pass
-        state.wait_for_everyone()
         time.sleep(_GRACE_SECONDS)
-        state.destroy_process_group()
+        dist.destroy_process_group()
