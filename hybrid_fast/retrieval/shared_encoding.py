@@ -42,7 +42,8 @@ def share_encoder(
         parts = shared.gather(part)
         embeddings = np.empty((len(texts), max(each.shape[1] for each in parts)), np.float32)
         for rows_of_rank, each in zip(shared.rows_of_ranks(batches), parts, strict=True):
-            embeddings[rows_of_rank] = each
+            if len(each):  # a rank without texts does not know D
+                embeddings[rows_of_rank] = each
         return embeddings
 
     return encode
