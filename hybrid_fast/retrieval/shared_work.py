@@ -7,6 +7,7 @@ all have arrived. The same store tells of an exception, which ends the work of a
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ import torch.distributed as dist
 _T = TypeVar("_T")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks at the store
 _GRACE_SECONDS = 2.0  # for other ranks to read why this one ends, which may take the store along
-_ARRIVED, _LEFT, _FAILED, _READ = "arrived", "left", "failed", "read"
+_ARRIVED, _LEFT, _ENDED, _FAILED, _READ = "arrived", "left", "ended", "failed", "read"
 # Other exceptions of one rank are RuntimeErrors on the others.
 _KINDS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
 _numbers: WeakKeyDictionary[dist.ProcessGroup, Iterator[int]] = WeakKeyDictionary()
@@ -60,10 +61,14 @@ class SharedWork:
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
-        number = next(_numbers.setdefault(group, count()))
+        store = dist.PrefixStore("hybrid_fast", group.get_group_store())
+        if group not in _numbers:
+            _numbers[group] = count()
+            atexit.register(_tell_end, store)
         self.rank, self.num_ranks = group.rank(), group.size()
         self._group = group
-        self._store = dist.PrefixStore(f"hybrid_fast/{number}", group.get_group_store())
+        self._store_of_all = store
+        self._store = dist.PrefixStore(str(next(_numbers[group])), store)
         self._num_meetings = 0
 
     @contextmanager
@@ -84,10 +89,25 @@ class SharedWork:
             raise
 
     def meet(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks are here.
+
+        Raises:
+            RuntimeError: the process of another rank has ended.
+        """
         self._num_meetings += 1
         self._store.add(_ARRIVED, 1)
-        self._poll(lambda: self._store.add(_ARRIVED, 0) >= self._num_meetings * self.num_ranks)
+        self._poll(self._have_met)
+
+    def _have_met(self) -> bool:
+        some_ended = self._store_of_all.check([_ENDED])
+        if self._store.add(_ARRIVED, 0) >= self._num_meetings * self.num_ranks:
+            return True
+        if some_ended:
+            raise RuntimeError(
+                f"rank {self.rank} of {self.num_ranks} waits for the others, but one has ended; "
+                "all ranks must evaluate, save and train together"
+            )
+        return False
 
     def leave(self) -> None:
         """End the work; the first rank, which may keep the store, ends last."""
@@ -175,6 +195,12 @@ class SharedWork:
         device = torch.accelerator.current_accelerator()
         assert device is not None
         return torch.device(device.type, torch.accelerator.current_device_index())
+
+
+def _tell_end(store: dist.Store) -> None:
+    """Tell ranks that wait for this one that its process ends."""
+    with suppress(dist.DistError):  # the store has ended before
+        store.set(_ENDED, "")
 
 
 class _OtherRankError(Exception):

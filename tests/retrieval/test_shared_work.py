@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from typing import Any
 
@@ -97,6 +98,29 @@ def test_an_exception_of_the_first_rank_that_keeps_the_store():
     first, *others = run_ranks(fail, 3, 0, "value")
     assert first == ["ValueError: no text 7"]
     assert others == [["ValueError: rank 0 of 3: no text 7"]] * 2
+
+
+def evaluate_alone(rank: int, world_size: int) -> str:
+    """Work together once; then one rank goes on alone, and the other comes to its end."""
+    dist.init_process_group("gloo")
+    with shared_work(dist.group.WORLD) as shared:
+        shared.meet()
+    if rank == 1:
+        atexit._run_exitfuncs()  # which the process of a test would leave out
+        time.sleep(5)
+        return "ended"
+    with (
+        pytest.raises(RuntimeError, match=r"rank 0 of 2 waits .* one has ended") as caught,
+        shared_work(dist.group.WORLD) as shared,
+    ):
+        shared.meet()
+    return str(caught.value)
+
+
+def test_a_rank_does_not_wait_for_one_that_has_ended():
+    message, other = run_ranks(evaluate_alone, 2)
+    assert "all ranks must evaluate, save and train together" in message
+    assert other == "ended"
 
 
 def encode(rank: int, world_size: int, num_texts: int) -> dict[str, Any]:
