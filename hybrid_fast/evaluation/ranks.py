@@ -24,7 +24,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast import _core
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.retrieval.scores import TILE_BYTES, ScoreRows
-from hybrid_fast.retrieval.shared_work import SharedWork, own_parts
+from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress, own_parts
 
 MIN_TILE_ROWS, MAX_TILE_ROWS = 32, 512
 
@@ -116,7 +116,7 @@ def rank_relevants(
     tile = np.empty((max(map(len, tiles)), num_candidates), dtype=np.float32)
     ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
     own = own_parts(tiles, shared)
-    for rows in tqdm(own, desc="rank", unit="tile", delay=2, disable=None, leave=False):
+    for rows in tqdm(own, desc="rank", unit="tile", delay=2, disable=hides_progress(), leave=False):
         scores = tile[: len(rows)]
         score_rows(rows, scores)
         if document_scores is not None:

@@ -20,7 +20,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
 from hybrid_fast.retrieval.shared_encoding import share_encoder
-from hybrid_fast.retrieval.shared_work import SharedWork
+from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress
 
 # Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
 # tensor (num_texts, D).
@@ -165,7 +165,7 @@ def _encode_parts(
     options = {"batch_size": batch_size} if takes_size else {}
     step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
-        total=len(rows), desc=f"encode {name}", delay=2, disable=None, leave=False
+        total=len(rows), desc=f"encode {name}", delay=2, disable=hides_progress(), leave=False
     ) as progress:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]

@@ -44,6 +44,11 @@ def shared_work(group: dist.ProcessGroup | None) -> Iterator[SharedWork | None]:
         shared.leave()
 
 
+def hides_progress() -> bool | None:
+    """Return `disable` of a progress bar: the first rank shows it on a terminal, others never."""
+    return True if dist.is_initialized() and dist.get_rank() > 0 else None
+
+
 def own_parts(parts: Sequence[np.ndarray], shared: SharedWork | None) -> Sequence[np.ndarray]:
     """Return the parts of the work that this rank does: all if it is not shared."""
     return parts if shared is None else parts[shared.rank :: shared.num_ranks]
