@@ -31,9 +31,9 @@ Option = str | float | torch.dtype | None
 # Room for all entries of a header, and for the reason of a refusal.
 _HEADER_SIZE, _MAX_REASON_BYTES = 32, 1000
 _NONE = -(2**63)
+_INTEGER_BYTES = 7  # of a positive one
 _CHOICES: dict[str, tuple[Option, ...]] = {
     "dtype": EMBEDDING_DTYPES,
-    "device": ("cpu", "cuda", "xpu", "mps", "hpu", "privateuseone"),
     "reduction": REDUCTIONS,
     "negatives": NEGATIVES,
     "precision": PRECISIONS,
@@ -185,6 +185,8 @@ def _encode(name: str, option: Option) -> int:
         return _CHOICES[name].index(option)
     if option is None:
         return _NONE
+    if isinstance(option, str):  # a kind of device, of which new ones appear
+        return int.from_bytes(option.encode()[:_INTEGER_BYTES])
     if isinstance(option, float):
         (bits,) = struct.unpack("q", struct.pack("d", option))
         return int(bits)
@@ -199,6 +201,8 @@ def _decode(name: str, code: int) -> Option:
         return choice
     if code == _NONE:
         return None
+    if name == "device":
+        return code.to_bytes(_INTEGER_BYTES).lstrip(b"\0").decode()
     if name in ("margin", "temperature"):
         (number,) = struct.unpack("d", struct.pack("q", code))
         return float(number)
