@@ -29,6 +29,7 @@ from hybrid_fast.ops.reference import (
     row_coefficients,
     row_weights,
     score_matrix,
+    without_autocast,
 )
 
 Compute = Callable[[InfoNCEInputs, Tensor, "Ranks | None"], Tensor]
@@ -127,7 +128,7 @@ def share_of_global_loss(
 def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
     """Return the inputs of this rank's positives against the queries of all ranks."""
     positives = inputs.positives
-    with torch.no_grad(), torch.autocast(inputs.queries.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(inputs.queries):
         excluded = excluded_columns(inputs, score_matrix(inputs))
     # Each rank decides for its queries, since only it holds their rows of the mask.
     mask = excluded_queries(excluded, positives, inputs.all_positives, ranks.first_query)

@@ -25,10 +25,12 @@ from hybrid_fast.ops.inputs import (
     InfoNCEOptions,
     InfoNCETensors,
     check_embeddings,
+    check_flag,
     check_hard_negatives,
     check_mask_width,
     check_options,
     check_values,
+    plain,
 )
 from hybrid_fast.ops.operators import info_nce_chunked
 from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
@@ -102,7 +104,7 @@ def info_nce(
             ranks, in rank order.
         margin: excludes columns that score more than this above the positive. Compares scores
             before temperature, after `normalize`, without gradient.
-        weights: (B,) floating, at least 0, w_i.
+        weights: (B,) floating, at least 0, w_i; their sum must be finite.
         symmetric: half the sum of this loss and that of each positive against the queries
             k != i that do not exclude it from their row and have another positive column.
         reduction: "none" returns w_i l_i, "sum" their sum, "mean" sum / sum of w (0 with zero
@@ -147,13 +149,13 @@ def info_nce(
             passages=passages,
             positives=rows if positives is None else positives,
             all_positives=rows if positives is None else positives,
-            temperature=temperature,
+            temperature=plain(temperature),
             query_groups=query_groups,
             passage_groups=passage_groups,
             query_passage_ids=query_passage_ids,
             passage_ids=passage_ids,
             mask=mask,
-            margin=margin,
+            margin=plain(margin),
             weights=weights,
             symmetric=symmetric,
             reduction=reduction,
@@ -164,6 +166,7 @@ def info_nce(
             max_scratch_bytes=max_scratch_bytes,
         )
         check_options(inputs)
+        check_flag("check", check)
         chosen = _select_backend(backend, precision, queries.device.type)
         check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
         if check:
@@ -260,6 +263,6 @@ def _select_backend(name: str, precision: str | None, device_type: str) -> str:
             return known
     supported = sorted({str(p) for backend in usable.values() for p in backend.precisions})
     raise ValueError(
-        f"backend {name!r} does not support precision {precision!r}; it supports: "
-        f"{', '.join(supported)}"
+        f"backend {name!r} does not support precision {precision!r} for tensors on "
+        f"{device_type!r}; it supports: {', '.join(supported)}"
     )

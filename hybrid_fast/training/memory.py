@@ -7,7 +7,6 @@ graph. If memory still runs out they are halved, on all ranks alike.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.environment import whole_number
 from hybrid_fast.training.control_groups import free_in_groups
 
 logger = logging.getLogger(__name__)
@@ -148,4 +148,4 @@ def free_bytes(device: torch.device) -> int:
 
 def _processes_on(device: torch.device) -> int:
     """Return how many processes share the device; torchrun gives each its own GPU."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+    return whole_number("LOCAL_WORLD_SIZE", 1, least=1) if device.type == "cpu" else 1
