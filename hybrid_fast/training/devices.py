@@ -31,11 +31,12 @@ def join_ranks(
 ) -> None:
     """Join the processes that a launcher has started; without others nothing happens.
 
-    The variables of other launchers are translated to torchrun's, which torch and accelerate read.
-    Only the process group of the CPU is made here, since transformers makes it without a timeout.
+    The variables of other launchers are translated to torchrun's, which torch and accelerate read,
+    and each process gets an accelerator of its own if there are any. Only the process group of the
+    CPU is made here, since transformers makes it without a timeout.
 
     Args:
-        on_cpu: whether this process computes on the CPU.
+        on_cpu: whether the process group communicates on the CPU.
         timeout: of a collective.
         backend: of the process group; default gloo on the CPU, else what torch has for the device.
 
@@ -57,6 +58,8 @@ def join_ranks(
         LOCAL_RANK=str(launch.local_rank),
         LOCAL_WORLD_SIZE=str(launch.local_world_size),
     )
+    if torch.accelerator.is_available():
+        torch.accelerator.set_device_index(launch.local_rank % torch.accelerator.device_count())
     if on_cpu and backend in (None, "gloo"):
         dist.init_process_group("gloo", timeout=timeout)
 

@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 from ranks import run_ranks
 
+from hybrid_fast.retrieval.encoders import Encoder
 from hybrid_fast.retrieval.shared_encoding import share_encoder
 from hybrid_fast.retrieval.shared_work import own_parts, shared_work
 
@@ -61,9 +62,7 @@ def test_without_other_ranks_nothing_is_shared():
         assert shared is None
         assert own_parts([1, 2, 3], shared) == [1, 2, 3]
 
-    def encoder(texts):
-        return texts
-
+    encoder = Encoder(list, "list")
     assert share_encoder(encoder, None, 8) is encoder
 
 
@@ -132,7 +131,7 @@ def encode(rank: int, world_size: int, num_texts: int) -> dict[str, Any]:
 
     dist.init_process_group("gloo")
     with shared_work(dist.group.WORLD) as shared:
-        shared_encoder = share_encoder(encoder, shared, 3)
+        shared_encoder = share_encoder(Encoder(encoder, "encode", "texts"), shared, 3)
         embeddings = shared_encoder([str(number) for number in range(num_texts)], batch_size=5)
     dist.destroy_process_group()
     return {"calls": calls, "dtype": str(embeddings.dtype), "embeddings": embeddings.tolist()}
