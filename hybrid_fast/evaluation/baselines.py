@@ -99,10 +99,12 @@ def _make_scorers(
 ) -> dict[str, tuple[ScoreRows, dict[str, Any]]]:
     """Return BM25 and its fusions with the scores of a model, each with its settings."""
     bm25 = BM25(task.queries, task.candidates)
-    scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {"bm25": (bm25, bm25.settings)}
+    # Own ids are left out before fusion, where they would set the scale of the scores.
+    sparse, dense = task.own_ids.mask(bm25), task.own_ids.mask(dense)
+    scorers = {"bm25": (sparse, bm25.settings)}
     for fusion, (rule, options) in FUSIONS.items():
         own = {**settings, **bm25.settings, "fusion": options}
-        scorers[fusion] = fuse_scorers(bm25, dense, rule), own
+        scorers[fusion] = fuse_scorers(sparse, dense, rule), own
     return scorers
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
-from hybrid_fast.evaluation.rank_distance import rank_distances
-from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
+from hybrid_fast.evaluation.ranks import Relevants, Unfound, rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.queries import number_ids
-from hybrid_fast.results import PerQuery, RankingBias
+from hybrid_fast.results import LanguageBias, PerQuery, RankingBias
 from hybrid_fast.retrieval.scores import ScoreRows
 from hybrid_fast.retrieval.shared_work import SharedWork
 from hybrid_fast.retrieval.texts import Pool, TextCollection
@@ -80,6 +80,19 @@ class QueryScores:
             if language in self.queries.counts
         }
 
+    def language_bias(self, pool_size: int, rankings: RankingBias | None) -> LanguageBias:
+        """Return the language bias: rank distances of queries, and what rankings show besides.
+
+        Args:
+            pool_size: number of members of the union pool.
+            rankings: None if the task ranks no union pool.
+        """
+        languages = self.queries.languages
+        distances = summarise_rank_distances(
+            self.rank_distances, self.queries.language_codes, languages, pool_size
+        )
+        return LanguageBias(distances, rankings or RankingBias())
+
     def per_query(self) -> PerQuery:
         """Return all scores as `per_query.npz` holds them; rank distances are of the union pool."""
         languages = self.queries.languages
@@ -100,6 +113,7 @@ def rank_queries(
     relevants: Relevants,
     metric_names: Sequence[str],
     *,
+    unfound: Unfound | None = None,
     document_scores: DocumentScores | None = None,
     shared: SharedWork | None = None,
 ) -> tuple[QueryScores, RankingBias]:
@@ -111,6 +125,7 @@ def rank_queries(
         pool: what is ranked.
         relevants: positions in `pool` of what answers each query.
         metric_names: names of metrics.
+        unfound: see `score_queries`.
         document_scores: see `rank_relevants`.
         shared: ranks that each rank candidates for a part of the queries.
     """
@@ -132,7 +147,7 @@ def rank_queries(
         shared=shared,
     )
     by_metric = metrics.score_queries(
-        relevants, ranks, pool.language_codes, len(languages), metric_names
+        relevants, ranks, pool.language_codes, len(languages), metric_names, unfound
     )
     distances = rank_distances(relevants, ranks.in_pool)
     return (

@@ -16,9 +16,10 @@ import numpy as np
 from torch.distributed import ProcessGroup
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.rank_distance import summarise_rank_distances
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
+from hybrid_fast.evaluation.tasks.judgements import Missing, Qrels, relevants_from_qrels
+from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
     Candidate,
@@ -26,16 +27,14 @@ from hybrid_fast.evaluation.tasks.queries import (
     collect_answers,
     count_unanswered,
     relevants_from_answers,
-    relevants_from_qrels,
     store_by_language,
     warn_of_unanswered,
 )
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores, rank_queries
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
-from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
+from hybrid_fast.results import Counts, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both
-from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.texts import Pool
@@ -56,7 +55,9 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        relevants: positions in `pool` of what answers each query.
+        judged: what answers each query, what no ranking can hold included.
+        relevants: positions in `pool` of the others.
+        own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, recorded in results.
@@ -72,29 +73,35 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        qrels: Qrels | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
+        exclude_self: bool | None = None,
+        missing: Missing = "zero",
+        strict: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
 
         Args:
             name: name of the task.
-            queries: iterated over once.
-            candidates: iterated over once, so that the texts of a large collection need not fit
-                in memory.
+            queries: iterated over once; ids that are whole numbers become text, here and below.
+            candidates: iterated over once, so that their texts need not fit in memory.
             settings: how the texts were made, recorded in results.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates.
+                `query_ids` of candidates. Grades may be fractional.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
+            exclude_self: leave out of a query's ranking the candidate with its id, see `own_ids`.
+            missing: how judged relevants that are no candidates count, see `relevants_from_qrels`.
+            strict: judgements of ids that the task lacks are errors, in place of warnings.
 
         Raises:
+            TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name ids that the task lacks, or
-                candidates share an id although there are qrels.
+                metric or `document_score` is unknown, qrels name none of the queries or candidates,
+                or candidates share an id although there are qrels.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -106,23 +113,26 @@ class RetrievalTask:
             name, queries, collect_answers(candidates, answers)
         )
         self.pool: Pool = self.candidates
-        self.document_scores: DocumentScores | None = None
+        self.document_scores = None
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
+        self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
         if qrels is None:
-            self.relevants = relevants_from_answers(
-                self.queries.ids, answers, self.candidates.original_rows
-            )
+            judged = relevants_from_answers(self.queries, self.candidates, answers)
         else:
-            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, qrels)
+            judged = relevants_from_qrels(
+                name, self.queries, self.pool, qrels, missing=missing, strict=strict
+            )
+            self.own_ids.say(name)
+        self.judged = self.own_ids.remove(judged, self.pool)
+        self.relevants = self.judged.relevants
         if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self.relevants)
+            warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        self.settings = dict(settings or {})
-        if document_score is not None:
-            self.settings["document_score"] = document_score
+        own = {"document_score": document_score, "exclude_self": self.own_ids.excluded or None}
+        self.settings = {**(settings or {}), **{k: v for k, v in own.items() if v is not None}}
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -139,9 +149,7 @@ class RetrievalTask:
         run_depth: int = RUN_DEPTH,
         process_group: ProcessGroup | None = None,
     ) -> Results:
-        """Encode all texts with a model and score the embeddings.
-
-        Scores are dot products, or cosines if the model asks for them.
+        """Encode all texts with a model; score by dot products, or cosines if the model says so.
 
         Args:
             model: has methods that encode queries and passages under a usual name (see
@@ -269,20 +277,20 @@ class RetrievalTask:
         share an id, ids are written as "language:id" in both files.
 
         Args:
-            path: the file, gzipped if it ends in ".gz".
+            path: the file, compressed as its suffix says (".gz", ".zst").
             query_embeddings: as in `score`.
             candidate_embeddings: as in `score`.
-            depth: number of candidates per query; all if there are fewer.
+            depth: number of candidates per query.
             tag: the last field of each line; white space in it becomes "_".
 
         Raises:
-            TypeError: if embeddings are not arrays or tensors of floats.
-            ValueError: as `score`, or if depth is not positive or an id contains white space.
+            TypeError, ValueError: as `score`, or if depth is not positive or an id contains white
+                space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         query_ids, pool_ids = self.run_ids()
-        tiles = search_tiles(queries, candidates, depth, document_scores=self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, tiles, self.relevants, tag)
+        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
@@ -301,16 +309,17 @@ class RetrievalTask:
 
     def _rank(self, score_rows: ScoreRows, info: RunInfo, shared: SharedWork | None) -> Results:
         scores, rankings = rank_queries(
-            score_rows,
+            self.own_ids.mask(score_rows),
             self.queries,
             self.pool,
             self.relevants,
             self.metrics,
+            unfound=self.judged.unfound,
             document_scores=self.document_scores,
             shared=shared,
         )
         results = self._results(scores, info, rankings)
-        unanswered = count_unanswered(self.queries, self.relevants)
+        unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
 
@@ -333,15 +342,7 @@ class RetrievalTask:
             versions=library_versions(),
             metrics=scores.averages(),
             grid={name: scores.grid(name) for name in self.grid_metrics},
-            language_bias=LanguageBias(
-                summarise_rank_distances(
-                    scores.rank_distances,
-                    self.queries.language_codes,
-                    self.languages,
-                    len(self.pool),
-                ),
-                rankings or RankingBias(),
-            ),
+            language_bias=scores.language_bias(len(self.pool), rankings),
             counts=counts,
             per_query=scores.per_query(),
         )
