@@ -49,8 +49,8 @@ class BiEncoder(nn.Module):
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
         normalize: whether embeddings are scaled to norm 1.
-        similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Where it is "cosine"
-            and the model does not normalise, the loss, the evaluation and the search do.
+        similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
+            normalise where it is "cosine" and the model does not.
         prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
         token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
@@ -102,10 +102,9 @@ class BiEncoder(nn.Module):
         """Load a saved BiEncoder, a SentenceTransformer folder or any AutoModel encoder.
 
         Options that are None are taken from the folder, as sentence-transformers reads it. A plain
-        AutoModel folder is pooled by the mean, or by the last token if it holds a ForCausalLM; it
-        has no prompts, maximum lengths of 96 and 256 tokens, or what the model takes if that is
-        less, and is normalised unless its similarity is "dot". Only safetensors and JSON are read;
-        nothing is unpickled.
+        AutoModel folder is pooled by the mean, or by the last token of a ForCausalLM; it has no
+        prompts, maximum lengths of 96 and 256 tokens, or fewer if the model takes fewer, and is
+        normalised unless its similarity is "dot". Only safetensors and JSON are read.
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
@@ -127,7 +126,7 @@ class BiEncoder(nn.Module):
             FileNotFoundError: no such folder or hub model, or it lacks a file.
             ValueError: an option or a file that is not supported.
         """
-        place = None if device is None else check_device(device)
+        place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
@@ -149,8 +148,7 @@ class BiEncoder(nn.Module):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
-        if place is not None:
-            model.to(place)
+        model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
             hint_at_prompts(model.name_or_path, folder)
@@ -216,6 +214,14 @@ class BiEncoder(nn.Module):
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
+
+    def modules_by_folder(self) -> dict[str, nn.Module]:
+        """Return the modules with weights, by the folder of their files within the saved model's.
+
+        The folder of the model itself is "".
+        """
+        backbone = self.backbone
+        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
 
     @property
     def max_length(self) -> dict[Side, int]:
