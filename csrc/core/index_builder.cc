@@ -17,6 +17,7 @@ namespace hybrid_fast {
 namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+constexpr std::launch kIfPossible = std::launch::async | std::launch::deferred;
 
 class IndexBuilder {
  public:
@@ -61,8 +62,9 @@ class IndexBuilder {
 
 PlanIndex IndexBuilder::run() {
   done();
+  // On a thread of its own, or on this one where the system lets none start.
   std::future<SharedPassages> shared =
-      std::async(std::launch::async, [&] { return find_shared_passages(columns_); });
+      std::async(kIfPossible, [&] { return find_shared_passages(columns_); });
   groups_ = group_rows(columns_);
   SharedPassages passages = shared.get();
   Summary summary;
@@ -85,8 +87,8 @@ PlanIndex IndexBuilder::run() {
   std::vector<std::uint32_t>().swap(profile_of_);
   std::vector<std::uint32_t>().swap(order_);
   done();
-  std::future<MonoIndex> mono = std::async(
-      std::launch::async, [&, index = view_of(arrays_)] { return index_mono(index, false); });
+  std::future<MonoIndex> mono =
+      std::async(kIfPossible, [index = view_of(arrays_)] { return index_mono(index, false); });
   mark_presence();
   list_pairs(sets_, arrays_);
   done();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.common.errors import kept
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
+from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.collectives import all_ranks, leave_process_group
 from hybrid_fast.training.divergence import check_finite
 
 # Options of a model that its folder does not hold.
@@ -126,10 +128,11 @@ def run_parts(
         check_finite(trainer.encoder, args)
         trainer.save_model(str(output / MODEL), _internal_call=True)  # pushed at the end
     with _model_is_saved(output):
-        if args.profile and first:
+        if args.profile:  # all processes add up their rates
             seconds = trained.metrics["train_runtime"]
             rates = trainer.throughput.of_run(seconds, args.device)
-            print_profile(trainer.timer, seconds, rates, Console())
+            if first:
+                print_profile(trainer.timer, seconds, rates, Console())
         results = _evaluate(parts.task, parts.model, args, output, model_name)
         if args.push_to_hub:
             trainer.push_to_hub()
@@ -154,11 +157,14 @@ def _evaluate(
     output: Path,
     model_name: str | None,
 ) -> Results | None:
-    if task is None or args.process_index > 0:
+    if task is None:
         return None
-    stage("evaluating")
-    results = task.evaluate(model, info=RunInfo(model_name or output.name, args.kind, args.seed))
-    results.save(output)
+    if args.process_index == 0:
+        stage("evaluating")
+    info = RunInfo(model_name or output.name, args.kind, args.seed)
+    results = evaluate_on_ranks(task, partial(task.evaluate, model, info=info), all_ranks())
+    if results is not None:
+        results.save(output)
     return results
 
 

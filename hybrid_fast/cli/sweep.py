@@ -7,7 +7,6 @@ continues unfinished ones, and refuses to mix runs of different recipes.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import traceback
@@ -87,8 +86,6 @@ def run_sweep(
     Raises:
         ValueError: a value is invalid, or a run in `out` is of another recipe.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a sweep runs in one process; start it without torchrun")
     runs = plan_sweep(path, overrides, num_seeds, out)
     complete = [is_complete(run) for run in runs]
     failed: dict[str, str] = {}

@@ -43,6 +43,7 @@ from hybrid_fast.qa.windows import (
     make_windows,
     pad_windows,
 )
+from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +228,10 @@ def collate(examples: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[st
 
 
 def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
-    return TrainingArguments(
+    on_cpu = trains_on_cpu()
+    join_ranks(on_cpu=on_cpu)
+    args = TrainingArguments(
+        use_cpu=on_cpu,
         output_dir=folder,
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
@@ -243,3 +247,5 @@ def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    check_joined(args.world_size, args.device)
+    return args

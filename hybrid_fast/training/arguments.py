@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -14,11 +16,14 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, Scheduler
 from transformers.training_args import trainer_log_levels
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.common.launch import find_launch
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
 from hybrid_fast.ops.inputs import NEGATIVES
+from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
 from hybrid_fast.training.field_values import make_plain
 from hybrid_fast.training.fields import check_names, check_optimiser, check_refused
 
+logger = logging.getLogger(__name__)
 _LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 DEFAULT_METRIC = "multi_map"
 _BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
@@ -149,9 +154,11 @@ class HybridTrainingArguments(TrainingArguments):
         self.remove_unused_columns = False
         _choose_metric(self)
         _check_numbers(self)
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if find_launch().world_size == 1:
             self.ddp_backend = None  # accelerate would ask the backend for other processes
+        _choose_device(self)
         super().__post_init__()
+        check_joined(self.world_size, self.device)
         check_optimiser(self)
         _check_compilation(self)
         if self.n_gpu > 1:
@@ -208,6 +215,24 @@ def _check_loss_options(args: HybridTrainingArguments) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def _choose_device(args: HybridTrainingArguments) -> None:
+    """Train on the CPU where there is nothing else, and join the processes of a launcher."""
+    args.use_cpu = args.use_cpu or trains_on_cpu()
+    if args.use_cpu and (args.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"):
+        raise ValueError(
+            "fp16 is for accelerators, and training runs on the CPU here; use bf16 instead, or "
+            "leave it out"
+        )
+    if args.use_cpu and args.tf32:
+        logger.warning("tf32 is left out: it is for GPUs, and training runs on the CPU here.")
+        args.tf32 = None
+    join_ranks(
+        on_cpu=args.use_cpu,
+        timeout=timedelta(seconds=args.ddp_timeout),
+        backend=args.ddp_backend,
+    )
 
 
 def _choose_metric(args: HybridTrainingArguments) -> None:

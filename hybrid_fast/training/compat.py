@@ -28,6 +28,7 @@ TRAINER_HOOKS = (
     "_load_from_checkpoint",
     "_push_from_checkpoint",
     "_save",
+    "_save_checkpoint",
     "create_model_card",
     "get_batch_samples",
     "get_decay_parameter_names",

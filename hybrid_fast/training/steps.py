@@ -27,6 +27,7 @@ from hybrid_fast.data import (
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.collectives import first_on_each_machine
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ def make_steps(
     model: BiEncoder,
 ) -> StepDataset:
     """Tokenise the table, unless an earlier run has, and return its batches by step."""
-    with args.main_process_first(desc="tokenising"):
+    with first_on_each_machine(args.local_process_index):
         queries, passages = (
             open_token_store(
                 table,

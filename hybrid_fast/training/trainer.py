@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +21,18 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from hybrid_fast.data import AlignedTable
+from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, inputs
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import average_gradients, from_first_rank
+from hybrid_fast.training.collectives import (
+    all_ranks,
+    average_gradients,
+    awaited_by_all,
+    from_first_rank,
+)
 from hybrid_fast.training.compat import check_trainer_hooks
 from hybrid_fast.training.divergence import DivergenceError, divergence
 from hybrid_fast.training.lazy_adam import LazyAdamW
@@ -270,7 +277,7 @@ class HybridTrainer(SavingTrainer):
         if task is None:
             raise ValueError("there is no task to evaluate; give HybridTrainer an evaluator")
         inputs.check_evaluator(task)
-        values = from_first_rank(lambda: self._evaluate_task(task))
+        values = self._evaluate_task(task)
         if self.is_in_train:
             inputs.check_reported(self.args, values)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
@@ -288,6 +295,13 @@ class HybridTrainer(SavingTrainer):
 
     def _evaluate_task(self, task: RetrievalTask) -> dict[str, float]:
         training = self.model.training
-        results = task.evaluate(self.encoder, batch_size=self.args.per_device_eval_batch_size)
+        size = self.args.per_device_eval_batch_size
+        evaluate = partial(task.evaluate, self.encoder, batch_size=size)
+        results = evaluate_on_ranks(task, evaluate, all_ranks())
         self.model.train(training)
-        return results.flat()
+        # All ranks take the values of one, since they decide on what all do next.
+        return from_first_rank(lambda: {} if results is None else results.flat())
+
+    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        with awaited_by_all():
+            super()._save_checkpoint(*arguments, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -102,14 +103,18 @@ def evaluate(
     from hybrid_fast.common.files import complete_folder
     from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
+    from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
+    from hybrid_fast.training.collectives import all_ranks, leave_process_group
+    from hybrid_fast.training.devices import join_ranks
 
     names = split_commas("--baselines", baselines) or []
     check_baselines(names)
     if not debug:
         quiet_libraries()
+    join_ranks(on_cpu=True)
     loaded = load_task(
         task,
         data=data,
@@ -124,7 +129,8 @@ def evaluate(
     encoder = BiEncoder.from_pretrained(
         model, **options.encoder_options(options.both_lengths(context.params))
     )
-    results = evaluate_with_baselines(
+    evaluate_all = partial(
+        evaluate_with_baselines,
         loaded,
         encoder,
         names,
@@ -133,6 +139,10 @@ def evaluate(
         run=run,
         run_depth=run_depth,
     )
+    results = evaluate_on_ranks(loaded, evaluate_all, all_ranks())
+    leave_process_group()
+    if results is None:  # what is shared is written by the first process
+        return
     scores = [each.per_query for each in results if each.per_query is not None]
     comparison = compare_queries(results, scores) if names else None
     if out is not None:

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.distributed import ProcessGroup
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
-from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.judgements import Missing, Qrels, relevants_from_qrels
@@ -28,17 +26,17 @@ from hybrid_fast.evaluation.tasks.queries import (
     Query,
     collect_answers,
     count_unanswered,
-    number_ids,
     relevants_from_answers,
     store_by_language,
     warn_of_unanswered,
 )
-from hybrid_fast.evaluation.tasks.query_scores import QueryScores
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores, rank_queries
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
-from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
+from hybrid_fast.results import Counts, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
+from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.texts import Pool
 
 GRID_METRICS = ("map", "recall@1")
@@ -149,6 +147,7 @@ class RetrievalTask:
         info: RunInfo | None = None,
         run: str | Path | None = None,
         run_depth: int = RUN_DEPTH,
+        process_group: ProcessGroup | None = None,
     ) -> Results:
         """Encode all texts with a model; score by dot products, or cosines if the model says so.
 
@@ -161,6 +160,8 @@ class RetrievalTask:
                 are added where `info` lacks them.
             run: a file for the ranking, see `write_run`.
             run_depth: number of candidates per query in that file.
+            process_group: all its ranks call this together and share the work; the first one
+                writes the run, and all return the results.
 
         Raises:
             TypeError: if the model cannot encode texts.
@@ -168,14 +169,20 @@ class RetrievalTask:
         """
         if run is not None:
             self.run_ids()
-        queries, candidates, settings = self.encode(model, batch_size=batch_size)
-        info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
-        if run is not None:
-            self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
-        return self.score(queries, candidates, info=info)
+        with shared_work(process_group) as shared:
+            sharing: dict[str, Any] = {} if shared is None else {"shared": shared}
+            queries, candidates, settings = self.encode(model, batch_size=batch_size, **sharing)
+            info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
+            if run is not None and (shared is None or shared.rank == 0):
+                self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+            return self.score(queries, candidates, info=info, **sharing)
 
     def encode(
-        self, model: object, *, batch_size: int | None = None
+        self,
+        model: object,
+        *,
+        batch_size: int | None = None,
+        shared: SharedWork | None = None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Return what `score` takes: embeddings of queries and of candidates, and settings.
 
@@ -184,13 +191,19 @@ class RetrievalTask:
         Args:
             model: see `evaluate`.
             batch_size: texts the model takes at a time; default its own.
+            shared: ranks that each encode a part of the texts.
 
         Raises:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape.
         """
         queries, candidates, made_by = encode_both(
-            model, self.queries, self.candidates, batch_size, passages_name="candidates"
+            model,
+            self.queries,
+            self.candidates,
+            batch_size,
+            passages_name="candidates",
+            shared=shared,
         )
         _, settings = describe_model(model)
         return queries, candidates, {**settings, **made_by}
@@ -201,6 +214,7 @@ class RetrievalTask:
         candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
+        shared: SharedWork | None = None,
     ) -> Results:
         """Rank candidates by dot product and compute all scores.
 
@@ -209,27 +223,36 @@ class RetrievalTask:
                 of `queries`; normalise rows to norm 1 for cosine. Scores are float32.
             candidate_embeddings: (len(candidates), D), in the order of `candidates`.
             info: describes the model in the results; the dtype of the embeddings is added.
+            shared: ranks that each rank candidates for a part of the queries.
 
         Raises:
             TypeError: if embeddings are not arrays or tensors of floats.
             ValueError: if shapes do not fit the task or each other, or a row holds NaN or infinity.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        return self._rank(dot_products(queries, candidates), with_dtype(info, query_embeddings))
+        info = with_dtype(info, query_embeddings)
+        return self._rank(dot_products(queries, candidates), info, shared)
 
-    def score_by(self, score_rows: ScoreRows, *, info: RunInfo | None = None) -> Results:
+    def score_by(
+        self,
+        score_rows: ScoreRows,
+        *,
+        info: RunInfo | None = None,
+        shared: SharedWork | None = None,
+    ) -> Results:
         """Rank candidates by any scores and compute all metrics.
 
         Args:
             score_rows: called with rows of `queries`, int64 (n,), and a float32 array
                 (n, len(candidates)), into which it writes the scores of these queries.
             info: describes the scorer in the results.
+            shared: as in `score`.
 
         Raises:
             ValueError: if a score is NaN, or the task can be evaluated with embeddings only.
         """
         self.check_scorers()
-        return self._rank(refuse_nan(score_rows), info or RunInfo())
+        return self._rank(refuse_nan(score_rows), info or RunInfo(), shared)
 
     def check_scorers(self) -> None:
         """Raise a ValueError if the task can be evaluated with embeddings only."""
@@ -283,36 +306,18 @@ class RetrievalTask:
             self.name, self.queries, self.candidates, query_embeddings, candidate_embeddings
         )
 
-    def _rank(self, score_rows: ScoreRows, info: RunInfo) -> Results:
-        bias = LanguageBiasAccumulator(
-            number_ids(self.queries.ids),
-            self.queries.language_codes,
-            self.pool.language_codes,
-            len(self.languages),
-            self.relevants,
-        )
-        ranks = rank_relevants(
+    def _rank(self, score_rows: ScoreRows, info: RunInfo, shared: SharedWork | None) -> Results:
+        scores, rankings = rank_queries(
             self.own_ids.mask(score_rows),
-            self.pool.language_starts,
+            self.queries,
+            self.pool,
             self.relevants,
-            groups=bias.groups,
-            on_tile=bias,
-            document_scores=self.document_scores,
-        )
-        by_metric = metrics.score_queries(
-            self.relevants,
-            ranks,
-            self.pool.language_codes,
-            len(self.languages),
             self.metrics,
-            self.judged.unfound,
+            unfound=self.judged.unfound,
+            document_scores=self.document_scores,
+            shared=shared,
         )
-        distances = rank_distances(self.relevants, ranks.in_pool)
-        results = self._results(
-            QueryScores(self.queries, by_metric, distances),
-            info,
-            summarise_rankings(bias, ranks.in_pool, self.languages),
-        )
+        results = self._results(scores, info, rankings)
         unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
@@ -336,15 +341,7 @@ class RetrievalTask:
             versions=library_versions(),
             metrics=scores.averages(),
             grid={name: scores.grid(name) for name in self.grid_metrics},
-            language_bias=LanguageBias(
-                summarise_rank_distances(
-                    scores.rank_distances,
-                    self.queries.language_codes,
-                    self.languages,
-                    len(self.pool),
-                ),
-                rankings or RankingBias(),
-            ),
+            language_bias=scores.language_bias(len(self.pool), rankings),
             counts=counts,
             per_query=scores.per_query(),
         )
