@@ -19,7 +19,7 @@ from toy_training import (
     make_transformer_trainer,
 )
 
-from hybrid_fast.training import HybridTrainer, checkpoints, token_tables
+from hybrid_fast.training import HybridTrainer, token_tables
 from hybrid_fast.training.collectives import leave_process_group
 
 
@@ -109,13 +109,13 @@ def train_slowly(rank: int, world_size: int, folder: Path) -> dict[str, Any]:
         save_strategy="steps",
     )  # fmt: skip
     trainer = HybridTrainer(make_model(), args, make_table(), SlowTask())
-    save = checkpoints.save_weights
+    save = trainer.encoder.save_pretrained
 
-    def save_slowly(*arguments: Any) -> None:
+    def save_slowly(*arguments: Any, **options: Any) -> None:
         time.sleep(12)
-        save(*arguments)
+        save(*arguments, **options)
 
-    checkpoints.save_weights = save_slowly
+    trainer.encoder.save_pretrained = save_slowly
     trainer.train()
     values = [e["eval_multi_map"] for e in trainer.state.log_history if "eval_multi_map" in e]
     record = {"values": values, "weights": trainer.encoder.backbone.embedding.weight.detach()}
@@ -157,10 +157,10 @@ def fail_to_save(rank: int, world_size: int, folder: Path) -> str:
     args = make_args(folder, max_steps=2, save_strategy="steps", save_steps=2)
     trainer = HybridTrainer(make_model(), args, make_table())
 
-    def save(*arguments: Any) -> None:
+    def save(*arguments: Any, **options: Any) -> None:
         raise OSError("no space left on device")
 
-    checkpoints.save_weights = save
+    trainer.encoder.save_pretrained = save
     with pytest.raises(OSError, match="no space left") as caught:
         trainer.train()
     return str(caught.value)
