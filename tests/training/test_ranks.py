@@ -162,7 +162,7 @@ def fail_to_save(rank: int, world_size: int, folder: Path) -> str:
         raise OSError("no space left on device")
 
     trainer.encoder.save_pretrained = save
-    with pytest.raises((OSError, PartlyDoneError), match="no space left on device") as caught:
+    with pytest.raises((OSError, PartlyDoneError), match="no space left") as caught:
         trainer.train()
     return str(caught.value)
 
