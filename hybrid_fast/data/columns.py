@@ -6,7 +6,7 @@ All work is done on Arrow arrays; Python objects are made for distinct values at
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import LanguageCodes, normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
 SCHEMA = pa.schema(
@@ -54,8 +54,8 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table({name: _array(name, values) for name, values in columns.items()})
 
 
-def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
-    """Return the checked table with exactly the columns of SCHEMA.
+def complete(table: pa.Table, source: str, keep_variants: bool) -> tuple[pa.Table, LanguageCodes]:
+    """Return the checked table with exactly the columns of SCHEMA, and its codes of languages.
 
     The prefix "<source>:" makes ids unique across sources; those made by `passage_text_ids` depend
     on the text alone and stay as they are.
@@ -76,16 +76,14 @@ def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
     columns = {field.name: _typed(table, field) for field in SCHEMA}
     _check_texts(columns)
     _check_kinds(columns["kinds"])
-    columns["lang"] = _map_distinct(
-        columns["lang"], lambda code: normalize_language(code, keep_variants)
-    )
+    columns["lang"], codes = _normal_languages(columns["lang"], keep_variants)
     columns["source"] = pc.fill_null(columns["source"], source)
     columns["group_id"] = _with_source(columns["group_id"], columns["source"])
     columns["passage_id"] = _passage_ids(columns)
     columns["title"] = _null_if_blank(columns["title"])
     no_negatives = pa.scalar([], SCHEMA.field("negatives").type)
     columns["negatives"] = pc.fill_null(columns["negatives"], no_negatives)
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=SCHEMA), codes
 
 
 def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
@@ -225,14 +223,22 @@ def _with_source(ids: pa.ChunkedArray, sources: pa.ChunkedArray) -> pa.ChunkedAr
     return pc.binary_join_element_wise(sources, ids, ":")
 
 
-def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str]) -> pa.ChunkedArray:
-    """Apply a function to the texts of a column, once for each distinct text of a chunk."""
-    chunks = []
-    for chunk in column.chunks:
-        encoded = chunk.dictionary_encode()
-        mapped = [function(text) for text in encoded.dictionary.to_pylist()]
-        chunks.append(pa.array(mapped, pa.string()).take(encoded.indices))
-    return pa.chunked_array(chunks)
+def _normal_languages(
+    column: pa.ChunkedArray, keep_variants: bool
+) -> tuple[pa.ChunkedArray, LanguageCodes]:
+    """Return the normal forms of a column of codes, and which codes became each."""
+    given = {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+    normal: dict[str, str] = {}
+    codes: dict[str, dict[str, int]] = {}
+    for code, count in given.items():
+        try:
+            normal[code] = normalize_language(code, keep_variants)
+        except ValueError as error:
+            row = pc.index(column, pa.scalar(code, column.type)).as_py()
+            raise ValueError(f"column 'lang', row {row}: {error}") from error
+        codes.setdefault(normal[code], {})[code] = count
+    positions = pc.index_in(column, pa.array(list(normal), column.type))
+    return pc.take(pa.chunked_array([list(normal.values())], column.type), positions), codes
 
 
 def _is_blank(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -92,7 +92,8 @@ def load_table(
         files = find_files(path_or_hub_name, root, lang, languages, keep_variants)
         if format == "bitext" and "fields" not in options and ".tsv" in files[0].path.suffixes:
             options["fields"] = ("id", "text")
-        items = READERS[format](files, **options)
+        # Codes as they were given, so that those that become one language can be named.
+        items = READERS[format]([file._replace(lang=file.code) for file in files], **options)
     if limit is not None:
         items = limit_groups(items, limit)
     rows = _arrow_table(items, path_or_hub_name)

@@ -26,6 +26,7 @@ from hybrid_fast.data.columns import (
     from_mapping,
     kind_mask,
 )
+from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 
 _FILE_NAME = "table.arrow"
 _FINGERPRINT = "hybrid_fast_fingerprint"  # in the metadata of the file's schema
@@ -50,6 +51,7 @@ class AlignedTable:
         self.dataset = dataset
         self.folder = folder
         self._fingerprint = fingerprint
+        self._language_codes: LanguageCodes | None = None
         self._arrow = _one_chunk(dataset.with_format("arrow")[:])
 
     @classmethod
@@ -94,7 +96,11 @@ class AlignedTable:
         """
         if not isinstance(source, str) or not source:
             raise ValueError(f"source must be a name, got {source!r}")
-        return cls._wrap(complete(table, source, keep_variants))
+        completed, codes = complete(table, source, keep_variants)
+        warn_of_merged_languages(source, codes)
+        made = cls._wrap(completed)
+        made._language_codes = codes
+        return made
 
     @classmethod
     def _wrap(cls, table: pa.Table) -> AlignedTable:
@@ -114,6 +120,8 @@ class AlignedTable:
         """
         if not tables:
             raise ValueError("concatenate needs at least one table; none is given")
+        codes = unite_codes(table._given_codes() for table in tables)
+        warn_of_merged_languages("the tables together", codes, alike=True)
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
 
     def save(self, folder: str | Path) -> None:
@@ -252,6 +260,13 @@ class AlignedTable:
     def negative_column(self) -> pa.ListArray:
         """Return the hard negatives of all rows; null or empty where there are none."""
         return self._arrow.column("negatives").combine_chunks()
+
+    def _given_codes(self) -> LanguageCodes:
+        """Return the codes that became each language; of a loaded table, the languages."""
+        if self._language_codes is None:
+            counts = np.bincount(self.language_codes, minlength=len(self.languages)).tolist()
+            return {name: {name: n} for name, n in zip(self.languages, counts, strict=True)}
+        return self._language_codes
 
     @cached_property
     def _languages(self) -> tuple[tuple[str, ...], np.ndarray]:

@@ -166,7 +166,11 @@ def changed(**columns):
         (changed(group_id=["a", None, "b", "c", "d"]), ValueError, "'group_id', row 1: is missing"),
         (changed(group_id=["a", "b", " ", "c", "d"]), ValueError, "'group_id', row 2: is empty"),
         (changed(lang=["en", None, "en", "en", "en"]), ValueError, "'lang', row 1: is missing"),
-        (changed(lang=["en", "klingonese"] + ["en"] * 3), ValueError, "unknown language 'klingone"),
+        (
+            changed(lang=["en", "klingonese"] + ["en"] * 3),
+            ValueError,
+            "column 'lang', row 1: unknown language 'klingone",
+        ),
         (changed(query=["a", "b", " \u3000", "d", "e"]), ValueError, "'query', row 2: is empty"),
         (changed(passage=["a", "b", "c", "d", ""]), ValueError, "'passage', row 4: is empty"),
         (changed(passage=["a", "b", "c", None, "d"]), ValueError, "row 3 has neither a query nor"),

@@ -34,12 +34,14 @@ class SourceFile(NamedTuple):
         lang: the language of its rows, None if each row has its own.
         label: short name of the pattern, equal for all files that it matches.
         name: the text that "{lang}" matches in the path.
+        code: the language as it was given, which `lang` is the normal form of.
     """
 
     path: Path
     lang: str | None
     label: str
     name: str = ""
+    code: str | None = None
 
     def line_id(self, number: int) -> str:
         """Return the id of a line, equal for this line of all files of the pattern."""
@@ -77,8 +79,8 @@ def find_files(
             raise ValueError(f"languages= needs {{lang}} in the path, got {str(path)!r}; use lang=")
         if not Path(pattern).is_file():
             raise FileNotFoundError(f"no such file: {pattern}")
-        code = None if lang is None else normalize_language(lang, keep_variants)
-        return [SourceFile(Path(pattern), code, short_name(pattern))]
+        normal = None if lang is None else normalize_language(lang, keep_variants)
+        return [SourceFile(Path(pattern), normal, short_name(pattern), code=lang)]
     if lang is not None:
         raise ValueError(f"the path {str(path)!r} gives the language; leave out lang={lang!r}")
     names = _matching_names(pattern) if languages is None else languages
@@ -144,7 +146,8 @@ def _language_file(pattern: str, name: str, code: str, keep_variants: bool) -> S
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path} (language {name!r} of {pattern})")
     try:
-        return SourceFile(path, normalize_language(code, keep_variants), short_name(pattern), name)
+        lang = normalize_language(code, keep_variants)
+        return SourceFile(path, lang, short_name(pattern), name, code)
     except ValueError as error:
         raise ValueError(
             f"{path}: {error}; choose files with languages=['en', ...] "
