@@ -64,6 +64,12 @@ def normalize_language(code: str, keep_variants: bool = False) -> str:
     return _broad_language(language)
 
 
+def is_same_language(first: str, second: str) -> bool:
+    """Tell whether two codes are the same but for their spelling: deu, de-Latn, de."""
+    exact = (normalize_language(code, keep_variants=True) for code in (first, second))
+    return len({_without_usual_script(code) for code in exact}) == 1
+
+
 def warn_of_merged_languages(
     origin: str,
     codes: LanguageCodes,

@@ -20,7 +20,7 @@ from hybrid_fast.data.formats.records import Record
 from hybrid_fast.data.languages import normalize_language
 
 ROW_RULES = ("@line", "@row")
-Columns = Mapping[str, str | int]
+Columns = Mapping[str, Any]
 
 
 def uses_positions(columns: Columns | None) -> bool:
@@ -115,7 +115,7 @@ class RecordMapper:
         for ours, theirs in columns.items():
             if ours == "group_id" or ours in values:
                 continue
-            value = _lookup(record, theirs, where)
+            value = look_up(record, theirs, where)
             if value is None:
                 continue
             if self.on_empty == "skip" and ours in ("query", "passage") and is_blank(value):
@@ -133,7 +133,7 @@ class RecordMapper:
             return self.file.line_id(number)
         if column == "@row":
             return self.file.row_id(number)
-        group_id = _check_id(_lookup(record, column, where), where, str(column))
+        group_id = _check_id(look_up(record, column, where), where, str(column))
         if self.group_pattern is None:
             return group_id
         match = self.group_pattern.search(group_id)
@@ -159,7 +159,7 @@ def _compile(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-def _lookup(record: Record, column: str | int, where: str) -> Json:
+def look_up(record: Record, column: str | int, where: str) -> Json:
     """Return the value at a name, dotted path or position."""
     if isinstance(column, int):
         if not isinstance(record, list):

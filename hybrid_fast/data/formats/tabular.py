@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty
-from hybrid_fast.data.formats.mapping import Columns, RecordMapper, uses_positions
+from hybrid_fast.data.formats.mapping import Columns, uses_positions
 from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
+from hybrid_fast.data.formats.wide import WideMapper, plain_columns
 
 
 def read_tabular(
@@ -27,17 +28,22 @@ def read_tabular(
         columns: {our column: theirs}. Theirs is a name, a dotted path into nested values
             ("answers.text.0"), or a position from 0 in a file without header. For group_id also
             "@line" (line n of each file is a translation of line n of the others) or "@row" (each
-            row is its own group; the default for a single file). Default: columns with our names.
+            row is its own group; the default for a single file). Texts may be given by language,
+            {"query": {"en": "english", "de": "german"}}, or be a field that holds texts by language
+            (translation: {"en": ..., "de": ...}): see `wide`. Default: columns with our names.
         group_pattern: regular expression whose first group is the group id within that column.
         on_empty: what to do with a row whose query or passage is blank: "error" or "skip".
 
     Raises:
         ValueError: for bad input, with file, line and field.
     """
-    header = not uses_positions(columns)
+    positions = {uses_positions(each) for each in plain_columns(columns) if each}
+    if len(positions) > 1:
+        raise ValueError(f"columns must be all names or all positions, got {columns}")
+    header = True not in positions
     num_records: dict[str, int] = {}
     for file in files:
-        mapper = RecordMapper(file, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+        mapper = WideMapper(file, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
         yield from mapper.items(RECORD_READERS[format](file.path, header))
         num_records[str(file.path)] = mapper.num_records
     if mapper.group_column == "@line" and len(set(num_records.values())) > 1:
@@ -69,8 +75,8 @@ def read_hub(
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
-    if uses_positions(columns):
+    if any(uses_positions(each) for each in plain_columns(columns)):
         raise ValueError(f"a data set of the hub has named columns, got {dict(columns or {})}")
     origin = SourceFile(Path(name), lang, f"{name}:{config}:{split}")
-    mapper = RecordMapper(origin, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+    mapper = WideMapper(origin, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
     yield from mapper.items(read_hub_records(name, config, split))
