@@ -20,16 +20,15 @@ from datasets import Dataset
 from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.columns import (
     KIND_BITS,
-    SCHEMA,
     complete,
     content_fingerprint,
     from_mapping,
     kind_mask,
 )
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
+from hybrid_fast.data.table_file import open_table, verify_table, write_table
 
 _FILE_NAME = "table.arrow"
-_FINGERPRINT = "hybrid_fast_fingerprint"  # in the metadata of the file's schema
 _LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32
 
 
@@ -51,6 +50,7 @@ class AlignedTable:
         self.dataset = dataset
         self.folder = folder
         self._fingerprint = fingerprint
+        self._is_verified = False
         self._language_codes: LanguageCodes | None = None
         self._arrow = _one_chunk(dataset.with_format("arrow")[:])
 
@@ -130,14 +130,17 @@ class AlignedTable:
         Raises:
             FileExistsError: there is something of that name.
         """
-        schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
         with new_folder(folder) as staged:
-            with pa.ipc.new_stream(staged / _FILE_NAME, schema) as stream:
-                stream.write_table(self._arrow)
+            write_table(staged / _FILE_NAME, self._arrow, self.fingerprint)
 
     @classmethod
-    def load(cls, folder: str | Path) -> AlignedTable:
+    def load(cls, folder: str | Path, *, verify: bool | None = None) -> AlignedTable:
         """Open a saved table, memory-mapped.
+
+        Args:
+            folder: one that `save` wrote.
+            verify: see `verify`. Default: up to 256 MiB, which takes a fraction of a second; of
+                larger files the structure alone is checked.
 
         Raises:
             FileNotFoundError: if the folder was not written by `save`.
@@ -146,17 +149,20 @@ class AlignedTable:
         path = Path(folder, _FILE_NAME)
         if not path.is_file():
             raise FileNotFoundError(f"{folder} was not written by AlignedTable.save")
-        try:
-            dataset = Dataset.from_file(str(path))
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: damaged Arrow file: {error}") from error
-        if dataset.column_names != SCHEMA.names:
-            raise ValueError(f"{path} has the columns {dataset.column_names}, not {SCHEMA.names}")
-        with pa.ipc.open_stream(str(path)) as stream:
-            metadata = stream.schema.metadata or {}
-        # Read from the file: computing it would read all texts.
-        fingerprint = metadata.get(_FINGERPRINT.encode())
-        return cls(dataset, fingerprint.decode() if fingerprint else None, Path(folder))
+        dataset, fingerprint, is_verified = open_table(path, verify)
+        table = cls(dataset, fingerprint, Path(folder))
+        table._is_verified = is_verified
+        return table
+
+    def verify(self) -> None:
+        """Compare all texts with the fingerprint, unless that was done or the table was not loaded.
+
+        Raises:
+            ValueError: they are not those that were saved.
+        """
+        if self.folder is not None and not self._is_verified:
+            verify_table(self.folder / _FILE_NAME, self._arrow, self.fingerprint)
+        self._is_verified = True
 
     def __reduce__(self) -> tuple[type[AlignedTable], tuple[Dataset, str | None, Path | None]]:
         return AlignedTable, (self.dataset, self._fingerprint, self.folder)

@@ -7,11 +7,13 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+from damaged_files import assert_damage_is_noticed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from passage_ids import passage_text_id
 
 from hybrid_fast.data import table as table_module
+from hybrid_fast.data import table_file
 from hybrid_fast.data.columns import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
 
@@ -245,12 +247,56 @@ def test_load_of_something_else(tmp_path):
         AlignedTable.load(tmp_path)
     path = tmp_path / "table.arrow"
     path.write_bytes(b"not an arrow file at all")
-    with pytest.raises(ValueError, match="damaged Arrow file"):
+    with pytest.raises(ValueError, match=r"table\.arrow is not a saved table, or damaged: "):
         AlignedTable.load(tmp_path)
     with pa.ipc.new_stream(path, pa.schema({"x": pa.int64()})) as stream:
         stream.write_table(pa.table({"x": [1]}))
     with pytest.raises(ValueError, match=r"has the columns \['x'\]"):
         AlignedTable.load(tmp_path)
+
+
+def test_damage_of_a_saved_table_is_noticed(table, tmp_path):
+    def load():
+        loaded = AlignedTable.load(tmp_path / "t")
+        return loaded.dataset[:], loaded.fingerprint
+
+    table.save(tmp_path / "t")
+    assert_damage_is_noticed(tmp_path / "t" / "table.arrow", load)
+
+
+def test_a_large_table_is_verified_on_request(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "_CHEAP_BYTES", 0)
+    table.save(tmp_path / "t")
+    path = tmp_path / "t" / "table.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"2 two", b"2 tow"))
+    assert AlignedTable.load(tmp_path / "t").passages([3]) == ["2 tow"]
+    with pytest.raises(ValueError, match=r"table\.arrow .* its content is not that of its finger"):
+        AlignedTable.load(tmp_path / "t", verify=True)
+    with pytest.raises(ValueError, match="not that of its fingerprint"):
+        AlignedTable.load(tmp_path / "t").verify()
+    path.write_bytes(content)
+    assert AlignedTable.load(tmp_path / "t", verify=True).passages([3]) == ["2 two"]
+    AlignedTable.load(tmp_path / "t").verify()
+    table.verify()
+
+
+def test_damage_of_the_structure_of_a_large_table_is_noticed(table, tmp_path, monkeypatch):
+    """Arrow would read past the end of its memory, or take a part for the whole."""
+    monkeypatch.setattr(table_file, "_CHEAP_BYTES", 0)
+    table.save(tmp_path / "t")
+    path = tmp_path / "t" / "table.arrow"
+    content = path.read_bytes()
+    offsets = np.array([0, 3, 7, 10], "<i4").tobytes()  # of the queries one, eins, two
+    assert content.count(offsets) == 1
+    for wrong in ([0, 3, 1 << 30, 10], [0, -7, 7, 10]):
+        path.write_bytes(content.replace(offsets, np.array(wrong, "<i4").tobytes()))
+        with pytest.raises(ValueError, match="damaged"):
+            AlignedTable.load(tmp_path / "t")
+    for length in (len(content) - 8, len(content) - 1, len(content) // 2):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="damaged"):
+            AlignedTable.load(tmp_path / "t")
 
 
 def test_pickle_and_repr(table):
