@@ -6,7 +6,8 @@ All work is done on Arrow arrays; Python objects are made for distinct values at
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.data.arrow_texts import (
+    as_text_lists,
+    as_texts,
+    is_integer,
+    is_text,
+    is_text_list,
+    row_of_item,
+)
 from hybrid_fast.data.languages import LanguageCodes, normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
@@ -32,6 +41,7 @@ SCHEMA = pa.schema(
 )
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
 _ID_COLUMNS = ("group_id", "passage_id")
+_LARGE_LIST = pa.large_list(pa.large_string())
 _BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
@@ -90,10 +100,10 @@ def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
     """Return which batch kinds may draw each row, as bits, uint8 (n,); null means all."""
     mask = np.where(kinds.is_null().to_numpy(), sum(KIND_BITS.values()), 0).astype(np.uint8)
     if kinds.null_count < len(kinds):
-        kinds = kinds.combine_chunks()
-        rows = pc.list_parent_indices(kinds).to_numpy()
+        lengths = pc.fill_null(pc.list_value_length(kinds), 0).to_numpy()
         codes = pc.index_in(pc.list_flatten(kinds), pa.array(list(KIND_BITS))).to_numpy()
-        np.bitwise_or.at(mask, rows, np.array(list(KIND_BITS.values()), dtype=np.uint8)[codes])
+        bits = np.array(list(KIND_BITS.values()), dtype=np.uint8)[codes]
+        np.bitwise_or.at(mask, np.repeat(np.arange(len(mask)), lengths), bits)
     return mask
 
 
@@ -106,13 +116,21 @@ def content_fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _array(name: str, values: Sequence[object]) -> pa.Array:
-    """Return values in the Arrow type of the column; ids may be integers."""
-    wanted = SCHEMA.field(name).type
-    if name in _ID_COLUMNS and all(type(value) in (int, type(None)) for value in values):
-        return pa.array(values, type=pa.int64()).cast(wanted)
+def _array(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    """Return values as an Arrow array whose offsets they fit; those of an Arrow array as they are.
+
+    Ids may be integers.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    wanted = _LARGE_LIST if pa.types.is_list(SCHEMA.field(name).type) else pa.large_string()
+    if name in _ID_COLUMNS and all(
+        value is None or (isinstance(value, Integral) and not isinstance(value, bool))
+        for value in values
+    ):
+        return pa.array([None if value is None else str(value) for value in values], wanted)
     try:
-        if pa.types.is_list(wanted) and any(isinstance(value, str) for value in values):
+        if pa.types.is_large_list(wanted) and any(isinstance(value, str) for value in values):
             raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
         return pa.array(values, type=wanted)
     except _BAD_VALUE:
@@ -124,7 +142,7 @@ def _array(name: str, values: Sequence[object]) -> pa.Array:
 
 
 def _fits(value: object, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted) and isinstance(value, str):
+    if pa.types.is_large_list(wanted) and isinstance(value, str):
         return False
     try:
         pa.array([value], type=wanted)
@@ -134,7 +152,8 @@ def _fits(value: object, wanted: pa.DataType) -> bool:
 
 
 def _describe(wanted: pa.DataType) -> str:
-    return "a list of texts" if pa.types.is_list(wanted) else "text"
+    is_list = pa.types.is_list(wanted) or pa.types.is_large_list(wanted)
+    return "a list of texts" if is_list else "text"
 
 
 def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
@@ -147,7 +166,7 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
             f"column {field.name!r} needs {_describe(field.type)}, holds {column.type}; "
             f"row 0 is {column[0].as_py()!r}"
         )
-    column = column.cast(field.type)
+    column = as_text_lists(column) if pa.types.is_list(field.type) else as_texts(column)
     if field.name in ("group_id", "lang") and column.null_count:
         raise ValueError(f"column {field.name!r}, row {_first(column.is_null())}: is missing")
     return column
@@ -155,23 +174,9 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _castable(given: pa.DataType, field: pa.Field) -> bool:
     """Tell whether the cast keeps the meaning: texts to text, integers to ids."""
-    if pa.types.is_null(given):
-        return True
     if pa.types.is_list(field.type):
-        is_list = pa.types.is_list(given) or pa.types.is_large_list(given)
-        return is_list and _is_text(given.value_type)
-    return _is_text(given) or (field.name in _ID_COLUMNS and pa.types.is_integer(given))
-
-
-def _is_text(given: pa.DataType) -> bool:
-    if pa.types.is_dictionary(given):
-        return _is_text(given.value_type)
-    return (
-        pa.types.is_string(given)
-        or pa.types.is_large_string(given)
-        or pa.types.is_string_view(given)
-        or pa.types.is_null(given)
-    )
+        return is_text_list(given)
+    return is_text(given) or (field.name in _ID_COLUMNS and is_integer(given))
 
 
 def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
@@ -186,7 +191,7 @@ def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
     texts = pc.list_flatten(negatives)
     bad = pc.or_(texts.is_null(), _is_blank(texts))
     if pc.any(bad).as_py():
-        row = pc.list_parent_indices(negatives.combine_chunks())[_first(bad)]
+        row = row_of_item(negatives, _first(bad))
         raise ValueError(f"column 'negatives', row {row}: holds an empty text; leave it out")
 
 
@@ -201,7 +206,7 @@ def _check_kinds(kinds: pa.ChunkedArray) -> None:
     unknown = pc.invert(pc.is_in(names, pa.array(list(KIND_BITS))))
     if pc.any(unknown).as_py():
         position = _first(unknown)
-        row = pc.list_parent_indices(kinds.combine_chunks())[position]
+        row = row_of_item(kinds, position)
         raise ValueError(
             f"column 'kinds', row {row}: unknown batch kind {names[position].as_py()!r}; "
             f"needs some of {list(KIND_BITS)}"

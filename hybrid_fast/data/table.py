@@ -29,6 +29,7 @@ from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merge
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
 
 _FILE_NAME = "table.arrow"
+_LARGE_LIST = pa.large_list(pa.large_string())
 _LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32
 
 
@@ -263,9 +264,12 @@ class AlignedTable:
         table = self._arrow.slice(rows.start, rows.stop - rows.start)
         return table.column("query") if side == "query" else _with_title(table)
 
-    def negative_column(self) -> pa.ListArray:
-        """Return the hard negatives of all rows; null or empty where there are none."""
-        return self._arrow.column("negatives").combine_chunks()
+    def negative_column(self) -> pa.LargeListArray:
+        """Return the hard negatives of all rows; null or empty where there are none.
+
+        Its offsets are 64 bits: those of all rows may be longer than 2 GiB.
+        """
+        return self._arrow.column("negatives").cast(_LARGE_LIST).combine_chunks()
 
     def _given_codes(self) -> LanguageCodes:
         """Return the codes that became each language; of a loaded table, the languages."""
@@ -284,7 +288,8 @@ class AlignedTable:
 
     def _codes(self, column: str) -> tuple[pa.Array, np.ndarray]:
         """Return distinct values in order of appearance and each row's number, -1 for null."""
-        encoded = self._arrow.column(column).dictionary_encode().combine_chunks()
+        texts = self._arrow.column(column).cast(pa.large_string())  # ids may be longer than 2 GiB
+        encoded = texts.dictionary_encode().combine_chunks()
         return encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
 
     def _sorted_codes(self, column: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -312,8 +317,9 @@ class AlignedTable:
 
 
 def _with_title(table: pa.Table) -> pa.ChunkedArray:
-    titled = pc.binary_join_element_wise(table["title"], table["passage"], " ")
-    return pc.coalesce(titled, table["passage"])
+    title, passage = (table[name].cast(pa.large_string()) for name in ("title", "passage"))
+    joined = pc.binary_join_element_wise(title, passage, pa.scalar(" ", pa.large_string()))
+    return pc.coalesce(joined, passage)
 
 
 def _one_chunk(table: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ def mutations(content: bytes, count: int) -> Iterator[bytes]:
 
 
 def assert_damage_is_noticed(path: Path, load: Callable[[], Any], count: int = 250) -> None:
-    """Check that `load` raises ValueError with the path of a damaged file, or gives what it held."""
+    """Check that `load` raises ValueError for a damaged file, or gives what was saved."""
     content, saved = path.read_bytes(), load()
     noticed = [
         error for each in mutations(content, count) if (error := _error(path, each, load, saved))
