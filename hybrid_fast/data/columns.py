@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,8 @@ SCHEMA = pa.schema(
         "kinds": pa.list_(pa.string()),
     }
 )
+OnMissingTitle = Literal["error", "allow", "drop"]
+ON_MISSING_TITLE: tuple[OnMissingTitle, ...] = ("error", "allow", "drop")
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
 _ID_COLUMNS = ("group_id", "passage_id")
 _LARGE_LIST = pa.large_list(pa.large_string())
@@ -64,7 +66,9 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table({name: _array(name, values) for name, values in columns.items()})
 
 
-def complete(table: pa.Table, source: str, keep_variants: bool) -> tuple[pa.Table, LanguageCodes]:
+def complete(
+    table: pa.Table, source: str, keep_variants: bool, on_missing_title: OnMissingTitle
+) -> tuple[pa.Table, LanguageCodes]:
     """Return the checked table with exactly the columns of SCHEMA, and its codes of languages.
 
     The prefix "<source>:" makes ids unique across sources; those made by `passage_text_ids` depend
@@ -90,9 +94,13 @@ def complete(table: pa.Table, source: str, keep_variants: bool) -> tuple[pa.Tabl
     columns["source"] = pc.fill_null(columns["source"], source)
     columns["group_id"] = _with_source(columns["group_id"], columns["source"])
     columns["passage_id"] = _passage_ids(columns)
-    columns["title"] = _null_if_blank(columns["title"])
     no_negatives = pa.scalar([], SCHEMA.field("negatives").type)
     columns["negatives"] = pc.fill_null(columns["negatives"], no_negatives)
+    columns["title"] = _null_if_blank(columns["title"])
+    if on_missing_title == "drop":
+        columns["title"] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    elif on_missing_title == "error":
+        _check_titles(columns["title"], columns["negatives"])
     return pa.table(columns, schema=SCHEMA), codes
 
 
@@ -193,6 +201,19 @@ def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
     if pc.any(bad).as_py():
         row = row_of_item(negatives, _first(bad))
         raise ValueError(f"column 'negatives', row {row}: holds an empty text; leave it out")
+
+
+def _check_titles(titles: pa.ChunkedArray, negatives: pa.ChunkedArray) -> None:
+    """Raise ValueError if a passage has a title, which its hard negatives cannot have."""
+    one_sided = pc.and_(titles.is_valid(), pc.greater(pc.list_value_length(negatives), 0))
+    count = pc.sum(one_sided).as_py()
+    if count:
+        raise ValueError(
+            f"column 'title', row {_first(one_sided)}: {count:,} passages with hard negatives have "
+            "a title, which the hard negatives have not, and that gives the answer away; put "
+            "titles in front of the negatives and give on_missing_title='allow', or 'drop' to "
+            "leave out all titles"
+        )
 
 
 def _check_kinds(kinds: pa.ChunkedArray) -> None:

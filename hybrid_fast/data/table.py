@@ -17,9 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.columns import (
     KIND_BITS,
+    ON_MISSING_TITLE,
+    OnMissingTitle,
     complete,
     content_fingerprint,
     from_mapping,
@@ -57,7 +60,12 @@ class AlignedTable:
 
     @classmethod
     def from_columns(
-        cls, columns: Mapping[str, Any], *, source: str = "data", keep_variants: bool = False
+        cls,
+        columns: Mapping[str, Any],
+        *,
+        source: str = "data",
+        keep_variants: bool = False,
+        on_missing_title: OnMissingTitle = "error",
     ) -> AlignedTable:
         """Make a table from sequences of Python values, one for each column.
 
@@ -65,16 +73,28 @@ class AlignedTable:
             columns: at least "group_id", "lang", and "query" or "passage".
             source: name of the data set, if there is no column "source".
             keep_variants: keep script, region and variants of the language codes.
+            on_missing_title: what to do if a passage has a title and its hard negatives, which are
+                texts alone, have none: "error", "allow" (texts hold theirs), or "drop" all titles.
 
         Raises:
             ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
-        return cls.from_arrow(from_mapping(columns), source=source, keep_variants=keep_variants)
+        return cls.from_arrow(
+            from_mapping(columns),
+            source=source,
+            keep_variants=keep_variants,
+            on_missing_title=on_missing_title,
+        )
 
     @classmethod
     def from_dataset(
-        cls, dataset: Dataset, *, source: str = "data", keep_variants: bool = False
+        cls,
+        dataset: Dataset,
+        *,
+        source: str = "data",
+        keep_variants: bool = False,
+        on_missing_title: OnMissingTitle = "error",
     ) -> AlignedTable:
         """Make a table from a `datasets.Dataset` with our column names; others are left out.
 
@@ -85,11 +105,18 @@ class AlignedTable:
                 f"needs a datasets.Dataset, got {type(dataset).__name__}; of its splits give one"
             )
         table = dataset.with_format("arrow")[:]
-        return cls.from_arrow(table, source=source, keep_variants=keep_variants)
+        return cls.from_arrow(
+            table, source=source, keep_variants=keep_variants, on_missing_title=on_missing_title
+        )
 
     @classmethod
     def from_arrow(
-        cls, table: pa.Table, *, source: str = "data", keep_variants: bool = False
+        cls,
+        table: pa.Table,
+        *,
+        source: str = "data",
+        keep_variants: bool = False,
+        on_missing_title: OnMissingTitle = "error",
     ) -> AlignedTable:
         """Make a table from an Arrow table with our column names; others are left out.
 
@@ -97,7 +124,8 @@ class AlignedTable:
         """
         if not isinstance(source, str) or not source:
             raise ValueError(f"source must be a name, got {source!r}")
-        completed, codes = complete(table, source, keep_variants)
+        check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
+        completed, codes = complete(table, source, keep_variants, on_missing_title)
         warn_of_merged_languages(source, codes)
         made = cls._wrap(completed)
         made._language_codes = codes

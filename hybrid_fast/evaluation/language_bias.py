@@ -214,7 +214,7 @@ def _peer_by_level(
     for level in levels or [1]:
         chosen = grades == level
         ranks = pool_ranks[chosen]
-        name = "relevant" if levels in ([1], []) else f"grade {level}"
+        name = "relevant" if levels in ([1], []) else f"grade {level:g}"
         by_level[name] = equal_rank_probabilities(
             relevants.query_rows[chosen],
             accumulator.candidate_languages[relevants.rows[chosen]].astype(np.int64),

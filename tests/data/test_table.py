@@ -23,7 +23,7 @@ COLUMNS = {
     "query": ["one", "eins", "two", None, "three"],
     "passage": ["1", "1", None, "2 two", "three"],
     "title": ["T", None, None, "", None],
-    "negatives": [["x", "y"], None, [], ["z"], None],
+    "negatives": [None, ["x", "y"], [], ["z"], None],
     "kinds": [None, ["mono"], ["cross", "mixed"], ["mono", "cross"], None],
 }
 
@@ -64,7 +64,7 @@ def test_dtypes(table):
 def test_texts(table):
     assert table.queries([4, 0, 0]) == ["three", "one", "one"]
     assert table.passages(np.array([0, 3])) == ["T 1", "2 two"]
-    assert table.negatives([0, 1, 3]) == [["x", "y"], [], ["z"]]
+    assert table.negatives([0, 1, 3]) == [[], ["x", "y"], ["z"]]
     assert table.queries([]) == []
     with pytest.raises(ValueError, match="row 3 has no query"):
         table.queries([0, 3])
@@ -207,13 +207,27 @@ def test_bad_source():
         AlignedTable.from_columns(COLUMNS, source="")
 
 
+def test_titles_of_passages_alone_are_an_error_unless_allowed():
+    columns = changed(negatives=[["x"], None, None, None, None])
+    with pytest.raises(
+        ValueError, match="'title', row 0: 1 passages with hard negatives have a ti"
+    ):
+        AlignedTable.from_columns(columns)
+    allowed = AlignedTable.from_columns(columns, on_missing_title="allow")
+    assert allowed.passages([0, 1]) == ["T 1", "1"]
+    assert AlignedTable.from_columns(columns, on_missing_title="drop").passages([0]) == ["1"]
+    assert AlignedTable.from_columns(changed(negatives=None)).passages([0]) == ["T 1"]
+    with pytest.raises(ValueError, match="did you mean 'drop'"):
+        AlignedTable.from_columns(columns, on_missing_title="drops")
+
+
 def test_fingerprint_follows_from_content_alone(table):
     chunked = pa.concat_tables([table._arrow.slice(0, 2), table._arrow.slice(2)])
     assert content_fingerprint(chunked) == table.fingerprint
     assert AlignedTable.from_columns(COLUMNS, source="toy").fingerprint == table.fingerprint
     for name, values in {
         "query": ["on", "eeins", "two", None, "three"],
-        "negatives": [["x"], ["y"], [], ["z"], None],
+        "negatives": [None, ["x"], ["y"], ["z"], None],
         "kinds": [None, ["mono"], ["cross", "mixed"], ["mono", "cross"], ["cross"]],
     }.items():
         other = AlignedTable.from_columns(COLUMNS | {name: values}, source="toy")

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
+from hybrid_fast.data.formats.fields import Columns, MissingField, look_up
 from hybrid_fast.data.formats.items import Item
-from hybrid_fast.data.formats.mapping import Columns, RecordMapper, look_up
+from hybrid_fast.data.formats.mapping import RecordMapper
 from hybrid_fast.data.formats.records import Record
 from hybrid_fast.data.languages import is_same_language, normalize_language
 
@@ -123,12 +124,12 @@ class WideMapper(RecordMapper):
         for ours, of_code in by_language.items():
             for code, column in of_code.items():
                 lang = spelt.setdefault(normalize_language(code, keep_variants=True), code)
+                several = column if isinstance(column, list | tuple) else [column]
                 try:
-                    value = look_up(record, column, where)
-                except ValueError as error:
+                    if all(look_up(record, each, where) is None for each in several):
+                        continue
+                except MissingField as error:
                     missed.setdefault(str(column), error)
-                    continue
-                if value is None:
                     continue
                 if ours in texts.setdefault(lang, {}):
                     raise ValueError(f"{where}: two columns are {ours!r} in {lang!r}: {of_code}")

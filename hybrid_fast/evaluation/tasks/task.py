@@ -17,9 +17,15 @@ import numpy as np
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
 from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
+from hybrid_fast.evaluation.tasks.judgements import (
+    Missing,
+    Qrels,
+    relevants_from_qrels,
+)
+from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
     Candidate,
@@ -28,16 +34,18 @@ from hybrid_fast.evaluation.tasks.queries import (
     count_unanswered,
     number_ids,
     relevants_from_answers,
-    relevants_from_qrels,
     store_by_language,
     warn_of_unanswered,
 )
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
-from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
+from hybrid_fast.evaluation.tasks.run_files import (
+    RUN_DEPTH,
+    distinct_ids,
+    write_run_and_qrels,
+)
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
-from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
@@ -57,7 +65,8 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        relevants: positions in `pool` of what answers each query.
+        judged: the relevants, those that no ranking can hold among them.
+        own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, recorded in results.
@@ -73,29 +82,39 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        qrels: Qrels | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
+        exclude_self: bool | None = None,
+        missing: Missing = "zero",
+        strict: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
 
         Args:
             name: name of the task.
-            queries: iterated over once.
+            queries: iterated over once; ids that are whole numbers become text, here and below.
             candidates: iterated over once, so that the texts of a large collection need not fit
                 in memory.
             settings: how the texts were made, recorded in results.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates.
+                `query_ids` of candidates. Grades may be fractional.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
+            exclude_self: leave out of the ranking of a query the candidate that has its id, where
+                queries are documents (ArguAna, Quora); default False, with a warning if a
+                candidate has both the id and the text of a query, and there are qrels.
+            missing: how judged relevants count that are no candidates: "zero", as in trec_eval:
+                they are never found, if their language is known; "leave-out": not at all.
+            strict: judgements of ids that the task lacks are errors, in place of warnings.
 
         Raises:
+            TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name ids that the task lacks, or
-                candidates share an id although there are qrels.
+                metric or `document_score` is unknown, qrels name no query or no candidate of the
+                task, or candidates share an id although there are qrels.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -111,19 +130,29 @@ class RetrievalTask:
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
+        self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
         if qrels is None:
-            self.relevants = relevants_from_answers(
-                self.queries.ids, answers, self.candidates.original_rows
-            )
+            judged = relevants_from_answers(self.queries, self.candidates, answers)
         else:
-            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, qrels)
+            judged = relevants_from_qrels(
+                name, self.queries, self.pool, qrels, missing=missing, strict=strict
+            )
+            self.own_ids.say(name)
+        self.judged = self.own_ids.remove(judged, self.pool)
         if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self.relevants)
+            warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
         self.settings = dict(settings or {})
         if document_score is not None:
             self.settings["document_score"] = document_score
+        if self.own_ids.excluded:
+            self.settings["exclude_self"] = True
+
+    @property
+    def relevants(self) -> Relevants:
+        """Positions in `pool` of what answers each query."""
+        return self.judged.relevants
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -256,8 +285,8 @@ class RetrievalTask:
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         query_ids, pool_ids = self.run_ids()
-        tiles = search_tiles(queries, candidates, depth, document_scores=self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, tiles, self.relevants, tag)
+        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
@@ -283,7 +312,7 @@ class RetrievalTask:
             self.relevants,
         )
         ranks = rank_relevants(
-            score_rows,
+            self.own_ids.mask(score_rows),
             self.pool.language_starts,
             self.relevants,
             groups=bias.groups,
@@ -291,7 +320,12 @@ class RetrievalTask:
             document_scores=self.document_scores,
         )
         by_metric = metrics.score_queries(
-            self.relevants, ranks, self.pool.language_codes, len(self.languages), self.metrics
+            self.relevants,
+            ranks,
+            self.pool.language_codes,
+            len(self.languages),
+            self.metrics,
+            self.judged.unfound,
         )
         distances = rank_distances(self.relevants, ranks.in_pool)
         results = self._results(
@@ -299,7 +333,7 @@ class RetrievalTask:
             info,
             summarise_rankings(bias, ranks.in_pool, self.languages),
         )
-        unanswered = count_unanswered(self.queries, self.relevants)
+        unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
 

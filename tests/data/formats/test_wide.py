@@ -119,7 +119,9 @@ def test_texts_titles_and_negatives_by_language(tmp_path):
     ]
     columns = {"query": "q", "passage": "p", "title": "t", "negatives": "n"}
     path = write_jsonl(tmp_path / "a.jsonl", rows)
-    table = load_table(path, columns)
+    with pytest.raises(ValueError, match="1 passages have a title and no hard negatives"):
+        load_table(path, columns)
+    table = load_table(path, columns, on_missing_title="allow")
     assert table.languages == ("de", "en")
     assert table.negatives([0, 1]) == [["2"], ["II", "III"]]
     assert table.dataset["title"][:] == ["T", None]
