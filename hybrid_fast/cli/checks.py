@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.results.metrics import METRICS, SETTINGS, score_name
@@ -23,13 +22,11 @@ LOGGED_METRICS = (
 
 
 def check_output(output: Path, resume: bool) -> None:
-    """Check that a run can be written to `output`.
+    """Check that a run can be started, or resumed, in `output`.
 
     Raises:
-        OSError: it is a file, or cannot be written to.
         ValueError: it holds a finished run, or checkpoints without `resume`, or none with it.
     """
-    check_writable(output)
     if (output / MODEL).exists():
         raise ValueError(f"{output} holds a trained model; choose another folder for --out")
     if resume:

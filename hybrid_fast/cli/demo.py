@@ -11,7 +11,6 @@ from rich.console import Console
 
 from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.comparison import compare_folders
-from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
@@ -42,11 +41,7 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
             at all.
         seed: seed of the models and batch plans.
         console: where tables are printed.
-
-    Raises:
-        OSError: `out` exists or cannot be created.
     """
-    check_new(out)
     with complete_folder(out.resolve()) as folder:
         runs = train_kinds(folder, seed)
         comparison = compare_folders(runs, [folder / kind for kind in KINDS])

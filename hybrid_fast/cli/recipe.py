@@ -1,8 +1,10 @@
-"""Recipes: YAML files that describe a training run each."""
+"""Recipes: YAML files that describe a training run each.
+
+Names of fields and paths are checked first: what takes the fields needs seconds to be imported.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Sequence
@@ -11,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.cli.field_names import training_field_names
+from hybrid_fast.cli.paths import check_data, check_source
 from hybrid_fast.cli.typed import check_options, typed_value
 from hybrid_fast.cli.yaml_text import parse_yaml, read_fields
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.data import load_table
-from hybrid_fast.data.loading import READERS
-from hybrid_fast.evaluation import load_task
-from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import HybridTrainingArguments
+from hybrid_fast.common.hub import local_folder
 
+COMMAND_LINE = "command line"
 GIVEN_ELSEWHERE = {"output_dir": "--out", "resume_from_checkpoint": "--resume"}
 
 
@@ -47,46 +48,67 @@ class Recipe:
     task_options: dict[str, Any] = field(default_factory=dict)
 
 
-def load_recipe(
+def read_recipe(
     path: Path, overrides: dict[str, str] | None = None
 ) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
-    """Read a recipe.
+    """Read a recipe and check what needs nothing imported: names of fields, and paths.
 
     Args:
         path: the YAML file.
         overrides: fields given on the command line, as YAML text.
 
     Returns:
-        The recipe, the fields of HybridTrainingArguments, and the place of each field, "file:line"
-        or "command line".
+        The recipe, the fields of HybridTrainingArguments as they were written, and the place of
+        each field, "file:line" or "command line".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no YAML mapping, an unknown field, or a value of the wrong type; the message
-            names file, line and field.
+        FileNotFoundError: there is no such file, or none that a field names.
+        ValueError: no YAML mapping, an unknown field, or a value of the wrong type for a part of
+            the recipe; the message names file, line and field.
     """
     fields, places = read_fields(path)
     for name, text in (overrides or {}).items():
-        places[name] = "command line"
+        places[name] = COMMAND_LINE
         fields[name] = parse_yaml(text, f"--{name}")
-    of_recipe = typing.get_type_hints(Recipe)
-    of_training = _training_annotations()
-    recipe: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    for name, value in fields.items():
+    check_names(places)
+    given = {
+        name: typed_value(name, fields.pop(name), annotation, places[name])
+        for name, annotation in typing.get_type_hints(Recipe).items()
+        if name in fields
+    }
+    given["data_root"] = str(path.resolve().parent / (given.get("data_root") or "."))
+    recipe = Recipe(**given)
+    _check_paths(recipe, places)
+    return recipe, fields, places
+
+
+def load_recipe(
+    path: Path, overrides: dict[str, str] | None = None
+) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
+    """Read a recipe as `read_recipe` does, and check all values and options.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_recipe`; or a value of the wrong type, or an unknown
+            option.
+    """
+    recipe, fields, places = read_recipe(path, overrides)
+    training = _typed_training_fields(fields, places)
+    _check_options(recipe, places)
+    return recipe, training, places
+
+
+def check_names(places: dict[str, str]) -> None:
+    """Raise a ValueError that names the nearest field unless all names are of fields.
+
+    Args:
+        places: name to place.
+    """
+    known = [*typing.get_type_hints(Recipe), *training_field_names()]
+    for name, place in places.items():
         if name in GIVEN_ELSEWHERE:
-            raise ValueError(f"{places[name]}: {name} is not a field; use {GIVEN_ELSEWHERE[name]}")
-        if name not in of_recipe | of_training:
-            hint = nearest(name, [*of_recipe, *of_training])
-            raise ValueError(f"{places[name]}: unknown field {name!r}{hint}")
-        if name in of_recipe:
-            recipe[name] = typed_value(name, value, of_recipe[name], places[name])
-        else:
-            training[name] = typed_value(name, value, of_training[name], places[name])
-    recipe["data_root"] = str(path.resolve().parent / (recipe.get("data_root") or "."))
-    loaded = Recipe(**recipe)
-    _check_options(loaded, places)
-    return loaded, training, places
+            raise ValueError(f"{place}: {name} is not a field; use {GIVEN_ELSEWHERE[name]}")
+        if name not in known:
+            raise ValueError(f"{place}: unknown field {name!r}{nearest(name, known)}")
 
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, str]:
@@ -123,13 +145,52 @@ def located(places: dict[str, str]) -> Iterator[None]:
         raise ValueError(f"{places[name[0]]}: {error}") from error
 
 
-def _training_annotations() -> dict[str, Any]:
+def _check_paths(recipe: Recipe, places: dict[str, str]) -> None:
+    """Raise FileNotFoundError with its place for what is neither here nor a name of the hub."""
+    if recipe.model != "static":
+        with _place_of("model", places):
+            local_folder(recipe.model)
+    if recipe.task_data is not None:
+        with _place_of("task_data", places):
+            check_data(recipe.task_data, recipe.data_root)
+    if isinstance(recipe.train, str):
+        return
+    for number, source in enumerate(recipe.train, 1):
+        with _place_of("train", places, f", source {number}"):
+            root = source.get("root")
+            for path in _paths(source):
+                check_source(path, root if isinstance(root, str) else recipe.data_root)
+
+
+@contextmanager
+def _place_of(name: str, places: dict[str, str], part: str = "") -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{places[name]}: {name}{part}: {error}") from error
+
+
+def _paths(source: dict[str, Any]) -> list[str]:
+    """Return the paths of a source, none if what is given is no path."""
+    given = source.get("path")
+    listed = given if isinstance(given, list) else [given]
+    return [path for path in listed if isinstance(path, str)]
+
+
+def _typed_training_fields(fields: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
+    from hybrid_fast.training import HybridTrainingArguments
+
     annotations = typing.get_type_hints(HybridTrainingArguments)
-    fields = dataclasses.fields(HybridTrainingArguments)
-    return {field.name: annotations[field.name] for field in fields if field.init}
+    return {
+        name: typed_value(name, value, annotations[name], places[name])
+        for name, value in fields.items()
+    }
 
 
 def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
+    from hybrid_fast.evaluation import load_task
+    from hybrid_fast.models import BiEncoder
+
     place = places.get("model_options", "")
     if recipe.model == "static":
         check_options("model_options", recipe.model_options, BiEncoder.static, ["texts"], place)
@@ -144,10 +205,13 @@ def _check_options(recipe: Recipe, places: dict[str, str]) -> None:
 
 def _check_sources(sources: list[dict[str, Any]], place: str) -> None:
     """Check types only; each reader checks its options itself."""
+    from hybrid_fast.data import load_table
+    from hybrid_fast.data.loading import READERS
+
     if not sources:
         raise ValueError(f"{place}: train has no source; give at least one, or builtin")
     readers = (getattr(reader, "func", reader) for reader in READERS.values())
-    annotations: dict[str, Any] = {"path": str}
+    annotations: dict[str, Any] = {"path": str | list[str]}
     for function in (*readers, load_table):
         annotations |= typing.get_type_hints(function)
     for number, source in enumerate(sources, 1):

@@ -20,7 +20,6 @@ from rich.console import Console
 
 from hybrid_fast.cli.checks import CHECKPOINTS, MODEL, check_evaluation, make_arguments
 from hybrid_fast.cli.comparison import read_runs
-from hybrid_fast.cli.folders import check_writable
 from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.recipe import Recipe, load_recipe, located
 from hybrid_fast.cli.runs import run_recipe
@@ -86,12 +85,10 @@ def run_sweep(
         The names of runs that failed; all others are complete.
 
     Raises:
-        OSError: `out` cannot be written to.
         ValueError: a value is invalid, or a run in `out` is of another recipe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a sweep runs in one process; start it without torchrun")
-    check_writable(out)
     runs = plan_sweep(path, overrides, num_seeds, out)
     complete = [is_complete(run) for run in runs]
     failed: dict[str, str] = {}

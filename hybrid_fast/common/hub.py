@@ -9,11 +9,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_FILE = re.compile(r"\.(jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|gz|bz2|xz|zst)$", re.IGNORECASE)
 
 
 def is_hub_name(text: str) -> bool:
-    """Tell whether a text can be the name of a repository of the hub: "name" or "owner/name"."""
-    return _NAME.fullmatch(text) is not None
+    """Tell whether a text can be the name of a repository of the hub: "name" or "owner/name".
+
+    A name with the ending of a file of texts is a file's.
+    """
+    return _NAME.fullmatch(text) is not None and _FILE.search(text) is None
+
+
+def local_folder(path_or_hub_name: str | Path) -> Path | None:
+    """Return the folder of a model, None if it is not here but may be on the hub.
+
+    Raises:
+        FileNotFoundError: it is a file, or neither a folder nor a name of the hub.
+    """
+    folder = Path(path_or_hub_name)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise FileNotFoundError(f"{folder} is a file; give the folder of a saved encoder")
+    if not is_hub_name(str(path_or_hub_name)):
+        raise FileNotFoundError(f"there is no folder {folder}")
+    return None
 
 
 def fetch_folder(

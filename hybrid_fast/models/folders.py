@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hybrid_fast.common.hub import fetch_folder, is_hub_name
+from hybrid_fast.common.hub import fetch_folder, local_folder
 
 # Removed before a model is saved over another: left-over shards would be read instead of it.
 WEIGHT_FILES = ("model*.safetensors*",)
@@ -23,14 +23,10 @@ def find_folder(path_or_hub_name: str | Path, revision: str | None) -> Path:
     Raises:
         FileNotFoundError: it is neither here nor on the hub, or the hub cannot be reached.
     """
-    folder = Path(path_or_hub_name)
-    if folder.is_dir():
+    folder = local_folder(path_or_hub_name)
+    if folder is not None:
         return folder
-    if folder.exists():
-        raise FileNotFoundError(f"{folder} is a file; give the folder of a saved encoder")
     name = str(path_or_hub_name)
-    if not is_hub_name(name):
-        raise FileNotFoundError(f"there is no folder {name}")
     return fetch_folder(
         name,
         f"there is no folder {name}, and the model {name!r}",

@@ -21,16 +21,49 @@ def test_version_and_help(capsys):
     assert "--resume" in capsys.readouterr().out
 
 
-def test_help_and_wrong_usage_import_nothing_heavy():
+COMMANDS = "demo train sweep plan evaluate evaluate-run train-reader evaluate-reader report".split()
+WRONG = (
+    *(f"{command} --help" for command in COMMANDS),
+    "--version",
+    "evaluate m --task",
+    "evaluate /none --task builtin",
+    "evaluate owner/name --task xquad-r --data /none",
+    "evaluate-run /none /none",
+    "report /none --out o",
+    "demo --out recipe.yaml",
+    "train /none.yaml --out o",
+    "train recipe.yaml --out recipe.yaml",
+    "train recipe.yaml --out o --alhpa 1",
+    "train recipe.yaml --out o --model ./none",
+    "train recipe.yaml --out o --task_data none",
+    "train recipe.yaml --out o --train [{path:none.jsonl}]".replace("path:", "path:\\ "),
+    "train malformed.yaml --out o",
+    "sweep /none.yaml --out o",
+    "sweep recipe.yaml --out o --alhpa 1,2",
+    "plan malformed.yaml",
+    "train-reader /none /none --out o",
+    "train-reader owner/name /none.json --out o",
+    "evaluate-reader owner/name --data none/{lang}.json",
+)
+
+
+def test_help_wrong_usage_paths_and_fields_import_nothing_heavy(project):
+    (project / "malformed.yaml").write_text("alpha: [")
     code = (
-        "import sys; from hybrid_fast.cli import main\n"
-        "for arguments in (['train', '--help'], ['--version'], ['evaluate', 'm', '--task']):\n"
-        "    try: main(arguments)\n"
-        "    except SystemExit as ended: assert ended.code == 2\n"
-        "assert not {'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)"
+        "import shlex, sys; from hybrid_fast.cli import main\n"
+        "for line in sys.argv[1:]:\n"
+        "    try: main(shlex.split(line))\n"
+        "    except SystemExit as ended: assert ended.code == 2, line\n"
+        "    else: assert line.endswith(('--help', '--version')), line\n"
+        "    heavy = {'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, (line, heavy)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", code, *WRONG], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+    errors = ended.stderr.splitlines()
+    assert len(errors) == sum(not line.endswith(("--help", "--version")) for line in WRONG)
+    assert all(line.startswith("hybrid-fast: error: ") for line in errors)
+    assert not (project / "o").exists()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,12 @@ def test_bad_items_are_named_with_file_line_and_field(project, rows, fails, fiel
         ),
         ("a.json", "{", "{path: a.json, lang: en}", "a.json:1: malformed JSON"),
         ("a.xyz", "x", "{path: a.xyz}", "cannot tell the format of 'a.xyz'"),
-        ("a.txt", "x", "{path: b.txt, lang: en}", "source 1 .*no such file: .*b.txt"),
+        (
+            "a.txt",
+            "x",
+            "{path: b.txt, lang: en}",
+            r"yaml:\d+: train, source 1: no such file.*: .*b\.txt",
+        ),
         ("a.jsonl", "{}", "{path: a.jsonl, lnag: en}", "no option 'lnag'; .*did you mean 'lang'"),
         ("a.jsonl", "{}", "{lang: en}", "source 1: needs a 'path'"),
     ],

@@ -82,7 +82,10 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
         ("train-reader encoder questions", "Missing option '--out'"),
         ("train-reader encoder questions --out questions", "questions exists; choose another"),
         ("train-reader encoder questions --out o --epochs 0", "epochs is 0.0; a number above 0"),
-        ("train-reader encoder nothing.json --lang en --out o", "no such file: nothing.json"),
+        (
+            "train-reader encoder nothing.json --lang en --out o",
+            "no such file or folder: nothing.json",
+        ),
         ("train-reader encoder questions/en.json --out o", "the language is unknown; give lang="),
         ("train-reader encoder questions --out o", "no question in fi has a gold answer"),
         (

@@ -38,6 +38,8 @@ def test_fields_go_to_the_recipe_or_to_the_training_arguments(write_recipe, proj
 
 
 def test_data_root_starts_at_the_folder_of_the_recipe(write_recipe, project, monkeypatch):
+    (project.parent / "elsewhere/task").mkdir(parents=True)
+    (project.parent / "elsewhere/items.jsonl").touch()
     path = write_recipe("data_root: ../elsewhere")
     monkeypatch.chdir("/")
     recipe, _, _ = load_recipe(path)

@@ -12,6 +12,8 @@ from rich.console import Console
 from hybrid_fast.cli.commands.options import Debug, split_commas
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
+from hybrid_fast.cli.paths import check_data, check_file
+from hybrid_fast.common.hub import local_folder
 
 
 def evaluate(
@@ -74,6 +76,9 @@ def evaluate(
     if run is not None:
         for path in (run, Path(f"{run}.qrels")):
             check_new(path, "file for --run")
+    local_folder(model)
+    if data is not None:
+        check_data(data)
 
     from hybrid_fast.cli.comparison import compare_queries
     from hybrid_fast.common.files import complete_folder
@@ -149,6 +154,8 @@ def evaluate_run(
     """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
         check_new(out, "file for --out")
+    for path in (run, qrels):
+        check_file(path)
 
     from hybrid_fast.common.files import complete_file
     from hybrid_fast.evaluation import trec_run
@@ -179,6 +186,8 @@ def report(
 ) -> None:
     """Compare evaluated runs side by side."""
     check_new(out)
+    for path in results:
+        check_file(path, "a results.json")
 
     from hybrid_fast.cli.comparison import compare_folders, read_runs
     from hybrid_fast.reporting import print_results, write_report

@@ -11,6 +11,8 @@ from rich.console import Console
 from hybrid_fast.cli.commands.options import Debug, split_commas, whole_numbers
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
+from hybrid_fast.cli.paths import check_source
+from hybrid_fast.common.hub import local_folder
 
 OnBadAnswer = Annotated[
     str,
@@ -53,6 +55,9 @@ def train_reader(
 ) -> None:
     """Train an extractive reader from ENCODER on questions with answers."""
     check_new(out)
+    local_folder(encoder)
+    for path in data:
+        check_source(path)
 
     from hybrid_fast.cli.reading import run_training
     from hybrid_fast.qa import ReaderTraining
@@ -109,6 +114,10 @@ def evaluate_reader(
     if out is not None:
         check_new(out)
     depths = whole_numbers("--top-k", top_k)
+    for model in (reader, *([] if retriever is None else [retriever])):
+        local_folder(model)
+    for path in data:
+        check_source(path)
 
     from hybrid_fast.cli.reading import run_evaluation
     from hybrid_fast.qa import print_reading

@@ -9,10 +9,19 @@ import typer
 from rich.console import Console
 
 from hybrid_fast.cli.commands.options import Debug
+from hybrid_fast.cli.folders import check_new, check_writable
 from hybrid_fast.cli.messages import quiet_libraries
+from hybrid_fast.cli.recipe import (
+    COMMAND_LINE,
+    check_names,
+    load_recipe,
+    located,
+    read_overrides,
+    read_recipe,
+)
 
 FAILED_RUNS = 1
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
 
 
 def demo(
@@ -23,6 +32,8 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Train with mono, cross and hybrid batches of the built-in corpus and compare the three."""
+    check_new(out)
+
     from hybrid_fast.cli.demo import run_demo
 
     if not debug:
@@ -32,7 +43,7 @@ def demo(
 
 def train(
     context: typer.Context,
-    recipe: Recipe,
+    recipe: RecipePath,
     out: Annotated[Path, typer.Option(help="Folder for model/, results.json and checkpoints/.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last complete checkpoint in --out.")
@@ -43,16 +54,17 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train as RECIPE says; options override its fields: RECIPE --alpha 0.3."""
+    check_writable(out)
+    fields, training, places = load_recipe(recipe, read_overrides(context.args))
+
     from accelerate import PartialState
 
     from hybrid_fast.cli.checks import MODEL
-    from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
     from hybrid_fast.cli.runs import run_recipe
     from hybrid_fast.reporting import print_results
 
     if not debug:
         quiet_libraries()
-    fields, training, places = load_recipe(recipe, read_overrides(context.args))
     if profile:
         training["profile"] = True
     with located(places):
@@ -65,7 +77,7 @@ def train(
 
 def sweep(
     context: typer.Context,
-    recipe: Recipe,
+    recipe: RecipePath,
     out: Annotated[Path, typer.Option(help="Folder for sweep.html and a folder per run.")],
     seeds: Annotated[
         int | None, typer.Option(help="Run seeds 0 to N - 1 (default: the recipe's seed).", min=1)
@@ -76,27 +88,31 @@ def sweep(
 
     When started again, it skips complete runs and resumes unfinished ones.
     """
-    from hybrid_fast.cli.recipe import read_overrides
+    check_writable(out)
+    overrides = read_overrides(context.args)
+    read_recipe(recipe)
+    check_names(dict.fromkeys(overrides, COMMAND_LINE))
+
     from hybrid_fast.cli.sweep import run_sweep
 
     if not debug:
         quiet_libraries()
-    if run_sweep(recipe, read_overrides(context.args), seeds, out, Console(), debug):
+    if run_sweep(recipe, overrides, seeds, out, Console(), debug):
         raise typer.Exit(FAILED_RUNS)
 
 
 def plan(
     context: typer.Context,
-    recipe: Recipe,
+    recipe: RecipePath,
     steps: Annotated[int, typer.Option(help="Number of steps to show.", min=1)] = 20,
     debug: Debug = False,
 ) -> None:
     """Show the first batches of RECIPE, its effective sampling weights, and what is left out."""
+    fields, training, places = load_recipe(recipe, read_overrides(context.args))
+
     from hybrid_fast.cli.plan import show_plan
-    from hybrid_fast.cli.recipe import load_recipe, located, read_overrides
 
     if not debug:
         quiet_libraries()
-    fields, training, places = load_recipe(recipe, read_overrides(context.args))
     with located(places):
         show_plan(fields, training, steps, Console())

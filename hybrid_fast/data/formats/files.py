@@ -76,11 +76,8 @@ def find_files(
         ValueError: for an unknown language, a file that is named twice, or options that contradict
             the path.
     """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    if not paths:
-        raise ValueError("the list of paths is empty; name at least one file")
     files = []
-    for each in paths:
+    for each in _as_list(path):
         pattern = str(Path(root or "", each).expanduser())
         if "{lang}" in pattern:
             if lang is not None:
@@ -102,10 +99,9 @@ def format_of(path: Paths) -> str | None:
     """Return the format that the names of files tell, by their last suffix before a compression.
 
     Raises:
-        ValueError: if names of several formats are listed.
+        ValueError: if names of several formats are listed, or none.
     """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    formats = {FORMAT_OF_SUFFIX.get(plain_suffix(each)): str(each) for each in paths}
+    formats = {FORMAT_OF_SUFFIX.get(plain_suffix(each)): str(each) for each in _as_list(path)}
     if len(formats) > 1:
         raise ValueError(
             f"files of several formats are listed together: {', '.join(formats.values())}; load "
@@ -135,6 +131,13 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts "docs-2" before "docs-10"."""
     pieces = re.findall(r"\d+|\D+", str(path))
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _as_list(path: Paths) -> list[str | Path]:
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if not paths:
+        raise ValueError("the list of paths is empty; name at least one file")
+    return paths
 
 
 def _expand(pattern: str, *, classes: bool = True) -> list[Path]:

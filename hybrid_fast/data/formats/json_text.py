@@ -19,6 +19,7 @@ from hybrid_fast.data.formats.lines import iter_lines
 Json = Any  # what json.loads returns
 JsonObject = dict[str, Json]
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_PARAGRAPHS = re.compile(r'"paragraphs"\s*:')
 _PIECE = 2**16  # characters that are looked at together
 _HEAD = 2**20  # characters that tell the shape of a file
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -78,7 +79,7 @@ def is_squad_shaped(path: Path) -> bool:
     """Tell whether a JSON file seems to hold articles with paragraphs, as SQuAD's do."""
     length = 0
     for _, line in iter_lines(path):
-        if '"paragraphs"' in line[: _HEAD - length]:
+        if _PARAGRAPHS.search(line[: _HEAD - length]):
             return True
         length += len(line)
         if length >= _HEAD:

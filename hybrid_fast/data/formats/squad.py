@@ -112,7 +112,8 @@ class _Parser:
             question_id = qa.get("id", qa.get("question_id"))
             if type(question_id) not in (str, int):
                 raise ValueError(f"{where}, qas[{number}], field 'id': is missing or not text")
-            question = self._question(context, str(question_id), qa, where)
+            question_id = check_text(str(question_id), f"{where}, qas[{number}]", "id", False)
+            question = self._question(context, question_id, qa, where)
             if question is not None:
                 questions.append(question)
         return Paragraph(context, sentences, questions, breaks)

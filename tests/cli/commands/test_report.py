@@ -24,7 +24,7 @@ def test_report_compares_files_and_folders(project, model, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no file r.json"),
+        (None, "no such file: r.json"),
         ("", "r.json:1: malformed JSON"),
         ('{"task":\n', "r.json:2: malformed JSON"),
         ("[1]", "r.json: "),
