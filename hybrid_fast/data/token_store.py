@@ -32,7 +32,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.cache import cache_folder
 from hybrid_fast.common.files import new_folder
-from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.table import AlignedTable, check_table
 from hybrid_fast.data.text_ids import text_ids
 from hybrid_fast.data.tokens import Tokens
 
@@ -123,6 +123,7 @@ def open_token_store(
             of a saved table are not those of its fingerprint.
         OSError: the store cannot be written.
     """
+    check_table(table)
     parts = [str(_VERSION), table.fingerprint, side, key]
     fingerprint = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     path = Path(folder or cache_folder("tokens"), fingerprint)

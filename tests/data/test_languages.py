@@ -5,7 +5,7 @@ import language_codes
 import pytest
 
 from hybrid_fast.data.languages import (
-    language_hint,
+    is_spelling_of,
     normalize_language,
     unite_codes,
     warn_of_merged_files,
@@ -175,7 +175,8 @@ def test_what_one_source_has_merged_is_not_told_again():
     assert unite_codes([merged, {"zh": {"zh": 1}, "de": {"de": 2}}]) == {"de": {"de": 3}}
 
 
-def test_hint_at_another_spelling():
-    assert language_hint("deu_Latn", ["de", "en"]) == "; did you mean 'de'?"
-    assert language_hint("zho_Hant", ["zh-Hant", "zh"]) == "; did you mean 'zh-Hant'?"
-    assert language_hint("fr", ["de", "en"]) == language_hint("xyzzy", ["de"]) == ""
+def test_other_spellings_of_a_language_of_a_table():
+    assert is_spelling_of("deu_Latn", "de")
+    assert is_spelling_of("zho_Hant", "zh-Hant")
+    assert not is_spelling_of("fr", "de")
+    assert not is_spelling_of("xyzzy", "de")

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from passage_ids import passage_text_id
 
-from hybrid_fast.data import table as table_module
-from hybrid_fast.data import table_file
+from hybrid_fast.data import arrow_texts, table_file
 from hybrid_fast.data.columns import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
 
@@ -77,7 +76,7 @@ def test_texts(table):
 
 
 def test_rows_of_a_table_in_many_chunks(table, monkeypatch):
-    monkeypatch.setattr(table_module, "_LARGEST_CHUNK_BYTES", 0)
+    monkeypatch.setattr(arrow_texts, "_LARGEST_CHUNK_BYTES", 0)
     many = AlignedTable.concatenate([table] * 7)
     assert many._arrow["query"].num_chunks == 7
     rows = np.random.default_rng(0).choice([0, 1, 4, 5, 6, 9, 34], size=50)
