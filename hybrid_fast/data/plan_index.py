@@ -37,6 +37,7 @@ class PlanIndex:
         sources: names of the sources, sorted; () if it does not tell sources apart.
         num_items: number of rows of the table.
         num_queries: number of rows with a query.
+        num_passages: number of rows with a passage.
         num_complete: number of rows with a query and a passage.
         num_examples: number of rows that can be an example of a "mono" or a "mixed" batch.
         fingerprint: of the table, "" if none was given.
@@ -50,6 +51,7 @@ class PlanIndex:
         self.languages: tuple[str, ...] = tuple(note["languages"])
         self.sources: tuple[str, ...] = tuple(note["sources"])
         self.num_queries: int = note["num_queries"]
+        self.num_passages: int = note["num_passages"]
         self.num_complete: int = note["num_complete"]
         self.num_examples: dict[str, int] = note["num_examples"]
         self.fingerprint: str = note["fingerprint"]
@@ -70,6 +72,7 @@ class PlanIndex:
             "languages": columns.languages,
             "sources": columns.sources,
             "num_queries": int(columns.has_query.sum()),
+            "num_passages": int(columns.has_passage.sum()),
             "num_complete": int((columns.has_query & columns.has_passage).sum()),
             "num_examples": columns.count_examples(uses),
             "fingerprint": fingerprint,
