@@ -53,7 +53,7 @@ def _reason(index: PlanIndex, options: Mapping[str, Any], kind: str) -> str:
         return f"no item has both a query and a passage{instead}"
     if not index.num_examples[kind]:
         return (
-            f"of {index.num_complete:,} items with a query and a passage none may be in it: the two "
+            f"of {index.num_complete:,} items with a query and a passage none may be in it: both "
             f"are equal, as in line-aligned sentences, or kinds leave it out{instead}"
         )
     return "the weights leave out every language and source that has such items"
