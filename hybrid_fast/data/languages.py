@@ -134,6 +134,11 @@ def _distinct(codes: Iterable[str], alike: bool = False) -> list[str]:
     return list(spelt.values())
 
 
+def language_named(name: str) -> str | None:
+    """Return the code of a language by its English name, None if it is the name of none."""
+    return _codes_by_name().get(name.lower())
+
+
 def is_spelling_of(code: str, language: str) -> bool:
     """Tell whether a text is a code that becomes this language: deu_Latn of de."""
     try:
@@ -249,10 +254,14 @@ def _named_languages() -> dict[str, str]:
     return {code: name for code, name in names if "_" not in code and code not in _NOT_A_LANGUAGE}
 
 
+@cache
+def _codes_by_name() -> dict[str, str]:
+    return {name.lower(): code for code, name in _named_languages().items()}
+
+
 def _suggestion(code: str) -> str:
     """Name known languages whose code or English name is similar to the given code."""
-    known = _named_languages()
-    by_name = {name.lower(): code for code, name in known.items()}
+    known, by_name = _named_languages(), _codes_by_name()
     matches = [by_name[name] for name in get_close_matches(code.lower(), by_name, 1, 0.8)]
     matches += get_close_matches(code.lower(), known, 3, 0.6)
     if not matches:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
 
 from hybrid_fast.data.columns import OnMissingTitle
 from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty
 from hybrid_fast.data.formats.mapping import uses_positions
-from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
+from hybrid_fast.data.formats.records import (
+    RECORD_READERS,
+    dataset_records,
+    read_hub_records,
+)
 from hybrid_fast.data.formats.tolerance import reported
 from hybrid_fast.data.formats.wide import WideMapper, plain_columns
 
@@ -87,7 +94,7 @@ def read_hub(
     on_empty: OnEmpty = "error",
     on_missing_title: OnMissingTitle = "error",
 ) -> Iterator[Item]:
-    """Yield the items of a data set that `datasets.load_dataset` finds: a hub name or a folder.
+    """Yield the items of a data set of the hub, or of a folder: of files, or of `save_to_disk`.
 
     Args:
         name: the name or folder.
@@ -103,14 +110,41 @@ def read_hub(
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
-    if any(uses_positions(each) for each in plain_columns(columns)):
-        raise ValueError(f"a data set of the hub has named columns, got {dict(columns or {})}")
-    origin = SourceFile(Path(name), lang, f"{name}:{config}:{split}")
-    mapper = WideMapper(
-        origin,
+    mapper = _mapper_of_names(
+        SourceFile(Path(name), lang, f"{name}:{config}:{split}"),
         columns=columns,
         group_pattern=group_pattern,
         on_empty=on_empty,
         on_missing_title=on_missing_title,
     )
     yield from mapper.items(read_hub_records(name, config, split))
+
+
+def read_dataset(
+    dataset: Dataset,
+    lang: str | None,
+    *,
+    columns: Columns | None = None,
+    group_pattern: str | None = None,
+    on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
+) -> Iterator[Item]:
+    """Yield the items of a `datasets.Dataset`.
+
+    Args and errors as `read_hub`.
+    """
+    mapper = _mapper_of_names(
+        SourceFile(Path("dataset"), lang, "dataset"),
+        columns=columns,
+        group_pattern=group_pattern,
+        on_empty=on_empty,
+        on_missing_title=on_missing_title,
+    )
+    yield from mapper.items(dataset_records(dataset))
+
+
+def _mapper_of_names(file: SourceFile, *, columns: Columns | None, **options: Any) -> WideMapper:
+    """Return a mapper of records whose fields have names."""
+    if any(uses_positions(each) for each in plain_columns(columns)):
+        raise ValueError(f"a data set has named columns, got {dict(columns or {})}")
+    return WideMapper(file, columns=columns, **options)

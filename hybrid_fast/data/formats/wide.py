@@ -8,6 +8,7 @@ group.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
@@ -16,7 +17,9 @@ from hybrid_fast.data.formats.fields import Columns, MissingField, look_up
 from hybrid_fast.data.formats.items import Item
 from hybrid_fast.data.formats.mapping import RecordMapper
 from hybrid_fast.data.formats.records import Record
-from hybrid_fast.data.languages import is_same_language, normalize_language
+from hybrid_fast.data.languages import is_same_language, language_named, normalize_language
+
+logger = logging.getLogger(__name__)
 
 _TEXTS = {"query", "passage"}
 _OWN_LANGUAGE = ("query", "passage", "title", "negatives")  # in some language, be it named or not
@@ -64,7 +67,20 @@ class WideMapper(RecordMapper):
         given = self._by_language(self._columns_of(first[1]), first[1])
         records = chain([first], records)
         is_wide = any(isinstance(theirs, Mapping) for theirs in given.values())
+        self._warn_of_named_columns(given)
         yield from super().items(self._each_language(records) if is_wide else records)
+
+    def _warn_of_named_columns(self, columns: Mapping[str, Any]) -> None:
+        """Log which text is read as of one language from a column that is named for another."""
+        lang = self.file.lang
+        for ours in sorted(_TEXTS):
+            column = columns.get(ours)
+            named = language_named(column) if isinstance(column, str) else None
+            if lang and named and normalize_language(named) != normalize_language(lang):
+                logger.warning(
+                    "%s: the %s column %r is read as %r; if it is in %r, give columns={%r: {%r: %r}}",
+                    *(self.file.path, ours, column, lang, named, ours, named, column),
+                )
 
     def _each_language(self, records: Iterator[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
         """Yield a record once for each of its languages, with `columns` and `file` set to it.

@@ -198,6 +198,18 @@ def test_spellings_of_one_code_are_one_language(tmp_path):
         load_table(path, {"query": {"en": "english", "eng": "german"}})
 
 
+def test_a_column_named_for_another_language_is_told(tmp_path, caplog):
+    path = write_jsonl(tmp_path / "a.jsonl", ROWS[:1])
+    load_table(path, {"query": "english", "passage": "german"}, lang="deu_Latn")
+    (record,) = caplog.records
+    assert "the query column 'english' is read as 'deu_Latn'" in record.getMessage()
+    assert "give columns={'query': {'en': 'english'}}" in record.getMessage()
+    caplog.clear()
+    load_table(path, {"query": "english", "passage": "answer_en"}, lang="en-GB")
+    load_table(path, {"query": {"en": "english"}, "passage": "german"}, lang="de")
+    assert caplog.records == []
+
+
 def test_path_and_columns_cannot_both_give_languages(tmp_path):
     write_jsonl(tmp_path / "a.en.jsonl", ROWS)
     with pytest.raises(ValueError, match="the path and the columns both give languages"):
