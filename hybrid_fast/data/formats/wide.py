@@ -78,7 +78,7 @@ class WideMapper(RecordMapper):
             named = language_named(column) if isinstance(column, str) else None
             if lang and named and normalize_language(named) != normalize_language(lang):
                 logger.warning(
-                    "%s: the %s column %r is read as %r; if it is in %r, give columns={%r: {%r: %r}}",
+                    "%s: the %s column %r is read as %r; if it is %r, give columns={%r: {%r: %r}}",
                     *(self.file.path, ours, column, lang, named, ours, named, column),
                 )
 
