@@ -51,18 +51,34 @@ def plain_suffix(path: str | Path) -> str:
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yield line numbers from 1 and lines; only \n and \r\n end a line.
+    r"""Yield line numbers from 1 and lines; only \n and \r\n end a line, or \r where there is no \n.
 
     Raises:
         ValueError: if the file is empty, not UTF-8 or damaged, with its line.
     """
     number = 0
+    for number, raw in enumerate(_raw_lines(path), 1):
+        yield number, _decode(raw, path, number).removesuffix("\n").removesuffix("\r")
+    if not number:
+        raise ValueError(f"{path}: the file is empty")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, decompressed; ValueError if it is damaged."""
+    return b"".join(_raw_lines(path, is_text=False))
+
+
+def _raw_lines(path: Path, *, is_text: bool = True) -> Iterator[bytes]:
+    number = 0
     try:
         with open_binary(path) as file:
             for number, raw in enumerate(file, 1):
-                if number == 1:
+                if is_text and number == 1:
                     _check_start(raw, path)
-                yield number, _decode(raw, path, number).removesuffix("\n").removesuffix("\r")
+                    if b"\r" in raw and not raw.endswith(b"\n"):  # of Mac OS 9
+                        yield from raw.removesuffix(b"\r").split(b"\r")
+                        continue
+                yield raw
     except _DAMAGE as error:
         kind = _compression(path)
         if kind is None or getattr(error, "errno", None) is not None:
@@ -70,8 +86,6 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(
             f"{path}: damaged {kind} file after line {number}, cannot be decompressed: {error}"
         ) from error
-    if not number:
-        raise ValueError(f"{path}: the file is empty")
 
 
 def open_binary(path: Path) -> IO[bytes]:

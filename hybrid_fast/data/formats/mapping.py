@@ -148,6 +148,11 @@ class RecordMapper:
             return
         if not queries and not passages:
             raise ValueError(f"{row.where}: has neither a query nor a passage")
+        if len(queries) > 1 and len(passages) > 1:
+            raise ValueError(
+                f"{row.where}: has {len(queries)} queries and {len(passages)} passages, and does "
+                "not say which belong together; alternatives can stand on one side"
+            )
         lang = self.file.lang or row.checked("lang", check_language)
         if lang is None:
             raise ValueError(f"{row.where}: field 'lang' is missing or null")

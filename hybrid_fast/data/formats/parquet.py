@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_fast.data.formats.lines import check_file
+from hybrid_fast.data.formats.lines import check_file, plain_name, read_bytes
 
 _ROWS = 1024
 # A damaged page ends in any of these: OSError from decompression, UnicodeDecodeError or
@@ -25,7 +26,8 @@ def iter_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         ValueError: if it is no Parquet file or damaged, with row group and column.
     """
     try:
-        file = pq.ParquetFile(check_file(path))
+        is_plain = plain_name(path) == check_file(path).name
+        file = pq.ParquetFile(path if is_plain else io.BytesIO(read_bytes(path)))
         names = file.schema_arrow.names
     except FileNotFoundError:
         raise

@@ -42,14 +42,14 @@ def read_json_records(
 def read_tsv(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and rows of a tab-separated file; quotation marks are plain text."""
     rows = ((number, line.split("\t")) for number, line in iter_lines(path))
-    even = _even(path, _without_blank(path, rows, tolerance))
-    return _by_header(path, even) if header else even
+    even = _even(path, _note_quotes(path, _without_blank(path, rows, tolerance), tolerance))
+    return _by_header(path, even, "tsv") if header else even
 
 
 def read_csv(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and rows of a comma-separated file, quoted as in RFC 4180."""
     even = _even(path, _without_blank(path, _csv_rows(path), tolerance))
-    return _by_header(path, even) if header else even
+    return _by_header(path, even, "csv") if header else even
 
 
 def read_parquet(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
@@ -81,7 +81,9 @@ def read_hub_records(
             dataset = load_dataset(name, config, split=split)
         except (ValueError, DatasetGenerationError) as error:
             cause = error.__cause__ or error
-            raise ValueError(f"data set {name!r} cannot be read: {cause}") from error
+            is_folder = Path(name).is_dir()
+            hint = f"; a pattern reads its files one by one: '{name}/*.jsonl'" if is_folder else ""
+            raise ValueError(f"data set {name!r} cannot be read: {cause}{hint}") from error
     return dataset_records(dataset)
 
 
@@ -136,11 +138,33 @@ def _without_blank(path: Path, rows: Rows, tolerance: Tolerance) -> Rows:
         yield number, row or [""]
 
 
-def _by_header(path: Path, rows: Rows) -> Iterator[tuple[int, Record]]:
+def _note_quotes(path: Path, rows: Rows, tolerance: Tolerance) -> Rows:
+    """Count the cells that look quoted as in CSV: doubled marks within a pair of marks."""
+    kind = "cells that look quoted as in CSV, taken as they stand (format='csv' is for commas)"
+    for number, row in rows:
+        for cell in row:
+            if '""' in cell[1:-1] and cell[0] == cell[-1] == '"':
+                tolerance.allow(kind, f"{path}:{number}")
+        yield number, row
+
+
+def _check_separator(path: Path, number: int, names: list[str], format: str) -> None:
+    """Raise a ValueError if the only name of a header holds another separator."""
+    others = {",": "csv", "\t": "tsv", ";": None}
+    for separator, its_format in others.items():
+        if len(names) == 1 and separator in names[0] and its_format != format:
+            remedy = f"give format={its_format!r}" if its_format else "save it with commas or tabs"
+            raise ValueError(
+                f"{path}:{number}: the fields seem to be separated by {separator!r}; {remedy}"
+            )
+
+
+def _by_header(path: Path, rows: Rows, format: str) -> Iterator[tuple[int, Record]]:
     names: list[str] = []
     for number, row in rows:
         if not names:
-            names = row
+            _check_separator(path, number, row, format)
+            names = [name.strip() for name in row]
             if len(set(names)) < len(names):
                 raise ValueError(f"{path}:{number}: the header names a column twice: {names}")
         else:

@@ -141,7 +141,7 @@ def write_run(
     would order equal scores by document id.
 
     Args:
-        path: the file, gzipped if it ends in ".gz"; it appears complete or not at all.
+        path: the file, compressed as its suffix says (".gz", ".zst"); it appears complete or not.
         ranking: query id, ids of its documents, best first, and their scores, float32 (k,).
         tag: the last field of each line; white space in it becomes "_".
     """

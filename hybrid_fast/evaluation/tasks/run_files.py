@@ -28,7 +28,7 @@ def write_run_and_qrels(
     """Write a run to `path` and its qrels to `path` + ".qrels".
 
     Args:
-        path: the file, gzipped if it ends in ".gz".
+        path: the file, compressed as its suffix says (".gz", ".zst").
         query_ids: id of each query, see `distinct_ids`.
         pool_ids: id of each member of the pool.
         ranking: the hits of each query.

@@ -17,14 +17,10 @@ import numpy as np
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
 from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
+from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
-from hybrid_fast.evaluation.tasks.judgements import (
-    Missing,
-    Qrels,
-    relevants_from_qrels,
-)
+from hybrid_fast.evaluation.tasks.judgements import Missing, Qrels, relevants_from_qrels
 from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
@@ -38,11 +34,7 @@ from hybrid_fast.evaluation.tasks.queries import (
     warn_of_unanswered,
 )
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
-from hybrid_fast.evaluation.tasks.run_files import (
-    RUN_DEPTH,
-    distinct_ids,
-    write_run_and_qrels,
-)
+from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both
@@ -65,7 +57,8 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        judged: the relevants, those that no ranking can hold among them.
+        judged: what answers each query, what no ranking can hold included.
+        relevants: positions in `pool` of the others.
         own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
@@ -94,8 +87,7 @@ class RetrievalTask:
         Args:
             name: name of the task.
             queries: iterated over once; ids that are whole numbers become text, here and below.
-            candidates: iterated over once, so that the texts of a large collection need not fit
-                in memory.
+            candidates: iterated over once, so that their texts need not fit in memory.
             settings: how the texts were made, recorded in results.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
                 `query_ids` of candidates. Grades may be fractional.
@@ -103,18 +95,15 @@ class RetrievalTask:
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
-            exclude_self: leave out of the ranking of a query the candidate that has its id, where
-                queries are documents (ArguAna, Quora); default False, with a warning if a
-                candidate has both the id and the text of a query, and there are qrels.
-            missing: how judged relevants count that are no candidates: "zero", as in trec_eval:
-                they are never found, if their language is known; "leave-out": not at all.
+            exclude_self: leave out of a query's ranking the candidate with its id, see `own_ids`.
+            missing: how judged relevants that are no candidates count, see `relevants_from_qrels`.
             strict: judgements of ids that the task lacks are errors, in place of warnings.
 
         Raises:
             TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name no query or no candidate of the
-                task, or candidates share an id although there are qrels.
+                metric or `document_score` is unknown, qrels name none of the queries or candidates,
+                or candidates share an id although there are qrels.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -126,7 +115,7 @@ class RetrievalTask:
             name, queries, collect_answers(candidates, answers)
         )
         self.pool: Pool = self.candidates
-        self.document_scores: DocumentScores | None = None
+        self.document_scores = None
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
@@ -139,20 +128,13 @@ class RetrievalTask:
             )
             self.own_ids.say(name)
         self.judged = self.own_ids.remove(judged, self.pool)
+        self.relevants = self.judged.relevants
         if qrels is not None or answers:
             warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        self.settings = dict(settings or {})
-        if document_score is not None:
-            self.settings["document_score"] = document_score
-        if self.own_ids.excluded:
-            self.settings["exclude_self"] = True
-
-    @property
-    def relevants(self) -> Relevants:
-        """Positions in `pool` of what answers each query."""
-        return self.judged.relevants
+        own = {"document_score": document_score, "exclude_self": self.own_ids.excluded or None}
+        self.settings = {**(settings or {}), **{k: v for k, v in own.items() if v is not None}}
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -168,9 +150,7 @@ class RetrievalTask:
         run: str | Path | None = None,
         run_depth: int = RUN_DEPTH,
     ) -> Results:
-        """Encode all texts with a model and score the embeddings.
-
-        Scores are dot products, or cosines if the model asks for them.
+        """Encode all texts with a model; score by dot products, or cosines if the model says so.
 
         Args:
             model: has methods that encode queries and passages under a usual name (see
@@ -274,15 +254,15 @@ class RetrievalTask:
         share an id, ids are written as "language:id" in both files.
 
         Args:
-            path: the file, gzipped if it ends in ".gz".
+            path: the file, compressed as its suffix says (".gz", ".zst").
             query_embeddings: as in `score`.
             candidate_embeddings: as in `score`.
-            depth: number of candidates per query; all if there are fewer.
+            depth: number of candidates per query.
             tag: the last field of each line; white space in it becomes "_".
 
         Raises:
-            TypeError: if embeddings are not arrays or tensors of floats.
-            ValueError: as `score`, or if depth is not positive or an id contains white space.
+            TypeError, ValueError: as `score`, or if depth is not positive or an id contains white
+                space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         query_ids, pool_ids = self.run_ids()

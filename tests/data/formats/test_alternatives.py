@@ -77,6 +77,11 @@ def test_negatives_get_no_title_where_passages_have_none(tmp_path):
     assert (item.title, item.negatives) == (None, ["n", "n2"])
 
 
+def test_several_queries_of_one_passage(tmp_path):
+    items = read(tmp_path, [{"query": ["a", "b"], "passage": ["p"], "passage_id": 3}])
+    assert [(i.query, i.passage, i.passage_id) for i in items] == [("a", "p", "3"), ("b", "p", "3")]
+
+
 def test_several_positives_are_alternatives(tmp_path):
     columns = {"query": "query", "passage": "pos", "negatives": "neg"}
     items = read(tmp_path, [FLAG, {**FLAG, "query": "r", "pos": ["x"]}], columns)
@@ -173,6 +178,7 @@ def test_empty_texts(tmp_path, caplog):
             {"passage": "pos", "passage_id": "id"},
             "has 1 values, but .* 2 pas",
         ),
+        ({"query": ["a", "b"], "passage": ["p", "r"]}, None, "has 2 queries and 2 passages, and"),
         ({"query": "a", "negatives": [3]}, None, "field 'negatives' must be text, got 3"),
     ],
 )

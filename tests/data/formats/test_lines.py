@@ -77,6 +77,15 @@ def test_what_is_no_text_in_utf8(tmp_path, content, message):
         list(iter_lines(tmp_path / "a.txt"))
 
 
+def test_carriage_returns_alone(tmp_path):
+    """They end lines where nothing else does; elsewhere they are text."""
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffeins\rzwei ä\r".encode())
+    assert list(iter_lines(path)) == [(1, "eins"), (2, "zwei ä")]
+    path.write_bytes(b"eins\rzwei\ndrei\rvier")
+    assert list(iter_lines(path)) == [(1, "eins\rzwei"), (2, "drei\rvier")]
+
+
 def test_the_last_suffix_tells_the_format():
     assert plain_suffix("wiki.txt.jsonl") == ".jsonl"
     assert plain_suffix("squad.json.parquet") == ".parquet"

@@ -1,5 +1,7 @@
 """Parquet files: damage within a page is named by row group and column."""
 
+import gzip
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +19,15 @@ def write(path, **options):
 
 def test_rows(tmp_path):
     assert list(iter_parquet_rows(write(tmp_path / "a.parquet"))) == ROWS
+
+
+def test_a_file_that_is_compressed_as_a_whole(tmp_path):
+    path = tmp_path / "a.parquet.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "a.parquet").read_bytes()))
+    assert list(iter_parquet_rows(path)) == ROWS
+    path.write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match=r"a\.parquet\.gz: damaged"):
+        list(iter_parquet_rows(path))
 
 
 def test_bytes_that_are_no_text(tmp_path):
