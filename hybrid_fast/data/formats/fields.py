@@ -149,7 +149,14 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
 
 def _passage(value: object, where: str, field: str) -> Passage:
     """Return a text that may be blank; ValueError if it is no text."""
-    return Passage(cast(str, value) if is_blank(value) else check_text(value, where, field))
+    return Passage(value if isinstance(value, str) else check_text(value, where, field))
+
+
+def is_texts(value: Json) -> bool:
+    """Tell whether a value is a list of texts of which none is blank."""
+    return isinstance(value, list) and all(
+        isinstance(each, str) and each and not each.isspace() for each in value
+    )
 
 
 def written_list(value: Json) -> Json:

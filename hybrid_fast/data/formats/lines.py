@@ -51,7 +51,7 @@ def plain_suffix(path: str | Path) -> str:
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yield line numbers from 1 and lines; only \n and \r\n end a line, or \r where there is no \n.
+    r"""Yield line numbers from 1 and lines; \n and \r\n end a line, \r only where there is no \n.
 
     Raises:
         ValueError: if the file is empty, not UTF-8 or damaged, with its line.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import cast
 
 from hybrid_fast.common.choices import check_choice, nearest
@@ -19,6 +19,7 @@ from hybrid_fast.data.formats.fields import (
     check_language,
     check_texts,
     check_title,
+    is_texts,
     look_up,
     one_each,
     passages_of,
@@ -183,7 +184,7 @@ class RecordMapper:
 
     def _named(self, row: Row, passages: list[Passage]) -> list[Passage]:
         """Return passages with the titles and ids that columns of their own give them."""
-        if "title" in row.columns:
+        if passages and "title" in row.columns:
             titles = one_each(row, "title", self._optional(row, "title"), len(passages))
             passages = [
                 passage._replace(title=check_title(title, row.where, row.field("title")))
@@ -204,6 +205,8 @@ class RecordMapper:
     def _negatives(self, row: Row, is_titled: bool) -> list[str] | None:
         """Return the texts of the hard negatives, after their titles if passages have theirs."""
         values = self._optional(row, "negatives")
+        if values is None or is_texts(values):
+            return values
         if not isinstance(values, list) or isinstance(row.columns["negatives"], list | tuple):
             several = values if isinstance(values, list) else [values]
             # An empty cell of a table is a missing text; an empty text of a list is a fault.
@@ -238,16 +241,19 @@ class RecordMapper:
         if name not in row.columns:
             return None
         given = row.columns[name]
-        several = cast(Sequence[Column], given if isinstance(given, list | tuple) else [given])
-        values: list[Json] = []
-        for column in several:
-            try:
-                values.append(look_up(row.record, column, row.where))
-                self._found.add(column)
-            except MissingField as error:
-                self._missed.setdefault(column, error)
-                values.append(None)
-        return values if isinstance(given, list | tuple) else values[0]
+        if isinstance(given, list | tuple):
+            return [self._tried(row, column) for column in given]
+        return self._tried(row, cast(Column, given))
+
+    def _tried(self, row: Row, column: Column) -> Json:
+        """Return the value of a field, None if the record lacks it, which is remembered."""
+        try:
+            value = look_up(row.record, column, row.where)
+        except MissingField as error:
+            self._missed.setdefault(column, error)
+            return None
+        self._found.add(column)
+        return value
 
     def _group_id(self, row: Row, number: int) -> str:
         column = self.group_column

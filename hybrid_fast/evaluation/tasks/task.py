@@ -102,8 +102,8 @@ class RetrievalTask:
         Raises:
             TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name none of the queries or candidates,
-                or candidates share an id although there are qrels.
+                metric or `document_score` is unknown, or qrels name none of the queries, none of
+                the candidates, or candidates that share an id.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -265,9 +265,8 @@ class RetrievalTask:
                 space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        query_ids, pool_ids = self.run_ids()
         ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
+        write_run_and_qrels(path, *self.run_ids(), ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.

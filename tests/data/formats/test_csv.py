@@ -1,4 +1,4 @@
-"""CSV and TSV as programs write them: long cells, empty lines, other separators, quotation marks."""
+"""CSV and TSV as programs write them: long cells, empty lines, other separators and quotes."""
 
 import csv
 
