@@ -235,9 +235,17 @@ def _iso_languages() -> dict[str, iso639.Language]:
     """Return the languages of ISO 639, current and retired, by every code of two or three letters.
 
     Current ones win where a code was given anew.
+
+    Raises:
+        ImportError: another package of that module name is installed.
     """
     import iso639  # reads its tables for 0.2 s, which most codes of two letters do not need
 
+    if not hasattr(iso639, "ALL_LANGUAGES"):
+        raise ImportError(
+            "the module iso639 is that of another package; uninstall that (iso639, iso639-lang) and "
+            "install python-iso639 again"
+        )
     languages = sorted(iso639.ALL_LANGUAGES, key=lambda language: language.status == "A")
     return {
         code: language

@@ -1,9 +1,13 @@
 """Language codes: each spelling has one BCP-47 form; what is none is refused clearly."""
 
+import sys
+from types import ModuleType
+
 import iso639
 import language_codes
 import pytest
 
+from hybrid_fast.data import languages
 from hybrid_fast.data.languages import (
     is_spelling_of,
     normalize_language,
@@ -180,3 +184,11 @@ def test_other_spellings_of_a_language_of_a_table():
     assert is_spelling_of("zho_Hant", "zh-Hant")
     assert not is_spelling_of("fr", "de")
     assert not is_spelling_of("xyzzy", "de")
+
+
+def test_another_package_of_the_same_module_name_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "iso639", ModuleType("iso639"))
+    monkeypatch.setattr(languages, "_iso_languages", languages._iso_languages.__wrapped__)
+    assert normalize_language.__wrapped__("en") == "en"
+    with pytest.raises(ImportError, match="install python-iso639 again"):
+        normalize_language.__wrapped__("quy")

@@ -163,6 +163,7 @@ class RecordMapper:
             is_titled = False
         negatives = self._negatives(row, is_titled)
         if negatives:
+            self._titled["rows"] += 1
             self._titled["passages"] += sum(passage.title is not None for passage in passages)
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
         group_id = self._group_id(row, number)
@@ -222,7 +223,6 @@ class RecordMapper:
             )
         self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
         self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
-        self._titled["rows"] += len(kept) > 0
         return [each.titled_text if is_titled else each.text for each in kept]
 
     def _check_titles(self) -> None:
