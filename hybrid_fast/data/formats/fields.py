@@ -132,7 +132,10 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
         ValueError: if it is none of these.
     """
     if isinstance(value, list):
-        return [each for one in value for each in passages_of(one, where, field)]
+        each = (
+            [Passage(one)] if type(one) is str else passages_of(one, where, field) for one in value
+        )
+        return [passage for passages in each for passage in passages]
     if not isinstance(value, dict):
         return [_passage(value, where, field)]
     name = next((name for name in _TEXT_FIELDS if name in value), None)
@@ -150,13 +153,6 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
 def _passage(value: object, where: str, field: str) -> Passage:
     """Return a text that may be blank; ValueError if it is no text."""
     return Passage(value if isinstance(value, str) else check_text(value, where, field))
-
-
-def is_texts(value: Json) -> bool:
-    """Tell whether a value is a list of texts of which none is blank."""
-    return isinstance(value, list) and all(
-        isinstance(each, str) and each and not each.isspace() for each in value
-    )
 
 
 def written_list(value: Json) -> Json:

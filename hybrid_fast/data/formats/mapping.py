@@ -19,7 +19,6 @@ from hybrid_fast.data.formats.fields import (
     check_language,
     check_texts,
     check_title,
-    is_texts,
     look_up,
     one_each,
     passages_of,
@@ -206,8 +205,8 @@ class RecordMapper:
     def _negatives(self, row: Row, is_titled: bool) -> list[str] | None:
         """Return the texts of the hard negatives, after their titles if passages have theirs."""
         values = self._optional(row, "negatives")
-        if values is None or is_texts(values):
-            return values
+        if values is None:
+            return None
         if not isinstance(values, list) or isinstance(row.columns["negatives"], list | tuple):
             several = values if isinstance(values, list) else [values]
             # An empty cell of a table is a missing text; an empty text of a list is a fault.
