@@ -243,8 +243,8 @@ def _iso_languages() -> dict[str, iso639.Language]:
 
     if not hasattr(iso639, "ALL_LANGUAGES"):
         raise ImportError(
-            "the module iso639 is that of another package; uninstall that (iso639, iso639-lang) and "
-            "install python-iso639 again"
+            "the module iso639 is that of another package (iso639, iso639-lang); uninstall that "
+            "and install python-iso639 again"
         )
     languages = sorted(iso639.ALL_LANGUAGES, key=lambda language: language.status == "A")
     return {
