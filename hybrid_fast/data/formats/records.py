@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 
 from hybrid_fast.common.hub import fetching
 from hybrid_fast.data.formats.json_text import iter_json_records
 from hybrid_fast.data.formats.lines import iter_lines
 from hybrid_fast.data.formats.parquet import iter_parquet_rows
+from hybrid_fast.data.formats.saved_datasets import is_saved, open_saved
 from hybrid_fast.data.formats.tolerance import Tolerance
 
 Record = dict[str, Any] | list[str]
@@ -59,10 +60,10 @@ def read_parquet(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tup
 def read_hub_records(
     name: str, config: str | None, split: str, instead: str = LOCAL_DATA
 ) -> Iterator[tuple[int, Record]]:
-    """Yield row numbers from 1 and the rows of a data set that `datasets.load_dataset` finds.
+    """Yield row numbers from 1 and the rows of a data set that the `datasets` library loads.
 
     Args:
-        name: of the data set on the hub, or a folder.
+        name: of the data set on the hub, or a folder of files or of `save_to_disk`.
         config: its configuration.
         split: its split.
         instead: what can be given without network, for the message.
@@ -73,6 +74,8 @@ def read_hub_records(
     """
     from datasets.exceptions import DatasetGenerationError
 
+    if is_saved(Path(name)):
+        return dataset_records(open_saved(Path(name), config, split))
     with fetching(f"{name!r} is not a data file, and a data set of that name", instead):
         try:
             dataset = load_dataset(name, config, split=split)
@@ -81,6 +84,11 @@ def read_hub_records(
             is_folder = Path(name).is_dir()
             hint = f"; a pattern reads its files one by one: '{name}/*.jsonl'" if is_folder else ""
             raise ValueError(f"data set {name!r} cannot be read: {cause}{hint}") from error
+    return dataset_records(dataset)
+
+
+def dataset_records(dataset: Dataset) -> Iterator[tuple[int, Record]]:
+    """Yield row numbers from 1 and the rows of a data set, some at a time."""
     batches = dataset.with_format("arrow").iter(batch_size=1024)
     return enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 

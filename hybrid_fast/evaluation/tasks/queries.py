@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_fast.data.formats.trec_runs import id_text
+from hybrid_fast.data.languages import is_same_language
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
@@ -85,7 +86,7 @@ def number_ids(ids: Sequence[str]) -> np.ndarray:
 def check_languages(
     languages: Sequence[str] | None, known: Iterable[str], task: str
 ) -> tuple[str, ...]:
-    """Return the languages of a task to load, each once: those given, all if None.
+    """Return the languages of a task to load, each once: those given in any spelling, all if None.
 
     Raises:
         TypeError: if `languages` is a string.
@@ -96,11 +97,20 @@ def check_languages(
         raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     if languages is None:
         return known
-    unknown = sorted(set(languages) - set(known))
+    chosen = dict.fromkeys(_known_spelling(code, known) for code in languages)
+    unknown = sorted(set(chosen) - set(known))
     if unknown or not languages:
         found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
         raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
-    return tuple(dict.fromkeys(languages))
+    return tuple(chosen)
+
+
+def _known_spelling(code: str, known: Sequence[str]) -> str:
+    """Return the language that a code is another spelling of (deu_Latn: de), else the code."""
+    try:
+        return next((name for name in known if is_same_language(code, name)), code)
+    except (TypeError, ValueError):
+        return code
 
 
 def collect_answers(
