@@ -18,6 +18,7 @@ from hybrid_fast.qa import (
     train_reader,
 )
 from hybrid_fast.qa.answers import RULES, Rules
+from hybrid_fast.training.collectives import leave_process_group
 
 
 def run_training(
@@ -45,6 +46,7 @@ def run_training(
     progress = TrainingProgress("train reader")
     with progress:
         train_reader(encoder, data, out, options, callbacks=[progress])
+    leave_process_group()
 
 
 def run_evaluation(

@@ -21,6 +21,8 @@ from hybrid_fast.common.choices import check_choice
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "sum", "mean")
 NEGATIVES = ("all", "hard_only")
+PRECISIONS = (None, "bf16")
+BACKENDS = ("triton", "cpu", "reference")  # the fastest first
 
 
 class InfoNCEOptions(TypedDict, total=False):

@@ -19,6 +19,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
 from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
+from hybrid_fast.retrieval.shared_encoding import share_encoder
+from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress
 
 logger = logging.getLogger(__name__)
 DEFAULT_BATCH_SIZE, BATCHES_PER_CALL = 64, 64
@@ -52,6 +54,7 @@ def encode_both(
     batch_size: int | None = None,
     *,
     passages_name: str = "passages",
+    shared: SharedWork | None = None,
 ) -> Encoded:
     """Encode queries and passages so that their dot products are the model's similarities.
 
@@ -61,6 +64,7 @@ def encode_both(
         passages: at least one.
         batch_size: texts that the model is to take at a time; None leaves it to the model.
         passages_name: what to call the passages in the progress bar and in errors.
+        shared: ranks that each encode a part of the texts.
 
     Returns:
         The embeddings, the "similarity" and, of models of other libraries, the methods that they
@@ -73,8 +77,10 @@ def encode_both(
     """
     of_queries, of_passages = find_encoders(model)
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
-    left = encode(of_queries, queries, batch_size, "queries")
-    right = encode(of_passages, passages, batch_size, passages_name)
+    size = batch_size or DEFAULT_BATCH_SIZE
+    left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
+    encoder = share_encoder(of_passages, shared, size)
+    right = encode(encoder, passages, batch_size, passages_name)
     if settings["similarity"] == "cosine":
         left, right = normalize_rows(left), normalize_rows(right)
     if not isinstance(model, BiEncoder):
@@ -144,7 +150,7 @@ def _encode_parts(
     """Yield some of the rows, (n,), and their embeddings, float32 (n, D), until all are done."""
     step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
-        total=len(rows), desc=f"encode {name}", delay=2, disable=None, leave=False
+        total=len(rows), desc=f"encode {name}", delay=2, disable=hides_progress(), leave=False
     ) as progress:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]

@@ -14,6 +14,7 @@ from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_source
 from hybrid_fast.common.hub import local_folder
+from hybrid_fast.common.launch import find_launch
 
 OnBadAnswer = Annotated[
     str,
@@ -80,7 +81,8 @@ def train_reader(
         "on_bad_answer": on_bad_answer,
     }
     run_training(encoder, data, sources, out, training)
-    print(f"trained reader: {out}")
+    if find_launch().rank == 0:
+        print(f"trained reader: {out}")
 
 
 def evaluate_reader(
