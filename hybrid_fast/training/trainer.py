@@ -44,7 +44,7 @@ from hybrid_fast.training.steps import (
     make_sampler,
     make_steps,
 )
-from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
+from hybrid_fast.training.termination import StopOnSignal
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 from hybrid_fast.training.token_tables import clip_gradients
 
@@ -112,7 +112,7 @@ class HybridTrainer(Trainer):
         )
         self._last_step = 0
         self._batches_in_update = 1
-        self._termination = StopOnSigterm(self.cached_step)
+        self._termination = StopOnSignal(self.cached_step)
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
@@ -135,6 +135,7 @@ class HybridTrainer(Trainer):
             ValueError: True was given and there is no complete checkpoint, or the checkpoint is of
                 another plan, or training diverged.
             SystemExit: SIGTERM came; the status is 143.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = str(checkpoints.last_checkpoint(self.args.output_dir))
@@ -148,7 +149,14 @@ class HybridTrainer(Trainer):
         with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):
             result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if self._termination.is_due:
-            raise SystemExit(TERMINATED)
+            logger.info(
+                "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
+                "on the command line, train(resume_from_checkpoint=True) in Python.",
+                self.state.global_step,
+                self.state.max_steps,
+                self.args.output_dir,
+            )
+            self._termination.end()
         return result
 
     def get_train_dataloader(self) -> StepLoader:

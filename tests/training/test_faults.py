@@ -1,4 +1,4 @@
-"""What ends a run from outside or inside: NaN, SIGTERM, and a rank that dies."""
+"""What ends a run from outside or inside: NaN, SIGTERM, Ctrl-C, and a rank that dies."""
 
 from __future__ import annotations
 
@@ -125,13 +125,46 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
     assert names == ([] if event == "on_train_end" else ["checkpoint-4"])
 
 
-def test_after_training_sigterm_is_what_it_was_before(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_training_signals_are_what_they_were_before(tmp_path, number):
+    before = signal.getsignal(number)
     make_static_trainer(tmp_path, max_steps=1).train()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     with pytest.raises(ValueError, match="hard_only"):
         make_static_trainer(tmp_path, negatives="hard_only").train()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_writes_a_checkpoint_and_the_same_trainer_goes_on(tmp_path, caplog):
+    whole = make_static_trainer(tmp_path / "whole")
+    whole.train()
+    trainer = make_static_trainer(tmp_path / "run", [Event(interrupt)])
+    with caplog.at_level("INFO", "hybrid_fast"), pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert "Ctrl-C: training ends after this update" in caplog.text
+    assert "Training ended after step 4 of" in caplog.text
+    assert "Go on with --resume" in caplog.text
+    (checkpoint,) = complete_checkpoints(str(tmp_path / "run"))
+    assert checkpoint.name == "checkpoint-4"
+    trainer.train(resume_from_checkpoint=True)
+    weights, expected = trainer.encoder.state_dict(), whole.encoder.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    def twice() -> None:
+        interrupt()
+        interrupt()
+
+    trainer = make_static_trainer(tmp_path, [Event(twice)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert trainer.state.global_step == 3
+    assert not complete_checkpoints(str(tmp_path))
 
 
 def test_ranks_of_which_one_gets_sigterm_stop_at_one_step(tmp_path):
