@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.common.cache import cache_folder
+from hybrid_fast.common.cache import cache_entry
 from hybrid_fast.common.files import new_folder
 from hybrid_fast.data.table import AlignedTable
 from hybrid_fast.data.text_ids import text_ids
@@ -125,7 +125,7 @@ def open_token_store(
     dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
     parts = [str(_VERSION), table.fingerprint, side, key, dtype.name]
     fingerprint = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    path = Path(folder or cache_folder("tokens"), fingerprint)
+    path = Path(folder, fingerprint) if folder else cache_entry("tokens", fingerprint)
     try:
         return _read(path)
     except FileNotFoundError:

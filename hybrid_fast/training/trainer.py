@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hybrid_fast.common.disk import writing
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
@@ -273,6 +275,11 @@ class HybridTrainer(Trainer):
         results = task.evaluate(self.encoder, batch_size=self.args.per_device_eval_batch_size)
         self.model.train(training)
         return results.flat()
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with writing(Path(self.args.output_dir, name)):
+            super()._save_checkpoint(model, trial)
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
