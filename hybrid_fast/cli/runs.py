@@ -24,6 +24,7 @@ from hybrid_fast.cli.profile import print_profile
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.common.errors import kept
+from hybrid_fast.common.locks import sole_use
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
@@ -60,20 +61,21 @@ def run_recipe(
     trained is evaluated only.
 
     Raises:
-        OSError: a missing file or folder.
+        OSError: a missing file or folder, or an output folder that cannot be written or is in use.
         ValueError: an invalid part or field, or nothing to resume.
         PartlyDoneError: see `run_parts`.
     """
-    check_output(output, resume)
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    if (output / MODEL).exists():
-        results = _evaluate_trained(recipe, args, output, model_name)
-    else:
-        parts = load_parts(recipe, args.seed)
-        results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
-    leave_process_group()
-    return results
+    with sole_use(output) if args.process_index == 0 else nullcontext():
+        check_output(output, resume)
+        if (output / MODEL).exists():
+            results = _evaluate_trained(recipe, args, output, model_name)
+        else:
+            parts = load_parts(recipe, args.seed)
+            results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
+        leave_process_group()
+        return results
 
 
 def load_parts(recipe: Recipe, seed: int) -> Parts:

@@ -24,6 +24,7 @@ from hybrid_fast.cli.recipe import Recipe, load_recipe, located
 from hybrid_fast.cli.runs import run_recipe
 from hybrid_fast.cli.yaml_text import split_values
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.locks import sole_use
 from hybrid_fast.reporting.sweeps import Point, print_sweep, write_sweep
 from hybrid_fast.results.results import FILE_NAME
 from hybrid_fast.training.checkpoints import complete_checkpoints
@@ -85,8 +86,17 @@ def run_sweep(
 
     Raises:
         ValueError: a value is invalid, or a run in `out` is of another recipe.
+        FileExistsError: another sweep works in `out`.
     """
     runs = plan_sweep(path, overrides, num_seeds, out)
+    with sole_use(out):
+        failed = _run_all(runs, debug)
+        _report([run for run in runs if run.name not in failed], failed, path.stem, out, console)
+    return list(failed)
+
+
+def _run_all(runs: list[SweepRun], debug: bool) -> dict[str, str]:
+    """Run every run that is not complete; return the names of those that failed, and why."""
     complete = [is_complete(run) for run in runs]
     failed: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
@@ -102,8 +112,7 @@ def run_sweep(
                 traceback.print_exc()
             failed[run.name] = " ".join(str(error).split()) or type(error).__name__
             say(f"{run.name} failed: {failed[run.name]}")
-    _report([run for run in runs if run.name not in failed], failed, path.stem, out, console)
-    return list(failed)
+    return failed
 
 
 def plan_sweep(
@@ -187,7 +196,7 @@ def start_or_resume(run: SweepRun) -> None:
     trained = (run.folder / MODEL).exists()
     resume = trained or bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
     if not resume:  # what is left of an incomplete checkpoint
-        shutil.rmtree(run.folder, ignore_errors=True)
+        shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
     with complete_folder(run.folder) as staged:
         text = json.dumps(run.fields, indent=2, ensure_ascii=False)
         (staged / RECIPE).write_text(text + "\n", encoding="utf-8")

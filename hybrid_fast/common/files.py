@@ -20,6 +20,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from hybrid_fast.common.disk import writing
+
 
 @contextmanager
 def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") -> Iterator[IO[Any]]:
@@ -73,12 +75,13 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     staged = _staging_name(path, path.parent)
     os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        permissions = staged.stat().st_mode
-        yield staged
-        staged.chmod(permissions)  # whoever wrote it may have made another file of that name
-        _flush(staged)
-        staged.replace(path)
-        _flush(path.parent)
+        with writing(path):
+            permissions = staged.stat().st_mode
+            yield staged
+            staged.chmod(permissions)  # whoever wrote it may have made another file of that name
+            _flush(staged)
+            staged.replace(path)
+            _flush(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 
@@ -94,7 +97,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder).absolute()
     if folder.exists():
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
-    with _parents_of(folder), _staged_folder(folder, folder.parent) as staged:
+    with _parents_of(folder), _staged_folder(folder, folder.parent) as staged, writing(folder):
         yield staged
         _finish(staged)
         if not _renamed(staged, folder):
@@ -125,7 +128,7 @@ def complete_folder(
     folder = Path(folder).absolute()
     check_folder(folder)
     place = folder if folder.exists() else folder.parent
-    with _parents_of(folder), _staged_folder(folder, place) as staged:
+    with _parents_of(folder), _staged_folder(folder, place) as staged, writing(folder):
         yield staged
         _finish(staged)
         if not _renamed(staged, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
@@ -47,14 +48,16 @@ def print_results(
     """
     check_runs(runs)
     console = console or Console()
-    labels = run_labels(runs)
-    _print_fitting(console, lambda write: _headline_table(runs, [*map(write, labels)]))
+    labels, every = run_labels(runs), range(len(runs))
+    _print_in_parts(console, every, partial(_headline_table, runs, labels))
     if _has_own_metrics(runs):
-        _print_fitting(console, lambda write: _metric_table(runs, [*map(write, labels)]))
-    if comparison is not None:
-        tested = [measure for measure in HEADLINE if comparison.of(measure.name)]
+        _print_in_parts(console, every, partial(_metric_table, runs, labels))
+    tested = [each for each in HEADLINE if comparison is not None and comparison.of(each.name)]
+    if comparison is not None and tested:
         _print_by_measure(console, tested, partial(_difference_table, comparison))
-    _print_by_measure(console, HEADLINE, partial(_language_table, runs, labels))
+    if not _print_if_it_fits(console, _language_table(runs, labels, HEADLINE, every, str)):
+        for measure in HEADLINE:
+            _print_in_parts(console, every, partial(_language_table, runs, labels, [measure]))
 
 
 def print_run_scores(scores: RunScores, console: Console) -> None:
@@ -80,14 +83,28 @@ def _print_by_measure(
     draw: Callable[[Sequence[Measure], Write], Table],
 ) -> None:
     """Print one table of all measures, or one for each if that is too wide."""
-    if not measures:
-        return
-    whole = draw(measures, str)
-    if _fits(whole, console):
-        console.print(whole)
-        return
-    for measure in measures:
-        _print_fitting(console, partial(draw, [measure]))
+    if not _print_if_it_fits(console, draw(measures, str)):
+        for measure in measures:
+            _print_fitting(console, partial(draw, [measure]))
+
+
+def _print_in_parts(
+    console: Console, positions: range, draw: Callable[[range, Write], Table]
+) -> None:
+    """Print one table of all runs, or as many as there must be for their columns to fit."""
+    narrow = partial(_in_lines, width=LABEL_WIDTHS[-1])
+    parts: list[range] = []
+    for num_tables in range(1, len(positions) + 1):
+        parts = _split(positions, num_tables)
+        if all(_fits(draw(part, narrow), console) for part in parts):
+            break
+    for part in parts:
+        _print_fitting(console, partial(draw, part))
+
+
+def _split(positions: range, num_parts: int) -> list[range]:
+    ends = [len(positions) * number // num_parts for number in range(num_parts + 1)]
+    return [positions[start:end] for start, end in pairwise(ends)]
 
 
 def _print_fitting(console: Console, draw: Callable[[Write], Table]) -> None:
@@ -98,6 +115,13 @@ def _print_fitting(console: Console, draw: Callable[[Write], Table]) -> None:
             break
         table = draw(partial(_in_lines, width=width))
     console.print(table)
+
+
+def _print_if_it_fits(console: Console, table: Table) -> bool:
+    if not _fits(table, console):
+        return False
+    console.print(table)
+    return True
 
 
 def _in_lines(label: str, width: int) -> str:
@@ -115,17 +139,17 @@ def _fits(table: Table, console: Console) -> bool:
     return console.measure(table, options=unlimited).maximum <= console.width
 
 
-def _headline_table(runs: Sequence[Results], labels: Sequence[str]) -> Table:
+def _headline_table(
+    runs: Sequence[Results], labels: Sequence[str], shown: Sequence[int], write: Write
+) -> Table:
     caption = "* best; higher is better, except for the rank distance" if len(runs) > 1 else None
     table = Table(title=Text(f"Task {printable(runs[0].task)}"), caption=caption)
     table.add_column("measure", overflow="fold")
-    _add_number_columns(table, labels)
+    _add_number_columns(table, [write(labels[each]) for each in shown])
     for row, measure in enumerate(MEASURES, 1):
         values = [measure.read(run) for run in runs]
         best = measure.best_positions(values)
-        cells = [
-            _cell(measure.show(value), position in best) for position, value in enumerate(values)
-        ]
+        cells = [_cell(measure.show(values[each]), each in best) for each in shown]
         table.add_row(measure.title, *cells, end_section=row % 3 == 0)
     return table
 
@@ -139,18 +163,20 @@ def _has_own_metrics(runs: Sequence[Results]) -> bool:
     )
 
 
-def _metric_table(runs: Sequence[Results], labels: Sequence[str]) -> Table:
+def _metric_table(
+    runs: Sequence[Results], labels: Sequence[str], shown: Sequence[int], write: Write
+) -> Table:
     """Return all scores of a task that has metrics of its own."""
     table = Table(title="All metrics", caption="higher is better")
     for head in ("setting", "measure"):
         table.add_column(head, overflow="fold")
-    _add_number_columns(table, labels)
+    _add_number_columns(table, [write(labels[each]) for each in shown])
     for setting, measures in metric_measures(runs).items():
         for measure in measures:
             table.add_row(
                 Text(printable(setting)),
                 Text(printable(measure.title)),
-                *(measure.show(measure.read(run)) for run in runs),
+                *(measure.show(measure.read(runs[each])) for each in shown),
             )
         table.add_section()
     return table
@@ -191,19 +217,24 @@ def _cell(text: str, best: bool) -> Text:
 
 
 def _language_table(
-    runs: Sequence[Results], labels: Sequence[str], measures: Sequence[Measure], write: Write
+    runs: Sequence[Results],
+    labels: Sequence[str],
+    measures: Sequence[Measure],
+    shown: Sequence[int],
+    write: Write,
 ) -> Table:
     table = Table(title="By query language: " + ", ".join(each.title for each in measures))
     table.add_column("language", overflow="fold")
     for measure in measures:
         above = measure.title.replace(" ", "\n") if len(measures) > 1 else ""
-        below = [*map(write, labels)] if len(runs) > 1 or not above else [""]
+        names = [write(labels[each]) for each in shown]
+        below = names if len(runs) > 1 or not above else [""]
         _add_number_columns(table, [f"{above}\n{label}".strip() for label in below])
     for language in report_languages(runs):
         cells = [
-            measure.show(measure.read_language(run, language))
+            measure.show(measure.read_language(runs[each], language))
             for measure in measures
-            for run in runs
+            for each in shown
         ]
         name = printable(f"{language_name(language)} ({language})")
         table.add_row(Text(name), *map(Text, cells))

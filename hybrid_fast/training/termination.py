@@ -1,4 +1,4 @@
-"""Ending training with a checkpoint on SIGTERM, which batch systems send."""
+"""Ending training with a checkpoint on SIGTERM, which batch systems send, and on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,34 +13,47 @@ from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import num_ranks
 
 logger = logging.getLogger(__name__)
-TERMINATED = 128 + signal.SIGTERM  # the exit status that shells report for it
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopOnSigterm(TrainerCallback):
-    """Ends training after the update in which SIGTERM came, with a checkpoint.
+class StopOnSignal(TrainerCallback):
+    """Ends training after the update in which SIGTERM or SIGINT came, with a checkpoint.
 
-    It listens while it is entered as a context. Ranks get the signal at different times, so
-    `CachedStep` makes them agree on the step.
+    It listens while it is entered as a context. A second signal does what it did before. Ranks get
+    a signal at different times, so `CachedStep` makes them agree on the step.
     """
 
     def __init__(self, step: CachedStep) -> None:
         self.step = step
-        self._previous: Any = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._received = signal.SIGTERM  # by ranks that got none themselves
 
     def __enter__(self) -> None:
+        self.step.stop_requested = self.step.stop = False
         # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._request)
+            self._previous = {each: signal.signal(each, self._request) for each in _SIGNALS}
 
     def __exit__(self, *error: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+        self._previous = {}
 
     @property
     def is_due(self) -> bool:
         """Whether training ends now; ranks have agreed on it in the last step."""
         return self.step.stop or (self.step.stop_requested and num_ranks() == 1)
+
+    def end(self) -> None:
+        """End what called training as the signal would have.
+
+        Raises:
+            SystemExit: with the status that shells report for SIGTERM.
+            KeyboardInterrupt: it was Ctrl-C.
+        """
+        if self._received == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + self._received)
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop, if a rank was told to."""
@@ -48,5 +61,12 @@ class StopOnSigterm(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def _request(self, number: int, frame: object) -> None:
-        logger.warning("SIGTERM: training ends after this update, with a checkpoint.")
+        self._received = signal.Signals(number)
+        name = "Ctrl-C" if self._received == signal.SIGINT else self._received.name
+        logger.warning(
+            "%s: training ends after this update, with a checkpoint; a second one ends it at once.",
+            name,
+        )
         self.step.stop_requested = True
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)

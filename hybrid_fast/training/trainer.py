@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
+from hybrid_fast.common.disk import writing
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
@@ -52,7 +53,7 @@ from hybrid_fast.training.steps import (
     make_sampler,
     make_steps,
 )
-from hybrid_fast.training.termination import TERMINATED, StopOnSigterm
+from hybrid_fast.training.termination import StopOnSignal
 from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 from hybrid_fast.training.token_tables import clip_gradients
 
@@ -133,7 +134,7 @@ class HybridTrainer(SavingTrainer):
         )
         self._last_step = 0
         self._batches_in_update = 1
-        self._termination = StopOnSigterm(self.cached_step)
+        self._termination = StopOnSignal(self.cached_step)
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
@@ -152,6 +153,7 @@ class HybridTrainer(SavingTrainer):
                 another plan, or training diverged.
             PartlyDoneError: something else failed after a step; the model is saved.
             SystemExit: SIGTERM came; the status is 143.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         resume: Any = resume_from_checkpoint
         resume = self.args.resume_from_checkpoint if resume is None else resume
@@ -168,7 +170,14 @@ class HybridTrainer(SavingTrainer):
             with self.saved_on_failure():
                 result = super().train(resume_from_checkpoint=str(resume) if resume else None)
         if self._termination.is_due:
-            raise SystemExit(TERMINATED)
+            logger.info(
+                "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
+                "on the command line, train(resume_from_checkpoint=True) in Python.",
+                self.state.global_step,
+                self.state.max_steps,
+                self.args.output_dir,
+            )
+            self._termination.end()
         return result
 
     def get_train_dataloader(self) -> StepLoader:
@@ -303,5 +312,6 @@ class HybridTrainer(SavingTrainer):
         return from_first_rank(lambda: {} if results is None else results.flat())
 
     def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
-        with awaited_by_all():
+        folder = checkpoints.checkpoint_folder(self.args.output_dir, self.state.global_step)
+        with awaited_by_all(), writing(folder):
             super()._save_checkpoint(*arguments, **options)

@@ -9,6 +9,7 @@ import pytest
 
 from hybrid_fast.cli import main, runs, sweep
 from hybrid_fast.cli.yaml_text import split_values
+from hybrid_fast.common.locks import sole_use
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.reporting.sweeps import Point, write_sweep
 from hybrid_fast.results import load_runs
@@ -266,3 +267,21 @@ def test_seeds_alone_need_no_curves(project, capsys):
     assert "data:image/svg+xml" not in (project / "out/sweep.html").read_text(encoding="utf-8")
     point = read_json(project / "out/sweep.json")["points"][0]
     assert (point["values"], point["seeds"]) == ({}, [0, 1])
+
+
+def test_what_a_sweep_did_not_make_stays(project, monkeypatch):
+    assert sweep_alpha(alpha="0") == 0
+    folder = project / "out/seed=42"
+    (folder / "notes.txt").write_text("mine")
+    (folder / "results.json").unlink()
+    assert sweep_alpha(alpha="0") == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "results.json").is_file()
+
+
+def test_a_second_sweep_in_the_same_folder_is_refused(project, fails):
+    with sole_use("out"):
+        assert "out is in use by process" in fails(
+            "sweep", "recipe.yaml", "--alpha", "0", "--out", "out"
+        )
+    assert not (project / "out").exists()

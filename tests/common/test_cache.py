@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_fast.common.cache import cache_folder
+from hybrid_fast.common import cache
+from hybrid_fast.common.cache import cache_entry, cache_folder
 
 
 def test_the_folder_follows_the_environment(monkeypatch):
@@ -42,3 +43,35 @@ def test_a_file_is_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file"))
     with pytest.raises(NotADirectoryError, match=r"HYBRID_FAST_CACHE names .*file, a file"):
         cache_folder("tokens")
+
+
+@pytest.fixture
+def unwritable(tmp_path, monkeypatch):
+    """A cache folder below a file, which no user can write to, and a folder for temporary files."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file/cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_and_said(unwritable, caplog):
+    entry = cache_entry("tokens", "name")
+    assert entry.parents[2] == unwritable
+    assert entry.parts[-2:] == ("tokens", "name")
+    assert "Set HYBRID_FAST_CACHE to a folder that can be written" in caplog.text
+    assert entry.parents[1].stat().st_mode & 0o777 == 0o700
+    assert cache_entry("tokens", "name") == entry
+
+
+def test_what_the_cache_has_is_read_from_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path))
+    (tmp_path / "tokens/name").mkdir(parents=True)
+    monkeypatch.setattr(cache, "_is_writable", lambda folder: False)
+    assert cache_entry("tokens", "name") == tmp_path / "tokens/name"
+    assert not caplog.text
+
+
+def test_a_temporary_folder_of_another_user_is_not_trusted(unwritable, monkeypatch):
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    with pytest.raises(PermissionError, match="belongs to another user; set HYBRID_FAST_CACHE"):
+        cache_entry("tokens", "name")

@@ -160,3 +160,17 @@ def test_four_paths_read_well_at_80_columns():
     assert "│ seed1/model*      │ seed1/model       │     +0.250 │ +0.125, +0.375 │" in text
     assert "over questions: mono mAP" in text
     assert "over questions: cross mAP" not in text
+
+
+@pytest.mark.parametrize("num_runs", [9, 30])
+def test_many_runs_are_shown_in_several_tables(num_runs):
+    """No line is too long, names break at separators alone, and the best of all is marked."""
+    models = [f"alpha=0.{number},learning_rate=1e-{number}" for number in range(num_runs)]
+    runs = [make_run(model=name, mean=number / 100) for number, name in enumerate(models)]
+    text = printed(runs, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for number in range(num_runs):
+        assert re.search(rf"[┃ ]rate=1e-{number} ", text), number
+    rows = [line for line in text.splitlines() if line.startswith("│ mono mAP")]
+    best = re.findall(r"0\.\d+\*", "\n".join(rows))
+    assert best == [f"{(num_runs - 1) / 100:.3f}*"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -47,6 +48,22 @@ def test_a_resumed_run_ends_bit_equal_and_fetches_unseen_steps_only(
     assert resumed.fetched == list(range(16, 20))  # the middle of epoch 2
     assert whole.fetched == list(range(20))
     assert same(weights(whole.model), weights(resumed.model))
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_whole(tmp_path, monkeypatch):
+    def save_unless_full(*arguments, **options):
+        if trainer.state.global_step == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    real = torch.save
+    monkeypatch.setattr(torch, "save", save_unless_full)
+    args = make_args(tmp_path, save_strategy="steps", save_steps=10, save_total_limit=1)
+    trainer = HybridTrainer(make_model(), args, make_table())
+    message = f"{tmp_path / 'checkpoint-20'} could not be written: the disk is full; make room"
+    with pytest.raises(OSError, match=message):
+        trainer.train()
+    assert last_checkpoint(str(tmp_path)).name == "checkpoint-10"
 
 
 def test_true_resumes_from_the_last_complete_checkpoint(tmp_path):

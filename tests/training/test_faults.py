@@ -1,4 +1,4 @@
-"""What ends a run from outside or inside: NaN, SIGTERM, and a rank that dies."""
+"""What ends a run from outside or inside: NaN, SIGTERM, Ctrl-C, and a rank that dies."""
 
 from __future__ import annotations
 
@@ -129,15 +129,16 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
     assert names == ([] if event == "on_train_end" else ["checkpoint-4"])
 
 
-def test_after_training_sigterm_is_what_it_was_before(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_training_signals_are_what_they_were_before(tmp_path, number):
+    before = signal.getsignal(number)
     make_static_trainer(tmp_path, max_steps=1).train()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     broken = make_static_trainer(tmp_path)
     broken.model.loss = None
     with pytest.raises(TypeError):
         broken.train()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 def test_ranks_of_which_one_gets_sigterm_stop_at_one_step(tmp_path):

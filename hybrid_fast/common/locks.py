@@ -1,0 +1,61 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+# What file systems answer that do not lock.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextmanager
+def sole_use(path: str | Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of a folder, or from a file, which need not exist.
+
+    The lock is held on a file beside `path`, ".NAME.lock", that is removed at the end. The system
+    frees it when the process dies, however it dies. Missing parents are made and, if still empty,
+    removed again. Where the file system has no locks there is a warning.
+
+    Raises:
+        FileExistsError: another process works there; the message says which.
+        OSError: the parent folder cannot be made or written to.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path).resolve()
+    lock_file = path.with_name(f".{path.name}.lock")
+    new = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        lock_file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    except Timeout:
+        holder = lock_file.read_text(encoding="utf-8") or "another process"
+        raise FileExistsError(
+            f"{path} is in use by {holder}; wait for its end, or choose another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logger.warning(
+            "%s is on a file system without locks (%s): start nothing else that writes there.",
+            path,
+            error.strerror,
+        )
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            lock_file.unlink(missing_ok=True)  # while it is held: who opened it tries again
+            lock.release()
+        for parent in new:
+            with suppress(OSError):  # not empty
+                parent.rmdir()
