@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
@@ -39,7 +40,8 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     """Make an Arrow table from named sequences of Python values.
 
     Raises:
-        ValueError: for an unknown column, or sequences of different lengths.
+        ValueError: for an unknown column, sequences of different lengths, or a text that is no
+            valid Unicode, with its row.
         TypeError: for a value of the wrong type, with its row.
     """
     for name in columns:
@@ -119,6 +121,9 @@ def _array(name: str, values: Sequence[object]) -> pa.Array:
         return pa.array(values, type=wanted)
     except _BAD_VALUE:
         row, value = next((r, v) for r, v in enumerate(values) if not _fits(v, wanted))
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                check_unicode(text, f"column {name!r}, row {row}")
         raise TypeError(
             f"column {name!r}, row {row}: needs {_describe(wanted)}, "
             f"got {value!r} ({type(value).__name__})"
@@ -150,9 +155,41 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
             f"row 0 is {column[0].as_py()!r}"
         )
     column = column.cast(field.type)
+    _check_unicode(field.name, column)
     if field.name in ("group_id", "lang") and column.null_count:
         raise ValueError(f"column {field.name!r}, row {_first(column.is_null())}: is missing")
     return column
+
+
+def _check_unicode(name: str, column: pa.ChunkedArray) -> None:
+    """Raise a ValueError with the row of the first text whose bytes are not UTF-8.
+
+    Arrow takes any bytes for text where they come from its own buffers, as those of Parquet do.
+    """
+    if _is_valid(column):
+        return
+    is_list = pa.types.is_list(column.type)
+    texts = pc.list_flatten(column) if is_list else column
+    start, stop = 0, len(texts)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if _is_valid(texts.slice(start, middle - start)):
+            start = middle
+        else:
+            stop = middle
+    row = pc.list_parent_indices(column.combine_chunks())[start] if is_list else start
+    raise ValueError(
+        f"column {name!r}, row {row}: is no valid Unicode, its bytes are not UTF-8; decode it by "
+        "the encoding it has"
+    )
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _castable(given: pa.DataType, field: pa.Field) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import Layout, read_layout, write_layout
@@ -328,6 +329,7 @@ def _check_prompts(
         prompt, limit = prompts[side], backbone.max_lengths.get(side)
         if not isinstance(prompt, str):
             raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
+        check_unicode(prompt, f"{side}_prompt")
         if limit is None or not prompt.strip():
             continue
         if backbone.token_ids([prompt], side)[1][0] >= limit:

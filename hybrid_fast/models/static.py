@@ -47,11 +47,11 @@ class StaticBackbone(nn.Module):
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()
-        vocab_size = tokenizer.get_vocab_size()
+        vocab_size = 1 + max(tokenizer.get_vocab().values(), default=-1)
         if weights.ndim != 2 or len(weights) < vocab_size:
             raise ValueError(
                 f"the embedding table has shape {tuple(weights.shape)}; the tokenizer needs "
-                f"({vocab_size}, D)"
+                f"({vocab_size}, D), a row for each of its tokens, added ones included"
             )
         tokenizer.no_padding()
         self.tokenizer = tokenizer

@@ -211,7 +211,12 @@ def _score(data: ReadingData, predictions: Sequence[str], rules: Rules) -> Readi
 
 def _answer_recall(data: ReadingData, found: np.ndarray) -> dict[str, float | None]:
     values = [
-        float(any(contains_answer(data.passages[row].text, question.answer_texts) for row in rows))
+        float(
+            any(
+                contains_answer(data.passages[row].text, question.answer_texts, question.lang)
+                for row in rows
+            )
+        )
         for question, rows in zip(data.questions, found.tolist(), strict=True)
     ]
     return summarise(data, values)

@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
+from hybrid_fast.common.texts import invalid_unicode
+from hybrid_fast.retrieval.embeddings import check_finite, normalize_rows, to_float32
 
 # Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
 # tensor (num_texts, D).
@@ -94,8 +95,8 @@ def encode_both(
     Raises:
         TypeError: if the model cannot encode texts, or returns neither arrays nor tensors of
             floats.
-        ValueError: if it asks for a similarity other than cosine or dot product, or returns
-            embeddings of a wrong shape.
+        ValueError: if it asks for a similarity other than cosine or dot product, a text is no valid
+            Unicode, or it returns embeddings of a wrong shape, NaN or infinity.
     """
     encode_queries, encode_passages = find_encoders(model)
     similarity = similarity_of(model)
@@ -123,15 +124,16 @@ def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name:
         float32 (num_texts, D).
 
     Raises:
-        ValueError: if `batch_size` is not positive, there are no texts, or the encoder returns a
-            wrong shape.
-        TypeError: if the encoder returns neither an array nor a tensor of floats.
+        ValueError: if `batch_size` is not positive, there are no texts, one is no valid Unicode, or
+            the encoder returns a wrong shape, NaN or infinity.
+        TypeError: if a text is no string, or the encoder returns neither an array nor a tensor of
+            floats.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if not len(texts):
         raise ValueError(f"there are no {name} to encode")
-    first_rows, lengths = _find_repeats(texts)
+    first_rows, lengths = _find_repeats(texts, name)
     is_repeated = first_rows != np.arange(len(texts))
     distinct = np.flatnonzero(~is_repeated)
     distinct = distinct[np.argsort(-lengths[distinct], kind="stable")]
@@ -144,6 +146,7 @@ def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name:
                 f"the model returned embeddings {part.shape} for {len(rows)} {name}; "
                 f"({len(rows)}, {embeddings.shape[1]}) is needed"
             )
+        check_finite(part, f"embeddings of {name}", rows, getattr(texts, "language_of", None))
         embeddings[rows] = part
     assert embeddings is not None
     embeddings[is_repeated] = embeddings[first_rows[is_repeated]]
@@ -167,14 +170,20 @@ def _encode_parts(
             progress.update(len(part))
 
 
-def _find_repeats(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _find_repeats(texts: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the first row that has the same text, and the length, of each text: int64 (n,) each.
 
     Texts are compared by 16 bytes of BLAKE2b; 10^9 of them would collide by chance once in 10^20.
     """
     digests, lengths = bytearray(), np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
-        digests += blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        if not isinstance(text, str):
+            raise TypeError(f"{name} {row} is a {type(text).__name__}; it must be a string")
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError as error:
+            raise invalid_unicode(error, f"{name} {row}") from None
+        digests += blake2b(encoded, digest_size=16).digest()
         lengths[row] = len(text)
     keys = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(16), len(texts), [None, pa.py_buffer(digests)]

@@ -170,7 +170,13 @@ def changed(**columns):
         (changed(query=["a", "b", " \u3000", "d", "e"]), ValueError, "'query', row 2: is empty"),
         (changed(passage=["a", "b", "c", "d", ""]), ValueError, "'passage', row 4: is empty"),
         (changed(passage=["a", "b", "c", None, "d"]), ValueError, "row 3 has neither a query nor"),
-        (changed(query=["a", "b", "\ud800", "d", "e"]), TypeError, "'query', row 2: needs text"),
+        (changed(query=["a", "b", "\ud800", "d", "e"]), ValueError, "'query', row 2 is no valid U"),
+        (changed(group_id=["a", "b", "c", "\udcff", "e"]), ValueError, "'group_id', row 3 is no v"),
+        (
+            changed(negatives=[[], ["a"], ["b", "c\ud83d"], [], []]),
+            ValueError,
+            "'negatives', row 2 is no valid Unicode: its character 1 is half",
+        ),
         (
             changed(negatives=[[], ["a", ""], [], [], []]),
             ValueError,
@@ -194,6 +200,23 @@ def changed(**columns):
 def test_bad_columns(columns, error, message):
     with pytest.raises(error, match=message):
         AlignedTable.from_columns(columns)
+
+
+@pytest.mark.parametrize("column", ["query", "passage", "title", "negatives"])
+@pytest.mark.parametrize("large", [False, True])
+def test_arrow_text_whose_bytes_are_not_utf_8(column, large):
+    """Arrow does not look at the bytes of text that comes from Parquet or from other programs."""
+    raw = pa.array(
+        [b"a", b"b", b"c\xff", b"d", b"\xff"], pa.large_binary() if large else pa.binary()
+    )
+    texts = raw.view(pa.large_string() if large else pa.string())
+    if column == "negatives":
+        texts = pa.ListArray.from_arrays([0, 0, 2, 3, 4, 5], texts)
+    table = pa.table(COLUMNS).set_column(0, "group_id", pa.array(list("abcde")))
+    others = [name for name in table.column_names if name != column]
+    chunks = pa.chunked_array([texts.slice(0, 1), texts.slice(1)])
+    with pytest.raises(ValueError, match=f"column '{column}', row 2: is no valid Unicode"):
+        AlignedTable.from_arrow(table.select(others).append_column(column, chunks))
 
 
 def test_bad_source():

@@ -43,7 +43,7 @@ def checked_embeddings(
                 f"{name} has {len(matrix)} rows; task {task!r} needs {len(texts)}, "
                 f"one for each of task.{attribute}, in that order"
             )
-        check_finite(matrix, texts.languages, texts.language_codes, name)
+        check_finite(matrix, name, language_of=texts.language_of)
         matrices.append(matrix)
     if matrices[0].shape[1] != matrices[1].shape[1]:
         raise ValueError(
