@@ -21,11 +21,15 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.embedded_tokens import (
+    check_token_ids,
+    check_vocabulary,
+    count_embeddings,
+)
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
 UNLIMITED = 1_000_000
-_PLACEHOLDERS = ("image_token", "video_token", "audio_token")
 
 
 class TransformerBackbone(nn.Module):
@@ -117,21 +121,8 @@ class TransformerBackbone(nn.Module):
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
         flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
-        self._check_embedded(texts, flat, lengths)
+        check_token_ids(texts, flat, lengths, self.tokenizer, count_embeddings(self.model))
         return flat, lengths, num_truncated
-
-    def _check_embedded(self, texts: list[str], ids: TokenIds, lengths: Integers) -> None:
-        """Raise a ValueError if a token has no embedding, with its text."""
-        size = count_embeddings(self.model)
-        place = int(ids.argmax()) if ids.size else 0
-        if ids.size and ids[place] >= size:
-            text = texts[int(np.searchsorted(lengths.cumsum(), place, side="right"))]
-            token = self.tokenizer.convert_ids_to_tokens(int(ids[place]))
-            raise ValueError(
-                f"the text {text[:60]!r} has the token {token!r}, number {ids[place]}, but the "
-                f"model has {size} embeddings; call resize_token_embeddings on the transformer, or "
-                "leave the token out of the text"
-            )
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
@@ -323,41 +314,7 @@ def _check_parts(
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
-    _check_tokens(folder, tokenizer, count_embeddings(model))
-
-
-def _check_tokens(folder: Path, tokenizer: Tokenizer, num_embeddings: int) -> None:
-    """Raise a ValueError if a token, added ones included, has no embedding.
-
-    The placeholder of an image, which text models of a family of several modalities have no
-    embedding for (Gemma 3), is let through: a text that holds it is refused when it is tokenised.
-    """
-    vocabulary = tokenizer.get_vocab()
-    placeholders = {str(getattr(tokenizer, name, None)) for name in _PLACEHOLDERS}
-    without = [
-        token
-        for token, number in sorted(vocabulary.items(), key=lambda item: item[1])
-        if number >= num_embeddings and token not in placeholders
-    ]
-    if without:
-        added = tokenizer.get_added_vocab()
-        size = max(vocabulary.values()) + 1
-        remedy = (
-            f"load the model with AutoModel, call resize_token_embeddings({size}) and save it, or "
-            "save the tokenizer without them"
-            if all(token in added for token in without)
-            else "they do not belong together"
-        )
-        raise ValueError(
-            f"the tokenizer in {folder} has {len(vocabulary)} tokens and the model "
-            f"{num_embeddings} embeddings, so that {len(without)} tokens have none: "
-            f"{', '.join(map(repr, without[:3]))}{' ...' if len(without) > 3 else ''}; {remedy}"
-        )
-
-
-def count_embeddings(model: PreTrainedModel) -> int:
-    """Return the number of token embeddings; token ids must be below it."""
-    return len(model.get_input_embeddings().weight)
+    check_vocabulary(folder, tokenizer, count_embeddings(model))
 
 
 def lowercase_first(tokenizer: Tokenizer) -> None:
