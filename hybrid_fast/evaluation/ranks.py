@@ -34,7 +34,7 @@ class Relevants(NamedTuple):
     Attributes:
         offsets: int64 (num_queries + 1,).
         rows: positions of candidates, int64 (num_relevants,).
-        grades: how relevant each is, above 0, int64 (num_relevants,); None if all are 1.
+        grades: how relevant each is, above 0, float64 (num_relevants,); None if all are 1.
     """
 
     offsets: np.ndarray

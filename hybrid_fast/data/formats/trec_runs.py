@@ -88,10 +88,17 @@ def write_run(
             )
 
 
-def write_qrels(path: Path, judgements: Iterable[tuple[str, str, int]]) -> None:
-    """Write query id, document id and grade of each judgement; for the path see `write_run`."""
+def write_qrels(path: Path, judgements: Iterable[tuple[str, str, float]]) -> None:
+    """Write query id, document id and grade of each judgement; for the path see `write_run`.
+
+    A whole grade is written as trec_eval needs it, "2" and not "2.0"; a fraction as it is, which
+    trec_eval would cut to a whole number.
+    """
     with complete_file(path) as file:
-        file.writelines(f"{query} 0 {document} {grade}\n" for query, document, grade in judgements)
+        file.writelines(
+            f"{query} 0 {document} {int(grade) if grade == int(grade) else float(grade)}\n"
+            for query, document, grade in judgements
+        )
 
 
 def parse_grade(text: str) -> int:

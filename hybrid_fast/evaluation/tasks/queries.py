@@ -7,48 +7,68 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.evaluation.tasks.inputs import Grades, checked_grades
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 logger = logging.getLogger(__name__)
 
-Answers = list[tuple[str, int]]  # the id of a query, and the number of a candidate that answers it
+# The id of a query, the number of a candidate that answers it, and the grade.
+Answers = list[tuple[str, int, float]]
 
 
 class Query(NamedTuple):
-    """A question; translations of one another share the id."""
+    """A question; translations of one another share the id.
 
-    id: str
+    Attributes:
+        id: text, or anything whose text is the id: a number, a UUID.
+        lang: a language code in any spelling.
+        text: the question.
+    """
+
+    id: Any
     lang: str
     text: str
 
 
 class Candidate(NamedTuple):
-    """A text to be found, and the ids of the queries, in any language, that it answers."""
+    """A text to be found.
 
-    id: str
+    Attributes:
+        id: text, or anything whose text is the id: a number, a UUID.
+        lang: a language code in any spelling.
+        text: the text.
+        query_ids: ids of the queries, in any language, that it answers; or these ids to grades,
+            relevant above 0.
+    """
+
+    id: Any
     lang: str
     text: str
-    query_ids: tuple[str, ...] = ()
+    query_ids: Iterable[Any] | Grades = ()
 
 
 def store_by_language(
-    task: str, queries: Iterable[Query], candidates: Iterable[tuple[str, str, str]]
+    task: str,
+    queries: Iterable[tuple[str, str, str]],
+    candidates: Iterable[tuple[str, str, str]],
 ) -> tuple[TextCollection, TextCollection]:
     """Store queries and candidates, sorted by language; the languages of both are numbered alike.
 
     Args:
         task: name of the task, for errors.
-        queries: iterated over once.
-        candidates: id, language and text of each; iterated over once.
+        queries: id, language and text of each; iterated over once.
+        candidates: the same.
 
     Raises:
-        ValueError: if there are no queries or no candidates, or a language is called "all".
+        ValueError: if there are no queries or no candidates.
     """
     stored_queries, stored_candidates = store_texts(queries), store_texts(candidates)
     if not stored_queries.num_rows or not stored_candidates.num_rows:
@@ -58,10 +78,6 @@ def store_by_language(
         )
     codes = {*stored_queries["lang"].unique().to_pylist()}
     codes |= {*stored_candidates["lang"].unique().to_pylist()}
-    if "all" in codes:
-        raise ValueError(
-            f"task {task!r}: no language can be called 'all', which names the union pool"
-        )
     languages = tuple(sorted(codes))
     return TextCollection(stored_queries, languages), TextCollection(stored_candidates, languages)
 
@@ -77,8 +93,13 @@ def check_languages(
 ) -> tuple[str, ...]:
     """Return the languages of a task to load, each once: those given, all if None.
 
+    Args:
+        languages: codes in any spelling.
+        known: the codes of the task's languages, normalised.
+        task: name of the task, for errors.
+
     Raises:
-        TypeError: if `languages` is a string.
+        TypeError: if `languages` is a string, or a code is no text.
         ValueError: if a language is not known, or the list is empty.
     """
     known = tuple(known)
@@ -86,6 +107,7 @@ def check_languages(
         raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     if languages is None:
         return known
+    languages = [_known_code(code, known) for code in languages]
     unknown = sorted(set(languages) - set(known))
     if unknown or not languages:
         found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
@@ -93,13 +115,31 @@ def check_languages(
     return tuple(dict.fromkeys(languages))
 
 
+def _known_code(code: str, known: Collection[str]) -> str:
+    """Return a code as it is if the task knows it, else normalised if it is of any language."""
+    if code in known:
+        return code
+    with suppress(ValueError):
+        return normalize_language(code)
+    return code
+
+
 def collect_answers(
-    candidates: Iterable[Candidate], answers: Answers
-) -> Iterator[tuple[str, str, str]]:
-    """Yield id, language and text of each candidate; append what it answers to `answers`."""
+    task: str, candidates: Iterable[Candidate], answers: Answers
+) -> Iterator[Candidate]:
+    """Yield the candidates; append what each of them answers to `answers`.
+
+    Raises:
+        TypeError: if its query ids are one text, or a grade is no number.
+        ValueError: if a query id is missing, or comes with two grades.
+    """
     for number, candidate in enumerate(candidates):
-        answers.extend((query_id, number) for query_id in dict.fromkeys(candidate.query_ids))
-        yield candidate[:3]
+        graded = candidate[3] if isinstance(candidate, tuple) and len(candidate) > 3 else ()
+        if graded != ():
+            where = f"task {task!r}: query_ids of candidate {candidate[0]!r}"
+            grades = checked_grades(graded, where)
+            answers.extend((each, number, grade) for each, grade in grades.items() if grade > 0)
+        yield candidate
 
 
 def relevants_from_answers(
@@ -114,21 +154,18 @@ def relevants_from_answers(
     """
     row_of = np.empty_like(original_rows)
     row_of[original_rows] = np.arange(len(original_rows))
-    rows_by_id: dict[str, list[int]] = defaultdict(list)
-    for query_id, number in answers:
-        rows_by_id[query_id].append(row_of[number])
-    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in query_ids]
-    return Relevants(
-        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
-        rows=np.array([row for some in rows for row in some], dtype=np.int64),
-    )
+    judged_by_id: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for query_id, number, grade in answers:
+        judged_by_id[query_id].append((row_of[number], grade))
+    found = _relevants([sorted(judged_by_id.get(query_id, [])) for query_id in query_ids])
+    return found if np.any(found.grades != 1) else found._replace(grades=None)
 
 
 def relevants_from_qrels(
     task: str,
     query_ids: Sequence[str],
     candidate_ids: Sequence[str],
-    qrels: Mapping[str, Mapping[str, int]],
+    qrels: Mapping[str, Mapping[str, float]],
 ) -> Relevants:
     """Return the relevants by judgements; a grade above 0 is relevant.
 
@@ -154,10 +191,15 @@ def relevants_from_qrels(
         )
         for query_id in query_ids
     ]
+    return _relevants(judged)
+
+
+def _relevants(judged: Sequence[Sequence[tuple[int, float]]]) -> Relevants:
+    """Return the relevants of queries, each given as the rows that answer it with their grades."""
     return Relevants(
         offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
         rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
-        grades=np.array([grade for some in judged for _, grade in some], dtype=np.int64),
+        grades=np.array([grade for some in judged for _, grade in some], dtype=np.float64),
     )
 
 

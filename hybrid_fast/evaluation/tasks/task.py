@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
 from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
 from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
+from hybrid_fast.evaluation.tasks.inputs import Grades, TextChecks, checked_qrels
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
     Candidate,
@@ -35,6 +37,7 @@ from hybrid_fast.evaluation.tasks.queries import (
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
+from hybrid_fast.results.plain import plain
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
 from hybrid_fast.retrieval.exact_search import search_tiles
@@ -73,9 +76,10 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        qrels: Mapping[Any, Grades] | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
+        keep_variants: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
 
@@ -84,28 +88,41 @@ class RetrievalTask:
             queries: iterated over once.
             candidates: iterated over once, so that the texts of a large collection need not fit
                 in memory.
-            settings: how the texts were made, recorded in results.
+            settings: how the texts were made, recorded in results in plain types.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates.
+                `query_ids` of candidates. Grades may be fractions.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
+            keep_variants: keep script, region and variants of language codes.
+
+        Ids of any type become text: 7 and "7" are one id.
 
         Raises:
-            ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name ids that the task lacks, or
-                candidates share an id although there are qrels.
+            TypeError: if the name is no text, a setting cannot be recorded, a query, a candidate or
+                qrels are of another type, or a grade is no number.
+            ValueError: if there are no queries or no candidates, one of them has no id, language or
+                text or an unknown language, a language is called "all", a metric or
+                `document_score` is unknown, qrels name ids that the task lacks, or candidates share
+                an id although there are qrels.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of the task is {name!r}; give a text")
         if document_score is not None and qrels is None:
             raise ValueError(
                 f"task {name!r}: document_score needs qrels, whose candidate ids name the documents"
             )
+        self.settings = plain(dict(settings or {}), f"task {name!r}: settings")
         answers: Answers = []
         self.name = name
+        checks = TextChecks(name, self._language_code, keep_variants)
         self.queries, self.candidates = store_by_language(
-            name, queries, collect_answers(candidates, answers)
+            name,
+            checks.texts("query", queries),
+            checks.texts("candidate", collect_answers(name, candidates, answers)),
         )
+        checks.warn_of_merged()
         self.pool: Pool = self.candidates
         self.document_scores: DocumentScores | None = None
         if document_score is not None:
@@ -116,14 +133,18 @@ class RetrievalTask:
                 self.queries.ids, answers, self.candidates.original_rows
             )
         else:
-            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, qrels)
+            judged = checked_qrels(name, qrels)
+            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, judged)
         if qrels is not None or answers:
             warn_of_unanswered(name, self.queries, self.relevants)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        self.settings = dict(settings or {})
         if document_score is not None:
             self.settings["document_score"] = document_score
+
+    def _language_code(self, code: str, keep_variants: bool) -> str:
+        """Return how a language that queries and candidates name is called in results."""
+        return normalize_language(code, keep_variants)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -153,9 +174,10 @@ class RetrievalTask:
             run_depth: number of candidates per query in that file.
 
         Raises:
-            TypeError: if the model cannot encode texts.
+            TypeError: if the model cannot encode texts, or a setting cannot be recorded.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
+        plain(self.settings, f"task {self.name!r}: settings")  # they may have been added to
         if run is not None:
             self.run_ids()
         queries, candidates, settings = self.encode(model, batch_size=batch_size)
@@ -177,7 +199,7 @@ class RetrievalTask:
 
         Raises:
             TypeError: if the model cannot encode texts.
-            ValueError: if it returns embeddings of a wrong shape.
+            ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
         queries, candidates = encode_both(
             model, self.queries, self.candidates, batch_size, passages_name="candidates"

@@ -1,0 +1,151 @@
+"""What a caller gives a task, checked one by one: ids, languages, texts, grades.
+
+Ids of any type become text, codes of languages are normalised, and what is missing or cannot be
+used is named by its id, before anything is encoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+from hybrid_fast.common.texts import id_text, invalid_unicode
+
+logger = logging.getLogger(__name__)
+
+Grades = Mapping[Any, float]
+
+
+class TextChecks:
+    """Checks the texts of one task.
+
+    Args:
+        task: name of the task, for errors.
+        normalize: returns the code of a language; called with a code, and whether to keep its
+            script, region and variants.
+        keep_variants: whether codes keep these.
+    """
+
+    def __init__(
+        self, task: str, normalize: Callable[[str, bool], str], keep_variants: bool
+    ) -> None:
+        self.task = task
+        self.normalize = normalize
+        self.keep_variants = keep_variants
+        self._codes: dict[str, str] = {}  # what was given to the code it stands for
+
+    def texts(
+        self, name: str, members: Iterable[tuple[Any, ...]]
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield id, language and text of each query or candidate.
+
+        Raises:
+            TypeError: if one is no tuple of these.
+            ValueError: if an id, language or text is missing, unknown or no valid Unicode.
+        """
+        for number, member in enumerate(members):
+            if not isinstance(member, tuple) or len(member) < 3:
+                raise TypeError(
+                    f"task {self.task!r}: {name} {number} is a {type(member).__name__}; give a "
+                    f"{name.title()}(id, lang, text)"
+                )
+            member_id, lang, text = member[:3]
+            if type(member_id) is not str:
+                member_id = id_text(member_id, f"task {self.task!r}: {name} {number}")
+            if not isinstance(text, str):
+                raise ValueError(f"{self._where(name, member_id)} has no text: it is {text!r}")
+            try:
+                member_id.encode()
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise invalid_unicode(error, self._where(name, member_id)) from None
+            yield member_id, self._codes.get(lang) or self._code(name, member_id, lang), text
+
+    def _code(self, name: str, member_id: str, lang: object) -> str:
+        where = self._where(name, member_id)
+        if not isinstance(lang, str) or not lang:
+            raise ValueError(f"{where} has no language: it is {lang!r}")
+        if lang.lower() == "all":
+            raise ValueError(
+                f"task {self.task!r}: no language can be called 'all', which names the union pool"
+            )
+        try:
+            self._codes[lang] = self.normalize(lang, self.keep_variants)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        return self._codes[lang]
+
+    def warn_of_merged(self) -> None:
+        """Log a warning for languages that were given with several scripts, regions or variants."""
+        variants: dict[str, set[str]] = defaultdict(set)
+        for given, code in self._codes.items():
+            variants[code].add(self.normalize(given, True))
+        for code, several in sorted(variants.items()):
+            if len(several) > 1:
+                logger.warning(
+                    "task %r: %s are taken for one language, %s; keep_variants=True keeps them "
+                    "apart",
+                    self.task,
+                    ", ".join(sorted(several)),
+                    code,
+                )
+
+    def _where(self, name: str, member_id: str) -> str:
+        return f"task {self.task!r}: {name} {member_id!r}"
+
+
+def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, float]:
+    """Return ids as text, each with its grade, 1 where there are ids alone.
+
+    Args:
+        graded: ids, or a mapping from ids to grades.
+        where: what to call it in errors, such as "query_ids of candidate 'd3'".
+
+    Raises:
+        TypeError: if it is one text, or a grade is no number.
+        ValueError: if an id is missing, one id comes with two grades, or a grade is not finite.
+    """
+    if isinstance(graded, str | bytes):
+        raise TypeError(f"{where}: got the text {graded!r}; give a list of ids: [{graded!r}]")
+    pairs = graded.items() if isinstance(graded, Mapping) else ((each, 1) for each in graded)
+    checked: dict[str, float] = {}
+    for given, grade in pairs:
+        each = given if type(given) is str else id_text(given, where)
+        if not isinstance(grade, Real):
+            raise TypeError(f"{where}: the grade of {each!r} is {grade!r}; give a number")
+        if not math.isfinite(grade):
+            raise ValueError(f"{where}: the grade of {each!r} is {grade!r}; give a finite number")
+        if checked.setdefault(each, float(grade)) != float(grade):
+            raise ValueError(
+                f"{where}: {each!r} has two grades, {checked[each]:g} and {float(grade):g}; keep "
+                "one"
+            )
+    return checked
+
+
+def checked_qrels(task: str, qrels: Mapping[Any, Grades]) -> dict[str, dict[str, float]]:
+    """Return judgements with all ids as text.
+
+    Raises:
+        TypeError: if they are not query ids to candidate ids to grades.
+        ValueError: as `checked_grades`.
+    """
+    if not isinstance(qrels, Mapping):
+        raise TypeError(
+            f"task {task!r}: qrels is a {type(qrels).__name__}; give a mapping from query ids to "
+            "candidate ids to grades"
+        )
+    checked: dict[str, dict[str, float]] = {}
+    for query, grades in qrels.items():
+        query_id = id_text(query, f"task {task!r}: a query of qrels")
+        where = f"task {task!r}: qrels of query {query_id!r}"
+        if not isinstance(grades, Mapping):
+            raise TypeError(f"{where}: a {type(grades).__name__}; give candidate ids to grades")
+        if query_id in checked:
+            raise ValueError(f"{where}: come twice, for ids of two types; join them")
+        checked[query_id] = checked_grades(grades, where)
+    return checked
