@@ -8,7 +8,10 @@ from bytes that were decoded with errors="surrogateescape".
 from __future__ import annotations
 
 import math
-from numbers import Real
+from typing import Any
+
+_NO_ID = (bool, float, complex, list, tuple, dict, set, frozenset)
+_NO_TEXT = object.__repr__  # of what prints as its type and address
 
 
 def check_unicode(text: str, where: str) -> None:
@@ -34,20 +37,36 @@ def invalid_unicode(error: UnicodeEncodeError, where: str) -> ValueError:
     )
 
 
-def id_text(value: object, where: str) -> str:
-    """Return an id of any type as text: 7, numpy.int64(7) and "7" are one id.
+def id_text(value: Any, what: str) -> str:
+    """Return an id of any type as text: 7, numpy.int64(7), b"7" and "7" are one id.
 
     Args:
-        value: the id.
-        where: what to call it in errors, such as "task 'mine': query 3".
+        value: the id: text, a whole number, a UUID, a scalar of NumPy or torch, or anything else
+            with a text of its own.
+        what: what it is, for errors, such as "the id of query 3".
 
     Raises:
+        TypeError: if it has no such text, as a list, or not one alone, as 1.0, which is neither "1"
+            nor "1.0".
         ValueError: if it is missing (None, NaN) or no valid Unicode.
     """
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    if value is None or (isinstance(value, Real) and math.isnan(value)):
-        raise ValueError(f"{where} has no id: it is {value!r}")
-    text = str(value)
-    check_unicode(text, f"{where}: the id {text!r}")
+    text = value if type(value) is str else _text_of(value, what)
+    check_unicode(text, what)
     return text
+
+
+def _text_of(value: Any, what: str) -> str:
+    given = value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise ValueError(f"{what} is missing: it is {given!r}")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    has_text = type(value).__str__ is not object.__str__ or type(value).__repr__ is not _NO_TEXT
+    if isinstance(value, _NO_ID) or hasattr(value, "tolist") or not has_text:
+        raise TypeError(
+            f"{what} is {given!r} ({type(given).__name__}); ids are text, whole numbers, or what "
+            "has a text of its own, as UUIDs do"
+        )
+    return str(value)

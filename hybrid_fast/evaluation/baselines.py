@@ -68,6 +68,8 @@ def evaluate_with_baselines(
     if {*baselines} - {"untrained"}:
         task.check_scorers()
         bm25 = BM25(task.queries, task.candidates)
+        # Left out before fusion, where it would set the scale of the scores.
+        sparse = task.own_ids.mask(bm25)
     queries, candidates, settings = task.encode(model, batch_size=batch_size)
     info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
     if run is not None:
@@ -75,11 +77,11 @@ def evaluate_with_baselines(
     results = [task.score(queries, candidates, info=info)]
     scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
     if bm25 is not None:
-        dense = dot_products(queries, candidates)
-        scorers["bm25"] = bm25, bm25.settings
+        dense = task.own_ids.mask(dot_products(queries, candidates))
+        scorers["bm25"] = sparse, bm25.settings
         for fusion, (rule, options) in FUSIONS.items():
             own = {**settings, **bm25.settings, "fusion": options}
-            scorers[fusion] = fuse_scorers(bm25, dense, rule), own
+            scorers[fusion] = fuse_scorers(sparse, dense, rule), own
     for baseline in baselines:
         if baseline in scorers:
             score_rows, own = scorers[baseline]

@@ -12,7 +12,7 @@ memory: one tile (`TILE_BYTES`) and 16 bytes per relevant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,30 @@ class Relevants(NamedTuple):
         counts = self.counts[query_rows]
         starts = self.offsets[query_rows] - (np.cumsum(counts) - counts)
         return np.arange(counts.sum()) + np.repeat(starts, counts)
+
+
+class Unfound(NamedTuple):
+    """Relevants that no ranking can hold, so that their rank is infinite.
+
+    Attributes:
+        query_rows: the query of each, int64 (n,).
+        languages: code of the language among whose candidates it is missed, int64 (n,).
+        grades: how relevant it is, float64 (n,).
+        ids: the id by which the judgements name it.
+    """
+
+    query_rows: np.ndarray
+    languages: np.ndarray
+    grades: np.ndarray
+    ids: Sequence[str]
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[int, int, float, str]]) -> Unfound:
+        """Take them from (query row, language code, grade, id)."""
+        rows, languages, grades, ids = zip(*entries, strict=True) if entries else ((), (), (), ())
+        return cls(
+            np.array(rows, np.int64), np.array(languages, np.int64), np.array(grades, float), ids
+        )
 
 
 class Ranks(NamedTuple):

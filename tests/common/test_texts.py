@@ -25,10 +25,11 @@ def test_half_of_a_surrogate_pair(text):
 
 
 @pytest.mark.parametrize(
-    "value", [7, "7", np.int64(7), np.uint8(7), np.str_("7"), b"7", np.bytes_(b"7")]
+    "value",
+    [7, "7", np.int64(7), np.uint8(7), np.str_("7"), b"7", np.bytes_(b"7"), np.array(7)],
 )
 def test_ids_of_any_type(value):
-    assert id_text(value, "query 0") == "7"
+    assert id_text(value, "the id of query 0") == "7"
     assert type(id_text(value, "query 0")) is str
 
 
@@ -39,11 +40,21 @@ def test_an_id_with_a_text_of_its_own():
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan")])
 def test_a_missing_id(value):
-    with pytest.raises(ValueError, match="query 3 has no id: it is"):
-        id_text(value, "query 3")
+    with pytest.raises(ValueError, match="the id of query 3 is missing: it is"):
+        id_text(value, "the id of query 3")
+
+
+@pytest.mark.parametrize(
+    "value", [1.0, np.float32(1), True, [1], (1, 2), {}, np.array([1]), object(), 1j]
+)
+def test_what_is_no_id(value):
+    with pytest.raises(
+        TypeError, match=r"the id of query 3 is .*; ids are text, whole numbers, or"
+    ):
+        id_text(value, "the id of query 3")
 
 
 @pytest.mark.parametrize("value", ["a\ud800", b"a\xff"])
 def test_an_id_that_is_no_unicode(value):
-    with pytest.raises(ValueError, match=r"query 3: the id 'a.*' is no valid Unicode"):
-        id_text(value, "query 3")
+    with pytest.raises(ValueError, match=r"the id of query 3 is no valid Unicode"):
+        id_text(value, "the id of query 3")

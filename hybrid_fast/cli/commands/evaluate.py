@@ -44,6 +44,18 @@ def evaluate(
     document_score: Annotated[
         str | None, typer.Option(help="Document score from its windows: 'max' or 'mean@k'.")
     ] = None,
+    exclude_self: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-self/--include-self",
+            help="Leave the document with the id of a query out of its ranking, as BEIR does "
+            "(default: for ArguAna and Quora).",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Faults of published data are errors, not warnings."),
+    ] = False,
     run: Annotated[
         Path | None,
         typer.Option(help="New file for the TREC run; its qrels go beside it, with .qrels added."),
@@ -88,6 +100,8 @@ def evaluate(
         split=split,
         segment_length=segment_length,
         document_score=document_score,
+        exclude_self=exclude_self,
+        strict=strict or None,
     )
     encoder = BiEncoder.from_pretrained(model)
     results = evaluate_with_baselines(
@@ -114,8 +128,10 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or .gz.")],
-    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels, plain or .gz.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or compressed.")],
+    qrels: Annotated[
+        Path, typer.Argument(metavar="QRELS", help="TREC or BEIR qrels, plain or compressed.")
+    ],
     metrics: Annotated[
         str | None,
         typer.Option(help="Metrics, comma-separated (default: map,ndcg@10,mrr@100,...)."),
@@ -123,6 +139,13 @@ def evaluate_run(
     missing: Annotated[
         str, typer.Option(help="Score of judged queries that RUN lacks: 'zero' or 'leave-out'.")
     ] = "zero",
+    exclude_self: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-self",
+            help="Leave the document with the id of a query out of its ranking, as BEIR does.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="New JSON file for the metrics, overall and per query.")
     ] = None,
@@ -139,7 +162,13 @@ def evaluate_run(
     from hybrid_fast.reporting.terminal import print_run_scores
 
     names = split_commas("--metrics", metrics) or trec_run.RUN_METRICS
-    scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
+    scores = trec_run.evaluate_run(
+        run,
+        qrels,
+        names,
+        missing=cast(trec_run.Missing, missing),
+        exclude_self=exclude_self,
+    )
     if out is not None:
         with complete_file(out) as file:
             file.write(json.dumps(scores.to_dict(), indent=2) + "\n")

@@ -1,61 +1,59 @@
 """Records of tabular files and hub data sets, each with its line or row number.
 
-Records of JSONL and Parquet are mappings; those of CSV and TSV are mappings by the header, or lists
+Records of JSON and Parquet are mappings; those of CSV and TSV are mappings by the header, or lists
 if columns are given by position.
 """
 
 from __future__ import annotations
 
 import csv
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import load_dataset
 
 from hybrid_fast.common.hub import fetching
-from hybrid_fast.data.formats.files import iter_lines, parse_json
+from hybrid_fast.data.formats.json_text import iter_json_records
+from hybrid_fast.data.formats.lines import iter_lines
+from hybrid_fast.data.formats.parquet import iter_parquet_rows
+from hybrid_fast.data.formats.tolerance import Tolerance
 
 Record = dict[str, Any] | list[str]
+Rows = Iterator[tuple[int, list[str]]]
 LOCAL_DATA = (
-    "a local file (.jsonl, .csv, .tsv, .parquet, SQuAD-shaped .json, .txt) or a folder of "
+    "a local file (.jsonl, .json, .csv, .tsv, .parquet, .txt, plain or compressed), or a folder of "
     "such files"
 )
-RecordReader = Callable[[Path, bool], Iterator[tuple[int, Record]]]
+RecordReader = Callable[[Path, bool, Tolerance], Iterator[tuple[int, Record]]]
+_CELL_LIMIT = threading.Lock()
 
 
-def read_jsonl(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
-    """Yield line numbers and objects of a JSON Lines file; blank lines are skipped."""
-    for number, line in iter_lines(path):
-        if line and not line.isspace():
-            record = parse_json(line, path, number)
-            if not isinstance(record, dict):
-                raise ValueError(f"{path}:{number}: must be a JSON object, got {line[:40]!r}")
-            yield number, record
+def read_json_records(
+    path: Path, header: bool, tolerance: Tolerance
+) -> Iterator[tuple[int, Record]]:
+    """Yield line numbers and objects of a JSON file: one a line, an array, or {"data": [...]}."""
+    return iter(iter_json_records(path))
 
 
-def read_tsv(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
+def read_tsv(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and rows of a tab-separated file; quotation marks are plain text."""
     rows = ((number, line.split("\t")) for number, line in iter_lines(path))
-    return _by_header(path, rows) if header else _even(path, rows)
+    even = _even(path, _without_blank(path, rows, tolerance))
+    return _by_header(path, even) if header else even
 
 
-def read_csv(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
+def read_csv(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and rows of a comma-separated file, quoted as in RFC 4180."""
-    rows = _csv_rows(path)
-    return _by_header(path, rows) if header else _even(path, rows)
+    even = _even(path, _without_blank(path, _csv_rows(path), tolerance))
+    return _by_header(path, even) if header else even
 
 
-def read_parquet(path: Path, header: bool) -> Iterator[tuple[int, Record]]:
+def read_parquet(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield row numbers from 1 and the rows of a Parquet file."""
-    try:
-        batches = pq.ParquetFile(path).iter_batches(batch_size=1024)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        yield from enumerate(rows, 1)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: damaged Parquet file: {error}") from error
+    return enumerate(iter_parquet_rows(path), 1)
 
 
 def read_hub_records(
@@ -71,35 +69,68 @@ def read_hub_records(
 
     Raises:
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
+        ValueError: if it has no such configuration or split, or cannot be read.
     """
+    from datasets.exceptions import DatasetGenerationError
+
     with fetching(f"{name!r} is not a data file, and a data set of that name", instead):
-        dataset = load_dataset(name, config, split=split)
+        try:
+            dataset = load_dataset(name, config, split=split)
+        except (ValueError, DatasetGenerationError) as error:
+            cause = error.__cause__ or error
+            raise ValueError(f"data set {name!r} cannot be read: {cause}") from error
     batches = dataset.with_format("arrow").iter(batch_size=1024)
     return enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 
 
 RECORD_READERS: dict[str, RecordReader] = {
-    "jsonl": read_jsonl,
+    "json": read_json_records,
+    "jsonl": read_json_records,
     "csv": read_csv,
     "tsv": read_tsv,
     "parquet": read_parquet,
 }
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path) -> Rows:
     reader = csv.reader((line + "\n" for _, line in iter_lines(path)), strict=True)
     try:
-        for row in reader:
+        while (row := _next_row(reader)) is not None:
             yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: malformed CSV: {error}") from error
+        what = str(error)
+        if "new-line character" in what:  # its advice is about how a program opens the file
+            what = "a carriage return outside quotation marks; lines end with \\n or \\r\\n"
+        raise ValueError(f"{path}:{reader.line_num}: malformed CSV: {what}") from error
 
 
-def _by_header(
-    path: Path, rows: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[int, dict[str, str]]]:
+def _next_row(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the next row, None at the end, with cells of any length.
+
+    The limit of the csv module holds for the whole process; others find it as they left it.
+    """
+    with _CELL_LIMIT:
+        limit = csv.field_size_limit(sys.maxsize)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _without_blank(path: Path, rows: Rows, tolerance: Tolerance) -> Rows:
+    """Leave out empty lines, but for those of a file of one column, where a text may be empty."""
+    width = 0
+    for number, row in rows:
+        if row in ([], [""]) and width != 1:
+            tolerance.allow("empty lines, left out", f"{path}:{number}")
+            continue
+        width = width or len(row)
+        yield number, row or [""]
+
+
+def _by_header(path: Path, rows: Rows) -> Iterator[tuple[int, Record]]:
     names: list[str] = []
-    for number, row in _even(path, rows):
+    for number, row in rows:
         if not names:
             names = row
             if len(set(names)) < len(names):
@@ -108,7 +139,7 @@ def _by_header(
             yield number, dict(zip(names, row, strict=True))
 
 
-def _even(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+def _even(path: Path, rows: Rows) -> Rows:
     """Check that every row has as many fields as the first."""
     width = 0
     for number, row in rows:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.lines import iter_lines, plain_name
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
@@ -159,7 +159,7 @@ def load_pairs(
     sides: dict[str, dict[str, Path]] = {}
     codes: dict[str, tuple[str, str]] = {}
     for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(path.name.removesuffix(".gz"))
+        match = _NAME.fullmatch(plain_name(path))
         if match and match["side"] in (match["first"], match["second"]):
             codes[match["name"]] = (match["first"], match["second"])
             sides.setdefault(match["name"], {})[match["side"]] = path

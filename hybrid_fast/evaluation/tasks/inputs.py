@@ -55,7 +55,7 @@ class TextChecks:
                 )
             member_id, lang, text = member[:3]
             if type(member_id) is not str:
-                member_id = id_text(member_id, f"task {self.task!r}: {name} {number}")
+                member_id = id_text(member_id, f"task {self.task!r}: the id of {name} {number}")
             if not isinstance(text, str):
                 raise ValueError(f"{self._where(name, member_id)} has no text: it is {text!r}")
             try:
@@ -114,7 +114,7 @@ def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, floa
     pairs = graded.items() if isinstance(graded, Mapping) else ((each, 1) for each in graded)
     checked: dict[str, float] = {}
     for given, grade in pairs:
-        each = given if type(given) is str else id_text(given, where)
+        each = given if type(given) is str else id_text(given, f"{where}: an id")
         if not isinstance(grade, Real):
             raise TypeError(f"{where}: the grade of {each!r} is {grade!r}; give a number")
         if not math.isfinite(grade):
@@ -124,28 +124,4 @@ def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, floa
                 f"{where}: {each!r} has two grades, {checked[each]:g} and {float(grade):g}; keep "
                 "one"
             )
-    return checked
-
-
-def checked_qrels(task: str, qrels: Mapping[Any, Grades]) -> dict[str, dict[str, float]]:
-    """Return judgements with all ids as text.
-
-    Raises:
-        TypeError: if they are not query ids to candidate ids to grades.
-        ValueError: as `checked_grades`.
-    """
-    if not isinstance(qrels, Mapping):
-        raise TypeError(
-            f"task {task!r}: qrels is a {type(qrels).__name__}; give a mapping from query ids to "
-            "candidate ids to grades"
-        )
-    checked: dict[str, dict[str, float]] = {}
-    for query, grades in qrels.items():
-        query_id = id_text(query, f"task {task!r}: a query of qrels")
-        where = f"task {task!r}: qrels of query {query_id!r}"
-        if not isinstance(grades, Mapping):
-            raise TypeError(f"{where}: a {type(grades).__name__}; give candidate ids to grades")
-        if query_id in checked:
-            raise ValueError(f"{where}: come twice, for ids of two types; join them")
-        checked[query_id] = checked_grades(grades, where)
     return checked

@@ -1,21 +1,19 @@
-"""Queries and candidates of a task, and which candidates answer which queries.
-
-What answers a query is named by the candidates themselves, or by relevance judgements.
-"""
+"""Queries and candidates of a task, and which candidates name the queries that they answer."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hybrid_fast.data.languages import normalize_language
-from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.evaluation.tasks.inputs import Grades, checked_grades
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 logger = logging.getLogger(__name__)
@@ -143,85 +141,38 @@ def collect_answers(
 
 
 def relevants_from_answers(
-    query_ids: Sequence[str], answers: Answers, original_rows: np.ndarray
-) -> Relevants:
-    """Return the relevants that candidates name.
+    queries: TextCollection, candidates: TextCollection, answers: Answers
+) -> Judged:
+    """Return the relevants that candidates name, see `collect_answers`.
 
-    Args:
-        query_ids: id of each query.
-        answers: see `collect_answers`; ids that no query has are ignored.
-        original_rows: the number of each candidate, see `TextCollection`.
+    Ids that no query has are ignored.
     """
-    row_of = np.empty_like(original_rows)
-    row_of[original_rows] = np.arange(len(original_rows))
+    row_of = np.empty_like(candidates.original_rows)
+    row_of[candidates.original_rows] = np.arange(len(candidates))
     judged_by_id: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for query_id, number, grade in answers:
         judged_by_id[query_id].append((row_of[number], grade))
-    found = _relevants([sorted(judged_by_id.get(query_id, [])) for query_id in query_ids])
-    return found if np.any(found.grades != 1) else found._replace(grades=None)
-
-
-def relevants_from_qrels(
-    task: str,
-    query_ids: Sequence[str],
-    candidate_ids: Sequence[str],
-    qrels: Mapping[str, Mapping[str, float]],
-) -> Relevants:
-    """Return the relevants by judgements; a grade above 0 is relevant.
-
-    Args:
-        task: name of the task, for errors.
-        query_ids: id of each query; queries that share one share its judgements.
-        candidate_ids: id of each candidate.
-        qrels: query id to candidate id to grade.
-
-    Raises:
-        ValueError: if a candidate id occurs twice, or qrels name an unknown query or candidate.
-    """
-    if len(set(candidate_ids)) < len(candidate_ids):
-        repeated, _ = Counter(candidate_ids).most_common(1)[0]
-        raise ValueError(f"task {task!r}: candidate id {repeated!r} occurs more than once")
-    named = {each for grades in qrels.values() for each in grades}
-    row_of = {each: row for row, each in enumerate(candidate_ids) if each in named}
-    _check_known(task, "queries", set(qrels) - set(query_ids))
-    _check_known(task, "candidates", named - set(row_of))
-    judged = [
-        sorted(
-            (row_of[each], grade) for each, grade in qrels.get(query_id, {}).items() if grade > 0
-        )
-        for query_id in query_ids
-    ]
-    return _relevants(judged)
-
-
-def _relevants(judged: Sequence[Sequence[tuple[int, float]]]) -> Relevants:
-    """Return the relevants of queries, each given as the rows that answer it with their grades."""
-    return Relevants(
+    judged = [sorted(judged_by_id.get(query_id, [])) for query_id in queries.ids]
+    grades = np.array([grade for some in judged for _, grade in some], dtype=np.float64)
+    relevants = Relevants(
         offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
         rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
-        grades=np.array([grade for some in judged for _, grade in some], dtype=np.float64),
+        grades=None if (grades == 1).all() else grades,
     )
+    return Judged(relevants, Unfound.of([]))
 
 
-def _check_known(task: str, name: str, unknown: set[str]) -> None:
-    if unknown:
-        some = ", ".join(map(repr, sorted(unknown)[:3]))
-        raise ValueError(
-            f"task {task!r}: qrels name {len(unknown)} {name} that the task lacks: {some}"
-            f"{' ...' if len(unknown) > 3 else ''}"
-        )
-
-
-def count_unanswered(queries: TextCollection, relevants: Relevants) -> dict[str, int]:
-    """Return the number of queries of each language that have no relevant candidate at all."""
-    codes = queries.language_codes[relevants.counts == 0]
+def count_unanswered(queries: TextCollection, num_relevants: np.ndarray) -> dict[str, int]:
+    """Return how many queries of each language have none of their `num_relevants`, (n,)."""
+    codes = queries.language_codes[num_relevants == 0]
     counts = np.bincount(codes, minlength=len(queries.languages)).tolist()
     return {language: counts[queries.languages.index(language)] for language in queries.counts}
 
 
-def warn_of_unanswered(task: str, queries: TextCollection, relevants: Relevants) -> None:
+def warn_of_unanswered(task: str, queries: TextCollection, num_relevants: np.ndarray) -> None:
     """Log a warning with the number of queries that have no relevant candidate, if any."""
-    some = {code: count for code, count in count_unanswered(queries, relevants).items() if count}
+    unanswered = count_unanswered(queries, num_relevants)
+    some = {code: count for code, count in unanswered.items() if count}
     if some:
         totals = queries.counts
         logger.warning(

@@ -18,10 +18,12 @@ from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
 from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import rank_relevants
+from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
-from hybrid_fast.evaluation.tasks.inputs import Grades, TextChecks, checked_qrels
+from hybrid_fast.evaluation.tasks.inputs import TextChecks
+from hybrid_fast.evaluation.tasks.judgements import Missing, relevants_from_qrels
+from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
     Candidate,
@@ -30,17 +32,19 @@ from hybrid_fast.evaluation.tasks.queries import (
     count_unanswered,
     number_ids,
     relevants_from_answers,
-    relevants_from_qrels,
     store_by_language,
     warn_of_unanswered,
 )
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
-from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
+from hybrid_fast.evaluation.tasks.run_files import (
+    RUN_DEPTH,
+    distinct_ids,
+    write_run_and_qrels,
+)
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.plain import plain
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
-from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
@@ -60,7 +64,8 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        relevants: positions in `pool` of what answers each query.
+        judged: the relevants, those that no ranking can hold among them.
+        own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, recorded in results.
@@ -76,9 +81,12 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Mapping[Any, Grades] | None = None,
+        qrels: Mapping[Any, Mapping[Any, float]] | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
+        exclude_self: bool | None = None,
+        missing: Missing = "zero",
+        strict: bool = False,
         keep_variants: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
@@ -90,22 +98,28 @@ class RetrievalTask:
                 in memory.
             settings: how the texts were made, recorded in results in plain types.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates. Grades may be fractions.
+                `query_ids` of candidates. Grades may be fractional.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
+            exclude_self: leave out of the ranking of a query the candidate that has its id, where
+                queries are documents (ArguAna, Quora); default False, with a warning if a
+                candidate has both the id and the text of a query, and there are qrels.
+            missing: how judged relevants count that are no candidates: "zero", as in trec_eval:
+                they are never found, if their language is known; "leave-out": not at all.
+            strict: judgements of ids that the task lacks are errors, in place of warnings.
             keep_variants: keep script, region and variants of language codes.
 
         Ids of any type become text: 7 and "7" are one id.
 
         Raises:
             TypeError: if the name is no text, a setting cannot be recorded, a query, a candidate or
-                qrels are of another type, or a grade is no number.
+                qrels are of another type, an id is a list or a fraction, or a grade is no number.
             ValueError: if there are no queries or no candidates, one of them has no id, language or
                 text or an unknown language, a language is called "all", a metric or
-                `document_score` is unknown, qrels name ids that the task lacks, or candidates share
-                an id although there are qrels.
+                `document_score` is unknown, qrels name no query or no candidate of the task, or
+                candidates share an id although there are qrels.
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of the task is {name!r}; give a text")
@@ -128,19 +142,28 @@ class RetrievalTask:
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
+        self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
         if qrels is None:
-            self.relevants = relevants_from_answers(
-                self.queries.ids, answers, self.candidates.original_rows
-            )
+            judged = relevants_from_answers(self.queries, self.candidates, answers)
         else:
-            judged = checked_qrels(name, qrels)
-            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, judged)
+            judged = relevants_from_qrels(
+                name, self.queries, self.pool, qrels, missing=missing, strict=strict
+            )
+            self.own_ids.say(name)
+        self.judged = self.own_ids.remove(judged, self.pool)
         if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self.relevants)
+            warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
         if document_score is not None:
             self.settings["document_score"] = document_score
+        if self.own_ids.excluded:
+            self.settings["exclude_self"] = True
+
+    @property
+    def relevants(self) -> Relevants:
+        """Positions in `pool` of what answers each query."""
+        return self.judged.relevants
 
     def _language_code(self, code: str, keep_variants: bool) -> str:
         """Return how a language that queries and candidates name is called in results."""
@@ -278,8 +301,8 @@ class RetrievalTask:
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
         query_ids, pool_ids = self.run_ids()
-        tiles = search_tiles(queries, candidates, depth, document_scores=self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, tiles, self.relevants, tag)
+        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
@@ -305,7 +328,7 @@ class RetrievalTask:
             self.relevants,
         )
         ranks = rank_relevants(
-            score_rows,
+            self.own_ids.mask(score_rows),
             self.pool.language_starts,
             self.relevants,
             groups=bias.groups,
@@ -313,7 +336,12 @@ class RetrievalTask:
             document_scores=self.document_scores,
         )
         by_metric = metrics.score_queries(
-            self.relevants, ranks, self.pool.language_codes, len(self.languages), self.metrics
+            self.relevants,
+            ranks,
+            self.pool.language_codes,
+            len(self.languages),
+            self.metrics,
+            self.judged.unfound,
         )
         distances = rank_distances(self.relevants, ranks.in_pool)
         results = self._results(
@@ -321,7 +349,7 @@ class RetrievalTask:
             info,
             summarise_rankings(bias, ranks.in_pool, self.languages),
         )
-        unanswered = count_unanswered(self.queries, self.relevants)
+        unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
 

@@ -217,8 +217,8 @@ def load_xor_tydi(
     chosen = check_languages(languages, LANGUAGES, "xor-tydi")
     _tokenizer()
     patterns = {
-        "questions": ["xor_dev_retrieve_eng_span_v1_1.jsonl*", "xor_dev_retrieve_eng_span.jsonl*"],
-        "passages": ["enwiki_20190201_w100.tsv*", "psgs_w100.tsv*"],
+        "questions": ["xor_dev_retrieve_eng_span_v1_1.jsonl", "xor_dev_retrieve_eng_span.jsonl"],
+        "passages": ["enwiki_20190201_w100.tsv", "psgs_w100.tsv"],
     }
     expected = "xor_dev_retrieve_eng_span_v1_1.jsonl and enwiki_20190201_w100.tsv"
     folders = task_folders("xor-tydi", data, expected)

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
 from hybrid_fast.data.formats.collection import iter_passages
 from hybrid_fast.data.formats.sgml import field_texts, iter_elements
+from hybrid_fast.data.formats.topics import read_topics
+from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.data.formats.window import split_windows
 
 
 def read(path):
-    return [passage[:3] for passage in iter_passages([path])]
+    return [passage[:3] for passage in iter_passages([path], strict=True)]
 
 
 def write(folder, name, content):
@@ -108,23 +109,24 @@ def test_sgml_fields_without_an_end(tmp_path):
 
 def test_beir_files(tmp_path):
     queries = write(tmp_path, "q.jsonl", '{"_id": "1", "text": "a"}\n{"_id": 2, "text": "b"}\n')
-    assert read_queries(queries) == {"1": "a", "2": "b"}
+    assert read_topics(queries) == {"1": "a", "2": "b"}
     header = "query-id\tcorpus-id\tscore\n"
-    assert read_beir_qrels(write(tmp_path, "a.tsv", f"{header}1\td1\t2\n1\td2\t0\n")) == {
+    assert read_qrels(write(tmp_path, "a.tsv", f"{header}1\td1\t2\n1\td2\t0\n")) == {
         "1": {"d1": 2, "d2": 0}
     }
     for content, message in (
-        (header, "a.tsv has no judgements"),
-        ("1 d1 2\n", "a.tsv:1: has 1 tab-separated fields"),
-        (f"{header}1\td1\t2.5\n", "a.tsv:2: the score is '2.5'"),
-        (f"{header}1\td1\t2\n1\td1\t2\n", "a.tsv:3: query '1' has document 'd1' twice"),
+        (header, "a.tsv: has no line of the form"),
+        ("1 d1\n", "a.tsv:1: has 2 fields"),
+        (f"{header}1\td1\tgood\n", "a.tsv:2: the grade is 'good'"),
+        (
+            f"{header}1\td1\t2\n1\td1\t1\n",
+            "a.tsv:3: query '1' has grades 2 and 1 for document 'd1'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
-            read_beir_qrels(write(tmp_path, "a.tsv", content))
-    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs twice"):
-        read_queries(
-            write(tmp_path, "q.jsonl", queries.read_text() + '{"_id": "1", "text": "a"}\n')
-        )
+            read_qrels(write(tmp_path, "a.tsv", content))
+    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs a second time"):
+        read_topics(write(tmp_path, "q.jsonl", queries.read_text() + '{"_id": "1", "text": "a"}\n'))
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(2, 60))

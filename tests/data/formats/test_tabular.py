@@ -166,7 +166,7 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         ),
         ('{"q": "a"}\n', {"columns": {"query": 0}}, "fields have names here, 0 is a position"),
         ('{"q": "a"}\n', {"columns": {"query": "q", "title": 1}}, "all names or all positions"),
-        ('{"query": "a", "negatives": "n"}\n', {}, "field 'negatives' must be a list of texts"),
+        ('{"query": "a", "negatives": 3}\n', {}, "field 'negatives' must be text, got 3"),
         ('{"query": "a", "negatives": ["n", ""]}\n', {}, "field 'negatives' is empty"),
         ('{"query": "a", "passage_id": 1.5}\n', {}, "field 'passage_id' must be text, got 1.5"),
         ('{"query": null}\n', {}, r"a\.jsonl:1: has neither a query nor a passage"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hybrid_fast.data.formats.trec_topics import read_topics
+from hybrid_fast.data.formats.topics import read_topics
 
 
 def test_topics_in_lines(tmp_path):
@@ -31,7 +31,7 @@ def test_topics_in_sgml(tmp_path, content):
     [
         ("1 no tab\n", "topics:1: has no tab"),
         ("1\ta\n1\tb\n", "topics:2: query '1' occurs a second time"),
-        ("1\t \n", "topics:1: field 'text' is empty"),
+        ("1\t \n", "topics:1: the text of query '1' is empty"),
         ("\ta\n", "topics:1: field 'id' is empty"),
         ("", "topics: the file is empty"),
         ("<topics>\n</topics>\n", "topics: has no topic"),
@@ -41,7 +41,7 @@ def test_bad_topics(tmp_path, content, message):
     path = tmp_path / "topics"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
-        read_topics(path)
+        read_topics(path, strict=True)
 
 
 def test_real_topics(shared_data):
