@@ -102,7 +102,8 @@ def load_table(
         is_tsv = plain_suffix(files[0].path) == ".tsv"
         if format == "bitext" and "fields" not in options and is_tsv:
             options["fields"] = ("id", "text")
-        items = READERS[format](files, **options)
+        # Codes as they were given, so that those that become one language can be named.
+        items = READERS[format]([file._replace(lang=file.code) for file in files], **options)
     if limit is not None:
         items = limit_groups(items, limit)
     rows = _arrow_table(items, path_or_hub_name)
@@ -111,7 +112,10 @@ def load_table(
     if kinds is not None:
         rows = _with_kinds(rows, kinds)
     return AlignedTable.from_arrow(
-        rows, source=source or short_name(path_or_hub_name), keep_variants=keep_variants
+        rows,
+        source=source or short_name(path_or_hub_name),
+        keep_variants=keep_variants,
+        on_missing_title="allow",  # readers know which hard negatives have titles
     )
 
 

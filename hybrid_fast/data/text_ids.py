@@ -31,6 +31,7 @@ def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     Texts that differ only in white space or in Unicode compatibility forms (NFKC) share their id.
     Null stays null.
     """
+    texts = texts.cast(pa.large_string())  # normal forms may be longer than 2 GiB
     texts = pc.utf8_trim_whitespace(pc.utf8_normalize(texts, form="NFKC"))
     texts = pc.binary_join(pc.utf8_split_whitespace(texts), pa.scalar(" ", texts.type))
     hashes = _hashes(texts).astype(">u8").view(np.uint8).reshape(-1, _DIGITS // 2)

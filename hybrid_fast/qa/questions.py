@@ -14,7 +14,7 @@ from hybrid_fast.data.formats.files import SourceFile, find_files
 from hybrid_fast.data.formats.items import OnEmpty
 from hybrid_fast.data.formats.lines import COMPRESSIONS
 from hybrid_fast.data.formats.squad import OnBadAnswer, Question, iter_paragraphs
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ def load_questions(
         if isinstance(value, str):
             raise TypeError(f"{name} is the text {value!r}; give a list")
     files = _choose([file for path in paths for file in _files(path, lang)], languages)
+    warn_of_merged_files(", ".join(map(str, paths)), [str(file.code) for file in files])
     questions: list[ReadingQuestion] = []
     rows: dict[Passage, int] = {}
     asked: Counter[str] = Counter()

@@ -202,7 +202,6 @@ def make_steps(
                 side,
                 partial(model.token_ids, side=side),
                 model.tokenizer_key(side),
-                model.backbone.vocab_size,
                 args.token_store,
             )
             for side in SIDES

@@ -160,7 +160,8 @@ def _field_languages(file: SourceFile, fields: Sequence[str]) -> dict[int, str]:
         if name == "text":
             languages[position] = str(file.lang)
         elif name not in ("id", "-"):
-            languages[position] = normalize_language(name, keep_variants=True)
+            normalize_language(name)  # ValueError if it is no language
+            languages[position] = name
     return languages
 
 

@@ -35,12 +35,14 @@ class SourceFile(NamedTuple):
         lang: the language of its rows, None if each row has its own.
         label: short name without the language, equal for the files that are line-aligned with it.
         name: the text that "{lang}" matches in the path.
+        code: the language as it was given, which `lang` is the normal form of.
     """
 
     path: Path
     lang: str | None
     label: str
     name: str = ""
+    code: str | None = None
 
     def line_id(self, number: int) -> str:
         """Return the id of a line, equal for this line of all files that share the label."""
@@ -89,8 +91,10 @@ def find_files(
                 raise ValueError(
                     f"languages= needs {{lang}} in the path, got {str(each)!r}; use lang="
                 )
-            code = None if lang is None else normalize_language(lang, keep_variants)
-            files += [SourceFile(one, code, short_name(one)) for one in _expand(pattern)]
+            normal = None if lang is None else normalize_language(lang, keep_variants)
+            files += [
+                SourceFile(one, normal, short_name(one), code=lang) for one in _expand(pattern)
+            ]
     return _with_distinct_labels(files)
 
 
@@ -177,7 +181,7 @@ def _files_of_language(
                 f"{path}: {error}; choose files with languages=['en', ...] "
                 "or name theirs with languages={'" + name + "': 'en', ...}"
             ) from error
-        yield SourceFile(path, lang, _label(pattern, name, path), name)
+        yield SourceFile(path, lang, _label(pattern, name, path), name, code)
 
 
 def _label(pattern: str, name: str, path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from hybrid_fast.common.choices import check_choice, nearest
-from hybrid_fast.data.columns import SCHEMA
+from hybrid_fast.data.columns import ON_MISSING_TITLE, SCHEMA, OnMissingTitle
 from hybrid_fast.data.formats.fields import (
     Column,
     Columns,
@@ -81,13 +81,17 @@ class RecordMapper:
         columns: Columns | None,
         group_pattern: str | None,
         on_empty: OnEmpty,
+        on_missing_title: OnMissingTitle,
     ) -> None:
         check_choice("on_empty", on_empty, ("error", "skip"))
+        check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
         self.file, self.columns, self.on_empty = file, columns, on_empty
+        self.on_missing_title = on_missing_title
         self.group_pattern = _compile(group_pattern)
         self.group_column: Column = "@row"
         self.num_records = 0
         self._skipped: Counter[str] = Counter()
+        self._titled: Counter[str] = Counter()  # of rows with hard negatives
         self._found: set[Column] = set()
         self._missed: dict[Column, MissingField] = {}
 
@@ -101,6 +105,8 @@ class RecordMapper:
             yield from self._items(Row(record, columns, f"{self.file.path}:{number}"), number)
         for kind, count in self._skipped.items():
             report_skipped(self.file.path, count, kind)
+        if self.on_missing_title == "error":
+            self._check_titles()
         for column, error in self._missed.items():
             if column not in self._found:  # a wrong name would quietly mean none
                 raise ValueError(f"{error}; no row has it: correct it, or leave it out of columns=")
@@ -144,7 +150,12 @@ class RecordMapper:
         if lang is None:
             raise ValueError(f"{row.where}: field 'lang' is missing or null")
         is_titled = "title" in row.columns or any(passage.title for passage in passages)
+        if self.on_missing_title == "drop":
+            passages = [passage._replace(title=None) for passage in passages]
+            is_titled = False
         negatives = self._negatives(row, is_titled)
+        if negatives:
+            self._titled["passages"] += sum(passage.title is not None for passage in passages)
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
         group_id = self._group_id(row, number)
         texts = [query.text for query in queries]
@@ -200,7 +211,20 @@ class RecordMapper:
                 "on_empty='skip' leaves such texts out"
             )
         self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
+        self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
+        self._titled["rows"] += len(kept) > 0
         return [each.titled_text if is_titled else each.text for each in kept]
+
+    def _check_titles(self) -> None:
+        """Raise ValueError if titles tell passages from hard negatives."""
+        sides = [side for side in ("passages", "hard negatives") if self._titled[side]]
+        if self._titled["rows"] and len(sides) == 1:
+            other = "hard negatives" if sides == ["passages"] else "passages"
+            raise ValueError(
+                f"{self.file.path}: {self._titled[sides[0]]:,} {sides[0]} have a title and no "
+                f"{other} have one, which gives the answer away; give on_missing_title='drop' to "
+                "read texts without titles, or 'allow'"
+            )
 
     def _optional(self, row: Row, name: str) -> Json:
         """Return the value of a column that some rows may lack; a list if it is several columns."""
@@ -222,11 +246,9 @@ class RecordMapper:
         column = self.group_column
         if column == "@line":
             return self.file.line_id(number)
-        if column == "@row" and self.columns is None and "group_id" in row.columns:
-            raise ValueError(f"{row.where}: has a group_id, which the first row lacks; give all one")
         if column == "@row":
             return self.file.row_id(number)
-        group_id = check_id(look_up(row.record, column, row.where), row.where, str(column))
+        group_id = check_id(row.value("group_id"), row.where, row.field("group_id"))
         if self.group_pattern is None:
             return group_id
         match = self.group_pattern.search(group_id)

@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hybrid_fast.data.columns import OnMissingTitle
+from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty
-from hybrid_fast.data.formats.mapping import Columns, RecordMapper, uses_positions
+from hybrid_fast.data.formats.mapping import uses_positions
 from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
 from hybrid_fast.data.formats.tolerance import reported
+from hybrid_fast.data.formats.wide import WideMapper, plain_columns
 
 
 def read_tabular(
@@ -20,6 +23,7 @@ def read_tabular(
     columns: Columns | None = None,
     group_pattern: str | None = None,
     on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
     strict: bool = False,
 ) -> Iterator[Item]:
     """Yield the items of JSON, CSV, TSV or Parquet files.
@@ -36,21 +40,35 @@ def read_tabular(
             list of records with a text and perhaps a title, or a list of columns; a missing or null
             one is none. For group_id also "@line" (line n of each file is a translation of line n
             of the others) or "@row" (each row is its own group; the default for a single file).
-            Default: columns with our names.
+            Texts may be given by language, {"query": {"en": "english", "de": "german"}}, or be in a
+            field that tells their languages, translation: {"en": ..., "de": ...}; a record is then
+            an item for each language. Default: columns with our names.
         group_pattern: regular expression whose first group is the group id within that column.
         on_empty: what to do with a blank text: "error", or "skip": leave out the row if it is its
             query or passage, or the hard negative.
+        on_missing_title: what to do if passages have titles and no hard negative has, or the
+            reverse, which gives the answer away: "error", "allow", or "drop" all titles.
         strict: empty lines of CSV and TSV are errors, in place of a warning with their number.
 
     Raises:
         ValueError: for bad input, with file, line and field.
     """
-    header = not uses_positions(columns)
+    positions = {uses_positions(each) for each in plain_columns(columns) if each}
+    if len(positions) > 1:
+        raise ValueError(f"columns must be all names or all positions, got {columns}")
     num_records: dict[str, dict[str, int]] = defaultdict(dict)
     for file in files:
-        mapper = RecordMapper(file, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+        mapper = WideMapper(
+            file,
+            columns=columns,
+            group_pattern=group_pattern,
+            on_empty=on_empty,
+            on_missing_title=on_missing_title,
+        )
         with reported(file.path, strict) as tolerance:
-            yield from mapper.items(RECORD_READERS[format](file.path, header, tolerance))
+            yield from mapper.items(
+                RECORD_READERS[format](file.path, True not in positions, tolerance)
+            )
         if mapper.group_column == "@line":
             num_records[file.label][str(file.path)] = mapper.num_records
     for of_label in num_records.values():
@@ -67,6 +85,7 @@ def read_hub(
     split: str = "train",
     group_pattern: str | None = None,
     on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
 ) -> Iterator[Item]:
     """Yield the items of a data set that `datasets.load_dataset` finds: a hub name or a folder.
 
@@ -78,13 +97,20 @@ def read_hub(
         split: the split, or a slice of it: "train[:1000]".
         group_pattern: as in `read_tabular`.
         on_empty: as in `read_tabular`.
+        on_missing_title: as in `read_tabular`.
 
     Raises:
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
-    if uses_positions(columns):
+    if any(uses_positions(each) for each in plain_columns(columns)):
         raise ValueError(f"a data set of the hub has named columns, got {dict(columns or {})}")
     origin = SourceFile(Path(name), lang, f"{name}:{config}:{split}")
-    mapper = RecordMapper(origin, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+    mapper = WideMapper(
+        origin,
+        columns=columns,
+        group_pattern=group_pattern,
+        on_empty=on_empty,
+        on_missing_title=on_missing_title,
+    )
     yield from mapper.items(read_hub_records(name, config, split))

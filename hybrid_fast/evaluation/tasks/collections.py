@@ -15,7 +15,7 @@ from pathlib import Path
 from hybrid_fast.data.formats.collection import SUFFIXES
 from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task, merge_qrels
 from hybrid_fast.evaluation.tasks.queries import check_languages
@@ -168,11 +168,13 @@ def _by_language(
 ) -> Mapping[str, list[Path]]:
     """Return the files of each language, as their names say, or else `languages`, which is one."""
     found: dict[str, list[Path]] = {}
+    codes: list[str] = []
     for path in paths:
         pieces = path.name.split(".")[1:]
         is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
-        code = normalize_language(pieces[0]) if is_named else _one_language("trec", languages)
-        found.setdefault(code, []).append(path)
+        codes.append(pieces[0] if is_named else _one_language("trec", languages))
+        found.setdefault(normalize_language(codes[-1]), []).append(path)
+    warn_of_merged_files(str(paths[0].parent), codes)
     return found
 
 

@@ -2,7 +2,19 @@
 
 import random
 
-PIECES = (b"\n", b"\t", b'"', b"{", b"]", b"\\", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"9" * 30)
+PIECES = (
+    b"\n",
+    b"\t",
+    b'"',
+    b"{",
+    b"]",
+    b"\\",
+    b"\x00",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\r",
+    b"9" * 30,
+)
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:
@@ -43,9 +55,12 @@ def _truncate(content: bytes, chance: random.Random) -> bytes:
 
 def _swap(content: bytes, chance: random.Random) -> bytes:
     start, end = _span(content, chance)
-    return content[:start] + content[end : 2 * end - start] + content[start:end] + content[
-        2 * end - start :
-    ]
+    return (
+        content[:start]
+        + content[end : 2 * end - start]
+        + content[start:end]
+        + content[2 * end - start :]
+    )
 
 
 def _repeat(content: bytes, chance: random.Random) -> bytes:

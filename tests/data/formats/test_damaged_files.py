@@ -16,7 +16,6 @@ from mutations import mutate
 
 from hybrid_fast.data import load_table
 from hybrid_fast.data.formats.collection import iter_passages
-from hybrid_fast.data.formats.parquet import iter_parquet_rows
 from hybrid_fast.data.formats.squad import iter_paragraphs
 from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels, read_run
@@ -52,9 +51,16 @@ SQUAD = {
         }
     ]
 }
-DOCUMENTS = "<DOC>\n<DOCNO> d1 </DOCNO>\n<TITLE>A &amp; B</TITLE>\n<TEXT>\nOne.\n</TEXT>\n</DOC>\n" * 2
+DOCUMENTS = (
+    "<DOC>\n<DOCNO> d1 </DOCNO>\n<TITLE>A &amp; B</TITLE>\n<TEXT>\nOne.\n</TEXT>\n</DOC>\n" * 2
+)
 TOPICS = "<top>\n<num> 1 </num>\n<DE-title> Brücke </DE-title>\n</top>\n"
-FLAT = {"id": "1", "question": "q", "context": "c d", "answers": {"text": ["d"], "answer_start": [2]}}
+FLAT = {
+    "id": "1",
+    "question": "q",
+    "context": "c d",
+    "answers": {"text": ["d"], "answer_start": [2]},
+}
 
 
 def lines(records):
@@ -100,7 +106,7 @@ PARSERS = {
     "flat.jsonl": (lines([FLAT]), lambda path: list(iter_paragraphs(path))),
     "text.txt": ("eins ä\nzwei\n".encode(), table),
     "corpus.jsonl": (lines([{"_id": "1", "title": "", "text": "ä"}] * 2), passages),
-    "corpus.tsv": ('id\ttext\ttitle\n1\t"a ""b"""\tT\n'.encode(), passages),
+    "corpus.tsv": (b'id\ttext\ttitle\n1\t"a ""b"""\tT\n', passages),
     "corpus.trec": (DOCUMENTS.encode(), passages),
     "topics.tsv": ("1\tBrücke\n2\tMühle\n".encode(), read_topics),
     "topics.xml": (TOPICS.encode(), read_topics),
