@@ -5,7 +5,7 @@ A tokenizer that was given new tokens after the model was saved has numbers beyo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def check_token_ids(
     texts: Sequence[str],
     ids: TokenIds,
     lengths: Integers,
-    tokenizer: Tokenizer,
+    name_of: Callable[[int], str],
     num_embeddings: int,
 ) -> None:
     """Raise a ValueError that names the text and the token if a token has no embedding.
@@ -64,16 +64,15 @@ def check_token_ids(
         texts: n texts.
         ids: their tokens, concatenated.
         lengths: int64 (n,), the number of tokens of each.
-        tokenizer: names the token.
+        name_of: returns the token of an id.
         num_embeddings: token ids must be below it.
     """
     if not ids.size or ids.max() < num_embeddings:
         return
     place = int(ids.argmax())
     text = texts[int(np.searchsorted(lengths.cumsum(), place, side="right"))]
-    token = tokenizer.convert_ids_to_tokens(int(ids[place]))
     raise ValueError(
-        f"the text {text[:60]!r} has the token {token!r}, number {ids[place]}, but the model has "
-        f"{num_embeddings} embeddings; call resize_token_embeddings on the transformer, or leave "
-        "the token out of the text"
+        f"the text {text[:60]!r} has the token {name_of(int(ids[place]))!r}, number {ids[place]}, "
+        f"but the model has {num_embeddings} embeddings; give the token one (of a transformer by "
+        "resize_token_embeddings), or leave it out of the text"
     )

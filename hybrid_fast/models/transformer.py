@@ -8,24 +8,17 @@ from __future__ import annotations
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.compat import uses_flash_attention
-from hybrid_fast.models.embedded_tokens import (
-    check_token_ids,
-    check_vocabulary,
-    count_embeddings,
-)
+from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
@@ -95,8 +88,8 @@ class TransformerBackbone(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, added ones included; token ids are below it."""
-        return len(self.tokenizer)
+        """Number of tokens, added ones and holes in the numbering included; ids are below it."""
+        return max(len(self.tokenizer), max(self.tokenizer.get_vocab().values()) + 1)
 
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text, prompt and maximum length aside."""
@@ -109,19 +102,25 @@ class TransformerBackbone(nn.Module):
         return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()} {options}"
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Tokenise texts, special tokens included; see `BiEncoder.token_ids`."""
-        batch = self.tokenizer(
-            texts,
-            truncation=True,
-            max_length=self.max_lengths[side],
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
+        """Tokenise texts, special tokens included; see `BiEncoder.token_ids`.
+
+        Raises:
+            ValueError: a text has a token that the model has no embedding of.
+        """
+        options = {"return_attention_mask": False, "return_token_type_ids": False}
+        limit = self.max_lengths[side]
+        batch = self.tokenizer(texts, truncation=True, max_length=limit, **options)
         ids = batch["input_ids"]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
+        if batch.encodings is not None:
+            num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings)
+        else:  # a tokenizer in Python does not tell: is a text of full length longer by itself?
+            full = [texts[row] for row in np.flatnonzero(lengths == limit)]
+            whole = self.tokenizer(full, **options)["input_ids"] if full else []
+            num_truncated = sum(len(each) > limit for each in whole)
         flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
-        check_token_ids(texts, flat, lengths, self.tokenizer, count_embeddings(self.model))
+        name_of = self.tokenizer.convert_ids_to_tokens
+        check_token_ids(texts, flat, lengths, name_of, count_embeddings(self.model))
         return flat, lengths, num_truncated
 
     def features(
@@ -216,109 +215,3 @@ def _first_position(model: PreTrainedModel) -> int:
         if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
             return positions.padding_idx + 1
     return 0
-
-
-def load_transformer(
-    folder: Path,
-    pooling: str,
-    max_lengths: dict[Side, int],
-    saved_lengths: dict[Side, int],
-    *,
-    lowercase: bool = False,
-    trust_remote_code: bool = False,
-    **model_options: Any,
-) -> TransformerBackbone:
-    """Load a folder that AutoModel and AutoTokenizer can load.
-
-    Args:
-        folder: with config.json, weights as safetensors, and tokenizer files.
-        pooling: see TransformerBackbone.
-        max_lengths: given by the user; see TransformerBackbone.
-        saved_lengths: of both sides, for those not given; at most what the model takes is used.
-        lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
-        trust_remote_code: whether Python files of the folder may be run.
-        **model_options: for `AutoModel.from_pretrained`, such as dtype and attn_implementation.
-
-    Raises:
-        FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
-    """
-    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **model_options)
-    if lowercase:
-        lowercase_first(tokenizer)
-    limit = int(min(position_limit(model), tokenizer.model_max_length))
-    lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
-    return TransformerBackbone(model, tokenizer, pooling, lengths)
-
-
-def load_pretrained(
-    folder: Path,
-    auto_class: Any = AutoModel,
-    *,
-    new_head: bool = False,
-    trust_remote_code: bool = False,
-    **model_options: Any,
-) -> tuple[PreTrainedModel, Tokenizer]:
-    """Load model and tokenizer of a folder, and check that nothing is missing.
-
-    Args:
-        folder: with config.json, weights as safetensors, and tokenizer files.
-        auto_class: of transformers, such as AutoModel.
-        new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
-            is then initialised at random; they may always lack the pooler.
-        trust_remote_code: whether Python files of the folder may be run.
-        **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
-
-    Raises:
-        FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, files that cannot be read or do not belong together, or a
-            tokenizer with tokens that have no embedding.
-    """
-    if not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{folder} has no *.safetensors; other formats are not read, since unpickling may run "
-            "code: load the model where you trust it, and save it again as safetensors"
-        )
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        if config.is_encoder_decoder:
-            raise ValueError(
-                f"a {config.model_type} is an encoder-decoder; give an encoder or a decoder"
-            )
-        model, report = auto_class.from_pretrained(
-            folder,
-            config=config,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            output_loading_info=True,
-            **model_options,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder} cannot be loaded: {error}") from error
-    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
-    if new_head:
-        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
-    _check_parts(folder, model, tokenizer, missing)
-    return model, tokenizer
-
-
-def _check_parts(
-    folder: Path, model: PreTrainedModel, tokenizer: Tokenizer, missing: list[str]
-) -> None:
-    # transformers fills missing weights with random numbers and a missing tokenizer with nothing.
-    if missing:
-        raise ValueError(
-            f"the weights in {folder} lack {len(missing)} parameters of a "
-            f"{model.config.model_type}, such as {min(missing)}; config.json is of another model"
-        )
-    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
-    check_vocabulary(folder, tokenizer, count_embeddings(model))
-
-
-def lowercase_first(tokenizer: Tokenizer) -> None:
-    """Make a tokenizer lower-case texts before its own normalisation."""
-    backend = tokenizer.backend_tokenizer
-    steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
-    backend.normalizer = Sequence(steps)

@@ -29,7 +29,7 @@ def retrieve(
         TypeError: the retriever cannot encode texts.
         ValueError: it returns embeddings of a wrong shape, NaN or infinity.
     """
-    queries, passages = encode_both(
+    queries, passages, _ = encode_both(
         retriever,
         [question.text for question in data.questions],
         [passage.text for passage in data.passages],

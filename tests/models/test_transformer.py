@@ -7,8 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from model_folders import SIZES
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ByT5Tokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -46,7 +54,7 @@ def test_vectors_against_the_model_itself(folder, texts):
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     expected = []
     for text in texts:
-        batch = tokenizer(["Passage: " + text], return_tensors="pt")
+        batch = tokenizer([text], return_tensors="pt")
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             states = model.eval()(**batch).last_hidden_state[0]
@@ -57,7 +65,7 @@ def test_vectors_against_the_model_itself(folder, texts):
 
 def test_plain_folder_defaults(bert_folder):
     model = BiEncoder.from_pretrained(bert_folder)
-    assert model.prompts == {"query": "Query: ", "passage": "Passage: "}
+    assert model.prompts == {"query": "", "passage": ""}  # as sentence-transformers
     assert model.max_length == {"query": 96, "passage": 256}
     assert model.backbone.pooling == "mean"
     assert model.normalize
@@ -80,7 +88,8 @@ def test_bad_length(bert_folder, length):
 
 
 def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder, texts, caplog):
-    model = BiEncoder.from_pretrained(bert_folder, max_query_length=6, max_passage_length=9)
+    options = {"max_query_length": 6, "max_passage_length": 9, "query_prompt": "Query: "}
+    model = BiEncoder.from_pretrained(bert_folder, **options)
     with caplog.at_level(logging.WARNING, logger="hybrid_fast"):
         assert model.tokenize(texts, "query")["input_ids"].shape == (len(texts), 6)
         model.tokenize(texts, "query")
@@ -101,7 +110,8 @@ def test_prompt_that_leaves_no_room(bert_folder):
 
 
 def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
-    model, tokenizer = BiEncoder.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = BiEncoder.from_pretrained(folder, query_prompt="Query: ")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     features = model.tokenize(texts, "query")
     expected = tokenizer(
         ["Query: " + text for text in texts],
@@ -118,7 +128,8 @@ def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
 
 
 def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts):
-    model = BiEncoder.from_pretrained(bert_folder)
+    # One text has exactly as many tokens as fit, two have more.
+    model = BiEncoder.from_pretrained(bert_folder, max_query_length=8)
     fast = model.token_ids(texts, "query")
     key = model.tokenizer_key("query")
 
@@ -138,13 +149,29 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
             return tokenizer.get_vocab()
 
     tokenizer, model.backbone.tokenizer = model.backbone.tokenizer, Slow()
-    ids, lengths, _ = model.token_ids(texts, "query")
+    ids, lengths, num_truncated = model.token_ids(texts, "query")
     assert ids.tolist() == fast[0].tolist()
     assert lengths.tolist() == fast[1].tolist()
+    assert num_truncated == fast[2] == 2
+    assert 8 in [len(tokenizer(text)["input_ids"]) for text in texts]
+    assert model.num_truncated["query"] == 4
     slow_key = model.tokenizer_key("query")
     assert slow_key != key
     model.backbone.tokenizer.init_kwargs = {"do_lower_case": False}
     assert model.tokenizer_key("query") != slow_key
+
+
+def test_a_tokenizer_in_python_counts_what_it_truncates(tmp_path):
+    # A byte a token, and one at the end.
+    tokenizer = ByT5Tokenizer()
+    BertModel(BertConfig(vocab_size=len(tokenizer), **SIZES)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = BiEncoder.from_pretrained(tmp_path, max_query_length=5)
+    assert not model.backbone.tokenizer.is_fast
+    ids, lengths, num_truncated = model.token_ids(["abcd", "abcde", "abc", "abcdefg"], "query")
+    assert lengths.tolist() == [5, 5, 4, 5]
+    assert num_truncated == model.num_truncated["query"] == 2
+    assert ids.max() < model.backbone.vocab_size
 
 
 def test_the_key_of_a_tokenizer_follows_from_all_that_ids_follow_from(bert_folder, texts):
@@ -213,6 +240,53 @@ def test_missing_pooler_weights_do_not_matter(bert_folder, tmp_path, texts):
     )
 
 
+def test_loading_reports_nothing_of_transformers(bert_folder, tmp_path, capfd):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    kept["cls.predictions.bias"] = torch.zeros(3)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    BiEncoder.from_pretrained(folder)
+    assert "pooler" not in capfd.readouterr().err
+
+
+def test_loading_says_what_is_in_use_in_one_line(bert_folder, tmp_path, texts, caplog):
+    options = {"query_prompt": "the ", "passage_prompt": "", "max_query_length": 20}
+    with caplog.at_level(logging.INFO, logger="hybrid_fast"):
+        BiEncoder.from_pretrained(bert_folder, pooling="cls", dtype="bf16", **options)
+        BiEncoder.static(texts, 8, 99, similarity="dot").save_pretrained(tmp_path / "static")
+        BiEncoder.from_pretrained(tmp_path / "static", normalize=False)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Loaded {bert_folder}: cosine similarity, cls pooling, embeddings of norm 1, query prompt "
+        "'the ', passage prompt '', at most 20 and 256 tokens of a query and a passage, bfloat16, "
+        "cpu",
+        f"Loaded {tmp_path / 'static'}: dot similarity, static, embeddings of any norm, no "
+        "prompts, float32, cpu",
+    ]
+
+
+def test_ids_are_below_the_size_of_a_vocabulary_with_holes(bert_folder):
+    backbone = BiEncoder.from_pretrained(bert_folder).backbone
+    size = backbone.vocab_size
+    assert size == len(backbone.tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backbone.tokenizer), "get_vocab", lambda _: {"a": 0, "b": 70_000})
+        assert backbone.vocab_size == 70_001
+
+
+def test_what_was_trusted_and_the_revision_are_remembered(bert_folder):
+    model = BiEncoder.from_pretrained(bert_folder, trust_remote_code=True, revision="abc")
+    assert (model.trust_remote_code, model.revision) == (True, "abc")
+    model = BiEncoder.from_pretrained(bert_folder)
+    assert (model.trust_remote_code, model.revision) == (False, None)
+
+
+def test_a_device_that_is_not_here(bert_folder):
+    assert BiEncoder.from_pretrained(bert_folder, device="cpu").device.type == "cpu"
+    with pytest.raises(ValueError, match=r"device is 'nowhere'.*give 'cpu', or 'auto'"):
+        BiEncoder.from_pretrained(bert_folder, device="nowhere")
+
+
 def test_pickled_weights_are_not_read(bert_folder, tmp_path):
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -223,7 +297,6 @@ def test_pickled_weights_are_not_read(bert_folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", "{x", "not a valid JSON"),
         ("config.json", "{}", "Should have a `model_type`"),
         (
             "config.json",
@@ -238,6 +311,13 @@ def test_files_that_cannot_be_read(bert_folder, tmp_path, file, content, message
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     (folder / file).write_text(content)
     with pytest.raises(ValueError, match=f"model cannot be loaded: .*{message}"):
+        BiEncoder.from_pretrained(folder)
+
+
+def test_a_damaged_config_is_named_with_its_line(bert_folder, tmp_path):
+    folder = shutil.copytree(bert_folder, tmp_path / "model")
+    (folder / "config.json").write_text("{x")
+    with pytest.raises(ValueError, match=r"model/config.json: line 1: .*JSON is needed"):
         BiEncoder.from_pretrained(folder)
 
 
@@ -257,51 +337,6 @@ def test_tokenizer_of_another_model(bert_folder, tmp_path, texts):
     tokenizer.save_pretrained(folder)
     with pytest.raises(ValueError, match=r"has \d+ tokens and the model \d+ embeddings"):
         BiEncoder.from_pretrained(folder)
-
-
-@pytest.mark.parametrize("special", [False, True])
-@pytest.mark.parametrize("name", ["bert_folder", "xlm_roberta_folder", "qwen_folder"])
-def test_tokens_that_were_added_without_embeddings(request, name, special, tmp_path, texts):
-    folder = shutil.copytree(request.getfixturevalue(name), tmp_path / "model")
-    pooling = "last" if name == "qwen_folder" else "mean"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    size = len(tokenizer)
-    tokenizer.add_tokens(["[LAW]", "[MED]"], special_tokens=special)
-    tokenizer.save_pretrained(folder)
-    message = rf"{size + 2} tokens and the model {size} embeddings, .* '\[LAW\]', '\[MED\]'; load"
-    with pytest.raises(ValueError, match=message):
-        BiEncoder.from_pretrained(folder, pooling=pooling)
-    # The remedy of the message.
-    model = AutoModel.from_pretrained(folder)
-    model.resize_token_embeddings(size + 2)
-    model.save_pretrained(folder)
-    model = BiEncoder.from_pretrained(folder, pooling=pooling)
-    assert np.isfinite(model.encode_queries([f"[LAW] {text}" for text in texts])).all()
-
-
-def test_tokens_that_are_added_to_a_living_model(bert_folder, texts):
-    model = BiEncoder.from_pretrained(bert_folder)
-    size = len(model.backbone.tokenizer)
-    model.backbone.tokenizer.add_tokens(["[LAW]"])
-    message = (
-        rf"the text 'Passage: \[LAW\] x' has the token '\[LAW\]', number {size}, but the model"
-    )
-    with pytest.raises(ValueError, match=message):
-        model.encode_passages([*texts, "[LAW] x", *texts])
-    assert len(model.encode_passages(texts)) == len(texts)
-
-
-def test_the_placeholder_of_an_image_needs_no_embedding(bert_folder, tmp_path, texts):
-    """As in the text models of Gemma 3, whose tokenizer knows a token for images."""
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, extra_special_tokens={"image_token": "<image>"}
-    )
-    tokenizer.save_pretrained(folder)
-    model = BiEncoder.from_pretrained(folder)
-    assert len(model.encode_queries(texts)) == len(texts)
-    with pytest.raises(ValueError, match="has the token '<image>'"):
-        model.encode_queries(["<image>"])
 
 
 def edit_json(path, edit):

@@ -9,6 +9,7 @@ from typing import Annotated, cast
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.commands import options
 from hybrid_fast.cli.commands.options import Debug, split_commas
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
@@ -17,6 +18,7 @@ from hybrid_fast.common.hub import local_folder
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name.")],
     task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
@@ -68,9 +70,25 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    pooling: options.Pooling = None,
+    normalize: options.Normalize = None,
+    similarity: options.Similarity = None,
+    max_length: options.MaxTokens = None,
+    max_query_length: options.MaxQueryLength = None,
+    max_passage_length: options.MaxPassageLength = None,
+    dtype: options.Dtype = None,
+    device: options.Device = "auto",
+    attn_implementation: options.AttnImplementation = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
+    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval.
+
+    What the folder of MODEL does not say (E5's prompts, the pooling of a decoder) is given here.
+    """
     if out is not None:
         check_new(out)
     if run is not None:
@@ -103,7 +121,9 @@ def evaluate(
         exclude_self=exclude_self,
         strict=strict or None,
     )
-    encoder = BiEncoder.from_pretrained(model)
+    encoder = BiEncoder.from_pretrained(
+        model, **options.encoder_options(options.both_lengths(context.params))
+    )
     results = evaluate_with_baselines(
         loaded,
         encoder,

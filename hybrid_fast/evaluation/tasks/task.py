@@ -44,7 +44,7 @@ from hybrid_fast.evaluation.tasks.run_files import (
 from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
 from hybrid_fast.results.plain import plain
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
+from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.texts import Pool
 
@@ -188,8 +188,9 @@ class RetrievalTask:
         Scores are dot products, or cosines if the model asks for them.
 
         Args:
-            model: has `encode_queries` and `encode_passages`, or is a SentenceTransformer, or has
-                `encode`.
+            model: has methods that encode queries and passages under a usual name (see
+                `retrieval.encoders`), such as a BiEncoder, a SentenceTransformer or a model of
+                BEIR, or `encode` for both.
             batch_size: texts the model takes at a time; default its own.
             info: describes the model in the results; its name, maximum length, prompts and dtype
                 are added where `info` lacks them.
@@ -224,11 +225,11 @@ class RetrievalTask:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
-        queries, candidates = encode_both(
+        queries, candidates, made_by = encode_both(
             model, self.queries, self.candidates, batch_size, passages_name="candidates"
         )
         _, settings = describe_model(model)
-        return queries, candidates, {**settings, "similarity": similarity_of(model)}
+        return queries, candidates, {**settings, **made_by}
 
     def score(
         self,
