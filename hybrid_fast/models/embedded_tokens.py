@@ -55,7 +55,7 @@ def check_token_ids(
     texts: Sequence[str],
     ids: TokenIds,
     lengths: Integers,
-    name_of: Callable[[int], str],
+    name_of: Callable[[int], object],
     num_embeddings: int,
 ) -> None:
     """Raise a ValueError that names the text and the token if a token has no embedding.

@@ -42,8 +42,8 @@ def test_tokens_that_are_added_to_a_living_model(bert_folder, texts):
 def test_tokens_that_are_added_to_a_living_static_encoder(texts):
     model = BiEncoder.static(texts, dim=8, vocab_size=99)
     size = model.backbone.vocab_size
-    model.backbone.tokenizer.add_tokens(["[LAW]"])
-    message = rf"the text '\[LAW\] sea' has the token '\[LAW\]', number {size}, but the model"
+    model.backbone.tokenizer.add_tokens(["[law]"])
+    message = rf"the text '\[LAW\] sea' has the token '\[law\]', number {size}, but the model"
     with pytest.raises(ValueError, match=message):
         model.encode_queries(["river", "[LAW] sea"])
 
