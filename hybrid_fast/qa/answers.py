@@ -23,8 +23,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.languages import normalize_language
-from hybrid_fast.retrieval.case_folding import WITH_OWN_RULES, base_language, fold_case
+from hybrid_fast.data.languages import normalize_if_known, normalize_language
+from hybrid_fast.retrieval.case_folding import WITH_OWN_RULES, fold_case
 
 Rules = Literal["squad", "mlqa"]
 RULES = ("squad", "mlqa")
@@ -115,7 +115,7 @@ def contains_answer(passage: str, answers: Sequence[str], lang: str) -> bool:
 
 def _without_case(text: str, lang: str) -> str:
     """Return a text in lower case, as the official scripts do, or as its language needs it."""
-    return fold_case(text, lang) if base_language(lang) in WITH_OWN_RULES else text.lower()
+    return fold_case(text, lang) if normalize_if_known(lang) in WITH_OWN_RULES else text.lower()
 
 
 def _f1(predicted: list[str], gold: list[str]) -> float:

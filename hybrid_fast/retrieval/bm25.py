@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.texts import check_unicode
-from hybrid_fast.retrieval.case_folding import base_language, fold_case
+from hybrid_fast.data.languages import normalize_if_known
+from hybrid_fast.retrieval.case_folding import fold_case
 from hybrid_fast.retrieval.compat import bm25_weights, load_optional
 from hybrid_fast.retrieval.texts import TextCollection
 
@@ -96,7 +97,7 @@ def split_words(text: str, language: str) -> list[str]:
     breakers = load_optional("icu4py.breakers")
     check_unicode(text, f"the text {text[:60]!r}")
     folded = fold_case(unicodedata.normalize("NFKC", text), language)
-    segments = breakers.WordBreaker(folded, base_language(language))
+    segments = breakers.WordBreaker(folded, normalize_if_known(language))
     return [segment for segment in segments if any(map(str.isalnum, segment))]
 
 

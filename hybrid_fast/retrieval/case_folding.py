@@ -12,10 +12,9 @@ Unicode's SpecialCasing.txt:
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from unicodedata import normalize
 
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_if_known
 
 _TWO_IS = {"az", "crh", "gag", "tr"}
 _SOFT_DOTTED = {*_TWO_IS, "lt"}
@@ -31,7 +30,7 @@ def fold_case(text: str, language: str) -> str:
         text: any text.
         language: its code; if it is unknown, Unicode's general rules apply.
     """
-    language = base_language(language)
+    language = normalize_if_known(language)
     if language in _TWO_IS:
         # Composed first: İ may be spelt I and a dot above.
         text = normalize("NFC", text).replace("I", "ı").replace("İ", "i")
@@ -39,12 +38,3 @@ def fold_case(text: str, language: str) -> str:
     if language in _SOFT_DOTTED:
         text = normalize("NFC", _DOT_ABOVE.sub("", text))
     return text
-
-
-@lru_cache(maxsize=4096)
-def base_language(code: str) -> str:
-    """Return the normalised code of a language without variants, an unknown code as it is."""
-    try:
-        return normalize_language(code).partition("-")[0]
-    except ValueError:
-        return code

@@ -246,9 +246,13 @@ class RecordMapper:
         column = self.group_column
         if column == "@line":
             return self.file.line_id(number)
+        if column == "@row" and self.columns is None and "group_id" in row.columns:
+            raise ValueError(
+                f"{row.where}: has a group_id, which the first row lacks; give all one"
+            )
         if column == "@row":
             return self.file.row_id(number)
-        group_id = check_id(row.value("group_id"), row.where, row.field("group_id"))
+        group_id = check_id(look_up(row.record, column, row.where), row.where, str(column))
         if self.group_pattern is None:
             return group_id
         match = self.group_pattern.search(group_id)

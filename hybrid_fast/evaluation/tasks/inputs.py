@@ -6,16 +6,14 @@ used is named by its id, before anything is encoded.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
 from hybrid_fast.common.texts import id_text, invalid_unicode
-
-logger = logging.getLogger(__name__)
+from hybrid_fast.data.languages import warn_of_merged_languages
 
 Grades = Mapping[Any, float]
 
@@ -36,7 +34,9 @@ class TextChecks:
         self.task = task
         self.normalize = normalize
         self.keep_variants = keep_variants
-        self._codes: dict[str, str] = {}  # what was given to the code it stands for
+        # What was given to the code it stands for, and to the number of its texts.
+        self._codes: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
 
     def texts(
         self, name: str, members: Iterable[tuple[Any, ...]]
@@ -63,7 +63,9 @@ class TextChecks:
                 text.encode()
             except UnicodeEncodeError as error:
                 raise invalid_unicode(error, self._where(name, member_id)) from None
-            yield member_id, self._codes.get(lang) or self._code(name, member_id, lang), text
+            code = self._codes.get(lang) or self._code(name, member_id, lang)
+            self._counts[lang] += 1
+            yield member_id, code, text
 
     def _code(self, name: str, member_id: str, lang: object) -> str:
         where = self._where(name, member_id)
@@ -80,19 +82,12 @@ class TextChecks:
         return self._codes[lang]
 
     def warn_of_merged(self) -> None:
-        """Log a warning for languages that were given with several scripts, regions or variants."""
-        variants: dict[str, set[str]] = defaultdict(set)
+        """Log a warning for codes that were not the same and became one language."""
+        merged: dict[str, dict[str, int]] = defaultdict(dict)
         for given, code in self._codes.items():
-            variants[code].add(self.normalize(given, True))
-        for code, several in sorted(variants.items()):
-            if len(several) > 1:
-                logger.warning(
-                    "task %r: %s are taken for one language, %s; keep_variants=True keeps them "
-                    "apart",
-                    self.task,
-                    ", ".join(sorted(several)),
-                    code,
-                )
+            merged[code][given] = self._counts[given]
+        several = {code: given for code, given in merged.items() if len(given) > 1}
+        warn_of_merged_languages(f"task {self.task!r}", several, unit="texts", alike=True)
 
     def _where(self, name: str, member_id: str) -> str:
         return f"task {self.task!r}: {name} {member_id!r}"

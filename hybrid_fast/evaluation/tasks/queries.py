@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_if_known
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.evaluation.tasks.inputs import Grades, checked_grades
 from hybrid_fast.evaluation.tasks.judgements import Judged
@@ -105,21 +104,12 @@ def check_languages(
         raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     if languages is None:
         return known
-    languages = [_known_code(code, known) for code in languages]
+    languages = [code if code in known else normalize_if_known(code) for code in languages]
     unknown = sorted(set(languages) - set(known))
     if unknown or not languages:
         found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
         raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
     return tuple(dict.fromkeys(languages))
-
-
-def _known_code(code: str, known: Collection[str]) -> str:
-    """Return a code as it is if the task knows it, else normalised if it is of any language."""
-    if code in known:
-        return code
-    with suppress(ValueError):
-        return normalize_language(code)
-    return code
 
 
 def collect_answers(
