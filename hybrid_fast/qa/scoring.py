@@ -28,6 +28,7 @@ from hybrid_fast.qa.answers import (
 from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
+from hybrid_fast.results.plain import plain, printed
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model
 
@@ -99,7 +100,7 @@ def evaluate_reader(
     top_k: Sequence[int] = (1, 5, 10),
     rules: Rules = "squad",
     batch_size: int = 32,
-    retriever_name: str | None = None,
+    retriever_name: str | Path | None = None,
 ) -> ReadingResults:
     """Read the gold passage of every question and, with a retriever, the passages that it finds.
 
@@ -111,7 +112,7 @@ def evaluate_reader(
         top_k: numbers of passages to read, best first; the scores of each are reported.
         rules: how exact match and F1 compare answers, "squad" or "mlqa".
         batch_size: windows that the reader takes at a time.
-        retriever_name: name of the retriever in results; default its own.
+        retriever_name: name of the retriever in results, or its path; default its own.
 
     Raises:
         TypeError: the retriever cannot encode texts.
@@ -133,16 +134,19 @@ def evaluate_reader(
         scores[f"retrieved@{k}"]["answer_recall"] = _answer_recall(data, found[:, :k])
     beyond = [code for code in data.languages if rules == "mlqa" and code not in MLQA_LANGUAGES]
     return ReadingResults(
-        reader=reader.name_or_path,
-        retriever=retriever_name if retriever is not None else None,
+        reader=printed(str(reader.name_or_path)),
+        retriever=plain(retriever_name, "retriever_name") if retriever is not None else None,
         rules=rules,
         versions=library_versions(),
-        settings={
-            **asdict(reader.sizes),
-            "max_answer_length": reader.max_answer_length,
-            "top_k": depths,
-            "languages_beyond_rules": beyond,
-        },
+        settings=plain(
+            {
+                **asdict(reader.sizes),
+                "max_answer_length": reader.max_answer_length,
+                "top_k": depths,
+                "languages_beyond_rules": beyond,
+            },
+            "settings",
+        ),
         scores=scores,
         counts=_count(data),
         predictions=_predictions(data, answers),

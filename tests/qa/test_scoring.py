@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -137,6 +138,27 @@ def test_means_with_and_without_english():
 class Broken(ByWord):
     def encode_passages(self, texts):
         return np.full((len(texts), 4), np.nan)
+
+
+def test_results_of_data_in_memory_can_be_saved(data, tmp_path):
+    """Ids, names and sizes of other types would fail when all is read."""
+    ids = [UUID(int=number) for number in range(len(data.questions))]
+    questions = [
+        question._replace(id=each) for question, each in zip(data.questions, ids, strict=True)
+    ]
+    reader = FirstWords()
+    reader.max_answer_length = np.int64(3)
+    results = evaluate_reader(
+        reader,
+        replace(data, questions=questions),
+        retriever=ByWord(),
+        top_k=np.array([1]).tolist(),
+        retriever_name=tmp_path / "model",
+    )
+    content = json.loads(results.save(tmp_path / "out").read_text(encoding="utf-8"))
+    assert content["retriever"] == str(tmp_path / "model")
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(map(str, ids))
 
 
 def test_bad_input_is_named(data):

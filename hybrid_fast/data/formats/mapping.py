@@ -118,11 +118,13 @@ class RecordMapper:
 
     def _check_columns(self, columns: Columns, record: Record) -> None:
         """Check, on the first record, that there are texts, a language and group ids."""
-        if not {"query", "passage"} & set(columns):
+        missing = [side for side in ("query", "passage") if side not in columns]
+        shape = _known_shape(record) if self.columns is None else ""
+        if len(missing) == 2 or (missing and shape):
             known = list(record) if isinstance(record, dict) else f"{len(record)} without names"
             raise ValueError(
-                f"{self.file.path}: missing column 'query' or 'passage'; map them with columns=; "
-                f"the file has {known}{_known_shape(record)}"
+                f"{self.file.path}: missing column {' or '.join(map(repr, missing))}; map it with "
+                f"columns=; the file has {known}{shape}"
             )
         if self.file.lang is None and "lang" not in columns:
             raise ValueError(

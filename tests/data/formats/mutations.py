@@ -2,19 +2,16 @@
 
 import random
 
-PIECES = (
-    b"\n",
-    b"\t",
-    b'"',
-    b"{",
-    b"]",
-    b"\\",
-    b"\x00",
-    b"\xff",
-    b"\xef\xbb\xbf",
-    b"\r",
-    b"9" * 30,
-)
+PIECES = (*(bytes([each]) for each in b'\n\t"{]\\\r\x00\xff'), b"\xef\xbb\xbf", b"9" * 30)
+
+
+def refusal(parse, path):
+    """Return the message with which a parser refuses a file, None if it takes it."""
+    try:
+        parse(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:

@@ -3,6 +3,8 @@
 import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,3 +153,37 @@ def test_windows_overlap_by_half():
     assert windows[1].startswith("w05")
     assert list(split_windows("short", 40)) == ["short"]
     assert list(split_windows("", 40)) == [""]
+
+
+def test_passages_without_a_text_are_left_out_and_counted(tmp_path, caplog):
+    rows = [
+        {"_id": "1", "title": "", "text": "", "metadata": {}},
+        {"_id": "2", "title": None, "text": None},
+        {"_id": " 3 ", "title": "T", "text": ""},
+        {"doc_id": 4, "title": None, "body": "b"},
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [each[:3] for each in iter_passages([path])] == [("3", "T", ""), ("4", "", "b")]
+    assert caplog.messages == [
+        f"{path}: 2 passages without title and text, left out "
+        "(the first at 1: passage '1' has no text)"
+    ]
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: passage '1' has no text: strict=True"):
+        read(path)
+
+
+def test_empty_lines_of_tab_separated_passages(tmp_path, caplog):
+    path = write(tmp_path, "a.tsv", "1\tx\n\n2\ty\n\n")
+    assert [each.id for each in iter_passages([path])] == ["1", "2"]
+    assert caplog.messages == [f"{path}: 2 empty lines, left out (the first at 2)"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "A.JSONL"])
+def test_records_of_other_forms(tmp_path, name):
+    rows = [{"_id": "1", "title": "T", "text": "x"}, {"_id": "2", "title": "", "text": "y"}]
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) if "L" in name else json.dumps(rows))
+    assert read(path) == [("1", "T", "x"), ("2", "", "y")]

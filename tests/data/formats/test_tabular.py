@@ -1,5 +1,6 @@
 """Tabular files: equal rows from every format; bad input is named by file, line and field."""
 
+import csv
 import gzip
 import json
 
@@ -250,3 +251,73 @@ def test_hub_out_of_reach_names_local_alternatives(monkeypatch):
     monkeypatch.setattr(records, "load_dataset", load_dataset)
     with pytest.raises(FileNotFoundError, match=r"'owner/name' .*no route.*local file \(\.jsonl"):
         list(read_hub("owner/name", "en"))
+
+
+def test_cells_of_any_length(tmp_path):
+    """The limit of the csv module is that of the process, and stays as it was."""
+    limit = csv.field_size_limit()
+    text = "x " * 200_000
+    path = write(tmp_path / "a.csv", f"query,passage\nq,{text}\nr,p\n")
+    items = read(path, "en", format="csv")
+    assert [item.passage for item in items] == [text, "p"]
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(("format", "part"), [("csv", ","), ("tsv", "\t")])
+def test_empty_lines_are_left_out_and_counted(tmp_path, caplog, format, part):
+    text = f"\nquery{part}passage\n\r\na{part}b\n\n\nc{part}d\n\n"
+    path = write(tmp_path / f"a.{format}", text)
+    assert [item.query for item in read(path, "en", format=format)] == ["a", "c"]
+    assert caplog.messages == [f"{path}: 5 empty lines, left out (the first at 1)"]
+    with pytest.raises(ValueError, match=rf"a\.{format}:1: strict=True does not allow empty lines"):
+        read(path, "en", format=format, strict=True)
+
+
+def test_an_empty_line_of_one_column_is_an_empty_text(tmp_path):
+    path = write(tmp_path / "a.tsv", "query\na\n\nb\n")
+    with pytest.raises(ValueError, match=r"a\.tsv:3: field 'query' is empty; on_empty='skip'"):
+        read(path, "en", format="tsv")
+    assert [item.query for item in read(path, "en", format="tsv", on_empty="skip")] == ["a", "b"]
+
+
+def test_a_carriage_return_within_a_row(tmp_path):
+    path = write(tmp_path / "a.csv", "query,passage\na,b\rc,d\n")
+    with pytest.raises(
+        ValueError, match=r"a\.csv:2: malformed CSV: a carriage return outside quot"
+    ):
+        read(path, "en", format="csv")
+
+
+def test_shards_keep_rows_apart(tmp_path):
+    for n in (1, 2):
+        write(tmp_path / f"part-{n}.jsonl", '{"query": "q", "passage": "p"}\n')
+    items = read("part-*.jsonl", "en", tmp_path)
+    assert len({item.group_id for item in items}) == 2
+    for lang in ("de", "en"):
+        for n in (1, 2):
+            write(tmp_path / f"{n}.{lang}.tsv", f"{lang} {n}\tp\n" * n)
+    columns = {"group_id": "@line", "query": 0, "passage": 1}
+    items = read("*.{lang}.tsv", root=tmp_path, format="tsv", columns=columns)
+    groups = {}
+    for item in items:
+        groups.setdefault(item.group_id, []).append(item.query)
+    assert sorted(groups.values()) == [["de 1", "en 1"], ["de 2", "en 2"], ["de 2", "en 2"]]
+
+
+def test_group_ids_that_the_first_row_lacks(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"query": "a"}\n{"query": "b", "group_id": "g"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: has a group_id, which the first row lacks"):
+        read(path, "en")
+    write(path, '{"query": "b", "group_id": "g"}\n{"query": "a"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: field 'group_id' is missing"):
+        read(path, "en")
+
+
+def test_a_data_set_that_cannot_be_read(tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / "train.jsonl", '{"query": "a"}\n{"query"')
+    with pytest.raises(ValueError, match=r"data set '.*set' cannot be read: "):
+        list(read_hub(str(tmp_path / "set"), "en"))
+    write(tmp_path / "set" / "train.jsonl", '{"query": "a"}\n')
+    with pytest.raises(ValueError, match=r"data set '.*set' cannot be read: Unknown split"):
+        list(read_hub(str(tmp_path / "set"), "en", split="nowhere"))
