@@ -30,6 +30,7 @@ from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
 from hybrid_fast.results.plain import plain, printed
 from hybrid_fast.results.results import library_versions
+from hybrid_fast.retrieval.case_folding import WITH_OWN_RULES
 from hybrid_fast.retrieval.encoding import describe_model
 
 FILE_NAME = "reading.json"
@@ -49,8 +50,8 @@ class ReadingResults:
         retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
         versions: version of Python and of each library that scores depend on.
-        settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
-            rules do not cover.
+        settings: sizes of the windows, "top_k", "languages_beyond_rules": those that MLQA's rules
+            do not cover, and "case_by_language": those whose case is folded by their own rules.
         scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,
             "answer_recall", to language, "mean" (of all languages) and "mean_without_en", to the
             score; None if there is nothing to average.
@@ -144,6 +145,7 @@ def evaluate_reader(
                 "max_answer_length": reader.max_answer_length,
                 "top_k": depths,
                 "languages_beyond_rules": beyond,
+                "case_by_language": sorted(WITH_OWN_RULES.intersection(data.languages)),
             },
             "settings",
         ),

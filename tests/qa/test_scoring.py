@@ -129,6 +129,20 @@ def test_languages_without_mlqa_rules_are_named(write, capsys):
     assert evaluate_reader(FirstWords(), data).settings["languages_beyond_rules"] == []
 
 
+def test_languages_whose_case_is_their_own_are_named_and_scored(write):
+    files = {"tr": ("IĞDIR güzel", "Iğdır"), "fi": ("MERI", "meri"), "de": ("STRASSE", "Straße")}
+    for code, (passage, answer) in files.items():
+        path = write(f"{code}.json", (passage, {"a": ("?", [passage[:4]])}))
+        data = load_questions([path], lang=code)
+        question = data.questions[0]._replace(answers=((0, answer),))
+        results = evaluate_reader(
+            FirstWords(), replace(data, questions=[question]), retriever=ByWord(), top_k=[1]
+        )
+        assert results.settings["case_by_language"] == ([] if code == "fi" else [code])
+        assert results.scores["gold"]["exact_match"]["mean"] == 100
+        assert results.scores["retrieved@1"]["answer_recall"]["mean"] == 100
+
+
 def test_means_with_and_without_english():
     assert macro_means({"en": 90.0, "fi": 30.0, "ko": 60.0}) == {"mean": 60, "mean_without_en": 45}
     assert macro_means({"en": 90.0}) == {"mean": 90, "mean_without_en": None}
