@@ -23,7 +23,7 @@ from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
-from hybrid_fast.models.layout import Layout, choose_similarity, read_layout, write_layout
+from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
 from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
 from hybrid_fast.models.similarity import check_similarity
@@ -37,6 +37,7 @@ from hybrid_fast.models.texts import (
     check_side,
     check_texts,
 )
+from hybrid_fast.models.token_counts import TokenCounts
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ class BiEncoder(nn.Module):
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
         normalize: whether embeddings are scaled to norm 1.
-        similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Where it is "cosine"
-            and the model does not normalise, the loss, the evaluation and the search do.
+        similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
+            normalise where it is "cosine" and the model does not.
         prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
-        num_truncated: how many texts of each side this process has truncated so far.
+        token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
         revision: of the hub model that was loaded; None is the main branch.
         trust_remote_code: whether Python files that came with the model may be run.
@@ -74,7 +75,7 @@ class BiEncoder(nn.Module):
         self.normalize = normalize
         self.similarity_fn_name = check_similarity("similarity", similarity)
         self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
-        self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
+        self.token_counts = TokenCounts(backbone)
         self.name_or_path = name_or_path
         self.revision = revision
         self.trust_remote_code = trust_remote_code
@@ -101,10 +102,9 @@ class BiEncoder(nn.Module):
         """Load a saved BiEncoder, a SentenceTransformer folder or any AutoModel encoder.
 
         Options that are None are taken from the folder, as sentence-transformers reads it. A plain
-        AutoModel folder is pooled by the mean, or by the last token if it holds a ForCausalLM; it
-        has no prompts, maximum lengths of 96 and 256 tokens, or what the model takes if that is
-        less, and is normalised unless its similarity is "dot". Only safetensors and JSON are read;
-        nothing is unpickled.
+        AutoModel folder is pooled by the mean, or by the last token of a ForCausalLM; it has no
+        prompts, maximum lengths of 96 and 256 tokens, or fewer if the model takes fewer, and is
+        normalised unless its similarity is "dot". Only safetensors and JSON are read.
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
@@ -126,12 +126,10 @@ class BiEncoder(nn.Module):
             FileNotFoundError: no such folder or hub model, or it lacks a file.
             ValueError: an option or a file that is not supported.
         """
-        place = None if device is None else check_device(device)
+        place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
-        similarity = choose_similarity(similarity, layout)
-        if normalize is None:
-            normalize = similarity == "cosine" if layout.normalize is None else layout.normalize
+        similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
             layout,
             pooling=pooling,
@@ -150,8 +148,7 @@ class BiEncoder(nn.Module):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
-        if place is not None:
-            model.to(place)
+        model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
             hint_at_prompts(model.name_or_path, folder)
@@ -209,6 +206,11 @@ class BiEncoder(nn.Module):
         )
 
     @property
+    def num_truncated(self) -> dict[Side, int]:
+        """How many texts of each side this process has truncated so far."""
+        return self.token_counts.num_truncated
+
+    @property
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
@@ -241,14 +243,7 @@ class BiEncoder(nn.Module):
         prompted = [prompt + text for text in texts]
         ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
         check_num_tokens(prompted, lengths)
-        if num_cut and not self.num_truncated[side]:
-            limit = self.max_length.get(side, "the tokenizer's limit of")
-            logger.warning(
-                "A %s has more than %s tokens and was truncated; num_truncated counts them.",
-                side,
-                limit,
-            )
-        self.num_truncated[side] += num_cut
+        self.token_counts.add(side, ids, lengths, num_cut)
         return ids, lengths, num_cut
 
     def tokenizer_key(self, side: Side) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 
@@ -9,14 +11,18 @@ def check_device(device: str | torch.device) -> torch.device:
     """Return a device that can be used here.
 
     Args:
-        device: such as "cpu", "cuda" or "cuda:1"; "auto" is the accelerator of this machine, or the
-            CPU where there is none.
+        device: such as "cpu", "cuda" or "cuda:1"; "auto" is an accelerator of this machine, under a
+            launcher that of this process, or the CPU where there is none.
 
     Raises:
         ValueError: there is no such device.
     """
     if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        if accelerator is None:
+            return torch.device("cpu")
+        local_rank = int(os.environ.get("LOCAL_RANK") or 0)
+        return torch.device(accelerator.type, local_rank % torch.accelerator.device_count())
     try:
         return torch.empty(0, device=device).device
     except (AssertionError, NotImplementedError, RuntimeError) as error:

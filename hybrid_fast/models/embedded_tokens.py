@@ -55,8 +55,8 @@ def check_token_ids(
     texts: Sequence[str],
     ids: TokenIds,
     lengths: Integers,
-    name_of: Callable[[int], object],
     num_embeddings: int,
+    name_of: Callable[[int], object],
 ) -> None:
     """Raise a ValueError that names the text and the token if a token has no embedding.
 
@@ -64,8 +64,8 @@ def check_token_ids(
         texts: n texts.
         ids: their tokens, concatenated.
         lengths: int64 (n,), the number of tokens of each.
-        name_of: returns the token of an id.
         num_embeddings: token ids must be below it.
+        name_of: returns the token of an id.
     """
     if not ids.size or ids.max() < num_embeddings:
         return

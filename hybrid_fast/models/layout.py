@@ -122,19 +122,24 @@ def _plain_layout(folder: Path) -> Layout:
     return Layout(folder, pooling="last" if is_causal else "mean")
 
 
-def choose_similarity(given: str | None, layout: Layout) -> Similarity:
-    """Return the similarity that is given or, if none is, that of the folder.
+def choose_comparison(
+    layout: Layout, similarity: str | None, normalize: bool | None
+) -> tuple[Similarity, bool]:
+    """Return the similarity, and whether embeddings are normalised: as given, else the folder's.
 
     Raises:
-        ValueError: it is not supported.
+        ValueError: a similarity that is not supported.
     """
-    if given is not None:
-        return check_similarity("similarity", given)
-    return check_similarity(
-        f"the similarity_fn_name of {layout.weights_folder}",
-        layout.similarity,
-        "; give similarity='cosine' or 'dot' to use the encoder nevertheless",
-    )
+    if similarity is None:
+        chosen = check_similarity(
+            f"the similarity_fn_name of {layout.weights_folder}",
+            layout.similarity,
+            "; give similarity='cosine' or 'dot' to use the encoder nevertheless",
+        )
+    else:
+        chosen = check_similarity("similarity", similarity)
+    default = chosen == "cosine" if layout.normalize is None else layout.normalize
+    return chosen, default if normalize is None else normalize
 
 
 def write_layout(layout: Layout, embedding_dim: int) -> None:

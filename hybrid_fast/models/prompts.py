@@ -19,6 +19,8 @@ from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 _CARD_BYTES = 200_000
+_TITLE = re.compile(r"^#{1,3} (.*)$", re.MULTILINE)
+_BASE_MODEL = re.compile(r"^base_model:[ \n]*(?:- *)?(\S+)", re.MULTILINE)
 
 
 class Prompts(NamedTuple):
@@ -113,10 +115,11 @@ def prompts_of_card(name_or_path: str, folder: Path) -> Prompts | None:
         folder: where it lies.
     """
     card = _read_card(folder / "README.md")
-    own_names = re.findall(r"^(?:# |base_model:|- base_model:|model_name:)(.*)$", card, re.M)
-    config = read_optional(folder / "config.json")
-    last_parts = "/".join(Path(name_or_path).parts[-2:])
-    for name in (last_parts, *own_names, str(config.get("_name_or_path") or "")):
+    parts = Path(name_or_path).parts
+    names = ["/".join(parts[-2:]), *(part for part in parts if part.startswith("models--"))]
+    names.append(str(read_optional(folder / "config.json").get("_name_or_path") or ""))
+    names += [found[1] for found in (_BASE_MODEL.search(card), _TITLE.search(card)) if found]
+    for name in names:
         for pattern, prompts in _NAMES:
             if re.search(pattern, name.strip().lower()):
                 return prompts

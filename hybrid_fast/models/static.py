@@ -45,6 +45,7 @@ class StaticBackbone(nn.Module):
 
     default_batch_size = 1024
     pads = False
+    num_special_tokens = 0
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()
@@ -73,6 +74,12 @@ class StaticBackbone(nn.Module):
         """Number of rows of the table; token ids are below it."""
         return self.embedding.num_embeddings
 
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token that stands for what is not in the vocabulary; None if there is none."""
+        unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
+        return None if unknown is None else self.tokenizer.token_to_id(unknown)
+
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text and prompt aside."""
         return str(self.tokenizer.to_str())
@@ -84,7 +91,7 @@ class StaticBackbone(nn.Module):
         ids = np.fromiter(
             chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum()
         )
-        check_token_ids(texts, ids, lengths, self.tokenizer.id_to_token, self.vocab_size)
+        check_token_ids(texts, ids, lengths, self.vocab_size, self.tokenizer.id_to_token)
         # Ours never truncate, but a tokenizer.json from elsewhere may ask for it.
         truncates = self.tokenizer.truncation is not None
         num_truncated = sum(bool(e.overflowing) for e in encodings) if truncates else 0

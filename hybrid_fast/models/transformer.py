@@ -91,6 +91,17 @@ class TransformerBackbone(nn.Module):
         """Number of tokens, added ones and holes in the numbering included; ids are below it."""
         return max(len(self.tokenizer), max(self.tokenizer.get_vocab().values()) + 1)
 
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token that stands for what is not in the vocabulary; None if there is none."""
+        unknown: int | None = self.tokenizer.unk_token_id
+        return unknown
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Number of tokens that are added to each text."""
+        return int(self.tokenizer.num_special_tokens_to_add())
+
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text, prompt and maximum length aside."""
         if self.tokenizer.is_fast:
@@ -119,9 +130,11 @@ class TransformerBackbone(nn.Module):
             whole = self.tokenizer(full, **options)["input_ids"] if full else []
             num_truncated = sum(len(each) > limit for each in whole)
         flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
-        name_of = self.tokenizer.convert_ids_to_tokens
-        check_token_ids(texts, flat, lengths, name_of, count_embeddings(self.model))
+        check_token_ids(texts, flat, lengths, count_embeddings(self.model), self._token)
         return flat, lengths, num_truncated
+
+    def _token(self, number: int) -> object:
+        return self.tokenizer.convert_ids_to_tokens(number)
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None

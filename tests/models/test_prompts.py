@@ -32,6 +32,7 @@ TASK = "Given a web search query, retrieve relevant passages that answer the que
         ("Snowflake/snowflake-arctic-embed-m-v2.0", ("query: ", "")),
         ("FacebookAI/xlm-roberta-base", None),
         ("/data/runs/multilingual-e5-small/checkpoint-500", ("query: ", "passage: ")),
+        ("/cache/models--intfloat--e5-small/snapshots/0a1b", ("query: ", "passage: ")),
         ("/data/core5-small-talk/xlmr", None),
     ],
 )
@@ -43,7 +44,9 @@ def test_prompts_by_name(tmp_path, name, prompts):
     ("card", "prompts"),
     [
         ("---\nbase_model: intfloat/multilingual-e5-base\n---\n", ("query: ", "passage: ")),
-        ("---\nlicense: mit\n---\n# Multilingual-E5-small\n", ("query: ", "passage: ")),
+        ("---\nbase_model:\n- intfloat/e5-base\ntags: []\n---\n", ("query: ", "passage: ")),
+        ("---\nlicense: mit\n---\n## Multilingual-E5-small\n", ("query: ", "passage: ")),
+        ("# Ours\n## Compared with e5-base\n", None),
         ('Each text should start with "query: " or "passage: ".', ("query: ", "passage: ")),
         ("return f'Instruct: {task}\\nQuery:{query}'", (f"Instruct: {TASK}\nQuery:", "")),
         ("return f'Instruct: {task}\\nQuery: {query}'", (f"Instruct: {TASK}\nQuery: ", "")),

@@ -1,26 +1,22 @@
 """The transformer backbone: padding, lengths, what takes part in training, and what is refused."""
 
-import json
 import logging
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from model_folders import SIZES
-from safetensors.torch import load_file, save_file
+from model_folders import SIZES, edit_json
 from transformers import (
     AutoModel,
     AutoTokenizer,
     BertConfig,
     BertModel,
     ByT5Tokenizer,
-    PreTrainedTokenizerFast,
 )
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
-from hybrid_fast.models.vocabulary import train_tokenizer
 
 FOLDERS = ["bert_folder", "xlm_roberta_folder", "qwen_folder"]
 
@@ -98,7 +94,8 @@ def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder,
     too_long = sum(len(tokenizer("Query: " + text)["input_ids"]) > 6 for text in texts)
     assert 0 < too_long < len(texts)
     assert model.num_truncated["query"] == 2 * too_long
-    assert [record.getMessage()[:35] for record in caplog.records] == [
+    truncated = [record for record in caplog.records if "truncated" in record.getMessage()]
+    assert [record.getMessage()[:35] for record in truncated] == [
         "A query has more than 6 tokens and ",
         "A passage has more than 9 tokens an",
     ]
@@ -137,6 +134,7 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
         """As a tokenizer in Python behaves: lists of ids, and no encodings."""
 
         is_fast = False
+        unk_token_id = 1
 
         def __init__(self):
             self.init_kwargs = {"do_lower_case": True}
@@ -147,6 +145,9 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
 
         def get_vocab(self):
             return tokenizer.get_vocab()
+
+        def num_special_tokens_to_add(self):
+            return 2
 
     tokenizer, model.backbone.tokenizer = model.backbone.tokenizer, Slow()
     ids, lengths, num_truncated = model.token_ids(texts, "query")
@@ -221,50 +222,6 @@ def test_tokenizer_without_padding_token(bert_folder):
         TransformerBackbone(backbone.model, backbone.tokenizer, "mean", backbone.max_lengths)
 
 
-def test_weights_of_another_model(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    edit_json(folder / "config.json", lambda config: config.update(num_hidden_layers=3))
-    with pytest.raises(ValueError, match=r"lack .* parameters of a bert, such as encoder.layer.2"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_missing_pooler_weights_do_not_matter(bert_folder, tmp_path, texts):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
-    assert len(kept) < len(weights)
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    vectors = BiEncoder.from_pretrained(folder).encode_queries(texts)
-    np.testing.assert_array_equal(
-        vectors, BiEncoder.from_pretrained(bert_folder).encode_queries(texts)
-    )
-
-
-def test_loading_reports_nothing_of_transformers(bert_folder, tmp_path, capfd):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
-    kept["cls.predictions.bias"] = torch.zeros(3)
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    BiEncoder.from_pretrained(folder)
-    assert "pooler" not in capfd.readouterr().err
-
-
-def test_loading_says_what_is_in_use_in_one_line(bert_folder, tmp_path, texts, caplog):
-    options = {"query_prompt": "the ", "passage_prompt": "", "max_query_length": 20}
-    with caplog.at_level(logging.INFO, logger="hybrid_fast"):
-        BiEncoder.from_pretrained(bert_folder, pooling="cls", dtype="bf16", **options)
-        BiEncoder.static(texts, 8, 99, similarity="dot").save_pretrained(tmp_path / "static")
-        BiEncoder.from_pretrained(tmp_path / "static", normalize=False)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"Loaded {bert_folder}: cosine similarity, cls pooling, embeddings of norm 1, query prompt "
-        "'the ', passage prompt '', at most 20 and 256 tokens of a query and a passage, bfloat16, "
-        "cpu",
-        f"Loaded {tmp_path / 'static'}: dot similarity, static, embeddings of any norm, no "
-        "prompts, float32, cpu",
-    ]
-
-
 def test_ids_are_below_the_size_of_a_vocabulary_with_holes(bert_folder):
     backbone = BiEncoder.from_pretrained(bert_folder).backbone
     size = backbone.vocab_size
@@ -272,74 +229,3 @@ def test_ids_are_below_the_size_of_a_vocabulary_with_holes(bert_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(backbone.tokenizer), "get_vocab", lambda _: {"a": 0, "b": 70_000})
         assert backbone.vocab_size == 70_001
-
-
-def test_what_was_trusted_and_the_revision_are_remembered(bert_folder):
-    model = BiEncoder.from_pretrained(bert_folder, trust_remote_code=True, revision="abc")
-    assert (model.trust_remote_code, model.revision) == (True, "abc")
-    model = BiEncoder.from_pretrained(bert_folder)
-    assert (model.trust_remote_code, model.revision) == (False, None)
-
-
-def test_a_device_that_is_not_here(bert_folder):
-    assert BiEncoder.from_pretrained(bert_folder, device="cpu").device.type == "cpu"
-    with pytest.raises(ValueError, match=r"device is 'nowhere'.*give 'cpu', or 'auto'"):
-        BiEncoder.from_pretrained(bert_folder, device="nowhere")
-
-
-def test_pickled_weights_are_not_read(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"has no \*\.safetensors"):
-        BiEncoder.from_pretrained(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("config.json", "{}", "Should have a `model_type`"),
-        (
-            "config.json",
-            '{"model_type": "t5", "is_encoder_decoder": true}',
-            "is an encoder-decoder",
-        ),
-        ("model.safetensors", "garbage", "deserializing header"),
-        ("tokenizer.json", "{", "Expecting property name"),
-    ],
-)
-def test_files_that_cannot_be_read(bert_folder, tmp_path, file, content, message):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / file).write_text(content)
-    with pytest.raises(ValueError, match=f"model cannot be loaded: .*{message}"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_a_damaged_config_is_named_with_its_line(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / "config.json").write_text("{x")
-    with pytest.raises(ValueError, match=r"model/config.json: line 1: .*JSON is needed"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_no_tokenizer(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    with pytest.raises(FileNotFoundError, match="model holds no tokenizer"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_tokenizer_of_another_model(bert_folder, tmp_path, texts):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=train_tokenizer(texts, 300), pad_token="[PAD]", unk_token="[UNK]"
-    )
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"has \d+ tokens and the model \d+ embeddings"):
-        BiEncoder.from_pretrained(folder)
-
-
-def edit_json(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))

@@ -37,6 +37,10 @@ def checked_embeddings(
         ("query_embeddings", query_embeddings, "queries", queries),
         ("candidate_embeddings", candidate_embeddings, "candidates", candidates),
     ):
+        if not isinstance(given, Embeddings):
+            raise TypeError(
+                f"{name}: got a {type(given).__name__}; give a numpy array or a torch tensor"
+            )
         matrix = to_float32(given, name)
         if len(matrix) != len(texts):
             raise ValueError(
