@@ -46,9 +46,9 @@ def id_text(value: Any, what: str) -> str:
         what: what it is, for errors, such as "the id of query 3".
 
     Raises:
-        TypeError: if it has no such text, as a list, or not one alone, as 1.0, which is neither "1"
-            nor "1.0".
-        ValueError: if it is missing (None, NaN) or no valid Unicode.
+        TypeError: if it is missing (None, NaN), has no such text, as a list, or not one alone, as
+            1.0, which is neither "1" nor "1.0".
+        ValueError: if it is no valid Unicode.
     """
     text = value if type(value) is str else _text_of(value, what)
     check_unicode(text, what)
@@ -60,13 +60,13 @@ def _text_of(value: Any, what: str) -> str:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise ValueError(f"{what} is missing: it is {given!r}")
+        raise TypeError(f"{what} is missing: it is {given!r}; ids are text or whole numbers")
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     has_text = type(value).__str__ is not object.__str__ or type(value).__repr__ is not _NO_TEXT
     if isinstance(value, _NO_ID) or hasattr(value, "tolist") or not has_text:
         raise TypeError(
-            f"{what} is {given!r} ({type(given).__name__}); ids are text, whole numbers, or what "
-            "has a text of its own, as UUIDs do"
+            f"{what} is {given!r} ({type(given).__name__}); ids are text or whole numbers, or have "
+            "a text of their own, as UUIDs do"
         )
     return str(value)

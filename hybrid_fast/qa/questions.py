@@ -66,8 +66,8 @@ class ReadingData:
         """Check all texts, which are read and written hours later.
 
         Raises:
-            TypeError: a text or a code is none.
-            ValueError: an id is missing, a language unknown, or a text no valid Unicode.
+            TypeError: a text or a code is none, or an id is missing.
+            ValueError: a language is unknown, or a text no valid Unicode.
         """
         questions = []
         for number, question in enumerate(self.questions):

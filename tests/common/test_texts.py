@@ -40,7 +40,7 @@ def test_an_id_with_a_text_of_its_own():
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan")])
 def test_a_missing_id(value):
-    with pytest.raises(ValueError, match="the id of query 3 is missing: it is"):
+    with pytest.raises(TypeError, match="the id of query 3 is missing: it is"):
         id_text(value, "the id of query 3")
 
 
@@ -49,7 +49,7 @@ def test_a_missing_id(value):
 )
 def test_what_is_no_id(value):
     with pytest.raises(
-        TypeError, match=r"the id of query 3 is .*; ids are text, whole numbers, or"
+        TypeError, match=r"the id of query 3 is .*; ids are text or whole numbers, or"
     ):
         id_text(value, "the id of query 3")
 

@@ -62,7 +62,7 @@ def test_questions_that_are_made_in_memory():
     assert data.passages == [Passage("de", "Das Meer.")]
     assert data.languages == ["de"]
     for changes, error, message in (
-        ({"id": None}, ValueError, "the id of question 0 is missing"),
+        ({"id": None}, TypeError, "the id of question 0 is missing"),
         ({"lang": "deutsch"}, ValueError, "unknown language 'deutsch'"),
         ({"text": None}, TypeError, "question '7': a text is None"),
         ({"text": "Wo\ud83d"}, ValueError, "question '7' is no valid Unicode"),

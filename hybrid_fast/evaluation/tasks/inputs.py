@@ -44,8 +44,8 @@ class TextChecks:
         """Yield id, language and text of each query or candidate.
 
         Raises:
-            TypeError: if one is no tuple of these.
-            ValueError: if an id, language or text is missing, unknown or no valid Unicode.
+            TypeError: if one is no tuple of these, or its id is missing or none.
+            ValueError: if a language or text is missing, unknown or no valid Unicode.
         """
         for number, member in enumerate(members):
             if not isinstance(member, tuple) or len(member) < 3:
@@ -101,8 +101,8 @@ def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, floa
         where: what to call it in errors, such as "query_ids of candidate 'd3'".
 
     Raises:
-        TypeError: if it is one text, or a grade is no number.
-        ValueError: if an id is missing, one id comes with two grades, or a grade is not finite.
+        TypeError: if it is one text, an id is missing, or a grade is no number.
+        ValueError: if one id comes with two grades, or a grade is not finite.
     """
     if isinstance(graded, str | bytes):
         raise TypeError(f"{where}: got the text {graded!r}; give a list of ids: [{graded!r}]")

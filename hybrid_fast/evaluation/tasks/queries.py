@@ -118,8 +118,8 @@ def collect_answers(
     """Yield the candidates; append what each of them answers to `answers`.
 
     Raises:
-        TypeError: if its query ids are one text, or a grade is no number.
-        ValueError: if a query id is missing, or comes with two grades.
+        TypeError: if its query ids are one text, one is missing, or a grade is no number.
+        ValueError: if a query id comes with two grades.
     """
     for number, candidate in enumerate(candidates):
         graded = candidate[3] if isinstance(candidate, tuple) and len(candidate) > 3 else ()

@@ -115,8 +115,8 @@ class RetrievalTask:
 
         Raises:
             TypeError: if the name is no text, a setting cannot be recorded, a query, a candidate or
-                qrels are of another type, an id is a list or a fraction, or a grade is no number.
-            ValueError: if there are no queries or no candidates, one of them has no id, language or
+                qrels are of another type, an id is missing or a fraction, or a grade is no number.
+            ValueError: if there are no queries or no candidates, one of them has no language or
                 text or an unknown language, a language is called "all", a metric or
                 `document_score` is unknown, qrels name no query or no candidate of the task, or
                 candidates share an id although there are qrels.

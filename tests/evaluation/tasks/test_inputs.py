@@ -109,8 +109,8 @@ def test_levels_of_language_bias_are_named_by_their_grade():
 @pytest.mark.parametrize(
     ("member", "error", "message"),
     [
-        ((None, "en", "x"), ValueError, "task 't': the id of NAME 1 is missing: it is None"),
-        ((math.nan, "en", "x"), ValueError, "task 't': the id of NAME 1 is missing"),
+        ((None, "en", "x"), TypeError, "task 't': the id of NAME 1 is missing: it is None"),
+        ((math.nan, "en", "x"), TypeError, "task 't': the id of NAME 1 is missing"),
         ((["a"], "en", "x"), TypeError, r"task 't': the id of NAME 1 is \['a'\]"),
         (("a\ud800", "en", "x"), ValueError, r"NAME 'a\\ud800' is no valid Unicode"),
         (("b", "en", None), ValueError, "task 't': NAME 'b' has no text: it is None"),
@@ -136,7 +136,7 @@ def test_what_is_missing_or_cannot_be_used_is_named(member, error, message, name
     ("query_ids", "error", "message"),
     [
         ("q", TypeError, r"query_ids of candidate 'd': got the text 'q'; give a list of ids"),
-        ([None], ValueError, "query_ids of candidate 'd': an id is missing"),
+        ([None], TypeError, "query_ids of candidate 'd': an id is missing"),
         ({"q": "1"}, TypeError, "query_ids of candidate 'd': the grade of 'q' is '1'; give a num"),
         ({"q": math.nan}, ValueError, "the grade of 'q' is nan; give a finite number"),
         ({7: 1, "7": 2}, ValueError, "'7' has two grades, 1 and 2; keep one"),
