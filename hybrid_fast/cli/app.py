@@ -14,6 +14,7 @@ import typer
 
 from hybrid_fast.cli.commands import evaluate, read, train
 from hybrid_fast.cli.messages import plain_messages, say
+from hybrid_fast.common.errors import PartlyDoneError
 
 app = typer.Typer(
     help="Train and evaluate multilingual dense retrievers with hybrid batches.",
@@ -22,12 +23,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
+PARTLY_DONE = 1
 # The class of typer's usage errors, which has no public name.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; bad input or usage exits with status 2 and one line on stderr."""
+    """Run the command; bad input or usage exits with status 2 and one line on stderr.
+
+    What fails after the model was saved exits with status 1, and a line that says where it is.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "--debug" in arguments:
         sys.exit(app(arguments))
@@ -41,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, TypeError, OSError, ImportError) as error:
         say(f"error: {error}")
         sys.exit(BAD_INPUT)
+    except PartlyDoneError as error:
+        say(f"error: {error}")
+        sys.exit(PARTLY_DONE)
     if status:
         sys.exit(status)
 

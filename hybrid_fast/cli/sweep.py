@@ -186,10 +186,11 @@ def is_complete(run: SweepRun) -> bool:
 
 
 def start_or_resume(run: SweepRun) -> None:
-    """Continue from the last complete checkpoint of a run, or start anew if there is none."""
-    resume = bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
-    # What is left of a model that was not evaluated, or of an incomplete checkpoint.
-    shutil.rmtree(run.folder / MODEL if resume else run.folder, ignore_errors=True)
+    """Evaluate a run whose model is trained; else continue from its last checkpoint, or begin."""
+    trained = (run.folder / MODEL).exists()
+    resume = trained or bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
+    if not resume:  # what is left of an incomplete checkpoint
+        shutil.rmtree(run.folder, ignore_errors=True)
     with complete_folder(run.folder) as staged:
         text = json.dumps(run.fields, indent=2, ensure_ascii=False)
         (staged / RECIPE).write_text(text + "\n", encoding="utf-8")

@@ -113,6 +113,21 @@ def complete_folder(
             _move_files(staged, folder, stale, order)
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, which may not exist yet.
+
+    Raises:
+        NotADirectoryError: it, or one of its parents, is a file.
+        PermissionError: it, or the parent it would be created in, is not writable.
+    """
+    place = folder.resolve()
+    place = next(path for path in (place, *place.parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file; choose another folder")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{place} is not writable; choose another folder")
+
+
 def check_folder(folder: Path) -> None:
     """Raise NotADirectoryError if there is a file where a folder should be."""
     if folder.exists() and not folder.is_dir():

@@ -215,6 +215,14 @@ class BiEncoder(nn.Module):
         """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
 
+    def modules_by_folder(self) -> dict[str, nn.Module]:
+        """Return the modules with weights, by the folder of their files within the saved model's.
+
+        The folder of the model itself is "".
+        """
+        backbone = self.backbone
+        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
+
     @property
     def max_length(self) -> dict[Side, int]:
         """Maximum number of tokens of each side; empty if there is no limit."""

@@ -7,6 +7,7 @@ cross-entropy over the window; the target of a window without the whole answer i
 
 from __future__ import annotations
 
+import math
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.errors import kept
+from hybrid_fast.common.files import check_writable, complete_folder
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import read_layout
 from hybrid_fast.models.loading import load_pretrained, lowercase_first
@@ -99,10 +101,14 @@ def train_reader(
 
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
+        NotADirectoryError: `folder` is a file.
+        PermissionError: it cannot be written.
         ValueError: a static encoder, an architecture without a question-answering head, sizes that
             the model does not take, or training that diverges.
+        PartlyDoneError: a callback failed after the last step; the reader is saved.
     """
     options = options or ReaderTraining()
+    check_writable(Path(folder))
     source = find_folder(encoder, None)
     layout = read_layout(source)
     if layout.static:
@@ -130,7 +136,7 @@ def train_reader(
             callbacks=list(callbacks),
         )
         trainer.remove_callback(PrinterCallback)
-        loss = float(trainer.train().training_loss)
+        loss, failure = _train(trainer)
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise ValueError(
             "training diverged: weights are NaN or infinite; lower learning_rate, which is "
@@ -138,7 +144,20 @@ def train_reader(
         )
     if trainer.is_world_process_zero():
         _save(model, tokenizer, sizes, folder)
+    if failure is not None:
+        with kept(f"the trained reader is in {folder}"):
+            raise failure
     return loss
+
+
+def _train(trainer: Trainer) -> tuple[float, Exception | None]:
+    """Return the mean loss, and what failed after the last step, if anything did."""
+    try:
+        return float(trainer.train().training_loss), None
+    except Exception as error:
+        if not 0 < trainer.state.max_steps <= trainer.state.global_step:
+            raise
+        return math.nan, error
 
 
 def _save(

@@ -207,7 +207,9 @@ class CachedStep:
         if not encoder.backbone.pads:
             rows = [(np.arange(len(lengths)), 0)]
         else:
-            rows = cut_by_length(lengths, max_tokens, self.length_multiple)
+            # Longer than its longest text a batch may ask for positions that the model lacks.
+            limit = max(encoder.max_length.values())
+            rows = cut_by_length(lengths, max_tokens, self.length_multiple, limit)
         return [self._micro_batch(batch, *part) for part in rows]
 
     def _micro_batch(self, batch: Batch, rows: npt.NDArray[np.int64], length: int) -> MicroBatch:

@@ -13,7 +13,11 @@ from hybrid_fast.training.checkpoints import complete_checkpoints
 _MAX_ROWS_SHOWN = 8
 
 
-def divergence(args: HybridTrainingArguments, planned: Batch, reason: object) -> ValueError:
+class DivergenceError(ValueError):
+    """Training diverged: a loss, a gradient or a weight is not finite."""
+
+
+def divergence(args: HybridTrainingArguments, planned: Batch, reason: object) -> DivergenceError:
     """Return the error that names the step, its rows and the last checkpoint.
 
     Args:
@@ -23,7 +27,7 @@ def divergence(args: HybridTrainingArguments, planned: Batch, reason: object) ->
     """
     checkpoints = complete_checkpoints(args.output_dir)
     last = f"the last checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint yet"
-    return ValueError(
+    return DivergenceError(
         f"training diverged at step {planned.step} (query rows {_listed(planned.query_rows)}, "
         f"passage rows {_listed(planned.passage_rows)}; {last}); {_remedy(args)}: {reason}"
     )
@@ -33,10 +37,10 @@ def check_finite(model: nn.Module, args: HybridTrainingArguments) -> None:
     """Check the weights after training.
 
     Raises:
-        ValueError: a weight is NaN or infinite.
+        DivergenceError: a weight is NaN or infinite.
     """
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise ValueError(f"training diverged: weights are NaN or infinite; {_remedy(args)}")
+        raise DivergenceError(f"training diverged: weights are NaN or infinite; {_remedy(args)}")
 
 
 def _remedy(args: HybridTrainingArguments) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, TrainerCallback
 
+from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.qa import (
     Reader,
@@ -67,6 +68,31 @@ def test_the_folder_loads_in_transformers(bert_folder, data, tmp_path):
     last = inputs.char_to_token(span.end - 1, sequence_index=1)
     score = output.start_logits[0, first] + output.end_logits[0, last]
     assert score.item() == pytest.approx(span.score, abs=1e-4)
+
+
+def test_a_failure_after_the_last_step_keeps_the_reader_and_one_before_does_not(
+    bert_folder, data, tmp_path
+):
+    class Fails(TrainerCallback):
+        def __init__(self, event):
+            setattr(self, event, self.fail)
+
+        def fail(self, *_, **__):
+            raise OSError("no space left")
+
+    options = ReaderTraining(max_steps=2, max_length=24, doc_stride=5)
+    with pytest.raises(OSError, match=r"^no space left$"):
+        train_reader(bert_folder, data, tmp_path / "early", options, [Fails("on_step_end")])
+    assert not (tmp_path / "early").exists()
+    with pytest.raises(PartlyDoneError, match=rf"reader is in {tmp_path / 'late'}, .* left$"):
+        train_reader(bert_folder, data, tmp_path / "late", options, [Fails("on_train_end")])
+    assert Reader.from_pretrained(tmp_path / "late").sizes.max_length == 24
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(bert_folder, data, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"file is a file; choose another folder$"):
+        train_reader(bert_folder, data, tmp_path / "file" / "reader", OPTIONS)
 
 
 def test_equal_seeds_give_equal_readers(bert_folder, data, tmp_path):

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from hybrid_fast.cli.commands.options import Debug
-from hybrid_fast.cli.folders import check_new, check_writable
+from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.recipe import (
     COMMAND_LINE,
@@ -19,6 +19,7 @@ from hybrid_fast.cli.recipe import (
     read_overrides,
     read_recipe,
 )
+from hybrid_fast.common.files import check_writable
 
 FAILED_RUNS = 1
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
