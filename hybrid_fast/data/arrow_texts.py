@@ -68,6 +68,33 @@ def row_of_item(column: pa.ChunkedArray, position: int) -> int:
     raise IndexError(f"the lists hold {position} items fewer")
 
 
+def row_of_invalid(column: pa.ChunkedArray) -> int | None:
+    """Return the first row of a column of texts, or lists of them, whose bytes are not UTF-8.
+
+    Arrow takes any bytes for text where they come from its own buffers, as those of Parquet do.
+    """
+    if _is_valid(column):
+        return None
+    is_list = pa.types.is_list(column.type)
+    texts = pc.list_flatten(column) if is_list else column
+    start, stop = 0, len(texts)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if _is_valid(texts.slice(start, middle - start)):
+            start = middle
+        else:
+            stop = middle
+    return row_of_item(column, start) if is_list else start
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _convert(
     column: pa.ChunkedArray, convert: Callable[[pa.Array], pa.Array], wanted: pa.DataType
 ) -> pa.ChunkedArray:

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.data.arrow_texts import (
     as_text_lists,
     as_texts,
     is_integer,
     is_text,
     is_text_list,
+    row_of_invalid,
     row_of_item,
 )
 from hybrid_fast.data.languages import LanguageCodes, normalize_language
@@ -51,7 +53,8 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     """Make an Arrow table from named sequences of Python values.
 
     Raises:
-        ValueError: for an unknown column, or sequences of different lengths.
+        ValueError: for an unknown column, sequences of different lengths, or a text that is no
+            valid Unicode, with its row.
         TypeError: for a value of the wrong type, with its row.
     """
     for name in columns:
@@ -150,6 +153,9 @@ def _array(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         return pa.array(values, type=wanted)
     except _BAD_VALUE:
         row, value = next((r, v) for r, v in enumerate(values) if not _fits(v, wanted))
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                check_unicode(text, f"column {name!r}, row {row}")
         raise TypeError(
             f"column {name!r}, row {row}: needs {_describe(wanted)}, "
             f"got {value!r} ({type(value).__name__})"
@@ -182,6 +188,12 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
             f"row 0 is {column[0].as_py()!r}"
         )
     column = as_text_lists(column) if pa.types.is_list(field.type) else as_texts(column)
+    invalid = row_of_invalid(column)
+    if invalid is not None:
+        raise ValueError(
+            f"column {field.name!r}, row {invalid}: is no valid Unicode, its bytes are not UTF-8; "
+            "decode it by the encoding it has"
+        )
     if field.name in ("group_id", "lang") and column.null_count:
         raise ValueError(f"column {field.name!r}, row {_first(column.is_null())}: is missing")
     return column

@@ -64,6 +64,15 @@ def normalize_language(code: str, keep_variants: bool = False) -> str:
     return _broad_language(language)
 
 
+@lru_cache(maxsize=4096)
+def normalize_if_known(code: str) -> str:
+    """Return the normalised code of a language, a code of no known language as it is."""
+    try:
+        return normalize_language(code)
+    except ValueError:
+        return code
+
+
 def is_same_language(first: str, second: str) -> bool:
     """Tell whether two codes are the same but for their spelling: deu, de-Latn, de."""
     exact = (normalize_language(code, keep_variants=True) for code in (first, second))

@@ -34,6 +34,7 @@ from hybrid_fast.results import BiasScore, RankingBias
 from hybrid_fast.retrieval.shared_work import SharedWork
 
 CUTOFF = 20
+MAX_LEVELS = 10
 
 
 @dataclass
@@ -214,10 +215,15 @@ class _Averages:
 def _peer_by_level(
     accumulator: LanguageBiasAccumulator, pool_ranks: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return PEER@k of each query by relevance level, "non-relevant" first."""
+    """Return PEER@k of each query by relevance level, "non-relevant" first.
+
+    Grades of more than `MAX_LEVELS` values are no levels but a scale; all its relevants are one.
+    """
     relevants = accumulator.relevants
     grades = np.ones_like(relevants.rows) if relevants.grades is None else relevants.grades
     levels = np.unique(grades).tolist()
+    if len(levels) > MAX_LEVELS:
+        grades, levels = np.ones_like(grades), [1]
     by_level = {"non-relevant": accumulator.non_relevant_peer}
     for level in levels or [1]:
         chosen = grades == level

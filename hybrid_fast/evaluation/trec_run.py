@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.formats.trec_runs import id_text, load_qrels, load_run
+from hybrid_fast.common.texts import id_text
+from hybrid_fast.data.formats.trec_runs import load_qrels, load_run
 from hybrid_fast.evaluation.metrics import find_metrics, score_cells
 from hybrid_fast.results import RunScores
 

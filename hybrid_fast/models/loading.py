@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
+from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
 from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
 from hybrid_fast.models.layout import Layout
 from hybrid_fast.models.static import StaticBackbone, load_static
@@ -164,22 +165,7 @@ def _check_tokenizer(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer)
     # transformers replaces a missing tokenizer with one that has no tokens.
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
-    num_embeddings = model.get_input_embeddings().num_embeddings
-    if tokenizer.vocab_size > num_embeddings:
-        raise ValueError(
-            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model "
-            f"{num_embeddings} embeddings; they do not belong together"
-        )
-    added = [token for token, row in tokenizer.get_added_vocab().items() if row >= num_embeddings]
-    if added:
-        logger.warning(
-            "%d tokens that were added to the tokenizer in %s have no embedding, such as %r; texts "
-            "with them are refused. Resize the embeddings (resize_token_embeddings), train them "
-            "and save both.",
-            len(added),
-            folder,
-            min(added),
-        )
+    check_vocabulary(folder, tokenizer, count_embeddings(model))
 
 
 def lowercase_first(tokenizer: Tokenizer) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.models.json_files import read_optional
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import SIDES, Side
@@ -79,6 +80,7 @@ def check_prompts(
         prompt, limit = prompts[side], backbone.max_lengths.get(side)
         if not isinstance(prompt, str):
             raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
+        check_unicode(prompt, f"{side}_prompt")
         if limit is None or not prompt.strip():
             continue
         if backbone.token_ids([prompt], side)[1][0] >= limit:

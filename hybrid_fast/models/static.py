@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.embedded_tokens import check_token_ids
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds, check_strings
 from hybrid_fast.models.token_means import TokenMeans
 from hybrid_fast.models.vocabulary import sample_texts, token_weights, train_tokenizer
@@ -48,11 +49,11 @@ class StaticBackbone(nn.Module):
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()
-        vocab_size = tokenizer.get_vocab_size()
+        vocab_size = 1 + max(tokenizer.get_vocab().values(), default=-1)
         if weights.ndim != 2 or len(weights) < vocab_size:
             raise ValueError(
                 f"the embedding table has shape {tuple(weights.shape)}; the tokenizer needs "
-                f"({vocab_size}, D)"
+                f"({vocab_size}, D), a row for each of its tokens, added ones included"
             )
         tokenizer.no_padding()
         self.tokenizer = tokenizer
@@ -90,6 +91,7 @@ class StaticBackbone(nn.Module):
         ids = np.fromiter(
             chain.from_iterable(encoding.ids for encoding in encodings), np.int32, lengths.sum()
         )
+        check_token_ids(texts, ids, lengths, self.vocab_size, self.tokenizer.id_to_token)
         # Ours never truncate, but a tokenizer.json from elsewhere may ask for it.
         truncates = self.tokenizer.truncation is not None
         num_truncated = sum(bool(e.overflowing) for e in encodings) if truncates else 0

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.common.texts import invalid_unicode
 
 TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ def check_strings(texts: Iterable[str]) -> list[str]:
 
     Raises:
         TypeError: a single string instead of a list, or an element that is not a string.
+        ValueError: a text is no valid Unicode (with its position).
     """
     if isinstance(texts, str | bytes):
         raise TypeError("texts is a single text; give a list of texts: [text]")
@@ -40,6 +42,10 @@ def check_strings(texts: Iterable[str]) -> list[str]:
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {position} is a {type(text).__name__}; it must be a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise invalid_unicode(error, f"text {position}") from None
     return texts
 
 
@@ -48,7 +54,7 @@ def check_texts(texts: Iterable[str], side: Side) -> list[str]:
 
     Raises:
         TypeError: as `check_strings`.
-        ValueError: a text is empty or blank.
+        ValueError: a text is empty or blank, or no valid Unicode.
     """
     texts = check_strings(texts)
     for position, text in enumerate(texts):

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
@@ -129,20 +130,11 @@ class TransformerBackbone(nn.Module):
             whole = self.tokenizer(full, **options)["input_ids"] if full else []
             num_truncated = sum(len(each) > limit for each in whole)
         flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
-        self._check_embedded(texts, flat, lengths)
+        check_token_ids(texts, flat, lengths, count_embeddings(self.model), self._token)
         return flat, lengths, num_truncated
 
-    def _check_embedded(self, texts: list[str], ids: TokenIds, lengths: Integers) -> None:
-        num_embeddings = self.model.get_input_embeddings().num_embeddings
-        beyond = np.flatnonzero(ids >= num_embeddings)
-        if beyond.size:
-            text = texts[int(np.searchsorted(lengths.cumsum(), beyond[0], side="right"))]
-            token = self.tokenizer.convert_ids_to_tokens(int(ids[beyond[0]]))
-            raise ValueError(
-                f"the model has {num_embeddings} embeddings and none of the token {token!r} (id "
-                f"{ids[beyond[0]]}) of the text {text[:60]!r}; resize its embeddings "
-                "(resize_token_embeddings), train them and save model and tokenizer"
-            )
+    def _token(self, number: int) -> object:
+        return self.tokenizer.convert_ids_to_tokens(number)
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None

@@ -5,6 +5,10 @@ prediction and gold answer are equal then; F1 is the harmonic mean of precision 
 tokens, each counted as often as it occurs, and 0 if they share none. Of several gold answers, the
 best match counts.
 
+Both official scripts lower case as Python does, whatever the language: İstanbul and istanbul differ
+there, and so do STRASSE and Straße. Where the spelling of a language needs more (Turkish,
+Azerbaijani, Crimean Tatar, Gagauz, Lithuanian, Greek, German) case is folded by its rules here.
+
 Sources: Rajpurkar et al. 2016 (evaluate-v1.1.py); Lewis et al. 2020 (mlqa_evaluation_v1.py).
 """
 
@@ -19,6 +23,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.data.languages import normalize_if_known, normalize_language
+from hybrid_fast.retrieval.case_folding import WITH_OWN_RULES, fold_case
 
 Rules = Literal["squad", "mlqa"]
 RULES = ("squad", "mlqa")
@@ -53,12 +59,15 @@ def score_answer(prediction: str, answers: Sequence[str], lang: str, rules: Rule
     Args:
         prediction: the predicted text; it may be empty.
         answers: the gold answers.
-        lang: language code of the gold answers; SQuAD's rules ignore it.
+        lang: language code of the gold answers; SQuAD's rules need it for case alone.
         rules: "squad" or "mlqa".
 
     Raises:
-        ValueError: if there is no gold answer, or the rules are unknown.
+        TypeError: if the language is no text, or the answers are one.
+        ValueError: if there is no gold answer, or the language or the rules are unknown.
     """
+    if isinstance(answers, str):
+        raise TypeError(f"answers is the text {answers!r}; give a list of texts")
     if not answers:
         raise ValueError("there is no gold answer; leave out questions without one")
     predicted = normalize_answer(prediction, lang, rules)
@@ -75,10 +84,12 @@ def normalize_answer(text: str, lang: str, rules: Rules) -> str:
     By MLQA's rules only its own seven languages have articles.
 
     Raises:
-        ValueError: if the rules are unknown.
+        TypeError: if the language is no text.
+        ValueError: if the language or the rules are unknown.
     """
     check_choice("rules", rules, RULES)
-    text = text.lower()
+    lang = normalize_language(lang)
+    text = _without_case(text, lang)
     if rules == "squad":
         text = "".join(character for character in text if character not in string.punctuation)
         return " ".join(_MLQA_ARTICLES["en"].sub(" ", text).split())
@@ -90,10 +101,21 @@ def normalize_answer(text: str, lang: str, rules: Rules) -> str:
     return " ".join(text.split())
 
 
-def contains_answer(passage: str, answers: Sequence[str]) -> bool:
-    """Return whether a passage contains the text of a gold answer, ignoring case."""
-    passage = passage.lower()
-    return any(answer.lower() in passage for answer in answers)
+def contains_answer(passage: str, answers: Sequence[str], lang: str) -> bool:
+    """Return whether a passage contains the text of a gold answer, ignoring case.
+
+    Args:
+        passage: where to look.
+        answers: the gold answers.
+        lang: language code of the gold answers.
+    """
+    passage = _without_case(passage, lang)
+    return any(_without_case(answer, lang) in passage for answer in answers)
+
+
+def _without_case(text: str, lang: str) -> str:
+    """Return a text in lower case, as the official scripts do, or as its language needs it."""
+    return fold_case(text, lang) if normalize_if_known(lang) in WITH_OWN_RULES else text.lower()
 
 
 def _f1(predicted: list[str], gold: list[str]) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_fast.common.texts import check_unicode, id_text
 from hybrid_fast.data.formats.files import SourceFile, find_files
 from hybrid_fast.data.formats.items import OnEmpty
 from hybrid_fast.data.formats.lines import COMPRESSIONS
@@ -47,6 +48,8 @@ class Passage(NamedTuple):
 class ReadingData:
     """Questions, sorted by language, file and paragraph, and the pool.
 
+    Ids of any type become text, and codes of languages are normalised.
+
     Attributes:
         questions: those with a gold answer.
         passages: the distinct paragraphs of each language, including those whose questions are
@@ -59,10 +62,37 @@ class ReadingData:
     passages: list[Passage]
     left_out: dict[str, int]
 
+    def __post_init__(self) -> None:
+        """Check all texts, which are read and written hours later.
+
+        Raises:
+            TypeError: a text or a code is none, or an id is missing.
+            ValueError: a language is unknown, or a text no valid Unicode.
+        """
+        questions = []
+        for number, question in enumerate(self.questions):
+            question_id = id_text(question.id, f"the id of question {number}")
+            for text in (question.text, *question.answer_texts):
+                _check_text(text, f"question {question_id!r}")
+            lang = normalize_language(question.lang)
+            questions.append(question._replace(id=question_id, lang=lang))
+        passages = []
+        for number, passage in enumerate(self.passages):
+            _check_text(passage.text, f"passage {number}")
+            passages.append(passage._replace(lang=normalize_language(passage.lang)))
+        object.__setattr__(self, "questions", questions)
+        object.__setattr__(self, "passages", passages)
+
     @property
     def languages(self) -> list[str]:
         """Languages of the questions, sorted."""
         return sorted({question.lang for question in self.questions})
+
+
+def _check_text(text: object, where: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{where}: a text is {text!r} ({type(text).__name__}); give a string")
+    check_unicode(text, where)
 
 
 def load_questions(

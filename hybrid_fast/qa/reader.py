@@ -175,6 +175,7 @@ class Reader:
         for name, value in (("n_best", n_best), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        questions, passages = check_strings(questions), check_strings(passages)
         _check_questions(questions)
         best: list[list[Span]] = []
         with tqdm(

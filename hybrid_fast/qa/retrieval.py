@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_fast.qa.questions import ReadingData
-from hybrid_fast.retrieval.embeddings import check_finite
 from hybrid_fast.retrieval.encoding import encode_both
 from hybrid_fast.retrieval.exact_search import search
 
@@ -36,12 +35,6 @@ def retrieve(
         [passage.text for passage in data.passages],
         batch_size,
     )
-    languages = ([each.lang for each in some] for some in (data.questions, data.passages))
-    for matrix, of_rows, name in zip(
-        (queries, passages), languages, ("queries", "passages"), strict=True
-    ):
-        names, codes = np.unique(of_rows, return_inverse=True)
-        check_finite(matrix, names.tolist(), codes, name)
     return search(queries, passages, k).rows
 
 

@@ -28,7 +28,9 @@ from hybrid_fast.qa.answers import (
 from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import Reader, Span, merge_spans
 from hybrid_fast.qa.retrieval import check_top_k, retrieve
+from hybrid_fast.results.plain import plain, printed
 from hybrid_fast.results.results import library_versions
+from hybrid_fast.retrieval.case_folding import WITH_OWN_RULES
 from hybrid_fast.retrieval.encoding import describe_model
 
 FILE_NAME = "reading.json"
@@ -48,8 +50,8 @@ class ReadingResults:
         retriever: name of the model that found the passages, None without one.
         rules: "squad" or "mlqa".
         versions: version of Python and of each library that scores depend on.
-        settings: sizes of the windows, "top_k", and "languages_beyond_rules": those that MLQA's
-            rules do not cover.
+        settings: sizes of the windows, "top_k", "languages_beyond_rules": those that MLQA's rules
+            do not cover, and "case_by_language": those whose case is folded by their own rules.
         scores: "gold", "retrieved@1", ... to "exact_match", "f1" and, for retrieved passages,
             "answer_recall", to language, "mean" (of all languages) and "mean_without_en", to the
             score; None if there is nothing to average.
@@ -99,7 +101,7 @@ def evaluate_reader(
     top_k: Sequence[int] = (1, 5, 10),
     rules: Rules = "squad",
     batch_size: int = 32,
-    retriever_name: str | None = None,
+    retriever_name: str | Path | None = None,
 ) -> ReadingResults:
     """Read the gold passage of every question and, with a retriever, the passages that it finds.
 
@@ -111,7 +113,7 @@ def evaluate_reader(
         top_k: numbers of passages to read, best first; the scores of each are reported.
         rules: how exact match and F1 compare answers, "squad" or "mlqa".
         batch_size: windows that the reader takes at a time.
-        retriever_name: name of the retriever in results; default its own.
+        retriever_name: name of the retriever in results, or its path; default its own.
 
     Raises:
         TypeError: the retriever cannot encode texts.
@@ -133,16 +135,20 @@ def evaluate_reader(
         scores[f"retrieved@{k}"]["answer_recall"] = _answer_recall(data, found[:, :k])
     beyond = [code for code in data.languages if rules == "mlqa" and code not in MLQA_LANGUAGES]
     return ReadingResults(
-        reader=reader.name_or_path,
-        retriever=retriever_name if retriever is not None else None,
+        reader=printed(str(reader.name_or_path)),
+        retriever=plain(retriever_name, "retriever_name") if retriever is not None else None,
         rules=rules,
         versions=library_versions(),
-        settings={
-            **asdict(reader.sizes),
-            "max_answer_length": reader.max_answer_length,
-            "top_k": depths,
-            "languages_beyond_rules": beyond,
-        },
+        settings=plain(
+            {
+                **asdict(reader.sizes),
+                "max_answer_length": reader.max_answer_length,
+                "top_k": depths,
+                "languages_beyond_rules": beyond,
+                "case_by_language": sorted(WITH_OWN_RULES.intersection(data.languages)),
+            },
+            "settings",
+        ),
         scores=scores,
         counts=_count(data),
         predictions=_predictions(data, answers),
@@ -211,7 +217,12 @@ def _score(data: ReadingData, predictions: Sequence[str], rules: Rules) -> Readi
 
 def _answer_recall(data: ReadingData, found: np.ndarray) -> dict[str, float | None]:
     values = [
-        float(any(contains_answer(data.passages[row].text, question.answer_texts) for row in rows))
+        float(
+            any(
+                contains_answer(data.passages[row].text, question.answer_texts, question.lang)
+                for row in rows
+            )
+        )
         for question, rows in zip(data.questions, found.tolist(), strict=True)
     ]
     return summarise(data, values)

@@ -20,13 +20,16 @@ from hybrid_fast.results.fields import Field, Scores
 from hybrid_fast.results.language_bias import LanguageBias
 from hybrid_fast.results.metrics import REQUIRED_METRICS, SETTINGS, score_name
 from hybrid_fast.results.per_query import PER_QUERY_FILE, PerQuery
+from hybrid_fast.results.plain import plain
 
 FILE_NAME = "results.json"
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The model of a run, and under which settings it was trained and used.
+    """The model of a run, and under which settings it was trained and used, in plain types.
+
+    Whatever is given is turned into the types of JSON, see `plain`.
 
     Attributes:
         model: name of the model, or of what else gave the scores; None if unknown.
@@ -39,6 +42,16 @@ class RunInfo:
     kind: str | None = None
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Turn all of it into plain types; TypeError for what no file can hold."""
+        for name in ("model", "kind", "seed", "settings"):
+            object.__setattr__(self, name, plain(getattr(self, name), name))
+        for name in ("model", "kind"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"{name} is {getattr(self, name)!r}; give a name, or None")
+        if not isinstance(self.settings, dict):
+            raise TypeError(f"settings are {self.settings!r:.60}; give a mapping")
 
     def with_defaults(self, model: str | None = None, **settings: Any) -> RunInfo:
         """Return it with a name and settings where it has none; a setting of None is none."""
@@ -119,6 +132,10 @@ class Results:
     counts: Counts
     per_query: PerQuery | None = None
     other: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Turn what callers may add into plain types."""
+        object.__setattr__(self, "other", plain(self.other, "other"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`, in plain types."""

@@ -15,6 +15,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.texts import check_unicode
+from hybrid_fast.data.languages import normalize_if_known
+from hybrid_fast.retrieval.case_folding import fold_case
 from hybrid_fast.retrieval.compat import bm25_weights, load_optional
 from hybrid_fast.retrieval.texts import TextCollection
 
@@ -81,18 +84,20 @@ class BM25:
 
 
 def split_words(text: str, language: str) -> list[str]:
-    """Return the words of a text in order, in NFKC and case-folded.
+    """Return the words of a text in order, in NFKC and with case folded as the language does.
 
     Args:
         text: any text.
-        language: its BCP-47 code; if ICU does not know it, the general rules apply.
+        language: its code; if it is unknown, the general rules apply.
 
     Raises:
         ImportError: icu4py is not installed.
+        ValueError: the text is no valid Unicode.
     """
     breakers = load_optional("icu4py.breakers")
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    segments = breakers.WordBreaker(folded, language)
+    check_unicode(text, f"the text {text[:60]!r}")
+    folded = fold_case(unicodedata.normalize("NFKC", text), language)
+    segments = breakers.WordBreaker(folded, normalize_if_known(language))
     return [segment for segment in segments if any(map(str.isalnum, segment))]
 
 

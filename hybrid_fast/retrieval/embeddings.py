@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -71,22 +71,26 @@ def _stack(rows: list[object], name: str) -> np.ndarray:
 
 
 def check_finite(
-    embeddings: np.ndarray, languages: Sequence[str], language_codes: np.ndarray, name: str
+    embeddings: np.ndarray,
+    name: str,
+    rows: np.ndarray | None = None,
+    language_of: Callable[[int], str] | None = None,
 ) -> None:
-    """Raise a ValueError that names the first row with NaN or infinity, and its language.
+    """Raise a ValueError that names the first row with NaN or infinity.
 
     Args:
         embeddings: float32 (n, D).
-        languages: names of the language codes.
-        language_codes: language code of each row, (n,).
-        name: what to call the embeddings.
+        name: what to call them.
+        rows: the number of each row, int64 (n,), if they are some of many; default its position.
+        language_of: returns the language of the text of a number.
     """
     bad = np.flatnonzero(~np.isfinite(squared_norms(embeddings)))
     if bad.size:
-        row = int(bad[0])
+        row = int(bad[0] if rows is None else rows[bad].min())
+        language = f" (language {language_of(row)})" if language_of is not None else ""
         raise ValueError(
-            f"{name}: row {row} (language {languages[language_codes[row]]}) holds NaN or infinity "
-            f"({bad.size} of {len(embeddings)} rows); encode in a wider dtype, or check the model"
+            f"{name}: row {row}{language} holds NaN or infinity ({bad.size} of {len(embeddings)} "
+            "rows); encode in a wider dtype, or check the model"
         )
 
 

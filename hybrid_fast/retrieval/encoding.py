@@ -16,8 +16,9 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.texts import invalid_unicode
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
+from hybrid_fast.retrieval.embeddings import check_finite, normalize_rows, to_float32
 from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
 from hybrid_fast.retrieval.shared_encoding import share_encoder
 from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress
@@ -72,8 +73,8 @@ def encode_both(
 
     Raises:
         TypeError: if the model cannot encode texts, or returns no embeddings of floats.
-        ValueError: if it asks for a similarity other than cosine or dot product, or returns
-            embeddings of a wrong shape.
+        ValueError: if it asks for a similarity other than cosine or dot product, a text is no valid
+            Unicode, or it returns embeddings of a wrong shape, NaN or infinity.
     """
     of_queries, of_passages = find_encoders(model)
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
@@ -115,9 +116,10 @@ def encode(
         float32 (num_texts, D).
 
     Raises:
-        ValueError: if `batch_size` is not positive, there are no texts, or the encoder returns a
-            wrong shape.
-        TypeError: if the encoder does not take texts, or returns no embeddings of floats.
+        ValueError: if `batch_size` is not positive, there are no texts, one is no valid Unicode, or
+            the encoder returns a wrong shape, NaN or infinity.
+        TypeError: if a text is no string, or the encoder does not take texts, or returns no
+            embeddings of floats.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
@@ -125,7 +127,7 @@ def encode(
         raise ValueError(f"there are no {name} to encode")
     if not isinstance(encoder, Encoder):
         encoder = Encoder(encoder, "the model", "texts")
-    first_rows, lengths = _find_repeats(texts)
+    first_rows, lengths = _find_repeats(texts, name)
     is_repeated = first_rows != np.arange(len(texts))
     distinct = np.flatnonzero(~is_repeated)
     distinct = distinct[np.argsort(-lengths[distinct], kind="stable")]
@@ -138,6 +140,7 @@ def encode(
                 f"{encoder.name} returned embeddings {part.shape} for {len(rows)} {name}; "
                 f"({len(rows)}, {embeddings.shape[1]}) is needed"
             )
+        check_finite(part, f"embeddings of {name}", rows, getattr(texts, "language_of", None))
         embeddings[rows] = part
     assert embeddings is not None
     embeddings[is_repeated] = embeddings[first_rows[is_repeated]]
@@ -159,14 +162,20 @@ def _encode_parts(
             progress.update(len(part))
 
 
-def _find_repeats(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _find_repeats(texts: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the first row that has the same text, and the length, of each text: int64 (n,) each.
 
     Texts are compared by 16 bytes of BLAKE2b; 10^9 of them would collide by chance once in 10^20.
     """
     digests, lengths = bytearray(), np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
-        digests += blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        if not isinstance(text, str):
+            raise TypeError(f"{name} {row} is a {type(text).__name__}; it must be a string")
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError as error:
+            raise invalid_unicode(error, f"{name} {row}") from None
+        digests += blake2b(encoded, digest_size=16).digest()
         lengths[row] = len(text)
     keys = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(16), len(texts), [None, pa.py_buffer(digests)]

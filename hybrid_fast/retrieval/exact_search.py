@@ -37,8 +37,8 @@ def search(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
         k: number of hits; all candidates if there are fewer.
 
     Raises:
-        ValueError: if k is not positive, there are no candidates, dimensions differ, or a score
-            is NaN or could overflow float32.
+        ValueError: if k is not positive, there are no candidates, dimensions differ, a row holds
+            NaN or infinity, or a score could overflow float32.
     """
     import faiss  # not needed to train, and brings an OpenMP runtime of its own
 

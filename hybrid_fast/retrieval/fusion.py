@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from hybrid_fast import _core
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.trec_runs import Run, load_run
-from hybrid_fast.retrieval.scores import ScoreRows
+from hybrid_fast.retrieval.scores import ScoreRows, refuse_nan
 
 DEPTH = 1000
 RRF_K = 60
@@ -110,23 +111,50 @@ def reciprocal_ranks(
     return fused
 
 
+# A rule by its name, or one of these with other options, as functools.partial makes it.
+RULES: dict[str, FusionRule] = {"weighted": weighted_scores, "rrf": reciprocal_ranks}
+
+
+def find_rule(rule: FusionRule | str) -> FusionRule:
+    """Return a rule that is given by its name, or as it is.
+
+    Raises:
+        TypeError: if it is neither a name nor a function.
+        ValueError: if there is no rule of this name.
+    """
+    if isinstance(rule, str):
+        return RULES[check_choice("rule", rule, RULES)]
+    if not callable(rule):
+        raise TypeError(
+            f"rule is a {type(rule).__name__}; give one of {', '.join(map(repr, RULES))} or a "
+            "function, such as partial(weighted_scores, alpha=0.5)"
+        )
+    return rule
+
+
 def fuse_scorers(
-    sparse: ScoreRows, dense: ScoreRows, rule: FusionRule, depth: int = DEPTH
+    sparse: ScoreRows, dense: ScoreRows, rule: FusionRule | str, depth: int = DEPTH
 ) -> ScoreRows:
     """Fuse two scorers of all candidates.
 
     Args:
         sparse: its scores are at least 0; a candidate with score 0 counts as not found.
         dense: any scores.
-        rule: `weighted_scores` or `reciprocal_ranks`.
+        rule: "weighted" (`weighted_scores`), "rrf" (`reciprocal_ranks`), or a function like these.
         depth: number of first candidates of each, in the pool of all languages.
+
+    Raises:
+        TypeError: if the rule is neither a name nor a function.
+        ValueError: if there is no such rule; when scoring, if a score is NaN or plus infinity.
     """
+    fuse = find_rule(rule)
+    sparse, dense = (refuse_nan(each, allow_infinity=False) for each in (sparse, dense))
 
     def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
         sparse(rows, scores)
         first_sparse = FirstCandidates.of(np.where(scores > 0, scores, -np.inf), depth)
         dense(rows, scores)
-        scores[:] = rule(first_sparse, FirstCandidates.of(scores, depth), scores.shape[1])
+        scores[:] = fuse(first_sparse, FirstCandidates.of(scores, depth), scores.shape[1])
 
     return score_rows
 
@@ -134,7 +162,7 @@ def fuse_scorers(
 def fuse_runs(
     sparse: str | Path | Mapping[str, Mapping[str, float]],
     dense: str | Path | Mapping[str, Mapping[str, float]],
-    rule: FusionRule,
+    rule: FusionRule | str,
     depth: int = DEPTH,
 ) -> Run:
     """Fuse two TREC runs, ordered as trec_eval orders them.
@@ -142,7 +170,7 @@ def fuse_runs(
     Args:
         sparse: a TREC file, or query id to document id to score.
         dense: the same; it may have other queries and documents.
-        rule: `weighted_scores` or `reciprocal_ranks`.
+        rule: "weighted" (`weighted_scores`), "rrf" (`reciprocal_ranks`), or a function like these.
         depth: number of first documents of each run.
 
     Returns:
@@ -150,9 +178,12 @@ def fuse_runs(
 
     Raises:
         FileNotFoundError: if a file is not there.
-        TypeError: if a run is neither a file nor a mapping.
-        ValueError: if a file is malformed, or a score is NaN or beyond float32.
+        TypeError: if a run is neither a file nor a mapping, or the rule neither a name nor a
+            function.
+        ValueError: if there is no such rule, a file is malformed, or a score is NaN or beyond
+            float32.
     """
+    fuse = find_rule(rule)
     runs = load_run(sparse), load_run(dense)
     fused: Run = {}
     for query in dict.fromkeys(query for run in runs for query in run):
@@ -164,7 +195,7 @@ def fuse_runs(
         first_sparse, first_dense = (
             FirstCandidates.of(_as_row(query, run, ids), depth) for run in runs
         )
-        scores = rule(first_sparse, first_dense, len(ids))[0]
+        scores = fuse(first_sparse, first_dense, len(ids))[0]
         kept = {
             column
             for first in (first_sparse, first_dense)

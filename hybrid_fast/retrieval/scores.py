@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hybrid_fast.retrieval.embeddings import squared_norms
+from hybrid_fast.retrieval.embeddings import check_finite, squared_norms
 
 # Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
 ScoreRows = Callable[[np.ndarray, np.ndarray], None]
@@ -22,7 +22,7 @@ def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
         candidates: float32 (num_candidates, D).
 
     Raises:
-        ValueError: if a score could overflow float32.
+        ValueError: if a row holds NaN or infinity, or a score could overflow float32.
     """
     check_magnitude(queries, candidates)
 
@@ -33,15 +33,23 @@ def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
     return score_rows
 
 
-def refuse_nan(score_rows: ScoreRows) -> ScoreRows:
-    """Return the scorer with a ValueError that names the first score that is NaN."""
+def refuse_nan(score_rows: ScoreRows, allow_infinity: bool = True) -> ScoreRows:
+    """Return the scorer with a ValueError that names the first score that cannot be used.
+
+    Args:
+        score_rows: a scorer.
+        allow_infinity: whether a score may be plus infinity; minus infinity always may.
+    """
 
     def checked(rows: np.ndarray, scores: np.ndarray) -> None:
         score_rows(rows, scores)
-        if np.isnan(scores).any():
-            row, column = np.argwhere(np.isnan(scores))[0]
+        # NaN is not below infinity either.
+        bad = np.isnan(scores) if allow_infinity else ~(scores < np.inf)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            found = "NaN" if np.isnan(scores[row, column]) else "infinite"
             raise ValueError(
-                f"the score of query row {rows[row]} and candidate row {column} is NaN; every "
+                f"the score of query row {rows[row]} and candidate row {column} is {found}; every "
                 "candidate needs a score"
             )
 
@@ -49,10 +57,13 @@ def refuse_nan(score_rows: ScoreRows) -> ScoreRows:
 
 
 def check_magnitude(queries: np.ndarray, candidates: np.ndarray) -> None:
-    """Raise ValueError unless the Cauchy-Schwarz bound keeps all scores and sums within float32."""
+    """Raise a ValueError unless all scores, and sums within them, are numbers of float32.
+
+    Every entry must be finite, and the Cauchy-Schwarz bound within the range of float32.
+    """
+    check_finite(queries, "queries")
+    check_finite(candidates, "candidates")
     bound = np.sqrt(squared_norms(queries).max() * squared_norms(candidates).max())
-    if np.isnan(bound):
-        raise ValueError("embeddings contain NaN or infinity, so scores cannot be compared")
     if bound > np.finfo(np.float32).max / 2:
         raise ValueError(
             f"scores could reach {bound:.3g}, beyond float32; normalise the embeddings to norm 1"

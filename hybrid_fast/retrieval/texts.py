@@ -50,6 +50,10 @@ class Pool:
         sizes = np.diff(self.language_starts).tolist()
         return {name: size for name, size in zip(self.languages, sizes, strict=True) if size}
 
+    def language_of(self, row: int) -> str:
+        """Return the language of a member."""
+        return self.languages[self.language_codes[row]]
+
 
 class TextCollection(Pool, Sequence[str]):
     """Texts sorted by language, otherwise in their original order; so are embeddings of them.

@@ -153,3 +153,34 @@ def test_hard_negatives_of_all_rows_have_64_bit_offsets():
     assert table.negative_column().type == pa.large_list(pa.large_string())
     assert table.negative_column().to_pylist() == [["x", "y"], []]
     assert table.text_column("passage", slice(0, 2)).type == pa.large_string()
+
+
+@pytest.mark.parametrize("column", ["query", "passage", "title", "negatives"])
+@pytest.mark.parametrize("large", [False, True])
+def test_arrow_text_whose_bytes_are_not_utf_8(column, large):
+    """Arrow does not look at the bytes of text that comes from Parquet or from other programs."""
+    raw = pa.array(
+        [b"a", b"b", b"c\xff", b"d", b"\xff"], pa.large_binary() if large else pa.binary()
+    )
+    texts = raw.view(pa.large_string() if large else pa.string())
+    if column == "negatives":
+        texts = pa.ListArray.from_arrays([0, 0, 2, 3, 4, 5], texts)
+    table = pa.table({"group_id": list("abcde"), "lang": ["en"] * 5, "passage": ["p"] * 5})
+    others = [name for name in table.column_names if name != column]
+    chunks = pa.chunked_array([texts.slice(0, 1), texts.slice(1)])
+    with pytest.raises(ValueError, match=f"column '{column}', row 2: is no valid Unicode"):
+        AlignedTable.from_arrow(table.select(others).append_column(column, chunks))
+
+
+@pytest.mark.parametrize(
+    "column", ["group_id", "query", "passage_id", "title", "source", "negatives"]
+)
+def test_python_text_that_is_no_unicode(column):
+    values = ["a", "b", "c\ud83d"]
+    columns = {"group_id": ["1", "2", "3"], "lang": ["en"] * 3, "passage": ["x", "y", "z"]}
+    columns[column] = [[value] for value in values] if column == "negatives" else values
+    message = (
+        f"column '{column}', row 2 is no valid Unicode: its character 1 is half of a surrogate"
+    )
+    with pytest.raises(ValueError, match=message):
+        AlignedTable.from_columns(columns)

@@ -175,7 +175,7 @@ def changed(**columns):
         (changed(query=["a", "b", " \u3000", "d", "e"]), ValueError, "'query', row 2: is empty"),
         (changed(passage=["a", "b", "c", "d", ""]), ValueError, "'passage', row 4: is empty"),
         (changed(passage=["a", "b", "c", None, "d"]), ValueError, "row 3 has neither a query nor"),
-        (changed(query=["a", "b", "\ud800", "d", "e"]), TypeError, "'query', row 2: needs text"),
+        (changed(query=["a", "b", "\ud800", "d", "e"]), ValueError, "'query', row 2 is no valid U"),
         (
             changed(negatives=[[], ["a", ""], [], [], []]),
             ValueError,

@@ -107,6 +107,7 @@ def test_dtypes(model, texts):
         (["river", "sea", " \n"], ValueError, "query 2 is empty"),
         ("river", TypeError, r"give a list of texts: \[text\]"),
         (["river", 3], TypeError, "text 1 is a int"),
+        (["river", "sea\ud83d"], ValueError, "text 1 is no valid Unicode: its character 3 is half"),
     ],
 )
 def test_bad_texts(model, bad, error, message):
@@ -128,3 +129,5 @@ def test_other_bad_input(model):
 def test_prompt_must_be_a_string(texts):
     with pytest.raises(TypeError, match="query_prompt is 3; it must be a string"):
         BiEncoder.static(texts, vocab_size=99, query_prompt=3)
+    with pytest.raises(ValueError, match="query_prompt is no valid Unicode"):
+        BiEncoder.static(texts, vocab_size=99, query_prompt="\udcff: ")

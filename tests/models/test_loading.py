@@ -8,7 +8,7 @@ import pytest
 import torch
 from model_folders import edit_json
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.devices import check_device
@@ -57,20 +57,6 @@ def test_loading_says_what_is_in_use_in_one_line(bert_folder, tmp_path, texts, c
         f"Loaded {tmp_path / 'static'}: dot similarity, static, embeddings of any norm, no "
         "prompts, float32, cpu",
     ]
-
-
-def test_tokens_that_were_added_and_have_no_embedding(bert_folder, tmp_path, caplog):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["[LAW]", "[MED]"])
-    tokenizer.save_pretrained(folder)
-    model = BiEncoder.from_pretrained(folder)
-    assert "2 tokens that were added" in caplog.text
-    assert "such as '[LAW]'" in caplog.text
-    assert model.encode_queries(["the sea"]).shape == (1, 32)
-    message = r"none of the token '\[MED\]' .* of the text 'sea \[MED\]'; resize"
-    with pytest.raises(ValueError, match=message):
-        model.encode_queries(["the sea", "sea [MED]"])
 
 
 def test_what_was_trusted_and_the_revision_are_remembered(bert_folder):

@@ -92,6 +92,7 @@ def test_blank_training_texts_are_no_harm(texts):
         ({"texts": ["", " "]}, ValueError, "texts holds no text"),
         ({"texts": "the river"}, TypeError, "give a list of texts"),
         ({"texts": ["the", None]}, TypeError, "text 1 is a NoneType"),
+        ({"texts": ["the", "a\udc00"]}, ValueError, "text 1 is no valid Unicode"),
         ({"dim": 0}, ValueError, "dim is 0"),
         ({"vocab_size": 3}, ValueError, "vocab_size is 3; it must be at least 16"),
         ({"init": "idff"}, ValueError, "init is 'idff'.*did you mean 'idf'"),
@@ -106,6 +107,15 @@ def test_table_smaller_than_the_vocabulary(model):
     tokenizer = Tokenizer.from_str(model.backbone.tokenizer.to_str())
     with pytest.raises(ValueError, match=r"shape \(5, 8\); the tokenizer needs"):
         StaticBackbone(tokenizer, torch.zeros(5, 8))
+
+
+def test_tokens_that_were_added_need_rows_too(model):
+    tokenizer = Tokenizer.from_str(model.backbone.tokenizer.to_str())
+    size = tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens(["[LAW]"])
+    with pytest.raises(ValueError, match=rf"\({size}, 8\); the tokenizer needs \({size + 1}, D\)"):
+        StaticBackbone(tokenizer, torch.zeros(size, 8))
+    assert StaticBackbone(tokenizer, torch.zeros(size + 1, 8)).vocab_size == size + 1
 
 
 def test_missing_files(tmp_path, model):

@@ -2,9 +2,10 @@
 
 import logging
 
+import numpy as np
 import pytest
 
-from hybrid_fast.qa.questions import Passage, load_questions
+from hybrid_fast.qa.questions import Passage, ReadingData, ReadingQuestion, load_questions
 
 CONTEXT = "The river begins in the mountains and ends in the sea."
 WHERE = ("Where does it begin?", ["the mountains"])
@@ -51,6 +52,26 @@ def test_a_language_without_any_answer_is_an_error(write, tmp_path):
     with pytest.raises(ValueError, match="no question in fi has a gold answer"):
         load_questions([tmp_path / "dev"])
     assert load_questions([tmp_path / "dev"], languages=["en"]).languages == ["en"]
+
+
+def test_questions_that_are_made_in_memory():
+    """Ids and codes become what those of files are; a text that is none is named."""
+    question = ReadingQuestion(np.int64(7), "DE_de", "Wo?", ((7, "Meer"),), 0)
+    data = ReadingData([question], [Passage("deu", "Das Meer.")], {})
+    assert data.questions == [question._replace(id="7", lang="de")]
+    assert data.passages == [Passage("de", "Das Meer.")]
+    assert data.languages == ["de"]
+    for changes, error, message in (
+        ({"id": None}, TypeError, "the id of question 0 is missing"),
+        ({"lang": "deutsch"}, ValueError, "unknown language 'deutsch'"),
+        ({"text": None}, TypeError, "question '7': a text is None"),
+        ({"text": "Wo\ud83d"}, ValueError, "question '7' is no valid Unicode"),
+        ({"answers": ((0, "\udc00"),)}, ValueError, "question '7' is no valid Unicode"),
+    ):
+        with pytest.raises(error, match=message):
+            ReadingData([question._replace(**changes)], data.passages, {})
+    with pytest.raises(ValueError, match="passage 0 is no valid Unicode"):
+        ReadingData([question], [Passage("de", "Meer\udfff")], {})
 
 
 def test_bad_input_is_named(write, tmp_path):

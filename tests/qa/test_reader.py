@@ -183,6 +183,11 @@ def test_bad_input_is_named(reader, bert_folder, bert_reader_folder, tmp_path):
         reader.read(QUESTIONS, [PASSAGES])
     with pytest.raises(TypeError, match="single text"):
         reader.read(QUESTIONS[:1], [PASSAGES[0]])
+    for questions, passages in ((["a\ud800"], [PASSAGES]), (["a"], [["b\udc00"]])):
+        with pytest.raises(ValueError, match="text 0 is no valid Unicode"):
+            reader.read(questions, passages)
+        with pytest.raises(ValueError, match="text 0 is no valid Unicode"):
+            reader.read_pairs(questions, passages[0][:1])
     with pytest.raises(ValueError, match="question 1 is empty"):
         reader.read(["Wo?", " "], [PASSAGES, PASSAGES])
     reader.model.qa_outputs.bias.data.fill_(torch.nan)

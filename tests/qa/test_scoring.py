@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -128,6 +129,20 @@ def test_languages_without_mlqa_rules_are_named(write, capsys):
     assert evaluate_reader(FirstWords(), data).settings["languages_beyond_rules"] == []
 
 
+def test_languages_whose_case_is_their_own_are_named_and_scored(write):
+    files = {"tr": ("IĞDIR güzel", "Iğdır"), "fi": ("MERI", "meri"), "de": ("STRASSE", "Straße")}
+    for code, (passage, answer) in files.items():
+        path = write(f"{code}.json", (passage, {"a": ("?", [passage[:4]])}))
+        data = load_questions([path], lang=code)
+        question = data.questions[0]._replace(answers=((0, answer),))
+        results = evaluate_reader(
+            FirstWords(), replace(data, questions=[question]), retriever=ByWord(), top_k=[1]
+        )
+        assert results.settings["case_by_language"] == ([] if code == "fi" else [code])
+        assert results.scores["gold"]["exact_match"]["mean"] == 100
+        assert results.scores["retrieved@1"]["answer_recall"]["mean"] == 100
+
+
 def test_means_with_and_without_english():
     assert macro_means({"en": 90.0, "fi": 30.0, "ko": 60.0}) == {"mean": 60, "mean_without_en": 45}
     assert macro_means({"en": 90.0}) == {"mean": 90, "mean_without_en": None}
@@ -137,6 +152,27 @@ def test_means_with_and_without_english():
 class Broken(ByWord):
     def encode_passages(self, texts):
         return np.full((len(texts), 4), np.nan)
+
+
+def test_results_of_data_in_memory_can_be_saved(data, tmp_path):
+    """Ids, names and sizes of other types would fail when all is read."""
+    ids = [UUID(int=number) for number in range(len(data.questions))]
+    questions = [
+        question._replace(id=each) for question, each in zip(data.questions, ids, strict=True)
+    ]
+    reader = FirstWords()
+    reader.max_answer_length = np.int64(3)
+    results = evaluate_reader(
+        reader,
+        replace(data, questions=questions),
+        retriever=ByWord(),
+        top_k=np.array([1]).tolist(),
+        retriever_name=tmp_path / "model",
+    )
+    content = json.loads(results.save(tmp_path / "out").read_text(encoding="utf-8"))
+    assert content["retriever"] == str(tmp_path / "model")
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(map(str, ids))
 
 
 def test_bad_input_is_named(data):
@@ -150,5 +186,5 @@ def test_bad_input_is_named(data):
         evaluate(rules="squad2")
     with pytest.raises(TypeError, match="cannot encode texts"):
         evaluate(retriever=object())
-    with pytest.raises(ValueError, match=r"passages: row 0 \(language de\) holds NaN"):
+    with pytest.raises(ValueError, match=r"embeddings of passages: row 0 holds NaN"):
         evaluate(retriever=Broken())

@@ -1,11 +1,13 @@
 """`results.json` appears completely or not at all, and holds what `to_dict` returns."""
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hybrid_fast.results import (
     Counts,
@@ -54,12 +56,70 @@ def test_other_files_of_the_folder_stay(tmp_path):
 @pytest.mark.parametrize("bad", [float("nan"), object()])
 def test_what_json_cannot_hold_leaves_nothing_behind(tmp_path, bad):
     with pytest.raises((ValueError, TypeError), match="not JSON"):
-        make_results(info=RunInfo(settings={"temperature": bad})).save(tmp_path / "run")
+        make_results(versions={"temperature": bad}).save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_given_in_other_types_is_saved_as_what_it_says(tmp_path):
+    info = RunInfo(
+        Path("models/a\udcff"),
+        np.str_("hybrid"),
+        np.int64(3),
+        {
+            "candidate_text": "sentence",
+            "temperature": np.float32(0.5),
+            "dtype": torch.bfloat16,
+            "device": torch.device("cpu"),
+            "storage": np.float16,
+            "folder": Path("a/b"),
+            "longest": math.inf,
+            "weights": np.array([[1, 2]]),
+            "scale": torch.tensor(2),
+            "languages": {"en", "de"},
+            "prompts": {1: np.bool_(True)},
+            "sizes": torch.Size([2, 3]),
+        },
+    )
+    path = make_results(info=info, other={"rate": np.float64(0.25)}).save(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert (content["model"], content["kind"], content["seed"]) == ("models/a\\udcff", "hybrid", 3)
+    assert content["rate"] == 0.25
+    assert content["settings"] == {
+        "candidate_text": "sentence",
+        "temperature": 0.5,
+        "dtype": "bfloat16",
+        "device": "cpu",
+        "storage": "float16",
+        "folder": "a/b",
+        "longest": "inf",
+        "weights": [[1, 2]],
+        "scale": 2,
+        "languages": ["de", "en"],
+        "prompts": {"1": True},
+        "sizes": [2, 3],
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"settings": {"a": {"b": object()}}},
+            r"settings\.a\.b is <object .*> \(object\), wh",
+        ),
+        ({"settings": {"a": [1, len]}}, r"settings\.a\[1\] is <built-in .* \(builtin_function"),
+        ({"settings": ["a"]}, "settings are"),
+        ({"model": 3}, "model is 3; give a name, or None"),
+        ({"kind": ["mono"]}, "kind is"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_when_it_is_given(fields, message):
+    with pytest.raises(TypeError, match=message):
+        RunInfo(**fields)
+
+
 def test_failed_write_leaves_nothing_behind(tmp_path):
-    unwritable = make_results(info=RunInfo("\ud800"))
+    unwritable = make_results(task="\ud800")
     with pytest.raises(UnicodeEncodeError):
         unwritable.save(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

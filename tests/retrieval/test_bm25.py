@@ -137,12 +137,23 @@ def test_what_is_not_installed_is_named(monkeypatch, name):
         ("भारत की राजधानी", "hi", ["भारत", "की", "राजधानी"]),
         ("ＡＢＣ ﬁn", "en", ["abc", "fin"]),
         ("a b", "no-such-language", ["a", "b"]),
+        ("IĞDIR İzmir", "tr", ["ığdır", "izmir"]),
+        ("IĞDIR İzmir", "TR_tr", ["ığdır", "izmir"]),
+        ("İsmayıl IRAQ", "aze", ["ismayıl", "ıraq"]),
+        ("ΝΌΜΟΣ νόμος", "el", ["νόμοσ", "νόμοσ"]),
+        ("STRASSE Straße", "de-AT", ["strasse", "strasse"]),
+        ("สกุลเงินไทย", "tha", ["สกุล", "เงิน", "ไทย"]),
         ("?! ...", "en", []),
         ("", "th", []),
     ],
 )
 def test_words(text, language, words):
     assert split_words(text, language) == words
+
+
+def test_a_text_that_is_no_unicode():
+    with pytest.raises(ValueError, match=r"the text 'a\\ud83d' is no valid Unicode"):
+        split_words("a\ud83d", "en")
 
 
 def test_words_need_icu4py(monkeypatch):

@@ -17,4 +17,4 @@ def test_rows_that_are_not_finite_stay_so(value):
     normalised = normalize_rows(np.array([[3, 4], [value, 1]], dtype=np.float32))
     np.testing.assert_array_equal(normalised[0], np.array([0.6, 0.8], dtype=np.float32))
     with pytest.raises(ValueError, match=r"texts: row 1 \(language en\) holds NaN or infinity"):
-        check_finite(normalised, ["de", "en"], np.array([0, 1]), "texts")
+        check_finite(normalised, "texts", language_of=["de", "en"].__getitem__)

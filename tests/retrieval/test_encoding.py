@@ -46,9 +46,9 @@ def test_repeated_texts_are_encoded_once_longest_first():
         calls.append(chunk)
         return np.array([[len(text), hash(text) % 1000] for text in chunk], dtype=np.float32)
 
-    given = ["bb", "a", "cccc", "bb", "\ud800", "a", "dd", "bb"]
+    given = ["bb", "a", "cccc", "bb", "é", "a", "dd", "bb"]
     found = encode(encoder, given, None, "texts")
-    assert calls == [["cccc", "bb", "dd", "a", "\ud800"]]
+    assert calls == [["cccc", "bb", "dd", "a", "é"]]
     np.testing.assert_array_equal(found, encoder(given))
 
 
@@ -95,6 +95,32 @@ def test_batch_size_is_left_to_the_encoder():
         return letters(texts)
 
     assert encode(encoder, ["a", "b"], None, "texts").shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("a\udc00", ValueError, "queries 1 is no valid Unicode: its character 1 is half of a surr"),
+        (None, TypeError, "queries 1 is a NoneType; it must be a string"),
+    ],
+)
+def test_a_text_that_is_none_is_named(text, error, message):
+    with pytest.raises(error, match=message):
+        encode(letters, ["a", text], None, "queries")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_vectors_that_are_not_finite_are_named_before_they_are_normalised(value, similarity):
+    class Broken(Letters):
+        def encode(self, texts):
+            vectors = letters(texts)
+            vectors[[text == "bb" for text in texts], 1] = value
+            return vectors
+
+    message = r"embeddings of passages: row 3 holds NaN or infinity \(1 of 4 rows\)"
+    with pytest.raises(ValueError, match=message):
+        encode_both(Broken(similarity), ["a"], ["a", "aaa", "aaaa", "bb"])
 
 
 def test_nothing_to_do():

@@ -86,8 +86,9 @@ def test_documents_of_segments():
         (np.ones((1, 2)), np.ones((3, 4)), 1, r"shape \(1, 2\) and candidates \(3, 4\)"),
         (np.ones((1, 2)), np.ones((0, 2)), 1, "no candidates"),
         (np.full((1, 2), 1e30), np.full((3, 2), 1e30), 1, "beyond float32"),
-        (np.full((1, 2), np.nan), np.ones((3, 2)), 1, "NaN or infinity"),
-        (np.ones((1, 2)), np.full((3, 2), np.nan), 1, "NaN or infinity"),
+        (np.full((1, 2), np.nan), np.ones((3, 2)), 1, "queries: row 0 holds NaN or infinity"),
+        (np.ones((1, 2)), np.full((3, 2), np.nan), 1, "candidates: row 0 holds NaN or infinity"),
+        (np.zeros((1, 2)), np.array([[1, 1], [1, np.inf]]), 1, "candidates: row 1 holds NaN"),
     ],
 )
 def test_bad_input(queries, candidates, k, message):

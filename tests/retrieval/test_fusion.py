@@ -68,6 +68,40 @@ def test_by_hand():
     assert fuse_runs(sparse, dense, reciprocal_ranks)["q"] == pytest.approx(
         {"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 63, "d": 1 / 62}
     )
+    for name, rule in (("weighted", weighted_scores), ("rrf", reciprocal_ranks)):
+        assert fuse_runs(sparse, dense, name) == fuse_runs(sparse, dense, rule)
+
+
+def test_a_rule_that_is_none():
+    for fuse in (fuse_runs, fuse_scorers):
+        with pytest.raises(ValueError, match=r"rule is 'rff'; it must be .*; did you mean 'rrf'"):
+            fuse({"q": {"a": 1.0}}, {"q": {"a": 1.0}}, "rff")
+        with pytest.raises(TypeError, match="rule is a NoneType; give one of 'weighted', 'rrf'"):
+            fuse({"q": {"a": 1.0}}, {"q": {"a": 1.0}}, None)
+
+
+@pytest.mark.parametrize(("value", "name"), [(math.nan, "NaN"), (math.inf, "infinite")])
+@pytest.mark.parametrize("side", [0, 1])
+def test_scorers_that_give_no_number_are_not_fused(value, name, side):
+    def one(rows, scores):
+        scores[:] = 1
+
+    def broken(rows, scores):
+        scores[:] = 1
+        scores[1, 2] = value
+
+    scorers = [one, one]
+    scorers[side] = broken
+    with pytest.raises(ValueError, match=rf"query row 7 and candidate row 2 is {name}"):
+        fuse_scorers(*scorers, "rrf")(np.array([3, 7]), np.empty((2, 4), dtype=np.float32))
+
+
+def test_minus_infinity_is_no_hit_of_the_dense_ranking():
+    scores = np.empty((1, 2), dtype=np.float32)
+    given = iter([[2.0, 0.0], [-math.inf, 5.0]])
+    scorer = lambda rows, scores: np.copyto(scores, [next(given)])  # noqa: E731
+    fuse_scorers(scorer, scorer, "rrf")(np.array([0]), scores)
+    assert scores[0].tolist() == pytest.approx([1 / 61, 1 / 61])
 
 
 def test_queries_of_one_run_alone_are_kept(tmp_path):

@@ -59,6 +59,10 @@ def evaluate(
         bool,
         typer.Option("--strict", help="Faults of published data are errors, not warnings."),
     ] = False,
+    match: Annotated[
+        str | None,
+        typer.Option(help="Translations of repeated sentences, by 'line' (default) or 'text'."),
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="New file for the TREC run; its qrels go beside it, with .qrels added."),
@@ -125,6 +129,7 @@ def evaluate(
         document_score=document_score,
         exclude_self=exclude_self,
         strict=strict or None,
+        match=match,
     )
     encoder = BiEncoder.from_pretrained(
         model, **options.encoder_options(options.both_lengths(context.params))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.data.text_ids import passage_text_ids
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def check_text(value: object, where: str, field: str, can_skip: bool = True) -> 
     if not value or value.isspace():
         hint = "; on_empty='skip' leaves such rows out" if can_skip else ""
         raise ValueError(f"{where}: field {field!r} is empty{hint}")
+    check_unicode(value, f"{where}: field {field!r}")
     return value
 
 

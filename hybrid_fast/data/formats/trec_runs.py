@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_fast.common.files import complete_file
+from hybrid_fast.common.texts import id_text
 from hybrid_fast.data.formats.lines import check_file, iter_lines
 from hybrid_fast.data.formats.tolerance import Tolerance, reported
 
@@ -115,23 +116,6 @@ def load_qrels(
     )
 
 
-def id_text(value: object, what: str) -> str:
-    """Return an id as text: text as it is, a whole number in decimal.
-
-    Args:
-        value: the id.
-        what: what it is the id of, for the message.
-
-    Raises:
-        TypeError: if it is anything else, such as 1.0, which is neither "1" nor "1.0".
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(int(value))
-    raise TypeError(f"{what} is {value!r} ({type(value).__name__}); ids are text or whole numbers")
-
-
 def write_run(
     path: Path, ranking: Iterable[tuple[str, list[str], np.ndarray]], tag: str = "hybrid_fast"
 ) -> None:
@@ -156,7 +140,11 @@ def write_run(
 
 
 def write_qrels(path: Path, judgements: Iterable[tuple[str, str, float]]) -> None:
-    """Write query id, document id and grade of each judgement; for the path see `write_run`."""
+    """Write query id, document id and grade of each judgement; for the path see `write_run`.
+
+    A whole grade is written as trec_eval needs it, "2"; a fraction as it is, which `read_qrels`
+    reads and trec_eval cuts to a whole number.
+    """
     with complete_file(path) as file:
         for query, document, grade in judgements:
             whole = int(grade) == grade
@@ -262,6 +250,8 @@ def _checked_numbers(of_query: Mapping[object, object], where: str, what: str) -
             raise TypeError(f"{each}: the {what} is {number!r}; give a number")
         if math.isnan(number):
             raise ValueError(f"{each}: NaN; give a number")
+        if what == "grade" and math.isinf(number):
+            raise ValueError(f"{each}: the grade is infinite; give a finite number")
         document_id = id_text(document, f"{where}: the id of a document")
         if document_id in numbers:
             raise ValueError(f"{each}: is there twice, as text and as a number")

@@ -4,18 +4,26 @@ Line i of one file is the translation of line i of the other. Each pair of langu
 separately in both directions, with the sentences of the other side as the pool, by accuracy:
 `recall@1`, since one sentence is correct. The English sentences differ from pair to pair, so scores
 of different pairs are not comparable.
+
+Where a sentence stands on several lines there are two conventions. By line, only the translation of
+the same line is correct: so count LASER, XTREME and mteb, whose scores are published. A model that
+returns the very same text from another line is wrong then. By text, any sentence is correct that
+translates the query on some line, as in the mining of BUCC, whose pairs are pairs of texts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.lines import iter_lines, plain_name
+from hybrid_fast.data.languages import normalize_if_known, normalize_language
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
@@ -28,6 +36,7 @@ from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.scores import dot_products
 from hybrid_fast.retrieval.shared_work import SharedWork
 
+MATCHES = ("line", "text")
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
 # Sentences in each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
 # the pairs of _FULL have 1,000.
@@ -53,35 +62,43 @@ class BitextTask(RetrievalTask):
     """Pairs of languages, each searched separately.
 
     A language of this task is one side of one pair. Its name is its code, followed by the code of
-    the other side if several pairs share it: "eng-deu".
+    the other side if several pairs share it: "en-de".
 
     Attributes:
         pairs: the two languages of each pair.
+        match: what tells the translation of a sentence, "line" or "text".
+        repeated: how many sentences of each language stand on an earlier line too.
     """
 
     takes_scorers = False
 
     def __init__(
-        self, name: str, pairs: Mapping[tuple[str, str], tuple[list[str], list[str]]]
+        self,
+        name: str,
+        pairs: Mapping[tuple[str, str], tuple[Sequence[str], Sequence[str]]],
+        match: str = MATCHES[0],
     ) -> None:
         """Make every sentence both a query and a candidate.
 
         Args:
             name: name of the task.
             pairs: the codes of a pair to the sentences of both sides, line by line.
+            match: where sentences repeat, "line": the translation of the same line alone is
+                correct, as in published scores; "text": that of any line with the same sentence.
 
         Raises:
-            ValueError: if there are no pairs.
+            ValueError: if there are no pairs, a language or `match` is unknown, or the sides of a
+                pair have different numbers of lines.
         """
-        codes = [code for pair in pairs for code in pair]
-        self.pairs: list[tuple[str, str]] = []
-        sides: dict[str, list[str]] = {}
-        for (first, second), texts in pairs.items():
-            pair = tuple(
-                one if codes.count(one) == 1 else f"{one}-{other}"
-                for one, other in ((first, second), (second, first))
-            )
-            self.pairs.append((pair[0], pair[1]))
+        self.match = check_choice("match", match, MATCHES)
+        self.pairs: list[tuple[str, str]] = _side_names(list(pairs))
+        sides: dict[str, Sequence[str]] = {}
+        for pair, texts in zip(self.pairs, pairs.values(), strict=True):
+            if len(texts[0]) != len(texts[1]):
+                raise ValueError(
+                    f"task {name!r}: the pair {' and '.join(pair)} has {len(texts[0])} and "
+                    f"{len(texts[1])} lines; they are not aligned"
+                )
             sides |= zip(pair, texts, strict=True)
         sentences = [
             (f"{lang}:{line}", lang, text)
@@ -92,8 +109,15 @@ class BitextTask(RetrievalTask):
             name,
             (Query(*each) for each in sentences),
             (Candidate(*each) for each in sentences),
-            {"candidate_text": "sentence"},
+            {"candidate_text": "sentence", "match": match},
         )
+        self.repeated = {
+            lang: len(texts) - len(set(texts)) for lang, texts in sorted(sides.items())
+        }
+
+    def _language_code(self, code: str, keep_variants: bool) -> str:
+        """Return the name of a side as it is; it was made of normalised codes."""
+        return code
 
     def score(
         self,
@@ -113,12 +137,14 @@ class BitextTask(RetrievalTask):
         scores = QueryScores.empty(self.queries, self.metrics)
         reversed_pairs = [(second, first) for first, second in self.pairs]
         for source, target in (*self.pairs, *reversed_pairs):
-            rows, column = self._rows(source), self.languages.index(target)
-            others = candidates[self._rows(target)]
-            found = _rank_lines(queries[rows], others, self.metrics, shared)
+            rows, columns = self._rows(source), self._rows(target)
+            column = self.languages.index(target)
+            answers = _answers(self.queries[rows], self.candidates[columns], self.match)
+            found = _rank_first(queries[rows], candidates[columns], answers, self.metrics, shared)
             for name, values in found.items():
                 scores.by_metric[name][rows, column] = values
         results = self._results(scores, with_dtype(info, query_embeddings))
+        results.counts.other["repeated"] = dict(self.repeated)
         for setting, directions in (("from_first", self.pairs), ("to_first", reversed_pairs)):
             results.metrics[setting] = {
                 name: float(np.mean([self._mean(values, *each) for each in directions]))
@@ -142,48 +168,54 @@ class BitextTask(RetrievalTask):
 
 
 def load_pairs(
-    name: str, data: str | Path | None = None, *, languages: Sequence[str] | None = None
+    name: str,
+    data: str | Path | None = None,
+    *,
+    languages: Sequence[str] | None = None,
+    match: str | None = None,
 ) -> BitextTask:
     """Load line-aligned pairs of files, such as Tatoeba's tatoeba.deu-eng.deu and .eng.
 
     Args:
         name: "tatoeba", which is compared with the published sizes, or "bitext".
         data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>.
-        languages: codes as in the file names; pairs with at least one of them are loaded. Default
-            all pairs.
+        languages: codes in any spelling; pairs with at least one of them are loaded. Default all
+            pairs.
+        match: see `BitextTask`; default "line", as in published scores.
 
     Raises:
         FileNotFoundError: if the folder does not exist, has no pairs or none of a language, or a
             pair lacks a side.
-        ValueError: if a pair occurs twice or is not aligned, or a file is malformed.
+        ValueError: if `match` is unknown, a pair occurs twice or is not aligned, or a file is
+            malformed.
     """
+    match = check_choice("match", match or MATCHES[0], MATCHES)
+    if isinstance(languages, str):
+        raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     expected = "pairs of files such as tatoeba.deu-eng.deu and tatoeba.deu-eng.eng"
     folder = task_folders(name, data, expected)[0]
     sides: dict[str, dict[str, Path]] = {}
     codes: dict[str, tuple[str, str]] = {}
     for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(plain_name(path))
-        if match and match["side"] in (match["first"], match["second"]):
-            codes[match["name"]] = (match["first"], match["second"])
-            sides.setdefault(match["name"], {})[match["side"]] = path
+        found = _NAME.fullmatch(plain_name(path))
+        if found and found["side"] in (found["first"], found["second"]):
+            codes[found["name"]] = (found["first"], found["second"])
+            sides.setdefault(found["name"], {})[found["side"]] = path
     known = {code for pair in codes.values() for code in pair}
-    unknown = sorted(set(languages or ()) - known)
+    asked = None if languages is None else _codes_of(languages, known)
+    unknown = sorted(code for code in languages or () if not _codes_of([code], known))
     if unknown or not codes:
         raise FileNotFoundError(
             f"no pair of {', '.join(unknown) or 'files'} in data folder {str(folder)!r}, which "
             f"needs {expected}; it has {', '.join(sorted(known)) or 'none'}"
         )
-    chosen = {
-        stem: pair
-        for stem, pair in codes.items()
-        if languages is None or set(pair) & set(languages)
-    }
+    chosen = {stem: pair for stem, pair in codes.items() if asked is None or set(pair) & asked}
     _check_once(chosen)
     pairs = {pair: _read_pair(stem, pair, sides[stem]) for stem, pair in chosen.items()}
-    task = BitextTask(name, pairs)
+    task = BitextTask(name, pairs, match)
     if name == "tatoeba":
-        found = {pair[0]: (len(texts[0]),) for pair, texts in pairs.items() if pair[1] == "eng"}
-        compare_sizes(name, ("sentences",), found, TATOEBA, whole=languages is None, stacklevel=3)
+        sizes = {pair[0]: (len(texts[0]),) for pair, texts in pairs.items() if pair[1] == "eng"}
+        compare_sizes(name, ("sentences",), sizes, TATOEBA, whole=languages is None, stacklevel=3)
     return task
 
 
@@ -224,15 +256,57 @@ def _read_pair(
     return first, second
 
 
-def _rank_lines(
+def _codes_of(languages: Iterable[str], known: Collection[str]) -> set[str]:
+    """Return the codes of file names that stand for one of some languages."""
+    wanted = {*languages, *map(normalize_if_known, languages)}
+    return {code for code in known if {code, normalize_if_known(code)} & wanted}
+
+
+def _side_names(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the names of both sides of each pair, see `BitextTask`.
+
+    Codes are normalised, but for pairs that would be called alike, such as kzj-eng and dtp-eng.
+    """
+    normal = [(normalize_language(first), normalize_language(second)) for first, second in pairs]
+    alike = Counter(map(frozenset, normal))
+    named = [
+        given if alike[frozenset(pair)] > 1 else pair
+        for given, pair in zip(pairs, normal, strict=True)
+    ]
+    counts = Counter(code for pair in named for code in pair)
+
+    def side(one: str, other: str) -> str:
+        return one if counts[one] == 1 else f"{one}-{other}"
+
+    return [(side(first, second), side(second, first)) for first, second in named]
+
+
+def _answers(sources: Sequence[str], targets: Sequence[str], match: str) -> Relevants:
+    """Return the targets that are a correct translation of each source, line by line aligned."""
+    if match == "line":
+        return Relevants(np.arange(len(sources) + 1), np.arange(len(sources)))
+    lines: dict[str, list[int]] = defaultdict(list)
+    translations: dict[str, set[str]] = defaultdict(set)
+    for line, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        lines[target].append(line)
+        translations[source].add(target)
+    rows = [sorted(line for text in translations[each] for line in lines[text]) for each in sources]
+    return Relevants(
+        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
+        rows=np.array([row for some in rows for row in some], dtype=np.int64),
+    )
+
+
+def _rank_first(
     queries: np.ndarray,
     candidates: np.ndarray,
+    answers: Relevants,
     names: Sequence[str],
     shared: SharedWork | None,
 ) -> dict[str, np.ndarray]:
-    """Return each metric by query, float64 (n,); candidate i answers query i."""
+    """Return each metric by query, float64 (n,), of the best of its answers alone."""
     count = len(queries)
-    relevants = Relevants(np.arange(count + 1), np.arange(count))
     scores, starts = dot_products(queries, candidates), np.array([0, count])
-    ranks = rank_relevants(scores, starts, relevants, shared=shared)
-    return metrics.score_cells(np.arange(count), ranks.in_pool, None, count, names)
+    ranks = rank_relevants(scores, starts, answers, shared=shared)
+    first = np.minimum.reduceat(ranks.in_pool, answers.offsets[:-1])
+    return metrics.score_cells(np.arange(count), first, None, count, names)

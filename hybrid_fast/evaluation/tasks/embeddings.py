@@ -37,13 +37,17 @@ def checked_embeddings(
         ("query_embeddings", query_embeddings, "queries", queries),
         ("candidate_embeddings", candidate_embeddings, "candidates", candidates),
     ):
+        if not isinstance(given, Embeddings):
+            raise TypeError(
+                f"{name}: got a {type(given).__name__}; give a numpy array or a torch tensor"
+            )
         matrix = to_float32(given, name)
         if len(matrix) != len(texts):
             raise ValueError(
                 f"{name} has {len(matrix)} rows; task {task!r} needs {len(texts)}, "
                 f"one for each of task.{attribute}, in that order"
             )
-        check_finite(matrix, texts.languages, texts.language_codes, name)
+        check_finite(matrix, name, language_of=texts.language_of)
         matrices.append(matrix)
     if matrices[0].shape[1] != matrices[1].shape[1]:
         raise ValueError(

@@ -5,56 +5,69 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_fast.data.formats.trec_runs import id_text
 from hybrid_fast.data.languages import is_same_language
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
+from hybrid_fast.evaluation.tasks.inputs import Grades, checked_grades
 from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 logger = logging.getLogger(__name__)
 
-Answers = list[tuple[str, int]]  # the id of a query, and the number of a candidate that answers it
+# The id of a query, the number of a candidate that answers it, and the grade.
+Answers = list[tuple[str, int, float]]
 
 
 class Query(NamedTuple):
-    """A question; translations of one another share the id."""
+    """A question; translations of one another share the id.
 
-    id: str
+    Attributes:
+        id: text, or anything whose text is the id: a number, a UUID.
+        lang: a language code in any spelling.
+        text: the question.
+    """
+
+    id: Any
     lang: str
     text: str
 
 
 class Candidate(NamedTuple):
-    """A text to be found, and the ids of the queries, in any language, that it answers."""
+    """A text to be found.
 
-    id: str
+    Attributes:
+        id: text, or anything whose text is the id: a number, a UUID.
+        lang: a language code in any spelling.
+        text: the text.
+        query_ids: ids of the queries, in any language, that it answers; or these ids to grades,
+            relevant above 0.
+    """
+
+    id: Any
     lang: str
     text: str
-    query_ids: tuple[str, ...] = ()
+    query_ids: Iterable[Any] | Grades = ()
 
 
 def store_by_language(
-    task: str, queries: Iterable[Query], candidates: Iterable[tuple[str, str, str]]
+    task: str,
+    queries: Iterable[tuple[str, str, str]],
+    candidates: Iterable[tuple[str, str, str]],
 ) -> tuple[TextCollection, TextCollection]:
     """Store queries and candidates, sorted by language; the languages of both are numbered alike.
 
     Args:
         task: name of the task, for errors.
-        queries: iterated over once.
-        candidates: id, language and text of each; iterated over once.
+        queries: id, language and text of each; iterated over once.
+        candidates: the same.
 
     Raises:
-        TypeError: if an id is neither text nor a whole number.
-        ValueError: if there are no queries or no candidates, or a language is called "all".
+        ValueError: if there are no queries or no candidates.
     """
-    stored_queries = store_texts(_with_text_ids(queries, f"task {task!r}: the id of a query"))
-    stored_candidates = store_texts(
-        _with_text_ids(candidates, f"task {task!r}: the id of a candidate")
-    )
+    stored_queries, stored_candidates = store_texts(queries), store_texts(candidates)
     if not stored_queries.num_rows or not stored_candidates.num_rows:
         raise ValueError(
             f"task {task!r} has {stored_queries.num_rows} queries and "
@@ -62,19 +75,8 @@ def store_by_language(
         )
     codes = {*stored_queries["lang"].unique().to_pylist()}
     codes |= {*stored_candidates["lang"].unique().to_pylist()}
-    if "all" in codes:
-        raise ValueError(
-            f"task {task!r}: no language can be called 'all', which names the union pool"
-        )
     languages = tuple(sorted(codes))
     return TextCollection(stored_queries, languages), TextCollection(stored_candidates, languages)
-
-
-def _with_text_ids(
-    texts: Iterable[tuple[str, str, str]], what: str
-) -> Iterator[tuple[str, str, str]]:
-    """Yield texts with whole numbers as ids made text."""
-    return ((id_text(each[0], what), each[1], each[2]) for each in texts)
 
 
 def number_ids(ids: Sequence[str]) -> np.ndarray:
@@ -88,8 +90,13 @@ def check_languages(
 ) -> tuple[str, ...]:
     """Return the languages of a task to load, each once: those given in any spelling, all if None.
 
+    Args:
+        languages: codes in any spelling.
+        known: the codes of the task's languages, normalised.
+        task: name of the task, for errors.
+
     Raises:
-        TypeError: if `languages` is a string.
+        TypeError: if `languages` is a string, or a code is no text.
         ValueError: if a language is not known, or the list is empty.
     """
     known = tuple(known)
@@ -114,13 +121,21 @@ def _known_spelling(code: str, known: Sequence[str]) -> str:
 
 
 def collect_answers(
-    candidates: Iterable[Candidate], answers: Answers
-) -> Iterator[tuple[str, str, str]]:
-    """Yield id, language and text of each candidate; append what it answers to `answers`."""
+    task: str, candidates: Iterable[Candidate], answers: Answers
+) -> Iterator[Candidate]:
+    """Yield the candidates; append what each of them answers to `answers`.
+
+    Raises:
+        TypeError: if its query ids are one text, one is missing, or a grade is no number.
+        ValueError: if a query id comes with two grades.
+    """
     for number, candidate in enumerate(candidates):
-        query_ids = (id_text(each, "the id of an answered query") for each in candidate.query_ids)
-        answers.extend((query_id, number) for query_id in dict.fromkeys(query_ids))
-        yield candidate[:3]
+        graded = candidate[3] if isinstance(candidate, tuple) and len(candidate) > 3 else ()
+        if not isinstance(graded, tuple) or graded:
+            where = f"task {task!r}: query_ids of candidate {candidate[0]!r}"
+            grades = checked_grades(graded, where)
+            answers.extend((each, number, grade) for each, grade in grades.items() if grade > 0)
+        yield candidate
 
 
 def relevants_from_answers(
@@ -132,13 +147,15 @@ def relevants_from_answers(
     """
     row_of = np.empty_like(candidates.original_rows)
     row_of[candidates.original_rows] = np.arange(len(candidates))
-    rows_by_id: dict[str, list[int]] = defaultdict(list)
-    for query_id, number in answers:
-        rows_by_id[query_id].append(row_of[number])
-    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in queries.ids]
+    judged_by_id: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for query_id, number, grade in answers:
+        judged_by_id[query_id].append((row_of[number], grade))
+    judged = [sorted(judged_by_id.get(query_id, [])) for query_id in queries.ids]
+    grades = np.array([grade for some in judged for _, grade in some], dtype=np.float64)
     relevants = Relevants(
-        offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
-        rows=np.array([row for some in rows for row in some], dtype=np.int64),
+        offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
+        rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
+        grades=None if (grades == 1).all() else grades,
     )
     return Judged(relevants, Unfound.of([]))
 

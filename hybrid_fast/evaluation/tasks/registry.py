@@ -52,6 +52,7 @@ def load_task(
     document_score: str | None = None,
     exclude_self: bool | None = None,
     strict: bool | None = None,
+    match: str | None = None,
 ) -> RetrievalTask:
     """Load a task by name; docs/evaluation.md lists the files and options of each of ours.
 
@@ -71,6 +72,8 @@ def load_task(
             and trec.
         strict: empty documents, judgements of missing ids, grades that are no whole numbers and
             the like are errors; by default they are let pass with a warning that counts them.
+        match: where sentences repeat, what tells a translation, "line" (default) or "text";
+            tatoeba and bitext.
 
     Raises:
         ValueError: if the name, a language or another option is unknown, the task does not have an
@@ -89,6 +92,7 @@ def load_task(
         "document_score": document_score,
         "exclude_self": exclude_self,
         "strict": strict,
+        "match": match,
         "languages": languages,
     }
     given = {option: value for option, value in options.items() if value is not None}

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from torch.distributed import ProcessGroup
 
+from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
-from hybrid_fast.evaluation.tasks.judgements import Missing, Qrels, relevants_from_qrels
+from hybrid_fast.evaluation.tasks.inputs import TextChecks
+from hybrid_fast.evaluation.tasks.judgements import Missing, relevants_from_qrels
 from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
@@ -33,6 +35,7 @@ from hybrid_fast.evaluation.tasks.queries import (
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores, rank_queries
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
 from hybrid_fast.results import Counts, RankingBias, Results, RunInfo
+from hybrid_fast.results.plain import plain
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
@@ -73,20 +76,22 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Qrels | None = None,
+        qrels: Mapping[Any, Mapping[Any, float]] | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
         exclude_self: bool | None = None,
         missing: Missing = "zero",
         strict: bool = False,
+        keep_variants: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
 
         Args:
             name: name of the task.
-            queries: iterated over once; ids that are whole numbers become text, here and below.
-            candidates: iterated over once, so that their texts need not fit in memory.
-            settings: how the texts were made, recorded in results.
+            queries: iterated over once.
+            candidates: iterated over once, so that the texts of a large collection need not fit
+                in memory.
+            settings: how the texts were made, recorded in results in plain types.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
                 `query_ids` of candidates. Grades may be fractional.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
@@ -96,22 +101,34 @@ class RetrievalTask:
             exclude_self: leave out of a query's ranking the candidate with its id, see `own_ids`.
             missing: how judged relevants that are no candidates count, see `relevants_from_qrels`.
             strict: judgements of ids that the task lacks are errors, in place of warnings.
+            keep_variants: keep script, region and variants of language codes.
+
+        Ids of any type become text: 7 and "7" are one id.
 
         Raises:
-            TypeError: if an id is neither text nor a whole number, or a grade is no number.
-            ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, or qrels name none of the queries, none of
-                the candidates, or candidates that share an id.
+            TypeError: if the name is no text, a setting cannot be recorded, a query, a candidate or
+                qrels are of another type, an id is missing or a fraction, or a grade is no number.
+            ValueError: if there are no queries or no candidates, one of them has no language or
+                text or an unknown language, a language is called "all", a metric or
+                `document_score` is unknown, qrels name no query or no candidate of the task, or
+                candidates share an id although there are qrels.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of the task is {name!r}; give a text")
         if document_score is not None and qrels is None:
             raise ValueError(
                 f"task {name!r}: document_score needs qrels, whose candidate ids name the documents"
             )
+        self.settings = plain(dict(settings or {}), f"task {name!r}: settings")
         answers: Answers = []
         self.name = name
+        checks = TextChecks(name, self._language_code, keep_variants)
         self.queries, self.candidates = store_by_language(
-            name, queries, collect_answers(candidates, answers)
+            name,
+            checks.texts("query", queries),
+            checks.texts("candidate", collect_answers(name, candidates, answers)),
         )
+        checks.warn_of_merged()
         self.pool: Pool = self.candidates
         self.document_scores = None
         if document_score is not None:
@@ -131,8 +148,14 @@ class RetrievalTask:
             warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        own = {"document_score": document_score, "exclude_self": self.own_ids.excluded or None}
-        self.settings = {**(settings or {}), **{k: v for k, v in own.items() if v is not None}}
+        if document_score is not None:
+            self.settings["document_score"] = document_score
+        if self.own_ids.excluded:
+            self.settings["exclude_self"] = True
+
+    def _language_code(self, code: str, keep_variants: bool) -> str:
+        """Return how a language that queries and candidates name is called in results."""
+        return normalize_language(code, keep_variants)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -164,9 +187,10 @@ class RetrievalTask:
                 writes the run, and all return the results.
 
         Raises:
-            TypeError: if the model cannot encode texts.
+            TypeError: if the model cannot encode texts, or a setting cannot be recorded.
             ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
+        plain(self.settings, f"task {self.name!r}: settings")  # they may have been added to
         if run is not None:
             self.run_ids()
         with shared_work(process_group) as shared:
@@ -195,7 +219,7 @@ class RetrievalTask:
 
         Raises:
             TypeError: if the model cannot encode texts.
-            ValueError: if it returns embeddings of a wrong shape.
+            ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
         """
         queries, candidates, made_by = encode_both(
             model,

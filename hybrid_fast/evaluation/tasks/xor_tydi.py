@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_fast.common.texts import id_text
 from hybrid_fast.data.formats.collection import field_of, iter_passages, iter_records
 from hybrid_fast.data.formats.items import check_text
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
+from hybrid_fast.evaluation.tasks.inputs import TextChecks
 from hybrid_fast.evaluation.tasks.judged import TextForm
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
@@ -66,7 +69,7 @@ class AnswerTask(RetrievalTask):
         Args:
             name: name of the task.
             questions: all questions, with distinct ids.
-            answers: question id to its answers.
+            answers: question id to the texts that answer it.
             candidates: texts to search, all in one language.
             passages: the text of each candidate in which answers are looked for.
             settings: how the texts were made, recorded in results.
@@ -76,10 +79,13 @@ class AnswerTask(RetrievalTask):
                 candidates have several languages, or there are not as many passages.
         """
         self.answers = {
-            query_id: [text for text in texts if text not in ("yes", "no", "")]
+            id_text(query_id, f"task {name!r}: the id of a question with answers"): [
+                text for text in texts if text not in ("yes", "no", "")
+            ]
             for query_id, texts in answers.items()
         }
-        asked = list(questions)
+        checks = TextChecks(name, self._language_code, keep_variants=False)
+        asked = list(starmap(Query, checks.texts("query", questions)))
         kept = [question for question in asked if self.answers.get(question.id)]
         if len({question.id for question in kept}) < len(kept):
             raise ValueError(f"task {name!r}: a question id occurs more than once")
@@ -94,7 +100,8 @@ class AnswerTask(RetrievalTask):
             raise ValueError(f"task {name!r}: a candidate id occurs more than once")
         if len(self.candidates.counts) > 1:
             raise ValueError(f"task {name!r}: candidates have several languages; give those of one")
-        self.passages = store_texts(("", "", text) for text in passages)["text"]
+        numbered = ((row, "en", text) for row, text in enumerate(passages))
+        self.passages = store_texts(checks.texts("passage", numbered))["text"]
         if len(self.passages) != len(self.candidates):
             raise ValueError(
                 f"task {name!r} has {len(self.candidates)} candidates but "

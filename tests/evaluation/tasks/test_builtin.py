@@ -25,6 +25,7 @@ def test_builtin_task_has_every_unseen_question_in_every_language():
 def test_builtin_task_of_some_languages():
     task = load_task("builtin", languages=["th", "de"])
     assert task.languages == ("de", "th")
+    assert load_task("builtin", languages=["THA", "deu_Latn", "de"]).languages == ("de", "th")
     assert set(task.relevants.counts) == {2}
     with pytest.raises(ValueError, match="task 'builtin' has no sw; its languages are"):
         load_task("builtin", languages=["sw"])

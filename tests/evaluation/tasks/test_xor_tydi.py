@@ -7,7 +7,8 @@ import pytest
 from task_files import OneHot, lines, show, write
 
 from hybrid_fast.evaluation import load_task
-from hybrid_fast.evaluation.tasks import xor_tydi
+from hybrid_fast.evaluation.tasks import Candidate, Query, xor_tydi
+from hybrid_fast.evaluation.tasks.xor_tydi import AnswerTask
 
 nltk = pytest.importorskip("nltk")
 
@@ -176,3 +177,21 @@ def test_without_nltk(folder, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(ImportError, match=r"pip install 'hybrid_fast\[xor\]'"):
         load_task("xor-tydi", folder)
+
+
+def test_questions_that_are_made_in_memory():
+    """Ids of other types find their answers; what is missing is named before anything is read."""
+    passages = ["the river", "the sea"]
+    candidates = [Candidate(number, "eng", text) for number, text in enumerate(passages)]
+
+    def make(question, passages=passages):
+        return AnswerTask("t", [question], {7: ["sea"]}, candidates, passages)
+
+    task = make(Query(7, "JA", "?"))
+    assert task.answers == {"7": ["sea"]}
+    assert task.left_out == {"ja": 0}
+    assert task.languages == ("en", "ja")
+    with pytest.raises(ValueError, match="task 't': query '7' has no text"):
+        make(Query(7, "ja", None))
+    with pytest.raises(ValueError, match="task 't': passage '1' has no text: it is None"):
+        make(Query(7, "ja", "?"), ["the river", None])
