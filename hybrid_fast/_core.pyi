@@ -12,7 +12,7 @@ class PlanIndex:
     The language-pair index of a table, with a note.
     """
     @staticmethod
-    def build(*, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
+    def build(*, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], queries: numpy.typing.NDArray[numpy.int64], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
         """
         Index the columns of a table; progress(done, total) is called between stages.
         """
@@ -38,6 +38,16 @@ class PlanIndex:
     @property
     def num_bytes(self) -> int:
         ...
+    @property
+    def num_passages(self) -> int:
+        """
+        Number of different passages.
+        """
+    @property
+    def num_queries(self) -> int:
+        """
+        Number of different queries; 0 if the index was built without their ids.
+        """
     @property
     def num_rows(self) -> int:
         ...

@@ -30,11 +30,12 @@ PlanIndex::Progress progress_of(const py::object& callback) {
 }
 
 NotedIndex build_index(const Array<std::int64_t>& groups, const Array<std::int32_t>& languages,
-                       const Array<std::int64_t>& passages, const Array<std::uint8_t>& uses,
-                       const Array<std::int32_t>& sources, std::int32_t num_languages,
-                       std::int32_t num_sources, std::string note, const py::object& progress) {
-  const Columns columns{view(groups),  view(languages), view(passages), view(uses),
-                        view(sources), num_languages,   num_sources};
+                       const Array<std::int64_t>& queries, const Array<std::int64_t>& passages,
+                       const Array<std::uint8_t>& uses, const Array<std::int32_t>& sources,
+                       std::int32_t num_languages, std::int32_t num_sources, std::string note,
+                       const py::object& progress) {
+  const Columns columns{view(groups), view(languages), view(queries), view(passages),
+                        view(uses),   view(sources),   num_languages, num_sources};
   const PlanIndex::Progress report = progress_of(progress);
   py::gil_scoped_release release;
   return {std::make_shared<PlanIndex>(PlanIndex::build(columns, report)), std::move(note)};
@@ -114,10 +115,10 @@ PlannedBatch plan(const Planner& planner, std::int64_t step, std::int64_t begin,
 void define_index(py::module_& m) {
   py::class_<NotedIndex>(m, "PlanIndex", "The language-pair index of a table, with a note.")
       .def_static("build", &build_index, py::kw_only(), py::arg("groups").noconvert(),
-                  py::arg("languages").noconvert(), py::arg("passages").noconvert(),
-                  py::arg("uses").noconvert(), py::arg("sources").noconvert(),
-                  py::arg("num_languages"), py::arg("num_sources"), py::arg("note") = "",
-                  py::arg("progress") = py::none(),
+                  py::arg("languages").noconvert(), py::arg("queries").noconvert(),
+                  py::arg("passages").noconvert(), py::arg("uses").noconvert(),
+                  py::arg("sources").noconvert(), py::arg("num_languages"), py::arg("num_sources"),
+                  py::arg("note") = "", py::arg("progress") = py::none(),
                   "Index the columns of a table; progress(done, total) is called between stages.")
       .def_static(
           "open",
@@ -132,6 +133,12 @@ void define_index(py::module_& m) {
       .def_readonly("note", &NotedIndex::note)
       .def_property_readonly("num_rows",
                              [](const NotedIndex& n) { return n.index->summary().table_size; })
+      .def_property_readonly(
+          "num_queries", [](const NotedIndex& n) { return n.index->summary().num_queries; },
+          "Number of different queries; 0 if the index was built without their ids.")
+      .def_property_readonly(
+          "num_passages", [](const NotedIndex& n) { return n.index->summary().num_passages; },
+          "Number of different passages.")
       .def_property_readonly("num_bytes", [](const NotedIndex& n) { return n.index->num_bytes(); })
       .def_property_readonly(
           "mixes_sources", [](const NotedIndex& n) { return n.index->mixes_sources(); },

@@ -8,10 +8,10 @@
 
 namespace hybrid_fast {
 
-// What an example takes up in a batch: its group and the shared passages of its two rows, as codes
+// What an example takes up in a batch: its group and the shared texts of its two rows, as codes
 // of one range. Two examples conflict if they have one in common.
 struct Resources {
-  std::array<std::uint32_t, 3> codes;
+  std::array<std::uint32_t, 5> codes;
   std::size_t size;
 };
 

@@ -97,7 +97,7 @@ void MonoPlanner::weigh_sources(const PlanOptions& options) {
 }
 
 bool MonoPlanner::accept(Draft& draft, const LanguageStream::Member& member) const {
-  return draft.taken.add(member.code, 0, index_.shared_passage(member.row));
+  return draft.taken.add(member.code, index_.shared_texts(member.row, member.row));
 }
 
 void MonoPlanner::plan(std::uint64_t index, Draft& draft) const {

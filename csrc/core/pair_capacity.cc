@@ -35,19 +35,19 @@ void add_rows(const PlanIndex& index, const PlanIndex::Place& place, bool same_r
 }  // namespace
 
 std::uint64_t pair_capacity(const PlanIndex& index, bool same_row, const Wanted& wanted) {
-  Capacity capacity(index.shares_passages() ? index.num_resources() : 0);
+  Capacity capacity(index.shares_texts() ? index.num_resources() : 0);
   std::uint64_t num_served = 0;
   std::vector<bool> queries, passages;  // entries of a group that are in an example already
   for (const Cell& cell : index.arrays().cells) {
-    // Without shared passages all groups of a full cell are alike.
-    const bool alike = !cell.mixed() && !index.shares_passages();
+    // Without shared texts all groups of a full cell are alike.
+    const bool alike = !cell.mixed() && !index.shares_texts();
     for (std::uint32_t k = 0; k < (alike ? 1 : cell.num_groups); ++k) {
       const std::uint32_t group = cell.first_group + k;
       const std::uint32_t first = index.first_entry(cell, group);
       queries.assign(index.labels(cell, group).size(), false);
       passages = queries;
       for_each_place(index, cell, group, same_row, wanted, [&](const PlanIndex::Place& place) {
-        if (!index.shares_passages()) {
+        if (!index.shares_texts()) {
           num_served += alike ? cell.num_groups : 1;
           return false;  // the group counts once
         }
@@ -59,16 +59,16 @@ std::uint64_t pair_capacity(const PlanIndex& index, bool same_row, const Wanted&
       });
     }
   }
-  return index.shares_passages() ? capacity.bound() : num_served;
+  return index.shares_texts() ? capacity.bound() : num_served;
 }
 
 PairCapacity::PairCapacity(const PlanIndex& index, bool same_row)
     : index_(index),
       same_row_(same_row),
-      capacity_(index.shares_passages() ? index.num_resources() : 0) {}
+      capacity_(index.shares_texts() ? index.num_resources() : 0) {}
 
 std::uint64_t PairCapacity::operator()(const Pair& pair, std::uint32_t begin, std::uint32_t size) {
-  if (!index_.shares_passages()) return size;
+  if (!index_.shares_texts()) return size;
   capacity_.clear();
   for (std::uint32_t i = begin; i < begin + size; ++i) {
     add_rows(index_, index_.locate(pair, i), same_row_, capacity_);

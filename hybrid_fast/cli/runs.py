@@ -123,8 +123,14 @@ def run_parts(
         if parts.task is None or not trainer.is_world_process_zero():
             return None
         stage("evaluating")
+        index = trainer.sampler.index
+        settings = {
+            "training_rows": index.num_items,
+            "training_queries": index.num_different_queries,
+            "training_passages": index.num_different_passages,
+        }
         results = parts.task.evaluate(
-            parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed)
+            parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed, settings)
         )
         results.save(output)
         return results

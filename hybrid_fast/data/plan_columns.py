@@ -31,7 +31,8 @@ class PlanColumns:
     sources: tuple[str, ...]  # (): not told apart
     groups: npt.NDArray[np.int64]
     language_codes: npt.NDArray[np.int32]
-    passages: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]  # -1: none; (0,): all differ
+    passages: npt.NDArray[np.int64]  # -1: none
     source_codes: npt.NDArray[np.int32]
     has_query: npt.NDArray[np.bool_]
     has_passage: npt.NDArray[np.bool_]
@@ -66,6 +67,7 @@ class PlanColumns:
             sources=table.sources if by_source else (),
             groups=table.group_codes,
             language_codes=table.language_codes,
+            queries=table.query_ids(),
             passages=table.passage_codes,
             source_codes=table.source_codes if by_source else np.zeros(len(table), np.int32),
             has_query=table.has_query,
@@ -81,6 +83,7 @@ class PlanColumns:
         passage_ids: Column | None,
         has_query: npt.ArrayLike | None,
         has_passage: npt.ArrayLike | None,
+        query_ids: Column | None,
         sources: Column | None,
         kind_mask: npt.ArrayLike | None,
     ) -> PlanColumns:
@@ -95,6 +98,11 @@ class PlanColumns:
         passages = np.arange(num_items, dtype=np.int64)
         if passage_ids is not None:
             passages = _ids("passage_ids", passage_ids)
+        queries = np.empty(0, np.int64)
+        if query_ids is not None:
+            queries = _ids("query_ids", query_ids)
+            _check_length("query_ids", queries, num_items)
+        asks = _flags("has_query", has_query, num_items)
         present = _flags("has_passage", has_passage, num_items)
         kinds = np.full(num_items, _MONO | _CROSS | _MIXED, np.uint8)
         if kind_mask is not None:
@@ -108,9 +116,10 @@ class PlanColumns:
             sources=source_names,
             groups=groups,
             language_codes=language_codes,
+            queries=queries if asks.all() or not len(queries) else np.where(asks, queries, -1),
             passages=passages if present.all() else np.where(present, passages, -1),
             source_codes=source_codes,
-            has_query=_flags("has_query", has_query, num_items),
+            has_query=asks,
             has_passage=present,
             kind_mask=kinds,
         )

@@ -43,8 +43,8 @@ class Batch(Sequence[tuple[int, int]]):
         kind: "mono", "cross" or "mixed".
         query_rows: int64 (batch_size / world_size,), rows of the table.
         passage_rows: int64 (batch_size / world_size,), rows of the table.
-        substitutions: number of examples of the global batch that were replaced because their group
-            or passage was already in it.
+        substitutions: number of examples of the global batch that were replaced because their
+            group, query or passage was already in it.
     """
 
     step: int
@@ -161,6 +161,7 @@ class HybridBatchSampler:
         has_query: npt.ArrayLike | None = None,
         has_passage: npt.ArrayLike | None = None,
         *,
+        query_ids: Column | None = None,
         sources: Column | None = None,
         kind_mask: npt.ArrayLike | None = None,
         **options: Any,
@@ -173,6 +174,7 @@ class HybridBatchSampler:
             passage_ids: default: all passages differ.
             has_query: default all True.
             has_passage: default all True.
+            query_ids: default: all queries differ.
             sources: default one source.
             kind_mask: default all kinds.
             **options: those of HybridBatchSampler.
@@ -187,6 +189,7 @@ class HybridBatchSampler:
             passage_ids,
             has_query,
             has_passage,
+            query_ids=query_ids,
             sources=sources,
             kind_mask=kind_mask,
         )
@@ -238,6 +241,9 @@ class HybridBatchSampler:
             substituted_pairs += streams
         return PlanReport(
             batch_size=self.batch_size,
+            rows=self.index.num_items,
+            queries=self.index.num_different_queries,
+            passages=self.index.num_different_passages,
             steps=steps,
             batches={kind: count for kind, count in kinds.items() if count},
             substituted_entries=substituted_entries,

@@ -26,6 +26,7 @@ from hybrid_fast.data.columns import (
     from_mapping,
     kind_mask,
 )
+from hybrid_fast.data.text_ids import query_text_ids
 
 _FILE_NAME = "table.arrow"
 _FINGERPRINT = "hybrid_fast_fingerprint"  # in the metadata of the file's schema
@@ -196,6 +197,13 @@ class AlignedTable:
     def passage_codes(self) -> np.ndarray:
         """Number of each row's passage id, dense from 0, -1 without a passage, int64 (n,)."""
         return self._codes("passage_id")[1].astype(np.int64)
+
+    def query_ids(self) -> np.ndarray:
+        """Return ids of the queries' texts, equal for equal ones; see `query_text_ids`, int64 (n,).
+
+        They take no account of the language, as those of passages do not.
+        """
+        return query_text_ids(self._arrow.column("query"))
 
     @cached_property
     def has_query(self) -> np.ndarray:

@@ -88,6 +88,9 @@ class HybridTrainer(Trainer):
                 "all weights of the encoder are frozen; set requires_grad of those to train"
             )
         self.sampler = make_sampler(args, train_table)
+        logger.info(
+            "The table has %s; no batch has one of them twice.", self.sampler.report(0).contents
+        )
         self._plan = checkpoints.plan_settings(args, self.sampler, train_table.fingerprint)
         super().__init__(
             model=make_model(model, args),
