@@ -1,8 +1,10 @@
 #include "core/mono_index.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "core/capacity.h"
 #include "core/order.h"
 #include "core/random.h"
 
@@ -31,8 +33,9 @@ class MonoIndexer {
       : index_(index),
         by_source_(by_source),
         num_sources_(by_source ? index.summary().num_sources : 1),
-        conflicts_(index.has_alternatives() || index.shares_texts()),
-        capacity_(index.shares_texts() ? index.num_resources() : 0) {}
+        conflicts_(index.has_alternatives() || index.shares_texts()) {
+    if (index.shares_texts()) capacity_.emplace(index);
+  }
 
   MonoIndex run() {
     count_rows();
@@ -160,23 +163,23 @@ class MonoIndexer {
 
   // Of rows in the order of their groups.
   std::uint32_t capacity(const std::vector<Row>& rows) {
-    if (!index_.shares_texts()) {
+    if (!capacity_) {
       std::uint32_t num_groups = 0;
       for (std::size_t i = 0; i < rows.size(); ++i) {
         num_groups += i == 0 || rows[i].group != rows[i - 1].group ? 1 : 0;
       }
       return num_groups;
     }
-    capacity_.clear();
-    for (const Row& row : rows) capacity_.add(index_.resources({row.group, row.row, row.row}));
-    return static_cast<std::uint32_t>(capacity_.bound());
+    return static_cast<std::uint32_t>(capacity_->of([&](auto&& visit) {
+      for (const Row& row : rows) visit({row.group, row.row, row.row});
+    }));
   }
 
   const PlanIndex& index_;
   bool by_source_;
   std::size_t num_sources_;
-  bool conflicts_;  // whether some rows of one language may not share a batch
-  Capacity capacity_;
+  bool conflicts_;                    // whether some rows of one language may not share a batch
+  std::optional<Capacity> capacity_;  // where texts are shared
   MonoIndex result_;
 };
 

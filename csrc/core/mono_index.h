@@ -3,8 +3,8 @@
 // A language stream holds the rows of one language or, where sources are weighted, those of one
 // language and source:
 //   rows      rows, cluster after cluster, larger clusters first
-//   clusters  first position in rows of each cluster of several rows, then of the others, which have
-//             one row each; empty if all have one row
+//   clusters  first position of each cluster of several rows, then that of all others, which have
+//             one row each; empty if all have one
 //   layers    number of draws in the first a layers, for a = 0 to the number of layers
 // A cluster is the rows of one group (alternatives) or, failing that, of one shared text. Layer
 // a draws one row from each cluster of more than a rows, so a pass (all layers) draws every row

@@ -26,6 +26,8 @@
 //   mono_languages, mono_rows, mono_clusters, mono_layers   see mono_index.h
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,7 +35,6 @@
 #include <string>
 #include <vector>
 
-#include "core/capacity.h"
 #include "core/columns.h"
 #include "core/shared_texts.h"
 
@@ -159,6 +160,13 @@ struct Example {
   std::uint32_t group;
   std::uint32_t query_row;
   std::uint32_t passage_row;
+};
+
+// What an example takes up in a batch: its group, then the shared texts of its two rows, as codes
+// of one range. Two examples conflict if they have one in common.
+struct Resources {
+  std::array<std::uint32_t, 5> codes;
+  std::size_t size;
 };
 
 class PlanIndex {

@@ -201,11 +201,21 @@ class HybridBatchSampler:
         Raises:
             ValueError: a negative step, or one beyond the range of 64-bit positions.
         """
+        share = self.batch_size // self.world_size
+        return self._slots(step, self.rank * share, (self.rank + 1) * share)
+
+    def global_batch(self, step: int) -> Batch:
+        """Return the batch of a step over all ranks.
+
+        Raises:
+            ValueError: as `batch`.
+        """
+        return self._slots(step, 0, self.batch_size)
+
+    def _slots(self, step: int, first: int, end: int) -> Batch:
         if not isinstance(step, int | np.integer) or step >= 2**63:
             raise ValueError(f"step is {step!r}; it must be a whole number below 2^63")
-        share = self.batch_size // self.world_size
-        start = self.rank * share
-        queries, passages, kind, *substituted = self._planner.plan(step, start, start + share)
+        queries, passages, kind, *substituted = self._planner.plan(step, first, end)
         return Batch(step, KINDS[kind], queries, passages, sum(substituted))
 
     def __len__(self) -> int:

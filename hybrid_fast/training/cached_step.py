@@ -148,10 +148,11 @@ class CachedStep:
         queries, passages = (
             embeddings[self._on_device(places)] for places in (batch.queries, batch.passages)
         )
-        passage_ids = batch.passage_ids
-        if passage_ids is not None:
-            passage_ids = self._on_device(passage_ids)
-        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids)
+        passage_ids, answers = (
+            None if tensor is None else self._on_device(tensor)
+            for tensor in (batch.passage_ids, batch.answers)
+        )
+        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids, mask=answers)
         return loss
 
     @contextmanager
