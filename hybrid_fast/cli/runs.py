@@ -113,7 +113,7 @@ def run_parts(
         trainer.add_callback(progress)
         with progress:
             trained = trainer.train(resume_from_checkpoint=resume or None)
-        check_finite(trainer.encoder, args)
+        check_finite(trainer.encoder, trainer.in_effect())
         if args.profile:
             seconds = trained.metrics["train_runtime"]
             rates = trainer.throughput.of_run(seconds, args.device)

@@ -44,6 +44,7 @@ class StaticBackbone(nn.Module):
 
     default_batch_size = 1024
     pads = False
+    num_special_tokens = 0
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()
@@ -71,6 +72,12 @@ class StaticBackbone(nn.Module):
     def vocab_size(self) -> int:
         """Number of rows of the table; token ids are below it."""
         return self.embedding.num_embeddings
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token that stands for what is not in the vocabulary; None if there is none."""
+        unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
+        return None if unknown is None else self.tokenizer.token_to_id(unknown)
 
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text and prompt aside."""

@@ -93,6 +93,17 @@ class TransformerBackbone(nn.Module):
         """Number of tokens, added ones included; token ids are below it."""
         return len(self.tokenizer)
 
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token that stands for what is not in the vocabulary; None if there is none."""
+        unknown: int | None = self.tokenizer.unk_token_id
+        return unknown
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Number of tokens that are added to each text."""
+        return int(self.tokenizer.num_special_tokens_to_add())
+
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text, prompt and maximum length aside."""
         if self.tokenizer.is_fast:

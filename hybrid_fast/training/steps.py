@@ -29,6 +29,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.known_answers import KnownAnswers
+from hybrid_fast.training.token_report import report_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -246,14 +247,7 @@ def make_steps(
             for side in SIDES
         )
     for side, store in zip(SIDES, (queries, passages), strict=True):
-        if store.num_truncated:
-            logger.info(
-                "%d of %d different %s texts exceed %d tokens and are truncated.",
-                store.num_truncated,
-                len(store.tokens),
-                side,
-                model.max_length[side],
-            )
+        report_tokens(table, store, side, model)
     repeats_once = args.embed_repeats_once
     if repeats_once is None:
         repeats_once = not has_dropout(model)

@@ -22,6 +22,9 @@ def test_train_writes_model_and_results(project, unexpected, capsys):
     assert files == ["model", "per_query.npz", "results.json"]
     results = json.loads((project / "runs/first/results.json").read_text())
     assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
+    assert results["settings"]["training_rows"] == 40
+    assert results["settings"]["training_queries"] == 40
+    assert results["settings"]["training_passages"] == 40
     assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
     assert "mono mAP" in captured.out
     assert captured.out.endswith("trained model: runs/first/model\n")
