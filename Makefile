@@ -1,4 +1,4 @@
-.PHONY: install lint format test cpp-test bench gpu-check stubs
+.PHONY: install lint format test cpp-test sanitize bench gpu-check stubs
 
 install:
 	pip install -c constraints.txt -e '.[test,bench,docs,dev]'
@@ -14,6 +14,9 @@ test:
 
 cpp-test:
 	cmake -S . -B build/cpp -G Ninja -DHYBRID_FAST_PYTHON=OFF -DHYBRID_FAST_TESTS=ON && cmake --build build/cpp && ctest --test-dir build/cpp --output-on-failure
+
+sanitize:
+	.ci/sanitize
 
 bench:
 	pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/$$(date -u +%F).json

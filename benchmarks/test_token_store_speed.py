@@ -60,7 +60,7 @@ def build(encoder, table):
         return [
             open_token_store(
                 table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side),
-                encoder.backbone.vocab_size, folder,
+                folder,
             )
             for side in SIDES
         ]  # fmt: skip

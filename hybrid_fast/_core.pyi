@@ -12,9 +12,11 @@ class PlanIndex:
     The language-pair index of a table, with a note.
     """
     @staticmethod
-    def build(*, groups: numpy.typing.NDArray[numpy.int64], languages: numpy.typing.NDArray[numpy.int32], queries: numpy.typing.NDArray[numpy.int64], passages: numpy.typing.NDArray[numpy.int64], uses: numpy.typing.NDArray[numpy.uint8], sources: numpy.typing.NDArray[numpy.int32], num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
+    def build(*, groups: typing.Any, languages: typing.Any, queries: typing.Any, passages: typing.Any, uses: typing.Any, sources: typing.Any, num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
         """
         Index the columns of a table; progress(done, total) is called between stages.
+        
+        groups, queries and passages: int64; languages and sources: int32; uses: uint8.
         """
     @staticmethod
     def open(path: str) -> PlanIndex:
@@ -26,7 +28,9 @@ class PlanIndex:
     def __setstate__(self, arg0: bytes) -> None:
         ...
     def save(self, path: str) -> None:
-        ...
+        """
+        Write the index to a file, which `open` maps; OSError if it cannot.
+        """
     @property
     def mixes_sources(self) -> bool:
         """
@@ -110,7 +114,8 @@ def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.Supp
     """
 def contrast_instructions() -> str:
     """
-    The instruction set of the contrastive kernels: avx512, avx2 or portable.
+    The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of
+    this processor, or the one that HYBRID_FAST_CPU names.
     """
 def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -120,7 +125,7 @@ def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typin
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
-def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], columns: numpy.typing.NDArray[numpy.int64], num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
+def count_ranks(scores: typing.Any, block_starts: typing.Any, offsets: typing.Any, columns: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
     """
     Return the ranks of chosen columns within their block and within their row of scores.
     
@@ -128,7 +133,7 @@ def count_ranks(scores: numpy.typing.NDArray[numpy.float32], block_starts: numpy
     block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores
     in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.
     """
-def find_first(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
+def find_first(scores: typing.Any, num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
     """
     Return the best columns of each row, int64 (rows, num_first), as rank_rows does.
     """
@@ -136,9 +141,11 @@ def has_bf16_product() -> bool:
     """
     Whether this processor multiplies bfloat16 (AVX-512 BF16).
     """
-def hash_texts(offsets: numpy.typing.NDArray[numpy.int64], data: numpy.typing.NDArray[numpy.uint8]) -> numpy.typing.NDArray[numpy.uint64]:
+def hash_texts(offsets: typing.Any, data: typing.Any) -> numpy.typing.NDArray[numpy.uint64]:
     """
     Return a 64-bit hash of each text data[offsets[i]:offsets[i + 1]], on all cores.
+    
+    offsets: int64; data: uint8.
     """
 def multiply_bf16(*, rows: typing.SupportsInt | typing.SupportsIndex, num_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -153,17 +160,13 @@ def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typ
     """
     Return how many numbers the packed form of a bfloat16 matrix has.
     """
-@typing.overload
-def pad_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
+def pad_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any, length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """
     Return the chosen texts, padded with pad_id, int64 (rows, length).
+    
+    ids: uint16 or int32; offsets and rows: int64.
     """
-@typing.overload
-def pad_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64], length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
-    """
-    Return the chosen texts, padded with pad_id, int64 (rows, length).
-    """
-def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
+def rank_rows(scores: typing.Any, num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
     """
     Return the rank of every score in its row, and the best columns of each row.
     
@@ -171,47 +174,25 @@ def rank_rows(scores: numpy.typing.NDArray[numpy.float32], num_first: typing.Sup
     float32 (rows, columns). Best columns: int64 (rows, num_first), equal scores in the
     order of columns. Scores: float32, C-contiguous, no NaN.
     """
-@typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
+def sum_by_token(ids: typing.Any, offsets: typing.Any, gradient: typing.Any, vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """
     Return the distinct tokens, ascending, and the gradient of each one's embedding, where
-    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
-    one up to the end.
+    `gradient`, float32 or float64, is that of the texts' means. ids and offsets: int64; text i
+    is ids[offsets[i]:offsets[i + 1]], the last one up to the end.
     """
-@typing.overload
-def sum_by_token(ids: numpy.typing.NDArray[numpy.int64], offsets: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64], vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
-    """
-    Return the distinct tokens, ascending, and the gradient of each one's embedding, where
-    `gradient` is that of the texts' means. Text i is ids[offsets[i]:offsets[i + 1]], the last
-    one up to the end.
-    """
-@typing.overload
-def take_tokens(ids: numpy.typing.NDArray[numpy.uint16], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.uint16], numpy.typing.NDArray[numpy.int64]]:
+def take_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any) -> tuple[numpy.ndarray, numpy.typing.NDArray[numpy.int64]]:
     """
     Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
+    
+    ids: uint16 or int32, which the result keeps; offsets and rows: int64.
     """
-@typing.overload
-def take_tokens(ids: numpy.typing.NDArray[numpy.int32], offsets: numpy.typing.NDArray[numpy.int64], rows: numpy.typing.NDArray[numpy.int64]) -> tuple[numpy.typing.NDArray[numpy.int32], numpy.typing.NDArray[numpy.int64]]:
-    """
-    Return the ids of the chosen texts, concatenated, and their offsets, int64 (rows + 1,).
-    """
-@typing.overload
-def update_rows(weights: numpy.typing.NDArray[numpy.float32], first_moments: numpy.typing.NDArray[numpy.float32], second_moments: numpy.typing.NDArray[numpy.float32], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float32] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def update_rows(weights: typing.Any, first_moments: typing.Any, second_moments: typing.Any, weight_steps: typing.Any, moment_steps: typing.Any, *, history: typing.Any, begin: typing.SupportsInt | typing.SupportsIndex, betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: typing.Any, gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Give rows, which ascend, the last update of AdamW's history and all that they missed;
     without a gradient give rows, in any order, what they missed. All in place.
     
-    history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
-    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
-    update of its weights and the one that left its moments, from 1.
-    """
-@typing.overload
-def update_rows(weights: numpy.typing.NDArray[numpy.float64], first_moments: numpy.typing.NDArray[numpy.float64], second_moments: numpy.typing.NDArray[numpy.float64], weight_steps: numpy.typing.NDArray[numpy.int32], moment_steps: numpy.typing.NDArray[numpy.int32], *, history: numpy.typing.NDArray[numpy.float64], betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: numpy.typing.NDArray[numpy.int64], gradient: numpy.typing.NDArray[numpy.float64] | None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
-    """
-    Give rows, which ascend, the last update of AdamW's history and all that they missed;
-    without a gradient give rows, in any order, what they missed. All in place.
-    
-    history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /
+    weights, moments, gradient: float32 or float64, alike; rows: int64; history: float64
+    (3, updates after the first `begin`), 1 - learning rate * weight decay, learning rate /
     (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
     update of its weights and the one that left its moments, from 1.
     """

@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <optional>
 #include <utility>
 
 #include "bindings/bindings.h"
@@ -8,81 +7,98 @@
 namespace hybrid_fast::bindings {
 namespace {
 
+// What Python hands over, before it is known what type of numbers it has.
+struct TableArguments {
+  const py::object &weights, &first_moments, &second_moments, &weight_steps, &moment_steps;
+};
+
 template <typename T>
-AdamTable<T> adam_table(Array<T>& weights, Array<T>& first_moments, Array<T>& second_moments,
-                        Array<std::int32_t>& weight_steps, Array<std::int32_t>& moment_steps) {
-  require_dimensions(weights, "weights", 2);
+AdamTable<T> adam_table(const TableArguments& given) {
+  Array<T> weights = checked_output<T>(given.weights, "weights", 2, "float32 or float64");
   const py::ssize_t num_rows = weights.shape(0), dim = weights.shape(1);
-  for (const Array<T>* moments : {&first_moments, &second_moments}) {
-    if (moments->ndim() != 2 || moments->shape(0) != num_rows || moments->shape(1) != dim) {
-      throw std::invalid_argument("moments must have the shape of the weights");
-    }
-  }
-  if (weight_steps.size() != num_rows || moment_steps.size() != num_rows) {
-    throw std::invalid_argument("steps must have an entry for each row of the weights");
-  }
+  const auto moments = [&](const py::object& moment, const char* name) {
+    Array<T> array = checked_output<T>(moment, name, 2);
+    require_shape(array, name, {num_rows, dim}, "the shape of the weights");
+    return array.mutable_data();
+  };
+  const auto steps = [&](const py::object& step, const char* name) {
+    auto array = checked_output<std::int32_t>(step, name, 1);
+    require_shape(array, name, {num_rows}, "an entry for each row of the weights");
+    return array.mutable_data();
+  };
   return {weights.mutable_data(),
-          first_moments.mutable_data(),
-          second_moments.mutable_data(),
-          weight_steps.mutable_data(),
-          moment_steps.mutable_data(),
+          moments(given.first_moments, "first_moments"),
+          moments(given.second_moments, "second_moments"),
+          steps(given.weight_steps, "weight_steps"),
+          steps(given.moment_steps, "moment_steps"),
           num_rows,
           dim};
 }
 
-template <typename T>
-void update_rows(Array<T>& weights, Array<T>& first_moments, Array<T>& second_moments,
-                 Array<std::int32_t>& weight_steps, Array<std::int32_t>& moment_steps,
-                 const Array<double>& history, std::pair<double, double> betas, double epsilon,
-                 const Array<std::int64_t>& rows, const std::optional<Array<T>>& gradient,
-                 int num_threads) {
-  const auto table = adam_table(weights, first_moments, second_moments, weight_steps, moment_steps);
+AdamHistory adam_history(const Array<double>& history, std::int64_t begin,
+                         std::pair<double, double> betas, double epsilon) {
+  require_shape(history, "history", {3, history.shape(1)}, "three factors of each update");
   if (!(betas.first >= 0 && betas.first * betas.first < betas.second && betas.second < 1)) {
-    throw std::invalid_argument("betas must have 0 <= beta1 < sqrt(beta2) < 1");
-  }
-  if (history.ndim() != 2 || history.shape(0) != 3) {
-    throw std::invalid_argument("history must have 3 rows");
-  }
-  if (gradient && (gradient->ndim() != 2 || gradient->shape(0) != rows.size() ||
-                   gradient->shape(1) != table.dim)) {
-    throw std::invalid_argument(
-        "gradient must have a row for each of rows, of the dimension of the weights");
+    throw py::value_error("betas are " + std::to_string(betas.first) + " and " +
+                          std::to_string(betas.second) +
+                          "; betas must have 0 <= beta1 < sqrt(beta2) < 1");
   }
   const std::span<const double> all = view(history);
   const std::size_t count = all.size() / 3;
-  const AdamHistory updates{all.first(count), all.subspan(count, count),
-                            all.last(count),  betas.first,
-                            betas.second,     epsilon};
-  const std::span<const std::int64_t> row_span = view(rows);
-  const T* const gradient_data = gradient ? gradient->data() : nullptr;
-  py::gil_scoped_release release;
-  if (gradient_data != nullptr) {
-    hybrid_fast::update_rows(table, updates, row_span, gradient_data, num_threads);
-  } else {
-    hybrid_fast::catch_up(table, updates, row_span, num_threads);
-  }
+  return {begin,        all.first(count), all.subspan(count, count), all.last(count), betas.first,
+          betas.second, epsilon};
 }
 
 template <typename T>
-void define_lazy_adam(py::module_& m) {
-  m.def("update_rows", &update_rows<T>, py::arg("weights").noconvert(),
-        py::arg("first_moments").noconvert(), py::arg("second_moments").noconvert(),
-        py::arg("weight_steps").noconvert(), py::arg("moment_steps").noconvert(), py::kw_only(),
-        py::arg("history").noconvert(), py::arg("betas"), py::arg("epsilon"),
-        py::arg("rows").noconvert(), py::arg("gradient").noconvert().none(true),
-        py::arg("num_threads"),
-        "Give rows, which ascend, the last update of AdamW's history and all that they missed;\n"
-        "without a gradient give rows, in any order, what they missed. All in place.\n\n"
-        "history: float64 (3, updates), 1 - learning rate * weight decay, learning rate /\n"
-        "(1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last\n"
-        "update of its weights and the one that left its moments, from 1.");
+void update(const TableArguments& given, const AdamHistory& history,
+            const Array<std::int64_t>& rows, const py::object& gradient, int num_threads) {
+  const AdamTable<T> table = adam_table<T>(given);
+  const std::span<const std::int64_t> row_span = view(rows);
+  const auto subject = [&] {
+    return "updates of " + std::to_string(rows.size()) + " rows of a table (" +
+           std::to_string(table.num_rows) + ", " + std::to_string(table.dim) + ")";
+  };
+  if (gradient.is_none()) {
+    without_gil(subject, [&] { hybrid_fast::catch_up(table, history, row_span, num_threads); });
+    return;
+  }
+  const Array<T> values = checked<T>(gradient, "gradient", 2);
+  require_shape(values, "gradient", {rows.size(), table.dim},
+                "a row for each of rows, of the dimension of the weights");
+  without_gil(subject, [&] {
+    hybrid_fast::update_rows(table, history, row_span, values.data(), num_threads);
+  });
+}
+
+void update_rows(const py::object& weights, const py::object& first_moments,
+                 const py::object& second_moments, const py::object& weight_steps,
+                 const py::object& moment_steps, const py::object& history, std::int64_t begin,
+                 std::pair<double, double> betas, double epsilon, const py::object& rows,
+                 const py::object& gradient, int num_threads) {
+  const TableArguments given{weights, first_moments, second_moments, weight_steps, moment_steps};
+  const auto factors = checked<double>(history, "history", 2);
+  const AdamHistory updates = adam_history(factors, begin, betas, epsilon);
+  const auto row_array = checked<std::int64_t>(rows, "rows", 1);
+  if (is_array<double>(weights)) {
+    update<double>(given, updates, row_array, gradient, num_threads);
+  } else {
+    update<float>(given, updates, row_array, gradient, num_threads);
+  }
 }
 
 }  // namespace
 
 void bind_adam(py::module_& m) {
-  define_lazy_adam<float>(m);
-  define_lazy_adam<double>(m);
+  m.def("update_rows", &update_rows, py::arg("weights"), py::arg("first_moments"),
+        py::arg("second_moments"), py::arg("weight_steps"), py::arg("moment_steps"), py::kw_only(),
+        py::arg("history"), py::arg("begin"), py::arg("betas"), py::arg("epsilon"), py::arg("rows"),
+        py::arg("gradient").none(true), py::arg("num_threads"),
+        "Give rows, which ascend, the last update of AdamW's history and all that they missed;\n"
+        "without a gradient give rows, in any order, what they missed. All in place.\n\n"
+        "weights, moments, gradient: float32 or float64, alike; rows: int64; history: float64\n"
+        "(3, updates after the first `begin`), 1 - learning rate * weight decay, learning rate /\n"
+        "(1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last\n"
+        "update of its weights and the one that left its moments, from 1.");
 }
 
 }  // namespace hybrid_fast::bindings

@@ -9,9 +9,12 @@
 #include <pybind11/stl.h>
 
 #include <cstddef>
+#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace hybrid_fast::bindings {
 
@@ -22,6 +25,16 @@ void bind_ranks(py::module_& m);    // ranks and best columns of rows of scores
 void bind_tokens(py::module_& m);   // hashes of texts, tokens of texts and their gradients
 void bind_adam(py::module_& m);     // AdamW for rows with a gradient
 void bind_infonce(py::module_& m);  // the row kernels of the loss and products of bfloat16
+
+// What pybind11 makes a MemoryError of, with a text.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(std::string text) : text_(std::move(text)) {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
 
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
@@ -36,12 +49,58 @@ std::span<T> view(Array<T>& array) {
   return {array.mutable_data(), static_cast<std::size_t>(array.size())};
 }
 
-// Throws std::invalid_argument unless the array has so many dimensions.
-inline void require_dimensions(const py::array& array, const char* name,
-                               py::ssize_t num_dimensions) {
-  if (array.ndim() != num_dimensions) {
-    throw std::invalid_argument(std::string(name) + " has " + std::to_string(array.ndim()) +
-                                " dimensions; it needs " + std::to_string(num_dimensions));
+// "int64 (3, 4)", with what else keeps the core from reading it.
+std::string describe(const py::array& array);
+
+// Whether a value is an array of type T that the core can read as it lies in memory.
+template <typename T>
+bool is_array(const py::object& given) {
+  return py::isinstance<Array<T>>(given) && (py::reinterpret_borrow<py::array>(given).flags() &
+                                             py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+}
+
+// Throws ValueError if only the dimensions differ from what is needed, else TypeError; the message
+// says what was given under `name`.
+[[noreturn]] void refuse(const py::object& given, const char* name, const std::string& types,
+                         py::ssize_t num_dimensions, bool only_dimensions);
+
+// The value as an array of T with so many dimensions, or an error as `refuse` throws it. `types`
+// are those that its caller takes, if there are several.
+template <typename T>
+Array<T> checked(const py::object& given, const char* name, py::ssize_t num_dimensions,
+                 const char* types = nullptr) {
+  const bool right_type = is_array<T>(given);
+  if (!right_type || py::reinterpret_borrow<py::array>(given).ndim() != num_dimensions) {
+    const std::string needed =
+        types != nullptr ? types : py::str(py::dtype::of<T>()).template cast<std::string>();
+    refuse(given, name, needed, num_dimensions, right_type);
+  }
+  return py::reinterpret_borrow<Array<T>>(given);
+}
+
+// The same of an array that the core writes to.
+template <typename T>
+Array<T> checked_output(const py::object& given, const char* name, py::ssize_t num_dimensions,
+                        const char* types = nullptr) {
+  Array<T> array = checked<T>(given, name, num_dimensions, types);
+  if (!array.writeable()) throw py::value_error(std::string(name) + " is read-only");
+  return array;
+}
+
+// Throws ValueError unless an array has a shape; `why` ends the message.
+void require_shape(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape,
+                   const char* why);
+
+// Calls work() without the GIL. If memory runs out, the MemoryError says for what: `subject()`.
+template <typename Subject, typename Work>
+auto without_gil(const Subject& subject, Work&& work) {
+  try {
+    py::gil_scoped_release release;
+    return work();
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("there is not enough memory for " + subject());
+  } catch (const std::length_error&) {  // more than an array can have
+    throw OutOfMemory("there is not enough memory for " + subject());
   }
 }
 

@@ -4,6 +4,7 @@
 #include "bindings/bindings.h"
 #include "core/bf16_product.h"
 #include "core/contrast_rows.h"
+#include "core/instructions.h"
 
 namespace hybrid_fast::bindings {
 namespace {
@@ -42,6 +43,22 @@ ContrastGradient<T> contrast_gradient(std::uintptr_t coefficients, std::uintptr_
           at<std::uint16_t>(bf16),   at<T>(losses),           at<T>(grad_dot_logits)};
 }
 
+// What the memory is for that threads take.
+template <typename T>
+auto rows_of(const ContrastChunk<T>& chunk) {
+  return [&chunk] {
+    return "the loss of " + std::to_string(chunk.num_rows) + " rows of " +
+           std::to_string(chunk.num_columns) + " scores";
+  };
+}
+
+auto product_of(std::int64_t num_rows, std::int64_t num_columns, std::int64_t dim) {
+  return [=] {
+    return "a product of bfloat16 (" + std::to_string(num_rows) + ", " + std::to_string(dim) +
+           ") and (" + std::to_string(num_columns) + ", " + std::to_string(dim) + ")";
+  };
+}
+
 template <typename T>
 void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uintptr_t column_lse,
                    std::uintptr_t column_coefficients, std::uintptr_t bf16, std::uintptr_t losses,
@@ -49,17 +66,17 @@ void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uint
   const ContrastChunk<T> rows = contrast_chunk<T>(chunk);
   const ContrastGradient<T> gradient = contrast_gradient<T>(
       coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
-  py::gil_scoped_release release;
-  hybrid_fast::contrast_rows(rows, gradient, num_threads);
+  without_gil(rows_of(rows), [&] { hybrid_fast::contrast_rows(rows, gradient, num_threads); });
 }
 
 template <typename T>
 void add_column_sums(const py::dict& chunk, std::uintptr_t largest, std::uintptr_t sums,
                      std::uintptr_t positive_logits, int num_threads) {
   const ContrastChunk<T> rows = contrast_chunk<T>(chunk);
-  py::gil_scoped_release release;
-  hybrid_fast::add_column_sums(rows, at<T>(largest), at<T>(sums), at<T>(positive_logits),
-                               num_threads);
+  without_gil(rows_of(rows), [&] {
+    hybrid_fast::add_column_sums(rows, at<T>(largest), at<T>(sums), at<T>(positive_logits),
+                                 num_threads);
+  });
 }
 
 template <typename T>
@@ -75,18 +92,20 @@ void define_contrast(py::module_& m, const std::string& suffix) {
 
 void pack_bf16(std::uintptr_t columns, std::int64_t num_columns, std::int64_t dim,
                std::int64_t stride, std::int64_t step, std::uintptr_t packed, int num_threads) {
-  py::gil_scoped_release release;
-  hybrid_fast::pack_bf16({at<const std::uint16_t>(columns), num_columns, dim, stride, step},
-                         at<std::uint16_t>(packed), num_threads);
+  without_gil(product_of(0, num_columns, dim), [&] {
+    hybrid_fast::pack_bf16({at<const std::uint16_t>(columns), num_columns, dim, stride, step},
+                           at<std::uint16_t>(packed), num_threads);
+  });
 }
 
 void multiply_bf16(std::uintptr_t rows, std::int64_t num_rows, std::int64_t dim,
                    std::int64_t stride, std::int64_t step, std::uintptr_t packed,
                    std::int64_t num_columns, std::uintptr_t out, bool add, int num_threads) {
-  py::gil_scoped_release release;
-  hybrid_fast::multiply_bf16({at<const std::uint16_t>(rows), num_rows, dim, stride, step},
-                             at<const std::uint16_t>(packed), num_columns, at<float>(out), add,
-                             num_threads);
+  without_gil(product_of(num_rows, num_columns, dim), [&] {
+    hybrid_fast::multiply_bf16({at<const std::uint16_t>(rows), num_rows, dim, stride, step},
+                               at<const std::uint16_t>(packed), num_columns, at<float>(out), add,
+                               num_threads);
+  });
 }
 
 void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uintptr_t packed,
@@ -96,9 +115,10 @@ void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uint
   const ContrastChunk<float> rows = contrast_chunk<float>(chunk);
   const ContrastGradient<float> gradient = contrast_gradient<float>(
       coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
-  py::gil_scoped_release release;
-  hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
-                                  at<const std::uint16_t>(packed), dim, num_threads);
+  without_gil(rows_of(rows), [&] {
+    hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
+                                    at<const std::uint16_t>(packed), dim, num_threads);
+  });
 }
 
 void define_bf16(py::module_& m) {
@@ -128,8 +148,9 @@ void bind_infonce(py::module_& m) {
   define_contrast<float>(m, "float");
   define_contrast<double>(m, "double");
   define_bf16(m);
-  m.def("contrast_instructions", &contrast_instructions,
-        "The instruction set of the contrastive kernels: avx512, avx2 or portable.");
+  m.def("contrast_instructions", &chosen_instructions,
+        "The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of\n"
+        "this processor, or the one that HYBRID_FAST_CPU names.");
 }
 
 }  // namespace hybrid_fast::bindings

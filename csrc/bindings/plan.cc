@@ -29,16 +29,26 @@ PlanIndex::Progress progress_of(const py::object& callback) {
   };
 }
 
-NotedIndex build_index(const Array<std::int64_t>& groups, const Array<std::int32_t>& languages,
-                       const Array<std::int64_t>& queries, const Array<std::int64_t>& passages,
-                       const Array<std::uint8_t>& uses, const Array<std::int32_t>& sources,
+NotedIndex build_index(const py::object& groups, const py::object& languages,
+                       const py::object& queries, const py::object& passages,
+                       const py::object& uses, const py::object& sources,
                        std::int32_t num_languages, std::int32_t num_sources, std::string note,
                        const py::object& progress) {
-  const Columns columns{view(groups), view(languages), view(queries), view(passages),
-                        view(uses),   view(sources),   num_languages, num_sources};
+  const auto group_array = checked<std::int64_t>(groups, "groups", 1);
+  const auto language_array = checked<std::int32_t>(languages, "languages", 1);
+  const auto query_array = checked<std::int64_t>(queries, "queries", 1);
+  const auto passage_array = checked<std::int64_t>(passages, "passages", 1);
+  const auto use_array = checked<std::uint8_t>(uses, "uses", 1);
+  const auto source_array = checked<std::int32_t>(sources, "sources", 1);
+  const Columns columns{view(group_array),   view(language_array), view(query_array),
+                        view(passage_array), view(use_array),      view(source_array),
+                        num_languages,       num_sources};
   const PlanIndex::Progress report = progress_of(progress);
-  py::gil_scoped_release release;
-  return {std::make_shared<PlanIndex>(PlanIndex::build(columns, report)), std::move(note)};
+  return without_gil(
+      [&] { return "the index of a table of " + std::to_string(columns.size()) + " rows"; },
+      [&]() -> NotedIndex {
+        return {std::make_shared<PlanIndex>(PlanIndex::build(columns, report)), std::move(note)};
+      });
 }
 
 // Runs work that reads or writes a file, without the GIL; its failure is an OSError.
@@ -78,8 +88,9 @@ std::unique_ptr<Planner> make_planner(const NotedIndex& noted, std::int64_t batc
                             single_pair,
                             seed,
                             world_size};
-  py::gil_scoped_release release;
-  return std::make_unique<Planner>(noted.index, options);
+  return without_gil(
+      [&] { return "a plan of " + std::to_string(noted.index->summary().table_size) + " rows"; },
+      [&] { return std::make_unique<Planner>(noted.index, options); });
 }
 
 // A batch: query rows, passage rows, kind, entries and streams substituted.
@@ -97,29 +108,31 @@ PlannedBatch plan(const Planner& planner, std::int64_t step, std::int64_t begin,
   std::int64_t* queries = query_rows.mutable_data();
   std::int64_t* passages = passage_rows.mutable_data();
   BatchInfo info;
-  {
-    py::gil_scoped_release release;
-    if (end - begin == batch_size) {
-      info = planner.plan(step, queries, passages);
-    } else {
-      std::vector<std::int64_t> all(2 * batch_size);
-      info = planner.plan(step, all.data(), all.data() + batch_size);
-      std::copy(all.data() + begin, all.data() + end, queries);
-      std::copy(all.data() + batch_size + begin, all.data() + batch_size + end, passages);
-    }
-  }
+  without_gil([&] { return "a batch of " + std::to_string(batch_size); },
+              [&] {
+                if (end - begin == batch_size) {
+                  info = planner.plan(step, queries, passages);
+                } else {
+                  std::vector<std::int64_t> all(2 * batch_size);
+                  info = planner.plan(step, all.data(), all.data() + batch_size);
+                  std::copy(all.data() + begin, all.data() + end, queries);
+                  std::copy(all.data() + batch_size + begin, all.data() + batch_size + end,
+                            passages);
+                }
+              });
   return {query_rows, passage_rows, static_cast<int>(info.kind), info.substituted_entries,
           info.substituted_streams};
 }
 
 void define_index(py::module_& m) {
   py::class_<NotedIndex>(m, "PlanIndex", "The language-pair index of a table, with a note.")
-      .def_static("build", &build_index, py::kw_only(), py::arg("groups").noconvert(),
-                  py::arg("languages").noconvert(), py::arg("queries").noconvert(),
-                  py::arg("passages").noconvert(), py::arg("uses").noconvert(),
-                  py::arg("sources").noconvert(), py::arg("num_languages"), py::arg("num_sources"),
-                  py::arg("note") = "", py::arg("progress") = py::none(),
-                  "Index the columns of a table; progress(done, total) is called between stages.")
+      .def_static(
+          "build", &build_index, py::kw_only(), py::arg("groups"), py::arg("languages"),
+          py::arg("queries"), py::arg("passages"), py::arg("uses"), py::arg("sources"),
+          py::arg("num_languages"), py::arg("num_sources"), py::arg("note") = "",
+          py::arg("progress") = py::none(),
+          "Index the columns of a table; progress(done, total) is called between stages.\n\n"
+          "groups, queries and passages: int64; languages and sources: int32; uses: uint8.")
       .def_static(
           "open",
           [](const std::string& path) { return with_file(path, [&] { return open_index(path); }); },

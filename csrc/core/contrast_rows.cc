@@ -1,39 +1,36 @@
 #include "core/contrast_rows.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/bf16_product.h"
 #include "core/contrast_rows_table.h"
+#include "core/instructions.h"
 #include "core/parallel.h"
 
 namespace hybrid_fast {
 namespace {
 
 struct Choice {
-  const char* name;
   const ContrastKernels<float>* kernels;
   const ProductKernels* product;
 };
 
 Choice choose() {
 #if defined(__x86_64__)
-  const char* asked = std::getenv("HYBRID_FAST_CPU");
-  const auto wanted = [&](const char* name) {
-    return asked == nullptr || *asked == '\0' || std::strcmp(asked, name) == 0;
-  };
-  if (wanted("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+  const std::string_view name = chosen_instructions();
+  if (name == "avx512") {
     const bool bf16 = __builtin_cpu_supports("avx512bf16");
-    return {"avx512", &kContrast_avx512, bf16 ? &kProduct_avx512bf16 : nullptr};
+    return {&kContrast_avx512, bf16 ? &kProduct_avx512bf16 : nullptr};
   }
-  if (wanted("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {"avx2", &kContrast_avx2, nullptr};
-  }
+  if (name == "avx2") return {&kContrast_avx2, nullptr};
+#else
+  chosen_instructions();
 #endif
-  return {"portable", &kContrast_portable, nullptr};
+  return {&kContrast_portable, nullptr};
 }
 
 const Choice& chosen() {
@@ -42,7 +39,22 @@ const Choice& chosen() {
 }
 
 const ContrastKernels<float>& kernels(float) { return *chosen().kernels; }
-const ContrastKernels<double>& kernels(double) { return kContrastDouble; }
+const ContrastKernels<double>& kernels(double) {
+  chosen();  // a wrong name is an error of all kernels
+  return kContrastDouble;
+}
+
+// Under torch.compile nobody has looked at the values, and the kernels write where they say.
+template <typename T>
+void require_positives(const ContrastChunk<T>& chunk) {
+  for (std::int64_t row = 0; row < chunk.num_rows; ++row) {
+    const std::int64_t column = chunk.positives[row];
+    if (column >= 0 && column < chunk.num_columns) continue;
+    throw std::invalid_argument("positives has column " + std::to_string(column) +
+                                "; they must be columns of passages, 0 to " +
+                                std::to_string(chunk.num_columns - 1));
+  }
+}
 
 constexpr std::int64_t kRowsOfBlock = 4;
 constexpr std::int64_t kBytesOfScores = 1 << 19;         // half of a second-level cache
@@ -52,17 +64,17 @@ constexpr std::int64_t kFewestRows = 6, kMostRows = 48;  // of them, a multiple 
 
 const ProductKernels* product_kernels() { return chosen().product; }
 
-const char* contrast_instructions() { return chosen().name; }
-
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads) {
+  require_positives(chunk);
+  const ContrastKernels<T>& chosen = kernels(T{});
   num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
   const auto blocks = static_cast<std::size_t>((chunk.num_rows + kRowsOfBlock - 1) / kRowsOfBlock);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
     for (std::int64_t row = first; row < std::min(first + kRowsOfBlock, chunk.num_rows); ++row) {
-      kernels(T{}).contrast_row(chunk, gradient, row);
+      chosen.contrast_row(chunk, gradient, row);
     }
   });
 }
@@ -70,22 +82,27 @@ void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gra
 template <typename T>
 void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
                      int num_threads) {
+  require_positives(chunk);
+  const ContrastKernels<T>& chosen = kernels(T{});
   num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
   parallel_for(static_cast<std::size_t>(chunk.num_rows), num_threads, [&](std::size_t row) {
-    kernels(T{}).prepare_column_row(chunk, positive_logits, static_cast<std::int64_t>(row));
+    chosen.prepare_column_row(chunk, positive_logits, static_cast<std::int64_t>(row));
   });
   const auto blocks =
       static_cast<std::size_t>((chunk.num_columns + kColumnsOfBlock - 1) / kColumnsOfBlock);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kColumnsOfBlock;
-    kernels(T{}).sum_columns(chunk, largest, sums, first,
-                             std::min(kColumnsOfBlock, chunk.num_columns - first));
+    chosen.sum_columns(chunk, largest, sums, first,
+                       std::min(kColumnsOfBlock, chunk.num_columns - first));
   });
 }
 
 void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradient<float>& gradient,
                         const std::uint16_t* queries, const std::uint16_t* packed, std::int64_t dim,
                         int num_threads) {
+  require_positives(chunk);
+  if (chunk.num_rows == 0) return;
+  const ContrastKernels<float>& chosen = kernels(float{});
   num_threads = threads_for(chunk.num_rows * chunk.num_columns * (1 + dim / 64), num_threads);
   const auto after = [](auto* pointer, std::int64_t offset) {
     return pointer == nullptr ? pointer : pointer + offset;
@@ -114,7 +131,7 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
     multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
                   part.scores, /*add=*/false);
     for (std::int64_t row = 0; row < part.num_rows; ++row) {
-      kernels(float{}).contrast_row(part, out, row);
+      chosen.contrast_row(part, out, row);
     }
   });
 }

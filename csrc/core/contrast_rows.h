@@ -37,9 +37,11 @@ struct ContrastGradient {
   T* grad_dot_logits;   // (num_rows,): sum of gradient * logit
 };
 
-// Overwrites the scores. T is float or double; float takes the widest vectors of this processor, or
-// those that HYBRID_FAST_CPU ("avx512", "avx2", "portable") names. Rows are shared out over
+// Overwrites the scores. T is float or double; float takes the vectors of chosen_instructions().
+// A score that is not a number makes the loss of its row not a number. Rows are shared out over
 // num_threads threads.
+// These and the functions below throw std::invalid_argument if a positive is no column, or if
+// HYBRID_FAST_CPU names no instructions of this processor.
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads);
@@ -56,8 +58,5 @@ void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* posi
 void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradient<float>& gradient,
                         const std::uint16_t* queries, const std::uint16_t* packed, std::int64_t dim,
                         int num_threads);
-
-// The instruction set that float kernels take: "avx512", "avx2" or "portable".
-const char* contrast_instructions();
 
 }  // namespace hybrid_fast

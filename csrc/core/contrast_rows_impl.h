@@ -11,7 +11,7 @@ namespace hybrid_fast::HYBRID_FAST_ISA {
 
 typedef float Floats __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
 typedef double Doubles __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
-typedef std::int32_t Ints __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
+typedef std::uint32_t Words __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
 
 template <typename T>
 struct VectorOf;
@@ -34,16 +34,17 @@ template <typename V, typename T>
 inline void store(T* p, V v) {
   __builtin_memcpy(p, &v, sizeof(v));
 }
+// `b` if one of them is not a number: bounds stand first, so that what they bound stays visible.
 template <typename V>
 inline V larger(V a, V b) {
   return a > b ? a : b;
 }
 
 // exp to 2 units in the last place (Cephes' expf): 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
-// 0 below -87. REQUIRES: x <= 88
+// 0 below -87, not a number of one that is not. REQUIRES: x <= 88
 inline Floats exp_of(Floats x) {
   const Floats low = Floats{} - 87.0f;
-  const Floats y = larger(x, low);
+  const Floats y = larger(low, x);
   // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits.
   const Floats rounded = y * 1.44269504088896341f + 12582912.0f;
   const Floats n = rounded - 12582912.0f;
@@ -54,7 +55,7 @@ inline Floats exp_of(Floats x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  Ints bits;
+  Words bits;
   __builtin_memcpy(&bits, &rounded, sizeof(bits));
   bits = (bits << 23) + (127 << 23);
   Floats power;
@@ -165,7 +166,7 @@ Others exponentials(T* x, std::int64_t n, T largest, T logit_scale) {
     Sum<T> sum, dot;
     for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
       using V = typename decltype(tag)::Type;
-      const V y = larger((load<V>(part + j) - largest) * logit_scale, V{} + T(kNothing));
+      const V y = larger(V{} + T(kNothing), (load<V>(part + j) - largest) * logit_scale);
       const V e = exp_of(y);
       sum += e;
       dot += e * y;
@@ -189,8 +190,8 @@ double both_directions(T* x, std::int64_t n, T largest, T logit_scale, T factor,
     for_each<T>(n - first < kPart ? n - first : kPart, [&](auto tag, std::int64_t j) {
       using V = typename decltype(tag)::Type;
       const V score = load<V>(part + j);
-      const V y = larger((score - largest) * logit_scale, V{} + T(kNothing));
-      const V logit = larger(score * logit_scale, V{} + T(kNothing));
+      const V y = larger(V{} + T(kNothing), (score - largest) * logit_scale);
+      const V logit = larger(V{} + T(kNothing), score * logit_scale);
       const V column = exp_of(logit - load<V>(column_lse + first + j)) *
                        load<V>(column_coefficients + first + j);
       dot += column * logit;
@@ -202,7 +203,6 @@ double both_directions(T* x, std::int64_t n, T largest, T logit_scale, T factor,
 }
 
 // x * factor, rounded to bfloat16 (to nearest, ties to even).
-typedef std::uint32_t Words __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES)));
 typedef std::uint16_t Halves __attribute__((vector_size(HYBRID_FAST_VECTOR_BYTES / 2)));
 inline void write_bf16(const float* x, std::int64_t n, float factor, std::uint16_t* out) {
   constexpr std::int64_t kLanes = sizeof(Floats) / sizeof(float);
@@ -305,12 +305,12 @@ void sum_columns(const ContrastChunk<T>& c, T* largest, T* sums, std::int64_t fi
     for_each<T>(count, [&](auto tag, std::int64_t j) {
       using V = typename decltype(tag)::Type;
       // Where nothing was kept both are -infinity; the sum must stay 0.
-      const V top = larger(load<V>(largest + first + j), V{} + T(kNothing));
+      const V top = larger(V{} + T(kNothing), load<V>(largest + first + j));
       store(added + j, load<V>(added + j) + exp_of(load<V>(x + j) * c.logit_scale - top));
     });
   }
   for (std::int64_t j = 0; j < count; ++j) {
-    const T top = larger(largest[first + j], T(kNothing));
+    const T top = larger(T(kNothing), largest[first + j]);
     sums[first + j] = sums[first + j] * T(__builtin_exp(double(before[j]) - top)) + added[j];
   }
 }

@@ -18,6 +18,7 @@ namespace hybrid_fast {
 namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+constexpr std::launch kIfPossible = std::launch::async | std::launch::deferred;
 
 class IndexBuilder {
  public:
@@ -64,7 +65,8 @@ class IndexBuilder {
 PlanIndex IndexBuilder::run() {
   done();
   arrays_.summary.push_back({});
-  std::future<void> shared = std::async(std::launch::async, [&] { find_shared(); });
+  // On a thread of its own, or on this one where the system lets none start.
+  std::future<void> shared = std::async(kIfPossible, [&] { find_shared(); });
   groups_ = group_rows(columns_);
   shared.get();
   done();
@@ -80,8 +82,8 @@ PlanIndex IndexBuilder::run() {
   std::vector<std::uint32_t>().swap(profile_of_);
   std::vector<std::uint32_t>().swap(order_);
   done();
-  std::future<MonoIndex> mono = std::async(
-      std::launch::async, [&, index = view_of(arrays_)] { return index_mono(index, false); });
+  std::future<MonoIndex> mono =
+      std::async(kIfPossible, [index = view_of(arrays_)] { return index_mono(index, false); });
   mark_presence();
   list_pairs(sets_, arrays_);
   done();

@@ -209,7 +209,7 @@ NotedIndex open_index(const std::string& path) {
 
 NotedIndex read_index(std::string_view bytes) {
   auto words = std::make_shared<std::vector<std::uint64_t>>((bytes.size() + 7) / 8);
-  std::memcpy(words->data(), bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(words->data()));
   const Bytes copy = std::as_bytes(std::span(*words)).first(bytes.size());
   return parse(copy, std::move(words));
 }

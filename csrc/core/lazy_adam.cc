@@ -56,8 +56,7 @@ class RowUpdates {
         history_(history),
         decays_(std::any_of(history.kept.begin(), history.kept.end(),
                             [](double kept) { return kept != 1; })),
-        fading_time_(std::min(fading_time<T>(history.beta1, history.beta2),
-                              static_cast<std::int64_t>(history.kept.size()))),
+        fading_time_(std::min(fading_time<T>(history.beta1, history.beta2), history.last())),
         first_(history.beta1, fading_time_),
         second_(history.beta2, fading_time_),
         second_root_(std::sqrt(history.beta2), fading_time_) {}
@@ -70,19 +69,19 @@ class RowUpdates {
       const std::int64_t count = std::min(kMovesOfBlock, faded + 1 - first);
       Move moves[kMovesOfBlock];
       for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t step = first + i;
-        moves[i] = {static_cast<T>(history_.kept[step - 1]),
-                    static_cast<T>(history_.rates[step - 1] * first_(step - since)),
-                    static_cast<T>(history_.roots[step - 1] * second_root_(step - since))};
+        const std::int64_t age = first + i - since, place = first + i - 1 - history_.begin;
+        moves[i] = {static_cast<T>(history_.kept[place]),
+                    static_cast<T>(history_.rates[place] * first_(age)),
+                    static_cast<T>(history_.roots[place] * second_root_(age))};
       }
       move(row, std::span<const Move>(moves, count));
     }
-    if (decays_) decay(row, history_.kept.subspan(faded, last - faded));
+    if (decays_) decay(row, history_.kept.subspan(faded - history_.begin, last - faded));
   }
 
   // Gives a row the last update, of which it has a gradient.
   void update(std::int64_t row, const T* __restrict gradient) const {
-    const auto step = static_cast<std::int64_t>(history_.kept.size());
+    const std::int64_t step = history_.last();
     const std::int64_t age = step - table_.moment_steps[row];
     const auto kept1 = static_cast<T>(first_(age)), new1 = static_cast<T>(1 - history_.beta1);
     const auto kept2 = static_cast<T>(second_(age)), new2 = static_cast<T>(1 - history_.beta2);
@@ -156,6 +155,28 @@ void require_row(std::int64_t row, std::int64_t least, std::int64_t num_rows, co
   }
 }
 
+// What a saved state says of a row is believed only if the history can go on from it.
+template <typename T>
+void require_steps(const AdamTable<T>& table, const AdamHistory& history, std::int64_t row) {
+  const std::int32_t weights = table.weight_steps[row], moments = table.moment_steps[row];
+  if (history.begin <= weights && weights <= history.last() && 0 <= moments && moments <= weights) {
+    return;
+  }
+  throw std::invalid_argument(
+      "row " + std::to_string(row) + " has had updates up to " + std::to_string(weights) +
+      ", its moments up to " + std::to_string(moments) + "; the history goes on from update " +
+      std::to_string(history.begin) + " to " + std::to_string(history.last()));
+}
+
+// The last update of a history, which rows count in 32 bits.
+std::int32_t last_step(const AdamHistory& history) {
+  if (history.begin < 0 || history.last() > std::numeric_limits<std::int32_t>::max()) {
+    throw std::invalid_argument("the history ends with update " + std::to_string(history.last()) +
+                                "; fewer than 2^31 can be counted");
+  }
+  return static_cast<std::int32_t>(history.last());
+}
+
 // Calls work(i) for i in [0, count) on several threads; each costs about `size` entries.
 template <typename Work>
 void for_each_row(std::int64_t count, std::int64_t size, int num_threads, const Work& work) {
@@ -174,8 +195,11 @@ void for_each_row(std::int64_t count, std::int64_t size, int num_threads, const 
 template <typename T>
 void catch_up(const AdamTable<T>& table, const AdamHistory& history,
               std::span<const std::int64_t> rows, int num_threads) {
-  for (const std::int64_t row : rows) require_row(row, 0, table.num_rows, "");
-  const auto last = static_cast<std::int32_t>(history.kept.size());
+  const std::int32_t last = last_step(history);
+  for (const std::int64_t row : rows) {
+    require_row(row, 0, table.num_rows, "");
+    require_steps(table, history, row);
+  }
   std::vector<std::pair<std::int64_t, std::int32_t>> late;  // rows, and the last update they had
   for (const std::int64_t row : rows) {
     if (table.weight_steps[row] == last) continue;
@@ -190,10 +214,12 @@ void catch_up(const AdamTable<T>& table, const AdamHistory& history,
 template <typename T>
 void update_rows(const AdamTable<T>& table, const AdamHistory& history,
                  std::span<const std::int64_t> rows, const T* gradient, int num_threads) {
-  const auto step = static_cast<std::int32_t>(history.kept.size());
+  if (history.kept.empty()) throw std::invalid_argument("the history has no update to give");
+  const std::int32_t step = last_step(history);
   std::int64_t least = 0;
   for (const std::int64_t row : rows) {
     require_row(row, least, table.num_rows, "; rows must ascend");
+    require_steps(table, history, row);
     if (table.weight_steps[row] >= step) {
       throw std::invalid_argument("row " + std::to_string(row) + " has had update " +
                                   std::to_string(step) + " already");

@@ -12,13 +12,17 @@
 
 namespace hybrid_fast {
 
-// Of each update so far, j counting from 1: 1 - learning rate * weight decay, learning rate /
-// (1 - beta1^j) and 1 / sqrt(1 - beta2^j). REQUIRES: beta1 < sqrt(beta2)
+// Of each update j > begin, counted from 1: 1 - learning rate * weight decay, learning rate /
+// (1 - beta1^j) and 1 / sqrt(1 - beta2^j). Those up to `begin` no row needs any more.
+// REQUIRES: beta1 < sqrt(beta2); spans of one length
 struct AdamHistory {
+  std::int64_t begin;
   std::span<const double> kept;
   std::span<const double> rates;
   std::span<const double> roots;
   double beta1, beta2, epsilon;
+
+  std::int64_t last() const { return begin + static_cast<std::int64_t>(kept.size()); }
 };
 
 // Matrices (num_rows, dim), and of each row two updates, counted from 1.
@@ -33,14 +37,16 @@ struct AdamTable {
 };
 
 // Gives rows the updates that they have missed, as updates without a gradient.
-// Throws std::invalid_argument for a row outside the table; a row may occur several times.
+// Throws std::invalid_argument for a row outside the table, or whose updates the history does not
+// go on from; a row may occur several times.
 template <typename T>
 void catch_up(const AdamTable<T>& table, const AdamHistory& history,
               std::span<const std::int64_t> rows, int num_threads);
 
 // Gives rows the last update of the history, after those that they have missed. Row i of
 // `gradient`, (rows, dim), belongs to row rows[i] of the table.
-// Throws std::invalid_argument unless rows ascend within the table and none has had that update.
+// Throws std::invalid_argument unless rows ascend within the table, none has had that update and
+// the history goes on from those that they have had.
 template <typename T>
 void update_rows(const AdamTable<T>& table, const AdamHistory& history,
                  std::span<const std::int64_t> rows, const T* gradient, int num_threads);

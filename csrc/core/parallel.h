@@ -5,29 +5,50 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
 namespace hybrid_fast {
 
 // Calls work(i) for every i in [0, count), each once, in any order, on at most `num_threads`
-// threads. REQUIRES: work does not throw
+// threads; those that the system does not let start leave their share to the others. Throws what
+// work throws, the first of it, after all threads have ended; the rest of the work is then not
+// begun.
 template <typename Work>
 void parallel_for(std::size_t count, std::size_t num_threads, Work&& work) {
   std::atomic<std::size_t> next = 0;
+  std::atomic_flag failed;
+  std::exception_ptr error;
   const auto run = [&] {
-    for (std::size_t i = next++; i < count; i = next++) work(i);
+    try {
+      for (std::size_t i = next++; i < count; i = next++) work(i);
+    } catch (...) {
+      next = count;
+      if (!failed.test_and_set()) error = std::current_exception();
+    }
   };
-  std::vector<std::thread> others;
-  for (std::size_t k = 1; k < std::min(num_threads, count); ++k) others.emplace_back(run);
+  std::vector<std::jthread> others;
+  try {
+    for (std::size_t k = 1; k < std::min(num_threads, count); ++k) others.emplace_back(run);
+  } catch (const std::exception&) {  // a limit of threads, or no memory for one
+  }
   run();
-  for (std::thread& thread : others) thread.join();
+  others.clear();
+  if (error) std::rethrow_exception(error);
 }
 
 // How many of `num_threads` are worth starting for `size` entries of about a nanosecond each: a
 // thread takes some 50 microseconds to start.
+// Throws std::invalid_argument unless num_threads is at least 1.
 inline int threads_for(std::int64_t size, int num_threads) {
   constexpr std::int64_t kEntriesOfThread = 1 << 16;
+  if (num_threads < 1) {
+    throw std::invalid_argument("num_threads is " + std::to_string(num_threads) +
+                                "; at least 1 is needed");
+  }
   return static_cast<int>(std::min<std::int64_t>(num_threads, 1 + size / kEntriesOfThread));
 }
 

@@ -6,8 +6,9 @@
 #include <numeric>
 #include <utility>
 
-// Bits are counted with the processor's own instruction where it has one.
-#if defined(__x86_64__) && defined(__GLIBC__)
+// Bits are counted with the processor's own instruction where it has one. It is chosen
+// while the program is loaded, when the checks for data races do not work yet.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(HYBRID_FAST_CHECKS_RACES)
 #define HYBRID_FAST_POPCOUNT __attribute__((target_clones("popcnt", "default")))
 #else
 #define HYBRID_FAST_POPCOUNT

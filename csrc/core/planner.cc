@@ -40,6 +40,14 @@ PlanOptions checked(const Summary& table, const PlanOptions& options) {
     throw std::invalid_argument("batch_size is " + std::to_string(options.batch_size) +
                                 "; at least 1 is needed");
   }
+  if (options.kind > Kind::kHybrid) {
+    throw std::invalid_argument("kind is " + std::to_string(static_cast<int>(options.kind)) +
+                                "; 0 (mono) to 3 (hybrid) are needed");
+  }
+  if (options.world_size < 1) {
+    throw std::invalid_argument("world_size is " + std::to_string(options.world_size) +
+                                "; at least 1 is needed");
+  }
   if (!(options.alpha >= 0 && options.alpha <= 1)) {
     throw std::invalid_argument("alpha is " + std::to_string(options.alpha) +
                                 "; a number from 0 to 1 is needed");

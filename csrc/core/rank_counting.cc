@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <thread>
-#include <vector>
+
+#include "core/parallel.h"
 
 namespace hybrid_fast {
 namespace {
@@ -89,15 +89,14 @@ void count_ranks(const RankQuestion& question, int num_threads, std::span<std::i
   const auto num_rows = static_cast<std::int64_t>(question.offsets.size()) - 1;
   const std::int64_t num_parts =
       std::max<std::int64_t>(1, std::min<std::int64_t>(num_threads, num_rows));
-  const auto rank_part = [&](std::int64_t part) {
+  const auto num_workers = static_cast<std::size_t>(num_parts);
+  parallel_for(num_workers, num_workers, [&](std::size_t number) {
+    const auto part = static_cast<std::int64_t>(number);
     const std::int64_t end = num_rows * (part + 1) / num_parts;
     for (std::int64_t row = num_rows * part / num_parts; row < end; ++row) {
       rank_row(question, row, block_ranks, row_ranks);
     }
-  };
-  std::vector<std::jthread> helpers;
-  for (std::int64_t part = 1; part < num_parts; ++part) helpers.emplace_back(rank_part, part);
-  rank_part(0);
+  });
 }
 
 }  // namespace hybrid_fast

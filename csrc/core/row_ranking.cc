@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "core/parallel.h"
@@ -78,6 +79,10 @@ void require(bool condition, const char* message) {
 
 void check(const RankingQuestion& question, std::size_t num_first) {
   require(question.num_rows >= 0 && question.num_columns >= 0, "sizes must not be negative");
+  if (question.num_columns > kMaxRankedColumns) {
+    throw std::invalid_argument("scores have " + std::to_string(question.num_columns) +
+                                " columns; fewer than 2^32 can be ranked at a time");
+  }
   require(question.num_first >= 0 && question.num_first <= question.num_columns,
           "num_first must be from 0 to the number of score columns");
   const auto rows = static_cast<std::size_t>(question.num_rows);
@@ -116,14 +121,15 @@ class FirstFinder {
   std::vector<Entry> kept_;
 };
 
-// Calls work(row, worker) for every row, with one Worker a thread.
+// Calls work(row, worker) for every row, with a copy of the Worker a thread.
 template <typename Worker, typename Work>
 void share_rows(std::int64_t num_rows, int num_threads, const Worker& worker, Work&& work) {
   require(num_threads >= 1, "num_threads must be at least 1");
-  const auto num_parts = static_cast<std::size_t>(num_threads);
-  parallel_for(num_parts, num_parts, [&](std::size_t part) {
+  const std::int64_t num_parts = std::min<std::int64_t>(num_threads, num_rows);
+  const auto num_workers = static_cast<std::size_t>(num_parts);
+  parallel_for(num_workers, num_workers, [&](std::size_t part) {
     Worker own = worker;
-    for (auto row = static_cast<std::int64_t>(part); row < num_rows; row += num_threads) {
+    for (auto row = static_cast<std::int64_t>(part); row < num_rows; row += num_parts) {
       work(row, own);
     }
   });
@@ -141,8 +147,6 @@ void write_first(const RankingQuestion& question, std::int64_t row, std::span<co
 void rank_rows(const RankingQuestion& question, int num_threads, std::span<float> ranks,
                std::span<std::int64_t> first) {
   check(question, first.size());
-  require(question.num_columns <= kMaxRankedColumns,
-          "full rankings are exact up to 8388608 columns; rank fewer candidates at a time");
   require(ranks.size() == question.scores.size(), "there must be one rank for each score");
   share_rows(question.num_rows, num_threads, RowSorter(question.num_columns),
              [&](std::int64_t row, RowSorter& sorter) {

@@ -6,8 +6,8 @@
 
 namespace hybrid_fast {
 
-// Half ranks of more columns than this are not exact in float.
-inline constexpr std::int64_t kMaxRankedColumns = std::int64_t{1} << 23;
+// Columns are counted in 32 bits while a row is ranked.
+inline constexpr std::int64_t kMaxRankedColumns = (std::int64_t{1} << 32) - 1;
 
 // Rows of scores, row-major, and how many of the best columns of each row are wanted.
 struct RankingQuestion {
@@ -18,15 +18,15 @@ struct RankingQuestion {
 };
 
 // Writes for each score its rank in its row, from 1, highest score first, equal scores at the mean
-// of the ranks they take; and for each row its first columns, equal scores in the order of columns.
+// of the ranks they take, rounded to float (half ranks are exact below 2^23, all within 6e-8 of
+// themselves); and for each row its first columns, equal scores in the order of columns.
 // Rows are shared out over num_threads threads, which hold 16 bytes a column each; the result does
 // not depend on their number.
 // Throws std::invalid_argument when the arrays do not fit together. REQUIRES: no score is NaN.
 void rank_rows(const RankingQuestion& question, int num_threads, std::span<float> ranks,
                std::span<std::int64_t> first);
 
-// The first columns alone, as rank_rows finds them; there is no limit to the columns, and a thread
-// holds 16 bytes a first column.
+// The first columns alone, as rank_rows finds them; a thread holds 16 bytes a first column.
 void find_first(const RankingQuestion& question, int num_threads, std::span<std::int64_t> first);
 
 }  // namespace hybrid_fast

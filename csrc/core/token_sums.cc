@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -28,6 +29,14 @@ void require_ascending(std::span<const std::int64_t> offsets, std::int64_t num_i
 TokenUses find_uses(std::span<const std::int64_t> ids, std::span<const std::int64_t> offsets,
                     std::int64_t vocab_size) {
   const auto num_ids = static_cast<std::int64_t>(ids.size());
+  if (vocab_size < 0) {
+    throw std::invalid_argument("vocab_size is " + std::to_string(vocab_size) +
+                                "; at least 0 is needed");
+  }
+  if (offsets.size() > std::numeric_limits<std::int32_t>::max()) {
+    throw std::invalid_argument("there are " + std::to_string(offsets.size()) +
+                                " texts; fewer than 2^31 are supported");
+  }
   require_ascending(offsets, num_ids);
   std::vector<std::int64_t> next(vocab_size);  // counts, then the place of the next use
   for (const std::int64_t id : ids) {

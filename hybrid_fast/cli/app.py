@@ -14,6 +14,8 @@ import typer
 
 from hybrid_fast.cli.commands import evaluate, read, train
 from hybrid_fast.cli.messages import plain_messages, say
+from hybrid_fast.common.errors import PartlyDoneError
+from hybrid_fast.common.launch import find_launch
 
 app = typer.Typer(
     help="Train and evaluate multilingual dense retrievers with hybrid batches.",
@@ -22,12 +24,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
+SHARED_COMMANDS = ("train", "train-reader", "evaluate")  # by the processes of a launcher
+PARTLY_DONE = 1
 # The class of typer's usage errors, which has no public name.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; bad input or usage exits with status 2 and one line on stderr."""
+    """Run the command; bad input or usage exits with status 2 and one line on stderr.
+
+    What fails after the model was saved exits with status 1, and a line that says where it is.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if "--debug" in arguments:
         sys.exit(app(arguments))
@@ -41,8 +48,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, TypeError, OSError, ImportError) as error:
         say(f"error: {error}")
         sys.exit(BAD_INPUT)
+    except PartlyDoneError as error:
+        say(f"error: {error}")
+        sys.exit(PARTLY_DONE)
+    except (MemoryError, RuntimeError) as error:
+        from hybrid_fast.training.compat import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        say(f"error: {str(error) or 'memory ran out'}")
+        sys.exit(BAD_INPUT)
     if status:
         sys.exit(status)
+
+
+def check_alone(command: str | None) -> None:
+    """Check that a command that processes cannot share runs in one.
+
+    Raises:
+        ValueError: a launcher has started several processes.
+    """
+    launch = find_launch()
+    if launch.world_size > 1 and command not in SHARED_COMMANDS:
+        raise ValueError(
+            f"{command} runs in one process, and {launch.launcher} has started "
+            f"{launch.world_size}; start it without {launch.launcher}"
+        )
 
 
 def show_version(wanted: bool) -> None:
@@ -54,12 +85,14 @@ def show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Train and evaluate multilingual dense retrievers with hybrid batches."""
+    check_alone(context.invoked_subcommand)
 
 
 # Recipe fields, which typer does not know, are options too.

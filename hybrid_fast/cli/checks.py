@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import IntervalStrategy
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.tasks import check_task
 from hybrid_fast.results.metrics import METRICS, SETTINGS, score_name
+from hybrid_fast.results.results import FILE_NAME as RESULTS
 from hybrid_fast.training import HybridTrainingArguments
 from hybrid_fast.training.checkpoints import last_checkpoint
 
@@ -24,12 +25,15 @@ LOGGED_METRICS = (
 def check_output(output: Path, resume: bool) -> None:
     """Check that a run can be started, or resumed, in `output`.
 
+    A run whose model is trained, but not evaluated, may be resumed.
+
     Raises:
         ValueError: it holds a finished run, or checkpoints without `resume`, or none with it.
     """
     if (output / MODEL).exists():
-        raise ValueError(f"{output} holds a trained model; choose another folder for --out")
-    if resume:
+        if (output / RESULTS).exists() or not resume:
+            raise ValueError(f"{output} holds a trained model; choose another folder for --out")
+    elif resume:
         last_checkpoint(str(output / CHECKPOINTS))
     elif (output / CHECKPOINTS).exists():
         raise ValueError(
@@ -49,11 +53,8 @@ def make_arguments(training: dict[str, Any], output: Path) -> HybridTrainingArgu
             "per_device_train_batch_size and batch_size are both given; leave out one of them"
         )
     args = HybridTrainingArguments(output_dir=str(output / CHECKPOINTS), **training)
-    if args.max_steps == 0 or (args.max_steps < 0 and args.num_train_epochs <= 0):
-        raise ValueError(
-            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; set "
-            "one of them to a positive number"
-        )
+    if args.push_to_hub and args.hub_model_id is None:
+        raise ValueError("push_to_hub needs hub_model_id, such as organisation/name")
     return args
 
 
@@ -61,8 +62,8 @@ def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
     """Check that training can evaluate and select its best model as asked.
 
     Raises:
-        ValueError: an unknown task, an evaluation without a task, or a best model without an
-            evaluation or by an unknown metric.
+        ValueError: an unknown task, an evaluation without a task, or a best model by an unknown
+            metric.
     """
     if task is not None:
         check_task(task)
@@ -72,10 +73,6 @@ def check_evaluation(args: HybridTrainingArguments, task: str | None) -> None:
             f"eval_strategy is {args.eval_strategy.value!r}, but the recipe names no task; "
             "add one, such as task: builtin"
         )
-    compares = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
-    if not compares:
-        return
-    if not evaluates:
-        raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
-    metric = str(args.metric_for_best_model).removeprefix("eval_")
-    check_choice("metric_for_best_model", metric, LOGGED_METRICS)
+    if args.metric_for_best_model is not None:
+        metric = args.metric_for_best_model.removeprefix("eval_")
+        check_choice("metric_for_best_model", metric, LOGGED_METRICS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from rich.console import Console
 
 from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.comparison import compare_folders
+from hybrid_fast.cli.folders import without_empty_remains
 from hybrid_fast.cli.progress import TrainingProgress
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_parts, run_parts
-from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.errors import kept
 from hybrid_fast.reporting import print_results, write_report
 from hybrid_fast.results import Results
 
@@ -37,15 +39,16 @@ def run_demo(out: Path, seed: int, console: Console) -> None:
     """Train the three kinds with equal steps and seed, evaluate them, and write the report.
 
     Args:
-        out: new folder for report.html, results.json and <kind>/model/; it appears complete or not
-            at all.
+        out: new folder for report.html, results.json and <kind>/model/; models that are trained
+            stay if something fails later.
         seed: seed of the models and batch plans.
         console: where tables are printed.
     """
-    with complete_folder(out.resolve()) as folder:
-        runs = train_kinds(folder, seed)
-        comparison = compare_folders(runs, [folder / kind for kind in KINDS])
-        write_report(runs, folder, title="hybrid_fast demo", comparison=comparison)
+    with without_empty_remains(out.resolve()):
+        runs = train_kinds(out, seed)
+        with kept(f"the trained models are in {out}"):
+            comparison = compare_folders(runs, [out / kind for kind in KINDS])
+            write_report(runs, out, title="hybrid_fast demo", comparison=comparison)
     print_results(runs, console, comparison)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
@@ -58,7 +61,8 @@ def train_kinds(folder: Path, seed: int) -> list[Results]:
         args = make_arguments({**TRAINING, "kind": kind, "seed": seed}, folder / kind)
         of_kind = replace(parts, model=deepcopy(parts.model))
         progress = TrainingProgress(f"{kind:6} batches", log_lines=False)
-        results = run_parts(of_kind, args, folder / kind, progress)
+        with kept(f"the models trained so far are in {folder}") if runs else nullcontext():
+            results = run_parts(of_kind, args, folder / kind, progress)
         if results is not None:
             runs.append(results)
     return runs

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from hybrid_fast.common.files import check_writable
 
 
 def check_new(path: Path, what: str = "folder for --out") -> None:
@@ -23,21 +24,6 @@ def check_new(path: Path, what: str = "folder for --out") -> None:
     if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists; choose another {what}")
     check_writable(path)
-
-
-def check_writable(folder: Path) -> None:
-    """Check that files can be written to a folder, which may not exist yet.
-
-    Raises:
-        NotADirectoryError: it, or one of its parents, is a file.
-        PermissionError: it, or the parent it would be created in, is not writable.
-    """
-    place = folder.resolve()
-    place = next(path for path in (place, *place.parents) if path.exists())
-    if not place.is_dir():
-        raise NotADirectoryError(f"{place} is a file; choose another folder for --out")
-    if not os.access(place, os.W_OK):
-        raise PermissionError(f"{place} is not writable; choose another folder for --out")
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hybrid_fast.common.launch import find_launch
 
 
 def say(message: object) -> None:
@@ -37,7 +38,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno > logging.INFO:
             say(f"{record.levelname.lower()}: {record.getMessage()}")
-        elif os.environ.get("RANK", "0") == "0":  # all ranks log the same
+        elif find_launch().rank == 0:  # all ranks log the same
             say(record.getMessage())
 
 

@@ -45,13 +45,14 @@ def check_source(path: str | Path, root: str | Path | None = None) -> None:
 
 
 def check_data(path: str | Path, root: str | Path | None = None) -> None:
-    """Check that the files of a task may be there: in a folder, or on the hub.
+    """Check that the files of a task may be there, unless `path` may be no path to its task.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     place = Path(root or "", path).expanduser()
-    if not place.is_dir() and (root is not None or not is_hub_name(str(path))):
+    is_path = root is not None or str(path).startswith(("/", ".", "~"))
+    if is_path and not place.is_dir():
         raise FileNotFoundError(
             f"data folder {str(place)!r} not found; give a folder with the files of the task"
         )

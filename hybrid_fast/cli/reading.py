@@ -18,6 +18,7 @@ from hybrid_fast.qa import (
     train_reader,
 )
 from hybrid_fast.qa.answers import RULES, Rules
+from hybrid_fast.training.collectives import leave_process_group
 
 
 def run_training(
@@ -45,6 +46,7 @@ def run_training(
     progress = TrainingProgress("train reader")
     with progress:
         train_reader(encoder, data, out, options, callbacks=[progress])
+    leave_process_group()
 
 
 def run_evaluation(
@@ -53,6 +55,7 @@ def run_evaluation(
     sources: Mapping[str, Any],
     sizes: Mapping[str, Any],
     retriever: str | None,
+    retriever_options: Mapping[str, Any],
     rules: str,
     **options: Any,
 ) -> ReadingResults:
@@ -64,6 +67,7 @@ def run_evaluation(
         sources: keyword arguments of `load_questions`.
         sizes: keyword arguments of `Reader.from_pretrained`.
         retriever: folder or hub name; None reads gold passages only.
+        retriever_options: keyword arguments of `BiEncoder.from_pretrained`.
         rules: normalisation of exact match and F1, "squad" or "mlqa".
         **options: further keyword arguments of `evaluate_reader`.
 
@@ -75,7 +79,9 @@ def run_evaluation(
     data = load_questions(paths, **sources)
     stage("loading the models")
     loaded = Reader.from_pretrained(reader, **sizes)
-    encoder = None if retriever is None else BiEncoder.from_pretrained(retriever)
+    encoder = None
+    if retriever is not None:
+        encoder = BiEncoder.from_pretrained(retriever, **retriever_options)
     return evaluate_reader(
         loaded,
         data,

@@ -157,8 +157,9 @@ def _check_paths(recipe: Recipe, places: dict[str, str]) -> None:
         return
     for number, source in enumerate(recipe.train, 1):
         with _place_of("train", places, f", source {number}"):
+            root = source.get("root")
             for path in _paths(source):
-                check_source(path, source.get("root", recipe.data_root))
+                check_source(path, root if isinstance(root, str) else recipe.data_root)
 
 
 @contextmanager
@@ -210,7 +211,7 @@ def _check_sources(sources: list[dict[str, Any]], place: str) -> None:
     if not sources:
         raise ValueError(f"{place}: train has no source; give at least one, or builtin")
     readers = (getattr(reader, "func", reader) for reader in READERS.values())
-    annotations: dict[str, Any] = {"path": str}
+    annotations: dict[str, Any] = {"path": str | list[str]}
     for function in (*readers, load_table):
         annotations |= typing.get_type_hints(function)
     for number, source in enumerate(sources, 1):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ from hybrid_fast.cli.folders import without_empty_remains
 from hybrid_fast.cli.profile import print_profile
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
+from hybrid_fast.common.errors import kept
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
+from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
-from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.collectives import all_ranks, leave_process_group
 from hybrid_fast.training.divergence import check_finite
+
+# Options of a model that its folder does not hold.
+_TRUST = ("trust_remote_code",)
 
 
 @dataclass
@@ -50,17 +56,22 @@ def run_recipe(
 ) -> Results | None:
     """Load the parts of a recipe, train and evaluate; see `run_parts`.
 
-    Everything that needs nothing loaded is checked first.
+    Everything that needs nothing loaded is checked first. A run that is resumed and whose model is
+    trained is evaluated only.
 
     Raises:
-        OSError: a missing file or folder, or an output folder that cannot be written.
+        OSError: a missing file or folder.
         ValueError: an invalid part or field, or nothing to resume.
+        PartlyDoneError: see `run_parts`.
     """
     check_output(output, resume)
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    parts = load_parts(recipe, args.seed)
-    results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
+    if (output / MODEL).exists():
+        results = _evaluate_trained(recipe, args, output, model_name)
+    else:
+        parts = load_parts(recipe, args.seed)
+        results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
     leave_process_group()
     return results
 
@@ -100,6 +111,7 @@ def run_parts(
 
     Raises:
         ValueError: options that the plan or the loss cannot satisfy, or training diverged.
+        PartlyDoneError: the model is saved, and something failed later.
     """
     # The first process only: another could remove a folder that this one is about to fill.
     first = args.process_index == 0
@@ -114,26 +126,50 @@ def run_parts(
         with progress:
             trained = trainer.train(resume_from_checkpoint=resume or None)
         check_finite(trainer.encoder, trainer.in_effect())
-        if args.profile:
+        trainer.save_model(str(output / MODEL), _internal_call=True)  # pushed at the end
+    with _model_is_saved(output):
+        if args.profile:  # all processes add up their rates
             seconds = trained.metrics["train_runtime"]
             rates = trainer.throughput.of_run(seconds, args.device)
             if first:
                 print_profile(trainer.timer, seconds, rates, Console())
-        trainer.save_model(str(output / MODEL))
-        if parts.task is None or not trainer.is_world_process_zero():
-            return None
+        results = _evaluate(parts.task, parts.model, args, output, model_name)
+        if args.push_to_hub:
+            trainer.push_to_hub()
+    return results
+
+
+def _evaluate_trained(
+    recipe: Recipe, args: HybridTrainingArguments, output: Path, model_name: str | None
+) -> Results | None:
+    """Evaluate the model that an earlier start of the run has trained."""
+    trusted = {name: recipe.model_options[name] for name in _TRUST if name in recipe.model_options}
+    with _model_is_saved(output):
+        stage("loading the trained model")
+        model = BiEncoder.from_pretrained(output / MODEL, **trusted)
+        return _evaluate(_load_task(recipe), model.to(args.device), args, output, model_name)
+
+
+def _evaluate(
+    task: RetrievalTask | None,
+    model: BiEncoder,
+    args: HybridTrainingArguments,
+    output: Path,
+    model_name: str | None,
+) -> Results | None:
+    if task is None:
+        return None
+    if args.process_index == 0:
         stage("evaluating")
-        index = trainer.sampler.index
-        settings = {
-            "training_rows": index.num_items,
-            "training_queries": index.num_different_queries,
-            "training_passages": index.num_different_passages,
-        }
-        results = parts.task.evaluate(
-            parts.model, info=RunInfo(model_name or output.name, args.kind, args.seed, settings)
-        )
+    info = RunInfo(model_name or output.name, args.kind, args.seed)
+    results = evaluate_on_ranks(task, partial(task.evaluate, model, info=info), all_ranks())
+    if results is not None:
         results.save(output)
-        return results
+    return results
+
+
+def _model_is_saved(output: Path) -> AbstractContextManager[None]:
+    return kept(f"the trained model is in {output / MODEL}")
 
 
 def _load_task(recipe: Recipe) -> RetrievalTask | None:

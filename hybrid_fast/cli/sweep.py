@@ -7,7 +7,6 @@ continues unfinished ones, and refuses to mix runs of different recipes.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import traceback
@@ -87,8 +86,6 @@ def run_sweep(
     Raises:
         ValueError: a value is invalid, or a run in `out` is of another recipe.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a sweep runs in one process; start it without torchrun")
     runs = plan_sweep(path, overrides, num_seeds, out)
     complete = [is_complete(run) for run in runs]
     failed: dict[str, str] = {}
@@ -186,10 +183,11 @@ def is_complete(run: SweepRun) -> bool:
 
 
 def start_or_resume(run: SweepRun) -> None:
-    """Continue from the last complete checkpoint of a run, or start anew if there is none."""
-    resume = bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
-    # What is left of a model that was not evaluated, or of an incomplete checkpoint.
-    shutil.rmtree(run.folder / MODEL if resume else run.folder, ignore_errors=True)
+    """Evaluate a run whose model is trained; else continue from its last checkpoint, or begin."""
+    trained = (run.folder / MODEL).exists()
+    resume = trained or bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
+    if not resume:  # what is left of an incomplete checkpoint
+        shutil.rmtree(run.folder, ignore_errors=True)
     with complete_folder(run.folder) as staged:
         text = json.dumps(run.fields, indent=2, ensure_ascii=False)
         (staged / RECIPE).write_text(text + "\n", encoding="utf-8")

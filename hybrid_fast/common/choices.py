@@ -29,11 +29,11 @@ def check_choice(name: str, value: object, choices: Iterable[Name]) -> Name:
     )
 
 
-def nearest(value: object, known: Iterable[str]) -> str:
+def nearest(value: object, known: Iterable[object]) -> str:
     """Return "; did you mean ...?" with the known name nearest to a value, "" if none is.
 
     Lower and upper case are the same here.
     """
-    spelt = {name.lower(): name for name in known}
+    spelt = {str(name).lower(): name for name in known}
     matches = get_close_matches(str(value).lower(), spelt, n=1)
     return f"; did you mean {spelt[matches[0]]!r}?" if matches else ""

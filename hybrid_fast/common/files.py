@@ -7,9 +7,11 @@ fails leaves nothing behind, and what stood there before stays as it was.
 
 from __future__ import annotations
 
+import bz2
 import fcntl
 import gzip
 import io
+import lzma
 import os
 import shutil
 import uuid
@@ -23,8 +25,9 @@ from typing import IO, Any, Literal, cast
 def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") -> Iterator[IO[Any]]:
     """Open a file for writing; it takes the place of `path` at the end.
 
-    Text is written as UTF-8, with its line ends as they are. If the name ends in ".gz" the file is
-    compressed; equal content gives equal bytes. Missing parent folders are made.
+    Text is written as UTF-8, with its line ends as they are. If the name ends in ".gz", ".bz2",
+    ".xz" or ".zst" the file is compressed; equal content gives equal bytes. Missing parent folders
+    are made.
 
     Raises:
         OSError: the file cannot be written.
@@ -32,14 +35,30 @@ def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") ->
     path = Path(path)
     with _parents_of(path), staged_file(path) as staged, ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(staged.open("wb"))
-        if path.suffix == ".gz":
-            # Neither the time nor the staging name goes into the header.
-            packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
-            file = cast(IO[bytes], stack.enter_context(packed))
+        packed = _compressor(path.suffix.lower(), file)
+        if packed is not None:
+            file = stack.enter_context(packed)
         if mode == "binary":
             yield file
         else:
             yield stack.enter_context(io.TextIOWrapper(file, encoding="utf-8", newline="\n"))
+
+
+def _compressor(suffix: str, file: IO[bytes]) -> IO[bytes] | None:
+    """Return a file that compresses into another as a suffix says; None if it says nothing."""
+    if suffix == ".gz":
+        # Neither the time nor the staging name goes into the header.
+        return cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0))
+    if suffix == ".bz2":
+        return cast(IO[bytes], bz2.BZ2File(file, "wb"))
+    if suffix == ".xz":
+        return cast(IO[bytes], lzma.LZMAFile(file, "wb"))
+    if suffix == ".zst":
+        import pyarrow as pa  # Python has no zstd before 3.14
+
+        packed = pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), "zstd")
+        return cast(IO[bytes], io.BufferedWriter(packed))
+    return None
 
 
 @contextmanager
@@ -111,6 +130,21 @@ def complete_folder(
         _finish(staged)
         if not _renamed(staged, folder):
             _move_files(staged, folder, stale, order)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, which may not exist yet.
+
+    Raises:
+        NotADirectoryError: it, or one of its parents, is a file.
+        PermissionError: it, or the parent it would be created in, is not writable.
+    """
+    place = folder.resolve()
+    place = next(path for path in (place, *place.parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file; choose another folder")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{place} is not writable; choose another folder")
 
 
 def check_folder(folder: Path) -> None:

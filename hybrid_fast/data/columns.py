@@ -6,15 +6,24 @@ All work is done on Arrow arrays; Python objects are made for distinct values at
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.arrow_texts import (
+    as_text_lists,
+    as_texts,
+    is_integer,
+    is_text,
+    is_text_list,
+    row_of_item,
+)
+from hybrid_fast.data.languages import LanguageCodes, normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
 SCHEMA = pa.schema(
@@ -30,8 +39,11 @@ SCHEMA = pa.schema(
         "kinds": pa.list_(pa.string()),
     }
 )
+OnMissingTitle = Literal["error", "allow", "drop"]
+ON_MISSING_TITLE: tuple[OnMissingTitle, ...] = ("error", "allow", "drop")
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
 _ID_COLUMNS = ("group_id", "passage_id")
+_LARGE_LIST = pa.large_list(pa.large_string())
 _BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
@@ -54,8 +66,10 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table({name: _array(name, values) for name, values in columns.items()})
 
 
-def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
-    """Return the checked table with exactly the columns of SCHEMA.
+def complete(
+    table: pa.Table, source: str, keep_variants: bool, on_missing_title: OnMissingTitle
+) -> tuple[pa.Table, LanguageCodes]:
+    """Return the checked table with exactly the columns of SCHEMA, and its codes of languages.
 
     The prefix "<source>:" makes ids unique across sources; those made by `passage_text_ids` depend
     on the text alone and stay as they are.
@@ -76,27 +90,36 @@ def complete(table: pa.Table, source: str, keep_variants: bool) -> pa.Table:
     columns = {field.name: _typed(table, field) for field in SCHEMA}
     _check_texts(columns)
     _check_kinds(columns["kinds"])
-    columns["lang"] = _map_distinct(
-        columns["lang"], lambda code: normalize_language(code, keep_variants)
-    )
+    columns["lang"], codes = _normal_languages(columns["lang"], keep_variants)
     columns["source"] = pc.fill_null(columns["source"], source)
     columns["group_id"] = _with_source(columns["group_id"], columns["source"])
     columns["passage_id"] = _passage_ids(columns)
-    columns["title"] = _null_if_blank(columns["title"])
     no_negatives = pa.scalar([], SCHEMA.field("negatives").type)
     columns["negatives"] = pc.fill_null(columns["negatives"], no_negatives)
-    return pa.table(columns, schema=SCHEMA)
+    columns["title"] = _null_if_blank(columns["title"])
+    if on_missing_title == "drop":
+        columns["title"] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    elif on_missing_title == "error":
+        _check_titles(columns["title"], columns["negatives"])
+    return pa.table(columns, schema=SCHEMA), codes
 
 
 def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
     """Return which batch kinds may draw each row, as bits, uint8 (n,); null means all."""
     mask = np.where(kinds.is_null().to_numpy(), sum(KIND_BITS.values()), 0).astype(np.uint8)
     if kinds.null_count < len(kinds):
-        kinds = kinds.combine_chunks()
-        rows = pc.list_parent_indices(kinds).to_numpy()
+        lengths = pc.fill_null(pc.list_value_length(kinds), 0).to_numpy()
         codes = pc.index_in(pc.list_flatten(kinds), pa.array(list(KIND_BITS))).to_numpy()
-        np.bitwise_or.at(mask, rows, np.array(list(KIND_BITS.values()), dtype=np.uint8)[codes])
+        bits = np.array(list(KIND_BITS.values()), dtype=np.uint8)[codes]
+        np.bitwise_or.at(mask, np.repeat(np.arange(len(mask)), lengths), bits)
     return mask
+
+
+def titled_passages(table: pa.Table) -> pa.ChunkedArray:
+    """Return passages, each after its title and a space where it has one."""
+    title, passage = (table[name].cast(pa.large_string()) for name in ("title", "passage"))
+    joined = pc.binary_join_element_wise(title, passage, pa.scalar(" ", pa.large_string()))
+    return pc.coalesce(joined, passage)
 
 
 def content_fingerprint(table: pa.Table) -> str:
@@ -108,13 +131,21 @@ def content_fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _array(name: str, values: Sequence[object]) -> pa.Array:
-    """Return values in the Arrow type of the column; ids may be integers."""
-    wanted = SCHEMA.field(name).type
-    if name in _ID_COLUMNS and all(type(value) in (int, type(None)) for value in values):
-        return pa.array(values, type=pa.int64()).cast(wanted)
+def _array(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    """Return values as an Arrow array whose offsets they fit; those of an Arrow array as they are.
+
+    Ids may be integers.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    wanted = _LARGE_LIST if pa.types.is_list(SCHEMA.field(name).type) else pa.large_string()
+    if name in _ID_COLUMNS and all(
+        value is None or (isinstance(value, Integral) and not isinstance(value, bool))
+        for value in values
+    ):
+        return pa.array([None if value is None else str(value) for value in values], wanted)
     try:
-        if pa.types.is_list(wanted) and any(isinstance(value, str) for value in values):
+        if pa.types.is_large_list(wanted) and any(isinstance(value, str) for value in values):
             raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
         return pa.array(values, type=wanted)
     except _BAD_VALUE:
@@ -126,7 +157,7 @@ def _array(name: str, values: Sequence[object]) -> pa.Array:
 
 
 def _fits(value: object, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted) and isinstance(value, str):
+    if pa.types.is_large_list(wanted) and isinstance(value, str):
         return False
     try:
         pa.array([value], type=wanted)
@@ -136,7 +167,8 @@ def _fits(value: object, wanted: pa.DataType) -> bool:
 
 
 def _describe(wanted: pa.DataType) -> str:
-    return "a list of texts" if pa.types.is_list(wanted) else "text"
+    is_list = pa.types.is_list(wanted) or pa.types.is_large_list(wanted)
+    return "a list of texts" if is_list else "text"
 
 
 def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
@@ -149,7 +181,7 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
             f"column {field.name!r} needs {_describe(field.type)}, holds {column.type}; "
             f"row 0 is {column[0].as_py()!r}"
         )
-    column = column.cast(field.type)
+    column = as_text_lists(column) if pa.types.is_list(field.type) else as_texts(column)
     if field.name in ("group_id", "lang") and column.null_count:
         raise ValueError(f"column {field.name!r}, row {_first(column.is_null())}: is missing")
     return column
@@ -157,23 +189,9 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _castable(given: pa.DataType, field: pa.Field) -> bool:
     """Tell whether the cast keeps the meaning: texts to text, integers to ids."""
-    if pa.types.is_null(given):
-        return True
     if pa.types.is_list(field.type):
-        is_list = pa.types.is_list(given) or pa.types.is_large_list(given)
-        return is_list and _is_text(given.value_type)
-    return _is_text(given) or (field.name in _ID_COLUMNS and pa.types.is_integer(given))
-
-
-def _is_text(given: pa.DataType) -> bool:
-    if pa.types.is_dictionary(given):
-        return _is_text(given.value_type)
-    return (
-        pa.types.is_string(given)
-        or pa.types.is_large_string(given)
-        or pa.types.is_string_view(given)
-        or pa.types.is_null(given)
-    )
+        return is_text_list(given)
+    return is_text(given) or (field.name in _ID_COLUMNS and is_integer(given))
 
 
 def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
@@ -188,8 +206,21 @@ def _check_texts(columns: Mapping[str, pa.ChunkedArray]) -> None:
     texts = pc.list_flatten(negatives)
     bad = pc.or_(texts.is_null(), _is_blank(texts))
     if pc.any(bad).as_py():
-        row = pc.list_parent_indices(negatives.combine_chunks())[_first(bad)]
+        row = row_of_item(negatives, _first(bad))
         raise ValueError(f"column 'negatives', row {row}: holds an empty text; leave it out")
+
+
+def _check_titles(titles: pa.ChunkedArray, negatives: pa.ChunkedArray) -> None:
+    """Raise ValueError if a passage has a title, which its hard negatives cannot have."""
+    one_sided = pc.and_(titles.is_valid(), pc.greater(pc.list_value_length(negatives), 0))
+    count = pc.sum(one_sided).as_py()
+    if count:
+        raise ValueError(
+            f"column 'title', row {_first(one_sided)}: {count:,} passages with hard negatives have "
+            "a title, which the hard negatives have not, and that gives the answer away; put "
+            "titles in front of the negatives and give on_missing_title='allow', or 'drop' to "
+            "leave out all titles"
+        )
 
 
 def _check_kinds(kinds: pa.ChunkedArray) -> None:
@@ -203,7 +234,7 @@ def _check_kinds(kinds: pa.ChunkedArray) -> None:
     unknown = pc.invert(pc.is_in(names, pa.array(list(KIND_BITS))))
     if pc.any(unknown).as_py():
         position = _first(unknown)
-        row = pc.list_parent_indices(kinds.combine_chunks())[position]
+        row = row_of_item(kinds, position)
         raise ValueError(
             f"column 'kinds', row {row}: unknown batch kind {names[position].as_py()!r}; "
             f"needs some of {list(KIND_BITS)}"
@@ -225,14 +256,22 @@ def _with_source(ids: pa.ChunkedArray, sources: pa.ChunkedArray) -> pa.ChunkedAr
     return pc.binary_join_element_wise(sources, ids, ":")
 
 
-def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str]) -> pa.ChunkedArray:
-    """Apply a function to the texts of a column, once for each distinct text of a chunk."""
-    chunks = []
-    for chunk in column.chunks:
-        encoded = chunk.dictionary_encode()
-        mapped = [function(text) for text in encoded.dictionary.to_pylist()]
-        chunks.append(pa.array(mapped, pa.string()).take(encoded.indices))
-    return pa.chunked_array(chunks)
+def _normal_languages(
+    column: pa.ChunkedArray, keep_variants: bool
+) -> tuple[pa.ChunkedArray, LanguageCodes]:
+    """Return the normal forms of a column of codes, and which codes became each."""
+    given = {each["values"]: each["counts"] for each in pc.value_counts(column).to_pylist()}
+    normal: dict[str, str] = {}
+    codes: dict[str, dict[str, int]] = {}
+    for code, count in given.items():
+        try:
+            normal[code] = normalize_language(code, keep_variants)
+        except ValueError as error:
+            row = pc.index(column, pa.scalar(code, column.type)).as_py()
+            raise ValueError(f"column 'lang', row {row}: {error}") from error
+        codes.setdefault(normal[code], {})[code] = count
+    positions = pc.index_in(column, pa.array(list(normal), column.type))
+    return pc.take(pa.chunked_array([list(normal.values())], column.type), positions), codes
 
 
 def _is_blank(column: pa.ChunkedArray) -> pa.ChunkedArray:

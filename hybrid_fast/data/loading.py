@@ -6,24 +6,31 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import Dataset
 
 from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
-from hybrid_fast.data.formats.files import FORMAT_OF_SUFFIX, find_files, short_name
+from hybrid_fast.data.formats.fields import Columns
+from hybrid_fast.data.formats.files import Paths, find_files, format_of, short_name
 from hybrid_fast.data.formats.items import Item, limit_groups, shared_passage_ids
+from hybrid_fast.data.formats.json_text import is_squad_shaped
+from hybrid_fast.data.formats.lines import plain_suffix
 from hybrid_fast.data.formats.questions import read_squad
-from hybrid_fast.data.formats.tabular import read_hub, read_tabular
+from hybrid_fast.data.formats.tabular import read_dataset, read_hub, read_tabular
 from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.table_makers import maker_of
 
 READERS: dict[str, Callable[..., Iterator[Item]]] = {
     "jsonl": partial(read_tabular, format="jsonl"),
+    "json": partial(read_tabular, format="json"),
     "csv": partial(read_tabular, format="csv"),
     "tsv": partial(read_tabular, format="tsv"),
     "parquet": partial(read_tabular, format="parquet"),
@@ -35,8 +42,8 @@ _ROWS_PER_CHUNK = 10_000
 
 
 def load_table(
-    path_or_hub_name: str | Path,
-    columns: Mapping[str, str | int] | None = None,
+    path_or_hub_name: Paths | Dataset,
+    columns: Columns | None = None,
     *,
     format: str | None = None,
     lang: str | None = None,
@@ -53,10 +60,13 @@ def load_table(
 
     Args:
         path_or_hub_name: a file; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file per
-            language; or a hub name or folder for `datasets.load_dataset`. Files may be gzipped.
+            language, or with wildcards ("part-*.jsonl"); a list of these; a hub name or a folder
+            for the `datasets` library, which may be one of its `save_to_disk`; or a
+            `datasets.Dataset`. Files may be compressed: .gz, .bz2, .xz, .zst.
         columns: {our column: theirs} for tabular formats and hub data sets; see `read_tabular`.
-        format: "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the file
-            name: .json is squad, .txt is bitext.
+        format: "json", "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the
+            last suffix of the file name (before that of a compression): .txt is bitext, .json is
+            squad if it holds "paragraphs".
         lang: the language of all rows, if neither a column nor the path gives it.
         languages: the languages that "{lang}" stands for, or a mapping from the text in file names
             to codes: {"en-bbe": "en"}; default all files that match.
@@ -67,7 +77,8 @@ def load_table(
         limit: keep only the first `limit` groups.
         parallel_passages: the passages of a group are translations of each other, so two groups
             whose passages are equal in one language share their passage id in all (XNLI).
-        keep_variants: keep script, region and variants of language codes.
+        keep_variants: keep script, region and variants of language codes, and varieties with a
+            code of their own: zh-Hans and zh-Hant, prs and pes.
         **options: those of the reader: `read_tabular`, `read_squad`, `read_bitext`, `read_hub`.
 
     Raises:
@@ -75,34 +86,83 @@ def load_table(
         ValueError: for bad input, with file, line and field, or options that contradict each other.
         TypeError: for an option that the reader does not have.
     """
-    format = format or _guess_format(path_or_hub_name, root)
-    check_choice("format", format, list(READERS))
-    if limit is not None and (type(limit) is not int or limit < 1):
+    is_whole = isinstance(limit, Integral) and not isinstance(limit, bool)
+    if limit is not None and (not is_whole or limit < 1):
         raise ValueError(f"limit must be a whole number of groups, at least 1, got {limit!r}")
     if columns is not None:
         options["columns"] = columns
     if isinstance(options.get("documents"), str | Path):
         options["documents"] = Path(root or "", str(options["documents"]))
-    _check_options(format, options)
-    if format == "hub":
-        if languages is not None:
-            raise ValueError("languages= is for paths with {lang}; a hub data set takes lang=")
-        items = READERS[format](_hub_name(path_or_hub_name, root), lang, **options)
+    given = path_or_hub_name
+    if isinstance(given, Dataset):
+        name, items = "dataset", _dataset_items(given, format, lang, languages, options)
     else:
-        files = find_files(path_or_hub_name, root, lang, languages, keep_variants)
-        if format == "bitext" and "fields" not in options and ".tsv" in files[0].path.suffixes:
-            options["fields"] = ("id", "text")
-        items = READERS[format](files, **options)
+        _check_paths(given)
+        name = short_name(given)
+        items = _items(given, format, lang, languages, root, options)
     if limit is not None:
-        items = limit_groups(items, limit)
-    rows = _arrow_table(items, path_or_hub_name)
+        items = limit_groups(items, int(limit))
+    rows = _arrow_table(items, name if isinstance(given, Dataset) else given)
     if parallel_passages:
         rows = _with_shared_passage_ids(rows)
     if kinds is not None:
         rows = _with_kinds(rows, kinds)
     return AlignedTable.from_arrow(
-        rows, source=source or short_name(path_or_hub_name), keep_variants=keep_variants
+        rows,
+        source=source or name,
+        keep_variants=keep_variants,
+        on_missing_title="allow",  # readers know which hard negatives have titles
     )
+
+
+def _dataset_items(
+    dataset: Dataset,
+    format: str | None,
+    lang: str | None,
+    languages: object,
+    options: Mapping[str, Any],
+) -> Iterator[Item]:
+    if format is not None or languages is not None:
+        raise ValueError("format= and languages= are for files; a Dataset takes columns= and lang=")
+    _check_options("Dataset", read_dataset, options)
+    return read_dataset(dataset, lang, **options)
+
+
+def _items(
+    path: Paths,
+    format: str | None,
+    lang: str | None,
+    languages: Sequence[str] | Mapping[str, str] | None,
+    root: str | Path | None,
+    options: dict[str, Any],
+) -> Iterator[Item]:
+    """Return the items of files, or of a data set of the hub or of a folder."""
+    given, format = format, format or _guess_format(path, root)
+    check_choice("format", format, list(READERS))
+    if format == "hub":
+        if languages is not None:
+            raise ValueError("languages= is for paths with {lang}; a hub data set takes lang=")
+        _check_options(format, READERS[format], options)
+        return READERS[format](_hub_name(path, root), lang, **options)
+    files = find_files(path, root, lang, languages)
+    if given is None and format == "json" and is_squad_shaped(files[0].path):
+        format = "squad"
+    _check_options(format, READERS[format], options)
+    is_tsv = plain_suffix(files[0].path) == ".tsv"
+    if format == "bitext" and "fields" not in options and is_tsv:
+        options["fields"] = ("id", "text")
+    # Codes as they were given, so that those that become one language can be named.
+    return READERS[format]([file._replace(lang=file.code) for file in files], **options)
+
+
+def _check_paths(given: object) -> None:
+    """Raise TypeError, with what takes such a value, unless it is a path or a list of paths."""
+    listed = given if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(each, str | Path) for each in listed):
+        raise TypeError(
+            f"load_table reads a path, a list of paths, a hub name or a Dataset, got "
+            f"{type(given).__name__}; {maker_of(given) or 'AlignedTable.from_columns takes values'}"
+        )
 
 
 def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> AlignedTable:
@@ -133,43 +193,49 @@ def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = No
     return AlignedTable.concatenate(tables)
 
 
-def _guess_format(path: str | Path, root: str | Path | None) -> str:
+def _guess_format(path: Paths, root: str | Path | None) -> str:
     """Return the format by the file name; folders and names of no file are for `datasets`."""
-    if Path(root or "", path).is_dir():
+    place = Path(root or "", path) if isinstance(path, str | Path) else None
+    if place is not None and place.is_dir():
         return "hub"
-    suffixes = Path(str(path)).suffixes
-    for suffix in suffixes[-2:]:
-        if suffix in FORMAT_OF_SUFFIX:
-            return FORMAT_OF_SUFFIX[suffix]
-    if "{lang}" in str(path) or Path(root or "", path).exists():
+    found = format_of(path)
+    if found is not None:
+        return found
+    if place is None or "{lang}" in str(path) or place.exists():
         raise ValueError(
             f"cannot tell the format of {str(path)!r} by its name; give format=, "
             f"one of {', '.join(map(repr, READERS))}"
         )
-    if isinstance(path, Path) or not is_hub_name(path):
-        raise FileNotFoundError(f"no such file or folder: {Path(root or '', path)}")
+    if isinstance(path, Path) or not is_hub_name(str(path)):
+        raise FileNotFoundError(f"no such file or folder: {place}")
     return "hub"
 
 
-def _hub_name(name: str | Path, root: str | Path | None) -> str:
+def _hub_name(name: Paths, root: str | Path | None) -> str:
+    if not isinstance(name, str | Path):
+        raise ValueError(f"format='hub' takes one name or folder, got {name!r}")
     folder = Path(root or "", name)
+    if (folder / "table.arrow").is_file():
+        raise ValueError(f"{folder} is a saved table; open it with AlignedTable.load")
     return str(folder) if folder.is_dir() else str(name)
 
 
-def _check_options(format: str, options: Mapping[str, object]) -> None:
+def _check_options(
+    format: str, reader: Callable[..., Iterator[Item]], options: Mapping[str, object]
+) -> None:
     """Raise TypeError for an option that neither the reader nor load_table has."""
-    parameters = inspect.signature(READERS[format]).parameters.values()
+    parameters = inspect.signature(reader).parameters.values()
     known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"format"}
     general = set(inspect.signature(load_table).parameters) - {"options"}
     for name in options:
         if name not in known:
             raise TypeError(
                 f"the {format} reader has no option {name!r}; it has {sorted(known)}"
-                f"{nearest(name, known | general)}"
+                f"{nearest(name, (known | general) - {name})}"
             )
 
 
-def _arrow_table(items: Iterator[Item], origin: str | Path) -> pa.Table:
+def _arrow_table(items: Iterator[Item], origin: Paths) -> pa.Table:
     """Collect items in Arrow memory, some thousands at a time."""
     chunks = []
     while rows := list(islice(items, _ROWS_PER_CHUNK)):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_fast.data.arrow_texts import as_texts, is_text
 from hybrid_fast.data.columns import KIND_BITS
 from hybrid_fast.data.table import AlignedTable
 from hybrid_fast.data.text_ids import text_ids
@@ -58,6 +59,12 @@ class PlanColumns:
         uses[self.has_query & cross] |= _CROSS_QUERY
         uses[self.has_passage & cross] |= _CROSS_PASSAGE
         return uses
+
+    @staticmethod
+    def count_examples(uses: npt.NDArray[np.uint8]) -> dict[str, int]:
+        """Return how many items can be an example of a mono and of a mixed batch."""
+        bits = {"mono": _MONO_EXAMPLE, "mixed": _MIXED_EXAMPLE}
+        return {kind: int(np.count_nonzero(uses & bit)) for kind, bit in bits.items()}
 
     @classmethod
     def of_table(cls, table: AlignedTable, *, by_source: bool) -> PlanColumns:
@@ -175,7 +182,7 @@ def _ids(name: str, ids: Column) -> npt.NDArray[np.int64]:
     if not isinstance(values, np.ndarray):
         if not pa.types.is_integer(values.type):
             return text_ids(_texts(name, values))
-        values = pc.fill_null(values, -1).to_numpy()
+        values = pc.fill_null(_as_int64(name, values), -1).to_numpy()
     if values.ndim != 1:
         raise ValueError(f"{name} has {values.ndim} dimensions; a one-dimensional column is needed")
     if values.dtype.kind in "iu":
@@ -187,6 +194,14 @@ def _ids(name: str, ids: Column) -> npt.NDArray[np.int64]:
             raise ValueError(f"{name}[{row}] is {column[row]}; -1 (none) or more is needed")
         return column
     return text_ids(_texts(name, values))
+
+
+def _as_int64(name: str, ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return integers as int64, in which a missing one can be -1."""
+    try:
+        return ids.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise ValueError(f"{name} holds {pc.max(ids)}; ids must fit int64") from None
 
 
 def _named_codes(name: str, values: Column) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -216,8 +231,7 @@ def _texts(name: str, values: np.ndarray | pa.Array | pa.ChunkedArray) -> pa.Arr
             f"{name} is an array of shape {values.shape} and type {values.dtype}; "
             "a one-dimensional column of strings is needed"
         )
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+    if not is_text(values.type):
         raise TypeError(f"{name} holds {values.type}; a column of strings is needed")
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    return as_texts(column).cast(pa.large_string()).combine_chunks()

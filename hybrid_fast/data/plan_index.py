@@ -18,7 +18,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast import _core
 from hybrid_fast.common.files import staged_file
 from hybrid_fast.data.plan_columns import Column, PlanColumns
-from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.table import AlignedTable, check_table
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ class PlanIndex:
         sources: names of the sources, sorted; () if it does not tell sources apart.
         num_items: number of rows of the table.
         num_queries: number of rows with a query.
+        num_passages: number of rows with a passage.
+        num_complete: number of rows with a query and a passage.
+        num_examples: number of rows that can be an example of a "mono" or a "mixed" batch.
         num_different_queries: number of different queries.
         num_different_passages: number of different passages.
         fingerprint: of the table, "" if none was given.
@@ -50,6 +53,9 @@ class PlanIndex:
         self.languages: tuple[str, ...] = tuple(note["languages"])
         self.sources: tuple[str, ...] = tuple(note["sources"])
         self.num_queries: int = note["num_queries"]
+        self.num_passages: int = note["num_passages"]
+        self.num_complete: int = note["num_complete"]
+        self.num_examples: dict[str, int] = note["num_examples"]
         self.fingerprint: str = note["fingerprint"]
         self.num_items: int = core.num_rows
         self.num_different_queries: int = (
@@ -67,11 +73,15 @@ class PlanIndex:
         Raises:
             ValueError: no rows, 2^32 - 1 of them or more, or more than 4,096 languages.
         """
+        uses = columns.uses()
         note = {
             "languages": columns.languages,
             "sources": columns.sources,
             "num_queries": int(columns.has_query.sum()),
             "queries_differ": not len(columns.queries),
+            "num_passages": int(columns.has_passage.sum()),
+            "num_complete": int((columns.has_query & columns.has_passage).sum()),
+            "num_examples": columns.count_examples(uses),
             "fingerprint": fingerprint,
         }
         with tqdm(
@@ -91,7 +101,7 @@ class PlanIndex:
                 languages=columns.language_codes,
                 queries=columns.queries,
                 passages=columns.passages,
-                uses=columns.uses(),
+                uses=uses,
                 sources=columns.source_codes,
                 num_languages=len(columns.languages),
                 num_sources=max(1, len(columns.sources)),
@@ -116,6 +126,7 @@ class PlanIndex:
             ValueError: the saved index is damaged or belongs to another table; remove the file, and
                 the index is built again.
         """
+        check_table(table)
         name = BY_SOURCE_FILE_NAME if by_source else FILE_NAME
         path = None if table.folder is None else table.folder / name
         if path is not None and path.exists():
@@ -205,7 +216,12 @@ class PlanIndex:
             core = _core.PlanIndex.open(str(path))
         except ValueError as error:
             raise ValueError(f"{path} {error}; remove it and build the index again") from None
-        index = cls(core, None, path)
+        try:
+            index = cls(core, None, path)
+        except KeyError:
+            raise ValueError(
+                f"{path} is of another version; remove it and build the index again"
+            ) from None
         if fingerprint is not None and index.fingerprint != fingerprint:
             raise ValueError(
                 f"{path} is the index of another table (its fingerprint is {index.fingerprint!r}, "

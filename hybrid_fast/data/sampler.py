@@ -8,6 +8,7 @@ in C++ (`csrc/core/planner.h`); docs/sampling.md lists the guarantees.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -16,8 +17,10 @@ import numpy.typing as npt
 
 from hybrid_fast import _core
 from hybrid_fast.data.plan_columns import Column
+from hybrid_fast.data.plan_errors import make_planner
 from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.plan_options import (
+    DEFAULT_ALPHA,
     KINDS,
     check_batch_size,
     check_integer,
@@ -31,7 +34,9 @@ from hybrid_fast.data.sampling_weights import (
     parse_pair_weights,
     parse_source_weights,
 )
-from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.table import AlignedTable, check_table
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +82,8 @@ class HybridBatchSampler:
         kind: "mono" (one language per batch), "cross" (query and passage languages differ in every
             example), "mixed" (they are equal in every example, and languages are mixed within the
             batch), or "hybrid" (a share `alpha` of the batches is mono, the others are cross).
-        alpha: share of mono batches in a hybrid plan, from 0 to 1.
+        alpha: share of mono batches in a hybrid plan, from 0 to 1. Default: 0.5, or 0 for a table
+            of line-aligned bitext, which serves cross batches alone; this is logged.
         language_sampling: how often languages (mono, mixed) and pairs (cross) are drawn: "uniform",
             "proportional", an exponent t (n^t for n items), or weights by language, where the
             weight of a pair is the product of its languages' weights.
@@ -102,7 +108,7 @@ class HybridBatchSampler:
         *,
         batch_size: int,
         kind: str = "hybrid",
-        alpha: float = 0.5,
+        alpha: float | None = None,
         language_sampling: LanguageSampling = "uniform",
         pair_weights: Mapping[str, float] | None = None,
         source_weights: Mapping[str, float] | None = None,
@@ -112,15 +118,28 @@ class HybridBatchSampler:
         world_size: int = 1,
     ) -> None:
         check_plan(kind, alpha, pairs)
-        check_rank(rank, world_size)
-        check_batch_size(batch_size, world_size)
-        check_integer("seed", seed)
+        rank, world_size = check_rank(rank, world_size)
+        batch_size = check_batch_size(batch_size, world_size)
+        seed = check_integer("seed", seed)
         index = table
         if not isinstance(index, PlanIndex):
+            check_table(index)
+            if batch_size == 1 and not index.has_negatives:
+                raise ValueError(
+                    "batch_size is 1, and no item has hard negatives: a query would meet no "
+                    "negative at all; give at least 2"
+                )
             index = PlanIndex.of_table(index, by_source=source_weights is not None)
         self.batch_size = batch_size
         self.kind = kind
-        self.alpha = alpha
+        if alpha is None and kind == "hybrid" and index is not table and _is_bitext(index):
+            logger.warning(
+                "none of %d items with a query and a passage can be in a mono batch (the two are "
+                "equal, or kinds leave it out): all batches are cross, as with alpha=0",
+                index.num_complete,
+            )
+            alpha = 0.0
+        self.alpha = DEFAULT_ALPHA if alpha is None else float(alpha)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -133,7 +152,7 @@ class HybridBatchSampler:
         self._options: dict[str, Any] = {
             "batch_size": batch_size,
             "kind": KINDS.index(kind),
-            "alpha": alpha,
+            "alpha": self.alpha,
             "exponent": exponent,
             "language_weights": language_weights,
             "pair_weights": parse_pair_weights(pair_weights, index.languages),
@@ -142,7 +161,7 @@ class HybridBatchSampler:
             "seed": seed % 2**64,
             "world_size": world_size,
         }
-        self._planner = _core.Planner(self.index.core, **self._options)
+        self._planner = make_planner(self.index, self._options)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the plan, which a copy (in a spawned loader worker) computes again."""
@@ -150,7 +169,7 @@ class HybridBatchSampler:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._planner = _core.Planner(self.index.core, **self._options)
+        self._planner = make_planner(self.index, self._options)
 
     @classmethod
     def from_arrays(
@@ -215,7 +234,7 @@ class HybridBatchSampler:
     def _slots(self, step: int, first: int, end: int) -> Batch:
         if not isinstance(step, int | np.integer) or step >= 2**63:
             raise ValueError(f"step is {step!r}; it must be a whole number below 2^63")
-        queries, passages, kind, *substituted = self._planner.plan(step, first, end)
+        queries, passages, kind, *substituted = self._planner.plan(int(step), first, end)
         return Batch(step, KINDS[kind], queries, passages, sum(substituted))
 
     def __len__(self) -> int:
@@ -224,7 +243,7 @@ class HybridBatchSampler:
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration start at step `epoch * len(self)`."""
-        self.epoch = epoch
+        self.epoch = check_integer("epoch", epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         first = self.epoch * len(self)
@@ -239,7 +258,7 @@ class HybridBatchSampler:
         Raises:
             ValueError: a negative number of steps.
         """
-        steps = min(len(self), 1000) if steps is None else steps
+        steps = min(len(self), 1000) if steps is None else check_integer("steps", steps)
         if steps < 0:
             raise ValueError(f"steps is {steps}; it must be at least 0")
         kinds = dict.fromkeys(KINDS[:3], 0)
@@ -272,3 +291,8 @@ class HybridBatchSampler:
             asked=share.asked,
             effective=share.effective,
         )
+
+
+def _is_bitext(index: PlanIndex) -> bool:
+    """Tell whether items with a query and a passage serve cross batches alone."""
+    return len(index.languages) > 1 and index.num_complete > 0 == index.num_examples["mono"]

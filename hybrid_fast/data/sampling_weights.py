@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.data.languages import is_spelling_of
+from hybrid_fast.data.plan_options import check_number
+
+_MOST_NAMED, _MOST_NEAREST = 20, 3
 
 LanguageSampling = str | float | Mapping[str, float]
 
@@ -28,12 +34,8 @@ def parse_language_sampling(
                 f"exponent or weights by language{nearest(sampling, named)}"
             )
         return named[sampling], []
-    if not isinstance(sampling, int | float):
-        raise TypeError(
-            f"language_sampling is {sampling!r}; it must be 'uniform', 'proportional', an exponent "
-            "or weights by language"
-        )
-    return float(sampling), []
+    needed = "'uniform', 'proportional', an exponent or weights by language"
+    return check_number("language_sampling", sampling, needed), []
 
 
 def named_weights(
@@ -49,14 +51,14 @@ def named_weights(
         return []
     for name in weights:
         if name not in names:
+            same = next((known for known in names if is_spelling_of(name, known)), None)
+            hint = f"; did you mean {same!r}?" if same else nearest(name, names)
             raise ValueError(
                 f"{option} names {name!r}, which the table does not have; "
-                f"it has {', '.join(names)}{nearest(name, names)}"
+                f"it has {_some(names)}{hint}"
             )
-    for name, weight in weights.items():
-        if not isinstance(weight, int | float):
-            raise TypeError(f"{option} gives {name!r} the weight {weight!r}; it must be a number")
-    return [float(weights.get(name, 0.0)) for name in names]
+    given = {name: _weight(option, name, weight) for name, weight in weights.items()}
+    return [given.get(name, 0.0) for name in names]
 
 
 def parse_source_weights(
@@ -87,5 +89,56 @@ def parse_pair_weights(
     """
     if weights is None:
         return []
-    pairs = tuple(f"{x}-{y}" for x in languages for y in languages)
-    return named_weights("pair_weights", weights, pairs)
+    parsed = [0.0] * len(languages) ** 2
+    for pair, weight in weights.items():
+        parsed[_pair_number(pair, languages)] = _weight("pair_weights", pair, weight)
+    return parsed
+
+
+def _weight(option: str, name: str, weight: object) -> float:
+    try:
+        return check_number(name, weight)
+    except TypeError:
+        raise TypeError(
+            f"{option} gives {name!r} the weight {weight!r}; it must be a number"
+        ) from None
+
+
+def _pair_number(pair: str, languages: tuple[str, ...]) -> int:
+    """Return query language * number of languages + passage language of "de-en".
+
+    Codes may hold hyphens themselves: zh-Hant-en.
+    """
+    pieces = str(pair).split("-")
+    for cut in range(1, len(pieces)):
+        sides = "-".join(pieces[:cut]), "-".join(pieces[cut:])
+        if sides[0] in languages and sides[1] in languages:
+            return languages.index(sides[0]) * len(languages) + languages.index(sides[1])
+    hint = _nearest_pairs(pair, languages)
+    raise ValueError(
+        f"pair_weights names {pair!r}, which the table does not have; a pair is a query language "
+        f"and a passage language, as in 'de-en', of {_some(languages)}{hint}"
+    )
+
+
+def _nearest_pairs(pair: str, languages: tuple[str, ...]) -> str:
+    """Return "; did you mean ...?" with the nearest few pairs, "" if there is none."""
+    pieces = re.findall(r"\w+", str(pair).replace("_", "-"))
+    found = [
+        f"{x}-{y}"
+        for cut in range(1, len(pieces))
+        for x in _nearest_languages("-".join(pieces[:cut]), languages)
+        for y in _nearest_languages("-".join(pieces[cut:]), languages)
+    ]
+    return f"; did you mean {' or '.join(map(repr, found[:_MOST_NEAREST]))}?" if found else ""
+
+
+def _nearest_languages(code: str, languages: tuple[str, ...]) -> list[str]:
+    same = [name for name in languages if is_spelling_of(code, name)]
+    return same or get_close_matches(code, languages, n=2, cutoff=0.5)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """List names, the first of many."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -17,20 +17,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
+from hybrid_fast.data.arrow_texts import one_chunk
 from hybrid_fast.data.columns import (
     KIND_BITS,
-    SCHEMA,
+    ON_MISSING_TITLE,
+    OnMissingTitle,
     complete,
     content_fingerprint,
     from_mapping,
     kind_mask,
+    titled_passages,
 )
+from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
+from hybrid_fast.data.table_file import open_table, verify_table, write_table
+from hybrid_fast.data.table_makers import maker_of
 from hybrid_fast.data.text_ids import query_text_ids
 
 _FILE_NAME = "table.arrow"
-_FINGERPRINT = "hybrid_fast_fingerprint"  # in the metadata of the file's schema
-_LARGEST_CHUNK_BYTES = 2**31 - 1  # the offsets of an Arrow string array are int32
+_LARGE_LIST = pa.large_list(pa.large_string())
 
 
 class AlignedTable:
@@ -51,56 +57,75 @@ class AlignedTable:
         self.dataset = dataset
         self.folder = folder
         self._fingerprint = fingerprint
-        self._arrow = _one_chunk(dataset.with_format("arrow")[:])
+        self._is_verified = False
+        self._language_codes: LanguageCodes | None = None
+        self._arrow = one_chunk(dataset.with_format("arrow")[:])
 
     @classmethod
-    def from_columns(
-        cls, columns: Mapping[str, Any], *, source: str = "data", keep_variants: bool = False
-    ) -> AlignedTable:
+    def from_columns(cls, columns: Mapping[str, Any], **options: Any) -> AlignedTable:
         """Make a table from sequences of Python values, one for each column.
 
         Args:
             columns: at least "group_id", "lang", and "query" or "passage".
-            source: name of the data set, if there is no column "source".
-            keep_variants: keep script, region and variants of the language codes.
+            **options: those of `from_arrow`.
 
         Raises:
             ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
-        return cls.from_arrow(from_mapping(columns), source=source, keep_variants=keep_variants)
+        if not hasattr(columns, "items"):
+            raise TypeError(
+                f"needs a mapping of columns, got {type(columns).__name__}; {maker_of(columns)}"
+            )
+        return cls.from_arrow(from_mapping(columns), **options)
 
     @classmethod
-    def from_dataset(
-        cls, dataset: Dataset, *, source: str = "data", keep_variants: bool = False
-    ) -> AlignedTable:
+    def from_dataset(cls, dataset: Dataset, **options: Any) -> AlignedTable:
         """Make a table from a `datasets.Dataset` with our column names; others are left out.
 
         Args and errors as `from_columns`.
         """
         if not isinstance(dataset, Dataset):
             raise TypeError(
-                f"needs a datasets.Dataset, got {type(dataset).__name__}; of its splits give one"
+                f"needs a datasets.Dataset, got {type(dataset).__name__}; {maker_of(dataset)}"
             )
-        table = dataset.with_format("arrow")[:]
-        return cls.from_arrow(table, source=source, keep_variants=keep_variants)
+        return cls.from_arrow(dataset.with_format("arrow")[:], **options)
 
     @classmethod
     def from_arrow(
-        cls, table: pa.Table, *, source: str = "data", keep_variants: bool = False
+        cls,
+        table: pa.Table,
+        *,
+        source: str = "data",
+        keep_variants: bool = False,
+        on_missing_title: OnMissingTitle = "error",
     ) -> AlignedTable:
         """Make a table from an Arrow table with our column names; others are left out.
 
-        Args and errors as `from_columns`.
+        Args:
+            table: at least the columns "group_id", "lang", and "query" or "passage".
+            source: name of the data set, if there is no column "source".
+            keep_variants: keep script, region and variants of the language codes.
+            on_missing_title: what to do if a passage has a title and its hard negatives, which are
+                texts alone, have none: "error", "allow" (texts hold theirs), or "drop" all titles.
+
+        Raises: as `from_columns`.
         """
         if not isinstance(source, str) or not source:
             raise ValueError(f"source must be a name, got {source!r}")
-        return cls._wrap(complete(table, source, keep_variants))
+        if not isinstance(table, pa.Table):
+            raise TypeError(f"needs a pyarrow.Table, got {type(table).__name__}; {maker_of(table)}")
+        check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
+        completed, codes = complete(table, source, keep_variants, on_missing_title)
+        warn_of_merged_languages(source, codes)
+        made = cls._wrap(completed)
+        made._language_codes = codes
+        return made
 
     @classmethod
     def _wrap(cls, table: pa.Table) -> AlignedTable:
         """Wrap a complete Arrow table."""
-        table = _one_chunk(table)
+        table = one_chunk(table)
         fingerprint = content_fingerprint(table)
         return cls(Dataset(table, fingerprint=fingerprint), fingerprint)
 
@@ -115,6 +140,10 @@ class AlignedTable:
         """
         if not tables:
             raise ValueError("concatenate needs at least one table; none is given")
+        for table in tables:
+            check_table(table)
+        codes = unite_codes(table._given_codes() for table in tables)
+        warn_of_merged_languages("the tables together", codes, alike=True)
         return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
 
     def save(self, folder: str | Path) -> None:
@@ -123,14 +152,17 @@ class AlignedTable:
         Raises:
             FileExistsError: there is something of that name.
         """
-        schema = SCHEMA.with_metadata({_FINGERPRINT: self.fingerprint})
         with new_folder(folder) as staged:
-            with pa.ipc.new_stream(staged / _FILE_NAME, schema) as stream:
-                stream.write_table(self._arrow)
+            write_table(staged / _FILE_NAME, self._arrow, self.fingerprint)
 
     @classmethod
-    def load(cls, folder: str | Path) -> AlignedTable:
+    def load(cls, folder: str | Path, *, verify: bool | None = None) -> AlignedTable:
         """Open a saved table, memory-mapped.
+
+        Args:
+            folder: one that `save` wrote.
+            verify: see `verify`. Default: up to 256 MiB, which takes a fraction of a second; of
+                larger files the structure alone is checked.
 
         Raises:
             FileNotFoundError: if the folder was not written by `save`.
@@ -139,17 +171,20 @@ class AlignedTable:
         path = Path(folder, _FILE_NAME)
         if not path.is_file():
             raise FileNotFoundError(f"{folder} was not written by AlignedTable.save")
-        try:
-            dataset = Dataset.from_file(str(path))
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: damaged Arrow file: {error}") from error
-        if dataset.column_names != SCHEMA.names:
-            raise ValueError(f"{path} has the columns {dataset.column_names}, not {SCHEMA.names}")
-        with pa.ipc.open_stream(str(path)) as stream:
-            metadata = stream.schema.metadata or {}
-        # Read from the file: computing it would read all texts.
-        fingerprint = metadata.get(_FINGERPRINT.encode())
-        return cls(dataset, fingerprint.decode() if fingerprint else None, Path(folder))
+        dataset, fingerprint, is_verified = open_table(path, verify)
+        table = cls(dataset, fingerprint, Path(folder))
+        table._is_verified = is_verified
+        return table
+
+    def verify(self) -> None:
+        """Compare all texts with the fingerprint, unless that was done or the table was not loaded.
+
+        Raises:
+            ValueError: they are not those that were saved.
+        """
+        if self.folder is not None and not self._is_verified:
+            verify_table(self.folder / _FILE_NAME, self._arrow, self.fingerprint)
+        self._is_verified = True
 
     def __reduce__(self) -> tuple[type[AlignedTable], tuple[Dataset, str | None, Path | None]]:
         return AlignedTable, (self.dataset, self._fingerprint, self.folder)
@@ -241,7 +276,12 @@ class AlignedTable:
             ValueError: if a row has no passage.
         """
         taken = self._take(rows, "passage", "title")
-        return self._texts("text", rows, taken.append_column("text", _with_title(taken)))
+        return self._texts("text", rows, taken.append_column("text", titled_passages(taken)))
+
+    @cached_property
+    def has_negatives(self) -> bool:
+        """Whether any row has a hard negative."""
+        return bool(pc.any(pc.greater(pc.list_value_length(self._arrow["negatives"]), 0)).as_py())
 
     def negatives(self, rows: Sequence[int] | np.ndarray) -> list[list[str]]:
         """Return the hard negatives of each row, in the row's language; their number varies."""
@@ -255,11 +295,21 @@ class AlignedTable:
             rows: with start and stop.
         """
         table = self._arrow.slice(rows.start, rows.stop - rows.start)
-        return table.column("query") if side == "query" else _with_title(table)
+        return table.column("query") if side == "query" else titled_passages(table)
 
-    def negative_column(self) -> pa.ListArray:
-        """Return the hard negatives of all rows; null or empty where there are none."""
-        return self._arrow.column("negatives").combine_chunks()
+    def negative_column(self) -> pa.LargeListArray:
+        """Return the hard negatives of all rows; null or empty where there are none.
+
+        Its offsets are 64 bits: those of all rows may be longer than 2 GiB.
+        """
+        return self._arrow.column("negatives").cast(_LARGE_LIST).combine_chunks()
+
+    def _given_codes(self) -> LanguageCodes:
+        """Return the codes that became each language; of a loaded table, the languages."""
+        if self._language_codes is None:
+            counts = np.bincount(self.language_codes, minlength=len(self.languages)).tolist()
+            return {name: {name: n} for name, n in zip(self.languages, counts, strict=True)}
+        return self._language_codes
 
     @cached_property
     def _languages(self) -> tuple[tuple[str, ...], np.ndarray]:
@@ -271,7 +321,8 @@ class AlignedTable:
 
     def _codes(self, column: str) -> tuple[pa.Array, np.ndarray]:
         """Return distinct values in order of appearance and each row's number, -1 for null."""
-        encoded = self._arrow.column(column).dictionary_encode().combine_chunks()
+        texts = self._arrow.column(column).cast(pa.large_string())  # ids may be longer than 2 GiB
+        encoded = texts.dictionary_encode().combine_chunks()
         return encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
 
     def _sorted_codes(self, column: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -298,13 +349,10 @@ class AlignedTable:
         return texts.to_pylist()
 
 
-def _with_title(table: pa.Table) -> pa.ChunkedArray:
-    titled = pc.binary_join_element_wise(table["title"], table["passage"], " ")
-    return pc.coalesce(titled, table["passage"])
-
-
-def _one_chunk(table: pa.Table) -> pa.Table:
-    """Merge the chunks of a table if it fits into one: taking rows is then 20 times faster."""
-    if table.nbytes > _LARGEST_CHUNK_BYTES or all(c.num_chunks == 1 for c in table.columns):
-        return table
-    return table.combine_chunks()
+def check_table(value: object) -> None:
+    """Raise TypeError, with what makes a table of such a value, unless it is a table."""
+    if not isinstance(value, AlignedTable):
+        raise TypeError(
+            f"an AlignedTable is needed, got {type(value).__name__}; "
+            f"{maker_of(value) or 'load_table or AlignedTable.from_columns makes one'}"
+        )

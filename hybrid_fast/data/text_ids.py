@@ -54,6 +54,7 @@ def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _normalized(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    texts = texts.cast(pa.large_string())  # normal forms may be longer than 2 GiB
     texts = pc.utf8_trim_whitespace(pc.utf8_normalize(texts, form="NFKC"))
     return pc.binary_join(pc.utf8_split_whitespace(texts), pa.scalar(" ", texts.type))
 

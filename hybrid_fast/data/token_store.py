@@ -4,8 +4,8 @@ A store holds one side of a table, each distinct text once. It is a folder of ra
 arrays; its name is a digest of all that the ids depend on: table, tokenizer, prompt and maximum
 length.
 
-    store.json         version, fingerprint, and dtype, size and CRC-32 of each array
-    ids                token ids of all texts, uint16 where they fit, else int32
+    store.json         version, fingerprint, dtype, size and CRC-32 of each array, its own CRC-32
+    ids                token ids of all texts, uint16 if all of them fit, else int32
     offsets            int64 (texts + 1,), where each text starts
     rows               int64 (rows,), number of each row's text, -1 if it has none
     negatives          int64, numbers of the hard negatives of all rows (passages only)
@@ -32,7 +32,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.cache import cache_folder
 from hybrid_fast.common.files import new_folder
-from hybrid_fast.data.table import AlignedTable
+from hybrid_fast.data.table import AlignedTable, check_table
 from hybrid_fast.data.text_ids import text_ids
 from hybrid_fast.data.tokens import Tokens
 
@@ -46,6 +46,8 @@ _VERSION = 1
 _STORE_FILE = "store.json"
 _ARRAYS = ("ids", "offsets", "rows", "negatives", "negative_offsets")
 _NO_NEGATIVES = pa.array([], pa.list_(pa.string()))
+_NARROW: np.dtype[Any] = np.dtype(np.uint16)
+_WIDE: np.dtype[Any] = np.dtype(np.int32)
 _ROWS_AT_A_TIME = 2**20
 _TEXTS_AT_A_TIME = 10_000
 _BYTES_AT_A_TIME = 2**22
@@ -103,7 +105,6 @@ def open_token_store(
     side: str,
     tokenize: Tokenize,
     key: str,
-    vocab_size: int,
     folder: str | Path | None = None,
 ) -> TokenStore:
     """Open the token store of one side of a table; build it if it is missing or damaged.
@@ -115,15 +116,15 @@ def open_token_store(
         side: "query" or "passage".
         tokenize: called with some thousands of texts at a time.
         key: identifies tokenizer, prompt and maximum length.
-        vocab_size: all token ids are below it.
         folder: the folder of all stores; default "tokens" in the user's cache folder.
 
     Raises:
-        ValueError: what `tokenize` raises.
+        ValueError: what `tokenize` raises, or it gives an id below 0 or beyond 32 bits; the texts
+            of a saved table are not those of its fingerprint.
         OSError: the store cannot be written.
     """
-    dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.int32)
-    parts = [str(_VERSION), table.fingerprint, side, key, dtype.name]
+    check_table(table)
+    parts = [str(_VERSION), table.fingerprint, side, key]
     fingerprint = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     path = Path(folder or cache_folder("tokens"), fingerprint)
     try:
@@ -133,9 +134,10 @@ def open_token_store(
     except ValueError as error:
         logger.warning("%s is built again: %s.", path, error)
         shutil.rmtree(path, ignore_errors=True)
+    table.verify()  # a store made of damaged texts would be found again by the fingerprint
     # Where another process was first, its store is as good.
     with suppress(FileExistsError), new_folder(path) as staged:
-        _build(staged, fingerprint, _Texts.of_side(table, side), tokenize, dtype)
+        _build(staged, fingerprint, _Texts.of_side(table, side), tokenize)
     return _read(path)
 
 
@@ -194,11 +196,9 @@ class _Texts:
         return texts + self.hard_negatives.take(pa.array(others)).to_pylist()
 
 
-def _build(
-    folder: Path, fingerprint: str, texts: _Texts, tokenize: Tokenize, dtype: np.dtype[Any]
-) -> None:
+def _build(folder: Path, fingerprint: str, texts: _Texts, tokenize: Tokenize) -> None:
     """Write all files of a store into an empty folder."""
-    lengths, num_truncated = _write_ids(folder / "ids", texts, tokenize, dtype)
+    dtype, lengths, num_truncated = _write_ids(folder / "ids", texts, tokenize)
     arrays = {
         "offsets": _offsets(lengths),
         "rows": texts.rows,
@@ -216,26 +216,62 @@ def _build(
             name: {"dtype": kind, **_measure(folder / name)} for name, kind in dtypes.items()
         },
     }
+    description["crc32"] = _checksum(description)
     (folder / _STORE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_ids(
-    path: Path, texts: _Texts, tokenize: Tokenize, dtype: np.dtype[Any]
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Write the ids of all texts; return the length of each and how many were truncated."""
+    path: Path, texts: _Texts, tokenize: Tokenize
+) -> tuple[np.dtype[Any], npt.NDArray[np.int64], int]:
+    """Write the ids of all texts; return their dtype, the length of each text, how many were cut.
+
+    The dtype follows from the largest id that occurs: the size of a vocabulary tells nothing where
+    it has holes or tokens were added.
+    """
+    dtype = _NARROW
     lengths = np.empty(len(texts), np.int64)
     num_truncated = 0
     progress = tqdm(
         total=len(texts), desc=f"tokenise {texts.side}", delay=2, disable=None, leave=False
     )
-    with path.open("wb") as file, progress:
+    path.touch()
+    with progress:
         for first in range(0, len(texts), _TEXTS_AT_A_TIME):
             part = slice(first, first + _TEXTS_AT_A_TIME)
-            ids, lengths[part], of_part = tokenize(texts.part(part))
-            ids.astype(dtype).tofile(file)
+            some = texts.part(part)
+            ids, lengths[part], of_part = tokenize(some)
+            _check_ids(ids, lengths[part], some)
+            if dtype == _NARROW and ids.size and ids.max() > np.iinfo(_NARROW).max:
+                dtype = _WIDE
+                _widen(path)
+            with path.open("ab") as file:
+                ids.astype(dtype).tofile(file)
             num_truncated += of_part
             progress.update(len(lengths[part]))
-    return lengths, num_truncated
+    return dtype, lengths, num_truncated
+
+
+def _check_ids(ids: Numbers, lengths: Numbers, texts: list[str]) -> None:
+    """Raise ValueError if ids do not belong to texts or do not fit int32, with the text."""
+    if ids.size != lengths.sum():
+        raise ValueError(f"the tokenizer gave {ids.size} ids for texts of {lengths.sum()} tokens")
+    if not ids.size or 0 <= ids.min() <= ids.max() <= np.iinfo(_WIDE).max:
+        return
+    place = int(ids.argmin() if ids.min() < 0 else ids.argmax())
+    text = texts[int(np.searchsorted(lengths.cumsum(), place, side="right"))]
+    raise ValueError(
+        f"the tokenizer gave the id {ids[place]} for a token of {text[:40]!r}; ids are from 0 to "
+        f"{np.iinfo(_WIDE).max}"
+    )
+
+
+def _widen(path: Path) -> None:
+    """Write ids of the narrow dtype again in the wide one."""
+    wide = path.with_name(path.name + ".wide")
+    with path.open("rb") as source, wide.open("wb") as target:
+        while piece := source.read(_BYTES_AT_A_TIME):
+            np.frombuffer(piece, _NARROW).astype(_WIDE).tofile(target)
+    wide.replace(path)
 
 
 def _number(
@@ -263,6 +299,10 @@ def _offsets(sizes: Numbers) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), sizes.cumsum(dtype=np.int64)])
 
 
+def _checksum(description: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
+
+
 def _measure(path: Path) -> dict[str, int]:
     """Return size and CRC-32 of a file; it is read, not mapped, so that it takes no memory."""
     checksum = 0
@@ -285,18 +325,22 @@ def _read(folder: Path) -> TokenStore:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         if (description["version"], description["fingerprint"]) != (_VERSION, folder.name):
-            raise ValueError(f"{path} is of another store")
+            raise ValueError(f"{path} is of another store; remove {folder}")
+        if description.pop("crc32") != _checksum(description):
+            raise KeyError("its checksum is not that of its content")
         arrays = {name: _map(folder / name, description["arrays"][name]) for name in _ARRAYS}
         tokens = Tokens(arrays.pop("ids"), arrays.pop("offsets"))
         return TokenStore(folder, tokens, **arrays, num_truncated=description["num_truncated"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(f"{path} is damaged: {error}; remove {folder}") from error
 
 
 def _map(path: Path, description: dict[str, Any]) -> npt.NDArray[Any]:
     expected = {name: description[name] for name in ("num_bytes", "crc32")}
     if _measure(path) != expected:
-        raise ValueError(f"{path} is damaged: its size or checksum is not what was written")
+        raise ValueError(
+            f"{path} is damaged: its size or checksum is not what was written; remove {path.parent}"
+        )
     dtype = np.dtype(description["dtype"])
     if not expected["num_bytes"]:  # an empty file cannot be mapped
         return np.empty(0, dtype)

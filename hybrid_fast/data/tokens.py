@@ -33,7 +33,7 @@ class Tokens:
 
     @staticmethod
     def concatenate(parts: Sequence[Tokens]) -> Tokens:
-        """Return the texts of all parts in order; their ids must have the same dtype."""
+        """Return the texts of all parts in order; their ids are int32 if those of any part are."""
         lengths = np.concatenate([part.lengths for part in parts])
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         return Tokens(np.concatenate([part.ids for part in parts]), offsets)

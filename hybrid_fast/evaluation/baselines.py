@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch.distributed import ProcessGroup
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH
@@ -22,6 +24,7 @@ from hybrid_fast.retrieval.fusion import (
     weighted_scores,
 )
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products
+from hybrid_fast.retrieval.shared_work import shared_work
 
 BASELINES = ("bm25", "untrained", "fusion", "rrf")
 FUSIONS: dict[str, tuple[FusionRule, dict[str, float]]] = {
@@ -39,6 +42,7 @@ def evaluate_with_baselines(
     info: RunInfo | None = None,
     run: str | Path | None = None,
     run_depth: int = RUN_DEPTH,
+    process_group: ProcessGroup | None = None,
 ) -> list[Results]:
     """Evaluate a model and baselines beside it.
 
@@ -52,6 +56,7 @@ def evaluate_with_baselines(
         info: describes the model in its results; see `RetrievalTask.evaluate`.
         run: a file for the model's ranking, see `RetrievalTask.write_run`.
         run_depth: number of candidates per query in that file.
+        process_group: as in `RetrievalTask.evaluate`.
 
     Returns:
         The results of the model, then those of the baselines in their order.
@@ -64,30 +69,43 @@ def evaluate_with_baselines(
     check_baselines(baselines)
     if run is not None:
         task.run_ids()
-    bm25 = None
     if {*baselines} - {"untrained"}:
         task.check_scorers()
-        bm25 = BM25(task.queries, task.candidates)
-    queries, candidates, settings = task.encode(model, batch_size=batch_size)
-    info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
-    if run is not None:
-        task.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
-    results = [task.score(queries, candidates, info=info)]
-    scorers: dict[str, tuple[ScoreRows, dict[str, Any]]] = {}
-    if bm25 is not None:
-        dense = dot_products(queries, candidates)
-        scorers["bm25"] = bm25, bm25.settings
-        for fusion, (rule, options) in FUSIONS.items():
-            own = {**settings, **bm25.settings, "fusion": options}
-            scorers[fusion] = fuse_scorers(bm25, dense, rule), own
-    for baseline in baselines:
-        if baseline in scorers:
-            score_rows, own = scorers[baseline]
-            results.append(task.score_by(score_rows, info=RunInfo(baseline, settings=own)))
-        else:
-            fresh = model.untrained()
-            results.append(task.evaluate(fresh, batch_size=batch_size, info=RunInfo(baseline)))
+    with shared_work(process_group) as shared:
+        sharing: dict[str, Any] = {} if shared is None else {"shared": shared}
+        queries, candidates, settings = task.encode(model, batch_size=batch_size, **sharing)
+        info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
+        if run is not None and (shared is None or shared.rank == 0):
+            task.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+        results = [task.score(queries, candidates, info=info, **sharing)]
+        scorers = {}
+        if {*baselines} - {"untrained"}:
+            scorers = _make_scorers(task, dot_products(queries, candidates), settings)
+        for baseline in baselines:
+            own = RunInfo(baseline)
+            if baseline in scorers:
+                score_rows, own_settings = scorers[baseline]
+                own = RunInfo(baseline, settings=own_settings)
+                results.append(task.score_by(score_rows, info=own, **sharing))
+            else:
+                fresh = task.encode(model.untrained(), batch_size=batch_size, **sharing)
+                own = own.with_defaults("untrained", **fresh[2])
+                results.append(task.score(*fresh[:2], info=own, **sharing))
     return results
+
+
+def _make_scorers(
+    task: RetrievalTask, dense: ScoreRows, settings: Mapping[str, Any]
+) -> dict[str, tuple[ScoreRows, dict[str, Any]]]:
+    """Return BM25 and its fusions with the scores of a model, each with its settings."""
+    bm25 = BM25(task.queries, task.candidates)
+    # Own ids are left out before fusion, where they would set the scale of the scores.
+    sparse, dense = task.own_ids.mask(bm25), task.own_ids.mask(dense)
+    scorers = {"bm25": (sparse, bm25.settings)}
+    for fusion, (rule, options) in FUSIONS.items():
+        own = {**settings, **bm25.settings, "fusion": options}
+        scorers[fusion] = fuse_scorers(sparse, dense, rule), own
+    return scorers
 
 
 def check_baselines(names: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from hybrid_fast.evaluation.ranking_correlation import (
 )
 from hybrid_fast.evaluation.ranks import Relevants
 from hybrid_fast.results import BiasScore, RankingBias
+from hybrid_fast.retrieval.shared_work import SharedWork
 
 CUTOFF = 20
 
@@ -87,6 +88,13 @@ class LanguageBiasAccumulator:
         for code in range(self.num_languages):
             self.shares[rows, code] = (languages == code).mean(axis=1)
         self._test_non_relevants(rows, first, languages)
+
+    def combine(self, shared: SharedWork, rows_of_ranks: list[np.ndarray]) -> None:
+        """Add what other ranks have accumulated of their rows of queries, in rank order."""
+        shared.fill_in(self.shares, rows_of_ranks)
+        shared.fill_in(self.non_relevant_peer, rows_of_ranks)
+        self.full.combine(shared)
+        self.first.combine(shared)
 
     def _test_non_relevants(
         self, rows: np.ndarray, first: np.ndarray, languages: np.ndarray
@@ -214,7 +222,7 @@ def _peer_by_level(
     for level in levels or [1]:
         chosen = grades == level
         ranks = pool_ranks[chosen]
-        name = "relevant" if levels in ([1], []) else f"grade {level}"
+        name = "relevant" if levels in ([1], []) else f"grade {level:g}"
         by_level[name] = equal_rank_probabilities(
             relevants.query_rows[chosen],
             accumulator.candidate_languages[relevants.rows[chosen]].astype(np.int64),

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.evaluation.ranks import Ranks, Relevants
+from hybrid_fast.evaluation.ranks import Ranks, Relevants, Unfound
 from hybrid_fast.results.metrics import METRICS
 
 
@@ -131,6 +131,7 @@ def score_queries(
     candidate_languages: np.ndarray,
     num_languages: int,
     metrics: Iterable[str] = METRICS,
+    unfound: Unfound | None = None,
 ) -> dict[str, np.ndarray]:
     """Return every metric of every query in every pool.
 
@@ -140,6 +141,7 @@ def score_queries(
         candidate_languages: language code of each candidate, (num_candidates,).
         num_languages: number of language codes.
         metrics: names of metrics, see `find_metrics`.
+        unfound: further relevants, which have no rank.
 
     Returns:
         Metric name to float64 (num_queries, num_languages + 1), the last column being the union
@@ -149,20 +151,25 @@ def score_queries(
         ValueError: if a metric is unknown.
     """
     num_queries = len(relevants.offsets) - 1
-    languages = candidate_languages[relevants.rows]
+    query_rows, languages = relevants.query_rows, candidate_languages[relevants.rows]
+    in_language, in_pool, grades = ranks.in_language, ranks.in_pool, relevants.grades
+    if unfound is not None and len(unfound.query_rows):
+        never = np.full(len(unfound.query_rows), np.inf)
+        in_language, in_pool = np.append(in_language, never), np.append(in_pool, never)
+        grades = np.append(np.ones(len(query_rows)) if grades is None else grades, unfound.grades)
+        query_rows = np.append(query_rows, unfound.query_rows)
+        languages = np.append(languages, unfound.languages)
     metrics = tuple(metrics)
     by_language = score_cells(
-        relevants.query_rows * num_languages + languages,
-        ranks.in_language,
-        relevants.grades,
+        query_rows * num_languages + languages,
+        in_language,
+        grades,
         num_queries * num_languages,
         metrics,
     )
-    in_pool = score_cells(
-        relevants.query_rows, ranks.in_pool, relevants.grades, num_queries, metrics
-    )
+    of_pool = score_cells(query_rows, in_pool, grades, num_queries, metrics)
     return {
-        name: np.column_stack([by_language[name].reshape(num_queries, -1), in_pool[name]])
+        name: np.column_stack([by_language[name].reshape(num_queries, -1), of_pool[name]])
         for name in metrics
     }
 

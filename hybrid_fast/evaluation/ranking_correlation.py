@@ -10,6 +10,7 @@ from scipy import stats
 
 from hybrid_fast.evaluation.metrics import mean_known, to_number
 from hybrid_fast.results import BiasScore
+from hybrid_fast.retrieval.shared_work import SharedWork
 
 
 @dataclass
@@ -33,6 +34,12 @@ class PairCorrelations:
             np.add.at(self.sums, (one, other), correlations[known])
             np.add.at(self.counts, (one, other), 1)
         self.num_undefined += int(np.count_nonzero(~known))
+
+    def combine(self, shared: SharedWork) -> None:
+        """Add the sums of other ranks, in rank order, so that all get the same bits."""
+        self.sums = np.sum(shared.gather(self.sums), axis=0)
+        self.counts = np.sum(shared.gather(self.counts), axis=0)
+        self.num_undefined = int(np.sum(shared.gather(np.array([self.num_undefined]))))
 
     def summary(self, languages: Sequence[str]) -> BiasScore:
         """Return the mean over pairs of languages, also by language, and what was counted."""

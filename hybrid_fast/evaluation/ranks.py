@@ -6,14 +6,17 @@ the union pool. The score of a relevant is read from the very tile that is count
 product may differ in its last bit. Order: score descending, equal scores by position; the union
 pool is the language pools one after the other, in the order of language codes.
 
+Ranks of a process group take tiles in turn. A tile is the same product on whichever rank, so the
+result is bitwise identical to that of one process with as many threads.
+
 Cost: the scores, plus about R comparisons for each, R being the number of relevants of a query;
 memory: one tile (`TILE_BYTES`) and 16 bytes per relevant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,10 +25,19 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast import _core
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.retrieval.scores import TILE_BYTES, ScoreRows
+from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress, own_parts
 
-# Takes rows of queries, int64 (n,), and their scores, float32 (n, num_candidates).
-TileConsumer = Callable[[np.ndarray, np.ndarray], None]
 MIN_TILE_ROWS, MAX_TILE_ROWS = 32, 512
+
+
+class TileConsumer(Protocol):
+    """What is counted of each tile beside the ranks of relevants."""
+
+    def __call__(self, rows: np.ndarray, scores: np.ndarray) -> None:
+        """Add rows of queries, int64 (n,), and their scores, float32 (n, num_candidates)."""
+
+    def combine(self, shared: SharedWork, rows_of_ranks: list[np.ndarray]) -> None:
+        """Add what the other ranks have counted, of their rows of queries."""
 
 
 class Relevants(NamedTuple):
@@ -34,7 +46,7 @@ class Relevants(NamedTuple):
     Attributes:
         offsets: int64 (num_queries + 1,).
         rows: positions of candidates, int64 (num_relevants,).
-        grades: how relevant each is, above 0, int64 (num_relevants,); None if all are 1.
+        grades: how relevant each is, above 0, float64 (num_relevants,); None if all are 1.
     """
 
     offsets: np.ndarray
@@ -58,6 +70,30 @@ class Relevants(NamedTuple):
         return np.arange(counts.sum()) + np.repeat(starts, counts)
 
 
+class Unfound(NamedTuple):
+    """Relevants that no ranking can hold, so that their rank is infinite.
+
+    Attributes:
+        query_rows: the query of each, int64 (n,).
+        languages: code of the language among whose candidates it is missed, int64 (n,).
+        grades: how relevant it is, float64 (n,).
+        ids: the id by which the judgements name it.
+    """
+
+    query_rows: np.ndarray
+    languages: np.ndarray
+    grades: np.ndarray
+    ids: Sequence[str]
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[int, int, float, str]]) -> Unfound:
+        """Take them from (query row, language code, grade, id)."""
+        rows, languages, grades, ids = zip(*entries, strict=True) if entries else ((), (), (), ())
+        return cls(
+            np.array(rows, np.int64), np.array(languages, np.int64), np.array(grades, float), ids
+        )
+
+
 class Ranks(NamedTuple):
     """Ranks from 1 of each relevant, int64 (num_relevants,), in the order of `Relevants.rows`."""
 
@@ -74,6 +110,7 @@ def rank_relevants(
     on_tile: TileConsumer | None = None,
     document_scores: DocumentScores | None = None,
     tile_bytes: int = TILE_BYTES,
+    shared: SharedWork | None = None,
 ) -> Ranks:
     """Rank every relevant candidate of every query.
 
@@ -90,6 +127,7 @@ def rank_relevants(
             to them.
         tile_bytes: memory for scores; at least 32 rows are scored at a time, since fewer would read
             all candidates too often.
+        shared: ranks that each do a part of this call.
 
     Returns:
         The ranks 1 + #{k: s_k > s_j} + #{k < j: s_k = s_j} within language pool and union pool.
@@ -102,7 +140,8 @@ def rank_relevants(
     tiles = _tiles(np.arange(num_queries) if groups is None else groups, num_rows)
     tile = np.empty((max(map(len, tiles)), num_candidates), dtype=np.float32)
     ranks = Ranks(np.empty_like(relevants.rows), np.empty_like(relevants.rows))
-    for rows in tqdm(tiles, desc="rank", unit="tile", delay=2, disable=None, leave=False):
+    own = own_parts(tiles, shared)
+    for rows in tqdm(own, desc="rank", unit="tile", delay=2, disable=hides_progress(), leave=False):
         scores = tile[: len(rows)]
         score_rows(rows, scores)
         if document_scores is not None:
@@ -117,6 +156,12 @@ def rank_relevants(
         )
         if on_tile is not None:
             on_tile(rows, scores)
+    if shared is not None:
+        rows_of_ranks = shared.rows_of_ranks(tiles)
+        for array in ranks:
+            shared.fill_in(array, [relevants.entries(rows) for rows in rows_of_ranks])
+        if on_tile is not None:
+            on_tile.combine(shared, rows_of_ranks)
     return ranks
 
 

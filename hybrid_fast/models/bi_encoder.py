@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +18,17 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.description import describe
+from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
-from hybrid_fast.models.layout import Layout, read_layout, write_layout
-from hybrid_fast.models.static import StaticBackbone, load_static, train_static
+from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
+from hybrid_fast.models.loading import load_backbone
+from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
+from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.static import StaticBackbone, train_static
 from hybrid_fast.models.texts import (
-    SIDES,
     Features,
     Integers,
     Side,
@@ -33,7 +37,8 @@ from hybrid_fast.models.texts import (
     check_side,
     check_texts,
 )
-from hybrid_fast.models.transformer import TransformerBackbone, load_transformer
+from hybrid_fast.models.token_counts import TokenCounts
+from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +49,13 @@ class BiEncoder(nn.Module):
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
         normalize: whether embeddings are scaled to norm 1.
+        similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
+            normalise where it is "cosine" and the model does not.
         prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
-        num_truncated: how many texts of each side this process has truncated so far.
+        token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
+        revision: of the hub model that was loaded; None is the main branch.
+        trust_remote_code: whether Python files that came with the model may be run.
     """
 
     def __init__(
@@ -54,17 +63,23 @@ class BiEncoder(nn.Module):
         backbone: StaticBackbone | TransformerBackbone,
         *,
         normalize: bool = True,
+        similarity: str = "cosine",
         query_prompt: str = "",
         passage_prompt: str = "",
         name_or_path: str = "",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.normalize = normalize
+        self.similarity_fn_name = check_similarity("similarity", similarity)
         self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
-        self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
+        self.token_counts = TokenCounts(backbone)
         self.name_or_path = name_or_path
-        _check_prompts(backbone, self.prompts)
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        check_prompts(backbone, self.prompts)
 
     @classmethod
     def from_pretrained(
@@ -73,31 +88,36 @@ class BiEncoder(nn.Module):
         *,
         pooling: str | None = None,
         normalize: bool | None = None,
+        similarity: str | None = None,
         query_prompt: str | None = None,
         passage_prompt: str | None = None,
         max_query_length: int | None = None,
         max_passage_length: int | None = None,
-        dtype: torch.dtype | str | None = None,
+        dtype: Dtype | None = None,
+        device: str | torch.device | None = None,
         attn_implementation: str | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> BiEncoder:
         """Load a saved BiEncoder, a SentenceTransformer folder or any AutoModel encoder.
 
-        Options that are None are taken from the folder. A plain AutoModel folder gets mean pooling,
-        normalisation, the prompts "Query: " and "Passage: ", and maximum lengths of 96 and 256
-        tokens, or what the model takes if that is less. Only safetensors and JSON are read; nothing
-        is unpickled.
+        Options that are None are taken from the folder, as sentence-transformers reads it. A plain
+        AutoModel folder is pooled by the mean, or by the last token of a ForCausalLM; it has no
+        prompts, maximum lengths of 96 and 256 tokens, or fewer if the model takes fewer, and is
+        normalised unless its similarity is "dot". Only safetensors and JSON are read.
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
             pooling: "mean", "cls" or "last" (transformer only).
             normalize: whether embeddings are scaled to norm 1.
+            similarity: "cosine" or "dot", what embeddings are compared by; cosine in folders that
+                name none.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
             max_query_length: maximum tokens of a query, prompt included (transformer only).
             max_passage_length: maximum tokens of a passage, prompt included (transformer only).
-            dtype: of the weights, such as "float32"; default as saved (transformer only).
+            dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
+            device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
             revision: of the hub model: branch, tag or commit.
             trust_remote_code: whether Python files that come with the model may be run.
@@ -106,36 +126,33 @@ class BiEncoder(nn.Module):
             FileNotFoundError: no such folder or hub model, or it lacks a file.
             ValueError: an option or a file that is not supported.
         """
+        place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
-        lengths: dict[Side, int | None] = {"query": max_query_length, "passage": max_passage_length}
-        model_options = {"dtype": dtype, "attn_implementation": attn_implementation}
-        backbone: StaticBackbone | TransformerBackbone
-        if layout.static:
-            only_transformer = {
-                "pooling": pooling,
-                **{f"max_{side}_length": length for side, length in lengths.items()},
-                **model_options,
-            }
-            _refuse_options(only_transformer, folder)
-            backbone = load_static(layout.weights_folder)
-        else:
-            backbone = load_transformer(
-                layout.weights_folder,
-                layout.pooling if pooling is None else pooling,
-                {side: length for side, length in lengths.items() if length is not None},
-                layout.max_lengths,
-                lowercase=layout.lowercase,
-                trust_remote_code=trust_remote_code,
-                **{name: value for name, value in model_options.items() if value is not None},
-            )
-        return cls(
+        similarity, normalize = choose_comparison(layout, similarity, normalize)
+        backbone = load_backbone(
+            layout,
+            pooling=pooling,
+            lengths={"query": max_query_length, "passage": max_passage_length},
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+        )
+        model = cls(
             backbone,
-            normalize=layout.normalize if normalize is None else normalize,
+            normalize=normalize,
+            similarity=similarity,
             query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
             passage_prompt=layout.prompts["passage"] if passage_prompt is None else passage_prompt,
             name_or_path=str(path_or_hub_name),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
         )
+        model.to(place)
+        logger.info("%s", describe(model))
+        if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
+            hint_at_prompts(model.name_or_path, folder)
+        return model
 
     @classmethod
     def static(
@@ -147,6 +164,7 @@ class BiEncoder(nn.Module):
         seed: int = 0,
         init: str = "idf",
         normalize: bool = True,
+        similarity: str = "cosine",
         query_prompt: str = "",
         passage_prompt: str = "",
     ) -> BiEncoder:
@@ -159,6 +177,7 @@ class BiEncoder(nn.Module):
             seed: for the sample of texts and for the embeddings; equal seeds give equal models.
             init: "idf" scales each embedding by the idf of its token; "normal" does not.
             normalize: whether embeddings of texts are scaled to norm 1.
+            similarity: "cosine" or "dot", what embeddings are compared by.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
 
@@ -169,6 +188,7 @@ class BiEncoder(nn.Module):
         return cls(
             train_static(texts, dim, vocab_size, seed, init),
             normalize=normalize,
+            similarity=similarity,
             query_prompt=query_prompt,
             passage_prompt=passage_prompt,
             name_or_path="static",
@@ -179,15 +199,29 @@ class BiEncoder(nn.Module):
         return BiEncoder(
             self.backbone.untrained(seed),
             normalize=self.normalize,
+            similarity=self.similarity_fn_name,
             query_prompt=self.prompts["query"],
             passage_prompt=self.prompts["passage"],
             name_or_path="untrained",
         )
 
     @property
+    def num_truncated(self) -> dict[Side, int]:
+        """How many texts of each side this process has truncated so far."""
+        return self.token_counts.num_truncated
+
+    @property
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings."""
         return self.backbone.embedding_dim
+
+    def modules_by_folder(self) -> dict[str, nn.Module]:
+        """Return the modules with weights, by the folder of their files within the saved model's.
+
+        The folder of the model itself is "".
+        """
+        backbone = self.backbone
+        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
 
     @property
     def max_length(self) -> dict[Side, int]:
@@ -217,14 +251,7 @@ class BiEncoder(nn.Module):
         prompted = [prompt + text for text in texts]
         ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
         check_num_tokens(prompted, lengths)
-        if num_cut and not self.num_truncated[side]:
-            limit = self.max_length.get(side, "the tokenizer's limit of")
-            logger.warning(
-                "A %s has more than %s tokens and was truncated; num_truncated counts them.",
-                side,
-                limit,
-            )
-        self.num_truncated[side] += num_cut
+        self.token_counts.add(side, ids, lengths, num_cut)
         return ids, lengths, num_cut
 
     def tokenizer_key(self, side: Side) -> str:
@@ -315,31 +342,8 @@ class BiEncoder(nn.Module):
                 static=isinstance(self.backbone, StaticBackbone),
                 pooling=getattr(self.backbone, "pooling", "mean"),
                 normalize=self.normalize,
+                similarity=self.similarity_fn_name,
                 prompts=self.prompts,
                 max_lengths=self.max_length,
             )
             write_layout(layout, self.embedding_dim)
-
-
-def _check_prompts(
-    backbone: StaticBackbone | TransformerBackbone, prompts: dict[Side, str]
-) -> None:
-    for side in SIDES:
-        prompt, limit = prompts[side], backbone.max_lengths.get(side)
-        if not isinstance(prompt, str):
-            raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
-        if limit is None or not prompt.strip():
-            continue
-        if backbone.token_ids([prompt], side)[1][0] >= limit:
-            raise ValueError(
-                f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten the "
-                "prompt or raise the length"
-            )
-
-
-def _refuse_options(options: dict[str, Any], folder: Path) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise ValueError(
-            f"{folder} is a static encoder, which has no {', '.join(given)}; leave it out"
-        )

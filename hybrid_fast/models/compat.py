@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from transformers import PreTrainedModel
 
 
@@ -12,3 +16,23 @@ def uses_flash_attention(model: PreTrainedModel) -> bool:
     If a version does not, texts are padded: slower, with the same embeddings.
     """
     return "flash" in (getattr(model.config, "_attn_implementation", None) or "")
+
+
+@contextmanager
+def without_load_report() -> Iterator[None]:
+    """Keep transformers from logging a table of missing and unexpected weights.
+
+    We check them ourselves: the pooler, which no embedding depends on, would be reported at every
+    load. transformers 5.4 to 5.23 log a "LOAD REPORT" in `transformers.modeling_utils`. If a
+    version calls it otherwise, it is seen.
+    """
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

@@ -9,7 +9,7 @@ from hybrid_fast.common.hub import fetch_folder, local_folder
 # Removed before a model is saved over another: left-over shards would be read instead of it.
 WEIGHT_FILES = ("model*.safetensors*",)
 
-_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja")
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md")
 _HUB_OTHER_FILES = ("onnx/*", "openvino/*")
 
 

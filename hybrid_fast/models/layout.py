@@ -7,20 +7,26 @@
     1_Pooling/config.json               pooling (transformer only)
     config.json, tokenizer files, model.safetensors
 
-A folder without modules.json is a plain transformer, with the defaults of this library.
+A folder without modules.json is a plain transformer, pooled as sentence-transformers pools it, or
+a static encoder of model2vec.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from hybrid_fast.models.foreign import (
+    refuse_adapter,
+    refuse_empty,
+    refuse_modules,
+    refuse_settings,
+)
+from hybrid_fast.models.json_files import read_json, read_optional, write_json
+from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import UNLIMITED
-
-T = TypeVar("T")
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
@@ -34,6 +40,10 @@ _CLASSES = {
     "Normalize": f"{_HOME}.base.modules.normalize.Normalize",
 }
 _CHAINS = (["Transformer", "Pooling"], ["StaticEmbedding"])
+_SUPPORTED = (
+    "only Transformer and Pooling, or StaticEmbedding, each with or without Normalize, are "
+    "supported"
+)
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 _PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
@@ -46,7 +56,8 @@ class Layout:
         weights_folder: the folder of weights and tokenizer.
         static: whether it is a static encoder.
         pooling: "mean", "cls" or "last".
-        normalize: whether embeddings are scaled to norm 1.
+        normalize: whether embeddings are scaled to norm 1; None if the folder does not say.
+        similarity: what `similarity_fn_name` says; None is the default of sentence-transformers.
         prompts: of each side.
         max_lengths: maximum tokens of each side; empty for a static encoder.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
@@ -57,10 +68,9 @@ class Layout:
     weights_folder: Path
     static: bool = False
     pooling: str = "mean"
-    normalize: bool = True
-    prompts: dict[Side, str] = field(
-        default_factory=lambda: {"query": "Query: ", "passage": "Passage: "}
-    )
+    normalize: bool | None = None
+    similarity: str | None = None
+    prompts: dict[Side, str] = field(default_factory=lambda: {"query": "", "passage": ""})
     max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
     lowercase: bool = False
 
@@ -70,32 +80,28 @@ def read_layout(folder: Path) -> Layout:
 
     Raises:
         FileNotFoundError: it holds no model.
-        ValueError: it holds modules that are not supported, or a file is not the JSON it should be.
+        ValueError: it holds a model of another kind, or modules that are not supported, or a file
+            is not the JSON it should be.
     """
+    refuse_adapter(folder)
+    settings = read_optional(folder / SETTINGS_FILE)
+    refuse_settings(folder / SETTINGS_FILE, settings)
     if not (folder / MODULES_FILE).is_file():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds neither {MODULES_FILE} nor config.json; give the folder of a "
-                "saved encoder"
-            )
-        return Layout(folder)
+        return _plain_layout(folder)
     names, paths = _read_chain(folder)
     normalize = names[-1:] == ["Normalize"]
-    chain = names[:-1] if normalize else names
-    if chain not in _CHAINS:
-        raise ValueError(
-            f"{folder / MODULES_FILE} lists {', '.join(names) or 'nothing'}; only Transformer and "
-            "Pooling, or StaticEmbedding, each with or without Normalize, are supported"
-        )
-    prompts = _read_prompts(folder)
-    if chain == ["StaticEmbedding"]:
-        return Layout(paths[0], True, normalize=normalize, prompts=prompts, max_lengths={})
-    lengths = _read_optional(paths[0] / LENGTHS_FILE)
+    prompts = _prompts(settings.get("prompts") or {})
+    similarity = settings.get("similarity_fn_name")
+    if names[0] == "StaticEmbedding":
+        return Layout(paths[0], True, "mean", normalize, similarity, prompts, max_lengths={})
+    lengths = read_optional(paths[0] / LENGTHS_FILE)
+    _check_task(paths[0] / LENGTHS_FILE, lengths.get("transformer_task"))
     longest = lengths.get("max_seq_length") or UNLIMITED
     return Layout(
         paths[0],
         pooling=_read_pooling(paths[1] / "config.json"),
         normalize=normalize,
+        similarity=similarity,
         prompts=prompts,
         max_lengths={
             "query": lengths.get("query_length") or longest,
@@ -103,6 +109,37 @@ def read_layout(folder: Path) -> Layout:
         },
         lowercase=bool(lengths.get("do_lower_case")),
     )
+
+
+def _plain_layout(folder: Path) -> Layout:
+    if not (folder / "config.json").is_file():
+        refuse_empty(folder)
+    config = read_json(folder / "config.json", dict)
+    if config.get("model_type") == "model2vec":
+        return Layout(folder, True, normalize=bool(config.get("normalize")), max_lengths={})
+    first, *_ = map(str, config.get("architectures") or [""])
+    is_causal = first.endswith("ForCausalLM") and config.get("is_causal", True)
+    return Layout(folder, pooling="last" if is_causal else "mean")
+
+
+def choose_comparison(
+    layout: Layout, similarity: str | None, normalize: bool | None
+) -> tuple[Similarity, bool]:
+    """Return the similarity, and whether embeddings are normalised: as given, else the folder's.
+
+    Raises:
+        ValueError: a similarity that is not supported.
+    """
+    if similarity is None:
+        chosen = check_similarity(
+            f"the similarity_fn_name of {layout.weights_folder}",
+            layout.similarity,
+            "; give similarity='cosine' or 'dot' to use the encoder nevertheless",
+        )
+    else:
+        chosen = check_similarity("similarity", similarity)
+    default = chosen == "cosine" if layout.normalize is None else layout.normalize
+    return chosen, default if normalize is None else normalize
 
 
 def write_layout(layout: Layout, embedding_dim: int) -> None:
@@ -119,37 +156,49 @@ def write_layout(layout: Layout, embedding_dim: int) -> None:
             "pooling_mode": _POOLING_NAMES[layout.pooling],
             "include_prompt": True,
         }
-        _write_json(folder / "1_Pooling" / "config.json", pooling)
-        _write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
+        write_json(folder / "1_Pooling" / "config.json", pooling)
+        write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
     if layout.normalize:
-        _write_json(folder / paths[-1] / "config.json", {})
+        write_json(folder / paths[-1] / "config.json", {})
     settings = {
         "model_type": "SentenceTransformer",
         "prompts": {"query": layout.prompts["query"], "document": layout.prompts["passage"]},
         "default_prompt_name": None,
-        "similarity_fn_name": "cosine" if layout.normalize else "dot",
+        "similarity_fn_name": layout.similarity,
     }
-    _write_json(folder / SETTINGS_FILE, settings)
+    write_json(folder / SETTINGS_FILE, settings)
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": _CLASSES[name]}
         for index, (name, path) in enumerate(zip(names, paths, strict=True))
     ]
-    _write_json(folder / MODULES_FILE, modules)
+    write_json(folder / MODULES_FILE, modules)
 
 
 def _read_chain(folder: Path) -> tuple[list[str], list[Path]]:
-    names, paths = [], []
-    for index, module in enumerate(_read_json(folder / MODULES_FILE, list)):
+    """Return the names of the modules of a chain that is supported, and their folders."""
+    file = folder / MODULES_FILE
+    types, paths = [], []
+    for index, module in enumerate(read_json(file, list)):
         if not isinstance(module, dict) or not {"path", "type"} <= module.keys():
-            raise ValueError(f"{folder / MODULES_FILE}: entry {index} needs 'path' and 'type'")
+            raise ValueError(f"{file}: entry {index} needs 'path' and 'type'")
         path = folder / str(module["path"])
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(
-                f"{folder / MODULES_FILE}: the path {module['path']!r} is outside the folder"
-            )
-        names.append(str(module["type"]).rsplit(".", 1)[-1])
+            raise ValueError(f"{file}: the path {module['path']!r} is outside the folder")
+        types.append(str(module["type"]))
         paths.append(path)
+    names = [name.rsplit(".", 1)[-1] for name in types]
+    chain = names[:-1] if names[-1:] == ["Normalize"] else names
+    if chain not in _CHAINS or not all(name.startswith(f"{_HOME}.") for name in types):
+        refuse_modules(file, types, _SUPPORTED)
     return names, paths
+
+
+def _check_task(path: Path, task: object) -> None:
+    if task not in (None, "feature-extraction"):
+        raise ValueError(
+            f"{path}: transformer_task is {task!r}; only 'feature-extraction', which gives the "
+            "states of tokens, is supported"
+        )
 
 
 def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
@@ -160,14 +209,13 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     return lengths
 
 
-def _read_prompts(folder: Path) -> dict[Side, str]:
-    prompts = _read_optional(folder / SETTINGS_FILE).get("prompts") or {}
-    passage = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), None)
-    return {"query": prompts.get("query") or "", "passage": passage or ""}
+def _prompts(saved: dict[str, Any]) -> dict[Side, str]:
+    given = (saved[name] for name in _PASSAGE_PROMPTS if saved.get(name) is not None)
+    return {"query": saved.get("query") or "", "passage": next(given, "")}
 
 
 def _read_pooling(path: Path) -> str:
-    config = _read_json(path, dict)
+    config = read_json(path, dict)
     if not config.get("include_prompt", True):
         raise ValueError(
             f"{path}: include_prompt is false, which is not supported: pooling includes the prompt"
@@ -184,21 +232,3 @@ def _read_pooling(path: Path) -> str:
         f"{path}: pooling_mode is {mode or 'missing'}; only {', '.join(_POOLING_NAMES.values())} "
         "are supported"
     )
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return _read_json(path, dict) if path.is_file() else {}
-
-
-def _read_json(path: Path, kind: type[T]) -> T:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno}: {error.msg}; JSON is needed") from error
-    if not isinstance(content, kind):
-        raise ValueError(f"{path} holds a {type(content).__name__}; a {kind.__name__} is needed")
-    return content
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -135,8 +135,12 @@ class StaticBackbone(nn.Module):
         save_file({WEIGHTS_KEY: weights}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def load_static(folder: Path) -> StaticBackbone:
-    """Read what `StaticBackbone.save` or sentence-transformers wrote.
+def load_static(folder: Path, dtype: torch.dtype | None = None) -> StaticBackbone:
+    """Read what `StaticBackbone.save`, sentence-transformers or model2vec wrote.
+
+    Args:
+        folder: with tokenizer.json and model.safetensors.
+        dtype: of the table; default as saved.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -151,16 +155,30 @@ def load_static(folder: Path) -> StaticBackbone:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (json.JSONDecodeError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
-    if WEIGHTS_KEY not in tensors:
-        raise ValueError(
-            f"{folder / WEIGHTS_FILE} holds {', '.join(sorted(tensors))}; a static encoder needs "
-            f"{WEIGHTS_KEY}"
-        )
+    weights = _read_table(folder / WEIGHTS_FILE, tensors)
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # what the tokenizers library raises for a damaged file
         raise ValueError(f"{folder / TOKENIZER_FILE} holds no tokenizer: {error}") from error
-    return StaticBackbone(tokenizer, tensors[WEIGHTS_KEY])
+    return StaticBackbone(tokenizer, weights.to(dtype or weights.dtype))
+
+
+def _read_table(path: Path, tensors: dict[str, Tensor]) -> Tensor:
+    """Return the embedding of each token; model2vec may share rows and keep weights apart."""
+    if WEIGHTS_KEY in tensors:
+        return tensors[WEIGHTS_KEY]
+    if "embeddings" not in tensors:
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(tensors))}; a static encoder needs {WEIGHTS_KEY}"
+        )
+    table = tensors["embeddings"]
+    if not table.is_floating_point():  # quantised
+        table = table.float()
+    if "mapping" in tensors:
+        table = table[tensors["mapping"].long()]
+    if "weights" in tensors:
+        table = (table.float() * tensors["weights"][:, None]).to(table.dtype)
+    return table
 
 
 def train_static(

@@ -8,14 +8,11 @@ from __future__ import annotations
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from tokenizers.normalizers import Lowercase, Sequence
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
@@ -90,8 +87,8 @@ class TransformerBackbone(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, added ones included; token ids are below it."""
-        return len(self.tokenizer)
+        """Number of tokens, added ones and holes in the numbering included; ids are below it."""
+        return max(len(self.tokenizer), max(self.tokenizer.get_vocab().values()) + 1)
 
     @property
     def unknown_id(self) -> int | None:
@@ -115,19 +112,37 @@ class TransformerBackbone(nn.Module):
         return f"{type(self.tokenizer).__qualname__} {self.tokenizer.get_vocab()} {options}"
 
     def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Tokenise texts, special tokens included; see `BiEncoder.token_ids`."""
-        batch = self.tokenizer(
-            texts,
-            truncation=True,
-            max_length=self.max_lengths[side],
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
+        """Tokenise texts, special tokens included; see `BiEncoder.token_ids`.
+
+        Raises:
+            ValueError: a text has a token that the model has no embedding of.
+        """
+        options = {"return_attention_mask": False, "return_token_type_ids": False}
+        limit = self.max_lengths[side]
+        batch = self.tokenizer(texts, truncation=True, max_length=limit, **options)
         ids = batch["input_ids"]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings or ())
+        if batch.encodings is not None:
+            num_truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings)
+        else:  # a tokenizer in Python does not tell: is a text of full length longer by itself?
+            full = [texts[row] for row in np.flatnonzero(lengths == limit)]
+            whole = self.tokenizer(full, **options)["input_ids"] if full else []
+            num_truncated = sum(len(each) > limit for each in whole)
         flat = np.fromiter(chain.from_iterable(ids), np.int32, lengths.sum())
+        self._check_embedded(texts, flat, lengths)
         return flat, lengths, num_truncated
+
+    def _check_embedded(self, texts: list[str], ids: TokenIds, lengths: Integers) -> None:
+        num_embeddings = self.model.get_input_embeddings().num_embeddings
+        beyond = np.flatnonzero(ids >= num_embeddings)
+        if beyond.size:
+            text = texts[int(np.searchsorted(lengths.cumsum(), beyond[0], side="right"))]
+            token = self.tokenizer.convert_ids_to_tokens(int(ids[beyond[0]]))
+            raise ValueError(
+                f"the model has {num_embeddings} embeddings and none of the token {token!r} (id "
+                f"{ids[beyond[0]]}) of the text {text[:60]!r}; resize its embeddings "
+                "(resize_token_embeddings), train them and save model and tokenizer"
+            )
 
     def features(
         self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
@@ -221,113 +236,3 @@ def _first_position(model: PreTrainedModel) -> int:
         if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
             return positions.padding_idx + 1
     return 0
-
-
-def load_transformer(
-    folder: Path,
-    pooling: str,
-    max_lengths: dict[Side, int],
-    saved_lengths: dict[Side, int],
-    *,
-    lowercase: bool = False,
-    trust_remote_code: bool = False,
-    **model_options: Any,
-) -> TransformerBackbone:
-    """Load a folder that AutoModel and AutoTokenizer can load.
-
-    Args:
-        folder: with config.json, weights as safetensors, and tokenizer files.
-        pooling: see TransformerBackbone.
-        max_lengths: given by the user; see TransformerBackbone.
-        saved_lengths: of both sides, for those not given; at most what the model takes is used.
-        lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
-        trust_remote_code: whether Python files of the folder may be run.
-        **model_options: for `AutoModel.from_pretrained`, such as dtype and attn_implementation.
-
-    Raises:
-        FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
-    """
-    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **model_options)
-    if lowercase:
-        lowercase_first(tokenizer)
-    limit = int(min(position_limit(model), tokenizer.model_max_length))
-    lengths = {side: min(length, limit) for side, length in saved_lengths.items()} | max_lengths
-    return TransformerBackbone(model, tokenizer, pooling, lengths)
-
-
-def load_pretrained(
-    folder: Path,
-    auto_class: Any = AutoModel,
-    *,
-    new_head: bool = False,
-    trust_remote_code: bool = False,
-    **model_options: Any,
-) -> tuple[PreTrainedModel, Tokenizer]:
-    """Load model and tokenizer of a folder, and check that nothing is missing.
-
-    Args:
-        folder: with config.json, weights as safetensors, and tokenizer files.
-        auto_class: of transformers, such as AutoModel.
-        new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
-            is then initialised at random; they may always lack the pooler.
-        trust_remote_code: whether Python files of the folder may be run.
-        **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
-
-    Raises:
-        FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
-    """
-    if not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{folder} has no *.safetensors; other formats are not read, since unpickling may run "
-            "code: load the model where you trust it, and save it again as safetensors"
-        )
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        if config.is_encoder_decoder:
-            raise ValueError(
-                f"a {config.model_type} is an encoder-decoder; give an encoder or a decoder"
-            )
-        model, report = auto_class.from_pretrained(
-            folder,
-            config=config,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            output_loading_info=True,
-            **model_options,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder} cannot be loaded: {error}") from error
-    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
-    if new_head:
-        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
-    _check_parts(folder, model, tokenizer, missing)
-    return model, tokenizer
-
-
-def _check_parts(
-    folder: Path, model: PreTrainedModel, tokenizer: Tokenizer, missing: list[str]
-) -> None:
-    # transformers fills missing weights with random numbers and a missing tokenizer with nothing.
-    if missing:
-        raise ValueError(
-            f"the weights in {folder} lack {len(missing)} parameters of a "
-            f"{model.config.model_type}, such as {min(missing)}; config.json is of another model"
-        )
-    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
-        raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
-    num_embeddings = model.get_input_embeddings().num_embeddings
-    if tokenizer.vocab_size > num_embeddings:
-        raise ValueError(
-            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model "
-            f"{num_embeddings} embeddings; they do not belong together"
-        )
-
-
-def lowercase_first(tokenizer: Tokenizer) -> None:
-    """Make a tokenizer lower-case texts before its own normalisation."""
-    backend = tokenizer.backend_tokenizer
-    steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
-    backend.normalizer = Sequence(steps)

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from hybrid_fast import _core
 from hybrid_fast.ops.chunked import Chunk, Columns
-from hybrid_fast.ops.cpu_chunks import MOST_ROWS, add_sums, addresses, describe, rows_of_chunk
+from hybrid_fast.ops.cpu_chunks import (
+    MOST_ROWS,
+    add_sums,
+    address,
+    addresses,
+    describe,
+    rows_of_chunk,
+)
 
 
 def has_bf16_product() -> bool:
@@ -73,14 +80,23 @@ class Bf16Kernels:
     def _run(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, gradient: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        losses, grad_dot_logits = logit_scale.new_empty(2, len(chunk.queries))
+        rows, num_columns = len(chunk.queries), len(self._passages)
+        dim = self._passages.shape[1]
+        losses, grad_dot_logits = logit_scale.new_empty(2, rows)
         _core.contrast_bf16_rows(
-            describe(chunk, logit_scale, None, len(self._passages)),
-            queries=chunk.queries.data_ptr(),
-            packed=self._packed.data.data_ptr(),
-            dim=chunk.queries.shape[1],
-            **addresses(chunk, columns, losses, grad_dot_logits, gradient=gradient is not None),
-            bf16=0 if gradient is None else gradient.data_ptr(),
+            describe(chunk, logit_scale, None, num_columns),
+            queries=address("queries", chunk.queries, torch.bfloat16, rows, dim),
+            packed=self._packed.address(),
+            dim=dim,
+            **addresses(
+                chunk,
+                num_columns,
+                columns,
+                losses,
+                grad_dot_logits,
+                gradient=gradient is not None,
+            ),
+            bf16=address("gradient", gradient, torch.bfloat16, rows, num_columns),
         )
         return losses, grad_dot_logits
 
@@ -93,33 +109,46 @@ class PackedColumns:
     """
 
     def __init__(self, columns: Tensor) -> None:
-        self._num_columns = len(columns)
-        self.data = columns.new_empty(_core.packed_size(*columns.shape))
+        self._num_columns, self._dim = columns.shape
+        self._data = columns.new_empty(_core.packed_size(*columns.shape))
         _core.pack_bf16(
-            columns=columns.data_ptr(),
-            num_columns=columns.shape[0],
-            dim=columns.shape[1],
+            columns=_address_of_matrix("columns", columns),
+            num_columns=self._num_columns,
+            dim=self._dim,
             stride=columns.stride(0),
             step=columns.stride(1),
-            packed=self.data.data_ptr(),
+            packed=self.address(),
             num_threads=torch.get_num_threads(),
         )
 
+    def address(self) -> int:
+        """Return where the packed numbers lie."""
+        size = _core.packed_size(self._num_columns, self._dim)
+        return address("packed", self._data, torch.bfloat16, size)
+
     def multiply(self, rows: Tensor, total: Tensor | None = None) -> Tensor:
         """Return the float32 product of rows (R, K) with the matrix, (R, C), added to `total`."""
-        add = total is not None
+        add, (num_rows, dim) = total is not None, rows.shape
+        if dim != self._dim:
+            raise ValueError(f"rows have {dim} coordinates; need {self._dim}, as the columns have")
         if total is None:
-            total = rows.new_empty(len(rows), self._num_columns, dtype=torch.float32)
+            total = rows.new_empty(num_rows, self._num_columns, dtype=torch.float32)
         _core.multiply_bf16(
-            rows=rows.data_ptr(),
-            num_rows=rows.shape[0],
-            dim=rows.shape[1],
+            rows=_address_of_matrix("rows", rows),
+            num_rows=num_rows,
+            dim=dim,
             stride=rows.stride(0),
             step=rows.stride(1),
-            packed=self.data.data_ptr(),
+            packed=self.address(),
             num_columns=self._num_columns,
-            out=total.data_ptr(),
+            out=address("total", total, torch.float32, num_rows, self._num_columns),
             add=add,
             num_threads=torch.get_num_threads(),
         )
         return total
+
+
+def _address_of_matrix(name: str, matrix: Tensor) -> int:
+    """Return where a matrix lies whose rows or columns are contiguous."""
+    by_rows = matrix if matrix.is_contiguous() else matrix.T
+    return address(name, by_rows, torch.bfloat16, *by_rows.shape)

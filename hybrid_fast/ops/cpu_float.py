@@ -79,7 +79,9 @@ class FloatKernels:
         losses, grad_dot_logits = scores.new_empty(2, len(scores))
         self._contrast(
             describe(chunk, logit_scale, scores),
-            **addresses(chunk, columns, losses, grad_dot_logits, gradient=gradient),
+            **addresses(
+                chunk, scores.shape[1], columns, losses, grad_dot_logits, gradient=gradient
+            ),
             bf16=0,
         )
         return losses, grad_dot_logits, scores

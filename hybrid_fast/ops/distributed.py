@@ -5,8 +5,9 @@ an all-gather forward, a reduce-scatter backward. Rank r returns W times its sha
 loss, so the mean over ranks, which DistributedDataParallel takes, is the global loss and the global
 gradient, also for a learnable temperature. Local batches may differ in size.
 
-Communication of a step, for N passages and M queries of all ranks: one small exchange of sizes,
-which synchronises with the device; the passages (N, D); for `symmetric` three vectors (N,) of the
+Communication of a step, for N passages and M queries of all ranks: one small exchange of sizes and
+options (agreement.py), which synchronises with the device unless the group serves the CPU; the
+passages (N, D); for `symmetric` three vectors (N,) of the
 columns (in plain torch the queries (M, D) and a bool (M, M)).
 """
 
@@ -21,13 +22,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hybrid_fast.ops.inputs import EMBEDDING_DTYPES, REDUCTIONS, InfoNCEInputs, check_mask_width
+from hybrid_fast.ops.inputs import InfoNCEInputs
 from hybrid_fast.ops.reference import (
     excluded_columns,
     excluded_queries,
     row_coefficients,
     row_weights,
     score_matrix,
+    without_autocast,
 )
 
 Compute = Callable[[InfoNCEInputs, Tensor, "Ranks | None"], Tensor]
@@ -81,54 +83,6 @@ class SharedColumns:
         return total
 
 
-def exchange_sizes(inputs: InfoNCEInputs, group: dist.ProcessGroup) -> Ranks:
-    """Return how many rows each rank holds, after checking that all ranks made the same call.
-
-    Raises:
-        TypeError: if `group` is no process group that this rank belongs to.
-        ValueError: on every rank, if the ranks were called differently or a mask does not cover
-            all passages.
-    """
-    if not isinstance(group, dist.ProcessGroup):
-        raise TypeError(
-            "process_group must be a torch.distributed.ProcessGroup that this rank belongs to, "
-            f"got {type(group).__name__}"
-        )
-    options = _options(inputs)
-    mask_width = 0 if inputs.mask is None else inputs.mask.shape[1]
-    header = [len(inputs.queries), len(inputs.passages), mask_width, *options.values()]
-    local = torch.tensor([header], device=inputs.queries.device)
-    headers = _all_gather(local, [1] * dist.get_world_size(group), group)
-    num_queries, num_passages, mask_widths, *values_of_options = headers.T.tolist()
-    for name, values in zip(options, values_of_options, strict=True):
-        if len(set(values)) > 1:
-            raise ValueError(f"the ranks of process_group differ in {name}, by rank: {values}")
-    if inputs.mask is not None:
-        for width in mask_widths:
-            check_mask_width(width, sum(num_passages))
-    return Ranks(group, num_queries, num_passages)
-
-
-def _options(inputs: InfoNCEInputs) -> dict[str, int]:
-    """Return the options that must agree for collectives to match, as integers."""
-    optional = ("passage_groups", "passage_ids", "mask")
-    differentiable = ("queries", "passages", "weights")
-    options = {
-        "embedding dimension": inputs.queries.shape[1],
-        "dtype": EMBEDDING_DTYPES.index(inputs.queries.dtype),
-        "reduction": REDUCTIONS.index(inputs.reduction),
-        "symmetric": int(inputs.symmetric),
-        "negatives": int(inputs.negatives == "hard_only"),
-    }
-    for name in optional:
-        options[f"whether {name} is given"] = int(getattr(inputs, name) is not None)
-    for name in differentiable:
-        tensor = getattr(inputs, name)
-        needs_gradient = tensor is not None and tensor.requires_grad and torch.is_grad_enabled()
-        options[f"whether {name} needs a gradient"] = int(needs_gradient)
-    return options
-
-
 def gather_passages(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
     """Return the inputs of this rank's queries against the passages of all ranks."""
     positives = inputs.positives + ranks.first_passage
@@ -153,7 +107,7 @@ def share_of_global_loss(
         shares_columns: whether the backend computes both directions from the rows of this rank;
             if not, each direction is a call of its own.
         inputs: of `gather_passages`.
-        ranks: of `exchange_sizes`.
+        ranks: how many rows each rank holds.
 
     Returns:
         W times this rank's share of the global sum or mean, 0-dim; for reduction "none" (B,),
@@ -174,7 +128,7 @@ def share_of_global_loss(
 def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
     """Return the inputs of this rank's positives against the queries of all ranks."""
     positives = inputs.positives
-    with torch.no_grad(), torch.autocast(inputs.queries.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(inputs.queries):
         excluded = excluded_columns(inputs, score_matrix(inputs))
     # Each rank decides for its queries, since only it holds their rows of the mask.
     mask = excluded_queries(excluded, positives, inputs.all_positives, ranks.first_query)

@@ -2,8 +2,8 @@
 
 The library computes the scores of a chunk once; where half-precision embeddings need them twice,
 `gpu_tiles` computes them and never writes them. Nothing synchronises with the device, and launches
-depend on shapes alone, so that a call can be captured in a CUDA graph. Never run on a device yet:
-block sizes come from the compiler's report, chunk sizes from arithmetic.
+depend on shapes alone, so that a call can be captured in a CUDA graph. Block sizes come from the
+compiler's report, chunk sizes from arithmetic.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ and precisions that they support.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Unpack
@@ -16,22 +17,20 @@ from torch import Tensor
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.ops import gpu
-from hybrid_fast.ops.distributed import (
-    Compute,
-    Ranks,
-    exchange_sizes,
-    gather_passages,
-    share_of_global_loss,
-)
+from hybrid_fast.ops.agreement import Call
+from hybrid_fast.ops.distributed import Compute, Ranks, gather_passages, share_of_global_loss
 from hybrid_fast.ops.inputs import (
+    BACKENDS,
     InfoNCEInputs,
     InfoNCEOptions,
     InfoNCETensors,
     check_embeddings,
+    check_flag,
     check_hard_negatives,
     check_mask_width,
     check_options,
     check_values,
+    plain,
 )
 from hybrid_fast.ops.operators import info_nce_chunked
 from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
@@ -50,7 +49,6 @@ def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None)
     return info_nce_reference(inputs, coefficients)
 
 
-# The fastest first.
 _BACKENDS = {
     "triton": _Backend(
         partial(info_nce_chunked, "triton"), ("cuda",), gpu.HAS_TRITON, True, (None, "bf16")
@@ -106,7 +104,7 @@ def info_nce(
             ranks, in rank order.
         margin: excludes columns that score more than this above the positive. Compares scores
             before temperature, after `normalize`, without gradient.
-        weights: (B,) floating, at least 0, w_i.
+        weights: (B,) floating, at least 0, w_i; their sum must be finite.
         symmetric: half the sum of this loss and that of each positive against the queries
             k != i that do not exclude it from their row and have another positive column.
         reduction: "none" returns w_i l_i, "sum" their sum, "mean" sum / sum of w (0 with zero
@@ -142,46 +140,53 @@ def info_nce(
         ValueError: if shapes, devices, options or values do not fit; for values the message names
             the first bad row.
     """
-    check_embeddings(queries, passages)
-    rows = torch.arange(len(queries), device=queries.device)
-    inputs = InfoNCEInputs(
-        queries=queries,
-        passages=passages,
-        positives=rows if positives is None else positives,
-        all_positives=rows if positives is None else positives,
-        temperature=temperature,
-        query_groups=query_groups,
-        passage_groups=passage_groups,
-        query_passage_ids=query_passage_ids,
-        passage_ids=passage_ids,
-        mask=mask,
-        margin=margin,
-        weights=weights,
-        symmetric=symmetric,
-        reduction=reduction,
-        normalize=normalize,
-        negatives=negatives,
-        recompute=recompute,
-        precision=precision,
-        max_scratch_bytes=max_scratch_bytes,
-    )
-    check_options(inputs)
-    chosen = _select_backend(backend, precision, queries.device.type)
-    check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
-    if check:
-        check_values(inputs)
-    ranks = None
-    if process_group is not None:
-        ranks = exchange_sizes(inputs, process_group)
-        inputs = gather_passages(inputs, ranks)
+    call = None if process_group is None else Call(process_group)
+    with nullcontext() if call is None else call.refused_together():
+        check_embeddings(queries, passages)
+        rows = torch.arange(len(queries), device=queries.device)
+        inputs = InfoNCEInputs(
+            queries=queries,
+            passages=passages,
+            positives=rows if positives is None else positives,
+            all_positives=rows if positives is None else positives,
+            temperature=plain(temperature),
+            query_groups=query_groups,
+            passage_groups=passage_groups,
+            query_passage_ids=query_passage_ids,
+            passage_ids=passage_ids,
+            mask=mask,
+            margin=plain(margin),
+            weights=weights,
+            symmetric=symmetric,
+            reduction=reduction,
+            normalize=normalize,
+            negatives=negatives,
+            recompute=recompute,
+            precision=precision,
+            max_scratch_bytes=max_scratch_bytes,
+        )
+        check_options(inputs)
+        check_flag("check", check)
+        chosen = _select_backend(backend, precision, queries.device.type)
+        check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
+        if check:
+            check_values(inputs)
+        # The default positives are known without reading them, so they may be checked on a GPU.
+        checks_columns = negatives == "hard_only" and (check or positives is None)
+        if call is not None:
+            checks_columns = call.exchange_sizes(inputs, chosen, checks_columns)
+    if call is not None and call.ranks is not None:
+        inputs = gather_passages(inputs, call.ranks)
     elif mask is not None:
         check_mask_width(mask.shape[1], len(passages))
-    # The default positives are known without reading them, so they may be checked on a GPU, too.
-    if negatives == "hard_only" and (check or positives is None):
+    if checks_columns:
         check_hard_negatives(inputs)
-    if ranks is not None:
-        return share_of_global_loss(chosen.compute, chosen.shares_columns, inputs, ranks)
-    return _local_loss(chosen.compute, inputs)
+    computed_by = _BACKENDS[chosen]
+    if call is not None and call.ranks is not None:
+        return share_of_global_loss(
+            computed_by.compute, computed_by.shares_columns, inputs, call.ranks
+        )
+    return _local_loss(computed_by.compute, inputs)
 
 
 def _local_loss(compute: Compute, inputs: InfoNCEInputs) -> Tensor:
@@ -236,8 +241,9 @@ def value_and_grad(
     return loss.detach(), InfoNCEGradients(gradients[0], gradients[1], grad_temperature)
 
 
-def _select_backend(name: str, precision: str | None, device_type: str) -> _Backend:
-    check_choice("backend", name, ("auto", *_BACKENDS))
+def _select_backend(name: str, precision: str | None, device_type: str) -> str:
+    """Return the name of the backend to use: "auto" takes the first that supports the call."""
+    check_choice("backend", name, ("auto", *BACKENDS))
     usable = {
         known: backend
         for known, backend in _BACKENDS.items()
@@ -252,11 +258,11 @@ def _select_backend(name: str, precision: str | None, device_type: str) -> _Back
             available = ", ".join(map(repr, ("auto", *usable)))
             raise ValueError(f"backend {name!r} is {why}; available: {available}")
         usable = {name: usable[name]}
-    for backend in usable.values():
-        if precision in backend.precisions:
-            return backend
-    known = sorted({str(p) for backend in usable.values() for p in backend.precisions})
+    for known in BACKENDS:
+        if known in usable and precision in usable[known].precisions:
+            return known
+    supported = sorted({str(p) for backend in usable.values() for p in backend.precisions})
     raise ValueError(
-        f"backend {name!r} does not support precision {precision!r}; it supports: "
-        f"{', '.join(known)}"
+        f"backend {name!r} does not support precision {precision!r} for tensors on "
+        f"{device_type!r}; it supports: {', '.join(supported)}"
     )

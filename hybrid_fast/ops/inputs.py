@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
-from typing import TypedDict
+from numbers import Integral, Real
+from typing import Any, TypedDict
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from hybrid_fast.common.choices import check_choice
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "sum", "mean")
 NEGATIVES = ("all", "hard_only")
+PRECISIONS = (None, "bf16")
+BACKENDS = ("triton", "cpu", "reference")  # the fastest first
 
 
 class InfoNCEOptions(TypedDict, total=False):
@@ -112,6 +114,8 @@ def check_options(inputs: InfoNCEInputs) -> None:
     The width of the mask is left to `check_mask_width`: with a process group it is known only
     after the ranks have exchanged their sizes.
     """
+    for name in ("symmetric", "normalize", "recompute"):
+        check_flag(name, getattr(inputs, name))
     check_choice("reduction", inputs.reduction, REDUCTIONS)
     check_choice("negatives", inputs.negatives, NEGATIVES)
     if inputs.symmetric and inputs.negatives == "hard_only":
@@ -119,7 +123,7 @@ def check_options(inputs: InfoNCEInputs) -> None:
             "symmetric=True needs negatives='all': hard negatives take no part in the direction "
             "from passages to queries"
         )
-    check_temperature(inputs.temperature)
+    check_temperature(inputs.temperature, inputs.compute_dtype)
     if inputs.margin is not None:
         check_number("margin", inputs.margin)
     check_precision(inputs.precision, inputs.queries.dtype)
@@ -135,9 +139,11 @@ def check_options(inputs: InfoNCEInputs) -> None:
 
 
 def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Raise TypeError unless `tensor` is a tensor of one of `dtypes`."""
+    """Raise TypeError unless `tensor` is a dense tensor of one of `dtypes`."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} has layout {tensor.layout}; need a dense tensor: .to_dense()")
     if tensor.dtype not in dtypes:
         need = " or ".join(str(dtype) for dtype in dtypes)
         raise TypeError(f"{name} has dtype {tensor.dtype}; need {need}")
@@ -152,8 +158,25 @@ def check_number(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}; need a finite number")
 
 
-def check_temperature(temperature: float | Tensor) -> None:
-    """Raise unless `temperature` is a number above 0 or a floating 0-dim tensor."""
+def plain(number: Any) -> Any:
+    """Return a number of another library (NumPy's float32, a fraction) as Python's own float."""
+    is_foreign = isinstance(number, Real) and not isinstance(number, (int, float))
+    return float(number) if is_foreign else number
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Raise unless `value` is True or False (or 1 or 0); the text "no" would pass for True."""
+    if value not in (True, False):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def check_temperature(temperature: float | Tensor, dtype: torch.dtype = torch.float32) -> None:
+    """Raise unless `temperature` is a floating 0-dim tensor, or a number above 0 of `dtype`.
+
+    Args:
+        temperature: what was given.
+        dtype: of the logits.
+    """
     if isinstance(temperature, Tensor):
         check_tensor("temperature", temperature, EMBEDDING_DTYPES)
         if temperature.ndim != 0:
@@ -163,6 +186,12 @@ def check_temperature(temperature: float | Tensor) -> None:
     check_number("temperature", temperature)
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; need a number above 0, for example 0.05")
+    least, most = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+    if not least <= temperature <= most:  # or it, or its inverse, is 0 or infinite
+        raise ValueError(
+            f"temperature is {temperature}; need a number from {least:.2g} to {most:.2g}, which "
+            f"{dtype} holds, for example 0.05"
+        )
 
 
 def check_precision(precision: str | None, dtype: torch.dtype) -> None:
@@ -178,7 +207,7 @@ def check_max_scratch_bytes(max_bytes: int | None) -> None:
     """Raise unless `max_bytes` is None or a positive int."""
     if max_bytes is None:
         return
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral):
         raise TypeError(f"max_scratch_bytes must be an int, got {type(max_bytes).__name__}")
     if max_bytes <= 0:
         raise ValueError(f"max_scratch_bytes is {max_bytes}; need at least 1, for example 2**30")
@@ -230,14 +259,22 @@ def check_values(inputs: InfoNCEInputs) -> None:
             finite_rows = torch.isfinite(embeddings).all(dim=1)
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
     if isinstance(inputs.temperature, Tensor):
-        check_temperature(float(inputs.temperature.detach()))
+        check_temperature(float(inputs.temperature.detach()), inputs.compute_dtype)
     num_passages, positives = len(inputs.passages), inputs.positives
     in_range = (positives >= 0) & (positives < num_passages)
     _require_rows(in_range, f"positives must be columns of passages, 0 to {num_passages - 1}")
     if inputs.weights is not None:
-        weights = inputs.weights.detach()
-        usable = torch.isfinite(weights) & (weights >= 0)
-        _require_rows(usable, "weights must be finite and at least 0")
+        _check_weights(inputs.weights.detach(), inputs.compute_dtype)
+
+
+def _check_weights(weights: Tensor, dtype: torch.dtype) -> None:
+    used = weights.to(dtype)
+    _require_rows(torch.isfinite(used) & (used >= 0), "weights must be finite and at least 0")
+    total = float(used.sum())
+    if not math.isfinite(total):
+        raise ValueError(f"the sum of weights is beyond {dtype}; divide them by their largest")
+    if total == 0 and bool((weights > 0).any()):
+        raise ValueError(f"all weights are 0 in {dtype}; divide them by their largest")
 
 
 def _require_rows(good: Tensor, message: str) -> None:

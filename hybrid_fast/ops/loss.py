@@ -19,13 +19,15 @@ from hybrid_fast.ops.inputs import (
 
 MIN_TEMPERATURE = 0.001
 MAX_TEMPERATURE = 100.0
+_LOG_BOUNDS = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
 
 
 class InfoNCELoss(nn.Module):
     """`info_nce` with fixed options.
 
     A learnable temperature is stored as its logarithm in the parameter `log_temperature` and
-    clamped to [0.001, 100].
+    clamped to [0.001, 100]: the loss takes the nearest value within, with the gradient as if it
+    were there, so that a bound can be left; the next call puts the parameter back to the bound.
 
     Args:
         temperature: a number; if learnable, the initial value.
@@ -63,9 +65,12 @@ class InfoNCELoss(nn.Module):
         """The current temperature: a number or, if learnable, a 0-dim tensor with gradient."""
         if not self.learnable:
             return self._fixed_temperature
-        return self.log_temperature.clamp(
-            math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
-        ).exp()
+        # In float32 at least: half precision would round the temperature by percents.
+        dtype = torch.promote_types(self.log_temperature.dtype, torch.float32)
+        logarithm = self.log_temperature.to(dtype)
+        clamped = logarithm.detach().clamp(*_LOG_BOUNDS)
+        # Its gradient is that of the parameter, of which backward needs no value.
+        return (clamped + (logarithm - logarithm.detach())).exp()
 
     def forward(
         self, queries: Tensor, passages: Tensor, **tensors: Unpack[InfoNCETensors]
@@ -81,7 +86,8 @@ class InfoNCELoss(nn.Module):
             As `info_nce`.
         """
         if self.learnable:
-            self._clamp()
+            # `data`: a graph that still waits for its backward pass does not forbid it.
+            self.log_temperature.data.clamp_(*_LOG_BOUNDS)
         return info_nce(queries, passages, temperature=self.temperature, **tensors, **self.options)
 
     def extra_repr(self) -> str:
@@ -89,11 +95,6 @@ class InfoNCELoss(nn.Module):
         temperature = torch.as_tensor(self.temperature, dtype=torch.float64).item()
         settings = {"temperature": f"{temperature:.6g}", "learnable": self.learnable}
         return ", ".join(f"{name}={value}" for name, value in (settings | self.options).items())
-
-    @torch.no_grad()
-    def _clamp(self) -> None:
-        # Outside its bounds a clamped parameter would have no gradient to lead it back.
-        self.log_temperature.clamp_(math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
 
 
 def _check_names(names: tuple[str, ...]) -> None:

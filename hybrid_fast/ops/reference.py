@@ -14,6 +14,7 @@ equation 4 (arXiv 1807.03748).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import torch
@@ -34,7 +35,7 @@ def info_nce_reference(inputs: InfoNCEInputs, coefficients: Tensor) -> Tensor:
         (B,) for reduction "none", else 0-dim; of `inputs.compute_dtype`.
     """
     # Autocast would compute the scores in half precision.
-    with torch.autocast(inputs.queries.device.type, enabled=False):
+    with without_autocast(inputs.queries):
         scores = score_matrix(inputs)
         logits = scores / _in_dtype(inputs.temperature, scores.dtype)
         excluded = excluded_columns(inputs, scores)
@@ -43,6 +44,14 @@ def info_nce_reference(inputs: InfoNCEInputs, coefficients: Tensor) -> Tensor:
             losses = (losses + _passage_to_query(logits, inputs.positives, excluded)) / 2
         weighted = coefficients * losses
         return weighted if inputs.reduction == "none" else weighted.sum()
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """Return a context without autocast on the tensor's device; not all kinds of device have it."""
+    device_type = tensor.device.type
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def row_weights(inputs: InfoNCEInputs) -> Tensor:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from hybrid_fast.data.formats.files import SourceFile, find_files
 from hybrid_fast.data.formats.items import OnEmpty
+from hybrid_fast.data.formats.lines import COMPRESSIONS
 from hybrid_fast.data.formats.squad import OnBadAnswer, Question, iter_paragraphs
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
 
 logger = logging.getLogger(__name__)
 
-_FILE_ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+_ENDINGS = [suffix + ending for suffix in (".json", ".jsonl") for ending in ("", *COMPRESSIONS)]
 
 
 class ReadingQuestion(NamedTuple):
@@ -76,7 +77,7 @@ def load_questions(
 
     Args:
         paths: files; patterns with "{lang}" in them; folders with a `<language>.json` (or .jsonl,
-            or gzipped) for each language.
+            or compressed) for each language.
         lang: the language of files without one in their path.
         languages: codes of the languages to load; default all.
         on_bad_answer: as for `iter_paragraphs`.
@@ -92,6 +93,7 @@ def load_questions(
         if isinstance(value, str):
             raise TypeError(f"{name} is the text {value!r}; give a list")
     files = _choose([file for path in paths for file in _files(path, lang)], languages)
+    warn_of_merged_files(", ".join(map(str, paths)), [str(file.code) for file in files])
     questions: list[ReadingQuestion] = []
     rows: dict[Passage, int] = {}
     asked: Counter[str] = Counter()
@@ -120,7 +122,7 @@ def _files(path: str | Path, lang: str | None) -> list[SourceFile]:
 
 def _folder_files(folder: Path) -> list[SourceFile]:
     files: list[SourceFile] = []
-    for ending in _FILE_ENDINGS:
+    for ending in _ENDINGS:
         with suppress(FileNotFoundError):  # none has this ending
             files += find_files(folder / f"{{lang}}{ending}")
     if not files:

@@ -30,17 +30,19 @@ def retrieve(
         TypeError: the retriever cannot encode texts.
         ValueError: it returns embeddings of a wrong shape, NaN or infinity.
     """
-    embeddings = encode_both(
+    queries, passages, _ = encode_both(
         retriever,
         [question.text for question in data.questions],
         [passage.text for passage in data.passages],
         batch_size,
     )
     languages = ([each.lang for each in some] for some in (data.questions, data.passages))
-    for matrix, of_rows, name in zip(embeddings, languages, ("queries", "passages"), strict=True):
+    for matrix, of_rows, name in zip(
+        (queries, passages), languages, ("queries", "passages"), strict=True
+    ):
         names, codes = np.unique(of_rows, return_inverse=True)
         check_finite(matrix, names.tolist(), codes, name)
-    return search(*embeddings, k).rows
+    return search(queries, passages, k).rows
 
 
 def check_top_k(top_k: Sequence[int], num_passages: int) -> list[int]:

@@ -7,6 +7,7 @@ cross-entropy over the window; the target of a window without the whole answer i
 
 from __future__ import annotations
 
+import math
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -28,10 +29,12 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.errors import kept
+from hybrid_fast.common.files import check_writable, complete_folder
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import read_layout
-from hybrid_fast.models.transformer import load_pretrained, lowercase_first, position_limit
+from hybrid_fast.models.loading import load_pretrained, lowercase_first
+from hybrid_fast.models.transformer import position_limit
 from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import check_tokenizer
 from hybrid_fast.qa.windows import (
@@ -40,6 +43,7 @@ from hybrid_fast.qa.windows import (
     make_windows,
     pad_windows,
 )
+from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +102,14 @@ def train_reader(
 
     Raises:
         FileNotFoundError: no such folder or hub model, or a file is missing in it.
+        NotADirectoryError: `folder` is a file.
+        PermissionError: it cannot be written.
         ValueError: a static encoder, an architecture without a question-answering head, sizes that
             the model does not take, or training that diverges.
+        PartlyDoneError: a callback failed after the last step; the reader is saved.
     """
     options = options or ReaderTraining()
+    check_writable(Path(folder))
     source = find_folder(encoder, None)
     layout = read_layout(source)
     if layout.static:
@@ -129,7 +137,7 @@ def train_reader(
             callbacks=list(callbacks),
         )
         trainer.remove_callback(PrinterCallback)
-        loss = float(trainer.train().training_loss)
+        loss, failure = _train(trainer)
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise ValueError(
             "training diverged: weights are NaN or infinite; lower learning_rate, which is "
@@ -137,7 +145,20 @@ def train_reader(
         )
     if trainer.is_world_process_zero():
         _save(model, tokenizer, sizes, folder)
+    if failure is not None:
+        with kept(f"the trained reader is in {folder}"):
+            raise failure
     return loss
+
+
+def _train(trainer: Trainer) -> tuple[float, Exception | None]:
+    """Return the mean loss, and what failed after the last step, if anything did."""
+    try:
+        return float(trainer.train().training_loss), None
+    except Exception as error:
+        if not 0 < trainer.state.max_steps <= trainer.state.global_step:
+            raise
+        return math.nan, error
 
 
 def _save(
@@ -207,7 +228,10 @@ def collate(examples: Sequence[dict[str, Any]], tokenizer: Tokenizer) -> dict[st
 
 
 def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
-    return TrainingArguments(
+    on_cpu = trains_on_cpu()
+    join_ranks(on_cpu=on_cpu)
+    args = TrainingArguments(
+        use_cpu=on_cpu,
         output_dir=folder,
         num_train_epochs=options.epochs,
         max_steps=options.max_steps or -1,
@@ -223,3 +247,5 @@ def _arguments(options: ReaderTraining, folder: str) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    check_joined(args.world_size, args.device)
+    return args

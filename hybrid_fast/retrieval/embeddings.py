@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
+# Under which the dense embeddings stand where a model returns other kinds too, as BGE-M3 does.
+_DENSE_KEYS = ("dense_vecs", "dense", "sentence_embedding")
 
-def to_float32(embeddings: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
+
+def to_float32(embeddings: object, name: str) -> np.ndarray:
     """Return embeddings as a contiguous float32 array, without a copy if they are one.
 
     Args:
-        embeddings: numpy array or torch tensor (n, D) of floats of any width, on any device.
+        embeddings: floats of any width: a numpy array or torch tensor (n, D), on any device, dense
+            or sparse; n arrays, tensors or lists (D,), in a list, tuple or iterator; or a dict of
+            kinds of embeddings, such as BGE-M3's, with a dense one among them.
         name: what to call them in errors.
 
     Raises:
-        TypeError: if they are neither an array nor a tensor, or not of floats.
+        TypeError: if they are nothing of that, or not of floats.
         ValueError: if they are not a matrix with at least one column.
     """
-    if isinstance(embeddings, torch.Tensor):
-        if embeddings.is_floating_point():
-            embeddings = embeddings.detach().to("cpu", torch.float32)
-        embeddings = embeddings.numpy(force=True)
-    if not isinstance(embeddings, np.ndarray):
-        raise TypeError(
-            f"{name}: got a {type(embeddings).__name__}; give a numpy array or a torch tensor"
-        )
-    if not np.issubdtype(embeddings.dtype, np.floating):
-        raise TypeError(f"{name}: got dtype {embeddings.dtype}; floating-point numbers are needed")
-    if embeddings.ndim != 2 or embeddings.shape[1] == 0:
-        raise ValueError(f"{name}: got shape {embeddings.shape}; a matrix (n, D) is needed")
+    array = _as_array(embeddings, name)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"{name}: got dtype {array.dtype}; floating-point numbers are needed")
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{name}: got shape {array.shape}; a matrix (n, D) is needed")
     with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-        return np.ascontiguousarray(embeddings, dtype=np.float32)
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _as_array(embeddings: object, name: str) -> np.ndarray:
+    if isinstance(embeddings, np.ndarray):
+        return embeddings
+    if isinstance(embeddings, torch.Tensor):
+        return _from_tensor(embeddings)
+    if isinstance(embeddings, Mapping):
+        for key in _DENSE_KEYS:
+            if key in embeddings:
+                return _as_array(embeddings[key], name)
+        keys = ", ".join(map(str, embeddings)) or "no keys"
+        raise TypeError(f"{name}: got a dict of {keys}; embeddings are needed, or {_DENSE_KEYS[0]}")
+    if isinstance(embeddings, list | tuple | Iterator):
+        return _stack(list(embeddings), name)
+    raise TypeError(
+        f"{name}: got a {type(embeddings).__name__}; give a numpy array or a torch tensor, or a "
+        "list of them"
+    )
+
+
+def _from_tensor(embeddings: torch.Tensor) -> np.ndarray:
+    if embeddings.layout != torch.strided:
+        embeddings = embeddings.to_dense()
+    if embeddings.is_floating_point():
+        embeddings = embeddings.detach().to("cpu", torch.float32)
+    return embeddings.numpy(force=True)
+
+
+def _stack(rows: list[object], name: str) -> np.ndarray:
+    arrays = [_from_tensor(row) if isinstance(row, torch.Tensor) else row for row in rows]
+    try:
+        return np.asarray(arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: got {len(rows)} rows of different shapes; one embedding (D,) a text is needed"
+        ) from error
 
 
 def check_finite(

@@ -1,61 +1,29 @@
 """Encoding of texts by any model, equal texts once and longest first.
 
-A model encodes by `encode_queries` / `encode_passages` (a `BiEncoder`), `encode_query` /
-`encode_document` (a `SentenceTransformer`), or one `encode` for both. Equal texts are encoded
-once so that their embeddings are equal: padding in different batches could change the last bit.
+A model encodes by the methods that `encoders` finds. Equal texts are encoded once so that their
+embeddings are equal: padding in different batches could change the last bit.
 """
 
 from __future__ import annotations
 
-import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models import BiEncoder
 from hybrid_fast.retrieval.embeddings import normalize_rows, to_float32
+from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
+from hybrid_fast.retrieval.shared_encoding import share_encoder
+from hybrid_fast.retrieval.shared_work import SharedWork, hides_progress
 
-# Takes a list of texts, and `batch_size` if it has a parameter of that name; returns an array or
-# tensor (num_texts, D).
-Encoder = Callable[..., Any]
-
-METHODS = (
-    ("encode_queries", "encode_passages"),
-    ("encode_query", "encode_document"),
-    ("encode", "encode"),
-)
+logger = logging.getLogger(__name__)
 DEFAULT_BATCH_SIZE, BATCHES_PER_CALL = 64, 64
-
-
-def find_encoders(model: object) -> tuple[Encoder, Encoder]:
-    """Return the model's methods that encode queries and passages.
-
-    Raises:
-        TypeError: if it has no pair of `METHODS`.
-    """
-    for names in METHODS:
-        query, passage = (getattr(model, name, None) for name in names)
-        if callable(query) and callable(passage):
-            return query, passage
-    raise TypeError(
-        f"model is a {type(model).__name__}, which cannot encode texts; it needs encode_queries "
-        "and encode_passages, or encode_query and encode_document, or encode"
-    )
-
-
-def similarity_of(model: object) -> str:
-    """Return "cosine" if the model asks for it (a SentenceTransformer does), else "dot".
-
-    Raises:
-        ValueError: if the model asks for any other similarity.
-    """
-    similarity = getattr(model, "similarity_fn_name", None) or "dot"
-    return check_choice("the model's similarity_fn_name", similarity, ("cosine", "dot"))
 
 
 def describe_model(model: object) -> tuple[str, dict[str, Any]]:
@@ -71,6 +39,14 @@ def describe_model(model: object) -> tuple[str, dict[str, Any]]:
     }
 
 
+class Encoded(NamedTuple):
+    """Embeddings of both sides, float32 (n, D), and how they were made, for results."""
+
+    queries: np.ndarray
+    passages: np.ndarray
+    settings: dict[str, Any]
+
+
 def encode_both(
     model: object,
     queries: Sequence[str],
@@ -78,7 +54,8 @@ def encode_both(
     batch_size: int | None = None,
     *,
     passages_name: str = "passages",
-) -> tuple[np.ndarray, np.ndarray]:
+    shared: SharedWork | None = None,
+) -> Encoded:
     """Encode queries and passages so that their dot products are the model's similarities.
 
     Args:
@@ -87,34 +64,49 @@ def encode_both(
         passages: at least one.
         batch_size: texts that the model is to take at a time; None leaves it to the model.
         passages_name: what to call the passages in the progress bar and in errors.
+        shared: ranks that each encode a part of the texts.
 
     Returns:
-        float32 (num_queries, D) and (num_passages, D).
+        The embeddings, the "similarity" and, of models of other libraries, the methods that they
+        were "encoded_by".
 
     Raises:
-        TypeError: if the model cannot encode texts, or returns neither arrays nor tensors of
-            floats.
+        TypeError: if the model cannot encode texts, or returns no embeddings of floats.
         ValueError: if it asks for a similarity other than cosine or dot product, or returns
             embeddings of a wrong shape.
     """
-    encode_queries, encode_passages = find_encoders(model)
-    similarity = similarity_of(model)
-    embeddings = (
-        encode(encode_queries, queries, batch_size, "queries"),
-        encode(encode_passages, passages, batch_size, passages_name),
-    )
-    if similarity == "cosine":
-        return normalize_rows(embeddings[0]), normalize_rows(embeddings[1])
-    return embeddings
+    of_queries, of_passages = find_encoders(model)
+    settings: dict[str, Any] = {"similarity": similarity_of(model)}
+    size = batch_size or DEFAULT_BATCH_SIZE
+    left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
+    encoder = share_encoder(of_passages, shared, size)
+    right = encode(encoder, passages, batch_size, passages_name)
+    if settings["similarity"] == "cosine":
+        left, right = normalize_rows(left), normalize_rows(right)
+    if not isinstance(model, BiEncoder):
+        methods = {"queries": of_queries.description, "passages": of_passages.description}
+        settings["encoded_by"] = methods
+        logger.info(
+            "%s: queries are encoded by %s, %s by %s; %s similarity.",
+            type(model).__name__,
+            methods["queries"],
+            passages_name,
+            methods["passages"],
+            settings["similarity"],
+        )
+    return Encoded(left, right, settings)
 
 
-def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name: str) -> np.ndarray:
+def encode(
+    encoder: Callable[..., Any], texts: Sequence[str], batch_size: int | None, name: str
+) -> np.ndarray:
     """Encode texts, longest first, with a progress bar on a terminal after two seconds.
 
     Texts are read one part at a time; beside its embedding, about 24 bytes are held for each.
 
     Args:
-        encoder: see `Encoder`.
+        encoder: takes a list of texts, and `batch_size` if it has a parameter of that name; returns
+            their embeddings, see `to_float32`. An `Encoder` may take texts in other forms.
         texts: what to encode, at least one.
         batch_size: texts that the encoder is to take at a time; None leaves it to the encoder.
         name: what the texts are, for the progress bar and errors.
@@ -125,12 +117,14 @@ def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name:
     Raises:
         ValueError: if `batch_size` is not positive, there are no texts, or the encoder returns a
             wrong shape.
-        TypeError: if the encoder returns neither an array nor a tensor of floats.
+        TypeError: if the encoder does not take texts, or returns no embeddings of floats.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if not len(texts):
         raise ValueError(f"there are no {name} to encode")
+    if not isinstance(encoder, Encoder):
+        encoder = Encoder(encoder, "the model", "texts")
     first_rows, lengths = _find_repeats(texts)
     is_repeated = first_rows != np.arange(len(texts))
     distinct = np.flatnonzero(~is_repeated)
@@ -141,7 +135,7 @@ def encode(encoder: Encoder, texts: Sequence[str], batch_size: int | None, name:
             embeddings = np.empty((len(texts), part.shape[1]), dtype=np.float32)
         if part.shape != (len(rows), embeddings.shape[1]):
             raise ValueError(
-                f"the model returned embeddings {part.shape} for {len(rows)} {name}; "
+                f"{encoder.name} returned embeddings {part.shape} for {len(rows)} {name}; "
                 f"({len(rows)}, {embeddings.shape[1]}) is needed"
             )
         embeddings[rows] = part
@@ -154,15 +148,13 @@ def _encode_parts(
     encoder: Encoder, texts: Sequence[str], rows: np.ndarray, batch_size: int | None, name: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield some of the rows, (n,), and their embeddings, float32 (n, D), until all are done."""
-    takes_size = batch_size is not None and _takes(encoder, "batch_size")
-    options = {"batch_size": batch_size} if takes_size else {}
     step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
-        total=len(rows), desc=f"encode {name}", delay=2, disable=None, leave=False
+        total=len(rows), desc=f"encode {name}", delay=2, disable=hides_progress(), leave=False
     ) as progress:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            embeddings = encoder([texts[row] for row in part], **options)
+            embeddings = encoder([texts[row] for row in part], batch_size)
             yield part, to_float32(embeddings, f"embeddings of {name}")
             progress.update(len(part))
 
@@ -182,8 +174,3 @@ def _find_repeats(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     codes = keys.dictionary_encode().indices.to_numpy()
     _, first_rows = np.unique(codes, return_index=True)
     return first_rows[codes], lengths
-
-
-def _takes(encoder: Encoder, parameter: str) -> bool:
-    parameters = inspect.signature(encoder).parameters
-    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -42,7 +42,7 @@ class FirstCandidates(NamedTuple):
         if depth < 1:
             raise ValueError(f"depth is {depth}; it must be at least 1")
         depth = min(depth, scores.shape[1])
-        _, columns = _core.rank_rows(scores, depth, num_threads=torch.get_num_threads())
+        columns = _core.find_first(scores, depth, num_threads=torch.get_num_threads())
         return cls(columns, np.take_along_axis(scores, columns, axis=1))
 
     @property

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
+import torch
+from torch import nn
 from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.training_args import trainer_log_levels
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.common.launch import find_launch
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
 from hybrid_fast.ops.inputs import NEGATIVES
+from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
+from hybrid_fast.training.field_values import make_plain
+from hybrid_fast.training.fields import check_names, check_optimiser, check_refused
+
+logger = logging.getLogger(__name__)
+_LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
+DEFAULT_METRIC = "multi_map"
+_BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
 
 
 @dataclass
@@ -19,9 +37,17 @@ class HybridTrainingArguments(TrainingArguments):
     share their negatives, so the loss sees `batch_size = per_device_train_batch_size * world_size`
     examples; gradient accumulation adds no negatives.
 
+    What HybridTrainer does with each field of transformers stands in `fields`.
+
     Raises:
+        TypeError: a name that is no field, or a value of the wrong type.
         ValueError: an option out of range, or one that HybridTrainer does not support.
     """
+
+    def __new__(cls, *_: Any, **options: Any) -> HybridTrainingArguments:
+        """Refuse names that are no fields, with what to give instead."""
+        check_names(options, cls.__dataclass_fields__, cls.__name__)
+        return super().__new__(cls)
 
     batch_size: int | None = field(
         default=None,
@@ -120,40 +146,65 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_plan(self.kind, self.alpha, self.pairs)
         _check_loss_options(self)
-        _check_supported(self)
+        check_refused(self)
+        _check_launcher()
         self.remove_unused_columns = False
-        unset = self.greater_is_better is None  # type: ignore[has-type]
-        if unset and self.metric_for_best_model is not None:
-            self.greater_is_better = not self.metric_for_best_model.endswith("rank_distance")
+        _choose_metric(self)
+        _check_numbers(self)
+        if find_launch().world_size == 1:
+            self.ddp_backend = None  # accelerate would ask the backend for other processes
+        _choose_device(self)
         super().__post_init__()
+        check_joined(self.world_size, self.device)
+        check_optimiser(self)
+        _check_compilation(self)
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs; run one process per GPU "
                 f"(torchrun --nproc_per_node {self.n_gpu} ...) or set CUDA_VISIBLE_DEVICES"
             )
+        self._set_batch_size()
+
+    def _set_batch_size(self) -> None:
+        of_process = self.per_device_train_batch_size  # type: ignore[has-type]
         if self.batch_size is None:
-            self.batch_size = self.per_device_train_batch_size * self.world_size  # type: ignore[has-type]
+            self.batch_size = of_process * self.world_size
         check_batch_size(self.batch_size, self.world_size)
         self.per_device_train_batch_size = self.batch_size // self.world_size
+        unset = TrainingArguments.__dataclass_fields__["per_device_train_batch_size"].default
+        if of_process not in (unset, self.per_device_train_batch_size):
+            raise ValueError(
+                f"per_device_train_batch_size is {of_process} and batch_size is {self.batch_size}, "
+                f"which is {self.per_device_train_batch_size} a process; give one of them"
+            )
 
     @property
     def shares_negatives(self) -> bool:
         """Whether processes use one another's passages as negatives."""
         return self.gather_negatives and self.world_size > 1
 
+    @property
+    def num_in_batch_negatives(self) -> int:
+        """How many passages of other examples a query is contrasted with."""
+        assert self.batch_size is not None
+        size = self.batch_size if self.shares_negatives else self.per_device_train_batch_size
+        return size - 1
+
     def describe_negatives(self) -> str:
         """Say how many in-batch negatives a query has, hard negatives aside."""
-        assert self.batch_size is not None
         shared = f" (shared over {self.world_size} processes)" if self.shares_negatives else ""
-        size = self.batch_size if self.shares_negatives else self.per_device_train_batch_size
-        return f"Each query is contrasted with {size - 1} in-batch negatives{shared}"
+        number = self.num_in_batch_negatives
+        return f"Each query is contrasted with {number} in-batch negatives{shared}"
 
 
 def _check_loss_options(args: HybridTrainingArguments) -> None:
-    if not args.temperature > 0:
+    if not (math.isfinite(args.temperature) and args.temperature > 0):
         raise ValueError(f"temperature is {args.temperature}; a number above 0 is needed")
+    if args.margin is not None and not math.isfinite(args.margin):
+        raise ValueError(f"margin is {args.margin}; a number is needed, such as 0.1")
     if args.loss_precision not in (None, "bf16"):
         raise ValueError(
             f"loss_precision is {args.loss_precision!r}; it must be 'bf16' or left out"
@@ -166,13 +217,70 @@ def _check_loss_options(args: HybridTrainingArguments) -> None:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
-def _check_supported(args: HybridTrainingArguments) -> None:
-    if args.auto_find_batch_size:
+def _choose_device(args: HybridTrainingArguments) -> None:
+    """Train on the CPU where there is nothing else, and join the processes of a launcher."""
+    args.use_cpu = args.use_cpu or trains_on_cpu()
+    if args.use_cpu and (args.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"):
         raise ValueError(
-            "auto_find_batch_size is not supported, since it would change the number of negatives; "
-            "set batch_size"
+            "fp16 is for accelerators, and training runs on the CPU here; use bf16 instead, or "
+            "leave it out"
         )
-    if args.deepspeed or args.fsdp:
+    if args.use_cpu and args.tf32:
+        logger.warning("tf32 is left out: it is for GPUs, and training runs on the CPU here.")
+        args.tf32 = None
+    join_ranks(
+        on_cpu=args.use_cpu,
+        timeout=timedelta(seconds=args.ddp_timeout),
+        backend=args.ddp_backend,
+    )
+
+
+def _choose_metric(args: HybridTrainingArguments) -> None:
+    """Set the score that chooses the best model where one is needed and none is named.
+
+    Raises:
+        ValueError: the best model is asked for without an evaluation.
+    """
+    best = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
+    if best and args.eval_strategy == IntervalStrategy.NO:
+        raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
+    if not args.metric_for_best_model and (best or args.lr_scheduler_type in _BY_METRIC):
+        args.metric_for_best_model = DEFAULT_METRIC  # transformers' is a loss, which no task has
+    args.metric_for_best_model = args.metric_for_best_model or None
+    if args.greater_is_better is None and args.metric_for_best_model is not None:
+        args.greater_is_better = not args.metric_for_best_model.endswith("rank_distance")
+
+
+def _check_numbers(args: HybridTrainingArguments) -> None:
+    """Check what transformers would notice at the first evaluation, or by a division by 0."""
+    if args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs > 0):
         raise ValueError(
-            "deepspeed and fsdp are not supported; run one process per device with torchrun"
+            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; set "
+            "one of them to a positive number"
         )
+    for name in ("gradient_accumulation_steps", "per_device_eval_batch_size"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
+    for name in ("log_level", "log_level_replica"):
+        check_choice(name, getattr(args, name), trainer_log_levels)
+
+
+def _check_compilation(args: HybridTrainingArguments) -> None:
+    if args.torch_compile_mode is None:
+        return
+    try:
+        torch.compile(
+            nn.Identity(), backend=args.torch_compile_backend, mode=args.torch_compile_mode
+        )
+    except RuntimeError as error:
+        raise ValueError(f"torch_compile_mode is {args.torch_compile_mode!r}: {error}") from error
+
+
+def _check_launcher() -> None:
+    """Check that `accelerate launch` did not ask for what HybridTrainer does not support."""
+    for variable, name in _LAUNCHED.items():
+        if os.environ.get(f"ACCELERATE_USE_{variable}", "false").lower() in ("true", "1", "yes"):
+            raise ValueError(
+                f"{name} is set by accelerate launch, and is not supported; run one process per "
+                "device with torchrun"
+            )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
@@ -30,7 +31,7 @@ from hybrid_fast.training.token_tables import sparse_gradients
 
 logger = logging.getLogger(__name__)
 # Working memory of the loss beside embeddings and their gradients; see `info_nce`.
-_LOSS_BYTES = {"cpu": 2**26, "cuda": 2**32}
+_LOSS_BYTES_ON_CPU, _LOSS_BYTES = 2**26, 2**32
 _EMBEDDING_COPIES = 4  # gradients, and what the loss saves for its backward pass
 
 
@@ -98,8 +99,8 @@ class CachedStep:
             divisor: of the loss and its gradient.
 
         Raises:
-            RuntimeError: memory does not suffice for the smallest micro-batches.
-            FloatingPointError: an embedding or the loss is not finite.
+            torch.OutOfMemoryError: memory does not suffice for the smallest micro-batches.
+            FloatingPointError: an embedding or the loss is not finite, here or on another rank.
         """
         if self.budget is None:
             self.budget = self._find_budget(batch)
@@ -118,8 +119,8 @@ class CachedStep:
                 except _OutOfMemoryError:
                     self.model.zero_grad()
                 self.budget.halve()
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+                if self.device.type != "cpu":
+                    torch.get_device_module(self.device).empty_cache()
         if is_first:
             self._log_budget(self.budget)
         return loss
@@ -129,23 +130,22 @@ class CachedStep:
             micro_batches = self._cut(batch, budget.micro_batch)
             embedded = self._cache.embed(micro_batches, budget.cached, seed)
         with self.timer.part("loss"):
-            loss = self._finite_loss(batch, embedded.embeddings) / divisor
+            loss = self._loss_of_finite(batch, embedded.embeddings) / divisor
             self.backward(loss)
-        with self._on_all_ranks():
+        with self._on_all_ranks(loss):
             self._cache.back_propagate(embedded)
         self.num_padded = sum(micro_batch.num_tokens for micro_batch in micro_batches)
         return loss.detach()
 
-    def _finite_loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
+    def _loss_of_finite(self, batch: Batch, embeddings: Tensor) -> Tensor:
         try:
-            loss = self._loss(batch, embeddings)
+            return self._loss(batch, embeddings)
+        except OtherRankError as error:  # all ranks have made the same call, but for its values
+            raise FloatingPointError(str(error)) from error
         except ValueError as error:  # the loss names what is not finite, among other things
             if embeddings.isfinite().all():
                 raise
             raise FloatingPointError(str(error)) from error
-        if not loss.isfinite():
-            raise FloatingPointError(f"the loss is {loss.item()}")
-        return loss
 
     def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
         queries, passages = (
@@ -160,9 +160,9 @@ class CachedStep:
         return loss
 
     @contextmanager
-    def _on_all_ranks(self) -> Iterator[None]:
-        """Raise _OutOfMemoryError on all ranks if memory runs out within on any."""
-        failed = False
+    def _on_all_ranks(self, loss: Tensor | None = None) -> Iterator[None]:
+        """Raise on all ranks if memory runs out within on any, or if any has a loss that is NaN."""
+        failed, diverged = False, loss is not None and not loss.isfinite()
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -170,7 +170,11 @@ class CachedStep:
                 raise
             failed = True
         with self.timer.part("waiting"):
-            failed, self.stop = any_rank([failed, self.stop_requested], self.device)
+            flags = [failed, self.stop_requested, diverged]
+            failed, self.stop, any_diverged = any_rank(flags, self.device)
+        if any_diverged:
+            found = loss.item() if loss is not None and diverged else "not finite on another rank"
+            raise FloatingPointError(f"the loss is {found}")
         if failed:
             raise _OutOfMemoryError
 
@@ -185,7 +189,7 @@ class CachedStep:
             lambda: self._cache.embed_one(longest, seed=0),
             longest.num_tokens,
             self.device,
-            reserved_bytes=_LOSS_BYTES[self.device.type]
+            reserved_bytes=(_LOSS_BYTES_ON_CPU if self.device.type == "cpu" else _LOSS_BYTES)
             + _EMBEDDING_COPIES * num_embeddings * self.model.encoder.embedding_dim * 4,
             micro_batch=self.micro_batch_tokens,
         )
@@ -212,7 +216,9 @@ class CachedStep:
         if not encoder.backbone.pads:
             rows = [(np.arange(len(lengths)), 0)]
         else:
-            rows = cut_by_length(lengths, max_tokens, self.length_multiple)
+            # Longer than its longest text a batch may ask for positions that the model lacks.
+            limit = max(encoder.max_length.values())
+            rows = cut_by_length(lengths, max_tokens, self.length_multiple, limit)
         return [self._micro_batch(batch, *part) for part in rows]
 
     def _micro_batch(self, batch: Batch, rows: npt.NDArray[np.int64], length: int) -> MicroBatch:
@@ -225,9 +231,9 @@ class CachedStep:
         )
 
     def _on_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""What a checkpoint holds beside the Trainer's own state, and which checkpoints are complete.
+"""What a checkpoint holds beside weights and the Trainer's own state, and which are complete.
 
-Weights are those of the encoder, saved so that it loads by itself, and of the loss if it has any.
-The settings of the batch plan and the token budget stand beside them, since a resumed run must
-follow both to give the same weights.
+The settings of the batch plan and the token budget stand in it, since a resumed run must follow
+both to give the same weights.
 """
 
 from __future__ import annotations
@@ -12,19 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_fast.common.files import complete_file, staged_file
+from hybrid_fast.common.files import complete_file
 from hybrid_fast.data import HybridBatchSampler
-from hybrid_fast.models import BiEncoder
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.memory import TokenBudget
-from hybrid_fast.training.model import ContrastiveModel
 
-LOSS_FILE = "loss.safetensors"
 PLAN_FILE = "plan.json"
 BUDGET_FILE = "token_budget.json"
+OPTIMIZER_FILE = "optimizer.pt"
 
 # Arguments that decide on the batches.
 _PLAN_ARGUMENTS = (
@@ -51,49 +47,28 @@ def last_checkpoint(output_dir: str) -> Path:
 
 
 def complete_checkpoints(output_dir: str) -> list[Path]:
-    """Return the complete checkpoints in order: trainer_state.json is the last file written."""
+    """Return the complete checkpoints in order."""
     folders = [
         folder
         for folder in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        if (folder / "trainer_state.json").is_file()
+        if is_complete(folder)
     ]
     return sorted(folders, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+
+
+def checkpoint_folder(output_dir: str, step: int) -> Path:
+    """Return the folder of the checkpoint of a step, which may not exist."""
+    return Path(output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a checkpoint is complete: trainer_state.json is the last file written."""
+    return (folder / "trainer_state.json").is_file()
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Tell a checkpoint from a model that is saved elsewhere, by the name of its folder."""
     return folder.name.startswith(PREFIX_CHECKPOINT_DIR)
-
-
-def save_weights(model: ContrastiveModel, folder: Path) -> None:
-    """Save the encoder, and the loss if it has parameters."""
-    model.encoder.save_pretrained(folder)
-    loss_state = model.loss.state_dict()
-    if loss_state:
-        with staged_file(folder / LOSS_FILE) as staged:
-            save_file(loss_state, staged)
-
-
-def load_weights(model: ContrastiveModel, folder: Path) -> None:
-    """Load the encoder, and the loss if it has parameters.
-
-    Raises:
-        ValueError: the folder holds weights of other names or shapes.
-    """
-    saved = BiEncoder.from_pretrained(folder)
-    found, expected = _shapes(saved), _shapes(model.encoder)
-    if found != expected:
-        raise ValueError(
-            f"{folder} holds another model: its weights are {found}, those of the model to train "
-            f"{expected}; resume with the same model, or start anew"
-        )
-    model.encoder.load_state_dict(saved.state_dict())
-    if model.loss.state_dict():
-        model.loss.load_state_dict(load_file(folder / LOSS_FILE))
-
-
-def _shapes(encoder: BiEncoder) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
 
 
 def plan_settings(
@@ -123,12 +98,17 @@ def check_plan(plan: dict[str, Any], checkpoint: Path) -> None:
         checkpoint: the folder.
 
     Raises:
-        ValueError: it is no checkpoint of HybridTrainer, or has other settings; the first is named
-            with both values.
+        ValueError: it is no checkpoint of HybridTrainer, lacks the state of the optimiser, or has
+            other settings; the first is named with both values.
     """
     path = checkpoint / PLAN_FILE
     if not path.is_file():
         raise ValueError(f"{checkpoint} is no checkpoint of HybridTrainer: {path} is missing")
+    if not (checkpoint / OPTIMIZER_FILE).is_file():
+        raise ValueError(
+            f"{checkpoint} was saved with save_only_model=True, without the state of the "
+            "optimiser, so that training cannot go on from it; load it as a model and start anew"
+        )
     saved = _read_json(path)
     for name, value in json.loads(json.dumps(plan)).items():
         if saved.get(name) != value:

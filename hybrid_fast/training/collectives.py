@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
-from torch import nn
+from torch import Tensor, nn
+
+from hybrid_fast.retrieval.shared_work import shared_work
 
 _T = TypeVar("_T")
 _GRACE_SECONDS = 0.1
@@ -38,28 +40,85 @@ def smallest_of_ranks(sizes: Sequence[int], device: torch.device) -> list[int]:
     return shared.tolist()
 
 
+def all_ranks() -> dist.ProcessGroup | None:
+    """Return the process group of all ranks; None if this process is alone."""
+    return dist.group.WORLD if num_ranks() > 1 else None
+
+
 def from_first_rank(compute: Callable[[], _T]) -> _T:
-    """Return what the first rank computes; the others wait for a copy of it."""
-    if not dist.is_initialized():
-        return compute()
-    results: list[Any] = [compute() if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(results, src=0)
-    result: _T = results[0]
-    return result
+    """Return what the first rank computes; the others poll until it has, and get a copy."""
+    with shared_work(all_ranks()) as shared:
+        return compute() if shared is None else shared.first_alone(compute)
+
+
+@contextmanager
+def awaited_by_all() -> Iterator[None]:
+    """Let ranks that are done earlier poll for the others; an exception ends all."""
+    with shared_work(all_ranks()) as shared:
+        yield
+        if shared is not None:
+            shared.meet()
+
+
+@contextmanager
+def first_on_each_machine(local_rank: int) -> Iterator[None]:
+    """Let the first rank of each machine go first; the others poll, and follow."""
+    with shared_work(all_ranks()) as shared:
+        if shared is not None and local_rank > 0:
+            shared.meet()
+        yield
+        if shared is not None and local_rank == 0:
+            shared.meet()
 
 
 def average_gradients(model: nn.Module) -> None:
-    """Replace every gradient by its mean over all ranks, in one reduction."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    flat = torch.cat([p.grad.reshape(-1).float() for p in parameters if p.grad is not None])
+    """Replace every gradient by its mean over all ranks, in one reduction for each dtype.
+
+    A gradient keeps its dtype and layout. Halves are added up in float32, others in their own
+    dtype. A weight that no rank has a gradient of stays without one, as in a single process.
+    """
+    by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            dtype = torch.promote_types(parameter.dtype, torch.float32)
+            by_dtype.setdefault(dtype, []).append(parameter)
+    for dtype, parameters in by_dtype.items():
+        _average(parameters, dtype)
+
+
+def _average(parameters: list[nn.Parameter], dtype: torch.dtype) -> None:
+    num_ranks = dist.get_world_size()
+    layouts = [_layout(parameter.grad, num_ranks) for parameter in parameters]
+    flat = torch.cat(
+        [
+            *(_flat(parameter).to(dtype) for parameter in parameters),
+            torch.tensor(layouts, dtype=dtype, device=parameters[0].device),
+        ]
+    )
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    means = flat.split([p.numel() for p in parameters])
-    for parameter, mean in zip(parameters, means, strict=True):
-        parameter.grad = mean.view_as(parameter).to(parameter.dtype)
+    if any(layout != 1 for layout in layouts):  # reading the sums synchronises with the device
+        layouts = flat[-len(layouts) :].tolist()
+    flat /= num_ranks
+    means = flat[: -len(layouts)].split([parameter.numel() for parameter in parameters])
+    for parameter, layout, mean in zip(parameters, layouts, means, strict=True):
+        if layout == 0:
+            continue
+        gradient = mean.view_as(parameter).to(parameter.dtype)
+        parameter.grad = gradient.to_sparse(1) if layout > num_ranks else gradient
+
+
+def _flat(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        return parameter.new_zeros(parameter.numel())
+    gradient = parameter.grad
+    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+
+
+def _layout(gradient: Tensor | None, num_ranks: int) -> int:
+    """Return a number whose sum over ranks tells whether any gradient exists or is sparse."""
+    if gradient is None:
+        return 0
+    return num_ranks + 1 if gradient.is_sparse else 1
 
 
 def leave_process_group() -> None:
@@ -69,8 +128,8 @@ def leave_process_group() -> None:
     release the tensors they sent last, and torch holds it while it waits for these threads, so they
     get a moment first.
     """
-    state = PartialState()
-    if state.use_distributed:
-        state.wait_for_everyone()
+    if dist.is_initialized():
+        with awaited_by_all():
+            pass
         time.sleep(_GRACE_SECONDS)
-        state.destroy_process_group()
+        dist.destroy_process_group()

@@ -22,22 +22,28 @@ TESTED_TRANSFORMERS = ("5.4", "5.24")
 # gradients of accumulated batches would not be averaged.
 TRAINER_HOOKS = (
     "_clip_grad_norm",
+    "_finish_current_push",
     "_get_grad_norm",
     "_load_best_model",
     "_load_from_checkpoint",
+    "_push_from_checkpoint",
     "_save",
+    "_save_checkpoint",
+    "create_model_card",
     "get_batch_samples",
     "get_decay_parameter_names",
     "get_optimizer_cls_and_kwargs",
     "num_examples",
 )
+# One that `saving` calls itself.
+TRAINER_METHODS = ("_save_checkpoint",)
 
 # The CPU allocator has no exception class of its own.
 _OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
 def check_trainer_hooks(trainer: type) -> None:
-    """Check that a Trainer class calls all hooks that HybridTrainer overrides.
+    """Check that a Trainer class has what HybridTrainer calls, and calls what it overrides.
 
     Args:
         trainer: transformers.Trainer.
@@ -46,12 +52,13 @@ def check_trainer_hooks(trainer: type) -> None:
         ImportError: it does not; the message names the hook and versions that work.
     """
     called = set(_names_in_methods(trainer))
-    missing = [hook for hook in TRAINER_HOOKS if not hasattr(trainer, hook) or hook not in called]
+    names = (*TRAINER_HOOKS, *TRAINER_METHODS)
+    missing = [name for name in names if not hasattr(trainer, name) or name not in called]
     if missing:
         oldest, newest = TESTED_TRANSFORMERS
         raise ImportError(
             f"transformers {transformers.__version__} has no Trainer.{missing[0]}, or does not "
-            f"call it, and HybridTrainer overrides it; versions {oldest} to {newest} are known to "
+            f"call it, and HybridTrainer relies on it; versions {oldest} to {newest} are known to "
             f"work: pip install 'transformers=={newest}.*'"
         )
 

@@ -16,6 +16,10 @@ from hybrid_fast.training.checkpoints import complete_checkpoints
 _MAX_ROWS_SHOWN = 8
 
 
+class DivergenceError(ValueError):
+    """Training diverged: a loss, a gradient or a weight is not finite."""
+
+
 @dataclass(frozen=True)
 class InEffect:
     """The values that a step is computed with, which schedules and training may have changed.
@@ -66,7 +70,7 @@ class InEffect:
         return f"learning_rate {self.rate}, temperature {self.other}"
 
 
-def divergence(in_effect: InEffect, planned: Batch, reason: object) -> ValueError:
+def divergence(in_effect: InEffect, planned: Batch, reason: object) -> DivergenceError:
     """Return the error that names the step, its rows, the last checkpoint and the values in effect.
 
     Args:
@@ -77,7 +81,7 @@ def divergence(in_effect: InEffect, planned: Batch, reason: object) -> ValueErro
     args = in_effect.args
     checkpoints = complete_checkpoints(args.output_dir)
     last = f"the last checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint yet"
-    return ValueError(
+    return DivergenceError(
         f"training diverged at step {planned.step} (query rows {_listed(planned.query_rows)}, "
         f"passage rows {_listed(planned.passage_rows)}; {last}); "
         f"{in_effect.remedy}: {reason}"
@@ -92,10 +96,10 @@ def check_finite(model: nn.Module, in_effect: InEffect) -> None:
         in_effect: at the last step.
 
     Raises:
-        ValueError: a weight is NaN or infinite.
+        DivergenceError: a weight is NaN or infinite.
     """
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise ValueError(f"training diverged: weights are NaN or infinite; {in_effect.remedy}")
+        raise DivergenceError(f"training diverged: weights are NaN or infinite; {in_effect.remedy}")
 
 
 def _listed(rows: np.ndarray) -> str:

@@ -114,7 +114,9 @@ class GradientCache:
     def embed_one(self, micro_batch: MicroBatch, seed: int) -> Tensor:
         """Return the embeddings of a micro-batch (n, D); the random state stays unchanged."""
         device = micro_batch.rows.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), self.autocast():
+        # The generator of MPS cannot be forked; its state is only read after a seed is set.
+        devices = [] if device.type in ("cpu", "mps") else [device]
+        with torch.random.fork_rng(devices), self.autocast():
             torch.manual_seed(seed)
             embeddings: Tensor = self.encoder(micro_batch.features)
             return embeddings

@@ -21,8 +21,12 @@ from hybrid_fast.training.compat import adamw_step
 from hybrid_fast.training.token_tables import coalesce
 
 # The state of a table beside AdamW's own: for each row the last update of its weights and the one
-# that left its moments, for each update the factors that `_core.update_rows` documents.
+# that left its moments; for the latest updates, of which rows may have missed some, the factors
+# that `_core.update_rows` documents.
 _LAZY_STATE = ("weight_steps", "moment_steps", "history")
+# After so many updates all rows are caught up, so that a step costs the same however many came
+# before it. A row would get the updates that it missed later anyway.
+_LONGEST_HISTORY = 1024
 
 
 class LazyAdamW(torch.optim.AdamW):
@@ -104,6 +108,8 @@ class LazyAdamW(torch.optim.AdamW):
             return
         group = next(g for g in self.param_groups if any(p is table for p in g["params"]))
         self._update_rows(table, group, torch.arange(len(table)) if rows is None else rows)
+        if rows is None:
+            self.state[table]["history"] = _no_history()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the result of `state_dict`, or of that of torch.optim.AdamW.
@@ -130,7 +136,9 @@ class LazyAdamW(torch.optim.AdamW):
         if "history" not in state:  # all rows have had all updates
             steps = torch.full((len(table),), int(state["step"]), dtype=torch.int32)
             state["weight_steps"], state["moment_steps"] = steps, steps.clone()
-            state["history"] = torch.ones(3, int(state["step"]), dtype=torch.float64)
+            state["history"] = _no_history()
+        if state["history"].shape[1] == _LONGEST_HISTORY:
+            self.catch_up(table)
         state["step"] += 1
         step, rate, (beta1, beta2) = int(state["step"]), float(group["lr"]), group["betas"]
         update = [
@@ -152,12 +160,17 @@ class LazyAdamW(torch.optim.AdamW):
             state["weight_steps"].numpy(),
             state["moment_steps"].numpy(),
             history=state["history"].numpy(),
+            begin=int(state["step"]) - state["history"].shape[1],
             betas=group["betas"],
             epsilon=group["eps"],
             rows=rows.numpy(),
             gradient=None if gradient is None else gradient.contiguous().numpy(),
             num_threads=torch.get_num_threads(),
         )
+
+
+def _no_history() -> Tensor:
+    return torch.empty(3, 0, dtype=torch.float64)
 
 
 def _zeros(table: Tensor) -> Tensor:

@@ -7,22 +7,25 @@ graph. If memory still runs out they are halved, on all ranks alike.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.environment import whole_number
+from hybrid_fast.training.control_groups import free_in_groups
+
 logger = logging.getLogger(__name__)
 
 MAX_HALVINGS = 3
 # More gains nothing: on a CPU it would overflow the caches, a GPU is already saturated.
-ENOUGH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS = 2_048, 32_768
+# Fewer would be slow, and seldom save what is short: weights and optimiser take most of it.
+LEAST_TOKENS = 256
 # Usable share of the free memory: a CPU's is needed by others too, a GPU's gets fragmented.
-_USABLE_SHARE = {"cpu": 0.5, "cuda": 0.85}
+_USABLE_SHARE_OF_CPU, _USABLE_SHARE = 0.5, 0.85
 # Peak memory of a micro-batch's forward and backward pass, as a multiple of its graph.
 _PEAK_FACTOR = 2.0
 
@@ -45,10 +48,10 @@ class TokenBudget:
         """Halve both limits.
 
         Raises:
-            RuntimeError: they cannot be halved again.
+            torch.OutOfMemoryError: they cannot be halved again; it is a RuntimeError.
         """
         if self.num_halvings == MAX_HALVINGS or self.micro_batch == 1:
-            raise RuntimeError(
+            raise torch.OutOfMemoryError(
                 f"memory does not suffice for micro-batches of {self.micro_batch} tokens, halved "
                 f"{self.num_halvings} times; set micro_batch_tokens lower, "
                 "cached_activation_tokens=0, "
@@ -85,13 +88,31 @@ def find_budget(
     """
     bytes_per_token = max(measure_graph(model, embed_one) // num_tokens, 1)
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    usable = int(free_bytes(device) * _USABLE_SHARE[device.type]) // _processes_on(device)
+    on_cpu = device.type == "cpu"
+    free = free_bytes(device) // _processes_on(device)
+    usable = int(free * (_USABLE_SHARE_OF_CPU if on_cpu else _USABLE_SHARE))
     usable = max(usable - 3 * trained - reserved_bytes, 0)
     peak_bytes = _PEAK_FACTOR * bytes_per_token
     if micro_batch is None:
-        micro_batch = max(min(ENOUGH_TOKENS[device.type], int(usable / peak_bytes)), 1)
+        enough = ENOUGH_TOKENS_ON_CPU if on_cpu else ENOUGH_TOKENS
+        micro_batch = min(enough, int(usable / peak_bytes))
+        if micro_batch < LEAST_TOKENS:
+            micro_batch = LEAST_TOKENS
+            _warn_of_little(free, 3 * trained + reserved_bytes, device)
     cached = int((usable - peak_bytes * micro_batch) / bytes_per_token)
     return TokenBudget(micro_batch, max(cached, 0))
+
+
+def _warn_of_little(free: int, needed: int, device: torch.device) -> None:
+    logger.warning(
+        "Only %d MiB of memory are free for this process on %s, and gradients, optimiser and loss "
+        "take %d MiB; training may run out of memory. Texts that need padding are embedded %d "
+        "tokens at a time.",
+        free // 2**20,
+        device,
+        needed // 2**20,
+        LEAST_TOKENS,
+    )
 
 
 def measure_graph(model: nn.Module, embed: Callable[[], object]) -> int:
@@ -113,22 +134,18 @@ def measure_graph(model: nn.Module, embed: Callable[[], object]) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Return the bytes that this process can still allocate on a device."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(free) + int(cached)
-    return min(int(psutil.virtual_memory().available), _free_in_container())
-
-
-def _free_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-    except OSError:  # no control group of version 2
-        return psutil.virtual_memory().total
-    return psutil.virtual_memory().total if limit == "max" else max(int(limit) - used, 0)
+    if device.type == "cpu":
+        available = int(psutil.virtual_memory().available)
+        in_groups = free_in_groups()
+        return available if in_groups is None else min(available, in_groups)
+    if device.type == "mps":  # shares the memory of the CPU
+        own = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+        return max(min(own, int(psutil.virtual_memory().available)), 0)
+    free, _ = torch.accelerator.get_memory_info(device)
+    memory = torch.accelerator.memory
+    return int(free) + memory.memory_reserved(device) - memory.memory_allocated(device)
 
 
 def _processes_on(device: torch.device) -> int:
     """Return how many processes share the device; torchrun gives each its own GPU."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+    return whole_number("LOCAL_WORLD_SIZE", 1, least=1) if device.type == "cpu" else 1

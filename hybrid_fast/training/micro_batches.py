@@ -10,7 +10,7 @@ import numpy as np
 
 
 def cut_by_length(
-    lengths: np.ndarray, max_tokens: int, multiple: int = 1
+    lengths: np.ndarray, max_tokens: int, multiple: int = 1, limit: int | None = None
 ) -> list[tuple[np.ndarray, int]]:
     """Split texts into micro-batches of at most `max_tokens`, padding included, longest first.
 
@@ -20,6 +20,7 @@ def cut_by_length(
         lengths: int (n,), tokens of each text, at least 1.
         max_tokens: size of a micro-batch; a longer text forms one by itself.
         multiple: texts are padded to a multiple of it.
+        limit: but to no more than this many tokens, which is the most that the model takes.
 
     Returns:
         For each micro-batch the positions of its texts, int64 (m,), and their padded length.
@@ -29,6 +30,7 @@ def cut_by_length(
     start = 0
     while start < len(lengths):
         longest = -(-int(lengths[longest_first[start]]) // multiple) * multiple
+        longest = longest if limit is None else min(longest, limit)
         size = max(max_tokens // longest, 1)
         micro_batches.append((longest_first[start : start + size], longest))
         start += size

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
@@ -44,12 +45,17 @@ class ContrastiveModel(nn.Module):
 
 
 def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> ContrastiveModel:
-    """Return an encoder with the loss that the arguments describe."""
+    """Return an encoder with the loss that the arguments describe.
+
+    Weights in half precision are widened, see `widen_trainable`.
+    """
+    widen_trainable(encoder)
     loss = InfoNCELoss(
         args.temperature,
         learnable=args.learn_temperature,
         symmetric=args.symmetric,
         margin=args.margin,
+        normalize=encoder.similarity_fn_name == "cosine" and not encoder.normalize,
         negatives=args.negatives,
         precision=args.loss_precision,
         process_group=dist.group.WORLD if args.shares_negatives else None,

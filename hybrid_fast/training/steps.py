@@ -28,6 +28,7 @@ from hybrid_fast.data import Batch as Examples
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.collectives import first_on_each_machine
 from hybrid_fast.training.known_answers import KnownAnswers
 from hybrid_fast.training.token_report import report_tokens
 
@@ -224,6 +225,10 @@ def make_loader(args: HybridTrainingArguments, steps: StepDataset) -> StepLoader
         pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        # transformers has it since 5.18; it is for workers.
+        multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None)
+        if args.dataloader_num_workers
+        else None,
     )
 
 
@@ -234,14 +239,13 @@ def make_steps(
     model: BiEncoder,
 ) -> StepDataset:
     """Tokenise the table, unless an earlier run has, and return its batches by step."""
-    with args.main_process_first(desc="tokenising"):
+    with first_on_each_machine(args.local_process_index):
         queries, passages = (
             open_token_store(
                 table,
                 side,
                 partial(model.token_ids, side=side),
                 model.tokenizer_key(side),
-                model.backbone.vocab_size,
                 args.token_store,
             )
             for side in SIDES

@@ -11,23 +11,30 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from hybrid_fast.data import AlignedTable
+from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import checkpoints
+from hybrid_fast.training import checkpoints, inputs
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import average_gradients, from_first_rank
+from hybrid_fast.training.collectives import (
+    all_ranks,
+    average_gradients,
+    awaited_by_all,
+    from_first_rank,
+)
 from hybrid_fast.training.compat import check_trainer_hooks
-from hybrid_fast.training.divergence import InEffect, divergence
+from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.learning import LearningWatch, Logged
 from hybrid_fast.training.model import ContrastiveModel, compile_transformer, make_model
@@ -37,6 +44,7 @@ from hybrid_fast.training.optimiser import (
     can_update_lazily,
     lazy_updates,
 )
+from hybrid_fast.training.saving import SavingTrainer
 from hybrid_fast.training.steps import (
     Batch,
     SetEpoch,
@@ -54,7 +62,7 @@ logger = logging.getLogger(__name__)
 _LENGTH_MULTIPLE_COMPILED = 16
 
 
-class HybridTrainer(Trainer):
+class HybridTrainer(SavingTrainer):
     """Trains a BiEncoder on an aligned table.
 
     Args:
@@ -65,14 +73,21 @@ class HybridTrainer(Trainer):
             eval_mono_map, eval_cross_map, eval_multi_map, ..., eval_rank_distance, and
             `metric_for_best_model="multi_map"` picks the best checkpoint by one of them.
         callbacks: transformers callbacks.
-        **kwargs: further arguments of transformers.Trainer.
+        optimizers: optimiser and schedule, as of transformers.Trainer; None for the arguments'.
+        optimizer_cls_and_kwargs: class and options of the optimiser, as of transformers.Trainer.
 
     Raises:
+        TypeError: an argument of the wrong type, or one that only other trainers have.
         ValueError: options that the plan or the loss cannot satisfy, or nothing to train.
         ImportError: the installed transformers lacks a hook that this class overrides.
     """
 
     args: HybridTrainingArguments
+
+    def __new__(cls, *_: Any, **options: Any) -> HybridTrainer:
+        """Refuse arguments of other trainers, with what to give instead."""
+        inputs.check_argument_names(options)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -81,25 +96,31 @@ class HybridTrainer(Trainer):
         train_table: AlignedTable,
         evaluator: RetrievalTask | None = None,
         callbacks: list[TrainerCallback] | None = None,
-        **kwargs: Any,
+        *,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
     ) -> None:
         check_trainer_hooks(Trainer)
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise ValueError(
-                "all weights of the encoder are frozen; set requires_grad of those to train"
-            )
+        inputs.check_types(model, args, train_table, callbacks, optimizers)
+        if evaluator is not None:
+            inputs.check_evaluator(evaluator)
+        inputs.check_evaluation(args, evaluator)
+        inputs.check_trainable(model, args)
+        inputs.check_negatives(args, train_table)
         self.sampler = make_sampler(args, train_table)
         logger.info(
             "The table has %s; no batch has one of them twice.", self.sampler.report(0).contents
         )
-        self._plan = checkpoints.plan_settings(args, self.sampler, train_table.fingerprint)
+        self.languages = train_table.languages
+        self.plan = checkpoints.plan_settings(args, self.sampler, train_table.fingerprint)
         super().__init__(
             model=make_model(model, args),
             args=args,
             train_dataset=make_steps(args, self.sampler, train_table, model),
             eval_dataset=evaluator,
-            callbacks=callbacks,
-            **kwargs,
+            callbacks=None if callbacks is None else list(callbacks),
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
         )
         self.timer = StepTimer(args.profile)
         self.throughput = Throughput()
@@ -124,34 +145,33 @@ class HybridTrainer(Trainer):
         if args.torch_compile:
             compile_transformer(model, args)
 
-    @property
-    def encoder(self) -> BiEncoder:
-        """The model being trained."""
-        return self.model.encoder
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> Any:
         """Train, from the start or from a checkpoint.
 
         Args:
-            resume_from_checkpoint: a folder, or True for the last complete one of `output_dir`.
-            **kwargs: further arguments of transformers.Trainer.train.
+            resume_from_checkpoint: a folder, or True for the last complete one of `output_dir`;
+                default that of the arguments.
 
         Raises:
             ValueError: True was given and there is no complete checkpoint, or the checkpoint is of
                 another plan, or training diverged.
+            PartlyDoneError: something else failed after a step; the model is saved.
             SystemExit: SIGTERM came; the status is 143.
         """
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = str(checkpoints.last_checkpoint(self.args.output_dir))
-        if resume_from_checkpoint:
-            folder = Path(resume_from_checkpoint)
-            checkpoints.check_plan(self._plan, folder)
-            budget = checkpoints.load_budget(self.args, folder)
+        resume: Any = resume_from_checkpoint
+        resume = self.args.resume_from_checkpoint if resume is None else resume
+        if resume is True:
+            resume = checkpoints.last_checkpoint(self.args.output_dir)
+        if resume:
+            checkpoints.check_plan(self.plan, Path(resume))
+            budget = checkpoints.load_budget(self.args, Path(resume))
             self.cached_step.budget = budget or self.cached_step.budget
+        self.check_saving()
         logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
         self.throughput.restart()
         with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):
-            result = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            with self.saved_on_failure():
+                result = super().train(resume_from_checkpoint=str(resume) if resume else None)
         if self._termination.is_due:
             raise SystemExit(TERMINATED)
         return result
@@ -183,6 +203,8 @@ class HybridTrainer(Trainer):
             ValueError: the loss or an embedding is not finite.
         """
         model.train()
+        if self.trained_from is None:
+            self.trained_from = self.state.global_step
         self._last_step = inputs.step
         # The bare model: the loss needs the embeddings of all processes before any gradient, and
         # one reduction at the end does what DDP's hooks would do bucket by bucket.
@@ -214,7 +236,7 @@ class HybridTrainer(Trainer):
             raise self._divergence("the gradient is not finite")
         return norm
 
-    def _divergence(self, reason: object) -> ValueError:
+    def _divergence(self, reason: object) -> DivergenceError:
         return divergence(self.in_effect(), self.sampler.batch(self._last_step), reason)
 
     def in_effect(self) -> InEffect:
@@ -278,45 +300,38 @@ class HybridTrainer(Trainer):
         """Evaluate a retrieval task, by default the trainer's own, and log its metrics.
 
         Raises:
+            TypeError: it is no task.
             ValueError: there is no task to evaluate.
         """
         task = eval_dataset if eval_dataset is not None else self.eval_dataset
         if task is None:
             raise ValueError("there is no task to evaluate; give HybridTrainer an evaluator")
-        values = from_first_rank(lambda: self._evaluate_task(task))
+        inputs.check_evaluator(task)
+        values = self._evaluate_task(task)
+        if self.is_in_train:
+            inputs.check_reported(self.args, values)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         control = self.control  # type: ignore[has-type]
         self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
         return metrics
 
+    def predict(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise a TypeError: an encoder predicts no labels."""
+        raise TypeError(
+            "HybridTrainer has no predictions; encode with trainer.encoder.encode_queries and "
+            "encode_passages, or evaluate a task with trainer.evaluate(task)"
+        )
+
     def _evaluate_task(self, task: RetrievalTask) -> dict[str, float]:
         training = self.model.training
-        results = task.evaluate(self.encoder, batch_size=self.args.per_device_eval_batch_size)
+        size = self.args.per_device_eval_batch_size
+        evaluate = partial(task.evaluate, self.encoder, batch_size=size)
+        results = evaluate_on_ranks(task, evaluate, all_ranks())
         self.model.train(training)
-        return results.flat()
+        # All ranks take the values of one, since they decide on what all do next.
+        return from_first_rank(lambda: {} if results is None else results.flat())
 
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
-    ) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        checkpoints.save_weights(self.model, folder)
-        if checkpoints.is_checkpoint(folder):
-            checkpoints.save_settings(self._plan, self.cached_step.budget, folder)
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: nn.Module | None = None
-    ) -> None:
-        checkpoints.load_weights(self.model, Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        folder = str(self.state.best_model_checkpoint)
-        logger.info(
-            "Loading the best model from %s (%s %s).",
-            folder,
-            self.args.metric_for_best_model,
-            self.state.best_metric,
-        )
-        self._load_from_checkpoint(folder)
+    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        with awaited_by_all():
+            super()._save_checkpoint(*arguments, **options)

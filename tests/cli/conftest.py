@@ -118,10 +118,10 @@ def model(project) -> Path:
 
 @pytest.fixture
 def unexpected() -> Callable[[str], list[str]]:
-    """Return the lines of stderr but what training says and the warning of the small task."""
+    """Return the lines of stderr but what loading and training say and the small task's warning."""
     expected = re.compile(
-        r"hybrid-fast: (step \d|Each query is contrasted|The table has \d|warning: this is not "
-        r"xquad-r as published)"
+        r"hybrid-fast: (Loaded \S+: |step \d|Each query is contrasted|The table has \d|"
+        r"warning: this is not xquad-r as published)"
     )
     return lambda text: [line for line in text.splitlines() if not expected.match(line)]
 

@@ -131,5 +131,6 @@ def test_fields_that_cannot_be_served(project, write_recipe, fails, line, messag
 def test_a_batch_kind_that_no_language_pair_serves(project, rows, fails):
     english = "".join(json.dumps(row) + "\n" for row in rows if row["lang"] == "en")
     (project / "items.jsonl").write_text(english)
-    assert "no cross batch of 8 can be filled" in fails("train", "recipe.yaml", "--out", "o")
+    message = "no cross batch can be made: all items are in one language, 'en'"
+    assert message in fails("train", "recipe.yaml", "--out", "o")
     assert not (project / "o").exists()

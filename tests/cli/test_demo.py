@@ -1,6 +1,7 @@
-"""The demo compares three kinds from one first model; its folder appears whole or not at all."""
+"""The demo compares three kinds from one first model, and keeps what it has trained."""
 
 import json
+import re
 
 import pytest
 
@@ -56,28 +57,44 @@ def test_demo_writes_report_results_and_models(small_demo, capsys):
     ]  # query is contrasted; table has
 
 
-@pytest.mark.parametrize("stage", ["load_parts", "run_parts", "write_report"])
-def test_a_failure_leaves_nothing(small_demo, monkeypatch, capsys, stage):
-    def fail(*arguments: object, **options: object) -> None:
-        raise ValueError(f"no {stage}")
+@pytest.fixture
+def fail():
+    def raise_error(*arguments, **options):
+        raise ValueError("no such luck")
 
-    if stage == "run_parts":
-        finished = []
-        run_parts = demo.run_parts
-        monkeypatch.setitem(demo.TRAINING, "max_steps", 2)
+    return raise_error
 
-        def fail_at_last(*arguments: object) -> dict[str, object]:
-            finished.append(arguments)
-            return fail() if len(finished) == 3 else run_parts(*arguments)
 
-        monkeypatch.setattr(demo, stage, fail_at_last)
-    else:
-        if stage == "write_report":
-            monkeypatch.setattr(demo, "train_kinds", lambda *_: [])
-        monkeypatch.setattr(demo, stage, fail)
+@pytest.mark.parametrize("stage", ["load_parts", "run_parts"])
+def test_a_failure_before_a_model_is_trained_leaves_nothing(
+    small_demo, monkeypatch, capsys, stage, fail
+):
+    monkeypatch.setattr(demo, stage, fail)
     before = sorted(small_demo.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--out", "new/demo"])
     assert ended.value.code == 2
-    assert f"hybrid-fast: error: no {stage}\n" in capsys.readouterr().err
+    assert "hybrid-fast: error: no such luck\n" in capsys.readouterr().err
     assert sorted(small_demo.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("stage", "num_models"), [("run_parts", 2), ("write_report", 3)])
+def test_a_later_failure_keeps_the_models_and_says_where(
+    small_demo, monkeypatch, capsys, stage, num_models, fail
+):
+    monkeypatch.setitem(demo.TRAINING, "max_steps", 2)
+    run_parts, calls = demo.run_parts, []
+
+    def fail_at_last(*arguments):
+        calls.append(arguments)
+        return fail() if len(calls) > 2 else run_parts(*arguments)
+
+    monkeypatch.setattr(demo, stage, fail_at_last if stage == "run_parts" else fail)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--out", "new/demo"])
+    assert ended.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert re.search(r"error: the .*models .*are in new/demo, .*: no such luck$", lines[-1])
+    for kind in demo.KINDS[:num_models]:
+        assert BiEncoder.from_pretrained(f"new/demo/{kind}/model").embedding_dim == 16
+    assert len(list((small_demo / "new/demo").iterdir())) == num_models

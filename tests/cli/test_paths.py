@@ -63,8 +63,9 @@ def test_the_home_folder(folder, monkeypatch):
 
 def test_data_of_a_task():
     check_data("data")
-    check_data("owner/name")
-    for path, root in (("/none", None), ("owner/name", "data"), ("data/[1].jsonl", None)):
+    for name in ("owner/name", "what?", "db://host/name"):  # a task may be from another package
+        check_data(name)
+    for path, root in (("/none", None), ("owner/name", "data"), ("./data/[1].jsonl", None)):
         with pytest.raises(FileNotFoundError, match="give a folder with the files of the task"):
             check_data(path, root)
 

@@ -112,7 +112,7 @@ def test_numbers_and_truth_are_those_of_yaml_1_2(text, value):
         ("train: {path: items.jsonl}", "train is .*; text or a list of mappings is needed"),
         ("train: [items.jsonl]", "train is .*; text or a list of mappings is needed"),
         ("train: []", "train has no source"),
-        ("train: [{path: 5}]", "train, source 1: path is 5; text is needed"),
+        ("train: [{path: 5}]", "train, source 1: path is 5; text or a list of texts is needed"),
         ("train: [{path: a, columns: query}]", "source 1: columns is 'query'; a mapping of texts"),
         ("train: [{path: a}, {path: b, limit: x}]", "source 2: limit is 'x'; a whole number"),
         ("train: [{path: a, on_empty: drop}]", "on_empty is 'drop'; 'error' or 'skip' is needed"),

@@ -8,9 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
+from huggingface_hub import HfApi, RepoUrl
 from safetensors.torch import load_file
 
-from hybrid_fast.cli import main
+from hybrid_fast.cli import main, runs
+from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 
 
@@ -22,9 +25,6 @@ def test_train_writes_model_and_results(project, unexpected, capsys):
     assert files == ["model", "per_query.npz", "results.json"]
     results = json.loads((project / "runs/first/results.json").read_text())
     assert (results["kind"], results["seed"], results["model"]) == ("mono", 3, "first")
-    assert results["settings"]["training_rows"] == 40
-    assert results["settings"]["training_queries"] == 40
-    assert results["settings"]["training_passages"] == 40
     assert BiEncoder.from_pretrained("runs/first/model").embedding_dim == 16
     assert "mono mAP" in captured.out
     assert captured.out.endswith("trained model: runs/first/model\n")
@@ -81,3 +81,41 @@ def test_an_unfinished_run_is_resumed_only_if_asked(project, fails, capsys):
     assert "step 4 of 12" not in capsys.readouterr().err
     resumed = load_file(project / "o/model/model.safetensors")["embedding.weight"]
     assert np.array_equal(whole, resumed)
+
+
+def test_a_failed_evaluation_keeps_the_model_and_resume_evaluates_it(project, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalTask, "evaluate", fail)
+        with pytest.raises(SystemExit) as ended:
+            main("train recipe.yaml --out o".split())
+    assert ended.value.code == 1
+    assert "error: the trained model is in o/model, " in capsys.readouterr().err
+    trained = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    monkeypatch.setattr(runs, "run_parts", fail)  # nothing is trained again
+    main("train recipe.yaml --out o --resume".split())
+    assert json.loads((project / "o/results.json").read_text())["metrics"]["multi"]["map"] > 0
+    after = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert np.array_equal(trained, after)
+
+
+def test_a_model_is_pushed_after_its_evaluation(project, monkeypatch, capsys, fails):
+    done = []
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: RepoUrl("https://hf.co/o/m"))
+
+    def upload(_, folder_path, **options):
+        done.append((folder_path, (project / "o/results.json").is_file()))
+        raise OSError("no network")
+
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    command = "train recipe.yaml --out o --push_to_hub true".split()
+    assert "push_to_hub needs hub_model_id" in fails(*command)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--hub_model_id", "o/m"])
+    assert ended.value.code == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"the model is in o/checkpoints, .*: no network", message)
+    assert done == [("o/checkpoints", True)]
+    assert BiEncoder.from_pretrained("o/model").embedding_dim == 16

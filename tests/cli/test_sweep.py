@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
-from hybrid_fast.cli import main, sweep
+from hybrid_fast.cli import main, runs, sweep
 from hybrid_fast.cli.yaml_text import split_values
+from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.reporting.sweeps import Point, write_sweep
 from hybrid_fast.results import load_runs
 
@@ -95,6 +97,7 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(project, write_reci
     stopped = project / "out/alpha=1,seed=42"
     for name in ("results.json", "per_query.npz", "checkpoints/checkpoint-12/trainer_state.json"):
         (stopped / name).unlink()
+    shutil.rmtree(stopped / "model")
     trained.clear()
     assert sweep_alpha(alpha="0.5,1") == 0
     assert trained == [("alpha=1,seed=42", True)]
@@ -108,12 +111,33 @@ def test_an_interrupted_run_without_checkpoint_begins_anew(project, write_recipe
     before = read_json(stopped / "results.json")
     for name in ("results.json", "per_query.npz"):
         (stopped / name).unlink()
+    shutil.rmtree(stopped / "model")
     (stopped / "checkpoints/checkpoint-4").mkdir(parents=True)  # not complete
     trained.clear()
     assert sweep_alpha() == 0
     assert trained == [("alpha=0,seed=42", False)]
     assert read_json(stopped / "results.json") == before
     assert not (stopped / "checkpoints").exists()
+
+
+def test_a_run_whose_evaluation_failed_keeps_its_model_and_is_only_evaluated_again(
+    project, trained, monkeypatch, capsys
+):
+    def fail(*arguments, **options):
+        raise MemoryError("no memory for the scores")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalTask, "evaluate", fail)
+        assert sweep_alpha(alpha="0") == 1
+    model = project / "out/seed=42/model"
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert f"the trained model is in {model.relative_to(project)}" in message
+    assert "MemoryError: no memory for the scores" in message
+    before = (model / "model.safetensors").read_bytes()
+    monkeypatch.setattr(runs, "run_parts", fail)  # nothing is trained again
+    assert sweep_alpha(alpha="0") == 0
+    assert (model / "model.safetensors").read_bytes() == before
+    assert read_json(project / "out/seed=42/results.json")["seed"] == 42
 
 
 def test_a_changed_recipe_is_refused_before_anything_runs(project, write_recipe, trained, capsys):

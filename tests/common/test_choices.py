@@ -28,3 +28,8 @@ def test_another_value_is_refused_with_the_nearest_name(value, hint):
 def test_the_nearest_name():
     assert nearest("monno", iter(KINDS)) == "; did you mean 'mono'?"
     assert nearest("zebra", KINDS) == nearest("", KINDS) == nearest("mono", []) == ""
+
+
+def test_names_that_are_no_text():
+    assert nearest(1, ["one", None, 11]) == "; did you mean 11?"
+    assert nearest("colums", ["columns", 3]) == "; did you mean 'columns'?"

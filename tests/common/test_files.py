@@ -10,6 +10,7 @@ import pytest
 
 from hybrid_fast.common import files
 from hybrid_fast.common.files import complete_file, complete_folder, new_folder, staged_file
+from hybrid_fast.data.formats.lines import iter_lines
 
 
 def names(folder):
@@ -66,6 +67,17 @@ def test_gzip_by_suffix_is_equal_for_equal_content(tmp_path):
     assert gzip.decompress(content) == b"text\n"
     assert content == (tmp_path / "two.gz").read_bytes()
     assert gzip.decompress((tmp_path / "binary.gz").read_bytes()) == b"text\n"
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".xz", ".zst", ".GZ"])
+def test_other_compressions_by_suffix(tmp_path, suffix):
+    for name in ("one", "two"):
+        with complete_file(tmp_path / f"{name}{suffix}") as file:
+            file.write("zwei ä\n" * 1000)
+    content = (tmp_path / f"one{suffix}").read_bytes()
+    assert len(content) < 500
+    assert content == (tmp_path / f"two{suffix}").read_bytes()
+    assert [line for _, line in iter_lines(tmp_path / f"one{suffix}")] == ["zwei ä"] * 1000
 
 
 @pytest.mark.parametrize("name", ["old.txt", "new.txt", "new.gz", "a/b/new.txt"])

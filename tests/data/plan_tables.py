@@ -60,9 +60,10 @@ class Table:
     def largest(self, maker="sampler", **options):
         """Return the batch size that the error of a far too large one names."""
         options["batch_size"] = 10**6 * options.get("world_size", 1)
-        with pytest.raises(ValueError, match=r"largest batch_size that works is \d+$") as caught:
+        message = r"largest batch_size that works is (\d+)$|batch can be made: "
+        with pytest.raises(ValueError, match=message) as caught:
             self.plan(maker, **options)
-        return int(re.findall(r"\d+", str(caught.value))[-1])
+        return int(re.search(message, str(caught.value))[1] or 0)
 
     def facts(self, options):
         """Return the model for what it knows of the table, which no batch size changes."""

@@ -145,6 +145,60 @@ def test_bad_sources(folder, specs, error, message):
         load_tables(specs, folder)
 
 
+def write_parallel(folder, *codes):
+    for code in codes:
+        (folder / f"f.{code}.txt").write_text(f"{code} one\n{code} two\n")
+
+
+def messages(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_files_that_become_one_language_are_named(tmp_path, caplog):
+    write_parallel(tmp_path, "zho_Hans", "zho_Hant", "deu_Latn")
+    table = load_table(tmp_path / "f.{lang}.txt")
+    assert table.languages == ("de", "zh")
+    (message,) = messages(caplog)
+    assert "'zho_Hans' (2 rows) and 'zho_Hant' (2 rows) are now 'zh'" in message
+    assert "keep_variants=True keeps them apart" in message
+    caplog.clear()
+    kept = load_table(tmp_path / "f.{lang}.txt", keep_variants=True)
+    assert kept.languages == ("de-Latn", "zh-Hans", "zh-Hant")
+    assert messages(caplog) == []
+
+
+def test_fields_columns_and_mapped_names_that_become_one_language_are_named(tmp_path, caplog):
+    (tmp_path / "b.tsv").write_text("1\tna\tnei\n")
+    load_table(tmp_path / "b.tsv", format="bitext", fields=["id", "nob_Latn", "nor_Latn"])
+    rows = [{"group_id": "1", "lang": lang, "query": lang} for lang in ("pt-PT", "pt-BR")]
+    load_table(write_jsonl(tmp_path / "c.jsonl", rows))
+    write_parallel(tmp_path, "a", "b")
+    load_table(tmp_path / "f.{lang}.txt", languages={"a": "srp_Cyrl", "b": "srp_Latn"})
+    found = messages(caplog)
+    for message, codes in zip(
+        found, (("nob_Latn", "nor_Latn"), ("pt-BR", "pt-PT"), ("srp_Cyrl", "srp_Latn")), strict=True
+    ):
+        assert all(
+            f"{code!r} (1 rows)" in message or f"{code!r} (2 rows)" in message for code in codes
+        )
+
+
+def test_sources_that_become_one_language_are_named(tmp_path, caplog):
+    write_parallel(tmp_path, "x", "y", "z")
+    specs = [
+        {"path": f"f.{name}.txt", "lang": lang, "source": "flores"}
+        for name, lang in (("x", "zho_Hans"), ("y", "zho_Hant"), ("z", "deu_Latn"), ("z", "de"))
+    ]
+    load_tables(specs, tmp_path)
+    (message,) = messages(caplog)
+    assert "'zho_Hans' (2 rows) and 'zho_Hant' (2 rows) are now 'zh'" in message
+    assert "deu_Latn" not in message
+    caplog.clear()
+    kept = [spec | {"keep_variants": True} for spec in specs]
+    assert load_tables(kept, tmp_path).languages == ("de", "de-Latn", "zh-Hans", "zh-Hant")
+    assert messages(caplog) == []
+
+
 def languages(table):
     return Counter(table.languages[code] for code in table.language_codes)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
+from damaged_files import assert_damage_is_noticed
 
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, PlanIndex
 from hybrid_fast.data import plan_index as plan_index_module
@@ -147,6 +148,17 @@ def test_damage_is_one_clear_error(index, tmp_path, damage, message):
     with pytest.raises(ValueError, match=f"plan.index {message}.*remove it") as caught:
         PlanIndex.open(path)
     assert "\n" not in str(caught.value)
+
+
+def test_no_damaged_index_is_read(tmp_path):
+    path = tmp_path / "plan.index"
+    PlanIndex.from_arrays([1, 1, 2, 2], ["de", "en"] * 2, fingerprint="f").save(path)
+
+    def load():
+        opened = PlanIndex.open(path)
+        return opened.languages, opened.fingerprint, batches(opened, range(3), batch_size=2)
+
+    assert_damage_is_noticed(path, load)
 
 
 def test_files_that_cannot_be_read_or_written_are_named(index, tmp_path):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import permutations
 
@@ -52,7 +53,7 @@ def test_no_group_no_passage_twice_and_languages_of_the_kind(
             batch_size=batch_size, kind=kind, pairs=pairs, language_sampling=sampling, seed=seed
         )
     except ValueError as error:
-        assert "the largest batch_size that works is" in str(error)  # noqa: PT017
+        assert re.search("the largest batch_size that works is|batch can be made", str(error))  # noqa: PT017
         return
     for step in range(30):
         batch = sampler.batch(step)
@@ -63,9 +64,10 @@ def test_no_group_no_passage_twice_and_languages_of_the_kind(
 @given(columns=tables, kind=st.sampled_from(KINDS))
 def test_the_batch_size_named_as_largest_works(columns, kind):
     assume(len(columns.groups) > 0)
-    with pytest.raises(ValueError, match="largest batch_size that works is") as caught:
+    message = r"largest batch_size that works is (\d+)|no \w+ batch can be made: "
+    with pytest.raises(ValueError, match=message) as caught:
         columns.sampler(batch_size=1000, kind=kind)
-    largest = int(str(caught.value).rsplit(" ", 1)[1])
+    largest = int(re.search(message, str(caught.value))[1] or 0)
     if largest == 0:
         return
     sampler = columns.sampler(batch_size=largest, kind=kind)
@@ -250,7 +252,7 @@ def test_queries_and_passages_in_different_languages_only():
         batch = sampler.batch(step)
         assert not english[batch.query_rows].any()
         assert english[batch.passage_rows].all()
-    with pytest.raises(ValueError, match="largest batch_size that works is 0"):
+    with pytest.raises(ValueError, match="no mono batch can be made: no item has both a query and"):
         HybridBatchSampler.from_arrays(
             columns.groups,
             columns.languages,

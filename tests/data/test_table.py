@@ -7,11 +7,12 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+from damaged_files import assert_damage_is_noticed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from passage_ids import passage_text_id
 
-from hybrid_fast.data import table as table_module
+from hybrid_fast.data import arrow_texts, table_file
 from hybrid_fast.data.columns import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
 
@@ -21,7 +22,7 @@ COLUMNS = {
     "query": ["one", "eins", "two", None, "three"],
     "passage": ["1", "1", None, "2 two", "three"],
     "title": ["T", None, None, "", None],
-    "negatives": [["x", "y"], None, [], ["z"], None],
+    "negatives": [None, ["x", "y"], [], ["z"], None],
     "kinds": [None, ["mono"], ["cross", "mixed"], ["mono", "cross"], None],
 }
 
@@ -62,7 +63,7 @@ def test_dtypes(table):
 def test_texts(table):
     assert table.queries([4, 0, 0]) == ["three", "one", "one"]
     assert table.passages(np.array([0, 3])) == ["T 1", "2 two"]
-    assert table.negatives([0, 1, 3]) == [["x", "y"], [], ["z"]]
+    assert table.negatives([0, 1, 3]) == [[], ["x", "y"], ["z"]]
     assert table.queries([]) == []
     with pytest.raises(ValueError, match="row 3 has no query"):
         table.queries([0, 3])
@@ -75,7 +76,7 @@ def test_texts(table):
 
 
 def test_rows_of_a_table_in_many_chunks(table, monkeypatch):
-    monkeypatch.setattr(table_module, "_LARGEST_CHUNK_BYTES", 0)
+    monkeypatch.setattr(arrow_texts, "_LARGEST_CHUNK_BYTES", 0)
     many = AlignedTable.concatenate([table] * 7)
     assert many._arrow["query"].num_chunks == 7
     rows = np.random.default_rng(0).choice([0, 1, 4, 5, 6, 9, 34], size=50)
@@ -166,7 +167,11 @@ def changed(**columns):
         (changed(group_id=["a", None, "b", "c", "d"]), ValueError, "'group_id', row 1: is missing"),
         (changed(group_id=["a", "b", " ", "c", "d"]), ValueError, "'group_id', row 2: is empty"),
         (changed(lang=["en", None, "en", "en", "en"]), ValueError, "'lang', row 1: is missing"),
-        (changed(lang=["en", "klingonese"] + ["en"] * 3), ValueError, "unknown language 'klingone"),
+        (
+            changed(lang=["en", "klingonese"] + ["en"] * 3),
+            ValueError,
+            "column 'lang', row 1: unknown language 'klingone",
+        ),
         (changed(query=["a", "b", " \u3000", "d", "e"]), ValueError, "'query', row 2: is empty"),
         (changed(passage=["a", "b", "c", "d", ""]), ValueError, "'passage', row 4: is empty"),
         (changed(passage=["a", "b", "c", None, "d"]), ValueError, "row 3 has neither a query nor"),
@@ -201,13 +206,27 @@ def test_bad_source():
         AlignedTable.from_columns(COLUMNS, source="")
 
 
+def test_titles_of_passages_alone_are_an_error_unless_allowed():
+    columns = changed(negatives=[["x"], None, None, None, None])
+    with pytest.raises(
+        ValueError, match="'title', row 0: 1 passages with hard negatives have a ti"
+    ):
+        AlignedTable.from_columns(columns)
+    allowed = AlignedTable.from_columns(columns, on_missing_title="allow")
+    assert allowed.passages([0, 1]) == ["T 1", "1"]
+    assert AlignedTable.from_columns(columns, on_missing_title="drop").passages([0]) == ["1"]
+    assert AlignedTable.from_columns(changed(negatives=None)).passages([0]) == ["T 1"]
+    with pytest.raises(ValueError, match="did you mean 'drop'"):
+        AlignedTable.from_columns(columns, on_missing_title="drops")
+
+
 def test_fingerprint_follows_from_content_alone(table):
     chunked = pa.concat_tables([table._arrow.slice(0, 2), table._arrow.slice(2)])
     assert content_fingerprint(chunked) == table.fingerprint
     assert AlignedTable.from_columns(COLUMNS, source="toy").fingerprint == table.fingerprint
     for name, values in {
         "query": ["on", "eeins", "two", None, "three"],
-        "negatives": [["x"], ["y"], [], ["z"], None],
+        "negatives": [None, ["x"], ["y"], ["z"], None],
         "kinds": [None, ["mono"], ["cross", "mixed"], ["mono", "cross"], ["cross"]],
     }.items():
         other = AlignedTable.from_columns(COLUMNS | {name: values}, source="toy")
@@ -241,12 +260,56 @@ def test_load_of_something_else(tmp_path):
         AlignedTable.load(tmp_path)
     path = tmp_path / "table.arrow"
     path.write_bytes(b"not an arrow file at all")
-    with pytest.raises(ValueError, match="damaged Arrow file"):
+    with pytest.raises(ValueError, match=r"table\.arrow is not a saved table, or damaged: "):
         AlignedTable.load(tmp_path)
     with pa.ipc.new_stream(path, pa.schema({"x": pa.int64()})) as stream:
         stream.write_table(pa.table({"x": [1]}))
     with pytest.raises(ValueError, match=r"has the columns \['x'\]"):
         AlignedTable.load(tmp_path)
+
+
+def test_damage_of_a_saved_table_is_noticed(table, tmp_path):
+    def load():
+        loaded = AlignedTable.load(tmp_path / "t")
+        return loaded.dataset[:], loaded.fingerprint
+
+    table.save(tmp_path / "t")
+    assert_damage_is_noticed(tmp_path / "t" / "table.arrow", load)
+
+
+def test_a_large_table_is_verified_on_request(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "_CHEAP_BYTES", 0)
+    table.save(tmp_path / "t")
+    path = tmp_path / "t" / "table.arrow"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"2 two", b"2 tow"))
+    assert AlignedTable.load(tmp_path / "t").passages([3]) == ["2 tow"]
+    with pytest.raises(ValueError, match=r"table\.arrow .* its content is not that of its finger"):
+        AlignedTable.load(tmp_path / "t", verify=True)
+    with pytest.raises(ValueError, match="not that of its fingerprint"):
+        AlignedTable.load(tmp_path / "t").verify()
+    path.write_bytes(content)
+    assert AlignedTable.load(tmp_path / "t", verify=True).passages([3]) == ["2 two"]
+    AlignedTable.load(tmp_path / "t").verify()
+    table.verify()
+
+
+def test_damage_of_the_structure_of_a_large_table_is_noticed(table, tmp_path, monkeypatch):
+    """Arrow would read past the end of its memory, or take a part for the whole."""
+    monkeypatch.setattr(table_file, "_CHEAP_BYTES", 0)
+    table.save(tmp_path / "t")
+    path = tmp_path / "t" / "table.arrow"
+    content = path.read_bytes()
+    offsets = np.array([0, 3, 7, 10], "<i4").tobytes()  # of the queries one, eins, two
+    assert content.count(offsets) == 1
+    for wrong in ([0, 3, 1 << 30, 10], [0, -7, 7, 10]):
+        path.write_bytes(content.replace(offsets, np.array(wrong, "<i4").tobytes()))
+        with pytest.raises(ValueError, match="damaged"):
+            AlignedTable.load(tmp_path / "t")
+    for length in (len(content) - 8, len(content) - 1, len(content) // 2):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="damaged"):
+            AlignedTable.load(tmp_path / "t")
 
 
 def test_pickle_and_repr(table):

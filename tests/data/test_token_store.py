@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_files import assert_damage_is_noticed
 
-from hybrid_fast.data import AlignedTable, TokenStore, open_token_store
+from hybrid_fast.data import AlignedTable, TokenStore, open_token_store, table_file, token_store
 
 LONGEST = 12
 
@@ -51,7 +52,7 @@ class Tokenizer:
 
 
 def open_store(folder: Path, tokenize: Tokenizer | None = None, **options) -> TokenStore:
-    arguments = {"side": "passage", "key": "characters", "vocab_size": 200, **options}
+    arguments = {"side": "passage", "key": "characters", **options}
     table = arguments.pop("table", None) or make_table()
     return open_token_store(table, tokenize=tokenize or Tokenizer(), folder=folder, **arguments)
 
@@ -61,11 +62,10 @@ def text_of(store: TokenStore, number: int) -> str:
     return "".join(map(chr, store.tokens.ids[begin:end]))
 
 
-@pytest.mark.parametrize(("vocab_size", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.int32)])
-def test_rows_and_negatives_lead_to_the_ids_of_their_texts(tmp_path, vocab_size, dtype):
+def test_rows_and_negatives_lead_to_the_ids_of_their_texts(tmp_path):
     table = make_table()
-    passages = open_store(tmp_path, vocab_size=vocab_size)
-    assert passages.tokens.ids.dtype == dtype
+    passages = open_store(tmp_path)
+    assert passages.tokens.ids.dtype == np.uint16
     rows = np.arange(len(table))
     expected = [text[:LONGEST] for text in table.passages(rows)]
     assert [text_of(passages, number) for number in passages.text_numbers(rows)] == expected
@@ -77,6 +77,58 @@ def test_rows_and_negatives_lead_to_the_ids_of_their_texts(tmp_path, vocab_size,
     expected = [text[:LONGEST] for text in table.queries(has)]
     assert [text_of(queries, number) for number in queries.text_numbers(has)] == expected
     assert not queries.has_negatives
+
+
+class Shifted(Tokenizer):
+    """Ids of which the largest is given: a vocabulary with a hole before its last token."""
+
+    def __init__(self, largest: int, text: str = "answer 1") -> None:
+        super().__init__()
+        self.largest, self.text = largest, text
+
+    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
+        ids, lengths, truncated = super().__call__(texts)
+        ids = ids.astype(np.int64)
+        if self.text in texts:
+            ids[lengths[: texts.index(self.text)].sum()] = self.largest
+        return ids, lengths, truncated
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 10_000])
+@pytest.mark.parametrize(
+    ("largest", "dtype"),
+    [(2**16 - 1, np.uint16), (2**16, np.int32), (2**16 + 65, np.int32), (2**31 - 1, np.int32)],
+)
+def test_the_width_of_ids_follows_from_the_largest(
+    tmp_path, monkeypatch, largest, dtype, at_a_time
+):
+    monkeypatch.setattr(token_store, "_TEXTS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(token_store, "_BYTES_AT_A_TIME", 6)
+    store = open_store(tmp_path, Shifted(largest))
+    plain = open_store(tmp_path / "plain")
+    assert store.tokens.ids.dtype == dtype
+    expected = plain.tokens.ids.astype(np.int64)
+    number = store.text_numbers(np.array([2]))[0]  # of "answer 1"
+    expected[plain.tokens.offsets[number]] = largest
+    assert store.tokens.ids.tolist() == expected.tolist()
+    assert {path.name for path in store.folder.iterdir()} == {
+        *("store.json", "ids", "offsets", "rows", "negatives", "negative_offsets")
+    }
+
+
+@pytest.mark.parametrize("largest", [-1, 2**31, -(2**40), 2**62])
+def test_ids_that_do_not_fit_are_named_with_their_text(tmp_path, largest):
+    with pytest.raises(ValueError, match=rf"gave the id {largest} for a token of 'answer 1'; ids"):
+        open_store(tmp_path, Shifted(largest))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_that_belong_to_no_text_are_an_error(tmp_path):
+    def tokenize(texts: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
+        return np.arange(3), np.ones(len(texts), np.int64), 0
+
+    with pytest.raises(ValueError, match="gave 3 ids for texts of 7 tokens"):
+        open_store(tmp_path, tokenize)
 
 
 def test_each_different_text_is_tokenised_once_and_never_again(tmp_path):
@@ -109,7 +161,6 @@ def test_a_row_without_a_text_is_an_error(tmp_path):
     [
         {"key": "words"},
         {"side": "query"},
-        {"vocab_size": 10**6},
         {"table": make_table(num_groups=6)},
     ],
 )
@@ -119,6 +170,16 @@ def test_another_table_side_or_tokenizer_has_a_store_of_its_own(tmp_path, other)
     open_store(tmp_path, tokenize, **other)
     assert tokenize.texts
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_damaged_texts_of_a_large_table_make_no_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "_CHEAP_BYTES", 0)
+    make_table().save(tmp_path / "t")
+    path = tmp_path / "t" / "table.arrow"
+    path.write_bytes(path.read_bytes().replace(b"answer 1", b"answer l", 1))
+    with pytest.raises(ValueError, match=r"table\.arrow .*damaged"):
+        open_store(tmp_path / "stores", table=AlignedTable.load(tmp_path / "t"))
+    assert not (tmp_path / "stores").exists()
 
 
 def only_folder(folder: Path) -> Path:
@@ -138,6 +199,18 @@ def test_a_damaged_array_is_noticed_and_built_again(tmp_path, caplog, name, dama
     else:
         path.write_bytes(content if damage == "flip" else content[:-1])
     assert_built_again(tmp_path, caplog)
+
+
+@pytest.mark.parametrize("name", ["ids", "offsets", "rows", "store.json"])
+def test_no_damage_of_a_file_is_read(tmp_path, name):
+    store = open_store(tmp_path)
+
+    def load():
+        read = pickle.loads(pickle.dumps(store))
+        arrays = (read.tokens.ids, read.tokens.offsets, read.rows, read.negatives)
+        return [array.tolist() for array in arrays], read.tokens.ids.dtype, read.num_truncated
+
+    assert_damage_is_noticed(store.folder / name, load)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"version": 1}'])

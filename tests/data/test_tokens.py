@@ -55,6 +55,12 @@ def test_concatenation_puts_texts_behind_one_another(first, second):
     assert texts_of(Tokens.concatenate([make(first), make(second)])) == first + second
 
 
+def test_concatenation_of_narrow_and_wide_ids_keeps_all():
+    both = Tokens.concatenate([make([[1, 65535]], np.uint16), make([[65536], [2**31 - 1]])])
+    assert both.ids.dtype == np.int32
+    assert texts_of(both) == [[1, 65535], [65536], [2**31 - 1]]
+
+
 @pytest.mark.parametrize("row", [-1, 2, 2**40])
 def test_a_row_that_is_no_text_is_an_error(row):
     tokens = make([[1], [2, 3]])

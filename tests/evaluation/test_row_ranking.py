@@ -37,7 +37,11 @@ def test_long_rows_of_close_scores():
 @pytest.mark.parametrize(
     ("scores", "num_first", "message"),
     [
-        (np.zeros(3, np.float32), 1, "scores has 1 dimensions; it needs 2"),
+        (
+            np.zeros(3, np.float32),
+            1,
+            r"scores is float32 \(3,\); it must be .* float32 with 2 dimensions",
+        ),
         (np.zeros((2, 3), np.float32), 4, "num_first is 4; the rows have 3 columns"),
         (np.zeros((2, 3), np.float32), -1, "num_first is -1"),
     ],
@@ -48,8 +52,21 @@ def test_bad_shapes(scores, num_first, message):
             function(scores, num_first)
 
 
+def test_half_ranks_beyond_what_float32_holds_are_rounded():
+    """Two of each score: the mean ranks end in a half, which float32 has up to 2^23."""
+    scores = -(np.arange(2**23 + 4) // 2).astype(np.float32)[None]
+    ranks, first = rank_rows(scores, 3)
+    exact = np.arange(2**22 + 2).repeat(2) * 2 + 1.5
+    np.testing.assert_array_equal(ranks[0], exact.astype(np.float32))
+    np.testing.assert_array_equal(ranks[0, :-4], exact[:-4])
+    assert first.tolist() == [[0, 1, 2]]
+
+
 def test_threads_and_types():
     with pytest.raises(ValueError, match="num_threads must be at least 1"):
         rank_rows(np.zeros((2, 3), np.float32), 1, num_threads=0)
-    with pytest.raises(TypeError, match="incompatible function arguments"):
-        rank_rows(np.zeros((2, 3)), 1)
+    for function in (rank_rows, find_first):
+        with pytest.raises(TypeError, match=r"scores is float64 \(2, 3\); .* array of float32"):
+            function(np.zeros((2, 3)), 1)
+        with pytest.raises(TypeError, match=r"scores is float32 \(2, 3\), not C-contiguous"):
+            function(np.zeros((2, 6), np.float32)[:, ::2], 1)

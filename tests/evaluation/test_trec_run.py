@@ -156,3 +156,38 @@ def test_files(tmp_path):
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         evaluate_run(**{"run": RUN, "qrels": QRELS, **arguments})
+
+
+def test_ids_of_different_types_are_joined_as_text():
+    """Whole numbers, of NumPy too, are the text of their digits; what is else is told apart."""
+    run = {1: {7: 2.0, np.int64(8): 1.0}, "2": {"7": 1.0}}
+    qrels = {"1": {"8": 1}, np.int32(2): {7: 0.5}}
+    found = evaluate_run(run, qrels, ["mrr"], corpus=[7, "8"])
+    assert found.per_query == {"1": {"mrr": 0.5}, "2": {"mrr": 1.0}}
+    with pytest.raises(TypeError, match=r"run: the id of a query is 1\.0 .float.; ids are text or"):
+        evaluate_run({1.0: {"7": 1.0}}, qrels)
+    for ids in (("01", "2"), ("1 ", " 2"), ("1.0", "2.0")):
+        other = {query: {"7": 1.0} for query in ids}
+        if "2" in ids:  # leading zeros and the like are other ids
+            assert evaluate_run(other, qrels, ["mrr"]).counts["missing"] == 1
+            continue
+        with pytest.raises(
+            ValueError, match=r"no query can be .* has '.*', the qrels have '1', '2'"
+        ):
+            evaluate_run(other, qrels)
+
+
+def test_documents_of_other_ids_are_named(caplog):
+    found = evaluate_run({"q": {"7": 1.0}}, {"q": {"d7": 1}}, ["mrr"])
+    assert found.metrics == {"mrr": 0.0}
+    assert caplog.messages == [
+        "no document of the run is judged: the run has '7', the qrels have 'd7'"
+    ]
+
+
+def test_the_document_with_the_id_of_its_query():
+    run = {"a": {"a": 3.0, "b": 2.0}, "b": {"c": 1.0, "a": 0.5}}
+    qrels = {"a": {"b": 1}, "b": {"a": 1}}
+    assert evaluate_run(run, qrels, ["mrr"]).metrics == {"mrr": 0.5}
+    assert evaluate_run(run, qrels, ["mrr"], exclude_self=True).metrics == {"mrr": 0.75}
+    assert run["a"] == {"a": 3.0, "b": 2.0}

@@ -1,5 +1,6 @@
 """Tiny encoders in folders, made here: no weights are fetched."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,3 +117,9 @@ def saved(model_class, config, tokenizer, folder: Path) -> Path:
     model_class(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def edit_json(path, edit):
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))

@@ -69,14 +69,32 @@ def test_no_normalize_module_and_no_settings(old_folder):
         ("modules.json", [{"type": "a.Transformer"}], "entry 0 .* 'path'"),
         (
             "modules.json",
-            [{"path": "", "type": "a.Transformer"}, {"path": "1_Dense", "type": "a.Dense"}],
-            "lists Transformer, Dense; only",
+            [
+                {"path": "", "type": "sentence_transformers.models.Transformer"},
+                {"path": "1_Dense", "type": "sentence_transformers.models.Dense"},
+            ],
+            r"lists Transformer, Dense \(a linear layer after pooling\); only",
         ),
+        (
+            "modules.json",
+            [
+                {"path": "", "type": "custom_st.Transformer"},
+                {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ],
+            r"lists custom_st.Transformer, a class .* not run; only .*SentenceTransformer\(folder",
+        ),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "is 'fill-mask'; only"),
         ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling_mode is max; only mean, cls"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "is cls.mean; only"),
         ("1_Pooling/config.json", {}, "pooling_mode is missing"),
         ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt is false"),
         ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompt .*3"),
+        ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim is 8"),
+        (
+            "config_sentence_transformers.json",
+            {"model_type": "CrossEncoder"},
+            "is a CrossEncoder, which scores pairs of texts",
+        ),
     ],
 )
 def test_files_that_cannot_be_served(old_folder, file, content, message):
@@ -142,7 +160,7 @@ def test_hub_model(monkeypatch, bert_folder, texts):
 
 
 @pytest.mark.parametrize(
-    "option", [{"pooling": "cls"}, {"max_query_length": 9}, {"dtype": "bfloat16"}]
+    "option", [{"pooling": "cls"}, {"max_query_length": 9}, {"attn_implementation": "sdpa"}]
 )
 def test_static_folder_refuses_transformer_options(tmp_path, texts, option):
     BiEncoder.static(texts, dim=16, vocab_size=99).save_pretrained(tmp_path / "saved")

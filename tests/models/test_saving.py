@@ -78,7 +78,10 @@ def test_round_trip_keeps_every_bit_and_every_option(request, tmp_path, texts, n
 
 
 def test_explicit_options_override_what_is_saved(tmp_path, bert_folder):
-    BiEncoder.from_pretrained(bert_folder, pooling="last").save_pretrained(tmp_path / "saved")
+    saved = BiEncoder.from_pretrained(
+        bert_folder, pooling="last", query_prompt="Query: ", passage_prompt="Passage: "
+    )
+    saved.save_pretrained(tmp_path / "saved")
     model = BiEncoder.from_pretrained(
         tmp_path / "saved",
         pooling="cls",

@@ -1,18 +1,22 @@
 """The transformer backbone: padding, lengths, what takes part in training, and what is refused."""
 
-import json
 import logging
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from model_folders import SIZES, edit_json
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ByT5Tokenizer,
+)
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
-from hybrid_fast.models.vocabulary import train_tokenizer
 
 FOLDERS = ["bert_folder", "xlm_roberta_folder", "qwen_folder"]
 
@@ -46,7 +50,7 @@ def test_vectors_against_the_model_itself(folder, texts):
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     expected = []
     for text in texts:
-        batch = tokenizer(["Passage: " + text], return_tensors="pt")
+        batch = tokenizer([text], return_tensors="pt")
         batch.pop("token_type_ids", None)
         with torch.no_grad():
             states = model.eval()(**batch).last_hidden_state[0]
@@ -57,7 +61,7 @@ def test_vectors_against_the_model_itself(folder, texts):
 
 def test_plain_folder_defaults(bert_folder):
     model = BiEncoder.from_pretrained(bert_folder)
-    assert model.prompts == {"query": "Query: ", "passage": "Passage: "}
+    assert model.prompts == {"query": "", "passage": ""}  # as sentence-transformers
     assert model.max_length == {"query": 96, "passage": 256}
     assert model.backbone.pooling == "mean"
     assert model.normalize
@@ -80,7 +84,8 @@ def test_bad_length(bert_folder, length):
 
 
 def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder, texts, caplog):
-    model = BiEncoder.from_pretrained(bert_folder, max_query_length=6, max_passage_length=9)
+    options = {"max_query_length": 6, "max_passage_length": 9, "query_prompt": "Query: "}
+    model = BiEncoder.from_pretrained(bert_folder, **options)
     with caplog.at_level(logging.WARNING, logger="hybrid_fast"):
         assert model.tokenize(texts, "query")["input_ids"].shape == (len(texts), 6)
         model.tokenize(texts, "query")
@@ -89,7 +94,8 @@ def test_each_side_is_cut_to_its_length_and_counted_and_logged_once(bert_folder,
     too_long = sum(len(tokenizer("Query: " + text)["input_ids"]) > 6 for text in texts)
     assert 0 < too_long < len(texts)
     assert model.num_truncated["query"] == 2 * too_long
-    assert [record.getMessage()[:35] for record in caplog.records] == [
+    truncated = [record for record in caplog.records if "truncated" in record.getMessage()]
+    assert [record.getMessage()[:35] for record in truncated] == [
         "A query has more than 6 tokens and ",
         "A passage has more than 9 tokens an",
     ]
@@ -101,7 +107,8 @@ def test_prompt_that_leaves_no_room(bert_folder):
 
 
 def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
-    model, tokenizer = BiEncoder.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = BiEncoder.from_pretrained(folder, query_prompt="Query: ")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     features = model.tokenize(texts, "query")
     expected = tokenizer(
         ["Query: " + text for text in texts],
@@ -118,7 +125,8 @@ def test_features_are_those_of_the_tokenizer_padded_on_the_right(folder, texts):
 
 
 def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts):
-    model = BiEncoder.from_pretrained(bert_folder)
+    # One text has exactly as many tokens as fit, two have more.
+    model = BiEncoder.from_pretrained(bert_folder, max_query_length=8)
     fast = model.token_ids(texts, "query")
     key = model.tokenizer_key("query")
 
@@ -126,6 +134,7 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
         """As a tokenizer in Python behaves: lists of ids, and no encodings."""
 
         is_fast = False
+        unk_token_id = 1
 
         def __init__(self):
             self.init_kwargs = {"do_lower_case": True}
@@ -137,14 +146,33 @@ def test_a_slow_tokenizer_gives_the_same_ids_as_the_fast_one(bert_folder, texts)
         def get_vocab(self):
             return tokenizer.get_vocab()
 
+        def num_special_tokens_to_add(self):
+            return 2
+
     tokenizer, model.backbone.tokenizer = model.backbone.tokenizer, Slow()
-    ids, lengths, _ = model.token_ids(texts, "query")
+    ids, lengths, num_truncated = model.token_ids(texts, "query")
     assert ids.tolist() == fast[0].tolist()
     assert lengths.tolist() == fast[1].tolist()
+    assert num_truncated == fast[2] == 2
+    assert 8 in [len(tokenizer(text)["input_ids"]) for text in texts]
+    assert model.num_truncated["query"] == 4
     slow_key = model.tokenizer_key("query")
     assert slow_key != key
     model.backbone.tokenizer.init_kwargs = {"do_lower_case": False}
     assert model.tokenizer_key("query") != slow_key
+
+
+def test_a_tokenizer_in_python_counts_what_it_truncates(tmp_path):
+    # A byte a token, and one at the end.
+    tokenizer = ByT5Tokenizer()
+    BertModel(BertConfig(vocab_size=len(tokenizer), **SIZES)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = BiEncoder.from_pretrained(tmp_path, max_query_length=5)
+    assert not model.backbone.tokenizer.is_fast
+    ids, lengths, num_truncated = model.token_ids(["abcd", "abcde", "abc", "abcdefg"], "query")
+    assert lengths.tolist() == [5, 5, 4, 5]
+    assert num_truncated == model.num_truncated["query"] == 2
+    assert ids.max() < model.backbone.vocab_size
 
 
 def test_the_key_of_a_tokenizer_follows_from_all_that_ids_follow_from(bert_folder, texts):
@@ -194,72 +222,10 @@ def test_tokenizer_without_padding_token(bert_folder):
         TransformerBackbone(backbone.model, backbone.tokenizer, "mean", backbone.max_lengths)
 
 
-def test_weights_of_another_model(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    edit_json(folder / "config.json", lambda config: config.update(num_hidden_layers=3))
-    with pytest.raises(ValueError, match=r"lack .* parameters of a bert, such as encoder.layer.2"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_missing_pooler_weights_do_not_matter(bert_folder, tmp_path, texts):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
-    assert len(kept) < len(weights)
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    vectors = BiEncoder.from_pretrained(folder).encode_queries(texts)
-    np.testing.assert_array_equal(
-        vectors, BiEncoder.from_pretrained(bert_folder).encode_queries(texts)
-    )
-
-
-def test_pickled_weights_are_not_read(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"has no \*\.safetensors"):
-        BiEncoder.from_pretrained(folder)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("config.json", "{x", "not a valid JSON"),
-        ("config.json", "{}", "Should have a `model_type`"),
-        (
-            "config.json",
-            '{"model_type": "t5", "is_encoder_decoder": true}',
-            "is an encoder-decoder",
-        ),
-        ("model.safetensors", "garbage", "deserializing header"),
-        ("tokenizer.json", "{", "Expecting property name"),
-    ],
-)
-def test_files_that_cannot_be_read(bert_folder, tmp_path, file, content, message):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    (folder / file).write_text(content)
-    with pytest.raises(ValueError, match=f"model cannot be loaded: .*{message}"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_no_tokenizer(bert_folder, tmp_path):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    with pytest.raises(FileNotFoundError, match="model holds no tokenizer"):
-        BiEncoder.from_pretrained(folder)
-
-
-def test_tokenizer_of_another_model(bert_folder, tmp_path, texts):
-    folder = shutil.copytree(bert_folder, tmp_path / "model")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=train_tokenizer(texts, 300), pad_token="[PAD]", unk_token="[UNK]"
-    )
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(ValueError, match=r"has \d+ tokens and the model \d+ embeddings"):
-        BiEncoder.from_pretrained(folder)
-
-
-def edit_json(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
+def test_ids_are_below_the_size_of_a_vocabulary_with_holes(bert_folder):
+    backbone = BiEncoder.from_pretrained(bert_folder).backbone
+    size = backbone.vocab_size
+    assert size == len(backbone.tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backbone.tokenizer), "get_vocab", lambda _: {"a": 0, "b": 70_000})
+        assert backbone.vocab_size == 70_001

@@ -72,10 +72,30 @@ CASES = {
 EXCHANGES = {"all-reduce": False, "reduce-scatter": True}
 MISUSES = {
     "options": "differ in symmetric, by rank: \\[0, 1\\]",
+    "backends": "differ in backend, by rank: \\['reference', 'cpu'\\]",
+    "margins": "differ in margin, by rank: \\[None, 0.25\\]",
+    "temperatures": "differ in temperature, by rank: \\[0.05, 0.07\\]",
+    "precisions": "differ in precision, by rank: \\[None, 'bf16'\\]",
+    "dtypes": "differ in dtype, by rank: \\[torch.float32, torch.float64\\]",
+    "learned temperature": "differ in temperature, by rank: \\[None, 0.05\\]",
     "dimensions": "differ in embedding dimension, by rank: \\[3, 4\\]",
     "gradient": "differ in whether passages needs a gradient",
     "mask": "mask has 4 columns; need 6",
     "hard_only": "hard_only.*all 6 are",
+}
+
+
+REFUSED_ALONE = {
+    "no tensor": ("TypeError", "queries must be a torch.Tensor, got list"),
+    "no number": ("ValueError", "queries has NaN or infinite values; first bad row: 0"),
+    "no rows": ("ValueError", "queries has shape (0, 3)"),
+    "fewer passages": ("ValueError", "got 1 passages for 2 queries"),
+    "two dtypes": ("TypeError", "passages is torch.float64 but queries is torch.float32"),
+    "unknown option": ("ValueError", "reduction"),
+    "unknown backend": ("ValueError", "backend 'triton' is not"),
+    "positives": ("ValueError", "positives must be columns of passages, 0 to 3"),
+    "weights": ("ValueError", "weights must be finite and at least 0; first bad row: 1"),
+    "groups": ("ValueError", "query_groups is given without passage_groups"),
 }
 
 
@@ -156,6 +176,18 @@ def misuse(name, rank):
         options["symmetric"] = rank == 1
     elif name == "dimensions":
         queries, passages = torch.ones(num_rows, 3 + rank), torch.ones(num_rows, 3 + rank)
+    elif name == "backends":
+        options |= {"symmetric": True, "backend": ("reference", "cpu")[rank]}
+    elif name == "margins":
+        options["margin"] = (None, 0.25)[rank]
+    elif name == "temperatures":
+        options["temperature"] = (0.05, 0.07)[rank]
+    elif name == "precisions":
+        options["precision"] = (None, "bf16")[rank]
+    elif name == "dtypes" and rank == 1:
+        queries, passages = queries.double(), passages.double()
+    elif name == "learned temperature":
+        options["temperature"] = (torch.tensor(0.05), 0.05)[rank]
     elif name == "gradient":
         passages.requires_grad_(rank == 0)
     elif name == "mask":
@@ -167,34 +199,85 @@ def misuse(name, rank):
     return True
 
 
+def refuse_alone(name, rank):
+    """Call with arguments that rank 1 refuses by itself; return the error of this rank."""
+    queries, passages = torch.ones(2, 3), torch.ones(4, 3)
+    arguments = {}
+    if rank == 1:
+        queries, passages, arguments = {
+            "no tensor": ([[1.0]], passages, {}),
+            "no number": (queries / 0 * 0, passages, {}),
+            "no rows": (queries[:0], passages, {}),
+            "fewer passages": (queries, passages[:1], {}),
+            "two dtypes": (queries, passages.double(), {}),
+            "unknown option": (queries, passages, {"reduction": "max"}),
+            "unknown backend": (queries, passages, {"backend": "triton"}),
+            "positives": (queries, passages, {"positives": torch.tensor([0, 4])}),
+            "weights": (queries, passages, {"weights": torch.tensor([1.0, -1.0])}),
+            "groups": (queries, passages, {"query_groups": torch.tensor([1, 2])}),
+        }[name]
+    with pytest.raises((ValueError, TypeError)) as caught:
+        info_nce(queries, passages, process_group=dist.group.WORLD, **arguments)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def count_collectives():
+    """Return how many collectives a plain loss and its gradient take."""
+    counts, names = [], ("all_gather", "all_reduce", "broadcast", "reduce_scatter_tensor")
+    originals = {name: getattr(dist, name) for name in names}
+    for name in names:
+        setattr(dist, name, lambda *a, f=originals[name], **k: (counts.append(1), f(*a, **k))[1])
+    queries, passages = leaves(torch.ones(2, 3), torch.ones(4, 3))
+    info_nce(queries, passages, process_group=dist.group.WORLD).backward()
+    for name, original in originals.items():
+        setattr(dist, name, original)
+    return len(counts)
+
+
 def work(rank, world_size):
-    """Return the errors (exchange, case); all misuses are refused."""
+    """Return the errors (exchange, case), misuses refused, errors alone, number of collectives."""
     dist.init_process_group("gloo")
     errors = []
     for reduce_scatters in EXCHANGES.values():
         distributed._reduce_scatters = lambda group, answer=reduce_scatters: answer
         errors.append([run_case(case, rank) for case in CASES.values()])
     refused = [misuse(name, rank) for name in MISUSES]
+    alone = [refuse_alone(name, rank) for name in REFUSED_ALONE]
+    num_collectives = count_collectives()
     dist.destroy_process_group()
-    return errors, refused
+    return errors, refused, alone, num_collectives
 
 
 @pytest.fixture(scope="module")
 def outcome():
-    """Return the errors (rank, exchange, case) and the misuses refused (rank, misuse)."""
-    errors, refused = zip(*run_ranks(work, WORLD_SIZE), strict=True)
-    return torch.tensor(errors, dtype=torch.float64), torch.tensor(refused)
+    """Return what `work` does, each by rank."""
+    errors, refused, alone, counts = zip(*run_ranks(work, WORLD_SIZE), strict=True)
+    return torch.tensor(errors, dtype=torch.float64), torch.tensor(refused), alone, counts
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("name", CASES)
 def test_equals_one_process(outcome, name, exchange):
-    errors, _ = outcome
+    errors, *_ = outcome
     found = errors[:, list(EXCHANGES).index(exchange), list(CASES).index(name)]
     assert found.max() <= CASES[name].tolerance
 
 
 @pytest.mark.parametrize("name", MISUSES)
 def test_all_ranks_refuse_calls_that_do_not_match(outcome, name):
-    _, refused = outcome
+    _, refused, *_ = outcome
     assert refused[:, list(MISUSES).index(name)].all()
+
+
+@pytest.mark.parametrize("name", REFUSED_ALONE)
+def test_what_one_rank_refuses_all_refuse_with_its_reason(outcome, name):
+    there, here = (errors[list(REFUSED_ALONE).index(name)] for errors in outcome[2])
+    kind, _, reason = here.partition(": ")
+    assert kind == REFUSED_ALONE[name][0]
+    assert REFUSED_ALONE[name][1] in reason
+    assert there == f"OtherRankError: rank 1 of process_group: {reason}"
+
+
+def test_that_costs_no_collective(outcome):
+    """Sizes, passages, positives and the sum of weights are gathered, the gradient is reduced."""
+    assert outcome[3] == (5, 5)

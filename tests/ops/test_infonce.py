@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
 from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.infonce import _BACKENDS, _select_backend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -30,6 +33,8 @@ BAD_EMBEDDINGS = {
                       torch.ones(3), embeddings(2)),
     "no rows": (ValueError, r"queries has shape \(0, 3\)", embeddings(0), embeddings(2)),
     "no dimension": (ValueError, r"queries has shape \(2, 0\)", embeddings(2, 0), embeddings(2, 0)),
+    "sparse": (TypeError, "passages has layout torch.sparse_coo; need a dense tensor: .to_dense()",
+               embeddings(2), embeddings(2).to_sparse()),
     "two dtypes": (TypeError, "passages is torch.float64 but queries is torch.float32",
                    embeddings(2), embeddings(2, dtype=torch.float64)),
     "two dimensions": (ValueError, "passages has dimension 4 but queries has 3; encode both",
@@ -97,8 +102,25 @@ BAD_ARGUMENTS = [
     (ValueError, "backend is 'refrence'; .* did you mean 'reference'", {"backend": "refrence"}),
     (ValueError, "backend 'triton' is not for tensors on 'cpu'; available: 'auto', 'cpu', 'ref",
      {"backend": "triton"}),
-    (ValueError, "backend 'reference' does not support precision 'bf16'; it supports: None",
+    (ValueError, "does not support precision 'bf16' for tensors on 'cpu'; it supports: None",
      {"precision": "bf16", "backend": "reference"}),
+    (TypeError, "symmetric must be True or False, got 'no'", {"symmetric": "no"}),
+    (TypeError, "normalize must be True or False, got 'false'", {"normalize": "false"}),
+    (TypeError, "recompute must be True or False, got None", {"recompute": None}),
+    (TypeError, "check must be True or False, got 'yes'", {"check": "yes"}),
+    (ValueError, r"temperature is 1e-39; need .* from 1.2e-38 to 3.4e\+38, .*float32",
+     {"temperature": 1e-39}),
+    (ValueError, r"temperature is 1e\+39; need", {"temperature": 1e39}),
+    (ValueError, "temperature is 1e-50; need",
+     {"temperature": torch.tensor(1e-50, dtype=torch.float64)}),
+    (TypeError, "mask has layout torch.sparse_coo; need a dense tensor",
+     {"mask": torch.ones(2, 3, dtype=torch.bool).to_sparse()}),
+    (ValueError, "the sum of weights is beyond torch.float32; divide",
+     {"weights": torch.full((2,), 3e38)}),
+    (ValueError, "all weights are 0 in torch.float32; divide",
+     {"weights": torch.full((2,), 1e-60, dtype=torch.float64)}),
+    (ValueError, "weights must be finite .* first bad row: 1",
+     {"weights": torch.tensor([1.0, 1e60], dtype=torch.float64)}),
     (TypeError, "max_scratch_bytes must be an int, got float", {"max_scratch_bytes": 1e9}),
     (ValueError, "max_scratch_bytes is 0; need at least 1", {"max_scratch_bytes": 0}),
     (TypeError, "process_group must be a torch.distributed.ProcessGroup .* got str",
@@ -110,6 +132,42 @@ BAD_ARGUMENTS = [
 def test_bad_arguments(error, message, arguments):
     with pytest.raises(error, match=message):
         info_nce(embeddings(2), embeddings(3), **arguments)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("number", [np.float32(0.25), np.int64(1), Fraction(1, 4)], ids=repr)
+def test_numbers_of_other_libraries(number, backend):
+    queries, passages = torch.eye(4, 8), torch.arange(48.0).reshape(6, 8).sin()
+
+    def loss(number):
+        options = {"temperature": number, "margin": number, "backend": backend}
+        return info_nce(queries, passages, **options)
+
+    assert torch.equal(loss(number), loss(float(number)))
+
+
+def test_flags_and_sizes_of_numpy():
+    queries = torch.eye(4, 8)
+    options = {"symmetric": np.True_, "max_scratch_bytes": np.int64(2**20)}
+    expected = info_nce(queries, queries, symmetric=True, max_scratch_bytes=2**20)
+    assert torch.equal(info_nce(queries, queries, **options), expected)
+
+
+@pytest.mark.parametrize("device", ["xpu", "mps", "hpu", "meta", "privateuseone"])
+def test_other_devices_take_the_reference(device):
+    """None of them is here: what they are chosen for, and that autocast does not stop them."""
+    assert _select_backend("auto", None, device) is _BACKENDS["reference"]
+    for backend in ("cpu", "triton"):
+        with pytest.raises(ValueError, match=rf"is not (for tensors on '{device}'|installed)"):
+            _select_backend(backend, None, device)
+    with pytest.raises(ValueError, match=rf"precision 'bf16' for tensors on '{device}'; .*None"):
+        _select_backend("auto", "bf16", device)
+
+
+def test_the_reference_runs_where_there_is_no_autocast():
+    queries = torch.ones(2, 3, device="meta")
+    loss = info_nce(queries, queries, symmetric=True, normalize=True)
+    assert (loss.device.type, loss.shape, loss.dtype) == ("meta", (), torch.float32)
 
 
 def test_precision_bf16_is_not_for_float64():

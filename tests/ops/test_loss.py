@@ -1,5 +1,7 @@
 """`InfoNCELoss` equals `info_nce`, learns its temperature and holds it within bounds."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -40,6 +42,71 @@ def test_learnable_temperature_is_clamped_but_can_come_back(log_temperature, bou
     loss(QUERIES, PASSAGES, positives=torch.tensor([1, 0])).backward()
     assert loss.log_temperature.exp().item() == pytest.approx(bound, rel=1e-5)
     assert loss.log_temperature.grad != 0
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_calls_may_wait_for_their_backward_pass(dtype, compiled):
+    """Both directions in a sum, and validation in between: the gradient of the plain function."""
+    generator = torch.Generator().manual_seed(0)
+    queries, passages = (torch.randn(4, 8, generator=generator).to(dtype) for _ in range(2))
+    loss = InfoNCELoss(0.3, learnable=True)
+    call = torch.compile(loss, backend="aot_eager", fullgraph=True) if compiled else loss
+    both = call(queries, passages) + call(passages, queries)
+    with torch.no_grad():
+        validation = call(queries, passages)
+    with torch.inference_mode():
+        assert torch.equal(call(queries, passages), validation)
+    both.backward()
+
+    temperature = torch.tensor(0.3, requires_grad=True)
+    first = info_nce(queries, passages, temperature=temperature)
+    expected = first + info_nce(passages, queries, temperature=temperature)
+    expected.backward()
+    torch.testing.assert_close(both, expected)
+    torch.testing.assert_close(validation, first.detach())
+    torch.testing.assert_close(loss.log_temperature.grad, 0.3 * temperature.grad)
+
+
+def test_what_else_is_computed_of_the_parameter_may_wait_too():
+    loss = InfoNCELoss(0.3, learnable=True)
+    penalty = loss.log_temperature**2
+    (loss(QUERIES, PASSAGES) + penalty).backward()
+    assert loss.log_temperature.grad.isfinite()
+
+
+@pytest.mark.parametrize("bound", [0.001, 100.0])
+def test_a_temperature_at_a_bound_leaves_it_when_the_gradient_turns(bound):
+    loss = InfoNCELoss(bound, learnable=True)
+    outwards = 1.0 if bound < 1 else -1.0
+    optimizer = torch.optim.SGD(loss.parameters(), lr=0.01)
+    for direction in [outwards] * 20 + [-outwards] * 2:
+        optimizer.zero_grad()
+        loss(QUERIES, PASSAGES)
+        (direction * loss.temperature.log()).backward()
+        optimizer.step()
+        assert 0.000999 < loss.temperature.item() < 100.01
+    left = loss.temperature.log().item() - torch.tensor(bound).log().item()
+    assert left * outwards == pytest.approx(0.02, abs=1e-4)  # two steps, however many led out
+
+
+def test_a_copy_has_its_own_temperature():
+    loss = InfoNCELoss(0.3, learnable=True)
+    loss(QUERIES, PASSAGES)
+    copied = deepcopy(loss)
+    with torch.no_grad():
+        copied.log_temperature += 1
+    copied(QUERIES, PASSAGES).backward()
+    assert loss.log_temperature.grad is None
+    assert loss.temperature.item() == pytest.approx(0.3)
+
+
+def test_a_module_in_half_precision_keeps_its_temperature_in_float32():
+    loss = InfoNCELoss(0.3, learnable=True).bfloat16()
+    assert loss.temperature.dtype == torch.float32
+    assert loss.temperature.item() == pytest.approx(0.3, rel=4e-3)
+    loss(QUERIES.bfloat16(), PASSAGES.bfloat16()).backward()
+    assert loss.log_temperature.grad.dtype == torch.bfloat16
 
 
 def test_state_is_restored():

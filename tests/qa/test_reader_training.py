@@ -1,13 +1,16 @@
 """A reader trains: it learns two questions by heart, and saves what transformers loads."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ranks import run_ranks
 from safetensors.torch import load_file
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, TrainerCallback
 
+from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.qa import (
     Reader,
@@ -18,6 +21,7 @@ from hybrid_fast.qa import (
 )
 from hybrid_fast.qa.training import answer_tokens, make_examples
 from hybrid_fast.qa.windows import Window, WindowSizes
+from hybrid_fast.training.collectives import leave_process_group
 
 CONTEXT = (
     "The river begins in the mountains and ends in the sea. "
@@ -69,6 +73,31 @@ def test_the_folder_loads_in_transformers(bert_folder, data, tmp_path):
     assert score.item() == pytest.approx(span.score, abs=1e-4)
 
 
+def test_a_failure_after_the_last_step_keeps_the_reader_and_one_before_does_not(
+    bert_folder, data, tmp_path
+):
+    class Fails(TrainerCallback):
+        def __init__(self, event):
+            setattr(self, event, self.fail)
+
+        def fail(self, *_, **__):
+            raise OSError("no space left")
+
+    options = ReaderTraining(max_steps=2, max_length=24, doc_stride=5)
+    with pytest.raises(OSError, match=r"^no space left$"):
+        train_reader(bert_folder, data, tmp_path / "early", options, [Fails("on_step_end")])
+    assert not (tmp_path / "early").exists()
+    with pytest.raises(PartlyDoneError, match=rf"reader is in {tmp_path / 'late'}, .* left$"):
+        train_reader(bert_folder, data, tmp_path / "late", options, [Fails("on_train_end")])
+    assert Reader.from_pretrained(tmp_path / "late").sizes.max_length == 24
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(bert_folder, data, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"file is a file; choose another folder$"):
+        train_reader(bert_folder, data, tmp_path / "file" / "reader", OPTIONS)
+
+
 def test_equal_seeds_give_equal_readers(bert_folder, data, tmp_path):
     weights = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -77,6 +106,20 @@ def test_equal_seeds_give_equal_readers(bert_folder, data, tmp_path):
         weights.append(load_file(tmp_path / name / "model.safetensors"))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not torch.equal(weights[0]["qa_outputs.weight"], weights[2]["qa_outputs.weight"])
+
+
+def train_on_ranks(rank: int, world_size: int, encoder: Path, file: Path, folder: Path) -> None:
+    torch.accelerator.is_available = lambda: False  # in another process there is no fixture
+    options = ReaderTraining(max_steps=3, max_length=24, batch_size=1)
+    train_reader(encoder, load_questions([file], lang="en"), folder, options)
+    leave_process_group()
+
+
+def test_processes_of_a_launcher_train_one_reader_on_the_cpu(bert_folder, data, tmp_path):
+    run_ranks(train_on_ranks, 2, bert_folder, tmp_path / "en.json", tmp_path / "two")
+    read = Reader.from_pretrained(tmp_path / "two")
+    assert read.read(["Where ends the river?"], [[CONTEXT]])[0][0].text in CONTEXT
+    assert {path.name for path in tmp_path.iterdir()} == {"en.json", "two"}
 
 
 def test_examples_point_at_the_answer_where_the_window_holds_it(bert_folder, data):

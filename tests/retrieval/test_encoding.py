@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid_fast.retrieval.encoding import (
-    describe_model,
-    encode,
-    encode_both,
-    find_encoders,
-    similarity_of,
-)
+from hybrid_fast.retrieval.encoders import find_encoders, similarity_of
+from hybrid_fast.retrieval.encoding import describe_model, encode, encode_both
 
 
 def letters(texts, batch_size=None):
@@ -71,7 +66,10 @@ def test_tensors_with_gradient(dtype):
     [
         (lambda texts: letters(texts)[:1], ValueError, r"returned embeddings \(1, 2\) for 2 texts"),
         (lambda texts: letters(texts)[0], ValueError, r"embeddings of texts: got shape \(2,\)"),
-        (lambda texts: letters(texts).tolist(), TypeError, "got a list"),
+        (lambda texts: dict.fromkeys(texts, 1.0), TypeError, "got a dict of a, b"),
+        (lambda texts: None, TypeError, "got a NoneType"),
+        (lambda texts: [[1.0], [1.0, 2.0]], ValueError, "2 rows of different shapes"),
+        (lambda texts: [[1, 2], [3, 4]], TypeError, "got dtype int64"),
         (lambda texts: letters(texts).astype(int), TypeError, "got dtype int64"),
     ],
 )
@@ -136,12 +134,21 @@ class WithMethods:
     [
         (("encode_queries", "encode_passages"), ("encode_queries", "encode_passages")),
         (("encode", "encode_query", "encode_document"), ("encode_query", "encode_document")),
-        (("encode", "encode_query"), ("encode", "encode")),
+        (("encode", "encode_query"), ("encode_query", "encode")),
+        (("encode", "encode_corpus"), ("encode", "encode_corpus")),
+        (("encode", "encode_queries", "encode_corpus"), ("encode_queries", "encode_corpus")),
+        (
+            ("encode", "encode_questions", "encode_contexts"),
+            ("encode_questions", "encode_contexts"),
+        ),
+        (("embed_query", "embed_documents"), ("embed_query", "embed_documents")),
+        (("encode",), ("encode", "encode")),
     ],
 )
 def test_methods_by_name(names, expected):
-    query, passage = find_encoders(WithMethods(*names))
-    assert (query([]), passage([])) == expected
+    encoders = find_encoders(WithMethods(*names))
+    assert tuple(encoder.name for encoder in encoders) == expected
+    assert tuple(encoder.method(["a"]) for encoder in encoders) == expected
 
 
 def test_model_that_cannot_encode():

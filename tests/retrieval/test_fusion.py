@@ -118,3 +118,28 @@ def test_scores_of_tasks_are_fused_as_runs_are(rule, depth):
                 assert fused[place, column] == np.float32(expected[each])
         assert len(elsewhere) <= 1
         assert all(value <= min(map(np.float32, expected.values())) for value in elsewhere)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_first_candidates_are_those_of_the_full_ranking(data):
+    shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 40)))
+    few = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 0.5, 2.0])
+    size = math.prod(shape)
+    values = data.draw(st.lists(few, min_size=size, max_size=size))
+    scores = np.array(values, np.float32).reshape(shape)
+    depth = data.draw(st.integers(1, 50))
+    first = FirstCandidates.of(scores, depth)
+    np.testing.assert_array_equal(
+        first.columns, np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+    )
+    np.testing.assert_array_equal(first.scores, np.take_along_axis(scores, first.columns, axis=1))
+
+
+def test_more_candidates_than_ranks_are_exact_for():
+    """Four languages of MIRACL have as many; a full ranking in float32 is exact to 2^23."""
+    scores = np.zeros((1, 2**23 + 5), np.float32)
+    scores[0, [7, 2**23 + 3]] = 1, 2
+    first = FirstCandidates.of(scores, 4)
+    assert first.columns.tolist() == [[2**23 + 3, 7, 0, 1]]
+    assert first.scores.tolist() == [[2.0, 1.0, 0.0, 0.0]]

@@ -1,5 +1,7 @@
 """Tiny encoders and settings for the tests of this folder."""
 
+import gc
+
 import pytest
 from model_folders import (  # noqa: F401
     bert_folder,
@@ -10,6 +12,15 @@ from model_folders import (  # noqa: F401
 )
 
 from hybrid_fast.training import token_tables
+
+
+@pytest.fixture(autouse=True, scope="session")
+def libraries_are_no_garbage():
+    """Every training collects garbage, and would search all that was imported for it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

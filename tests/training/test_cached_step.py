@@ -52,7 +52,7 @@ def make_batches(
     stores = [
         open_token_store(
             table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side),
-            encoder.backbone.vocab_size, cache,
+            cache,
         )
         for side in ("query", "passage")
     ]  # fmt: skip

@@ -15,18 +15,23 @@ from hybrid_fast.training import HybridTrainer, trainer
 from hybrid_fast.training.compat import (
     TESTED_TRANSFORMERS,
     TRAINER_HOOKS,
+    TRAINER_METHODS,
     check_trainer_hooks,
     is_out_of_memory,
     sparse_entries,
 )
+from hybrid_fast.training.saving import SavingTrainer
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+NAMES = (*TRAINER_HOOKS, *TRAINER_METHODS)
 # What transformers documents for subclasses to override.
 DOCUMENTED = {
     "create_optimizer",
     "evaluate",
     "get_train_dataloader",
     "log",
+    "predict",
+    "push_to_hub",
     "train",
     "training_step",
 }
@@ -34,8 +39,8 @@ DOCUMENTED = {
 
 def trainer_class(hook: str = "", *, defined: bool = True, called: bool = True) -> type:
     """Make a class with all hooks and a loop that calls them, but for one hook."""
-    definitions = [h for h in TRAINER_HOOKS if defined or h != hook]
-    calls = [h for h in TRAINER_HOOKS if called or h != hook]
+    definitions = [h for h in NAMES if defined or h != hook]
+    calls = [h for h in NAMES if called or h != hook]
     lines = [
         "class StandIn:",
         *(f"    def {name}(self): pass" for name in definitions),
@@ -55,13 +60,13 @@ def test_the_installed_trainer_calls_all_hooks():
 def test_every_method_that_is_overridden_is_documented_or_checked():
     overridden = {
         name
-        for name, value in vars(HybridTrainer).items()
+        for name, value in (vars(SavingTrainer) | vars(HybridTrainer)).items()
         if inspect.isroutine(value) and not name.startswith("__") and hasattr(Trainer, name)
     }
     assert overridden == DOCUMENTED | set(TRAINER_HOOKS)
 
 
-@pytest.mark.parametrize("hook", TRAINER_HOOKS)
+@pytest.mark.parametrize("hook", NAMES)
 @pytest.mark.parametrize("change", [{"defined": False}, {"called": False}], ids=str)
 def test_a_hook_that_is_gone_or_not_called_is_named_with_versions(hook, change):
     check_trainer_hooks(trainer_class())

@@ -49,7 +49,7 @@ def make_datasets(table, folder, num_ranks=1, shares_negatives=True, **options):
     encoder = make_encoder(table)
     stores = [
         open_token_store(
-            table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side), 200,
+            table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side),
             folder,
         )
         for side in ("query", "passage")

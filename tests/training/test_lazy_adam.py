@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hybrid_fast import _core
+from hybrid_fast.training import lazy_adam
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state
 
 SHAPE = 41, 149  # longer than a block of columns, and no multiple of it
@@ -259,58 +258,43 @@ def test_a_row_outside_the_table_is_an_error_and_changes_nothing(row):
     assert not torch.equal(table, before)
 
 
-class Table:
-    """Arguments of _core.update_rows."""
-
-    def __init__(self, num_rows: int, dim: int, dtype: type = np.float64) -> None:
-        self.arrays = [np.ones((num_rows, dim), dtype) for _ in range(3)]
-        self.steps = [np.zeros(num_rows, np.int32) for _ in range(2)]
-
-    def update(self, rows, gradient, num_updates=1, num_threads=1, betas=(0.9, 0.999)):
-        _core.update_rows(
-            *self.arrays,
-            *self.steps,
-            history=np.full((3, num_updates), 0.9),
-            betas=betas,
-            epsilon=1e-8,
-            rows=np.array(rows, np.int64),
-            gradient=gradient,
-            num_threads=num_threads,
-        )
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_how_long_updates_are_kept_changes_no_bit(dtype, monkeypatch):
+    """A row that waits longer than a history lasts gets the same updates, in parts."""
+    steps, tables = list(enumerate(gradients(dtype))), []
+    for longest in (1024, 37, 1):
+        monkeypatch.setattr(lazy_adam, "_LONGEST_HISTORY", longest)
+        tables.append(parameter(dtype))
+        train(LazyAdamW([tables[-1]], **OPTIONS), tables[-1], steps)
+    assert torch.equal(tables[0], tables[1])
+    assert torch.equal(tables[0], tables[2])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_number_of_threads_changes_no_bit(dtype):
-    rng = np.random.default_rng(0)
-    rows = [np.sort(rng.permutation(9000)[:5000]) for _ in range(3)]
-    values = [rng.standard_normal((5000, 149)).astype(dtype) for _ in rows]
-    tables = Table(9000, 149, dtype), Table(9000, 149, dtype)
-    for table, num_threads in zip(tables, (1, 3), strict=True):
-        for step in range(3):
-            table.update(rows[step], values[step], step + 1, num_threads)
-        table.update(np.arange(9000), None, 5, num_threads)
-    assert all(map(np.array_equal, tables[0].arrays, tables[1].arrays))
+def test_what_is_kept_of_updates_does_not_grow_with_their_number(monkeypatch):
+    monkeypatch.setattr(lazy_adam, "_LONGEST_HISTORY", 16)
+    table = parameter()
+    optimizer = LazyAdamW([table], **OPTIONS)
+    gradient, lengths = sparse(torch.tensor([3]), torch.ones(1, SHAPE[1]).double()), []
+    for _ in range(50):
+        table.grad = gradient
+        optimizer.step()
+        lengths.append(optimizer.state[table]["history"].shape[1])
+    assert lengths == [step % 16 + 1 for step in range(50)]
+    optimizer.catch_up(table)
+    assert optimizer.state[table]["history"].shape == (3, 0)
 
 
-@pytest.mark.parametrize("rows", [[-1], [4], [2, 2], [3, 1]], ids=str)
-def test_rows_of_a_gradient_ascend_within_the_table(rows):
-    with pytest.raises(ValueError, match="rows must ascend"):
-        Table(4, 2).update(rows, np.ones((len(rows), 2)))
-
-
-def test_arrays_that_do_not_fit_are_errors():
-    with pytest.raises(ValueError, match="betas must have"):
-        Table(4, 2).update([1], np.ones((1, 2)), betas=(0.99, 0.9))
-    with pytest.raises(ValueError, match="gradient must have a row"):
-        Table(4, 2).update([1], np.ones((1, 3)))
-    table = Table(4, 2)
-    table.update([1], np.ones((1, 2)))
-    with pytest.raises(ValueError, match="row 1 has had update 1 already"):
-        table.update([1], np.ones((1, 2)))
-    table.arrays[1] = np.ones((4, 3))
-    with pytest.raises(ValueError, match="moments must have the shape of the weights"):
-        table.update([1], np.ones((1, 2)))
-    table = Table(4, 2)
-    table.steps[1] = np.zeros(3, np.int32)
-    with pytest.raises(ValueError, match="steps must have an entry for each row"):
-        table.update([1], np.ones((1, 2)))
+def test_a_state_whose_rows_and_history_disagree_is_an_error():
+    table = parameter()
+    optimizer = LazyAdamW([table], **OPTIONS)
+    for gradient in gradients(torch.float64, 3):
+        table.grad = gradient
+        optimizer.step()
+    state = saved(optimizer)
+    state["state"][0]["history"] = state["state"][0]["history"][:, 1:].contiguous()
+    other = LazyAdamW([nn.Parameter(table.detach().clone())])
+    other.load_state_dict(state)
+    with pytest.raises(
+        ValueError, match=r"updates up to 0.*the history goes on from update 1 to 3"
+    ):
+        other.catch_up(other.param_groups[0]["params"][0])

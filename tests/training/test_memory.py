@@ -9,6 +9,8 @@ from torch import nn
 from hybrid_fast.training import memory
 from hybrid_fast.training.memory import TokenBudget, find_budget, free_bytes, measure_graph
 
+CPU = torch.device("cpu")
+
 
 class Tower(nn.Module):
     """Keeps for each token its input and the output of tanh, 3 and 5 float32."""
@@ -33,9 +35,7 @@ def find(monkeypatch: pytest.MonkeyPatch, free: int, **options) -> TokenBudget:
     tower = Tower()
     states = torch.zeros(10, 3)
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    return find_budget(
-        tower, lambda: tower(states), 10, torch.device("cpu"), options.pop("reserved", 0), **options
-    )
+    return find_budget(tower, lambda: tower(states), 10, CPU, options.pop("reserved", 0), **options)
 
 
 BYTES_PER_TOKEN = 32
@@ -44,12 +44,13 @@ WEIGHTS = 3 * (3 * 5 + 5) * 4  # gradient and two moments
 
 def test_what_is_free_beside_weights_and_loss_goes_to_graphs(monkeypatch):
     usable = 100_000
+    assert usable // (2 * BYTES_PER_TOKEN) > memory.LEAST_TOKENS
     budget = find(monkeypatch, 2 * (usable + WEIGHTS + 500), reserved=500)
     # Twice its graph is what a micro-batch takes while it is at work.
     assert budget.micro_batch == usable // (2 * BYTES_PER_TOKEN)
     assert budget.cached <= 1  # what rounding left
     rich = find(monkeypatch, 2 * (10 * usable + WEIGHTS))
-    assert rich.micro_batch == memory.ENOUGH_TOKENS["cpu"]
+    assert rich.micro_batch == memory.ENOUGH_TOKENS_ON_CPU
     assert rich.cached == (10 * usable - 2 * BYTES_PER_TOKEN * 2048) // BYTES_PER_TOKEN
     assert find(monkeypatch, 2 * (10 * usable + WEIGHTS), micro_batch=512).micro_batch == 512
 
@@ -60,19 +61,44 @@ def test_processes_on_one_cpu_share_its_memory(monkeypatch):
     assert find(monkeypatch, 10**7).cached < alone.cached / 3
 
 
-def test_without_free_memory_a_budget_of_one_token_remains(monkeypatch):
-    budget = find(monkeypatch, 0)
-    assert (budget.micro_batch, budget.cached) == (1, 0)
+def test_without_free_memory_a_budget_worth_trying_remains_and_it_is_said(monkeypatch, caplog):
+    budget = find(monkeypatch, 3 * 2**20, reserved=2**30)
+    assert (budget.micro_batch, budget.cached) == (memory.LEAST_TOKENS, 0)
+    assert "Only 3 MiB of memory are free" in caplog.text
+    assert "take 1024 MiB" in caplog.text
+    assert len(caplog.records) == 1
+    find(monkeypatch, 2**30)
+    find(monkeypatch, 0, micro_batch=7)  # as asked for
+    assert len(caplog.records) == 1
 
 
-def test_free_memory_of_the_cpu_keeps_the_limit_of_a_container(monkeypatch, tmp_path):
-    assert 0 < free_bytes(torch.device("cpu")) <= memory.psutil.virtual_memory().total
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("1500\n")
-    assert memory._free_in_container(tmp_path) == 3500
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._free_in_container(tmp_path) == memory.psutil.virtual_memory().total
-    assert memory._free_in_container(tmp_path / "none") == memory.psutil.virtual_memory().total
+def test_free_memory_of_the_cpu_keeps_the_limit_of_a_container(monkeypatch):
+    assert 0 < free_bytes(CPU) <= memory.psutil.virtual_memory().total
+    monkeypatch.setattr(memory, "free_in_groups", lambda: 3500)
+    assert free_bytes(CPU) == 3500
+    monkeypatch.setattr(memory, "free_in_groups", lambda: 2**62)
+    assert free_bytes(CPU) < 2**62
+    monkeypatch.setattr(memory, "free_in_groups", lambda: None)
+    assert 0 < free_bytes(CPU) <= memory.psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize("kind", ["xpu", "mps", "cuda"])
+def test_other_devices_have_a_budget_too(monkeypatch, kind):
+    tower, states = Tower(), torch.zeros(10, 3)
+    usable = 100_000
+    monkeypatch.setattr(memory, "free_bytes", lambda device: (usable + WEIGHTS) / 0.85 + 2)
+    budget = find_budget(tower, lambda: tower(states), 10, torch.device(kind), 0)
+    assert budget.micro_batch == usable // (2 * BYTES_PER_TOKEN)
+
+
+def test_free_memory_of_accelerators(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.accelerator.memory, "memory_reserved", lambda device: 500)
+    monkeypatch.setattr(torch.accelerator.memory, "memory_allocated", lambda device: 200)
+    assert free_bytes(torch.device("xpu", 0)) == 1300
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 900)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 100)
+    assert free_bytes(torch.device("mps")) == 800
 
 
 def test_a_budget_is_halved_three_times_and_then_says_what_to_do(caplog):
@@ -81,5 +107,7 @@ def test_a_budget_is_halved_three_times_and_then_says_what_to_do(caplog):
         budget.halve()
     assert (budget.micro_batch, budget.cached) == (125, 62)
     assert "micro-batches of 500 tokens and activations of 250" in caplog.text
-    with pytest.raises(RuntimeError, match="125 tokens, halved 3 times; set micro_batch_tokens"):
+    with pytest.raises(
+        torch.OutOfMemoryError, match="125 tokens, halved 3 times; set micro_batch_tokens"
+    ):
         budget.halve()

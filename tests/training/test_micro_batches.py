@@ -28,6 +28,14 @@ def test_no_text_is_longer_than_one_of_an_earlier_micro_batch(lengths, max_token
     assert (np.diff(ordered) <= 0).all()
 
 
+@given(LENGTHS, st.integers(1, 100), st.integers(1, 16), st.integers(0, 20))
+def test_no_text_is_padded_beyond_what_the_model_takes(lengths, max_tokens, multiple, more):
+    limit = int(lengths.max()) + more
+    for rows, padded in cut_by_length(lengths, max_tokens, multiple, limit):
+        assert lengths[rows].max() <= padded <= limit
+        assert padded == limit or padded % multiple == 0
+
+
 def test_no_micro_batch_could_take_the_next_text_as_well():
     lengths = np.array([3, 9, 9, 2, 5, 5, 1])
     assert [(rows.tolist(), padded) for rows, padded in cut_by_length(lengths, 18)] == [

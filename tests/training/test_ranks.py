@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ranks import run_ranks
 from toy_training import (
     Task,
@@ -17,6 +19,7 @@ from toy_training import (
     make_transformer_trainer,
 )
 
+from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.training import HybridTrainer, token_tables
 from hybrid_fast.training.collectives import leave_process_group
 
@@ -92,3 +95,79 @@ def test_processes_that_share_no_negatives_have_the_loss_of_smaller_batches(
     (whole,) = losses(make_transformer_trainer(xlm_roberta_folder, tmp_path / "one", max_steps=1))
     # Of two batches of 8 with a loss near log 8, not near log 16 (hard negatives aside).
     assert found < whole - 0.4
+
+
+class SlowTask(Task):
+    def evaluate(self, model, batch_size=8):
+        time.sleep(12)
+        return super().evaluate(model, batch_size)
+
+
+def train_slowly(rank: int, world_size: int, folder: Path) -> dict[str, Any]:
+    """Evaluate, then save, for longer than a collective may take."""
+    args = make_args(
+        folder, max_steps=2, ddp_timeout=10, eval_strategy="steps", eval_steps=2, save_steps=2,
+        save_strategy="steps",
+    )  # fmt: skip
+    trainer = HybridTrainer(make_model(), args, make_table(), SlowTask())
+    save = trainer.encoder.save_pretrained
+
+    def save_slowly(*arguments: Any, **options: Any) -> None:
+        time.sleep(12)
+        save(*arguments, **options)
+
+    trainer.encoder.save_pretrained = save_slowly
+    trainer.train()
+    values = [e["eval_multi_map"] for e in trainer.state.log_history if "eval_multi_map" in e]
+    record = {"values": values, "weights": trainer.encoder.backbone.embedding.weight.detach()}
+    leave_process_group()
+    return record
+
+
+@pytest.mark.slow
+def test_ranks_outlast_an_evaluation_and_a_checkpoint_that_take_longer_than_a_collective(tmp_path):
+    first, second = run_ranks(train_slowly, 2, tmp_path)
+    assert first["values"] == second["values"] == [0.8]
+    assert torch.equal(first["weights"], second["weights"])
+    assert len(list(tmp_path.glob("checkpoint-2"))) == 1
+
+
+def diverge(rank: int, world_size: int, folder: Path) -> str:
+    """Train with a loss that is NaN on one rank alone."""
+    trainer = HybridTrainer(make_model(), make_args(folder, max_steps=2), make_table())
+    loss = trainer.model.loss.forward
+
+    def forward(*arguments: Any, **options: Any) -> torch.Tensor:
+        return loss(*arguments, **options) * (torch.nan if rank == 1 else 1.0)
+
+    trainer.model.loss.forward = forward
+    with pytest.raises(ValueError, match="training diverged at step 0") as caught:
+        trainer.train()
+    leave_process_group()
+    return str(caught.value).rpartition(": ")[2]
+
+
+def test_a_loss_that_is_no_number_on_one_rank_ends_all(tmp_path):
+    assert run_ranks(diverge, 2, tmp_path) == [
+        "the loss is not finite on another rank",
+        "the loss is nan",
+    ]
+
+
+def fail_to_save(rank: int, world_size: int, folder: Path) -> str:
+    args = make_args(folder, max_steps=2, save_strategy="steps", save_steps=2)
+    trainer = HybridTrainer(make_model(), args, make_table())
+
+    def save(*arguments: Any, **options: Any) -> None:
+        raise OSError("no space left on device")
+
+    trainer.encoder.save_pretrained = save
+    with pytest.raises((OSError, PartlyDoneError), match="no space left") as caught:
+        trainer.train()
+    return str(caught.value)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path):
+    first, second = run_ranks(fail_to_save, 2, tmp_path)
+    assert first == "no space left on device"
+    assert second.endswith(": rank 0 of 2: no space left on device")

@@ -38,7 +38,7 @@ def make_ranks(table: AlignedTable, num_ranks: int, *, repeats_once: bool = True
     encoder = BiEncoder.static(texts, dim=8, vocab_size=200, seed=0, query_prompt="ask ")
     queries, passages = (
         open_token_store(
-            table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side), 200
+            table, side, partial(encoder.token_ids, side=side), encoder.tokenizer_key(side)
         )
         for side in ("query", "passage")
     )

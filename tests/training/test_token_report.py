@@ -13,7 +13,7 @@ from hybrid_fast.data import AlignedTable, open_token_store
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.training import HybridTrainer
-from hybrid_fast.training.token_report import LanguageCounts, count_tokens
+from hybrid_fast.training.token_report import LanguageCounts, count_tokens, report_tokens
 
 WORDS = ["[UNK]", *"abcdefghij"]
 
@@ -44,9 +44,7 @@ def table_of(queries: dict[str, list[str]], negatives=None) -> AlignedTable:
 
 def store_of(table, side, model, folder):
     tokenize = partial(model.token_ids, side=side)
-    return open_token_store(
-        table, side, tokenize, model.tokenizer_key(side), model.backbone.vocab_size, folder
-    )
+    return open_token_store(table, side, tokenize, model.tokenizer_key(side), folder)
 
 
 TABLE = {"en": ["a b", "b a c", "a  b", "d x"], "th": ["สะพาน", "แม่น้ำ a", "โรงสี", "บ้าน"]}
@@ -108,14 +106,11 @@ def test_texts_that_are_all_one_are_an_error(tmp_path, caplog, queries, message)
         trained(table_of({"th": queries}), make_model(), tmp_path, caplog)
 
 
-def test_one_text_alone_is_no_error(tmp_path, caplog):
-    """Of which there may be one in a table that trains passages apart."""
-    table = table_of({"en": ["a"], "de": ["a"]})
-    store = store_of(table, "query", make_model(), tmp_path)
+def test_one_text_alone_is_no_error(tmp_path):
+    table, model = table_of({"en": ["a"], "de": ["a"]}), make_model()
+    store = store_of(table, "query", model, tmp_path)
     assert len(store.tokens) == 1
-    model = make_model()
-    args = make_args(tmp_path, batch_size=1, kind="cross", token_store=str(tmp_path))
-    HybridTrainer(model, args, table)
+    report_tokens(table, store, "query", model)
 
 
 def test_most_texts_cut_is_a_warning(tmp_path, xlm_roberta_folder, caplog):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy_training import losses
+from toy_training import losses, make_args, make_model, make_table, same, weights
 from toy_training import make_transformer_trainer as make_trainer
+from transformers import AutoConfig, AutoTokenizer, BertModel
 
-from hybrid_fast.training import HybridTrainingArguments, token_tables
+from hybrid_fast.data import AlignedTable
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.training import HybridTrainer, HybridTrainingArguments, token_tables
 from hybrid_fast.training.lazy_adam import LazyAdamW
 
 
@@ -85,3 +88,55 @@ def test_a_compiled_encoder_gives_the_same_losses(xlm_roberta_folder, tmp_path):
         curves.append(losses(trainer))
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-5)
     torch._dynamo.reset()
+
+
+def test_compiled_lengths_stay_within_the_positions(tmp_path, bert_folder):
+    limit = 50  # no multiple of the lengths that are compiled for
+    config = AutoConfig.from_pretrained(bert_folder)
+    config.max_position_embeddings, config.num_hidden_layers = limit, 1
+    BertModel(config).save_pretrained(tmp_path / "short")
+    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path / "short")
+    model = BiEncoder.from_pretrained(tmp_path / "short", query_prompt="", passage_prompt="")
+    assert model.max_length == {"query": limit, "passage": limit}
+    words = ["river", "begins", "mountains", "ends", "sea", "Fluss", "Meer", "Bergen", "km", "Wo"]
+    passages = [f"in {word} " * limit for word in words]
+    table = AlignedTable.from_columns(
+        {
+            "group_id": words,
+            "lang": ["en"] * 10,
+            "query": [f"the {word}" for word in words],
+            "passage": passages,
+        }
+    )
+    options = {"torch_compile": True, "torch_compile_backend": "eager", "kind": "mono"}
+    args = make_args(tmp_path, max_steps=1, batch_size=10, **options)
+    trainer = HybridTrainer(model, args, table)
+    assert trainer.train_dataset[0].lengths.max() == limit
+    trainer.train()
+    assert trainer.state.global_step == 1
+    torch._dynamo.reset()
+
+
+def test_a_learned_temperature_stands_validation_losses_and_accumulation(tmp_path):
+    """A loss is computed between the forward and the backward pass of another."""
+
+    def trained(validates: bool) -> HybridTrainer:
+        options = {"learn_temperature": True, "gradient_accumulation_steps": 2, "max_steps": 4}
+        trainer = HybridTrainer(make_model(), make_args(tmp_path, **options), make_table())
+        loss, backward = trainer.model.loss, trainer.cached_step.backward
+
+        def validate_first(value) -> None:
+            queries = torch.eye(4, 16)
+            assert loss(queries, queries.flip(0)).isfinite()
+            with torch.no_grad():
+                assert loss(queries, queries).isfinite()
+            backward(value)
+
+        if validates:
+            trainer.cached_step.backward = validate_first
+        trainer.train()
+        return trainer
+
+    validating, plain = trained(True), trained(False)
+    assert same(weights(validating.model), weights(plain.model))
+    assert plain.model.loss.temperature.item() != pytest.approx(0.05)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.commands import options
 from hybrid_fast.cli.commands.options import Debug, split_commas
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
@@ -17,6 +19,7 @@ from hybrid_fast.common.hub import local_folder
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name.")],
     task: Annotated[str, typer.Option(help="Name of a task, such as builtin, xquad-r or miracl.")],
     data: Annotated[
@@ -44,6 +47,18 @@ def evaluate(
     document_score: Annotated[
         str | None, typer.Option(help="Document score from its windows: 'max' or 'mean@k'.")
     ] = None,
+    exclude_self: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-self/--include-self",
+            help="Leave the document with the id of a query out of its ranking, as BEIR does "
+            "(default: for ArguAna and Quora).",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Faults of published data are errors, not warnings."),
+    ] = False,
     run: Annotated[
         Path | None,
         typer.Option(help="New file for the TREC run; its qrels go beside it, with .qrels added."),
@@ -56,9 +71,25 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    pooling: options.Pooling = None,
+    normalize: options.Normalize = None,
+    similarity: options.Similarity = None,
+    max_length: options.MaxTokens = None,
+    max_query_length: options.MaxQueryLength = None,
+    max_passage_length: options.MaxPassageLength = None,
+    dtype: options.Dtype = None,
+    device: options.Device = "auto",
+    attn_implementation: options.AttnImplementation = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval."""
+    """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval.
+
+    What the folder of MODEL does not say (E5's prompts, the pooling of a decoder) is given here.
+    """
     if out is not None:
         check_new(out)
     if run is not None:
@@ -72,14 +103,18 @@ def evaluate(
     from hybrid_fast.common.files import complete_folder
     from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
+    from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
+    from hybrid_fast.training.collectives import all_ranks, leave_process_group
+    from hybrid_fast.training.devices import join_ranks
 
     names = split_commas("--baselines", baselines) or []
     check_baselines(names)
     if not debug:
         quiet_libraries()
+    join_ranks(on_cpu=True)
     loaded = load_task(
         task,
         data=data,
@@ -88,9 +123,14 @@ def evaluate(
         split=split,
         segment_length=segment_length,
         document_score=document_score,
+        exclude_self=exclude_self,
+        strict=strict or None,
     )
-    encoder = BiEncoder.from_pretrained(model)
-    results = evaluate_with_baselines(
+    encoder = BiEncoder.from_pretrained(
+        model, **options.encoder_options(options.both_lengths(context.params))
+    )
+    evaluate_all = partial(
+        evaluate_with_baselines,
         loaded,
         encoder,
         names,
@@ -99,6 +139,10 @@ def evaluate(
         run=run,
         run_depth=run_depth,
     )
+    results = evaluate_on_ranks(loaded, evaluate_all, all_ranks())
+    leave_process_group()
+    if results is None:  # what is shared is written by the first process
+        return
     scores = [each.per_query for each in results if each.per_query is not None]
     comparison = compare_queries(results, scores) if names else None
     if out is not None:
@@ -114,8 +158,10 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or .gz.")],
-    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="TREC qrels, plain or .gz.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or compressed.")],
+    qrels: Annotated[
+        Path, typer.Argument(metavar="QRELS", help="TREC or BEIR qrels, plain or compressed.")
+    ],
     metrics: Annotated[
         str | None,
         typer.Option(help="Metrics, comma-separated (default: map,ndcg@10,mrr@100,...)."),
@@ -123,6 +169,13 @@ def evaluate_run(
     missing: Annotated[
         str, typer.Option(help="Score of judged queries that RUN lacks: 'zero' or 'leave-out'.")
     ] = "zero",
+    exclude_self: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-self",
+            help="Leave the document with the id of a query out of its ranking, as BEIR does.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="New JSON file for the metrics, overall and per query.")
     ] = None,
@@ -139,7 +192,13 @@ def evaluate_run(
     from hybrid_fast.reporting.terminal import print_run_scores
 
     names = split_commas("--metrics", metrics) or trec_run.RUN_METRICS
-    scores = trec_run.evaluate_run(run, qrels, names, missing=cast(trec_run.Missing, missing))
+    scores = trec_run.evaluate_run(
+        run,
+        qrels,
+        names,
+        missing=cast(trec_run.Missing, missing),
+        exclude_self=exclude_self,
+    )
     if out is not None:
         with complete_file(out) as file:
             file.write(json.dumps(scores.to_dict(), indent=2) + "\n")

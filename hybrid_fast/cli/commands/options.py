@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +11,86 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show tracebacks, and messages of other libraries."),
 ]
+
+# What the folder of an encoder does not say, under the names of `BiEncoder.from_pretrained`.
+_PANEL: dict[str, Any] = {"rich_help_panel": "Encoder"}
+QueryPrompt = Annotated[
+    str | None, typer.Option(help=r"Put before each query; \n is a line break.", **_PANEL)
+]
+PassagePrompt = Annotated[
+    str | None, typer.Option(help=r"Put before each passage; \n is a line break.", **_PANEL)
+]
+Pooling = Annotated[
+    str | None, typer.Option(help="'mean', 'cls' or 'last' (default: the folder's).", **_PANEL)
+]
+Normalize = Annotated[
+    bool | None,
+    typer.Option("--normalize/--no-normalize", help="Scale embeddings to norm 1.", **_PANEL),
+]
+Similarity = Annotated[
+    str | None,
+    typer.Option(help="'cosine' or 'dot' (default: the folder's, else cosine).", **_PANEL),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-length", help="Tokens of a query and of a passage.", min=1, **_PANEL),
+]
+MaxQueryLength = Annotated[int | None, typer.Option(help="Tokens of a query.", min=1, **_PANEL)]
+MaxPassageLength = Annotated[int | None, typer.Option(help="Tokens of a passage.", min=1, **_PANEL)]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="Of the weights: fp32, bf16 or fp16 (default: as saved).", **_PANEL),
+]
+Device = Annotated[
+    str, typer.Option(help="Such as cpu or cuda:1; auto: an accelerator if there is one.", **_PANEL)
+]
+AttnImplementation = Annotated[
+    str | None, typer.Option(help="Such as sdpa or flash_attention_2.", **_PANEL)
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a hub model (default: main).", **_PANEL)
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python files that come with it.", **_PANEL),
+]
+_OF_FROM_PRETRAINED = (
+    "query_prompt",
+    "passage_prompt",
+    "pooling",
+    "normalize",
+    "similarity",
+    "max_query_length",
+    "max_passage_length",
+    "dtype",
+    "device",
+    "attn_implementation",
+    "revision",
+    "trust_remote_code",
+)
+
+
+def encoder_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments of `BiEncoder.from_pretrained` among the options of a command.
+
+    Args:
+        given: the options by name; in prompts a backslash with "n" becomes a line break.
+    """
+    options = {name: given[name] for name in _OF_FROM_PRETRAINED if name in given}
+    for side in ("query", "passage"):
+        if options[f"{side}_prompt"] is not None:
+            options[f"{side}_prompt"] = options[f"{side}_prompt"].replace(r"\n", "\n")
+    return options
+
+
+def both_lengths(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a command with `max_length` for a side that has no length of its own.
+
+    Args:
+        given: the options by name.
+    """
+    names = ("max_query_length", "max_passage_length")
+    return {**given, **{name: given[name] or given["max_length"] for name in names}}
 
 
 def split_commas(option: str, text: str | None) -> list[str] | None:

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hybrid_fast.cli.commands import options
 from hybrid_fast.cli.commands.options import Debug, split_commas, whole_numbers
 from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_source
 from hybrid_fast.common.hub import local_folder
+from hybrid_fast.common.launch import find_launch
 
 OnBadAnswer = Annotated[
     str,
@@ -64,7 +66,7 @@ def train_reader(
 
     if not debug:
         quiet_libraries()
-    options = ReaderTraining(
+    training = ReaderTraining(
         epochs=epochs,
         max_steps=max_steps,
         learning_rate=learning_rate,
@@ -78,11 +80,13 @@ def train_reader(
         "languages": split_commas("--languages", languages),
         "on_bad_answer": on_bad_answer,
     }
-    run_training(encoder, data, sources, out, options)
-    print(f"trained reader: {out}")
+    run_training(encoder, data, sources, out, training)
+    if find_launch().rank == 0:
+        print(f"trained reader: {out}")
 
 
 def evaluate_reader(
+    context: typer.Context,
     reader: Annotated[str, typer.Argument(metavar="READER", help="Folder or hub name.")],
     data: Annotated[
         list[str],
@@ -108,9 +112,23 @@ def evaluate_reader(
     out: Annotated[
         Path | None, typer.Option(help="New folder for reading.json and predictions.jsonl.")
     ] = None,
+    query_prompt: options.QueryPrompt = None,
+    passage_prompt: options.PassagePrompt = None,
+    pooling: options.Pooling = None,
+    normalize: options.Normalize = None,
+    similarity: options.Similarity = None,
+    max_query_length: options.MaxQueryLength = None,
+    max_passage_length: options.MaxPassageLength = None,
+    dtype: options.Dtype = None,
+    device: options.Device = "auto",
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate the answers of READER: exact match and F1 by language."""
+    """Evaluate the answers of READER: exact match and F1 by language.
+
+    Prompts, pooling, lengths and what follows them are those of the retriever.
+    """
     if out is not None:
         check_new(out)
     depths = whole_numbers("--top-k", top_k)
@@ -131,7 +149,15 @@ def evaluate_reader(
     }
     sizes = {"max_length": max_length, "doc_stride": doc_stride}
     results = run_evaluation(
-        reader, data, sources, sizes, retriever, top_k=depths, rules=rules, batch_size=batch_size
+        reader,
+        data,
+        sources,
+        sizes,
+        retriever,
+        options.encoder_options(context.params),
+        top_k=depths,
+        rules=rules,
+        batch_size=batch_size,
     )
     if out is not None:
         from hybrid_fast.common.files import complete_folder

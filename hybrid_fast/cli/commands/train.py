@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from hybrid_fast.cli.commands.options import Debug
-from hybrid_fast.cli.folders import check_new, check_writable
+from hybrid_fast.cli.folders import check_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.recipe import (
     COMMAND_LINE,
@@ -19,6 +19,8 @@ from hybrid_fast.cli.recipe import (
     read_overrides,
     read_recipe,
 )
+from hybrid_fast.common.files import check_writable
+from hybrid_fast.common.launch import find_launch
 
 FAILED_RUNS = 1
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
@@ -57,8 +59,6 @@ def train(
     check_writable(out)
     fields, training, places = load_recipe(recipe, read_overrides(context.args))
 
-    from accelerate import PartialState
-
     from hybrid_fast.cli.checks import MODEL
     from hybrid_fast.cli.runs import run_recipe
     from hybrid_fast.reporting import print_results
@@ -71,7 +71,7 @@ def train(
         results = run_recipe(fields, training, out, resume)
     if results is not None:
         print_results([results], Console())
-    if PartialState().is_main_process:
+    if find_launch().rank == 0:
         print(f"trained model: {out / MODEL}")
 
 

@@ -6,13 +6,14 @@ sentences are held in memory.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.formats.files import SourceFile, iter_lines
+from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import (
     Item,
     OnEmpty,
@@ -21,6 +22,7 @@ from hybrid_fast.data.formats.items import (
     report_skipped,
     shared_passage_ids,
 )
+from hybrid_fast.data.formats.lines import iter_lines
 from hybrid_fast.data.languages import normalize_language
 
 Pair = Literal["same", "next"]
@@ -62,14 +64,24 @@ def read_bitext(
     _check_fields(fields)
     _check_documents(fields, pair, documents, document_separator)
     texts: Texts = {}
-    num_lines = {str(file.path): _read_file(file, fields, on_empty, texts) for file in files}
+    num_lines: dict[str, dict[str, int]] = defaultdict(dict)
+    for file in files:
+        num_lines[file.label][str(file.path)] = _read_file(file, fields, on_empty, texts)
     document_of: dict[str, str] = {}
     if documents is not None:
+        if len(num_lines) > 1:
+            raise ValueError(
+                f"documents= is for one file a language, but there are {len(num_lines)} that are "
+                "not aligned with each other; load each with its own documents="
+            )
         lines = list(iter_lines(Path(documents)))
-        num_lines[str(documents)] = len(lines)
+        num_lines[files[0].label][str(documents)] = len(lines)
         document_of = {files[0].line_id(number): name for number, name in lines}
-    if "id" not in fields and len(set(num_lines.values())) > 1:
-        raise ValueError(f"the files are not aligned; their numbers of lines differ: {num_lines}")
+    for of_label in num_lines.values():
+        if "id" not in fields and len(set(of_label.values())) > 1:
+            raise ValueError(
+                f"the files are not aligned; their numbers of lines differ: {of_label}"
+            )
     if document_separator is not None:
         ids = {sentence for by_id in texts.values() for sentence in by_id}
         document_of = {sentence: sentence.rpartition(document_separator)[0] for sentence in ids}
@@ -148,7 +160,8 @@ def _field_languages(file: SourceFile, fields: Sequence[str]) -> dict[int, str]:
         if name == "text":
             languages[position] = str(file.lang)
         elif name not in ("id", "-"):
-            languages[position] = normalize_language(name, keep_variants=True)
+            normalize_language(name)  # ValueError if it is no language
+            languages[position] = name
     return languages
 
 

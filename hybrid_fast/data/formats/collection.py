@@ -1,24 +1,27 @@
 """Passages of a collection, one at a time, in the formats in which collections are published.
 
-JSON Lines: an id (`docid`, `_id` or `id`), a text (`text` or `contents`) and optionally a `title`,
-as in MIRACL, Mr. TyDi and BEIR. TSV: id, text and title, with or without a header, as in DPR. SGML:
-<DOC> elements with <DOCNO>, as in TREC and CLEF. All may be gzipped.
+JSON and Parquet: an id (`docid`, `_id`, `id` ...), a text (`text`, `contents` ...) and optionally a
+`title`, as in MIRACL, Mr. TyDi and BEIR. TSV: id, text and title, with or without a header, as in
+DPR. SGML: <DOC> elements with <DOCNO>, as in TREC and CLEF. All may be compressed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from hybrid_fast.data.formats.files import check_file, iter_lines
 from hybrid_fast.data.formats.items import is_blank
-from hybrid_fast.data.formats.records import read_jsonl
+from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
+from hybrid_fast.data.formats.records import RECORD_READERS
 from hybrid_fast.data.formats.sgml import field_text, field_texts, iter_elements
+from hybrid_fast.data.formats.tolerance import Tolerance, reported
 
-SUFFIXES = (".jsonl", ".tsv", ".trec", ".sgml", ".sgm", ".xml")
-_ID_FIELDS = ("docid", "_id", "id")
-_TEXT_FIELDS = ("text", "contents")
+_RECORDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
+_SGML = (".trec", ".sgml", ".sgm", ".xml")
+SUFFIXES = (".jsonl", ".tsv", *_SGML, ".ndjson", ".json", ".parquet")
+_ID_FIELDS = ("docid", "_id", "id", "doc_id", "corpus-id", "corpus_id", "pid")
+_TEXT_FIELDS = ("text", "contents", "passage", "body")
 # The fields that make up title and text of a document of TREC or CLEF; others are left out.
 _SGML_TITLES = ("TITLE", "HEADLINE", "TI", "HEAD", "HL")
 _SGML_TEXTS = ("TEXT", "LD", "TX")
@@ -33,26 +36,38 @@ class Passage(NamedTuple):
     where: str
 
 
-def iter_passages(paths: Sequence[Path]) -> Iterator[Passage]:
+def iter_passages(paths: Sequence[Path], *, strict: bool = False) -> Iterator[Passage]:
     """Yield the passages of files, in the order of the files.
+
+    Args:
+        paths: the files.
+        strict: a passage without title and text is an error; otherwise such passages are left out,
+            with a warning that counts them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: with file and line, if a file is malformed or of an unknown format, a field is
-            missing or not text, an id is empty, or title and text are both empty.
+            missing or not text, or an id is empty.
     """
     for path in paths:
-        for passage in _reader(check_file(path))(path):
-            if is_blank(passage.id):
-                raise ValueError(f"{passage.where}: the id is empty")
-            if is_blank(passage.title + passage.text):
-                raise ValueError(f"{passage.where}: passage {passage.id!r} has no text")
-            yield passage
+        with reported(path, strict) as tolerance:
+            for passage in _read(check_file(path), tolerance):
+                if not passage.id:
+                    raise ValueError(f"{passage.where}: the id is empty")
+                if is_blank(passage.title + passage.text):
+                    where = f"{passage.where}: passage {passage.id!r} has no text"
+                    tolerance.allow("passages without title and text, left out", where)
+                else:
+                    yield passage
 
 
-def iter_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place (file:line) of each object of a JSON Lines file, and the object."""
-    for number, record in read_jsonl(check_file(path), header=True):
+def iter_records(
+    path: Path, tolerance: Tolerance | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place (file:line, or file:row) of each record of a JSON or Parquet file, and it."""
+    format = _RECORDS.get(plain_suffix(check_file(path)), "jsonl")
+    read = RECORD_READERS[format]
+    for number, record in read(path, True, tolerance or Tolerance(path)):
         yield f"{path}:{number}", cast(dict[str, Any], record)
 
 
@@ -73,25 +88,42 @@ def field_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
     return str(value)
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Passage]]:
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: a collection is a file of {', '.join(SUFFIXES)}, plain or .gz")
-    return {".jsonl": _read_jsonl, ".tsv": _read_tsv}.get(suffix, _read_sgml)
+def id_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
+    """Return an id as `field_of` does, without white space around it."""
+    return field_of(record, names, where).strip()
 
 
-def _read_jsonl(path: Path) -> Iterator[Passage]:
-    for where, record in iter_records(path):
+def _read(path: Path, tolerance: Tolerance) -> Iterator[Passage]:
+    suffix = plain_suffix(path)
+    if suffix in _RECORDS:
+        return _read_records(path, tolerance)
+    if suffix == ".tsv":
+        return _read_tsv(path, tolerance)
+    if suffix in _SGML:
+        return _read_sgml(path)
+    raise ValueError(
+        f"{path}: a collection is a file of {', '.join(SUFFIXES)}, plain or compressed"
+    )
+
+
+def _read_records(path: Path, tolerance: Tolerance) -> Iterator[Passage]:
+    for where, record in iter_records(path, tolerance):
+        passage_id = id_of(record, _ID_FIELDS, where)
         title = field_of(record, ("title",), where) if record.get("title") else ""
-        yield Passage(
-            field_of(record, _ID_FIELDS, where), title, field_of(record, _TEXT_FIELDS, where), where
-        )
+        # A text may be null where it is known to be a text.
+        is_null = all(record.get(name) is None for name in _TEXT_FIELDS)
+        is_known = any(name in record for name in _TEXT_FIELDS)
+        text = "" if is_null and is_known else field_of(record, _TEXT_FIELDS, where)
+        yield Passage(passage_id, title, text, where)
 
 
-def _read_tsv(path: Path) -> Iterator[Passage]:
+def _read_tsv(path: Path, tolerance: Tolerance) -> Iterator[Passage]:
     for number, line in iter_lines(path):
         fields = line.split("\t")
         if number == 1 and fields[:2] == ["id", "text"]:
+            continue
+        if not line.strip():
+            tolerance.allow("empty lines, left out", f"{path}:{number}")
             continue
         if len(fields) not in (2, 3):
             raise ValueError(
@@ -102,7 +134,7 @@ def _read_tsv(path: Path) -> Iterator[Passage]:
         # DPR quotes a text that contains quotation marks, as CSV does.
         if len(text) > 1 and text[0] == text[-1] == '"':
             text = text[1:-1].replace('""', '"')
-        yield Passage(passage_id, title, text, f"{path}:{number}")
+        yield Passage(passage_id.strip(), title, text, f"{path}:{number}")
 
 
 def _read_sgml(path: Path) -> Iterator[Passage]:

@@ -1,48 +1,51 @@
-"""Finding files by a path pattern, and reading them line by line: UTF-8, plain or gzip."""
+"""Finding files by a path, a list of paths, or a pattern, and what their names say."""
 
 from __future__ import annotations
 
-import gzip
-import json
+import glob
 import re
-import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
+from hybrid_fast.data.formats.lines import plain_name, plain_suffix
 from hybrid_fast.data.languages import normalize_language
 
-Json = Any  # what json.loads returns
 FORMAT_OF_SUFFIX = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
-    ".json": "squad",
+    ".json": "json",
     ".txt": "bitext",
 }
-_UNREADABLE = (gzip.BadGzipFile, EOFError, zlib.error)
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+Paths = str | Path | Sequence[str | Path]
+_WILDCARD = re.compile(r"\{lang\}|\*\*/|\*|\?")
+_MATCHED = {"**/": "(.*/)?", "*": "([^/]*)", "?": "([^/])"}
 
 
 class SourceFile(NamedTuple):
-    """A file that a path pattern matches.
+    """A file that a path or pattern matches.
 
     Attributes:
         path: the path of the file.
         lang: the language of its rows, None if each row has its own.
-        label: short name of the pattern, equal for all files that it matches.
+        label: short name without the language, equal for the files that are line-aligned with it.
         name: the text that "{lang}" matches in the path.
+        code: the language as it was given, which `lang` is the normal form of.
     """
 
     path: Path
     lang: str | None
     label: str
     name: str = ""
+    code: str | None = None
 
     def line_id(self, number: int) -> str:
-        """Return the id of a line, equal for this line of all files of the pattern."""
+        """Return the id of a line, equal for this line of all files that share the label."""
         return f"{self.label}:{number}"
 
     def row_id(self, number: int) -> str:
@@ -51,139 +54,189 @@ class SourceFile(NamedTuple):
 
 
 def find_files(
-    path: str | Path,
+    path: Paths,
     root: str | Path | None = None,
     lang: str | None = None,
     languages: Sequence[str] | Mapping[str, str] | None = None,
     keep_variants: bool = False,
 ) -> list[SourceFile]:
-    """Return the files that a path or pattern matches, sorted by language.
+    """Return the files that paths or patterns match, those of each sorted by language and name.
 
     Args:
-        path: a file, or a pattern with "{lang}" in it: "ntrex.{lang}.txt".
+        path: a file, a pattern, or a list of these. Patterns have "{lang}" in them, wildcards (*,
+            ?, ** for folders at any depth), or both: "part-*.{lang}.txt".
         root: the folder that a relative path starts from.
-        lang: the language of a single file.
+        lang: the language of files whose path has no "{lang}".
         languages: the texts that "{lang}" stands for, or a mapping from these to language codes;
             default: all files that match.
         keep_variants: keep script, region and variants of the codes.
 
     Raises:
         FileNotFoundError: if a file is missing, or none matches.
-        ValueError: for an unknown language, or options that contradict the path.
+        ValueError: for an unknown language, a file that is named twice, or options that contradict
+            the path.
     """
-    pattern = str(Path(root or "", path).expanduser())
-    if "{lang}" not in pattern:
-        if languages is not None:
-            raise ValueError(f"languages= needs {{lang}} in the path, got {str(path)!r}; use lang=")
-        if not Path(pattern).is_file():
-            raise FileNotFoundError(f"no such file: {pattern}")
-        code = None if lang is None else normalize_language(lang, keep_variants)
-        return [SourceFile(Path(pattern), code, short_name(pattern))]
-    if lang is not None:
-        raise ValueError(f"the path {str(path)!r} gives the language; leave out lang={lang!r}")
-    names = _matching_names(pattern) if languages is None else languages
-    codes = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
-    files = [_language_file(pattern, *item, keep_variants) for item in codes.items()]
-    return sorted(files, key=lambda file: (str(file.lang), file.path))
+    files = []
+    for each in _as_list(path):
+        pattern = str(Path(root or "", each).expanduser())
+        if "{lang}" in pattern:
+            if lang is not None:
+                raise ValueError(f"the path {str(each)!r} gives the language; leave out {lang=}")
+            files += _language_files(pattern, languages, keep_variants)
+        else:
+            if languages is not None:
+                raise ValueError(
+                    f"languages= needs {{lang}} in the path, got {str(each)!r}; use lang="
+                )
+            normal = None if lang is None else normalize_language(lang, keep_variants)
+            files += [
+                SourceFile(one, normal, short_name(one), code=lang) for one in _expand(pattern)
+            ]
+    return _with_distinct_labels(files)
 
 
-def check_file(path: str | Path) -> Path:
-    """Return a path; FileNotFoundError unless it is a file."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    return Path(path)
-
-
-def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yield line numbers from 1 and lines; only \n and \r\n end a line.
+def format_of(path: Paths) -> str | None:
+    """Return the format that the names of files tell, by their last suffix before a compression.
 
     Raises:
-        ValueError: if the file is empty, not UTF-8 or damaged, with its line.
+        ValueError: if names of several formats are listed, or none.
     """
-    number = 0
-    try:
-        with _open(path) as file:
-            for number, raw in enumerate(file, 1):
-                yield number, _decode(raw, path, number).removesuffix("\n").removesuffix("\r")
-    except _UNREADABLE as error:
-        raise ValueError(f"{path}: damaged gzip file after line {number}: {error}") from error
-    if not number:
-        raise ValueError(f"{path}: the file is empty")
-
-
-def read_json(path: Path) -> Json:
-    """Return the content of a JSON file; ValueError with the line if it is malformed."""
-    return parse_json("\n".join(line for _, line in iter_lines(path)), path)
-
-
-def parse_json(text: str, path: Path, line: int | None = None) -> Json:
-    """Return a JSON value; ValueError with file and line if it is malformed.
-
-    Args:
-        text: the JSON text.
-        path: its file, for the message.
-        line: its line in the file; default is the line of the text.
-    """
-    where = f"{path}:{line}" if line else str(path)
-    try:
-        value = json.loads(text)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except json.JSONDecodeError as error:
-        where = f"{path}:{line or error.lineno}"
-        raise ValueError(f"{where}: malformed JSON: {error.msg}, column {error.colno}") from error
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: a text holds half of a surrogate pair: {error}") from error
-    except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
-        raise ValueError(f"{where}: malformed JSON: {error}") from error
-
-
-def _language_file(pattern: str, name: str, code: str, keep_variants: bool) -> SourceFile:
-    path = Path(pattern.replace("{lang}", name))
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path} (language {name!r} of {pattern})")
-    try:
-        return SourceFile(path, normalize_language(code, keep_variants), short_name(pattern), name)
-    except ValueError as error:
+    formats = {FORMAT_OF_SUFFIX.get(plain_suffix(each)): str(each) for each in _as_list(path)}
+    if len(formats) > 1:
         raise ValueError(
-            f"{path}: {error}; choose files with languages=['en', ...] "
-            "or name theirs with languages={'" + name + "': 'en', ...}"
-        ) from error
+            f"files of several formats are listed together: {', '.join(formats.values())}; load "
+            "each format on its own, or give format="
+        )
+    return next(iter(formats), None)
 
 
-def short_name(pattern: str | Path) -> str:
-    """Return folder and file name without {lang} and format: "ntrex/ntrex", "qa/arcd.ar"."""
-    *folders, name = Path(str(pattern).replace("{lang}", "")).parts
-    for suffix in (".gz", *FORMAT_OF_SUFFIX):
-        name = name.removesuffix(suffix)
+def short_name(path: Paths) -> str:
+    """Return folder and file name without {lang}, wildcards and format: "qa/ntrex", "qa/arcd.ar".
+
+    Of a list it is what the beginnings of the paths have in common.
+    """
+    if not isinstance(path, str | Path):
+        columns = takewhile(lambda some: len({*some}) == 1, zip(*map(str, path), strict=False))
+        path = "".join(some[0] for some in columns)
+    *folders, name = Path(_WILDCARD.sub("", str(path))).parts or ("",)
+    name = plain_name(name)
+    stem, dot, suffix = name.rpartition(".")
+    if f"{dot}{suffix.lower()}" in FORMAT_OF_SUFFIX:
+        name = stem
     names = (part.strip("-_./") for part in (*folders, name))
     return "/".join([name for name in names if name][-2:]) or "data"
 
 
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts "docs-2" before "docs-10"."""
+    pieces = re.findall(r"\d+|\D+", str(path))
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _as_list(path: Paths) -> list[str | Path]:
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if not paths:
+        raise ValueError("the list of paths is empty; name at least one file")
+    return paths
+
+
+def _expand(pattern: str, *, classes: bool = True) -> list[Path]:
+    """Return the files of a pattern; [...] is a class of characters only if `classes` is True."""
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    if Path(pattern).is_dir():
+        raise FileNotFoundError(f"{pattern} is a folder; name its files, as in '{pattern}/*.jsonl'")
+    escaped = pattern if classes else pattern.replace("[", "[[]")
+    if glob.escape(pattern) == pattern:
+        raise FileNotFoundError(f"no such file: {pattern}")
+    found = [Path(each) for each in glob.glob(escaped, recursive=True)]
+    files = sorted((each for each in found if each.is_file()), key=natural_order)
+    if not files:
+        raise FileNotFoundError(f"no file matches {pattern}")
+    return files
+
+
+def _language_files(
+    pattern: str, languages: Sequence[str] | Mapping[str, str] | None, keep_variants: bool
+) -> list[SourceFile]:
+    names = _matching_names(pattern) if languages is None else languages
+    codes = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+    files = [
+        file
+        for name, code in codes.items()
+        for file in _files_of_language(pattern, name, code, keep_variants)
+    ]
+    return sorted(files, key=lambda file: (str(file.lang), natural_order(file.path)))
+
+
+def _files_of_language(
+    pattern: str, name: str, code: str, keep_variants: bool
+) -> Iterator[SourceFile]:
+    try:
+        paths = _expand(pattern.replace("{lang}", name), classes=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} (language {name!r} of {pattern})") from error
+    for path in paths:
+        try:
+            lang = normalize_language(code, keep_variants)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: {error}; choose files with languages=['en', ...] "
+                "or name theirs with languages={'" + name + "': 'en', ...}"
+            ) from error
+        yield SourceFile(path, lang, _label(pattern, name, path), name, code)
+
+
+def _label(pattern: str, name: str, path: Path) -> str:
+    """Return the short name of a file of a pattern, without the language."""
+    matched = re.fullmatch(_expression(pattern, re.escape(name)), path.as_posix())
+    texts = iter(matched.groups() if matched else ())
+    return short_name(
+        _WILDCARD.sub(lambda found: "" if found[0] == "{lang}" else next(texts, "") or "", pattern)
+    )
+
+
 def _matching_names(pattern: str) -> list[str]:
     """Return the texts that {lang} matches in the files of a pattern."""
-    fixed = Path(pattern.split("{lang}")[0] + "x").parent
-    wildcard = Path(pattern).relative_to(fixed).as_posix()
-    literals = [re.escape(part) for part in Path(pattern).as_posix().split("{lang}")]
-    named = re.compile(literals[0] + "([^/.]+)" + r"\1".join(literals[1:]))
-    glob = re.sub(r"[*?\[]", "[\\g<0>]", wildcard).replace("{lang}", "*")
-    found = (named.fullmatch(file.as_posix()) for file in fixed.glob(glob))
-    names = sorted({match[1] for match in found if match})
+    named = re.compile(_expression(pattern, "(?P<lang>[^/.]+)", "(?P=lang)"))
+    escaped = pattern.replace("[", "[[]").replace("{lang}", "*")
+    found = (named.fullmatch(Path(each).as_posix()) for each in glob.glob(escaped, recursive=True))
+    names = sorted({match["lang"] for match in found if match})
     if not names:
         raise FileNotFoundError(f"no file matches {pattern}")
     return names
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _expression(pattern: str, lang: str, again: str | None = None) -> str:
+    """Return a regular expression of the paths of a pattern, wildcards in groups of their own.
+
+    Args:
+        pattern: the pattern.
+        lang: what matches "{lang}".
+        again: what matches it wherever it occurs a second time; default the same.
+    """
+    posix, end, parts = Path(pattern).as_posix(), 0, []
+    for found in _WILDCARD.finditer(posix):
+        parts.append(re.escape(posix[end : found.start()]))
+        if found[0] == "{lang}":
+            parts.append(lang)
+            lang = again or lang
+        else:
+            parts.append(_MATCHED[found[0]])
+        end = found.end()
+    return "".join([*parts, re.escape(posix[end:])])
 
 
-def _decode(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}:{number}: not UTF-8 (byte {error.start} of the line is "
-            f"0x{raw[error.start]:02x}); convert the file"
-        ) from error
+def _with_distinct_labels(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """Give files of equal label and language labels of their own, since row ids come from these."""
+    counts: Counter[tuple[str, str]] = Counter()
+    paths = Counter(file.path.resolve() for file in files)
+    repeated = next((path for path, count in paths.items() if count > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated} is named twice; name each file once")
+    distinct = []
+    for file in files:
+        counts[file.label, file.name] += 1
+        number = counts[file.label, file.name]
+        distinct.append(file._replace(label=f"{file.label}#{number}") if number > 1 else file)
+    return distinct

@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from typing import cast
 
 from hybrid_fast.common.choices import check_choice, nearest
-from hybrid_fast.data.columns import SCHEMA
-from hybrid_fast.data.formats.files import Json, SourceFile
-from hybrid_fast.data.formats.items import (
-    Item,
-    OnEmpty,
-    check_text,
-    is_blank,
-    report_skipped,
+from hybrid_fast.data.columns import ON_MISSING_TITLE, SCHEMA, OnMissingTitle
+from hybrid_fast.data.formats.fields import (
+    Column,
+    Columns,
+    MissingField,
+    Passage,
+    Row,
+    check_id,
+    check_language,
+    check_texts,
+    check_title,
+    look_up,
+    one_each,
+    passages_of,
+    written_list,
 )
+from hybrid_fast.data.formats.files import SourceFile
+from hybrid_fast.data.formats.items import Item, OnEmpty, check_text, is_blank, report_skipped
+from hybrid_fast.data.formats.json_text import Json
 from hybrid_fast.data.formats.records import Record
-from hybrid_fast.data.languages import normalize_language
 
 ROW_RULES = ("@line", "@row")
-Columns = Mapping[str, str | int]
+# Columns of well-known data sets, for the message when ours are not found.
+_KNOWN_SHAPES = (
+    {"query": "anchor", "passage": "positive", "negatives": "negative"},
+    {"query": "query", "passage": "pos", "negatives": "neg"},
+    {"query": "query", "passage": "positive_passages", "negatives": "negative_passages"},
+)
 
 
 def uses_positions(columns: Columns | None) -> bool:
     """Tell whether columns are given by position, which means that the file has no header.
 
     Raises:
+        TypeError: if a column is neither a name nor a position.
         ValueError: if names and positions are mixed, or for a column that the table does not have.
     """
-    theirs = []
-    for ours, column in (columns or {}).items():
+    theirs: list[bool] = []
+    for ours, given in (columns or {}).items():
         if ours not in SCHEMA.names:
             raise ValueError(
                 f"columns= maps our columns to those of the file; {ours!r} is not one of ours, "
                 f"which are {SCHEMA.names}{nearest(ours, SCHEMA.names)}"
             )
-        if type(column) not in (str, int):
-            raise TypeError(f"columns[{ours!r}] must be a name or a position, got {column!r}")
-        if column not in ROW_RULES:
-            theirs.append(isinstance(column, int))
+        several = isinstance(given, list | tuple) and ours == "negatives" and len(given) > 0
+        for column in given if several else [given]:  # type: ignore[union-attr]
+            if type(column) not in (str, int):
+                instead = " or a list of these" if ours == "negatives" else ""
+                raise TypeError(
+                    f"columns[{ours!r}] must be a name or a position{instead}, got {given!r}"
+                )
+            if column not in ROW_RULES:
+                theirs.append(isinstance(column, int))
     if any(theirs) and not all(theirs):
         raise ValueError(f"columns must be all names or all positions, got {dict(columns or {})}")
     return any(theirs)
@@ -60,27 +81,35 @@ class RecordMapper:
         columns: Columns | None,
         group_pattern: str | None,
         on_empty: OnEmpty,
+        on_missing_title: OnMissingTitle,
     ) -> None:
         check_choice("on_empty", on_empty, ("error", "skip"))
+        check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
         self.file, self.columns, self.on_empty = file, columns, on_empty
+        self.on_missing_title = on_missing_title
         self.group_pattern = _compile(group_pattern)
-        self.group_column: str | int = "@row"
+        self.group_column: Column = "@row"
         self.num_records = 0
+        self._skipped: Counter[str] = Counter()
+        self._titled: Counter[str] = Counter()  # of rows with hard negatives
+        self._found: set[Column] = set()
+        self._missed: dict[Column, MissingField] = {}
 
     def items(self, records: Iterator[tuple[int, Record]]) -> Iterator[Item]:
-        """Yield an item for each (number, record); ValueError with file, line and field."""
-        num_skipped = 0
+        """Yield the items of each (number, record); ValueError with file, line and field."""
         for number, record in records:
             columns = self._columns_of(record)
             if not self.num_records:
                 self._check_columns(columns, record)
             self.num_records += 1
-            item = self._item(record, columns, number)
-            if item is None:
-                num_skipped += 1
-            else:
-                yield item
-        report_skipped(self.file.path, num_skipped, "rows with an empty text")
+            yield from self._items(Row(record, columns, f"{self.file.path}:{number}"), number)
+        for kind, count in self._skipped.items():
+            report_skipped(self.file.path, count, kind)
+        if self.on_missing_title == "error":
+            self._check_titles()
+        for column, error in self._missed.items():
+            if column not in self._found:  # a wrong name would quietly mean none
+                raise ValueError(f"{error}; no row has it: correct it, or leave it out of columns=")
 
     def _columns_of(self, record: Record) -> Columns:
         if self.columns is not None:
@@ -89,11 +118,13 @@ class RecordMapper:
 
     def _check_columns(self, columns: Columns, record: Record) -> None:
         """Check, on the first record, that there are texts, a language and group ids."""
-        if not {"query", "passage"} & set(columns):
+        missing = [side for side in ("query", "passage") if side not in columns]
+        shape = _known_shape(record) if self.columns is None else ""
+        if len(missing) == 2 or (missing and shape):
             known = list(record) if isinstance(record, dict) else f"{len(record)} without names"
             raise ValueError(
-                f"{self.file.path}: missing column 'query' or 'passage'; map them with columns=; "
-                f"the file has {known}"
+                f"{self.file.path}: missing column {' or '.join(map(repr, missing))}; map it with "
+                f"columns=; the file has {known}{shape}"
             )
         if self.file.lang is None and "lang" not in columns:
             raise ValueError(
@@ -106,40 +137,140 @@ class RecordMapper:
                 "every file is a translation of line n of the others, '@row' if nothing is "
                 "parallel, else the column that translations share"
             )
-        self.group_column = columns.get("group_id", "@row")
+        self.group_column = cast(Column, columns.get("group_id", "@row"))
 
-    def _item(self, record: Record, columns: Columns, number: int) -> Item | None:
-        """Return the item of a record, or None if it is left out."""
-        where = f"{self.file.path}:{number}"
-        values: dict[str, Any] = {"lang": self.file.lang} if self.file.lang else {}
-        for ours, theirs in columns.items():
-            if ours == "group_id" or ours in values:
-                continue
-            value = _lookup(record, theirs, where)
-            if value is None:
-                continue
-            if self.on_empty == "skip" and ours in ("query", "passage") and is_blank(value):
+    def _items(self, row: Row, number: int) -> Iterator[Item]:
+        """Yield an item for each query and passage of a row; none if it is left out."""
+        queries = self._not_blank(row, "query", row.passages("query"))
+        passages = self._not_blank(row, "passage", self._named(row, row.passages("passage")))
+        if queries is None or passages is None:
+            self._skipped["rows with an empty text"] += 1
+            return
+        if not queries and not passages:
+            raise ValueError(f"{row.where}: has neither a query nor a passage")
+        if len(queries) > 1 and len(passages) > 1:
+            raise ValueError(
+                f"{row.where}: has {len(queries)} queries and {len(passages)} passages, and does "
+                "not say which belong together; alternatives can stand on one side"
+            )
+        lang = self.file.lang or row.checked("lang", check_language)
+        if lang is None:
+            raise ValueError(f"{row.where}: field 'lang' is missing or null")
+        is_titled = "title" in row.columns or any(passage.title for passage in passages)
+        if self.on_missing_title == "drop":
+            passages = [passage._replace(title=None) for passage in passages]
+            is_titled = False
+        negatives = self._negatives(row, is_titled)
+        if negatives:
+            self._titled["rows"] += 1
+            self._titled["passages"] += sum(passage.title is not None for passage in passages)
+        source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
+        group_id = self._group_id(row, number)
+        texts = [query.text for query in queries]
+        for query in texts or [None]:  # type: ignore[list-item]
+            for text, title, passage_id in passages or [(None, None, None)]:  # type: ignore[list-item]
+                yield Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+
+    def _not_blank(self, row: Row, name: str, given: list[Passage]) -> list[Passage] | None:
+        """Return the texts that are not blank; None if there are only blank ones, to be left out.
+
+        Raises:
+            ValueError: if one is blank, and on_empty is "error".
+        """
+        kept = [each for each in given if not is_blank(each.text)]
+        if len(kept) < len(given) and self.on_empty == "error":
+            check_text("", row.where, row.field(name))
+        return kept if kept or not given else None
+
+    def _named(self, row: Row, passages: list[Passage]) -> list[Passage]:
+        """Return passages with the titles and ids that columns of their own give them."""
+        if passages and "title" in row.columns:
+            titles = one_each(row, "title", self._optional(row, "title"), len(passages))
+            passages = [
+                passage._replace(title=check_title(title, row.where, row.field("title")))
+                for passage, title in zip(passages, titles, strict=True)
+            ]
+        if "passage_id" in row.columns and not passages:
+            row.checked("passage_id", check_id)
+        elif "passage_id" in row.columns:
+            ids = one_each(row, "passage_id", row.value("passage_id"), len(passages))
+            passages = [
+                passage
+                if given is None
+                else passage._replace(id=check_id(given, row.where, row.field("passage_id")))
+                for passage, given in zip(passages, ids, strict=True)
+            ]
+        return passages
+
+    def _negatives(self, row: Row, is_titled: bool) -> list[str] | None:
+        """Return the texts of the hard negatives, after their titles if passages have theirs."""
+        values = self._optional(row, "negatives")
+        if values is None:
+            return None
+        if not isinstance(values, list) or isinstance(row.columns["negatives"], list | tuple):
+            several = values if isinstance(values, list) else [values]
+            # An empty cell of a table is a missing text; an empty text of a list is a fault.
+            values = [written_list(each) for each in several if each is not None and each != ""]
+            if not values:
                 return None
-            values[ours] = _CHECKS.get(ours, check_text)(value, where, str(theirs))
-        if "lang" not in values:
-            raise ValueError(f"{where}: field 'lang' is missing or null")
-        if "query" not in values and "passage" not in values:
-            raise ValueError(f"{where}: has neither a query nor a passage")
-        return Item(self._group_id(record, number, where), **values)
+        negatives = passages_of(values, row.where, row.field("negatives"))
+        kept = [each for each in negatives if not is_blank(each.text)]
+        if len(kept) < len(negatives) and self.on_empty == "error":
+            raise ValueError(
+                f"{row.where}: field {row.field('negatives')!r} is empty in one of its texts; "
+                "on_empty='skip' leaves such texts out"
+            )
+        self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
+        self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
+        return [each.titled_text if is_titled else each.text for each in kept]
 
-    def _group_id(self, record: Record, number: int, where: str) -> str:
+    def _check_titles(self) -> None:
+        """Raise ValueError if titles tell passages from hard negatives."""
+        sides = [side for side in ("passages", "hard negatives") if self._titled[side]]
+        if self._titled["rows"] and len(sides) == 1:
+            other = "hard negatives" if sides == ["passages"] else "passages"
+            raise ValueError(
+                f"{self.file.path}: {self._titled[sides[0]]:,} {sides[0]} have a title and no "
+                f"{other} have one, which gives the answer away; give on_missing_title='drop' to "
+                "read texts without titles, or 'allow'"
+            )
+
+    def _optional(self, row: Row, name: str) -> Json:
+        """Return the value of a column that some rows may lack; a list if it is several columns."""
+        if name not in row.columns:
+            return None
+        given = row.columns[name]
+        if isinstance(given, list | tuple):
+            return [self._tried(row, column) for column in given]
+        return self._tried(row, cast(Column, given))
+
+    def _tried(self, row: Row, column: Column) -> Json:
+        """Return the value of a field, None if the record lacks it, which is remembered."""
+        try:
+            value = look_up(row.record, column, row.where)
+        except MissingField as error:
+            self._missed.setdefault(column, error)
+            return None
+        self._found.add(column)
+        return value
+
+    def _group_id(self, row: Row, number: int) -> str:
         column = self.group_column
         if column == "@line":
             return self.file.line_id(number)
+        if column == "@row" and self.columns is None and "group_id" in row.columns:
+            raise ValueError(
+                f"{row.where}: has a group_id, which the first row lacks; give all one"
+            )
         if column == "@row":
             return self.file.row_id(number)
-        group_id = _check_id(_lookup(record, column, where), where, str(column))
+        group_id = check_id(look_up(row.record, column, row.where), row.where, str(column))
         if self.group_pattern is None:
             return group_id
         match = self.group_pattern.search(group_id)
         if match is None:
             raise ValueError(
-                f"{where}: field {column!r}: {group_id!r} does not match the group_pattern "
+                f"{row.where}: field {column!r}: {group_id!r} does not match the group_pattern "
                 f"{self.group_pattern.pattern!r}"
             )
         return match[1]
@@ -159,55 +290,12 @@ def _compile(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-def _lookup(record: Record, column: str | int, where: str) -> Json:
-    """Return the value at a name, dotted path or position."""
-    if isinstance(column, int):
-        if not isinstance(record, list):
-            raise ValueError(f"{where}: fields have names here, {column} is a position; use a name")
-        if not 0 <= column < len(record):
-            raise ValueError(f"{where}: has no field {column}, only 0 to {len(record) - 1}")
-        return record[column]
-    if isinstance(record, dict) and column in record:
-        return record[column]
-    value: Json = record
-    for step in column.split("."):
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            known = f"; the row has {list(record)}" if value is record else ""
-            raise ValueError(f"{where}: field {column!r} is missing{known}")
-    return value
-
-
-def _check_id(value: object, where: str, field: str) -> str:
-    return check_text(str(value) if type(value) is int else value, where, field)
-
-
-def _check_language(value: object, where: str, field: str) -> str:
-    code = check_text(value, where, field)
-    try:
-        normalize_language(code)
-    except ValueError as error:
-        raise ValueError(f"{where}: field {field!r}: {error}") from error
-    return code
-
-
-def _check_title(value: object, where: str, field: str) -> str | None:
-    return None if is_blank(value) else check_text(value, where, field)
-
-
-def _check_texts(value: object, where: str, field: str) -> list[str]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where}: field {field!r} must be a list of texts, got {value!r}")
-    return [check_text(text, where, field) for text in value]
-
-
-_CHECKS: dict[str, Callable[[object, str, str], Any]] = {
-    "passage_id": _check_id,
-    "lang": _check_language,
-    "title": _check_title,
-    "negatives": _check_texts,
-    "kinds": _check_texts,
-}
+def _known_shape(record: Record) -> str:
+    """Return the columns= of a well-known data set whose fields a record has, as a hint."""
+    if not isinstance(record, dict):
+        return ""
+    for shape in _KNOWN_SHAPES:
+        if {shape["query"], shape["passage"]} <= set(record):
+            columns = {ours: theirs for ours, theirs in shape.items() if theirs in record}
+            return f"; try columns={columns}"
+    return ""

@@ -53,7 +53,7 @@ def read_squad(
     check_choice("group_by", group_by, ("id", "position"))
     if type(window) is not int or window < 1:
         raise ValueError(f"window must be a whole number of characters, at least 1, got {window!r}")
-    parallel_ids: list[str] = []
+    first_ids: dict[str, tuple[SourceFile, list[str]]] = {}
     for file in files:
         paragraphs = list(
             iter_paragraphs(file.path, on_bad_answer=on_bad_answer, on_empty=on_empty)
@@ -61,8 +61,8 @@ def read_squad(
         contexts = pa.array([paragraph.context for paragraph in paragraphs], pa.string())
         ids = passage_text_ids(contexts).to_pylist()
         if parallel_paragraphs:
-            parallel_ids = parallel_ids or ids
-            _check_parallel(files[0], parallel_ids, file, ids)
+            first, parallel_ids = first_ids.setdefault(file.label, (file, ids))
+            _check_parallel(first, parallel_ids, file, ids)
             passage_ids: Sequence[str | None] = parallel_ids
         else:
             passage_ids = [None] * len(ids) if passage == "sentence" else ids

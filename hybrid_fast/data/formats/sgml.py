@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.lines import iter_lines
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 

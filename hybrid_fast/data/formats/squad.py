@@ -1,31 +1,31 @@
 """SQuAD-shaped paragraphs: SQuAD, XQuAD(-R), MLQA(-R), TyDi GoldP, ARCD, DRCD, CMRC, iApp.
 
 Either the nested JSON of the original (data / paragraphs / qas, with `sentences` and
-`sentence_breaks` in the LAReQA sets) or flat JSONL with one question per line, as in `datasets`.
+`sentence_breaks` in the LAReQA sets) or flat, with one question per record, as in `datasets`.
 Offsets count code points of the context.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.formats.files import Json, iter_lines, parse_json, read_json
 from hybrid_fast.data.formats.items import (
     OnEmpty,
     check_text,
     is_blank,
     report_skipped,
 )
+from hybrid_fast.data.formats.json_text import Json, JsonObject, iter_json_objects
+from hybrid_fast.data.formats.lines import check_file
 
 Field = TypeVar("Field", str, int, list)
 OnBadAnswer = Literal["error", "relocate", "skip"]
-JsonObject = dict[str, Json]
 Located = tuple[str, JsonObject]  # the place of a JSON object, for messages, and the object
 
 
@@ -74,8 +74,8 @@ def iter_paragraphs(
     """Yield the paragraphs of a SQuAD-shaped file in order.
 
     Args:
-        path: a JSON file, or a flat JSONL file, where consecutive lines with the same context make
-            one paragraph; either may be gzipped.
+        path: a JSON file of articles, or one of questions (JSONL, or an array), of which those
+            that follow one another with the same context make one paragraph.
         on_bad_answer: what to do with an answer whose text is not at its offset in the context:
             "error"; "relocate", move it to the nearest occurrence, or leave it out if there is
             none; or "skip", leave it out.
@@ -87,10 +87,9 @@ def iter_paragraphs(
     """
     check_choice("on_bad_answer", on_bad_answer, ("error", "relocate", "skip"))
     check_choice("on_empty", on_empty, ("error", "skip"))
-    path = Path(path)
+    path = check_file(path)
     parser = _Parser(on_bad_answer, on_empty)
-    flat = ".jsonl" in path.suffixes
-    for where, record in _flat_paragraphs(path) if flat else _nested_paragraphs(path):
+    for where, record in _located_paragraphs(path):
         yield parser.paragraph(where, record)
     counts = parser.counts
     report_skipped(path, counts["empty"], "empty questions")
@@ -113,7 +112,8 @@ class _Parser:
             question_id = qa.get("id", qa.get("question_id"))
             if type(question_id) not in (str, int):
                 raise ValueError(f"{where}, qas[{number}], field 'id': is missing or not text")
-            question = self._question(context, str(question_id), qa, where)
+            question_id = check_text(str(question_id), f"{where}, qas[{number}]", "id", False)
+            question = self._question(context, question_id, qa, where)
             if question is not None:
                 questions.append(question)
         return Paragraph(context, sentences, questions, breaks)
@@ -156,13 +156,20 @@ class _Parser:
         return nearest, text
 
 
-def _nested_paragraphs(path: Path) -> Iterator[Located]:
-    """Yield the paragraphs of the original JSON shape."""
-    content = read_json(path)
-    _check_object(content, str(path))
+def _located_paragraphs(path: Path) -> Iterator[Located]:
+    """Yield the paragraphs of either shape; ValueError if there is none."""
+    records = iter_json_objects(path)
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"{path}: holds no paragraph")
+    is_flat = "context" in first[1] or "question" in first[1]
+    yield from (_flat if is_flat else _nested)(path, chain([first], records))
+
+
+def _nested(path: Path, records: Iterable[tuple[int, JsonObject]]) -> Iterator[Located]:
+    """Yield the paragraphs of articles, the records of the original shape."""
     number = 0
-    for i, article in enumerate(_get(content, "data", list, str(path))):
-        where = f"{path}, data[{i}]"
+    for where, article in _articles(path, records):
         _check_object(article, where)
         for paragraph in _get(article, "paragraphs", list, where):
             number += 1
@@ -170,22 +177,26 @@ def _nested_paragraphs(path: Path) -> Iterator[Located]:
             yield f"{path}, paragraph {number}", paragraph
 
 
-def _flat_paragraphs(path: Path) -> Iterator[Located]:
-    """Yield a paragraph for each run of lines that have one context."""
-    lines = (
-        (f"{path}:{number}", parse_json(line, path, number))
-        for number, line in iter_lines(path)
-        if line and not line.isspace()
-    )
+def _articles(path: Path, records: Iterable[tuple[int, JsonObject]]) -> Iterator[tuple[str, Json]]:
+    for number, (_, record) in enumerate(records):
+        if "paragraphs" in record:
+            yield f"{path}, data[{number}]", record
+        else:
+            articles = _get(record, "data", list, str(path))
+            yield from ((f"{path}, data[{i}]", article) for i, article in enumerate(articles))
 
-    def context(located: Located) -> str:
-        where, record = located
-        _check_object(record, where)
+
+def _flat(path: Path, records: Iterable[tuple[int, JsonObject]]) -> Iterator[Located]:
+    """Yield a paragraph for each run of questions that have one context."""
+    located = ((f"{path}:{number}", record) for number, record in records)
+
+    def context(one: Located) -> str:
+        where, record = one
         return _get(record, "context", str, where)
 
-    for text, run in groupby(lines, key=context):
-        located = list(run)
-        yield located[0][0], {"context": text, "qas": [record for _, record in located]}
+    for text, questions in groupby(located, key=context):
+        run = list(questions)
+        yield run[0][0], {"context": text, "qas": [record for _, record in run]}
 
 
 def _sentences(

@@ -1,14 +1,26 @@
-"""JSONL, CSV, TSV, Parquet and hub data sets: one item per record, with a mapping of columns."""
+"""Items of tabular files, and of data sets that the `datasets` library loads."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from datasets import Dataset
+
+from hybrid_fast.data.columns import OnMissingTitle
+from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty
-from hybrid_fast.data.formats.mapping import Columns, RecordMapper, uses_positions
-from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
+from hybrid_fast.data.formats.mapping import uses_positions
+from hybrid_fast.data.formats.records import (
+    RECORD_READERS,
+    dataset_records,
+    read_hub_records,
+)
+from hybrid_fast.data.formats.tolerance import reported
+from hybrid_fast.data.formats.wide import WideMapper, plain_columns
 
 
 def read_tabular(
@@ -18,30 +30,57 @@ def read_tabular(
     columns: Columns | None = None,
     group_pattern: str | None = None,
     on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
+    strict: bool = False,
 ) -> Iterator[Item]:
-    """Yield the items of JSONL, CSV, TSV or Parquet files.
+    """Yield the items of JSON, CSV, TSV or Parquet files.
+
+    A JSON file holds an object a line, an array of objects, or {"data": [...]}.
 
     Args:
-        files: one file per language, or one for all.
-        format: "jsonl", "csv", "tsv" or "parquet".
+        files: one file per language, or shards of them, or one for all.
+        format: "json" or "jsonl" (either holds any of these), "csv", "tsv" or "parquet".
         columns: {our column: theirs}. Theirs is a name, a dotted path into nested values
-            ("answers.text.0"), or a position from 0 in a file without header. For group_id also
-            "@line" (line n of each file is a translation of line n of the others) or "@row" (each
-            row is its own group; the default for a single file). Default: columns with our names.
+            ("answers.text.0"; a path through a list gives all: "negative_passages.text"), or a
+            position from 0 in a file without header. A list of texts for query or passage makes an
+            item of each, alternatives of one group. "negatives" takes a text, a list of texts, a
+            list of records with a text and perhaps a title, or a list of columns; a missing or null
+            one is none. For group_id also "@line" (line n of each file is a translation of line n
+            of the others) or "@row" (each row is its own group; the default for a single file).
+            Texts may be given by language, {"query": {"en": "english", "de": "german"}}, or be in a
+            field that tells their languages, translation: {"en": ..., "de": ...}; a record is then
+            an item for each language. Default: columns with our names.
         group_pattern: regular expression whose first group is the group id within that column.
-        on_empty: what to do with a row whose query or passage is blank: "error" or "skip".
+        on_empty: what to do with a blank text: "error", or "skip": leave out the row if it is its
+            query or passage, or the hard negative.
+        on_missing_title: what to do if passages have titles and no hard negative has, or the
+            reverse, which gives the answer away: "error", "allow", or "drop" all titles.
+        strict: empty lines of CSV and TSV are errors, in place of a warning with their number.
 
     Raises:
         ValueError: for bad input, with file, line and field.
     """
-    header = not uses_positions(columns)
-    num_records: dict[str, int] = {}
+    positions = {uses_positions(each) for each in plain_columns(columns) if each}
+    if len(positions) > 1:
+        raise ValueError(f"columns must be all names or all positions, got {columns}")
+    num_records: dict[str, dict[str, int]] = defaultdict(dict)
     for file in files:
-        mapper = RecordMapper(file, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
-        yield from mapper.items(RECORD_READERS[format](file.path, header))
-        num_records[str(file.path)] = mapper.num_records
-    if mapper.group_column == "@line" and len(set(num_records.values())) > 1:
-        raise ValueError(f"the files are not aligned; their numbers of rows differ: {num_records}")
+        mapper = WideMapper(
+            file,
+            columns=columns,
+            group_pattern=group_pattern,
+            on_empty=on_empty,
+            on_missing_title=on_missing_title,
+        )
+        with reported(file.path, strict) as tolerance:
+            yield from mapper.items(
+                RECORD_READERS[format](file.path, True not in positions, tolerance)
+            )
+        if mapper.group_column == "@line":
+            num_records[file.label][str(file.path)] = mapper.num_records
+    for of_label in num_records.values():
+        if len(set(of_label.values())) > 1:
+            raise ValueError(f"the files are not aligned; their numbers of rows differ: {of_label}")
 
 
 def read_hub(
@@ -53,8 +92,9 @@ def read_hub(
     split: str = "train",
     group_pattern: str | None = None,
     on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
 ) -> Iterator[Item]:
-    """Yield the items of a data set that `datasets.load_dataset` finds: a hub name or a folder.
+    """Yield the items of a data set of the hub, or of a folder: of files, or of `save_to_disk`.
 
     Args:
         name: the name or folder.
@@ -64,13 +104,47 @@ def read_hub(
         split: the split, or a slice of it: "train[:1000]".
         group_pattern: as in `read_tabular`.
         on_empty: as in `read_tabular`.
+        on_missing_title: as in `read_tabular`.
 
     Raises:
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
-    if uses_positions(columns):
-        raise ValueError(f"a data set of the hub has named columns, got {dict(columns or {})}")
-    origin = SourceFile(Path(name), lang, f"{name}:{config}:{split}")
-    mapper = RecordMapper(origin, columns=columns, group_pattern=group_pattern, on_empty=on_empty)
+    mapper = _mapper_of_names(
+        SourceFile(Path(name), lang, f"{name}:{config}:{split}"),
+        columns=columns,
+        group_pattern=group_pattern,
+        on_empty=on_empty,
+        on_missing_title=on_missing_title,
+    )
     yield from mapper.items(read_hub_records(name, config, split))
+
+
+def read_dataset(
+    dataset: Dataset,
+    lang: str | None,
+    *,
+    columns: Columns | None = None,
+    group_pattern: str | None = None,
+    on_empty: OnEmpty = "error",
+    on_missing_title: OnMissingTitle = "error",
+) -> Iterator[Item]:
+    """Yield the items of a `datasets.Dataset`.
+
+    Args and errors as `read_hub`.
+    """
+    mapper = _mapper_of_names(
+        SourceFile(Path("dataset"), lang, "dataset"),
+        columns=columns,
+        group_pattern=group_pattern,
+        on_empty=on_empty,
+        on_missing_title=on_missing_title,
+    )
+    yield from mapper.items(dataset_records(dataset))
+
+
+def _mapper_of_names(file: SourceFile, *, columns: Columns | None, **options: Any) -> WideMapper:
+    """Return a mapper of records whose fields have names."""
+    if any(uses_positions(each) for each in plain_columns(columns)):
+        raise ValueError(f"a data set has named columns, got {dict(columns or {})}")
+    return WideMapper(file, columns=columns, **options)

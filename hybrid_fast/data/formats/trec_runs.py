@@ -1,26 +1,32 @@
-"""Runs and relevance judgements (qrels) in TREC's format, read and written, plain or gzipped.
+"""Runs and relevance judgements (qrels), read and written, plain or compressed.
 
-A line of qrels is "query 0 document grade", a line of a run "query Q0 document rank score tag";
-fields are separated by white space. As in trec_eval a run is ordered by its scores alone, whatever
+A line of a run is "query Q0 document rank score tag". A line of qrels is "query 0 document grade"
+(TREC) or "query document grade" (BEIR, after a header). Fields are separated by white space, or by
+tabs where a line of qrels has them. As in trec_eval a run is ordered by its scores alone, whatever
 the ranks in the file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from hybrid_fast.common.files import complete_file
-from hybrid_fast.data.formats.files import check_file, iter_lines
+from hybrid_fast.data.formats.lines import check_file, iter_lines
+from hybrid_fast.data.formats.tolerance import Tolerance, reported
 
 Run = dict[str, dict[str, float]]  # query id to document id to score
-Qrels = dict[str, dict[str, int]]  # query id to document id to grade; above 0 is relevant
+Qrels = dict[str, dict[str, float]]  # query id to document id to grade; above 0 is relevant
 
-Number = TypeVar("Number", int, float)
+_RUN_LINE = "query Q0 document rank score tag"
+_QRELS_LINE = "query 0 document grade"
+_BEIR_HEADER = ("query-id", "corpus-id", "score")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def read_run(path: str | Path) -> Run:
@@ -31,38 +37,99 @@ def read_run(path: str | Path) -> Run:
         ValueError: with file and line, if a line does not have six fields, a score is not a number
             or is NaN, or a document occurs twice for a query.
     """
-    return _read(Path(path), ("query", "Q0", "document", "rank", "score", "tag"), 4, _score)
+    path, run = check_file(path), Run()
+    for number, line in iter_lines(path):
+        fields = line.split()
+        if not fields:
+            continue
+        where = f"{path}:{number}"
+        if len(fields) != 6:
+            raise ValueError(f"{where}: has {len(fields)} fields; a line is {_RUN_LINE!r}")
+        query, _, document, _, score, _ = fields
+        of_query = run.setdefault(query, {})
+        if document in of_query:
+            raise ValueError(
+                f"{where}: query {query!r} has document {document!r} a second time; list each "
+                "document once"
+            )
+        of_query[document] = _parse_score(score, where)
+    if not run:
+        raise ValueError(f"{path}: has no line of the form {_RUN_LINE!r}")
+    return run
 
 
-def read_qrels(path: str | Path) -> Qrels:
+def read_qrels(path: str | Path, *, strict: bool = False) -> Qrels:
     """Read relevance judgements.
+
+    Args:
+        path: the file.
+        strict: grades that are not written as whole numbers, headers of other words than BEIR's,
+            and judgements that are there twice are errors; otherwise they are read (a repeated one
+            once), with a warning that counts each kind.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: with file and line, if a line does not have four fields, a grade is not a whole
-            number, or a document occurs twice for a query.
+        ValueError: with file and line, if a line has neither three nor four fields, a grade is no
+            number, or a query has two grades for a document.
     """
-    return _read(Path(path), ("query", "0", "document", "grade"), 3, parse_grade)
+    path, qrels = check_file(path), Qrels()
+    with reported(path, strict) as tolerance:
+        for where, query, document, grade in _judgements(path, tolerance):
+            of_query = qrels.setdefault(query, {})
+            if of_query.get(document, grade) != grade:
+                raise ValueError(
+                    f"{where}: query {query!r} has grades {of_query[document]:g} and {grade:g} for "
+                    f"document {document!r}; keep one of them"
+                )
+            if document in of_query:
+                tolerance.allow("judgements that are there twice, read once", where)
+            of_query[document] = grade
+    if not qrels:
+        raise ValueError(f"{path}: has no line of the form {_QRELS_LINE!r}")
+    return qrels
 
 
 def load_run(
-    run: str | Path | Mapping[str, Mapping[str, float]],
+    run: str | Path | Mapping[Any, Mapping[Any, float]],
 ) -> Mapping[str, Mapping[str, float]]:
     """Return a run: read if it is given as a file, checked if it is given as a mapping.
 
+    Ids of mappings may be text or whole numbers, which become text.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        TypeError: if it is neither a file nor a mapping.
-        ValueError: if it is malformed, empty, or has a score that is NaN.
+        TypeError: if it is neither a file nor a mapping of mappings, an id is neither text nor a
+            whole number, or a score is no number.
+        ValueError: if it is malformed, empty, has an id twice (as text and as a number), or a score
+            that is NaN.
     """
-    return read_run(run) if isinstance(run, str | Path) else _checked(run, "run")
+    return read_run(run) if isinstance(run, str | Path) else _not_empty(run, "run", "score")
 
 
 def load_qrels(
-    qrels: str | Path | Mapping[str, Mapping[str, int]],
-) -> Mapping[str, Mapping[str, int]]:
+    qrels: str | Path | Mapping[Any, Mapping[Any, float]],
+) -> Mapping[str, Mapping[str, float]]:
     """Return relevance judgements, from a file or a mapping; raises as `load_run`."""
-    return read_qrels(qrels) if isinstance(qrels, str | Path) else _checked(qrels, "qrels")
+    return (
+        read_qrels(qrels) if isinstance(qrels, str | Path) else _not_empty(qrels, "qrels", "grade")
+    )
+
+
+def id_text(value: object, what: str) -> str:
+    """Return an id as text: text as it is, a whole number in decimal.
+
+    Args:
+        value: the id.
+        what: what it is the id of, for the message.
+
+    Raises:
+        TypeError: if it is anything else, such as 1.0, which is neither "1" nor "1.0".
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise TypeError(f"{what} is {value!r} ({type(value).__name__}); ids are text or whole numbers")
 
 
 def write_run(
@@ -74,7 +141,7 @@ def write_run(
     would order equal scores by document id.
 
     Args:
-        path: the file, gzipped if it ends in ".gz"; it appears complete or not at all.
+        path: the file, compressed as its suffix says (".gz", ".zst"); it appears complete or not.
         ranking: query id, ids of its documents, best first, and their scores, float32 (k,).
         tag: the last field of each line; white space in it becomes "_".
     """
@@ -88,76 +155,118 @@ def write_run(
             )
 
 
-def write_qrels(path: Path, judgements: Iterable[tuple[str, str, int]]) -> None:
+def write_qrels(path: Path, judgements: Iterable[tuple[str, str, float]]) -> None:
     """Write query id, document id and grade of each judgement; for the path see `write_run`."""
     with complete_file(path) as file:
-        file.writelines(f"{query} 0 {document} {grade}\n" for query, document, grade in judgements)
+        for query, document, grade in judgements:
+            whole = int(grade) == grade
+            file.write(f"{query} 0 {document} {int(grade) if whole else float(grade)}\n")
 
 
-def parse_grade(text: str) -> int:
-    """Return a grade; ValueError unless it is a whole number of 32 bits."""
-    grade = int(text)
-    if not -(2**31) <= grade < 2**31:
-        raise ValueError(text)
-    return grade
+def _judgements(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str, float]]:
+    """Yield place, query, document and grade of each line."""
+    for number, line in iter_lines(path):
+        where = f"{path}:{number}"
+        if not line or line.isspace():
+            tolerance.allow("empty lines, left out", where)
+            continue
+        fields = _qrels_fields(line)
+        if len(fields) not in (3, 4):
+            raise ValueError(
+                f"{where}: has {len(fields)} fields; a line is {_QRELS_LINE!r}, or query, document "
+                "and grade"
+            )
+        if number == 1 and _is_header(fields):
+            known = tuple(fields) == _BEIR_HEADER
+            kind = f"header of other words than {' '.join(_BEIR_HEADER)}, left out"
+            tolerance.allow(kind, f"{where}: {line[:40]!r}", not known)
+            continue
+        grade = _parse_grade(fields[-1], where)
+        is_whole = fields[-1].lstrip("+-").isdecimal()
+        tolerance.allow("grades that are not written as whole numbers", where, not is_whole)
+        if not (fields[0] and fields[-2]):
+            raise ValueError(f"{where}: the id of the query or of the document is empty")
+        yield where, fields[0], fields[-2], grade
 
 
-def _score(text: str) -> float:
-    score = float(text)
+def _qrels_fields(line: str) -> list[str]:
+    """Return the fields of a line; those between tabs may hold spaces."""
+    fields = [field.strip() for field in line.split("\t")]
+    return fields if len(fields) in (3, 4) else line.split()
+
+
+def _is_header(fields: list[str]) -> bool:
+    """Tell whether a first line names its fields: words, and none of them a grade."""
+    return not any(map(_NUMBER.fullmatch, fields)) and fields[-1].lower() not in ("nan", "inf")
+
+
+def _parse_grade(text: str, where: str) -> float:
+    """Return a grade, an int if it is whole."""
+    grade = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if not abs(grade) < 2**31:
+        raise ValueError(f"{where}: the grade is {text!r}, which is no number within 32 bits")
+    return int(grade) if grade.is_integer() else grade
+
+
+def _parse_score(text: str, where: str) -> float:
+    try:
+        score = math.nan if "_" in text else float(text)
+    except ValueError:
+        score = math.nan
     if math.isnan(score):
-        raise ValueError(text)
+        raise ValueError(f"{where}: the score is {text!r}, which is no number")
     return score
 
 
-def _read(
-    path: Path, fields: tuple[str, ...], place: int, parse: Callable[[str], Number]
-) -> dict[str, dict[str, Number]]:
-    check_file(path)
-    numbers: dict[str, dict[str, Number]] = {}
-    for line_number, row in _rows(path, fields):
-        of_query = numbers.setdefault(row[0], {})
-        if row[2] in of_query:
-            raise ValueError(
-                f"{path}:{line_number}: query {row[0]!r} has document {row[2]!r} a second time; "
-                "list each document once"
-            )
-        try:
-            of_query[row[2]] = parse(row[place])
-        except ValueError as error:
-            raise ValueError(
-                f"{path}:{line_number}: the {fields[place]} is {row[place]!r}, which is no "
-                f"{'number' if parse is _score else 'whole number of 32 bits'}"
-            ) from error
-    if not numbers:
-        raise ValueError(f"{path}: has no line of the form {' '.join(fields)!r}")
-    return numbers
+def _not_empty(given: object, name: str, what: str) -> dict[str, dict[str, float]]:
+    checked = with_text_ids(given, name, what)
+    if not checked:
+        raise ValueError(f"{name} is empty; it needs at least one query")
+    return checked
 
 
-def _rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    for line_number, line in iter_lines(path):
-        row = line.split()
-        if len(row) == len(fields):
-            yield line_number, row
-        elif row:
-            raise ValueError(
-                f"{path}:{line_number}: has {len(row)} fields; a line is {' '.join(fields)!r}"
-            )
+def with_text_ids(given: object, name: str, what: str) -> dict[str, dict[str, float]]:
+    """Return a checked mapping of query id to document id to number, with ids as text.
 
+    Args:
+        given: the mapping.
+        name: what it is called, for messages.
+        what: what its numbers are called.
 
-def _checked(
-    given: Mapping[str, Mapping[str, Number]], name: str
-) -> Mapping[str, Mapping[str, Number]]:
+    Raises:
+        TypeError: if it is no mapping of mappings, an id is neither text nor a whole number, or a
+            number is none.
+        ValueError: if an id is there twice, as text and as a number, or a number is NaN.
+    """
     if not isinstance(given, Mapping):
         raise TypeError(f"{name} is a {type(given).__name__}; give a file or a mapping")
-    if not given:
-        raise ValueError(f"{name} is empty; it needs at least one query")
+    checked: dict[str, dict[str, float]] = {}
     for query, of_query in given.items():
-        for document, number in of_query.items():
-            if math.isnan(number):
-                raise ValueError(
-                    f"{name}: query {query!r}, document {document!r}: NaN; give a number"
-                )
-    return given
+        if not isinstance(of_query, Mapping):
+            raise TypeError(
+                f"{name}: query {query!r} has a {type(of_query).__name__}; give a mapping of "
+                f"document id to {what}"
+            )
+        query_id = id_text(query, f"{name}: the id of a query")
+        if query_id in checked:
+            raise ValueError(f"{name}: query {query_id!r} is there twice, as text and as a number")
+        checked[query_id] = _checked_numbers(of_query, f"{name}: query {query!r}", what)
+    return checked
+
+
+def _checked_numbers(of_query: Mapping[object, object], where: str, what: str) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for document, number in of_query.items():
+        each = f"{where}, document {document!r}"
+        if isinstance(number, bool) or not isinstance(number, int | float | np.number):
+            raise TypeError(f"{each}: the {what} is {number!r}; give a number")
+        if math.isnan(number):
+            raise ValueError(f"{each}: NaN; give a number")
+        document_id = id_text(document, f"{where}: the id of a document")
+        if document_id in numbers:
+            raise ValueError(f"{each}: is there twice, as text and as a number")
+        numbers[document_id] = number  # type: ignore[assignment]
+    return numbers
 
 
 def _strictly_falling(scores: np.ndarray) -> np.ndarray:

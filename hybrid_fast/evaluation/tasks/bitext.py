@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_fast.data.formats.files import iter_lines
+from hybrid_fast.data.formats.lines import iter_lines, plain_name
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
@@ -26,6 +26,7 @@ from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.scores import dot_products
+from hybrid_fast.retrieval.shared_work import SharedWork
 
 _NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
 # Sentences in each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
@@ -100,6 +101,7 @@ class BitextTask(RetrievalTask):
         candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
+        shared: SharedWork | None = None,
     ) -> Results:
         """Rank the other side of each pair; see `RetrievalTask.score`.
 
@@ -112,7 +114,8 @@ class BitextTask(RetrievalTask):
         reversed_pairs = [(second, first) for first, second in self.pairs]
         for source, target in (*self.pairs, *reversed_pairs):
             rows, column = self._rows(source), self.languages.index(target)
-            found = _rank_lines(queries[rows], candidates[self._rows(target)], self.metrics)
+            others = candidates[self._rows(target)]
+            found = _rank_lines(queries[rows], others, self.metrics, shared)
             for name, values in found.items():
                 scores.by_metric[name][rows, column] = values
         results = self._results(scores, with_dtype(info, query_embeddings))
@@ -159,7 +162,7 @@ def load_pairs(
     sides: dict[str, dict[str, Path]] = {}
     codes: dict[str, tuple[str, str]] = {}
     for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(path.name.removesuffix(".gz"))
+        match = _NAME.fullmatch(plain_name(path))
         if match and match["side"] in (match["first"], match["second"]):
             codes[match["name"]] = (match["first"], match["second"])
             sides.setdefault(match["name"], {})[match["side"]] = path
@@ -222,10 +225,14 @@ def _read_pair(
 
 
 def _rank_lines(
-    queries: np.ndarray, candidates: np.ndarray, names: Sequence[str]
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    names: Sequence[str],
+    shared: SharedWork | None,
 ) -> dict[str, np.ndarray]:
     """Return each metric by query, float64 (n,); candidate i answers query i."""
     count = len(queries)
     relevants = Relevants(np.arange(count + 1), np.arange(count))
-    ranks = rank_relevants(dot_products(queries, candidates), np.array([0, count]), relevants)
+    scores, starts = dot_products(queries, candidates), np.array([0, count])
+    ranks = rank_relevants(scores, starts, relevants, shared=shared)
     return metrics.score_cells(np.arange(count), ranks.in_pool, None, count, names)

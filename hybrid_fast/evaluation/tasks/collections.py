@@ -8,19 +8,20 @@ may omit the language if there is only one, which `languages` then gives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
 from hybrid_fast.data.formats.collection import SUFFIXES
+from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
-from hybrid_fast.data.formats.trec_topics import read_topics
-from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task, merge_qrels
 from hybrid_fast.evaluation.tasks.queries import check_languages
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 
+QUERIES_ARE_DOCUMENTS = ("arguana", "quora")  # of BEIR
 BEIR_METRICS = ("ndcg@10", "recall@100")
 TREC_METRICS = ("ndcg@10", "recall@100", "recall@1000")
 
@@ -33,10 +34,15 @@ def load_beir(
     candidate_text: str | None = None,
     segment_length: int | None = None,
     document_score: str | None = None,
+    exclude_self: bool | None = None,
+    strict: bool = False,
 ) -> RetrievalTask:
     """Load a BEIR folder.
 
-    Queries of other splits, which have no judgements in this one, are left out.
+    Queries of other splits, which have no judgements in this one, are left out. What published data
+    sets have of faults is let pass, with one warning a kind that counts it: documents without text
+    are left out, judged documents that are missing count as never found, judged queries that are
+    missing are left out.
 
     Args:
         data: the folder.
@@ -45,6 +51,9 @@ def load_beir(
         candidate_text: "title+text" (default) or "text".
         segment_length: rank documents by windows of this many characters.
         document_score: how windows score their document: "max" (default) or "mean@k".
+        exclude_self: leave the document with the id of a query out of its ranking; default True if
+            the folder is called arguana or quora.
+        strict: what is otherwise let pass is an error.
 
     Raises:
         FileNotFoundError: if the folder or a file in it does not exist.
@@ -56,13 +65,29 @@ def load_beir(
     folders = task_folders("beir", data, f"corpus.jsonl, queries.jsonl and qrels/{split}.tsv")
     corpus, queries, judgements = (
         only(_existing(folders, pattern))
-        for pattern in ("corpus.jsonl*", "queries.jsonl*", f"qrels/{split}.tsv*")
+        for pattern in ("corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv")
     )
-    qrels = read_beir_qrels(judgements)
-    topics = {key: text for key, text in read_queries(queries).items() if key in qrels}
-    part = Part(lang, topics, qrels, [corpus])
-    task = judged_task("beir", [part], form, more_metrics=BEIR_METRICS)
-    task.settings |= {"split": split, "data": folders[0].resolve().name}
+    name = folders[0].resolve().name
+    if exclude_self is None and re.sub(r"[\W_]", "", name.lower()) in QUERIES_ARE_DOCUMENTS:
+        exclude_self = True
+    qrels = read_qrels(judgements, strict=strict)
+    known = read_topics(queries, strict=strict)
+    topics = {key: text for key, text in known.items() if key in qrels}
+    if not topics:
+        raise ValueError(
+            f"{judgements} judges none of the queries of {queries}: its ids are like "
+            f"{', '.join(map(repr, sorted(qrels)[:3]))}, theirs like "
+            f"{', '.join(map(repr, sorted(known)[:3]))}"
+        )
+    task = judged_task(
+        "beir",
+        [Part(lang, topics, qrels, [corpus])],
+        form,
+        more_metrics=BEIR_METRICS,
+        exclude_self=exclude_self,
+        strict=strict,
+    )
+    task.settings |= {"split": split, "data": name}
     return task
 
 
@@ -73,6 +98,8 @@ def load_trec(
     candidate_text: str | None = None,
     segment_length: int | None = None,
     document_score: str | None = None,
+    exclude_self: bool | None = None,
+    strict: bool = False,
 ) -> RetrievalTask:
     """Load a collection with topics and judgements in TREC's formats, in one language or several.
 
@@ -83,11 +110,15 @@ def load_trec(
         candidate_text: "title+text" (default) or "text".
         segment_length: rank documents by windows of this many characters.
         document_score: how windows score their document: "max" (default) or "mean@k".
+        exclude_self: leave the document with the id of a query out of its ranking; default False.
+        strict: what is otherwise let pass, with one warning a kind that counts it, is an error:
+            documents and topics without text, which are left out, and judgements of topics or
+            documents that are missing. Such documents count as never found if all languages are
+            loaded and documents have one; otherwise they are left out.
 
     Raises:
         FileNotFoundError: if the folder or a file in it does not exist.
-        ValueError: if a language or option is unknown, a file is malformed, or judgements name
-            documents or topics that are missing, such as those of a language that is not loaded.
+        ValueError: if a language or option is unknown, or a file is malformed.
     """
     form = TextForm(candidate_text, segment_length, document_score).checked()
     expected = "corpus.<language>.jsonl, topics.<language>.tsv and qrels.txt"
@@ -97,18 +128,30 @@ def load_trec(
     if languages is not None and not isinstance(languages, str):
         languages = [normalize_language(code) for code in languages]
     chosen = check_languages(languages, sorted({*corpora, *topics}), "trec")
-    qrels = merge_qrels((str(path), read_qrels(path)) for path in _existing(folders, "qrels*"))
+    qrels = merge_qrels(
+        (str(path), read_qrels(path, strict=strict)) for path in _existing(folders, "qrels*")
+    )
     parts = [
         Part(
             lang,
-            read_topics(only(topics[lang])) if lang in topics else {},
+            read_topics(only(topics[lang]), strict=strict) if lang in topics else {},
             {},
             corpora.get(lang, []),
         )
         for lang in sorted(chosen)
     ]
     parts[0] = parts[0]._replace(qrels=qrels)
-    task = judged_task("trec", parts, form, more_metrics=TREC_METRICS, translated=True)
+    task = judged_task(
+        "trec",
+        parts,
+        form,
+        more_metrics=TREC_METRICS,
+        translated=True,
+        exclude_self=exclude_self,
+        # The documents of a language that is not loaded are missing on purpose.
+        missing="zero" if {*corpora} <= {*chosen} else "leave-out",
+        strict=strict,
+    )
     task.settings["data"] = folders[0].resolve().name
     return task
 
@@ -125,11 +168,13 @@ def _by_language(
 ) -> Mapping[str, list[Path]]:
     """Return the files of each language, as their names say, or else `languages`, which is one."""
     found: dict[str, list[Path]] = {}
+    codes: list[str] = []
     for path in paths:
         pieces = path.name.split(".")[1:]
         is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
-        code = normalize_language(pieces[0]) if is_named else _one_language("trec", languages)
-        found.setdefault(code, []).append(path)
+        codes.append(pieces[0] if is_named else _one_language("trec", languages))
+        found.setdefault(normalize_language(codes[-1]), []).append(path)
+    warn_of_merged_files(str(paths[0].parent), codes)
     return found
 
 

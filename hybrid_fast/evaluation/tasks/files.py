@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_fast.common.hub import fetch_folder
+from hybrid_fast.data.formats.files import natural_order
+from hybrid_fast.data.formats.lines import COMPRESSIONS
 
 
 def task_folders(
@@ -53,17 +54,18 @@ def find(folders: Sequence[Path], patterns: Sequence[str]) -> list[Path]:
 
     Args:
         folders: searched at any depth; their own names count in patterns with folders.
-        patterns: "name" or "folder/name", with wildcards.
+        patterns: "name" or "folder/name", with wildcards; the ending of a compression may follow.
     """
     for pattern in patterns:
-        found = [
+        found = {
             path
             for folder in folders
-            for path in folder.resolve().rglob(Path(pattern).name)
-            if path.match(pattern) and path.is_file()
-        ]
+            for ending in ("", *COMPRESSIONS)
+            for path in folder.resolve().rglob(Path(pattern).name + ending)
+            if path.match(pattern + ending) and path.is_file()
+        }
         if found:
-            return sorted(found, key=_natural)
+            return sorted(found, key=natural_order)
     return []
 
 
@@ -78,8 +80,3 @@ def only(paths: Sequence[Path]) -> Path:
             f"{paths[0]} and {paths[1]} both match; keep one of them in the data folder"
         )
     return paths[0]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    pieces = re.findall(r"\d+|\D+", str(path))
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]

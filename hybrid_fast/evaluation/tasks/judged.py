@@ -10,6 +10,7 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.collection import Passage, iter_passages
 from hybrid_fast.data.formats.trec_runs import Qrels
 from hybrid_fast.data.formats.window import split_windows
+from hybrid_fast.evaluation.tasks.judgements import Missing
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 
@@ -76,6 +77,9 @@ def judged_task(
     *,
     more_metrics: Sequence[str],
     translated: bool = False,
+    exclude_self: bool | None = None,
+    missing: Missing = "zero",
+    strict: bool = False,
 ) -> RetrievalTask:
     """Make a task of its parts; passages are read once, and kept in a mapped file if they are many.
 
@@ -87,6 +91,10 @@ def judged_task(
         translated: topics of one id are translations of each other, and judgements name passages
             of all parts. Otherwise ids belong to one part alone, and if there are several parts
             they are prefixed with its language: "sw:12".
+        exclude_self: as for `RetrievalTask`.
+        missing: as for `RetrievalTask`.
+        strict: passages without a text, and judgements of ids that are missing, are errors; by
+            default they are left out, with a warning that counts them.
 
     Raises:
         ValueError: as `RetrievalTask`, or with file and line, if a collection is malformed.
@@ -108,13 +116,16 @@ def judged_task(
         (
             Candidate(prefix + passage.id, part.lang, text)
             for prefix, part in zip(prefixes, parts, strict=True)
-            for passage in _passages(part)
+            for passage in _passages(part, strict)
             for text in form.texts(passage)
         ),
         {key: value for key, value in settings.items() if value is not None},
         qrels=qrels,
         more_metrics=more_metrics,
         document_score=form.document_score,
+        exclude_self=exclude_self,
+        missing=missing,
+        strict=strict,
     )
 
 
@@ -131,8 +142,8 @@ def merge_qrels(sources: Iterable[tuple[str, Qrels]]) -> Qrels:
             for passage_id, grade in grades.items():
                 if known.setdefault(passage_id, grade) != grade:
                     raise ValueError(
-                        f"{source}: query {query_id!r} has grades {known[passage_id]} and {grade} "
-                        f"for {passage_id!r}; keep one of them"
+                        f"{source}: query {query_id!r} has grades {known[passage_id]:g} and "
+                        f"{grade:g} for {passage_id!r}; keep one of them"
                     )
     return merged
 
@@ -146,7 +157,7 @@ def _with_prefix(prefix: str, qrels: Qrels) -> Qrels:
     }
 
 
-def _passages(part: Part) -> Iterator[Passage]:
+def _passages(part: Part, strict: bool) -> Iterator[Passage]:
     """Yield the passages of a part.
 
     The task finds ids that repeat, but would take neighbours of one id for segments of a document.
@@ -155,7 +166,7 @@ def _passages(part: Part) -> Iterator[Passage]:
         ValueError: with file and line, if a passage has the same id as the one before.
     """
     previous = None
-    for passage in iter_passages(part.passages):
+    for passage in iter_passages(part.passages, strict=strict):
         if passage.id == previous:
             raise ValueError(f"{passage.where}: id {passage.id!r} occurs a second time")
         previous = passage.id

@@ -1,18 +1,18 @@
-"""Queries and candidates of a task, and which candidates answer which queries.
-
-What answers a query is named by the candidates themselves, or by relevance judgements.
-"""
+"""Queries and candidates of a task, and which candidates name the queries that they answer."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from hybrid_fast.evaluation.ranks import Relevants
+from hybrid_fast.data.formats.trec_runs import id_text
+from hybrid_fast.data.languages import is_same_language
+from hybrid_fast.evaluation.ranks import Relevants, Unfound
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,13 @@ def store_by_language(
         candidates: id, language and text of each; iterated over once.
 
     Raises:
+        TypeError: if an id is neither text nor a whole number.
         ValueError: if there are no queries or no candidates, or a language is called "all".
     """
-    stored_queries, stored_candidates = store_texts(queries), store_texts(candidates)
+    stored_queries = store_texts(_with_text_ids(queries, f"task {task!r}: the id of a query"))
+    stored_candidates = store_texts(
+        _with_text_ids(candidates, f"task {task!r}: the id of a candidate")
+    )
     if not stored_queries.num_rows or not stored_candidates.num_rows:
         raise ValueError(
             f"task {task!r} has {stored_queries.num_rows} queries and "
@@ -66,6 +70,13 @@ def store_by_language(
     return TextCollection(stored_queries, languages), TextCollection(stored_candidates, languages)
 
 
+def _with_text_ids(
+    texts: Iterable[tuple[str, str, str]], what: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield texts with whole numbers as ids made text."""
+    return ((id_text(each[0], what), each[1], each[2]) for each in texts)
+
+
 def number_ids(ids: Sequence[str]) -> np.ndarray:
     """Return a number for each id, equal for equal ids, int64 (n,)."""
     numbers = {each: number for number, each in enumerate(dict.fromkeys(ids))}
@@ -75,7 +86,7 @@ def number_ids(ids: Sequence[str]) -> np.ndarray:
 def check_languages(
     languages: Sequence[str] | None, known: Iterable[str], task: str
 ) -> tuple[str, ...]:
-    """Return the languages of a task to load, each once: those given, all if None.
+    """Return the languages of a task to load, each once: those given in any spelling, all if None.
 
     Raises:
         TypeError: if `languages` is a string.
@@ -86,11 +97,20 @@ def check_languages(
         raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     if languages is None:
         return known
-    unknown = sorted(set(languages) - set(known))
+    chosen = dict.fromkeys(_known_spelling(code, known) for code in languages)
+    unknown = sorted(set(chosen) - set(known))
     if unknown or not languages:
         found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
         raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
-    return tuple(dict.fromkeys(languages))
+    return tuple(chosen)
+
+
+def _known_spelling(code: str, known: Sequence[str]) -> str:
+    """Return the language that a code is another spelling of (deu_Latn: de), else the code."""
+    try:
+        return next((name for name in known if is_same_language(code, name)), code)
+    except (TypeError, ValueError):
+        return code
 
 
 def collect_answers(
@@ -98,88 +118,42 @@ def collect_answers(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield id, language and text of each candidate; append what it answers to `answers`."""
     for number, candidate in enumerate(candidates):
-        answers.extend((query_id, number) for query_id in dict.fromkeys(candidate.query_ids))
+        query_ids = (id_text(each, "the id of an answered query") for each in candidate.query_ids)
+        answers.extend((query_id, number) for query_id in dict.fromkeys(query_ids))
         yield candidate[:3]
 
 
 def relevants_from_answers(
-    query_ids: Sequence[str], answers: Answers, original_rows: np.ndarray
-) -> Relevants:
-    """Return the relevants that candidates name.
+    queries: TextCollection, candidates: TextCollection, answers: Answers
+) -> Judged:
+    """Return the relevants that candidates name, see `collect_answers`.
 
-    Args:
-        query_ids: id of each query.
-        answers: see `collect_answers`; ids that no query has are ignored.
-        original_rows: the number of each candidate, see `TextCollection`.
+    Ids that no query has are ignored.
     """
-    row_of = np.empty_like(original_rows)
-    row_of[original_rows] = np.arange(len(original_rows))
+    row_of = np.empty_like(candidates.original_rows)
+    row_of[candidates.original_rows] = np.arange(len(candidates))
     rows_by_id: dict[str, list[int]] = defaultdict(list)
     for query_id, number in answers:
         rows_by_id[query_id].append(row_of[number])
-    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in query_ids]
-    return Relevants(
+    rows = [sorted(rows_by_id.get(query_id, [])) for query_id in queries.ids]
+    relevants = Relevants(
         offsets=np.cumsum([0, *map(len, rows)], dtype=np.int64),
         rows=np.array([row for some in rows for row in some], dtype=np.int64),
     )
+    return Judged(relevants, Unfound.of([]))
 
 
-def relevants_from_qrels(
-    task: str,
-    query_ids: Sequence[str],
-    candidate_ids: Sequence[str],
-    qrels: Mapping[str, Mapping[str, int]],
-) -> Relevants:
-    """Return the relevants by judgements; a grade above 0 is relevant.
-
-    Args:
-        task: name of the task, for errors.
-        query_ids: id of each query; queries that share one share its judgements.
-        candidate_ids: id of each candidate.
-        qrels: query id to candidate id to grade.
-
-    Raises:
-        ValueError: if a candidate id occurs twice, or qrels name an unknown query or candidate.
-    """
-    if len(set(candidate_ids)) < len(candidate_ids):
-        repeated, _ = Counter(candidate_ids).most_common(1)[0]
-        raise ValueError(f"task {task!r}: candidate id {repeated!r} occurs more than once")
-    named = {each for grades in qrels.values() for each in grades}
-    row_of = {each: row for row, each in enumerate(candidate_ids) if each in named}
-    _check_known(task, "queries", set(qrels) - set(query_ids))
-    _check_known(task, "candidates", named - set(row_of))
-    judged = [
-        sorted(
-            (row_of[each], grade) for each, grade in qrels.get(query_id, {}).items() if grade > 0
-        )
-        for query_id in query_ids
-    ]
-    return Relevants(
-        offsets=np.cumsum([0, *map(len, judged)], dtype=np.int64),
-        rows=np.array([row for some in judged for row, _ in some], dtype=np.int64),
-        grades=np.array([grade for some in judged for _, grade in some], dtype=np.int64),
-    )
-
-
-def _check_known(task: str, name: str, unknown: set[str]) -> None:
-    if unknown:
-        some = ", ".join(map(repr, sorted(unknown)[:3]))
-        raise ValueError(
-            f"task {task!r}: qrels name {len(unknown)} {name} that the task lacks: {some}"
-            f"{' ...' if len(unknown) > 3 else ''}"
-        )
-
-
-def count_unanswered(queries: TextCollection, relevants: Relevants) -> dict[str, int]:
-    """Return the number of queries of each language that have no relevant candidate at all."""
-    codes = queries.language_codes[relevants.counts == 0]
+def count_unanswered(queries: TextCollection, num_relevants: np.ndarray) -> dict[str, int]:
+    """Return how many queries of each language have none of their `num_relevants`, (n,)."""
+    codes = queries.language_codes[num_relevants == 0]
     counts = np.bincount(codes, minlength=len(queries.languages)).tolist()
     return {language: counts[queries.languages.index(language)] for language in queries.counts}
 
 
-def warn_of_unanswered(task: str, queries: TextCollection, relevants: Relevants) -> None:
+def warn_of_unanswered(task: str, queries: TextCollection, num_relevants: np.ndarray) -> None:
     """Log a warning with the number of queries that have no relevant candidate, if any."""
-    some = {code: count for code, count in count_unanswered(queries, relevants).items() if count}
+    unanswered = count_unanswered(queries, num_relevants)
+    some = {code: count for code, count in unanswered.items() if count}
     if some:
         totals = queries.counts
         logger.warning(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.results import PerQuery
-from hybrid_fast.retrieval.texts import TextCollection
+from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
+from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
+from hybrid_fast.evaluation.ranks import Relevants, Unfound, rank_relevants
+from hybrid_fast.evaluation.segments import DocumentScores
+from hybrid_fast.evaluation.tasks.queries import number_ids
+from hybrid_fast.results import LanguageBias, PerQuery, RankingBias
+from hybrid_fast.retrieval.scores import ScoreRows
+from hybrid_fast.retrieval.shared_work import SharedWork
+from hybrid_fast.retrieval.texts import Pool, TextCollection
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,19 @@ class QueryScores:
             if language in self.queries.counts
         }
 
+    def language_bias(self, pool_size: int, rankings: RankingBias | None) -> LanguageBias:
+        """Return the language bias: rank distances of queries, and what rankings show besides.
+
+        Args:
+            pool_size: number of members of the union pool.
+            rankings: None if the task ranks no union pool.
+        """
+        languages = self.queries.languages
+        distances = summarise_rank_distances(
+            self.rank_distances, self.queries.language_codes, languages, pool_size
+        )
+        return LanguageBias(distances, rankings or RankingBias())
+
     def per_query(self) -> PerQuery:
         """Return all scores as `per_query.npz` holds them; rank distances are of the union pool."""
         languages = self.queries.languages
@@ -84,3 +104,53 @@ class QueryScores:
             languages,
             {**self.by_metric, "rank_distance": rank_distances},
         )
+
+
+def rank_queries(
+    score_rows: ScoreRows,
+    queries: TextCollection,
+    pool: Pool,
+    relevants: Relevants,
+    metric_names: Sequence[str],
+    *,
+    unfound: Unfound | None = None,
+    document_scores: DocumentScores | None = None,
+    shared: SharedWork | None = None,
+) -> tuple[QueryScores, RankingBias]:
+    """Rank the relevants of all queries; return their scores and the language bias of rankings.
+
+    Args:
+        score_rows: see `rank_relevants`.
+        queries: the queries.
+        pool: what is ranked.
+        relevants: positions in `pool` of what answers each query.
+        metric_names: names of metrics.
+        unfound: see `score_queries`.
+        document_scores: see `rank_relevants`.
+        shared: ranks that each rank candidates for a part of the queries.
+    """
+    languages = queries.languages
+    bias = LanguageBiasAccumulator(
+        number_ids(queries.ids),
+        queries.language_codes,
+        pool.language_codes,
+        len(languages),
+        relevants,
+    )
+    ranks = rank_relevants(
+        score_rows,
+        pool.language_starts,
+        relevants,
+        groups=bias.groups,
+        on_tile=bias,
+        document_scores=document_scores,
+        shared=shared,
+    )
+    by_metric = metrics.score_queries(
+        relevants, ranks, pool.language_codes, len(languages), metric_names, unfound
+    )
+    distances = rank_distances(relevants, ranks.in_pool)
+    return (
+        QueryScores(queries, by_metric, distances),
+        summarise_rankings(bias, ranks.in_pool, languages),
+    )

@@ -50,6 +50,8 @@ def load_task(
     split: str | None = None,
     segment_length: int | None = None,
     document_score: str | None = None,
+    exclude_self: bool | None = None,
+    strict: bool | None = None,
 ) -> RetrievalTask:
     """Load a task by name; docs/evaluation.md lists the files and options of each of ours.
 
@@ -64,6 +66,11 @@ def load_task(
             for.
         segment_length: rank documents by windows of this many characters; beir and trec.
         document_score: how windows score their document: "max" (default) or "mean@k".
+        exclude_self: leave the document with the id of a query out of its ranking, as BEIR does,
+            where queries are documents; beir (default True for folders called arguana or quora)
+            and trec.
+        strict: empty documents, judgements of missing ids, grades that are no whole numbers and
+            the like are errors; by default they are let pass with a warning that counts them.
 
     Raises:
         ValueError: if the name, a language or another option is unknown, the task does not have an
@@ -80,6 +87,8 @@ def load_task(
         "split": split,
         "segment_length": segment_length,
         "document_score": document_score,
+        "exclude_self": exclude_self,
+        "strict": strict,
         "languages": languages,
     }
     given = {option: value for option, value in options.items() if value is not None}

@@ -9,44 +9,49 @@ from pathlib import Path
 import numpy as np
 
 from hybrid_fast.data.formats.trec_runs import write_qrels, write_run
-from hybrid_fast.evaluation.ranks import Relevants
-from hybrid_fast.retrieval.exact_search import Hits
+from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import Pool
 
 # The depth of TREC's ad-hoc tracks, over which trec_eval's map is commonly computed.
 RUN_DEPTH = 1000
+Ranking = tuple[int, np.ndarray, np.ndarray]  # a query's row, its hits and their scores, best first
 
 
 def write_run_and_qrels(
     path: str | Path,
     query_ids: Sequence[str],
     pool_ids: Sequence[str],
-    tiles: Iterable[tuple[np.ndarray, Hits]],
-    relevants: Relevants,
+    ranking: Iterable[Ranking],
+    judged: Judged,
     tag: str,
 ) -> None:
     """Write a run to `path` and its qrels to `path` + ".qrels".
 
     Args:
-        path: the file, gzipped if it ends in ".gz".
+        path: the file, compressed as its suffix says (".gz", ".zst").
         query_ids: id of each query, see `distinct_ids`.
         pool_ids: id of each member of the pool.
-        tiles: rows of queries and their hits, see `search_tiles`.
-        relevants: positions in the pool of what answers each query.
+        ranking: the hits of each query.
+        judged: the relevants of each query.
         tag: the last field of each line of the run.
     """
-    ranking = (
+    lines = (
         (query_ids[row], [pool_ids[place] for place in places], scores)
-        for rows, hits in tiles
-        for row, places, scores in zip(rows, hits.rows, hits.scores, strict=True)
+        for row, places, scores in ranking
     )
-    write_run(Path(path), ranking, tag)
+    write_run(Path(path), lines, tag)
+    relevants, unfound = judged
     grades = relevants.grades if relevants.grades is not None else np.ones_like(relevants.rows)
-    judged = zip(relevants.query_rows, relevants.rows, grades, strict=True)
-    write_qrels(
-        Path(f"{path}.qrels"),
-        ((query_ids[row], pool_ids[place], grade) for row, place, grade in judged),
-    )
+    entries = [
+        (row, pool_ids[place], grade)
+        for row, place, grade in zip(relevants.query_rows, relevants.rows, grades, strict=True)
+    ]
+    entries += [
+        (row, "_".join(each.split()), grade)
+        for row, each, grade in zip(unfound.query_rows, unfound.ids, unfound.grades, strict=True)
+    ]
+    entries.sort(key=lambda entry: entry[0])
+    write_qrels(Path(f"{path}.qrels"), ((query_ids[row], *rest) for row, *rest in entries))
 
 
 def distinct_ids(members: Pool) -> list[str]:

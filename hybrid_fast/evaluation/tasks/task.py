@@ -13,32 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.distributed import ProcessGroup
 
 from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.language_bias import LanguageBiasAccumulator, summarise_rankings
-from hybrid_fast.evaluation.rank_distance import rank_distances, summarise_rank_distances
-from hybrid_fast.evaluation.ranks import rank_relevants
 from hybrid_fast.evaluation.segments import DocumentScores, find_documents
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
+from hybrid_fast.evaluation.tasks.judgements import Missing, Qrels, relevants_from_qrels
+from hybrid_fast.evaluation.tasks.own_ids import OwnIds
 from hybrid_fast.evaluation.tasks.queries import (
     Answers,
     Candidate,
     Query,
     collect_answers,
     count_unanswered,
-    number_ids,
     relevants_from_answers,
-    relevants_from_qrels,
     store_by_language,
     warn_of_unanswered,
 )
-from hybrid_fast.evaluation.tasks.query_scores import QueryScores
+from hybrid_fast.evaluation.tasks.query_scores import QueryScores, rank_queries
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
-from hybrid_fast.results import Counts, LanguageBias, RankingBias, Results, RunInfo
+from hybrid_fast.results import Counts, RankingBias, Results, RunInfo
 from hybrid_fast.results.results import library_versions
-from hybrid_fast.retrieval.encoding import describe_model, encode_both, similarity_of
-from hybrid_fast.retrieval.exact_search import search_tiles
+from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
+from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.texts import Pool
 
 GRID_METRICS = ("map", "recall@1")
@@ -57,7 +55,9 @@ class RetrievalTask:
         pool: what is ranked, the union pool: the candidates, or the documents whose segments they
             are.
         document_scores: turns scores of segments into scores of documents; None without segments.
-        relevants: positions in `pool` of what answers each query.
+        judged: what answers each query, what no ranking can hold included.
+        relevants: positions in `pool` of the others.
+        own_ids: the candidates that have the id of a query, and whether they are left out.
         metrics: names of the metrics that it reports.
         grid_metrics: those of them that it reports by query and corpus language.
         settings: how the texts were made, recorded in results.
@@ -73,29 +73,35 @@ class RetrievalTask:
         candidates: Iterable[Candidate],
         settings: Mapping[str, Any] | None = None,
         *,
-        qrels: Mapping[str, Mapping[str, int]] | None = None,
+        qrels: Qrels | None = None,
         more_metrics: Sequence[str] = (),
         document_score: str | None = None,
+        exclude_self: bool | None = None,
+        missing: Missing = "zero",
+        strict: bool = False,
     ) -> None:
         """Sort by language and look up the relevant candidates.
 
         Args:
             name: name of the task.
-            queries: iterated over once.
-            candidates: iterated over once, so that the texts of a large collection need not fit
-                in memory.
+            queries: iterated over once; ids that are whole numbers become text, here and below.
+            candidates: iterated over once, so that their texts need not fit in memory.
             settings: how the texts were made, recorded in results.
             qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates.
+                `query_ids` of candidates. Grades may be fractional.
             more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
             document_score: rank documents by their segments, scored by "max" or "mean@k";
                 neighbouring candidates of one id are the segments of a document. Needs qrels, whose
                 candidate ids are those of documents.
+            exclude_self: leave out of a query's ranking the candidate with its id, see `own_ids`.
+            missing: how judged relevants that are no candidates count, see `relevants_from_qrels`.
+            strict: judgements of ids that the task lacks are errors, in place of warnings.
 
         Raises:
+            TypeError: if an id is neither text nor a whole number, or a grade is no number.
             ValueError: if there are no queries or no candidates, a language is called "all", a
-                metric or `document_score` is unknown, qrels name ids that the task lacks, or
-                candidates share an id although there are qrels.
+                metric or `document_score` is unknown, or qrels name none of the queries, none of
+                the candidates, or candidates that share an id.
         """
         if document_score is not None and qrels is None:
             raise ValueError(
@@ -107,23 +113,26 @@ class RetrievalTask:
             name, queries, collect_answers(candidates, answers)
         )
         self.pool: Pool = self.candidates
-        self.document_scores: DocumentScores | None = None
+        self.document_scores = None
         if document_score is not None:
             self.pool, starts = find_documents(self.candidates)
             self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
+        self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
         if qrels is None:
-            self.relevants = relevants_from_answers(
-                self.queries.ids, answers, self.candidates.original_rows
-            )
+            judged = relevants_from_answers(self.queries, self.candidates, answers)
         else:
-            self.relevants = relevants_from_qrels(name, self.queries.ids, self.pool.ids, qrels)
+            judged = relevants_from_qrels(
+                name, self.queries, self.pool, qrels, missing=missing, strict=strict
+            )
+            self.own_ids.say(name)
+        self.judged = self.own_ids.remove(judged, self.pool)
+        self.relevants = self.judged.relevants
         if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self.relevants)
+            warn_of_unanswered(name, self.queries, self.judged.counts)
         self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
         self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        self.settings = dict(settings or {})
-        if document_score is not None:
-            self.settings["document_score"] = document_score
+        own = {"document_score": document_score, "exclude_self": self.own_ids.excluded or None}
+        self.settings = {**(settings or {}), **{k: v for k, v in own.items() if v is not None}}
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -138,19 +147,21 @@ class RetrievalTask:
         info: RunInfo | None = None,
         run: str | Path | None = None,
         run_depth: int = RUN_DEPTH,
+        process_group: ProcessGroup | None = None,
     ) -> Results:
-        """Encode all texts with a model and score the embeddings.
-
-        Scores are dot products, or cosines if the model asks for them.
+        """Encode all texts with a model; score by dot products, or cosines if the model says so.
 
         Args:
-            model: has `encode_queries` and `encode_passages`, or is a SentenceTransformer, or has
-                `encode`.
+            model: has methods that encode queries and passages under a usual name (see
+                `retrieval.encoders`), such as a BiEncoder, a SentenceTransformer or a model of
+                BEIR, or `encode` for both.
             batch_size: texts the model takes at a time; default its own.
             info: describes the model in the results; its name, maximum length, prompts and dtype
                 are added where `info` lacks them.
             run: a file for the ranking, see `write_run`.
             run_depth: number of candidates per query in that file.
+            process_group: all its ranks call this together and share the work; the first one
+                writes the run, and all return the results.
 
         Raises:
             TypeError: if the model cannot encode texts.
@@ -158,14 +169,20 @@ class RetrievalTask:
         """
         if run is not None:
             self.run_ids()
-        queries, candidates, settings = self.encode(model, batch_size=batch_size)
-        info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
-        if run is not None:
-            self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
-        return self.score(queries, candidates, info=info)
+        with shared_work(process_group) as shared:
+            sharing: dict[str, Any] = {} if shared is None else {"shared": shared}
+            queries, candidates, settings = self.encode(model, batch_size=batch_size, **sharing)
+            info = (info or RunInfo()).with_defaults(describe_model(model)[0], **settings)
+            if run is not None and (shared is None or shared.rank == 0):
+                self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
+            return self.score(queries, candidates, info=info, **sharing)
 
     def encode(
-        self, model: object, *, batch_size: int | None = None
+        self,
+        model: object,
+        *,
+        batch_size: int | None = None,
+        shared: SharedWork | None = None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Return what `score` takes: embeddings of queries and of candidates, and settings.
 
@@ -174,16 +191,22 @@ class RetrievalTask:
         Args:
             model: see `evaluate`.
             batch_size: texts the model takes at a time; default its own.
+            shared: ranks that each encode a part of the texts.
 
         Raises:
             TypeError: if the model cannot encode texts.
             ValueError: if it returns embeddings of a wrong shape.
         """
-        queries, candidates = encode_both(
-            model, self.queries, self.candidates, batch_size, passages_name="candidates"
+        queries, candidates, made_by = encode_both(
+            model,
+            self.queries,
+            self.candidates,
+            batch_size,
+            passages_name="candidates",
+            shared=shared,
         )
         _, settings = describe_model(model)
-        return queries, candidates, {**settings, "similarity": similarity_of(model)}
+        return queries, candidates, {**settings, **made_by}
 
     def score(
         self,
@@ -191,6 +214,7 @@ class RetrievalTask:
         candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
+        shared: SharedWork | None = None,
     ) -> Results:
         """Rank candidates by dot product and compute all scores.
 
@@ -199,27 +223,36 @@ class RetrievalTask:
                 of `queries`; normalise rows to norm 1 for cosine. Scores are float32.
             candidate_embeddings: (len(candidates), D), in the order of `candidates`.
             info: describes the model in the results; the dtype of the embeddings is added.
+            shared: ranks that each rank candidates for a part of the queries.
 
         Raises:
             TypeError: if embeddings are not arrays or tensors of floats.
             ValueError: if shapes do not fit the task or each other, or a row holds NaN or infinity.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        return self._rank(dot_products(queries, candidates), with_dtype(info, query_embeddings))
+        info = with_dtype(info, query_embeddings)
+        return self._rank(dot_products(queries, candidates), info, shared)
 
-    def score_by(self, score_rows: ScoreRows, *, info: RunInfo | None = None) -> Results:
+    def score_by(
+        self,
+        score_rows: ScoreRows,
+        *,
+        info: RunInfo | None = None,
+        shared: SharedWork | None = None,
+    ) -> Results:
         """Rank candidates by any scores and compute all metrics.
 
         Args:
             score_rows: called with rows of `queries`, int64 (n,), and a float32 array
                 (n, len(candidates)), into which it writes the scores of these queries.
             info: describes the scorer in the results.
+            shared: as in `score`.
 
         Raises:
             ValueError: if a score is NaN, or the task can be evaluated with embeddings only.
         """
         self.check_scorers()
-        return self._rank(refuse_nan(score_rows), info or RunInfo())
+        return self._rank(refuse_nan(score_rows), info or RunInfo(), shared)
 
     def check_scorers(self) -> None:
         """Raise a ValueError if the task can be evaluated with embeddings only."""
@@ -244,20 +277,19 @@ class RetrievalTask:
         share an id, ids are written as "language:id" in both files.
 
         Args:
-            path: the file, gzipped if it ends in ".gz".
+            path: the file, compressed as its suffix says (".gz", ".zst").
             query_embeddings: as in `score`.
             candidate_embeddings: as in `score`.
-            depth: number of candidates per query; all if there are fewer.
+            depth: number of candidates per query.
             tag: the last field of each line; white space in it becomes "_".
 
         Raises:
-            TypeError: if embeddings are not arrays or tensors of floats.
-            ValueError: as `score`, or if depth is not positive or an id contains white space.
+            TypeError, ValueError: as `score`, or if depth is not positive or an id contains white
+                space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        query_ids, pool_ids = self.run_ids()
-        tiles = search_tiles(queries, candidates, depth, document_scores=self.document_scores)
-        write_run_and_qrels(path, query_ids, pool_ids, tiles, self.relevants, tag)
+        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        write_run_and_qrels(path, *self.run_ids(), ranking, self.judged, tag)
 
     def run_ids(self) -> tuple[list[str], list[str]]:
         """Return the ids of queries and of the pool's members, as `write_run` writes them.
@@ -274,32 +306,19 @@ class RetrievalTask:
             self.name, self.queries, self.candidates, query_embeddings, candidate_embeddings
         )
 
-    def _rank(self, score_rows: ScoreRows, info: RunInfo) -> Results:
-        bias = LanguageBiasAccumulator(
-            number_ids(self.queries.ids),
-            self.queries.language_codes,
-            self.pool.language_codes,
-            len(self.languages),
+    def _rank(self, score_rows: ScoreRows, info: RunInfo, shared: SharedWork | None) -> Results:
+        scores, rankings = rank_queries(
+            self.own_ids.mask(score_rows),
+            self.queries,
+            self.pool,
             self.relevants,
-        )
-        ranks = rank_relevants(
-            score_rows,
-            self.pool.language_starts,
-            self.relevants,
-            groups=bias.groups,
-            on_tile=bias,
+            self.metrics,
+            unfound=self.judged.unfound,
             document_scores=self.document_scores,
+            shared=shared,
         )
-        by_metric = metrics.score_queries(
-            self.relevants, ranks, self.pool.language_codes, len(self.languages), self.metrics
-        )
-        distances = rank_distances(self.relevants, ranks.in_pool)
-        results = self._results(
-            QueryScores(self.queries, by_metric, distances),
-            info,
-            summarise_rankings(bias, ranks.in_pool, self.languages),
-        )
-        unanswered = count_unanswered(self.queries, self.relevants)
+        results = self._results(scores, info, rankings)
+        unanswered = count_unanswered(self.queries, self.judged.counts)
         results.counts.other["without_relevants"] = unanswered
         return results
 
@@ -322,15 +341,7 @@ class RetrievalTask:
             versions=library_versions(),
             metrics=scores.averages(),
             grid={name: scores.grid(name) for name in self.grid_metrics},
-            language_bias=LanguageBias(
-                summarise_rank_distances(
-                    scores.rank_distances,
-                    self.queries.language_codes,
-                    self.languages,
-                    len(self.pool),
-                ),
-                rankings or RankingBias(),
-            ),
+            language_bias=scores.language_bias(len(self.pool), rankings),
             counts=counts,
             per_query=scores.per_query(),
         )

@@ -126,7 +126,7 @@ def _passages(pairs: Pairs) -> Iterable[Candidate]:
 
 def _file_pairs(folders: Sequence[Path], split: str) -> Pairs:
     """Return the pairs of one file for all languages, which ids name, or of one file for each."""
-    whole = find(folders, [f"tydiqa-goldp-v1.1-{split}.json*"])
+    whole = find(folders, [f"tydiqa-goldp-v1.1-{split}.json"])
     if whole:
         path = only(whole)
         pairs: Pairs = defaultdict(list)
@@ -138,9 +138,9 @@ def _file_pairs(folders: Sequence[Path], split: str) -> Pairs:
         lang: find(
             folders,
             [
-                f"{split}/{lang}.json*",
-                f"tydiqa-goldp-{split}-{name}.json*",
-                f"tydiqa-goldp-v1.1-{split}/tydiqa-goldp-{split}-{name}.json*",
+                f"{split}/{lang}.json",
+                f"tydiqa-goldp-{split}-{name}.json",
+                f"tydiqa-goldp-v1.1-{split}/tydiqa-goldp-{split}-{name}.json",
             ],
         )
         for name, lang in NAMES.items()

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
-from hybrid_fast.data.formats.trec_topics import read_topics
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.judged import Part, TextForm, judged_task
 from hybrid_fast.evaluation.tasks.published import compare_sizes
@@ -105,9 +105,9 @@ DATA_SETS = {
     "miracl": DataSet(
         {language: language for language in (*MIRACL_SIZES, "de", "yo")},
         ("dev", "train"),
-        ("topics.miracl-v1.0-{lang}-{split}.tsv*",),
-        ("qrels.miracl-v1.0-{lang}-{split}.tsv*",),
-        ("miracl-corpus-v1.0-{lang}/docs-*.jsonl*",),
+        ("topics.miracl-v1.0-{lang}-{split}.tsv",),
+        ("qrels.miracl-v1.0-{lang}-{split}.tsv",),
+        ("miracl-corpus-v1.0-{lang}/docs-*.jsonl",),
         ("miracl/miracl", "miracl/miracl-corpus"),
         ("ndcg@10", "recall@100"),
         MIRACL_SIZES,
@@ -123,16 +123,16 @@ DATA_SETS = {
         ),
         ("test", "dev", "train"),
         (
-            "topics.mrtydi-v1.1-{lang}.{split}.txt*",
-            "mrtydi-v1.1-{name}/ir-format-data/topics.{split}.txt*",
-            "mrtydi-v1.1-{name}/topic.{split}.tsv*",
+            "topics.mrtydi-v1.1-{lang}.{split}.txt",
+            "mrtydi-v1.1-{name}/ir-format-data/topics.{split}.txt",
+            "mrtydi-v1.1-{name}/topic.{split}.tsv",
         ),
         (
-            "qrels.mrtydi-v1.1-{lang}.{split}.txt*",
-            "mrtydi-v1.1-{name}/ir-format-data/qrels.{split}.txt*",
-            "mrtydi-v1.1-{name}/qrels.{split}.txt*",
+            "qrels.mrtydi-v1.1-{lang}.{split}.txt",
+            "mrtydi-v1.1-{name}/ir-format-data/qrels.{split}.txt",
+            "mrtydi-v1.1-{name}/qrels.{split}.txt",
         ),
-        ("mrtydi-v1.1-{name}/corpus.jsonl*", "mrtydi-v1.1-{name}/collection/docs.jsonl*"),
+        ("mrtydi-v1.1-{name}/corpus.jsonl", "mrtydi-v1.1-{name}/collection/docs.jsonl"),
         ("castorini/mr-tydi", "castorini/mr-tydi-corpus"),
         ("mrr@100", "recall@100"),
         MR_TYDI_SIZES,
@@ -147,6 +147,7 @@ def load_wikipedia(
     languages: Sequence[str] | None = None,
     split: str | None = None,
     candidate_text: str | None = None,
+    strict: bool = False,
 ) -> RetrievalTask:
     """Load MIRACL or Mr. TyDi; warn if its size is not the published one.
 
@@ -157,6 +158,7 @@ def load_wikipedia(
         languages: codes of the languages to load; default all of which there are topics.
         split: default the one that published scores are for: "dev" of MIRACL, "test" of Mr. TyDi.
         candidate_text: "title+text" (default) or "text".
+        strict: what is let pass with a warning that counts it is an error, see docs/evaluation.md.
 
     Raises:
         FileNotFoundError: if the folder, or a file of a language that is loaded, does not exist, or
@@ -175,10 +177,10 @@ def load_wikipedia(
         data,
         " and ".join(kind[0] for kind in first),
         data_set.hub,
-        [f"*{each}" for lang in chosen for kind in patterns[lang] for each in kind],
+        [f"*{each}*" for lang in chosen for kind in patterns[lang] for each in kind],
     )
     parts = [
-        _read_part(name, lang, patterns[lang], folders)
+        _read_part(name, lang, patterns[lang], folders, strict)
         for lang in chosen
         if languages is not None or find(folders, patterns[lang].topics)
     ]
@@ -187,7 +189,7 @@ def load_wikipedia(
             f"no topics of the {split} split of {name} found in data folder "
             f"{', '.join(map(str, folders))}; their files are named {' or '.join(first.topics)}"
         )
-    task = judged_task(name, parts, form, more_metrics=data_set.metrics)
+    task = judged_task(name, parts, form, more_metrics=data_set.metrics, strict=strict)
     task.settings["split"] = split
     if split == data_set.splits[0]:
         sizes = _count(parts, task.candidates.counts)
@@ -199,7 +201,9 @@ load_miracl = partial(load_wikipedia, "miracl")
 load_mr_tydi = partial(load_wikipedia, "mr-tydi")
 
 
-def _read_part(name: str, lang: str, patterns: Patterns, folders: Sequence[Path]) -> Part:
+def _read_part(
+    name: str, lang: str, patterns: Patterns, folders: Sequence[Path], strict: bool
+) -> Part:
     found = [find(folders, names) for names in patterns]
     for paths, names in zip(found, patterns, strict=True):
         if not paths:
@@ -208,7 +212,12 @@ def _read_part(name: str, lang: str, patterns: Patterns, folders: Sequence[Path]
                 f"task {name!r} needs it for {lang}"
             )
     topics, qrels, passages = found
-    return Part(lang, read_topics(only(topics)), read_qrels(only(qrels)), passages)
+    return Part(
+        lang,
+        read_topics(only(topics), strict=strict),
+        read_qrels(only(qrels), strict=strict),
+        passages,
+    )
 
 
 def _count(parts: Sequence[Part], num_passages: Mapping[str, int]) -> dict[str, tuple[int, ...]]:

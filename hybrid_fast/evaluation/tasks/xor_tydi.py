@@ -31,6 +31,7 @@ from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.retrieval.exact_search import search
+from hybrid_fast.retrieval.shared_work import SharedWork, own_parts
 from hybrid_fast.retrieval.texts import store_texts
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
@@ -107,15 +108,17 @@ class AnswerTask(RetrievalTask):
         candidate_embeddings: Embeddings,
         *,
         info: RunInfo | None = None,
+        shared: SharedWork | None = None,
     ) -> Results:
         """Search, and look for answers in the first passages; see `RetrievalTask.score`."""
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        found = np.concatenate(
-            [
-                self._find_answers(start, queries[start : start + TILE_ROWS], candidates)
-                for start in range(0, len(queries), TILE_ROWS)
-            ]
-        )
+        rows = np.arange(len(queries))
+        tiles = [rows[start : start + TILE_ROWS] for start in range(0, len(rows), TILE_ROWS)]
+        found = np.zeros((len(queries), len(BUDGETS)), dtype=bool)
+        for tile in own_parts(tiles, shared):
+            found[tile] = self._find_answers(int(tile[0]), queries[tile], candidates)
+        if shared is not None:
+            shared.fill_in(found, shared.rows_of_ranks(tiles))
         everything = np.ones(len(found), dtype=bool)
         return self._answer_results(found, everything, with_dtype(info, query_embeddings))
 
@@ -217,8 +220,8 @@ def load_xor_tydi(
     chosen = check_languages(languages, LANGUAGES, "xor-tydi")
     _tokenizer()
     patterns = {
-        "questions": ["xor_dev_retrieve_eng_span_v1_1.jsonl*", "xor_dev_retrieve_eng_span.jsonl*"],
-        "passages": ["enwiki_20190201_w100.tsv*", "psgs_w100.tsv*"],
+        "questions": ["xor_dev_retrieve_eng_span_v1_1.jsonl", "xor_dev_retrieve_eng_span.jsonl"],
+        "passages": ["enwiki_20190201_w100.tsv", "psgs_w100.tsv"],
     }
     expected = "xor_dev_retrieve_eng_span_v1_1.jsonl and enwiki_20190201_w100.tsv"
     folders = task_folders("xor-tydi", data, expected)

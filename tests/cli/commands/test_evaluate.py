@@ -1,12 +1,15 @@
 """The command evaluate: what it writes, and what it refuses."""
 
+import inspect
 import json
 import re
 
 import pytest
+from model_folders import bert_folder  # noqa: F401
 from safetensors.torch import load_file, save_file
 
 from hybrid_fast.cli import main
+from hybrid_fast.models import BiEncoder
 
 
 def test_evaluate_writes_results_and_report(project, model, capsys):
@@ -17,8 +20,89 @@ def test_evaluate_writes_results_and_report(project, model, capsys):
     results = json.loads((project / "e/results.json").read_text())
     assert (results["model"], results["settings"]["candidate_text"]) == ("m", "sentence")
     assert captured.out.endswith("report: e/report.html\n")
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("hybrid-fast: warning: this is not xquad-r as published")
+    warning, loaded = captured.err.splitlines()
+    assert warning.startswith("hybrid-fast: warning: this is not xquad-r as published")
+    assert loaded == (
+        "hybrid-fast: Loaded m: cosine similarity, static, embeddings of norm 1, no prompts, "
+        "float32, cpu"
+    )
+
+
+OPTIONS = {
+    "--query-prompt": r"Instruct: find\nQuery: ",
+    "--passage-prompt": "passage: ",
+    "--pooling": "last",
+    "--similarity": "dot",
+    "--max-passage-length": "33",
+    "--max-length": "22",
+    "--dtype": "bf16",
+    "--device": "cpu",
+    "--attn-implementation": "eager",
+    "--revision": "abc",
+}
+
+
+def test_evaluate_takes_what_from_pretrained_takes(
+    project,
+    bert_folder,  # noqa: F811
+    capsys,
+    monkeypatch,
+):
+    given = {}
+
+    def load(cls, path, **options):
+        given.update(options)
+        return from_pretrained(path, **options)
+
+    from_pretrained = BiEncoder.from_pretrained
+    monkeypatch.setattr(BiEncoder, "from_pretrained", classmethod(load))
+    flags = ["--no-normalize", "--trust-remote-code"]
+    words = [word for pair in OPTIONS.items() for word in pair]
+    command = ["evaluate", str(bert_folder), "--task", "xquad-r", "--data", "task", "--out", "e"]
+    main([*command, *words, *flags])
+    prompts = {"query": "Instruct: find\nQuery: ", "passage": "passage: "}
+    assert given == {
+        "query_prompt": prompts["query"],
+        "passage_prompt": prompts["passage"],
+        "pooling": "last",
+        "normalize": False,
+        "similarity": "dot",
+        "max_query_length": 22,
+        "max_passage_length": 33,
+        "dtype": "bf16",
+        "device": "cpu",
+        "attn_implementation": "eager",
+        "revision": "abc",
+        "trust_remote_code": True,
+    }
+    parameters = inspect.signature(from_pretrained).parameters
+    assert set(given) == {*parameters} - {"path_or_hub_name"}
+    settings = json.loads((project / "e/results.json").read_text())["settings"]
+    assert settings["prompts"] == prompts
+    assert settings["max_length"] == {"query": 22, "passage": 33}
+    assert (settings["similarity"], settings["dtype"]) == ("dot", "bfloat16")
+    said = capsys.readouterr().err
+    assert "dot similarity, last pooling, embeddings of any norm, query prompt 'Instruct" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--pooling=mea", "did you mean 'mean'"),
+        ("--similarity=l2", "similarity is 'l2'; it must be one of 'cosine', 'dot'"),
+        ("--dtype=float8", "dtype is 'float8'"),
+        ("--device=nowhere", "device is 'nowhere', which cannot be used here"),
+        ("--max-length=9999", "max_query_length is 9999; it must be a whole number from 3 to 300"),
+    ],
+)
+def test_options_that_the_encoder_cannot_follow(
+    project,
+    bert_folder,  # noqa: F811
+    fails,
+    option,
+    message,
+):
+    assert message in fails("evaluate", bert_folder, "--task=xquad-r", "--data=task", option)
 
 
 def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):

@@ -61,3 +61,32 @@ def test_run_is_evaluated(trec_files, capsys):
 )
 def test_runs_that_cannot_be_evaluated(trec_files, fails, options, message):
     assert re.search(message, fails("evaluate-run", *options.split()))
+
+
+def test_documents_that_are_queries(project, model, capsys):
+    """--exclude-self leaves them out, of a task and of a run alike."""
+    (project / "b/qrels").mkdir(parents=True)
+    texts = ["de answer 1 of 7", "de answer 2 of 14", "de question 1"]
+    rows = [json.dumps({"_id": f"d{n}", "text": text}) for n, text in enumerate(texts)]
+    (project / "b/corpus.jsonl").write_text("\n".join(rows))
+    (project / "b/queries.jsonl").write_text(rows[0] + "\n")
+    (project / "b/qrels/test.tsv").write_text("d0\td1\t1.0\nd0\td2\t0.5\n\n")
+    main("evaluate m --task beir --data b --exclude-self --run run --out e".split())
+    out = capsys.readouterr()
+    assert "1 of 1 queries have the id of a document, which is left out" in out.err
+    assert "b/qrels/test.tsv: 1 empty lines, left out (the first at 3)" in out.err
+    results = json.loads((project / "e/results.json").read_text())
+    assert results["settings"]["exclude_self"] is True
+    assert results["metrics"]["mono"]["recall@10"] == 1.0
+    (project / "full").write_text("d0 Q0 d0 1 9 t\nd0 Q0 d1 2 8 t\nd0 Q0 d2 3 7 t\n")
+    main("evaluate-run full b/qrels/test.tsv --metrics ndcg@10 --exclude-self --out r".split())
+    assert json.loads((project / "r").read_text())["metrics"]["ndcg@10"] == 1.0
+
+
+def test_strict(project, model, fails):
+    (project / "b/qrels").mkdir(parents=True)
+    (project / "b/corpus.jsonl").write_text('{"_id": "d", "text": ""}\n{"_id": "e", "text": "x"}\n')
+    (project / "b/queries.jsonl").write_text('{"_id": "q", "text": "x"}\n')
+    (project / "b/qrels/test.tsv").write_text("q\te\t1\n")
+    message = fails(*"evaluate m --task beir --data b --strict".split())
+    assert "corpus.jsonl:1: passage 'd' has no text: strict=True does not allow passages" in message

@@ -164,3 +164,30 @@ def test_bad_files(tmp_path):
     path.write_text("1\ta\n \tb\n")
     with pytest.raises(ValueError, match=r"b\.tsv:2: field 'id' is empty"):
         read(tmp_path, "b.tsv", "en", fields=("id", "text"))
+
+
+def test_shards_are_aligned_each_with_its_translation(tmp_path):
+    for n in (1, 2):
+        for lang in ("de", "en"):
+            text = "".join(f"{lang} {n} {line}\n" for line in range(n))
+            (tmp_path / f"part-{n}.{lang}.txt").write_text(text)
+    groups = {}
+    for item in read_bitext(find_files("part-*.{lang}.txt", tmp_path)):
+        groups.setdefault(item.group_id, []).append(item.query)
+    assert sorted(groups.values()) == [
+        ["de 1 0", "en 1 0"],
+        ["de 2 0", "en 2 0"],
+        ["de 2 1", "en 2 1"],
+    ]
+    (tmp_path / "part-2.de.txt").write_text("de\n")
+    with pytest.raises(ValueError, match=r"not aligned; .*part-2\.de\.txt': 1, .*en\.txt': 2"):
+        list(read_bitext(find_files("part-*.{lang}.txt", tmp_path)))
+    (tmp_path / "documents").write_text("a\na\n")
+    with pytest.raises(ValueError, match="documents= is for one file a language, but there are 2"):
+        list(
+            read_bitext(
+                find_files("part-*.{lang}.txt", tmp_path),
+                pair="next",
+                documents=tmp_path / "documents",
+            )
+        )

@@ -3,18 +3,21 @@
 import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_fast.data.formats.beir import read_beir_qrels, read_queries
 from hybrid_fast.data.formats.collection import iter_passages
 from hybrid_fast.data.formats.sgml import field_texts, iter_elements
+from hybrid_fast.data.formats.topics import read_topics
+from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.data.formats.window import split_windows
 
 
 def read(path):
-    return [passage[:3] for passage in iter_passages([path])]
+    return [passage[:3] for passage in iter_passages([path], strict=True)]
 
 
 def write(folder, name, content):
@@ -108,23 +111,24 @@ def test_sgml_fields_without_an_end(tmp_path):
 
 def test_beir_files(tmp_path):
     queries = write(tmp_path, "q.jsonl", '{"_id": "1", "text": "a"}\n{"_id": 2, "text": "b"}\n')
-    assert read_queries(queries) == {"1": "a", "2": "b"}
+    assert read_topics(queries) == {"1": "a", "2": "b"}
     header = "query-id\tcorpus-id\tscore\n"
-    assert read_beir_qrels(write(tmp_path, "a.tsv", f"{header}1\td1\t2\n1\td2\t0\n")) == {
+    assert read_qrels(write(tmp_path, "a.tsv", f"{header}1\td1\t2\n1\td2\t0\n")) == {
         "1": {"d1": 2, "d2": 0}
     }
     for content, message in (
-        (header, "a.tsv has no judgements"),
-        ("1 d1 2\n", "a.tsv:1: has 1 tab-separated fields"),
-        (f"{header}1\td1\t2.5\n", "a.tsv:2: the score is '2.5'"),
-        (f"{header}1\td1\t2\n1\td1\t2\n", "a.tsv:3: query '1' has document 'd1' twice"),
+        (header, "a.tsv: has no line of the form"),
+        ("1 d1\n", "a.tsv:1: has 2 fields"),
+        (f"{header}1\td1\tgood\n", "a.tsv:2: the grade is 'good'"),
+        (
+            f"{header}1\td1\t2\n1\td1\t1\n",
+            "a.tsv:3: query '1' has grades 2 and 1 for document 'd1'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
-            read_beir_qrels(write(tmp_path, "a.tsv", content))
-    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs twice"):
-        read_queries(
-            write(tmp_path, "q.jsonl", queries.read_text() + '{"_id": "1", "text": "a"}\n')
-        )
+            read_qrels(write(tmp_path, "a.tsv", content))
+    with pytest.raises(ValueError, match=r"q.jsonl:3: query '1' occurs a second time"):
+        read_topics(write(tmp_path, "q.jsonl", queries.read_text() + '{"_id": "1", "text": "a"}\n'))
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(2, 60))
@@ -149,3 +153,37 @@ def test_windows_overlap_by_half():
     assert windows[1].startswith("w05")
     assert list(split_windows("short", 40)) == ["short"]
     assert list(split_windows("", 40)) == [""]
+
+
+def test_passages_without_a_text_are_left_out_and_counted(tmp_path, caplog):
+    rows = [
+        {"_id": "1", "title": "", "text": "", "metadata": {}},
+        {"_id": "2", "title": None, "text": None},
+        {"_id": " 3 ", "title": "T", "text": ""},
+        {"doc_id": 4, "title": None, "body": "b"},
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [each[:3] for each in iter_passages([path])] == [("3", "T", ""), ("4", "", "b")]
+    assert caplog.messages == [
+        f"{path}: 2 passages without title and text, left out "
+        "(the first at 1: passage '1' has no text)"
+    ]
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: passage '1' has no text: strict=True"):
+        read(path)
+
+
+def test_empty_lines_of_tab_separated_passages(tmp_path, caplog):
+    path = write(tmp_path, "a.tsv", "1\tx\n\n2\ty\n\n")
+    assert [each.id for each in iter_passages([path])] == ["1", "2"]
+    assert caplog.messages == [f"{path}: 2 empty lines, left out (the first at 2)"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "A.JSONL"])
+def test_records_of_other_forms(tmp_path, name):
+    rows = [{"_id": "1", "title": "T", "text": "x"}, {"_id": "2", "title": "", "text": "y"}]
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) if "L" in name else json.dumps(rows))
+    assert read(path) == [("1", "T", "x"), ("2", "", "y")]

@@ -4,7 +4,9 @@ import gzip
 
 import pytest
 
-from hybrid_fast.data.formats.files import find_files, iter_lines, parse_json, read_json, short_name
+from hybrid_fast.data.formats.files import find_files, short_name
+from hybrid_fast.data.formats.json_text import parse_json, read_json
+from hybrid_fast.data.formats.lines import iter_lines
 
 
 @pytest.fixture

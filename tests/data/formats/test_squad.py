@@ -155,7 +155,7 @@ def sentence_fields(sentences, breaks):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], r"a\.json: must be a JSON object"),
+        ([], r"a\.json: holds no paragraph"),
         ({"version": 1}, r"field 'data': is missing; the fields are \['version'\]"),
         ({"data": {}}, "field 'data': must be a list, got '{}'"),
         ({"data": [[]]}, r"a\.json, data\[0\]: must be a JSON object"),

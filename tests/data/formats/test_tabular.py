@@ -166,7 +166,7 @@ def test_empty_texts_are_left_out_on_request(tmp_path, caplog):
         ),
         ('{"q": "a"}\n', {"columns": {"query": 0}}, "fields have names here, 0 is a position"),
         ('{"q": "a"}\n', {"columns": {"query": "q", "title": 1}}, "all names or all positions"),
-        ('{"query": "a", "negatives": "n"}\n', {}, "field 'negatives' must be a list of texts"),
+        ('{"query": "a", "negatives": 3}\n', {}, "field 'negatives' must be text, got 3"),
         ('{"query": "a", "negatives": ["n", ""]}\n', {}, "field 'negatives' is empty"),
         ('{"query": "a", "passage_id": 1.5}\n', {}, "field 'passage_id' must be text, got 1.5"),
         ('{"query": null}\n', {}, r"a\.jsonl:1: has neither a query nor a passage"),
@@ -250,3 +250,38 @@ def test_hub_out_of_reach_names_local_alternatives(monkeypatch):
     monkeypatch.setattr(records, "load_dataset", load_dataset)
     with pytest.raises(FileNotFoundError, match=r"'owner/name' .*no route.*local file \(\.jsonl"):
         list(read_hub("owner/name", "en"))
+
+
+def test_shards_keep_rows_apart(tmp_path):
+    for n in (1, 2):
+        write(tmp_path / f"part-{n}.jsonl", '{"query": "q", "passage": "p"}\n')
+    items = read("part-*.jsonl", "en", tmp_path)
+    assert len({item.group_id for item in items}) == 2
+    for lang in ("de", "en"):
+        for n in (1, 2):
+            write(tmp_path / f"{n}.{lang}.tsv", f"{lang} {n}\tp\n" * n)
+    columns = {"group_id": "@line", "query": 0, "passage": 1}
+    items = read("*.{lang}.tsv", root=tmp_path, format="tsv", columns=columns)
+    groups = {}
+    for item in items:
+        groups.setdefault(item.group_id, []).append(item.query)
+    assert sorted(groups.values()) == [["de 1", "en 1"], ["de 2", "en 2"], ["de 2", "en 2"]]
+
+
+def test_group_ids_that_the_first_row_lacks(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"query": "a"}\n{"query": "b", "group_id": "g"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: has a group_id, which the first row lacks"):
+        read(path, "en")
+    write(path, '{"query": "b", "group_id": "g"}\n{"query": "a"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: field 'group_id' is missing"):
+        read(path, "en")
+
+
+def test_a_data_set_that_cannot_be_read(tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / "train.jsonl", '{"query": "a"}\n{"query"')
+    with pytest.raises(ValueError, match=r"data set '.*set' cannot be read: "):
+        list(read_hub(str(tmp_path / "set"), "en"))
+    write(tmp_path / "set" / "train.jsonl", '{"query": "a"}\n')
+    with pytest.raises(ValueError, match=r"data set '.*set' cannot be read: Unknown split"):
+        list(read_hub(str(tmp_path / "set"), "en", split="nowhere"))

@@ -27,6 +27,82 @@ def test_grades_may_be_negative(tmp_path):
     assert read_qrels(path) == {"q": {"a": 2, "b": -1}, "p": {"a": 0}}
 
 
+def test_judgements_of_either_form(tmp_path):
+    """Of TREC and of BEIR, with a header or without, by tabs or by spaces; ids may hold spaces."""
+    for content in (
+        "q 0 a 2\nq 0 b 0\n",
+        "q\tQ0\ta\t2\r\nq\t0\tb\t0\r\n",
+        "query-id\tcorpus-id\tscore\nq\ta\t2\nq\tb\t0\n",
+        "q\ta\t2\nq\tb\t0",
+        "q a 2\nq  b 0\n",
+        " q \t a\t2\nq\tb\t 0 \n",
+    ):
+        (tmp_path / "qrels").write_text(content)
+        assert read_qrels(tmp_path / "qrels", strict=True) == {"q": {"a": 2, "b": 0}}
+    (tmp_path / "qrels").write_text("q 1\ta b\t2\n")
+    assert read_qrels(tmp_path / "qrels", strict=True) == {"q 1": {"a b": 2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "qrels", "warning"),
+    [
+        ("q 0 a 1.0\nq 0 b 0.5\n", {"a": 1, "b": 0.5}, "2 grades that are not written as whole"),
+        ("q 0 a 1\n\n", {"a": 1}, "1 empty lines, left out (the first at 2)"),
+        ("query_id\tdoc_id\trelevance\nq\ta\t1\n", {"a": 1}, "1 header of other words than query"),
+        ("qid iter docid rel\nq 0 a 1\n", {"a": 1}, "1 header of other words than query-id"),
+        ("q 0 a 1\nq 0 a 1\nq 0 a 1\n", {"a": 1}, "2 judgements that are there twice, read once"),
+    ],
+)
+def test_faults_that_are_counted(tmp_path, caplog, content, qrels, warning):
+    path = tmp_path / "qrels"
+    path.write_text(content)
+    found = read_qrels(path)
+    assert found == {"q": qrels}
+    assert type(found["q"]["a"]) is int
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: {warning}")
+    with pytest.raises(ValueError, match=r"qrels:\d.*: strict=True does not allow "):
+        read_qrels(path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("q 0 a nan\n", "qrels:1: the grade is 'nan', which is no number"),
+        ("q 0 a inf\n", "qrels:1: the grade is 'inf', which is no number"),
+        ("q 0 a 1_0\n", "qrels:1: the grade is '1_0', which is no number"),
+        ("q 0 a ٣\n", "qrels:1: the grade is '٣', which is no number"),
+        ("a\tb\tc\nd\te\tf\n", "qrels:2: the grade is 'f', which is no number"),
+        ("q 0 a 1\nq 0 a 2\n", "qrels:2: query 'q' has grades 1 and 2 for document 'a'"),
+        ("q\t\t1\n", "qrels:1: the id of the query or of the document is empty"),
+        ("q a b 1 x\n", "qrels:1: has 5 fields; a line is 'query 0 document grade'"),
+    ],
+)
+def test_judgements_that_cannot_be_read(tmp_path, content, message):
+    (tmp_path / "qrels").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_qrels(tmp_path / "qrels")
+
+
+def test_ids_of_mappings_become_text():
+    numbers = {1: {np.int64(7): 0.5, "x": np.float32(2)}, "2": {}}
+    assert load_run(numbers) == {"1": {"7": 0.5, "x": 2.0}, "2": {}}
+    for load in (load_run, load_qrels):
+        for given in ({1.0: {"a": 1}}, {"q": {7.0: 1}}, {None: {"a": 1}}, {True: {"a": 1}}):
+            with pytest.raises(TypeError, match="ids are text or whole numbers"):
+                load(given)
+        with pytest.raises(ValueError, match="query '1' is there twice, as text and as a number"):
+            load({1: {"a": 1}, "1": {"a": 1}})
+        with pytest.raises(ValueError, match="'7': is there twice, as text and as a number"):
+            load({"q": {7: 1, "7": 1}})
+        with pytest.raises(
+            TypeError, match="query 'q' has a list; give a mapping of document id to"
+        ):
+            load({"q": ["a", "b"]})
+        with pytest.raises(TypeError, match=r"document 'a': the \w+ is '1'; give a number"):
+            load({"q": {"a": "1"}})
+
+
 def test_real_judgements(shared_data):
     qrels = read_qrels(shared_data / "trec" / "qrels.miracl-v1.0-sw-dev.tsv")
     assert len(qrels) == 482
@@ -38,6 +114,7 @@ def test_real_judgements(shared_data):
     [
         ("q Q0 d 1 0.5", r"run:2: has 5 fields; a line is 'query Q0 document rank score tag'"),
         ("q Q0 d 1 high t", "run:2: the score is 'high', which is no number"),
+        ("q Q0 d 1 1_0 t", "run:2: the score is '1_0', which is no number"),
         ("q Q0 d 1 nan t", "run:2: the score is 'nan', which is no number"),
         ("q Q0 c 1 0.5 t", "run:2: query 'q' has document 'c' a second time"),
     ],
@@ -51,8 +128,8 @@ def test_bad_run(tmp_path, line, message):
 
 def test_bad_qrels(tmp_path):
     path = tmp_path / "qrels"
-    path.write_text("q 0 c 0.5\n")
-    with pytest.raises(ValueError, match=r"qrels:1: the grade is '0\.5', which is no whole number"):
+    path.write_text("q 0 c high\n")
+    with pytest.raises(ValueError, match=r"qrels:1: the grade is 'high', which is no number"):
         read_qrels(path)
     path.write_text("\n\n")
     with pytest.raises(ValueError, match="qrels: has no line of the form 'query 0 document grade'"):
@@ -72,6 +149,8 @@ def test_what_is_written_is_read_back(tmp_path):
     assert run["q"]["a"] == 1 > run["q"]["c"] > 1 - 1e-6
     write_qrels(tmp_path / "qrels.gz", [("q", "a", 2), ("q", "c", 0)])
     assert load_qrels(tmp_path / "qrels.gz") == {"q": {"a": 2, "c": 0}}
+    write_qrels(tmp_path / "qrels", [("q", "a", np.float64(2)), ("q", "c", 0.1), ("q", "d", -1)])
+    assert (tmp_path / "qrels").read_text() == "q 0 a 2\nq 0 c 0.1\nq 0 d -1\n"
 
 
 def test_a_run_that_fails_leaves_no_file(tmp_path):

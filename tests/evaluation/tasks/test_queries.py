@@ -37,7 +37,7 @@ def test_graded_judgements_serve_every_translation_of_a_query():
 )
 def test_judgements_of_unknown_ids(qrels, message):
     with pytest.raises(ValueError, match=message):
-        judged_task(qrels)
+        judged_task(qrels, strict=True)
 
 
 def test_judgements_need_ids_that_are_unique():

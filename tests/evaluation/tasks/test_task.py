@@ -105,7 +105,7 @@ def test_bi_encoder():
         "max_length": None,
         "prompts": {"query": "query ", "passage": ""},
         "dtype": "float32",
-        "similarity": "dot",
+        "similarity": "cosine",
     }
 
 
@@ -140,5 +140,6 @@ def test_sentence_transformer_with_its_prompts_and_cosine():
         "prompts": {"query": "query ", "document": "passage "},
         "dtype": "float32",
         "similarity": "cosine",
+        "encoded_by": {"queries": "encode_query", "passages": "encode_document"},
     }
     assert json.dumps(results.to_dict(), allow_nan=False)

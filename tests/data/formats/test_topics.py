@@ -2,7 +2,7 @@
 
 import pytest
 
-from hybrid_fast.data.formats.trec_topics import read_topics
+from hybrid_fast.data.formats.topics import read_topics
 
 
 def test_topics_in_lines(tmp_path):
@@ -31,7 +31,7 @@ def test_topics_in_sgml(tmp_path, content):
     [
         ("1 no tab\n", "topics:1: has no tab"),
         ("1\ta\n1\tb\n", "topics:2: query '1' occurs a second time"),
-        ("1\t \n", "topics:1: field 'text' is empty"),
+        ("1\t \n", "topics:1: the text of query '1' is empty"),
         ("\ta\n", "topics:1: field 'id' is empty"),
         ("", "topics: the file is empty"),
         ("<topics>\n</topics>\n", "topics: has no topic"),
@@ -41,7 +41,7 @@ def test_bad_topics(tmp_path, content, message):
     path = tmp_path / "topics"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
-        read_topics(path)
+        read_topics(path, strict=True)
 
 
 def test_real_topics(shared_data):
@@ -49,3 +49,26 @@ def test_real_topics(shared_data):
     folder = shared_data / "trec"
     assert len(read_topics(folder / "topics.miracl-v1.0-yo-dev.tsv")) == 119
     assert len(read_topics(folder / "topics.mrtydi-v1.1-te.train.txt.gz")) == 3880
+
+
+def test_queries_without_a_text_are_left_out(tmp_path, caplog):
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"_id": "1", "text": " "}\n{"_id": 2, "text": "b"}\n')
+    assert read_topics(path) == {"2": "b"}
+    assert "1 queries without a text, left out (the first at 1: " in caplog.text
+    with pytest.raises(ValueError, match=r"jsonl:1: the text of query '1' is empty: strict=True"):
+        read_topics(path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("q.jsonl", '{"_id": " 1 ", "text": "a", "metadata": {}}\n'),
+        ("q.json", '[{"query_id": 1, "query": "a"}]'),
+        ("q.json", '{"data": [{"qid": "1", "text": "a"}]}'),
+        ("q.tsv", "1\ta\n"),
+    ],
+)
+def test_topics_of_other_forms(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert read_topics(tmp_path / name) == {"1": "a"}

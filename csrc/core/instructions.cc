@@ -1,0 +1,95 @@
+#include "core/instructions.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+namespace hybrid_fast {
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return result;
+}
+
+// Fewest letters to insert, delete or replace (Levenshtein 1966).
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+// "; did you mean ...?", or nothing where no name is near.
+std::string nearest(std::span<const InstructionSet> sets, const std::string& asked) {
+  const auto far = [&](const InstructionSet& set) { return distance(asked, set.name); };
+  const InstructionSet& best = *std::ranges::min_element(sets, {}, far);
+  if (2 * far(best) > asked.size()) return "";
+  return "; did you mean '" + std::string(best.name) + "'?";
+}
+
+std::string names(std::span<const InstructionSet> sets, bool present_alone) {
+  std::string list;
+  for (const InstructionSet& set : sets) {
+    if (present_alone && !set.present) continue;
+    list += (list.empty() ? "'" : ", '") + std::string(set.name) + "'";
+  }
+  return list;
+}
+
+}  // namespace
+
+std::span<const InstructionSet> instruction_sets() {
+#if defined(__x86_64__)
+  static const std::array sets{
+      InstructionSet{"avx512",
+                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
+      InstructionSet{"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+      InstructionSet{"portable", true}};
+#else
+  static const std::array sets{InstructionSet{"avx512", false}, InstructionSet{"avx2", false},
+                               InstructionSet{"portable", true}};
+#endif
+  return sets;
+}
+
+const char* choose_instructions(std::span<const InstructionSet> sets, std::string_view asked,
+                                const std::string& variable) {
+  if (asked.empty()) return std::ranges::find(sets, true, &InstructionSet::present)->name;
+  const std::string wanted = lower(asked), given = variable + " is '" + std::string(asked) + "'";
+  const auto set = std::ranges::find_if(sets, [&](const auto& s) { return wanted == s.name; });
+  if (set == sets.end()) {
+    throw std::invalid_argument(given + "; it must be one of " + names(sets, false) +
+                                nearest(sets, wanted));
+  }
+  if (!set->present) {
+    throw std::invalid_argument(given + ", which this processor lacks; it has " +
+                                names(sets, true));
+  }
+  return set->name;
+}
+
+const char* chosen_instructions() {
+  static const char* const chosen = [] {
+    const char* asked = std::getenv("HYBRID_FAST_CPU");
+    return choose_instructions(instruction_sets(), asked == nullptr ? "" : asked,
+                               "HYBRID_FAST_CPU");
+  }();
+  return chosen;
+}
+
+}  // namespace hybrid_fast

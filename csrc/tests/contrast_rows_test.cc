@@ -1,0 +1,150 @@
+// The kernels of the loss against their definition, on odd shapes, with the instructions that
+// HYBRID_FAST_CPU names.
+#include "core/contrast_rows.h"
+
+#include <bit>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "check.h"
+#include "contrast_problem.h"
+#include "core/instructions.h"
+
+namespace hybrid_fast {
+namespace {
+
+constexpr int kSkipped = 77;
+
+template <typename T>
+void check_columns(const Problem<T>& p, std::vector<T>& column_lse, double tolerance) {
+  std::vector<T> work = p.scores, largest(p.num_columns, -kInfinity), sums(p.num_columns),
+                 logits(p.num_rows);
+  add_column_sums(p.chunk(work), largest.data(), sums.data(), logits.data(), 3);
+  for (std::int64_t i = 0; i < p.num_rows; ++i) {
+    CHECK(near(logits[i], p.logit(i, p.positives[i]), 1, tolerance));
+  }
+  for (std::int64_t j = 0; j < p.num_columns; ++j) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < p.num_rows; ++i) {
+      if (p.is_negative(i, j)) sum += std::exp(p.logit(i, j));
+    }
+    const double lse = largest[j] + std::log(sums[j]);
+    if (sum == 0) {
+      CHECK(sums[j] == 0);
+      column_lse[j] = kInfinity;
+    } else {
+      CHECK(near(lse, std::log(sum), 1, tolerance));
+      column_lse[j] = static_cast<T>(lse);
+    }
+  }
+}
+
+template <typename T>
+void check_rows(const Problem<T>& p, bool symmetric, double tolerance) {
+  std::vector<T> coefficients(p.num_rows), column_lse, column_coefficients;
+  for (auto& a : coefficients) a = static_cast<T>(uniform(0, 2));
+  if (symmetric) {
+    column_lse.resize(p.num_columns), column_coefficients.resize(p.num_columns);
+    check_columns(p, column_lse, tolerance);
+    for (auto& b : column_coefficients) b = static_cast<T>(uniform(0, 1));
+  }
+  const Expected expected = define(p, coefficients, column_lse, column_coefficients);
+  const T* lse = symmetric ? column_lse.data() : nullptr;
+  const T* betas = symmetric ? column_coefficients.data() : nullptr;
+  std::vector<T> work = p.scores, losses(p.num_rows), dots(p.num_rows);
+  contrast_rows(p.chunk(work),
+                {coefficients.data(), lse, betas, nullptr, losses.data(), dots.data()}, 3);
+  std::vector<std::uint16_t> rounded(std::is_same_v<T, float> ? work.size() : 0);
+  if (!rounded.empty()) {
+    std::vector<T> again = p.scores, other_losses(p.num_rows);
+    contrast_rows(
+        p.chunk(again),
+        {coefficients.data(), lse, betas, rounded.data(), other_losses.data(), dots.data()}, 2);
+    CHECK(other_losses == losses);
+  }
+  for (std::int64_t i = 0; i < p.num_rows; ++i) {
+    CHECK(near(losses[i], expected.losses[i], 1e-3, tolerance));
+    CHECK(near(dots[i], expected.grad_dot_logits[i], 20, tolerance));
+  }
+  for (std::size_t k = 0; k < work.size(); ++k) {
+    CHECK(near(work[k], expected.gradient[k], 1e-2, tolerance));
+    if (rounded.empty()) continue;
+    const std::uint32_t bits = std::uint32_t{rounded[k]} << 16;
+    CHECK(near(std::bit_cast<float>(bits), work[k], 0, 1.0 / 256));
+  }
+  if (symmetric) return;
+  work = p.scores;  // the losses alone
+  std::vector<T> alone(p.num_rows);
+  contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, alone.data(), nullptr}, 2);
+  for (std::int64_t i = 0; i < p.num_rows; ++i) {
+    CHECK(near(alone[i], expected.losses[i], 1e-3, tolerance));
+  }
+}
+
+template <typename T>
+void test_against_the_definition(double tolerance) {
+  for (const auto& [rows, columns] : std::vector<std::pair<int, int>>{{1, 1},
+                                                                      {1, 2},
+                                                                      {3, 7},
+                                                                      {5, 8},
+                                                                      {4, 15},
+                                                                      {7, 16},
+                                                                      {9, 17},
+                                                                      {2, 31},
+                                                                      {6, 33},
+                                                                      {13, 65},
+                                                                      {3, 255},
+                                                                      {5, 257},
+                                                                      {2, 2049}}) {
+    for (int which = 0; which <= 6; ++which) {
+      const auto p = draw<T>(rows, columns, which);
+      check_rows(p, false, tolerance);
+      check_rows(p, true, tolerance);
+    }
+  }
+  check_rows(draw<T>(300, 701, 6), true, tolerance);  // worth several threads
+}
+
+template <typename T>
+void test_not_a_number() {
+  auto p = draw<T>(3, 37, 0);
+  p.positives = {0, 1, 2};
+  p.scores[37 + 36] = std::numeric_limits<T>::quiet_NaN();
+  std::vector<T> work = p.scores, losses(3);
+  contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, losses.data(), nullptr}, 1);
+  CHECK(!std::isnan(losses[0]) && std::isnan(losses[1]) && !std::isnan(losses[2]));
+}
+
+template <typename T>
+void test_bad_positives() {
+  auto p = draw<T>(3, 7, 0);
+  for (const std::int64_t bad : {std::int64_t{-1}, std::int64_t{7}, std::int64_t{1} << 40}) {
+    p.positives[2] = bad;
+    std::vector<T> work = p.scores, out(7), sums(7);
+    CHECK_THROWS(
+        contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, out.data(), nullptr}, 1),
+        std::invalid_argument);
+    CHECK_THROWS(add_column_sums(p.chunk(work), out.data(), sums.data(), out.data(), 1),
+                 std::invalid_argument);
+    CHECK(work == p.scores);
+  }
+}
+
+}  // namespace
+}  // namespace hybrid_fast
+
+int main() {
+  using namespace hybrid_fast;
+  const char* asked = std::getenv("HYBRID_FAST_CPU");
+  for (const InstructionSet& set : instruction_sets()) {
+    if (asked != nullptr && std::string(asked) == set.name && !set.present) return kSkipped;
+  }
+  test_against_the_definition<float>(2e-5);
+  test_against_the_definition<double>(1e-11);
+  test_not_a_number<float>();
+  test_not_a_number<double>();
+  test_bad_positives<float>();
+  test_bad_positives<double>();
+}

@@ -1,0 +1,213 @@
+"""JSON: values with their place in the file, and records in the shapes in which they are kept.
+
+Records are objects one a line (JSON Lines), in an array, or in an array called "data" within one
+object. Arrays are read piece by piece, so that memory follows the record, not the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from hybrid_fast.data.formats.lines import iter_lines
+
+Json = Any  # what json.loads returns
+JsonObject = dict[str, Json]
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_PARAGRAPHS = re.compile(r'"paragraphs"\s*:')
+_PIECE = 2**16  # characters that are looked at together
+_HEAD = 2**20  # characters that tell the shape of a file
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+
+
+def parse_json(text: str, path: Path, line: int | None = None) -> Json:
+    """Return a JSON value; ValueError with file and line if it is malformed.
+
+    Args:
+        text: the JSON text.
+        path: its file, for the message.
+        line: its line in the file; default is the line of the text.
+    """
+    with _located(path, line):
+        value = json.loads(text)
+        _check_surrogates(text, value)
+        return value
+
+
+def read_json(path: Path) -> Json:
+    """Return the content of a JSON file; ValueError with the line if it is malformed."""
+    return parse_json("\n".join(line for _, line in iter_lines(path)), path)
+
+
+def iter_json_records(path: Path) -> Iterator[tuple[int, JsonObject]]:
+    """Yield the line on which each record begins, and the record; blank lines are skipped.
+
+    Raises:
+        ValueError: with file and line, if the file is malformed or a record is no object.
+    """
+    values = iter_json_objects(path)
+    head = list(islice(values, 2))
+    yield from chain(_unwrapped(head), values)
+
+
+def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
+    """Yield as `iter_json_records` does, but {"data": [...]} as the object that it is."""
+    lines = iter_lines(path)
+    first = next(((number, line) for number, line in lines if not _is_blank(line)), None)
+    if first is None:
+        return
+    text = first[1].strip()
+    if text.startswith("["):
+        yield from _checked(path, _array_values(path))
+    elif text.startswith("{") and text.endswith(("{", "[", ",")):
+        yield from _checked(path, [(first[0], read_json(path))])
+    else:
+        rest = chain([first], lines)
+        yield from _checked(
+            path,
+            ((at, parse_json(line, path, at)) for at, line in rest if not _is_blank(line)),
+        )
+
+
+def is_squad_shaped(path: Path) -> bool:
+    """Tell whether a JSON file seems to hold articles with paragraphs, as SQuAD's do."""
+    length = 0
+    for _, line in iter_lines(path):
+        if _PARAGRAPHS.search(line[: _HEAD - length]):
+            return True
+        length += len(line)
+        if length >= _HEAD:
+            break
+    return False
+
+
+def _unwrapped(head: list[tuple[int, Json]]) -> list[tuple[int, Json]]:
+    """Return the records of {"data": [...]} where that is the only value, else the values."""
+    if len(head) == 1 and isinstance(head[0][1], dict):
+        line, value = head[0][0], head[0][1].get("data")
+        if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+            return [(line, each) for each in value]
+    return head
+
+
+def _checked(path: Path, values: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, JsonObject]]:
+    for line, value in values:
+        if not isinstance(value, dict):
+            given = json.dumps(value, ensure_ascii=False)[:40]
+            raise ValueError(f"{path}:{line}: must be a JSON object, got {given!r}")
+        yield line, value
+
+
+def _array_values(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yield the line and value of each element of an array that fills the file."""
+    text = _Reader(path)
+    text.skip("[")
+    while text.next_character() != "]":
+        yield text.line, text.value()
+        if text.next_character() != "]":
+            text.skip(",")
+            if text.next_character() == "]":
+                raise text.error("a value must follow the comma")
+    text.skip("]")
+    if text.next_character():
+        raise text.error("something follows the array")
+
+
+class _Reader:
+    """Reads values of a JSON file one after the other, with little more than one in memory.
+
+    Attributes:
+        line: the line of the next character.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.line = path, 1
+        self._lines = iter_lines(path)
+        self._text, self._place, self._has_more = "", 0, True
+
+    def next_character(self) -> str:
+        """Return the next character that is no white space, "" at the end of the file."""
+        while True:
+            self._advance(_SPACE.match(self._text, self._place).end())  # type: ignore[union-attr]
+            if self._place < len(self._text) or not self._has_more:
+                return self._text[self._place : self._place + 1]
+            self._grow()
+
+    def skip(self, character: str) -> None:
+        """Pass a character; ValueError if another comes."""
+        if self.next_character() != character:
+            raise self.error(f"expecting {character!r}")
+        self._advance(self._place + 1)
+
+    def value(self) -> Json:
+        """Return the next value."""
+        while True:
+            try:
+                with _located(self.path, self.line):
+                    value, end = _DECODER.raw_decode(self._text, self._place)
+                    _check_surrogates(self._text[self._place : end], value)
+            except ValueError as error:
+                if not self._has_more:
+                    raise self._precise(error) from error
+                self._grow()
+            else:
+                self._advance(end)
+                return value
+
+    def error(self, what: str) -> ValueError:
+        """Return an error at the next character."""
+        return ValueError(f"{self.path}:{self.line}: malformed JSON: {what}")
+
+    def _precise(self, error: ValueError) -> ValueError:
+        cause = error.__cause__
+        if not isinstance(cause, json.JSONDecodeError):
+            return error
+        self._advance(cause.pos)
+        return self.error(cause.msg)
+
+    def _advance(self, place: int) -> None:
+        self.line += self._text.count("\n", self._place, place)
+        self._place = place
+
+    def _grow(self) -> None:
+        """Read on, so that what is not yet read of the file doubles."""
+        parts, length = [self._text[self._place :]], 0
+        wanted = max(_PIECE, len(parts[0]))
+        while length < wanted and self._has_more:
+            line = next(self._lines, None)
+            self._has_more = line is not None
+            if line is not None:
+                parts.append(line[1] + "\n")
+                length += len(parts[-1])
+        self._text, self._place = "".join(parts), 0
+
+
+def _check_surrogates(text: str, value: Json) -> None:
+    """Raise UnicodeEncodeError if a text of a value holds half of a surrogate pair."""
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+
+
+@contextmanager
+def _located(path: Path, line: int | None) -> Iterator[None]:
+    """Raise what parsing JSON may raise as a ValueError with file and line."""
+    where = f"{path}:{line}" if line else str(path)
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        where = f"{path}:{line or error.lineno}"
+        raise ValueError(f"{where}: malformed JSON: {error.msg}, column {error.colno}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: a text holds half of a surrogate pair: {error}") from error
+    except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
+        raise ValueError(f"{where}: malformed JSON: {error}") from error
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()

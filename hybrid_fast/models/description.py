@@ -1,0 +1,32 @@
+"""One line on how an encoder that was loaded embeds and compares texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hybrid_fast.models.dtypes import dtype_names
+from hybrid_fast.models.texts import SIDES
+from hybrid_fast.models.transformer import TransformerBackbone
+
+if TYPE_CHECKING:
+    from hybrid_fast.models.bi_encoder import BiEncoder
+
+
+def describe(model: BiEncoder) -> str:
+    """Return similarity, pooling, prompts, maximum lengths, dtype and device in one line."""
+    backbone = model.backbone
+    parts = [f"{model.similarity_fn_name} similarity"]
+    if isinstance(backbone, TransformerBackbone):
+        parts.append(f"{backbone.pooling} pooling")
+    else:
+        parts.append("static")
+    parts.append("embeddings of norm 1" if model.normalize else "embeddings of any norm")
+    if any(model.prompts.values()):
+        parts += [f"{side} prompt {model.prompts[side]!r}" for side in SIDES]
+    else:
+        parts.append("no prompts")
+    if model.max_length:
+        lengths = " and ".join(str(model.max_length[side]) for side in SIDES)
+        parts.append(f"at most {lengths} tokens of a query and a passage")
+    parts += [dtype_names(model), model.device.type]
+    return f"Loaded {model.name_or_path}: {', '.join(parts)}"

@@ -1,0 +1,180 @@
+"""Folders that hold something else than a bi-encoder: what they are, and what to do with them.
+
+AutoModel would load many of them without a word, such as the encoder of a cross-encoder, whose
+embeddings mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hybrid_fast.models.json_files import read_json, read_optional
+
+# What is not read of a folder without safetensors, by a file that tells.
+_FORMATS = {
+    "*.gguf": "GGUF (llama.cpp)",
+    "*.onnx": "ONNX",
+    "openvino_model*.xml": "OpenVINO",
+    "*.bin": "pickled PyTorch",
+    "*.pt": "pickled PyTorch",
+    "*.pth": "pickled PyTorch",
+    "*.h5": "TensorFlow",
+    "*.msgpack": "Flax",
+    "*.ot": "Rust",
+}
+_HEADS = {
+    "SequenceClassification": "a cross-encoder or classifier: it scores texts and embeds none",
+    "QuestionAnswering": "a reader: it finds answers in a passage and embeds no text",
+    "TokenClassification": "a tagger: it labels tokens and embeds no text",
+    "MultipleChoice": "a classifier: it scores choices and embeds no text",
+}
+_CARDS = {
+    "CrossEncoder": "scores pairs of texts and embeds none",
+    "SparseEncoder": "gives sparse embeddings, a weight for each token of a vocabulary",
+    "MultiVectorEncoder": "gives one embedding for each token of a text",
+}
+_MODULES = {
+    "Dense": "a linear layer after pooling",
+    "LayerNorm": "a layer norm after pooling",
+    "Dropout": "dropout after pooling",
+    "Router": "different modules for queries and documents",
+    "Asym": "different modules for queries and documents",
+    "SpladePooling": "a sparse embedding",
+    "MLMTransformer": "a sparse embedding",
+    "SparseAutoEncoder": "a sparse embedding",
+    "CLIPModel": "a model of images and texts",
+    "WordEmbeddings": "embeddings of whole words",
+    "WordWeights": "weights of whole words",
+    "WeightedLayerPooling": "a mean over several layers",
+}
+# Attributes of configurations of models that take other things than text.
+_SENSES = {
+    "vision_config": "images and texts",
+    "image_size": "images",
+    "num_channels": "images",
+    "audio_config": "sound and texts",
+    "feat_extract_norm": "sound",
+}
+_OWN_HOME = "sentence_transformers."
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raise ValueError if a folder holds an adapter, with or without a model beside it."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return
+    config = read_json(path, dict)
+    raise ValueError(
+        f"{folder} holds a {config.get('peft_type') or 'peft'} adapter of "
+        f"{config.get('base_model_name_or_path') or 'some model'}, which is not read; merge it "
+        "into its model with peft (merge_and_unload) and save that with the tokenizer"
+    )
+
+
+def refuse_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Raise ValueError if config_sentence_transformers.json asks for what is not supported.
+
+    Args:
+        path: the file, for the message.
+        settings: its content.
+    """
+    kind = settings.get("model_type") or "SentenceTransformer"
+    if kind != "SentenceTransformer":
+        what = _CARDS.get(kind, "is not known here")
+        raise ValueError(
+            f"{path.parent} is a {kind}, which {what}; give a SentenceTransformer or an encoder"
+        )
+    if settings.get("truncate_dim") is not None:
+        raise ValueError(
+            f"{path}: truncate_dim is {settings['truncate_dim']}, and embeddings are not truncated "
+            "here; set it to null to use them whole"
+        )
+
+
+def refuse_modules(path: Path, types: Sequence[str], supported: str) -> None:
+    """Raise ValueError about a chain of modules that is not supported.
+
+    Args:
+        path: modules.json.
+        types: the classes that it lists, with their packages.
+        supported: what is, for the message.
+    """
+    for name in types:
+        if not name.startswith(_OWN_HOME):
+            raise ValueError(
+                f"{path} lists {name}, a class that sentence-transformers does not have and whose "
+                f"code is not run; {supported}. It can be evaluated as it is: "
+                "task.evaluate(SentenceTransformer(folder, trust_remote_code=True))"
+            )
+    names = [name.rsplit(".", 1)[-1] for name in types]
+    about = [f"{name} ({_MODULES[name]})" if name in _MODULES else name for name in names]
+    raise ValueError(
+        f"{path} lists {', '.join(about) or 'nothing'}; {supported}. It can be evaluated as it is: "
+        "task.evaluate(SentenceTransformer(folder))"
+    )
+
+
+def refuse_empty(folder: Path) -> None:
+    """Raise FileNotFoundError about a folder without modules.json and config.json."""
+    found = _other_weights(folder)
+    holds = f" but {found}" if found else ""
+    raise FileNotFoundError(
+        f"{folder} holds neither modules.json nor config.json{holds}; give the folder of a saved "
+        "encoder"
+    )
+
+
+def refuse_weights(folder: Path) -> None:
+    """Raise FileNotFoundError if a folder has no safetensors, with what it has instead."""
+    if any(folder.glob("*.safetensors")):
+        return
+    found = _other_weights(folder)
+    raise FileNotFoundError(
+        f"{folder} has no *.safetensors{' but ' + found if found else ''}; other formats are not "
+        "read (unpickling may run code): load the model with its own library where you trust it, "
+        "and save it again as safetensors"
+    )
+
+
+def _other_weights(folder: Path) -> str:
+    for pattern, name in _FORMATS.items():
+        for path in (*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))):
+            return f"{path.relative_to(folder)}, weights as {name}"
+    return ""
+
+
+def refuse_head(folder: Path) -> None:
+    """Raise ValueError if config.json says that a plain transformer was trained for other tasks."""
+    for name in read_optional(folder / "config.json").get("architectures") or []:
+        for head, what in _HEADS.items():
+            if str(name).endswith(f"For{head}"):
+                raise ValueError(
+                    f"{folder} is a {name}, {what}. Give a bi-encoder; to train one from its "
+                    "encoder, save that alone: AutoModel.from_pretrained(folder)"
+                    ".save_pretrained(other), and the tokenizer"
+                )
+
+
+def refuse_config(config: Any) -> None:
+    """Raise ValueError if a configuration of transformers is of no encoder or decoder of texts."""
+    kind = config.model_type
+    if config.is_encoder_decoder or _has_decoder(type(config)):
+        raise ValueError(
+            f"a {kind} is an encoder-decoder, which is not supported, nor is its encoder alone; "
+            "give an encoder (such as BERT or XLM-R) or a decoder (such as Qwen3)"
+        )
+    if hasattr(config, "vocab_size") and not hasattr(config, "feat_extract_norm"):
+        return
+    for name, what in _SENSES.items():
+        if hasattr(config, name):
+            raise ValueError(f"a {kind} is a model of {what}; give an encoder of texts")
+
+
+def _has_decoder(config_class: Any) -> bool:
+    # The encoder of a T5 saved alone says no of itself; its class has a decoder nevertheless.
+    try:
+        return bool(config_class().is_encoder_decoder)
+    except (TypeError, ValueError):  # a class without defaults
+        return False

@@ -1,0 +1,198 @@
+"""Loading of a model and its tokenizer as transformers saves them, with a check of both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from tokenizers.normalizers import Lowercase, Sequence
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from hybrid_fast.models.compat import without_load_report
+from hybrid_fast.models.dtypes import Dtype, check_dtype
+from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
+from hybrid_fast.models.layout import Layout
+from hybrid_fast.models.static import StaticBackbone, load_static
+from hybrid_fast.models.texts import Side
+from hybrid_fast.models.transformer import TransformerBackbone, position_limit
+
+logger = logging.getLogger(__name__)
+# What older checkpoints hold although it is computed.
+_COMPUTED = ("position_ids", "inv_freq", "masked_bias", "attn.bias")
+
+
+def load_backbone(
+    layout: Layout,
+    *,
+    pooling: str | None = None,
+    lengths: Mapping[Side, int | None],
+    dtype: Dtype | None = None,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+) -> StaticBackbone | TransformerBackbone:
+    """Load the weights and the tokenizer of a folder; see `BiEncoder.from_pretrained`.
+
+    Args:
+        layout: what the folder says; it is followed where options are None.
+        pooling: see TransformerBackbone.
+        lengths: maximum tokens of each side.
+        dtype: of the weights.
+        attn_implementation: as in transformers.
+        trust_remote_code: whether Python files of the folder may be run.
+
+    Raises:
+        FileNotFoundError: there are no safetensors, or there is no tokenizer.
+        ValueError: an option that a static encoder does not have, a model of another kind, or files
+            that cannot be read or do not belong together.
+    """
+    folder, checked_dtype = layout.weights_folder, check_dtype(dtype)
+    given = {side: length for side, length in lengths.items() if length is not None}
+    if layout.static:
+        only_transformer = {
+            "pooling": pooling,
+            **{f"max_{side}_length": length for side, length in given.items()},
+            "attn_implementation": attn_implementation,
+        }
+        _refuse_options(only_transformer, folder)
+        return load_static(folder, None if checked_dtype == "auto" else checked_dtype)
+    if layout.normalize is None:  # no modules.json says that it embeds texts
+        refuse_head(folder)
+    options: dict[str, Any] = {"dtype": checked_dtype}
+    if attn_implementation is not None:
+        options["attn_implementation"] = attn_implementation
+    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **options)
+    if layout.lowercase:
+        lowercase_first(tokenizer)
+    limit = int(min(position_limit(model), tokenizer.model_max_length))
+    saved = {side: min(length, limit) for side, length in layout.max_lengths.items()}
+    return TransformerBackbone(model, tokenizer, pooling or layout.pooling, saved | given)
+
+
+def _refuse_options(options: Mapping[str, object], folder: Path) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"{folder} is a static encoder, which has no {', '.join(given)}; leave it out"
+        )
+
+
+def load_pretrained(
+    folder: Path,
+    auto_class: Any = AutoModel,
+    *,
+    new_head: bool = False,
+    trust_remote_code: bool = False,
+    **model_options: Any,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """Load model and tokenizer of a folder, and check that nothing is missing.
+
+    Args:
+        folder: with config.json, weights as safetensors, and tokenizer files.
+        auto_class: of transformers, such as AutoModel.
+        new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
+            is then initialised at random; they may always lack the pooler.
+        trust_remote_code: whether Python files of the folder may be run.
+        **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
+
+    Raises:
+        FileNotFoundError: there are no safetensors, or there is no tokenizer.
+        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
+    """
+    refuse_weights(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        refuse_config(config)
+        with without_load_report():
+            model, report = auto_class.from_pretrained(
+                folder,
+                config=config,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named by `_check_weights`
+                **model_options,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} cannot be loaded: {error}") from error
+    _check_weights(folder, model, report, new_head)
+    _check_tokenizer(folder, model, tokenizer)
+    return model, tokenizer
+
+
+def _check_weights(
+    folder: Path, model: PreTrainedModel, report: dict[str, Any], new_head: bool
+) -> None:
+    # transformers fills what is missing with random numbers, and leaves out what does not fit.
+    kind = model.config.model_type
+    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
+    if new_head:
+        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    if missing:
+        raise ValueError(
+            f"the weights in {folder} lack {len(missing)} parameters of a {kind}, such as "
+            f"{min(missing)}; config.json is of another model"
+        )
+    if report["mismatched_keys"]:
+        name, found, needed = min(report["mismatched_keys"])
+        raise ValueError(
+            f"the weights in {folder} are not those of its config.json: {name} has shape "
+            f"{tuple(found)}, {tuple(needed)} is needed"
+        )
+    parts = {name for name, _ in model.named_children()}
+    unused = [
+        name
+        for name in report["unexpected_keys"]
+        if name.split(".")[0] in parts and not name.endswith(_COMPUTED)
+    ]
+    if unused:
+        logger.warning(
+            "%d weights in %s are not used, such as %s: by its config.json the %s has no such "
+            "parameters.",
+            len(unused),
+            folder,
+            min(unused),
+            kind,
+        )
+
+
+def _check_tokenizer(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    # transformers replaces a missing tokenizer with one that has no tokens.
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
+    num_embeddings = model.get_input_embeddings().num_embeddings
+    if tokenizer.vocab_size > num_embeddings:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model "
+            f"{num_embeddings} embeddings; they do not belong together"
+        )
+    added = [token for token, row in tokenizer.get_added_vocab().items() if row >= num_embeddings]
+    if added:
+        logger.warning(
+            "%d tokens that were added to the tokenizer in %s have no embedding, such as %r; texts "
+            "with them are refused. Resize the embeddings (resize_token_embeddings), train them "
+            "and save both.",
+            len(added),
+            folder,
+            min(added),
+        )
+
+
+def lowercase_first(tokenizer: Tokenizer) -> None:
+    """Make a tokenizer lower-case texts before its own normalisation.
+
+    Raises:
+        ValueError: the tokenizer is written in Python and normalises in its own way.
+    """
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"do_lower_case is set for a {type(tokenizer).__name__}, which is not a fast tokenizer "
+            "and lower-cases texts by an option of its own; set that, and do_lower_case to false"
+        )
+    backend = tokenizer.backend_tokenizer
+    steps = [Lowercase()] if backend.normalizer is None else [Lowercase(), backend.normalizer]
+    backend.normalizer = Sequence(steps)

@@ -1,0 +1,81 @@
+"""What tokenising may lose without a word: texts that are truncated, tokens that are unknown."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import numpy as np
+
+from hybrid_fast.models.texts import Integers, Side, TokenIds
+
+logger = logging.getLogger(__name__)
+_MANY_UNKNOWN = 0.5  # of the tokens of a side, those added to each text aside
+_FEWEST_TOKENS = 10  # of which that is said
+
+
+class _Backbone(Protocol):
+    @property
+    def max_lengths(self) -> dict[Side, int]: ...
+    @property
+    def unknown_id(self) -> int | None: ...
+    @property
+    def num_special_tokens(self) -> int: ...
+
+
+class TokenCounts:
+    """Counts by side, each with one warning.
+
+    Args:
+        backbone: whose tokens are counted.
+
+    Attributes:
+        num_truncated: texts that were truncated.
+        num_tokens: tokens, those added to each text aside.
+        num_unknown: tokens among them that stand for what is not in the vocabulary.
+    """
+
+    def __init__(self, backbone: _Backbone) -> None:
+        self._backbone = backbone
+        self._said: set[Side] = set()
+        self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
+        self.num_tokens: dict[Side, int] = {"query": 0, "passage": 0}
+        self.num_unknown: dict[Side, int] = {"query": 0, "passage": 0}
+
+    def add(self, side: Side, ids: TokenIds, lengths: Integers, num_truncated: int) -> None:
+        """Count tokenised texts.
+
+        Args:
+            side: of the texts.
+            ids: of all texts.
+            lengths: number of tokens of each.
+            num_truncated: how many of the texts were truncated.
+        """
+        if num_truncated and not self.num_truncated[side]:
+            logger.warning(
+                "A %s has more than %s tokens and was truncated; num_truncated counts them.",
+                side,
+                self._backbone.max_lengths.get(side, "the tokenizer's limit of"),
+            )
+        self.num_truncated[side] += num_truncated
+        if self._backbone.unknown_id is None:
+            return
+        self.num_tokens[side] += (
+            int(lengths.sum()) - len(lengths) * self._backbone.num_special_tokens
+        )
+        self.num_unknown[side] += int(np.count_nonzero(ids == self._backbone.unknown_id))
+        self._warn_of_unknown(side)
+
+    def _warn_of_unknown(self, side: Side) -> None:
+        unknown, total = self.num_unknown[side], self.num_tokens[side]
+        is_clear = total >= _FEWEST_TOKENS and unknown > _MANY_UNKNOWN * total
+        if side in self._said or not is_clear:
+            return
+        self._said.add(side)
+        logger.warning(
+            "%d of the %d tokens of %s are unknown to the tokenizer; texts that differ only there "
+            "are the same to the encoder, which seems not to know their language or script.",
+            unknown,
+            total,
+            "queries" if side == "query" else "passages",
+        )

@@ -1,0 +1,209 @@
+"""Ranks agree on one call of the loss before they exchange anything that depends on it.
+
+The ranks exchange their sizes in any case. With the sizes go the options, which must be the same on
+all ranks, and whether a rank refuses its arguments, so that all raise an error with the reason,
+where else one would raise it and the others wait for it until a timeout.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hybrid_fast.ops.distributed import Ranks, gather_rows
+from hybrid_fast.ops.inputs import (
+    BACKENDS,
+    EMBEDDING_DTYPES,
+    NEGATIVES,
+    PRECISIONS,
+    REDUCTIONS,
+    InfoNCEInputs,
+    check_mask_width,
+)
+
+Option = str | float | torch.dtype | None
+# Room for all entries of a header, and for the reason of a refusal.
+_HEADER_SIZE, _MAX_REASON_BYTES = 32, 1000
+_NONE = -(2**63)
+_INTEGER_BYTES = 7  # of a positive one
+_CHOICES: dict[str, tuple[Option, ...]] = {
+    "dtype": EMBEDDING_DTYPES,
+    "reduction": REDUCTIONS,
+    "negatives": NEGATIVES,
+    "precision": PRECISIONS,
+    "backend": (None, *BACKENDS),
+}
+
+
+class OtherRankError(ValueError):
+    """Another rank of the process group refuses its arguments."""
+
+
+@dataclass
+class Call:
+    """One call of all ranks: what each checks by itself, all refuse together.
+
+    Attributes:
+        group: the ranks.
+        ranks: how many rows each holds; None before `exchange_sizes`.
+    """
+
+    group: dist.ProcessGroup
+    ranks: Ranks | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TypeError if the group is no process group that this rank belongs to."""
+        if not isinstance(self.group, dist.ProcessGroup):
+            raise TypeError(
+                "process_group must be a torch.distributed.ProcessGroup that this rank belongs to, "
+                f"got {type(self.group).__name__}"
+            )
+
+    @contextmanager
+    def refused_together(self) -> Iterator[None]:
+        """Tell the other ranks of an exception that is raised within before the exchange."""
+        try:
+            yield
+        except Exception as error:
+            if self.ranks is None:
+                self._exchange_headers([1])
+                self._exchange_reasons(str(error))
+            raise
+
+    def exchange_sizes(self, inputs: InfoNCEInputs, backend: str, checks_columns: bool) -> bool:
+        """Learn how many rows each rank holds, and check that all ranks made the same call.
+
+        Args:
+            inputs: of this rank, checked.
+            backend: name of the one that computes the loss.
+            checks_columns: whether this rank would check `negatives="hard_only"`.
+
+        Returns:
+            Whether any rank would check it.
+
+        Raises:
+            OtherRankError: another rank refuses its arguments.
+            ValueError: on every rank, if the ranks were called differently, a mask does not cover
+                all passages, or the group does not serve the device.
+        """
+        self._check_device(inputs.queries.device)
+        options = _options(inputs, backend)
+        codes = [_encode(name, value) for name, value in options.items()]
+        mask_width = 0 if inputs.mask is None else inputs.mask.shape[1]
+        sizes = [len(inputs.queries), len(inputs.passages), mask_width, int(checks_columns)]
+        headers = self._exchange_headers([0, *sizes, *codes])
+        refused, num_queries, num_passages, mask_widths, checks, *codes_of_options = headers
+        self.ranks = Ranks(self.group, num_queries, num_passages)
+        if any(refused):
+            rank = refused.index(1)
+            raise OtherRankError(
+                f"rank {rank} of process_group: {self._exchange_reasons('')[rank]}"
+            )
+        for name, found in zip(options, codes_of_options, strict=False):
+            if len(set(found)) > 1:
+                values = [_decode(name, code) for code in found]
+                raise ValueError(f"the ranks of process_group differ in {name}, by rank: {values}")
+        if inputs.mask is not None:
+            for width in mask_widths:
+                check_mask_width(width, sum(num_passages))
+        return any(checks)
+
+    def _exchange_headers(self, header: list[int]) -> list[list[int]]:
+        """Return for each entry of the header those of all ranks."""
+        padded = header + [0] * (_HEADER_SIZE - len(header))
+        local = torch.tensor([padded], device=self._device())
+        return gather_rows(local, [1] * dist.get_world_size(self.group), self.group).T.tolist()
+
+    def _exchange_reasons(self, reason: str) -> list[str]:
+        """Return why each rank refuses its arguments; empty if it does not."""
+        text = reason.encode()[:_MAX_REASON_BYTES].ljust(_MAX_REASON_BYTES)
+        local = torch.tensor([list(text)], dtype=torch.uint8, device=self._device())
+        rows = gather_rows(local, [1] * dist.get_world_size(self.group), self.group)
+        return [bytes(row).decode(errors="ignore").rstrip() for row in rows.tolist()]
+
+    def _served_devices(self) -> list[str]:
+        config = dist.get_backend_config(self.group)
+        return [pair.partition(":")[0] for pair in config.split(",")]
+
+    def _device(self) -> torch.device:
+        """Return where headers are exchanged: on the CPU if the group serves it."""
+        served = self._served_devices()
+        if "cpu" in served:
+            return torch.device("cpu")
+        return torch.device(served[0], torch.get_device_module(served[0]).current_device())
+
+    def _check_device(self, device: torch.device) -> None:
+        served = self._served_devices()
+        if device.type not in served:
+            raise ValueError(
+                f"queries is on {device}, but process_group communicates between "
+                f"{' and '.join(served)}; move queries and passages there"
+            )
+
+
+def _options(inputs: InfoNCEInputs, backend: str) -> dict[str, Option]:
+    """Return the options that must agree: collectives must match, and the loss is one."""
+    optional = ("passage_groups", "passage_ids", "mask")
+    differentiable = ("queries", "passages", "weights", "temperature")
+    is_tensor = isinstance(inputs.temperature, Tensor)
+    options: dict[str, Option] = {
+        "embedding dimension": inputs.queries.shape[1],
+        "dtype": inputs.queries.dtype,
+        "device": inputs.queries.device.type,
+        "reduction": inputs.reduction,
+        "symmetric": int(inputs.symmetric),
+        "negatives": inputs.negatives,
+        "normalize": int(inputs.normalize),
+        "precision": inputs.precision,
+        "recompute": int(inputs.recompute),
+        # Backends communicate differently for both directions alone.
+        "backend": backend if inputs.symmetric else None,
+        "margin": None if inputs.margin is None else float(inputs.margin),
+        # The value of a tensor is not read, which would synchronise with the device.
+        "temperature": None if is_tensor else float(inputs.temperature),
+    }
+    for name in optional:
+        options[f"whether {name} is given"] = int(getattr(inputs, name) is not None)
+    for name in differentiable:
+        value = getattr(inputs, name)
+        needs_gradient = isinstance(value, Tensor) and value.requires_grad
+        options[f"whether {name} needs a gradient"] = int(
+            needs_gradient and torch.is_grad_enabled()
+        )
+    return options
+
+
+def _encode(name: str, option: Option) -> int:
+    """Return an option as a 64-bit integer."""
+    if name in _CHOICES:
+        return _CHOICES[name].index(option)
+    if option is None:
+        return _NONE
+    if isinstance(option, str):  # a kind of device, of which new ones appear
+        return int.from_bytes(option.encode()[:_INTEGER_BYTES])
+    if isinstance(option, float):
+        (bits,) = struct.unpack("q", struct.pack("d", option))
+        return int(bits)
+    assert isinstance(option, int)
+    return option
+
+
+def _decode(name: str, code: int) -> Option:
+    """Return the option that `_encode` has made this integer of."""
+    if name in _CHOICES:
+        choice: Option = _CHOICES[name][code]
+        return choice
+    if code == _NONE:
+        return None
+    if name == "device":
+        return code.to_bytes(_INTEGER_BYTES).lstrip(b"\0").decode()
+    if name in ("margin", "temperature"):
+        (number,) = struct.unpack("d", struct.pack("q", code))
+        return float(number)
+    return code

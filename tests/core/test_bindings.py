@@ -1,0 +1,110 @@
+"""What the C++ core says of arrays that it cannot take: what was given, and what is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hybrid_fast import _core
+
+IDS, OFFSETS, ROWS = np.arange(5, dtype=np.uint16), np.array([0, 2, 5]), np.array([1])
+COLUMNS = {
+    "groups": np.arange(4),
+    "languages": np.zeros(4, np.int32),
+    "passages": np.arange(4),
+    "uses": np.ones(4, np.uint8),
+    "sources": np.zeros(4, np.int32),
+}
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    """Return a copy whose numbers do not lie at multiples of their size."""
+    data = np.frombuffer(b"\0" + array.tobytes(), np.uint8)
+    return data[1:].view(array.dtype)
+
+
+BAD_TOKENS = {
+    "ids of 64 bits": (TypeError, r"ids is int64 \(5,\); .* array of uint16 or int32 with 1 dim",
+                       (IDS.astype(np.int64), OFFSETS, ROWS)),
+    "a matrix": (ValueError, r"ids is uint16 \(1, 5\); .* with 1 dimension",
+                 (IDS[None], OFFSETS, ROWS)),
+    "every other": (TypeError, r"ids is uint16 \(3,\), not C-contiguous",
+                    (IDS[::2], OFFSETS, ROWS)),
+    "another byte order": (TypeError, r"ids is >u2 \(5,\); .*uint16 or int32",
+                           (IDS.astype(">u2"), OFFSETS, ROWS)),
+    "a list": (TypeError, "ids is list; it must be", ([0, 1], OFFSETS, ROWS)),
+    "floating offsets": (TypeError, r"offsets is float64 \(3,\); .* of int64",
+                         (IDS, OFFSETS.astype(float), ROWS)),
+    "no offsets": (ValueError, "offsets is empty; it needs one entry more",
+                   (IDS, OFFSETS[:0], ROWS)),
+    "rows of 32 bits": (TypeError, r"rows is int32 \(1,\); .* of int64",
+                        (IDS, OFFSETS, ROWS.astype(np.int32))),
+    "not aligned": (TypeError, r"offsets is int64 \(3,\), not aligned",
+                    (IDS, unaligned(OFFSETS), ROWS)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_TOKENS)
+def test_bad_tokens(case):
+    error, message, arguments = BAD_TOKENS[case]
+    with pytest.raises(error, match=message):
+        _core.take_tokens(*arguments)
+    with pytest.raises(error, match=message):
+        _core.pad_tokens(*arguments, 4, 0)
+
+
+def test_a_negative_length():
+    with pytest.raises(ValueError, match="length is -1; at least 0 is needed"):
+        _core.pad_tokens(IDS, OFFSETS, ROWS, -1, 0)
+
+
+def test_bad_gradients_of_tokens():
+    ids, offsets, gradient = np.array([1, 2]), np.array([0]), np.ones((1, 3))
+    with pytest.raises(TypeError, match=r"ids is int32 \(2,\); .* of int64"):
+        _core.sum_by_token(ids.astype(np.int32), offsets, gradient, 5, num_threads=1)
+    with pytest.raises(TypeError, match=r"gradient is float16 \(1, 3\); .* float32 or float64"):
+        _core.sum_by_token(ids, offsets, gradient.astype(np.float16), 5, num_threads=1)
+    with pytest.raises(ValueError, match="vocab_size is -1; at least 0 is needed"):
+        _core.sum_by_token(ids, offsets, gradient, -1, num_threads=1)
+    with pytest.raises(ValueError, match="num_threads is 0; at least 1 is needed"):
+        _core.sum_by_token(ids, offsets, gradient, 5, num_threads=0)
+
+
+def test_bad_texts_to_hash():
+    with pytest.raises(TypeError, match=r"data is int8 \(5,\); .* of uint8"):
+        _core.hash_texts(OFFSETS, np.zeros(5, np.int8))
+    with pytest.raises(ValueError, match="offsets is empty"):
+        _core.hash_texts(OFFSETS[:0], np.zeros(5, np.uint8))
+
+
+def test_bad_questions_of_ranks():
+    scores, starts = np.zeros((2, 3), np.float32), np.array([0, 3])
+    with pytest.raises(
+        ValueError, match=r"offsets has the shape \(2,\); it needs \(3,\), one entry"
+    ):
+        _core.count_ranks(scores, starts, np.array([0, 1]), np.array([1]))
+    with pytest.raises(TypeError, match=r"columns is float64 \(1,\); .* of int64"):
+        _core.count_ranks(scores, starts, np.array([0, 1, 1]), np.array([1.0]))
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_bad_columns_of_a_table(name):
+    columns = COLUMNS | {name: COLUMNS[name].astype(np.float32)}
+    with pytest.raises(TypeError, match=rf"{name} is float32 \(4,\); it must be"):
+        _core.PlanIndex.build(**columns, num_languages=1, num_sources=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"world_size": 0}, "world_size is 0; at least 1 is needed"),
+        ({"kind": 7}, r"kind is 7; 0 \(mono\) to 3 \(hybrid\) are needed"),
+        ({"batch_size": 2**40}, "no mono batch of 1099511627776 can be filled"),
+    ],
+)
+def test_bad_options_of_a_plan(options, message):
+    index = _core.PlanIndex.build(**COLUMNS, num_languages=1, num_sources=1)
+    plain = {"batch_size": 2, "kind": 0, "alpha": 0.5, "exponent": 0.0, "seed": 0, "world_size": 1}
+    weights = {"language_weights": [], "pair_weights": [], "source_weights": []}
+    with pytest.raises(ValueError, match=message):
+        _core.Planner(index, single_pair=False, **weights, **plain | options)

@@ -1,0 +1,39 @@
+"""HYBRID_FAST_CPU names the instructions of the kernels, or is refused."""
+
+import pytest
+from core_programs import run_program
+
+from hybrid_fast import _core
+
+CHOSEN = "from hybrid_fast import _core\nprint(_core.contrast_instructions())"
+# What losses say of the variable, twice; values of float64 have kernels for any processor.
+LOSSES = """
+import torch
+from hybrid_fast.ops import info_nce
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float32):
+    queries = torch.eye(3, dtype=dtype)
+    try:
+        info_nce(queries, queries)
+        print("done")
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["portable", "PORTABLE", "Portable"])
+def test_a_name_in_any_case(name):
+    assert run_program(CHOSEN, HYBRID_FAST_CPU=name) == "portable"
+
+
+def test_an_empty_name_is_none():
+    assert run_program(CHOSEN, HYBRID_FAST_CPU="") == run_program(CHOSEN)
+
+
+def test_a_wrong_name_is_refused_at_every_call():
+    message = "HYBRID_FAST_CPU is 'axv2'; it must be one of 'avx512', 'avx2', 'portable'; did you"
+    lines = run_program(LOSSES, HYBRID_FAST_CPU="axv2").splitlines()
+    assert lines == [f"{message} mean 'avx2'?"] * 4
+
+
+def test_it_was_chosen_among_those_of_the_processor():
+    assert _core.contrast_instructions() in ("avx512", "avx2", "portable")

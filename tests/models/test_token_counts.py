@@ -1,0 +1,38 @@
+"""Texts that a tokenizer does not know are said, once a side."""
+
+import pytest
+
+from hybrid_fast.models import BiEncoder
+
+THAI = [f"สะพาน{letter}" for letter in "กขคงจฉชซฌญฎฏ"]
+
+
+@pytest.fixture(params=["static", "transformer"])
+def model(request, bert_folder):
+    if request.param == "static":
+        return BiEncoder.static(["one river", "two rivers and a sea"], 8, 60)
+    return BiEncoder.from_pretrained(bert_folder)
+
+
+def unknown_said(caplog):
+    return [r.getMessage() for r in caplog.records if "are unknown to the tokenizer" in r.message]
+
+
+def test_texts_of_an_unknown_script_are_said_once_a_side(model, caplog):
+    ids, *_ = model.token_ids(THAI, "query")
+    counts = model.token_counts
+    assert counts.num_unknown["query"] == (ids == model.backbone.unknown_id).sum() >= len(THAI)
+    assert counts.num_tokens["query"] == counts.num_unknown["query"]
+    model.encode_queries(THAI)
+    model.encode_passages(THAI)
+    first, second = unknown_said(caplog)
+    assert first.startswith(f"{len(ids) - len(THAI) * model.backbone.num_special_tokens} of the ")
+    assert ("queries" in first, "passages" in second) == (True, True)
+
+
+def test_known_texts_and_single_words_are_not_said(model, caplog):
+    model.encode_queries(["a b c"])
+    model.encode_passages(["The river begins in the mountains and ends in the sea"] * 2)
+    model = BiEncoder.static(["The river begins in the mountains and ends in the sea"], 8, 60)
+    model.encode_passages(["The river begins in the mountains and ends in the sea"] * 2)
+    assert unknown_said(caplog) == []
