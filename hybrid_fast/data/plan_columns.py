@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hybrid_fast.data.arrow_texts import as_texts, is_text
 from hybrid_fast.data.columns import KIND_BITS
 from hybrid_fast.data.table import AlignedTable
-from hybrid_fast.data.text_ids import text_ids
+from hybrid_fast.data.text_ids import query_text_ids, text_ids
 
 Column: TypeAlias = "npt.ArrayLike | pa.Array | pa.ChunkedArray | Sequence[str]"
 
@@ -74,7 +74,7 @@ class PlanColumns:
             sources=table.sources if by_source else (),
             groups=table.group_codes,
             language_codes=table.language_codes,
-            queries=table.query_ids(),
+            queries=query_text_ids(table.text_column("query", slice(0, len(table)))),
             passages=table.passage_codes,
             source_codes=table.source_codes if by_source else np.zeros(len(table), np.int32),
             has_query=table.has_query,

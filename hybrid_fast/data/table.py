@@ -33,7 +33,6 @@ from hybrid_fast.data.columns import (
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
 from hybrid_fast.data.table_makers import maker_of
-from hybrid_fast.data.text_ids import query_text_ids
 
 _FILE_NAME = "table.arrow"
 _LARGE_LIST = pa.large_list(pa.large_string())
@@ -232,13 +231,6 @@ class AlignedTable:
     def passage_codes(self) -> np.ndarray:
         """Number of each row's passage id, dense from 0, -1 without a passage, int64 (n,)."""
         return self._codes("passage_id")[1].astype(np.int64)
-
-    def query_ids(self) -> np.ndarray:
-        """Return ids of the queries' texts, equal for equal ones; see `query_text_ids`, int64 (n,).
-
-        They take no account of the language, as those of passages do not.
-        """
-        return query_text_ids(self._arrow.column("query"))
 
     @cached_property
     def has_query(self) -> np.ndarray:

@@ -27,7 +27,10 @@ def text_ids(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def query_text_ids(texts: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return `text_ids` of queries, equal for those that `passage_text_ids` would take for one."""
+    """Return `text_ids` of queries, equal for those that `passage_text_ids` would take for one.
+
+    They take no account of the language, as those of passages do not.
+    """
     starts = range(0, len(texts), _ROWS_AT_A_TIME)
     parts = [text_ids(_normalized(texts.slice(start, _ROWS_AT_A_TIME))) for start in starts]
     return np.concatenate(parts) if parts else np.empty(0, np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_fast.data import AlignedTable, TokenStore
+from hybrid_fast.data.text_ids import query_text_ids
 
 Integers = npt.NDArray[np.int64]
 
@@ -50,7 +51,8 @@ class KnownAnswers:
         (rows,) = np.nonzero((texts >= 0) & met[texts])
         if not len(rows):
             return None
-        queries = np.unique(table.query_ids(), return_inverse=True)[1]
+        ids = query_text_ids(table.text_column("query", slice(0, len(table))))
+        queries = np.unique(ids, return_inverse=True)[1]
         asked = rows[table.has_query[rows]]
         return cls(
             groups,
