@@ -12,11 +12,11 @@ class PlanIndex:
     The language-pair index of a table, with a note.
     """
     @staticmethod
-    def build(*, groups: typing.Any, languages: typing.Any, passages: typing.Any, uses: typing.Any, sources: typing.Any, num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
+    def build(*, groups: typing.Any, languages: typing.Any, queries: typing.Any, passages: typing.Any, uses: typing.Any, sources: typing.Any, num_languages: typing.SupportsInt | typing.SupportsIndex, num_sources: typing.SupportsInt | typing.SupportsIndex, note: str = '', progress: typing.Any = None) -> PlanIndex:
         """
         Index the columns of a table; progress(done, total) is called between stages.
         
-        groups and passages: int64; languages and sources: int32; uses: uint8.
+        groups, queries and passages: int64; languages and sources: int32; uses: uint8.
         """
     @staticmethod
     def open(path: str) -> PlanIndex:
@@ -42,6 +42,16 @@ class PlanIndex:
     @property
     def num_bytes(self) -> int:
         ...
+    @property
+    def num_passages(self) -> int:
+        """
+        Number of different passages.
+        """
+    @property
+    def num_queries(self) -> int:
+        """
+        Number of different queries; 0 if the index was built without their ids.
+        """
     @property
     def num_rows(self) -> int:
         ...

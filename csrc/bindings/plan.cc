@@ -30,17 +30,19 @@ PlanIndex::Progress progress_of(const py::object& callback) {
 }
 
 NotedIndex build_index(const py::object& groups, const py::object& languages,
-                       const py::object& passages, const py::object& uses,
-                       const py::object& sources, std::int32_t num_languages,
-                       std::int32_t num_sources, std::string note, const py::object& progress) {
+                       const py::object& queries, const py::object& passages,
+                       const py::object& uses, const py::object& sources,
+                       std::int32_t num_languages, std::int32_t num_sources, std::string note,
+                       const py::object& progress) {
   const auto group_array = checked<std::int64_t>(groups, "groups", 1);
   const auto language_array = checked<std::int32_t>(languages, "languages", 1);
+  const auto query_array = checked<std::int64_t>(queries, "queries", 1);
   const auto passage_array = checked<std::int64_t>(passages, "passages", 1);
   const auto use_array = checked<std::uint8_t>(uses, "uses", 1);
   const auto source_array = checked<std::int32_t>(sources, "sources", 1);
-  const Columns columns{view(group_array), view(language_array), view(passage_array),
-                        view(use_array),   view(source_array),   num_languages,
-                        num_sources};
+  const Columns columns{view(group_array),   view(language_array), view(query_array),
+                        view(passage_array), view(use_array),      view(source_array),
+                        num_languages,       num_sources};
   const PlanIndex::Progress report = progress_of(progress);
   return without_gil(
       [&] { return "the index of a table of " + std::to_string(columns.size()) + " rows"; },
@@ -126,10 +128,11 @@ void define_index(py::module_& m) {
   py::class_<NotedIndex>(m, "PlanIndex", "The language-pair index of a table, with a note.")
       .def_static(
           "build", &build_index, py::kw_only(), py::arg("groups"), py::arg("languages"),
-          py::arg("passages"), py::arg("uses"), py::arg("sources"), py::arg("num_languages"),
-          py::arg("num_sources"), py::arg("note") = "", py::arg("progress") = py::none(),
+          py::arg("queries"), py::arg("passages"), py::arg("uses"), py::arg("sources"),
+          py::arg("num_languages"), py::arg("num_sources"), py::arg("note") = "",
+          py::arg("progress") = py::none(),
           "Index the columns of a table; progress(done, total) is called between stages.\n\n"
-          "groups and passages: int64; languages and sources: int32; uses: uint8.")
+          "groups, queries and passages: int64; languages and sources: int32; uses: uint8.")
       .def_static(
           "open",
           [](const std::string& path) { return with_file(path, [&] { return open_index(path); }); },
@@ -143,6 +146,12 @@ void define_index(py::module_& m) {
       .def_readonly("note", &NotedIndex::note)
       .def_property_readonly("num_rows",
                              [](const NotedIndex& n) { return n.index->summary().table_size; })
+      .def_property_readonly(
+          "num_queries", [](const NotedIndex& n) { return n.index->summary().num_queries; },
+          "Number of different queries; 0 if the index was built without their ids.")
+      .def_property_readonly(
+          "num_passages", [](const NotedIndex& n) { return n.index->summary().num_passages; },
+          "Number of different passages.")
       .def_property_readonly("num_bytes", [](const NotedIndex& n) { return n.index->num_bytes(); })
       .def_property_readonly(
           "mixes_sources", [](const NotedIndex& n) { return n.index->mixes_sources(); },

@@ -1,15 +1,18 @@
-// Which groups and shared passages a batch already holds.
+// Which groups and shared texts a batch already holds.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 #include <vector>
 
+#include "core/shared_texts.h"
+
 namespace hybrid_fast {
 
 // An open-addressing set of 32-bit codes that is emptied in O(1).
 class CodeSet {
  public:
+  // Room for twice as many as expected.
   void clear(std::uint64_t expected) {
     const std::size_t size = std::bit_ceil(4 * expected + 4);
     if (slots_.size() < size || stamp_ == UINT32_MAX) {
@@ -37,28 +40,28 @@ class CodeSet {
   std::uint32_t stamp_ = 0;
 };
 
-// Guarantee 1 for one batch: no group and no passage twice. Passage code 0 conflicts with nothing.
+// Guarantee 1 for one batch: no group, no query and no passage twice.
 class BatchSet {
  public:
   void clear(std::uint64_t batch_size) {
     groups_.clear(batch_size);
-    passages_.clear(2 * batch_size);
+    texts_.clear(2 * batch_size);  // at most half full with four texts an example
   }
   // Takes the example in and returns true, or returns false and stays as it was.
-  bool add(std::uint32_t group, std::uint32_t query_row_passage, std::uint32_t passage) {
+  bool add(std::uint32_t group, const TextCodes& texts) {
     if (groups_.contains(group)) return false;
-    if (passage != 0 && passages_.contains(passage)) return false;
-    if (query_row_passage != 0 && passages_.contains(query_row_passage)) return false;
+    for (std::uint32_t text : texts) {
+      if (texts_.contains(text)) return false;
+    }
     groups_.insert(group);
-    if (passage != 0) passages_.insert(passage);
-    if (query_row_passage != 0) passages_.insert(query_row_passage);
+    for (std::uint32_t text : texts) texts_.insert(text);
     return true;
   }
   bool has_group(std::uint32_t group) const { return groups_.contains(group); }
 
  private:
   CodeSet groups_;
-  CodeSet passages_;
+  CodeSet texts_;
 };
 
 }  // namespace hybrid_fast

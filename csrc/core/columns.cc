@@ -27,9 +27,10 @@ void check_codes(std::span<const std::int32_t> codes, std::int32_t limit, const 
 void check(const Columns& columns) {
   const std::size_t n = columns.size();
   if (columns.languages.size() != n || columns.passages.size() != n || columns.uses.size() != n ||
-      columns.sources.size() != n) {
+      columns.sources.size() != n || (!columns.queries.empty() && columns.queries.size() != n)) {
     throw std::invalid_argument("columns differ in length: groups " + std::to_string(n) +
                                 ", languages " + std::to_string(columns.languages.size()) +
+                                ", queries " + std::to_string(columns.queries.size()) +
                                 ", passages " + std::to_string(columns.passages.size()) +
                                 ", uses " + std::to_string(columns.uses.size()) + ", sources " +
                                 std::to_string(columns.sources.size()));

@@ -17,6 +17,7 @@ enum Use : std::uint8_t {
 struct Columns {
   std::span<const std::int64_t> groups;
   std::span<const std::int32_t> languages;  // in [0, num_languages)
+  std::span<const std::int64_t> queries;    // -1: none; empty: all differ
   std::span<const std::int64_t> passages;   // -1: none
   std::span<const std::uint8_t> uses;       // 0: the row is never drawn
   std::span<const std::int32_t> sources;    // in [0, num_sources)

@@ -67,30 +67,4 @@ Groups group_rows(const Columns& columns) {
   return groups;
 }
 
-SharedPassages find_shared_passages(const Columns& columns) {
-  SharedPassages shared;
-  // Every passage its own: the usual case needs no sorting.
-  if (std::adjacent_find(columns.passages.begin(), columns.passages.end(),
-                         std::greater_equal<>()) == columns.passages.end()) {
-    return shared;
-  }
-  const std::vector<std::uint32_t> rows = sorted_rows(columns.passages);
-  for (std::size_t first = 0; first < rows.size();) {
-    const std::int64_t passage = columns.passages[rows[first]];
-    const std::int64_t group = columns.groups[rows[first]];
-    std::size_t last = first + 1;
-    bool several_groups = false;
-    for (; last < rows.size() && columns.passages[rows[last]] == passage; ++last) {
-      several_groups |= columns.groups[rows[last]] != group;
-    }
-    if (several_groups && passage != -1) {
-      if (shared.codes.empty()) shared.codes.resize(columns.size(), 0);
-      ++shared.num_codes;
-      for (std::size_t i = first; i < last; ++i) shared.codes[rows[i]] = shared.num_codes;
-    }
-    first = last;
-  }
-  return shared;
-}
-
 }  // namespace hybrid_fast

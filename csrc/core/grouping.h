@@ -1,4 +1,4 @@
-// Which rows belong together: rows by group, and passages that several groups have.
+// Rows in the order of their keys, and by group.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +24,5 @@ struct Groups {
 };
 
 Groups group_rows(const Columns& columns);
-
-struct SharedPassages {
-  // Code, from 1, of a passage that several groups have, by row; 0: the row's passage is its
-  // group's alone. Empty where no passage is shared.
-  std::vector<std::uint32_t> codes;
-  std::uint32_t num_codes = 0;
-};
-
-SharedPassages find_shared_passages(const Columns& columns);
 
 }  // namespace hybrid_fast

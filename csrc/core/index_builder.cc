@@ -12,6 +12,7 @@
 #include "core/pair_list.h"
 #include "core/plan_index.h"
 #include "core/profiles.h"
+#include "core/shared_texts.h"
 
 namespace hybrid_fast {
 namespace {
@@ -28,6 +29,7 @@ class IndexBuilder {
 
  private:
   void done();
+  void find_shared();
   void find_profiles();
   bool is_full(const Profile& profile) const;
   void list_cells();
@@ -62,18 +64,11 @@ class IndexBuilder {
 
 PlanIndex IndexBuilder::run() {
   done();
+  arrays_.summary.push_back({});
   // On a thread of its own, or on this one where the system lets none start.
-  std::future<SharedPassages> shared =
-      std::async(kIfPossible, [&] { return find_shared_passages(columns_); });
+  std::future<void> shared = std::async(kIfPossible, [&] { find_shared(); });
   groups_ = group_rows(columns_);
-  SharedPassages passages = shared.get();
-  Summary summary;
-  summary.num_languages = columns_.num_languages;
-  summary.num_sources = columns_.num_sources;
-  summary.table_size = columns_.size();
-  summary.num_shared_passages = passages.num_codes;
-  arrays_.shared_passages = std::move(passages.codes);
-  arrays_.summary.push_back(summary);
+  shared.get();
   done();
   find_profiles();
   list_cells();
@@ -106,6 +101,23 @@ PlanIndex IndexBuilder::run() {
   for_each_array([](auto& array) { array.shrink_to_fit(); }, arrays_);
   done();
   return PlanIndex(std::move(arrays_));
+}
+
+void IndexBuilder::find_shared() {
+  Summary& summary = arrays_.summary.front();
+  summary.num_languages = columns_.num_languages;
+  summary.num_sources = columns_.num_sources;
+  summary.table_size = columns_.size();
+  SharedTexts queries = find_shared_texts(columns_.queries, columns_.groups);
+  summary.num_queries = queries.num_different;
+  summary.num_shared_queries = queries.num_codes;
+  arrays_.shared_query_rows = std::move(queries.rows);
+  arrays_.shared_queries = std::move(queries.codes);
+  SharedTexts passages = find_shared_texts(columns_.passages, columns_.groups);
+  summary.num_passages = passages.num_different;
+  summary.num_shared_passages = passages.num_codes;
+  arrays_.shared_passage_rows = std::move(passages.rows);
+  arrays_.shared_passages = std::move(passages.codes);
 }
 
 void IndexBuilder::done() {

@@ -24,10 +24,10 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr std::array<char, 8> kMagic = {'h', 'f', '-', 'p', 'l', 'a', 'n', '\n'};
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 constexpr std::uint32_t kByteOrder = 0x01020304;
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kNumArrays = 18;
+constexpr std::size_t kNumArrays = 21;
 
 struct Header {
   std::array<char, 8> magic = kMagic;

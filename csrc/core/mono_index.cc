@@ -1,8 +1,10 @@
 #include "core/mono_index.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "core/capacity.h"
 #include "core/order.h"
 #include "core/random.h"
 
@@ -16,12 +18,12 @@ struct Row {
   std::uint32_t row;
 };
 
-// Cluster of a row: its group if that has other rows here, else its shared passage, else itself.
-// The three kinds of code are kept apart by their top bits.
-std::uint64_t cluster_of(std::uint32_t group, bool alternatives, std::uint32_t passage,
+// Cluster of a row: its group if that has other rows here, else its shared passage or query, else
+// itself. The three kinds of code are kept apart by their top bits.
+std::uint64_t cluster_of(std::uint32_t group, bool alternatives, const TextCodes& texts,
                          std::uint32_t row) {
   if (alternatives) return (std::uint64_t{1} << 32) | group;
-  if (passage != 0) return (std::uint64_t{2} << 32) | passage;
+  if (texts.begin() != texts.end()) return (std::uint64_t{2} << 32) | *texts.begin();
   return (std::uint64_t{3} << 32) | row;
 }
 
@@ -31,8 +33,9 @@ class MonoIndexer {
       : index_(index),
         by_source_(by_source),
         num_sources_(by_source ? index.summary().num_sources : 1),
-        conflicts_(index.has_alternatives() || index.shares_passages()),
-        capacity_(index.shares_passages() ? index.num_resources() : 0) {}
+        conflicts_(index.has_alternatives() || index.shares_texts()) {
+    if (index.shares_texts()) capacity_.emplace(index);
+  }
 
   MonoIndex run() {
     count_rows();
@@ -110,7 +113,7 @@ class MonoIndexer {
     for (std::int64_t i = 0; i < place.num_rows; ++i) {
       const std::uint32_t group = group_at(i), row = result_.rows[place.first_row + i];
       const bool alternatives = group == group_at(i - 1) || group == group_at(i + 1);
-      rows[i] = {cluster_of(group, alternatives, index_.shared_passage(row), row), group, row};
+      rows[i] = {cluster_of(group, alternatives, index_.shared_texts(row, row), row), group, row};
     }
     if (!by_source_) place.capacity = capacity(rows);
     std::stable_sort(rows.begin(), rows.end(),
@@ -128,18 +131,20 @@ class MonoIndexer {
   void write(const std::vector<Row>& rows,
              const std::vector<std::pair<std::uint32_t, std::uint32_t>>& clusters,
              MonoLanguage& place) {
-    const bool singletons = clusters.front().second == 1;
     place.first_cluster = static_cast<std::uint32_t>(result_.clusters.size());
-    place.num_clusters = singletons ? 0 : static_cast<std::uint32_t>(clusters.size());
-    std::uint32_t position = 0;
+    std::uint32_t position = 0, first_single = 0;
     for (const auto& [first, size] : clusters) {
-      if (!singletons) result_.clusters.push_back(position);
+      if (size > 1) {
+        result_.clusters.push_back(position);
+        ++place.num_clusters;
+        first_single = position + size;
+      }
       for (std::uint32_t i = first; i < first + size; ++i, ++position) {
         result_.rows[place.first_row + position] = rows[i].row;
         result_.groups[place.first_row + position] = rows[i].group;
       }
     }
-    if (!singletons) result_.clusters.push_back(position);
+    if (place.num_clusters > 0) result_.clusters.push_back(first_single);
     std::size_t remaining = clusters.size();  // clusters of more than `layer` rows
     for (std::uint32_t layer = 0; layer < clusters.front().second; ++layer) {
       while (clusters[remaining - 1].second <= layer) --remaining;
@@ -158,23 +163,23 @@ class MonoIndexer {
 
   // Of rows in the order of their groups.
   std::uint32_t capacity(const std::vector<Row>& rows) {
-    if (!index_.shares_passages()) {
+    if (!capacity_) {
       std::uint32_t num_groups = 0;
       for (std::size_t i = 0; i < rows.size(); ++i) {
         num_groups += i == 0 || rows[i].group != rows[i - 1].group ? 1 : 0;
       }
       return num_groups;
     }
-    capacity_.clear();
-    for (const Row& row : rows) capacity_.add(index_.resources({row.group, row.row, row.row}));
-    return static_cast<std::uint32_t>(capacity_.bound());
+    return static_cast<std::uint32_t>(capacity_->of([&](auto&& visit) {
+      for (const Row& row : rows) visit({row.group, row.row, row.row});
+    }));
   }
 
   const PlanIndex& index_;
   bool by_source_;
   std::size_t num_sources_;
-  bool conflicts_;  // whether some rows of one language may not share a batch
-  Capacity capacity_;
+  bool conflicts_;                    // whether some rows of one language may not share a batch
+  std::optional<Capacity> capacity_;  // where texts are shared
   MonoIndex result_;
 };
 

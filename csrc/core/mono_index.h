@@ -3,9 +3,10 @@
 // A language stream holds the rows of one language or, where sources are weighted, those of one
 // language and source:
 //   rows      rows, cluster after cluster, larger clusters first
-//   clusters  first position of each cluster in rows, then rows.size(); empty if all have one row
+//   clusters  first position of each cluster of several rows, then that of all others, which have
+//             one row each; empty if all have one
 //   layers    number of draws in the first a layers, for a = 0 to the number of layers
-// A cluster is the rows of one group (alternatives) or, failing that, of one shared passage. Layer
+// A cluster is the rows of one group (alternatives) or, failing that, of one shared text. Layer
 // a draws one row from each cluster of more than a rows, so a pass (all layers) draws every row
 // once and rows that may not share a batch lie far apart.
 #pragma once
@@ -31,12 +32,14 @@ class LanguageStream {
 
   std::uint64_t size() const { return rows_.size(); }
   bool clustered() const { return !clusters_.empty(); }
-  std::uint64_t num_clusters() const { return clustered() ? clusters_.size() - 1 : size(); }
+  std::uint64_t num_clusters() const {
+    return clustered() ? num_large() + size() - clusters_.back() : size();
+  }
   std::uint64_t cluster_size(std::uint64_t cluster) const {
-    return clustered() ? clusters_[cluster + 1] - clusters_[cluster] : 1;
+    return cluster < num_large() ? clusters_[cluster + 1] - clusters_[cluster] : 1;
   }
   Member member(std::uint64_t cluster, std::uint64_t i) const {
-    const std::uint64_t place = (clustered() ? clusters_[cluster] : cluster) + i;
+    const std::uint64_t place = first(cluster) + i;
     return {rows_[place], groups_.empty() ? static_cast<std::uint32_t>(cluster) : groups_[place]};
   }
   // Writes the members drawn at consecutive positions of the endless stream, from `position` on;
@@ -46,6 +49,13 @@ class LanguageStream {
   void draw_rows(std::uint64_t position, std::uint64_t window, std::span<std::int64_t> rows) const;
 
  private:
+  // Clusters of several rows.
+  std::uint64_t num_large() const { return clustered() ? clusters_.size() - 1 : 0; }
+  std::uint64_t first(std::uint64_t cluster) const {
+    if (!clustered()) return cluster;
+    return cluster < num_large() ? clusters_[cluster] : clusters_.back() + cluster - num_large();
+  }
+
   View<std::uint32_t> rows_, groups_, clusters_, layers_;
   std::uint64_t key_;
 };

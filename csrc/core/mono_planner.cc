@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "core/capacity.h"
 #include "core/random.h"
 
 namespace hybrid_fast {
@@ -56,18 +57,18 @@ void MonoPlanner::list_streams(const PlanOptions& options) {
         stream_at(place, by_source_.rows, by_source_.groups, by_source_.clusters, by_source_.layers,
                   key(x, source)));
   }
-  Capacity capacity(index_.num_resources());
+  Capacity capacity(index_);
   for (Language& language : languages_) {
-    capacity.clear();
-    for (const LanguageStream& stream : language.streams) {
-      for (std::uint64_t cluster = 0; cluster < stream.num_clusters(); ++cluster) {
-        for (std::uint64_t i = 0; i < stream.cluster_size(cluster); ++i) {
-          const auto [row, group] = stream.member(cluster, i);
-          capacity.add(index_.resources({group, row, row}));
+    language.capacity = capacity.of([&](auto&& visit) {
+      for (const LanguageStream& stream : language.streams) {
+        for (std::uint64_t cluster = 0; cluster < stream.num_clusters(); ++cluster) {
+          for (std::uint64_t i = 0; i < stream.cluster_size(cluster); ++i) {
+            const auto [row, group] = stream.member(cluster, i);
+            visit({group, row, row});
+          }
         }
       }
-    }
-    language.capacity = capacity.bound();
+    });
   }
 }
 
@@ -97,7 +98,7 @@ void MonoPlanner::weigh_sources(const PlanOptions& options) {
 }
 
 bool MonoPlanner::accept(Draft& draft, const LanguageStream::Member& member) const {
-  return draft.taken.add(member.code, 0, index_.shared_passage(member.row));
+  return draft.taken.add(member.code, index_.shared_texts(member.row, member.row));
 }
 
 void MonoPlanner::plan(std::uint64_t index, Draft& draft) const {

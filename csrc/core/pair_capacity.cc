@@ -24,56 +24,72 @@ void for_each_place(const PlanIndex& index, const Cell& cell, std::uint32_t grou
 }
 
 // Enough examples of a place for every row of it to be in one.
-void add_rows(const PlanIndex& index, const PlanIndex::Place& place, bool same_row,
-              Capacity& capacity) {
+template <typename Visit>
+void for_each_row(const PlanIndex& index, const PlanIndex::Place& place, bool same_row,
+                  Visit&& visit) {
   const std::uint64_t num_turns = index.most_rows(place, same_row);
   for (std::uint64_t turn = 0; turn < num_turns; ++turn) {
-    capacity.add(index.resources(index.example(place, turn, same_row)));
+    visit(index.example(place, turn, same_row));
   }
 }
 
-}  // namespace
-
-std::uint64_t pair_capacity(const PlanIndex& index, bool same_row, const Wanted& wanted) {
-  Capacity capacity(index.shares_passages() ? index.num_resources() : 0);
-  std::uint64_t num_served = 0;
+// The same of all places that are wanted.
+template <typename Visit>
+void for_each_example(const PlanIndex& index, bool same_row, const Wanted& wanted, Visit&& visit) {
   std::vector<bool> queries, passages;  // entries of a group that are in an example already
   for (const Cell& cell : index.arrays().cells) {
-    // Without shared passages all groups of a full cell are alike.
-    const bool alike = !cell.mixed() && !index.shares_passages();
-    for (std::uint32_t k = 0; k < (alike ? 1 : cell.num_groups); ++k) {
+    for (std::uint32_t k = 0; k < cell.num_groups; ++k) {
       const std::uint32_t group = cell.first_group + k;
       const std::uint32_t first = index.first_entry(cell, group);
       queries.assign(index.labels(cell, group).size(), false);
       passages = queries;
       for_each_place(index, cell, group, same_row, wanted, [&](const PlanIndex::Place& place) {
-        if (!index.shares_passages()) {
-          num_served += alike ? cell.num_groups : 1;
-          return false;  // the group counts once
-        }
         if (queries[place.query_entry - first] && passages[place.passage_entry - first])
           return true;
         queries[place.query_entry - first] = passages[place.passage_entry - first] = true;
-        add_rows(index, place, same_row, capacity);
+        for_each_row(index, place, same_row, visit);
         return true;
       });
     }
   }
-  return index.shares_passages() ? capacity.bound() : num_served;
+}
+
+// Groups that some wanted place has.
+std::uint64_t num_served(const PlanIndex& index, bool same_row, const Wanted& wanted) {
+  std::uint64_t num_served = 0;
+  for (const Cell& cell : index.arrays().cells) {
+    // All groups of a full cell are alike.
+    for (std::uint32_t k = 0; k < (cell.mixed() ? cell.num_groups : 1); ++k) {
+      const auto serve = [&](const PlanIndex::Place&) {
+        num_served += cell.mixed() ? 1 : cell.num_groups;
+        return false;  // the group counts once
+      };
+      for_each_place(index, cell, cell.first_group + k, same_row, wanted, serve);
+    }
+  }
+  return num_served;
+}
+
+}  // namespace
+
+std::uint64_t pair_capacity(const PlanIndex& index, bool same_row, const Wanted& wanted) {
+  if (!index.shares_texts()) return num_served(index, same_row, wanted);
+  return Capacity(index).of(
+      [&](auto&& visit) { for_each_example(index, same_row, wanted, visit); });
 }
 
 PairCapacity::PairCapacity(const PlanIndex& index, bool same_row)
-    : index_(index),
-      same_row_(same_row),
-      capacity_(index.shares_passages() ? index.num_resources() : 0) {}
+    : index_(index), same_row_(same_row) {
+  if (index.shares_texts()) capacity_.emplace(index);
+}
 
 std::uint64_t PairCapacity::operator()(const Pair& pair, std::uint32_t begin, std::uint32_t size) {
-  if (!index_.shares_passages()) return size;
-  capacity_.clear();
-  for (std::uint32_t i = begin; i < begin + size; ++i) {
-    add_rows(index_, index_.locate(pair, i), same_row_, capacity_);
-  }
-  return capacity_.bound();
+  if (!capacity_) return size;
+  return capacity_->of([&](auto&& visit) {
+    for (std::uint32_t i = begin; i < begin + size; ++i) {
+      for_each_row(index_, index_.locate(pair, i), same_row_, visit);
+    }
+  });
 }
 
 }  // namespace hybrid_fast

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
+#include "core/capacity.h"
 #include "core/plan_index.h"
 
 namespace hybrid_fast {
@@ -24,7 +26,7 @@ class PairCapacity {
  private:
   const PlanIndex& index_;
   bool same_row_;
-  Capacity capacity_;
+  std::optional<Capacity> capacity_;  // where texts are shared
 };
 
 }  // namespace hybrid_fast

@@ -136,7 +136,7 @@ void PairPlanner::plan(std::uint64_t index, Draft& draft) const {
     requests[i] = {&stream.pair, stream.begin + slots[i].entry};
   }
   index_.locate(requests, places);
-  const bool conflicts = !complete_ || index_.shares_passages();
+  const bool conflicts = !complete_ || index_.shares_texts();
   // From a random slot on, so that of two entries that may not share a batch each gets its chance.
   const std::uint64_t start = conflicts ? derive(key_, ~index) % batch_size_ : 0;
   std::vector<std::uint64_t> refused;

@@ -6,7 +6,7 @@
 // G slots use every group once, P such passes use every group once in every stream, and no batch
 // repeats a group.
 // Other tables: the stream from a balanced cycle, its entry from the stream's own order; an entry
-// whose group or passage the batch already holds is substituted by a free one of the stream.
+// whose group, query or passage the batch already holds is substituted by a free one of the stream.
 #pragma once
 
 #include <cstdint>

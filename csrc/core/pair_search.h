@@ -1,4 +1,5 @@
-// Substitutes for examples that a batch cannot take, since it holds their group or passage already.
+// Substitutes for examples that a batch cannot take, since it holds their group, query or passage
+// already.
 #pragma once
 
 #include <cstddef>
@@ -15,10 +16,7 @@ namespace hybrid_fast {
 
 // Takes the example into the draft and returns true, or returns false and leaves it as it was.
 inline bool accept(const PlanIndex& index, const Example& example, Draft& draft) {
-  const std::uint32_t passage = index.shared_passage(example.passage_row);
-  const std::uint32_t query_row_passage = index.shared_passage(example.query_row);
-  return draft.taken.add(example.group, query_row_passage == passage ? 0 : query_row_passage,
-                         passage);
+  return draft.taken.add(example.group, index.shared_texts(example.query_row, example.passage_row));
 }
 
 // All searches of one batch: one for each stream that needs any, and one over all groups.

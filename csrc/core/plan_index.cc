@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-// Presence bits are counted with the processor's own instruction where it has one. It is chosen
+// Bits are counted with the processor's own instruction where it has one. It is chosen
 // while the program is loaded, when the checks for data races do not work yet.
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(HYBRID_FAST_CHECKS_RACES)
 #define HYBRID_FAST_POPCOUNT __attribute__((target_clones("popcnt", "default")))
@@ -235,14 +235,25 @@ std::uint64_t PlanIndex::most_rows(const Place& place, bool same_row) const {
                   num_rows(place.passage_entry, kCrossPassage));
 }
 
+HYBRID_FAST_POPCOUNT TextCodes PlanIndex::shared_texts(std::uint32_t query_row,
+                                                       std::uint32_t passage_row) const {
+  TextCodes codes;
+  if (!shares_texts()) return codes;
+  // The passage of the query's own row would be a right answer, too, and the query of the passage's
+  // row has this one.
+  for (std::uint32_t row : {query_row, passage_row}) {
+    codes.add(shared_code(arrays_.shared_passage_rows, arrays_.shared_passages, row));
+    const std::uint32_t query = shared_code(arrays_.shared_query_rows, arrays_.shared_queries, row);
+    if (query != 0) codes.add(static_cast<std::uint32_t>(summary().num_shared_passages) + query);
+    if (query_row == passage_row) break;
+  }
+  return codes;
+}
+
 Resources PlanIndex::resources(const Example& example) const {
   Resources resources{{example.group}, 1};
-  for (std::uint32_t row : {example.query_row, example.passage_row}) {
-    const std::uint32_t passage = shared_passage(row);
-    if (passage != 0) {
-      resources.codes[resources.size++] =
-          static_cast<std::uint32_t>(summary().num_groups) + passage;
-    }
+  for (std::uint32_t text : shared_texts(example.query_row, example.passage_row)) {
+    resources.codes[resources.size++] = static_cast<std::uint32_t>(summary().num_groups) + text;
   }
   return resources;
 }

@@ -21,11 +21,13 @@
 //   rows             rows of entry after entry; alternatives side by side
 //   entry_starts     first row of each entry, then rows.size(); empty: one row each
 //   row_uses         uses of each of `rows`; empty where the rows of an entry have the same
-//   shared_passages  by row of the table, see SharedPassages; empty where none is shared
+//   shared_query_rows, shared_queries, shared_passage_rows, shared_passages   see SharedTexts
 //   row_sources      by row of the table; empty where every group is of one source
 //   mono_languages, mono_rows, mono_clusters, mono_layers   see mono_index.h
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,8 +35,8 @@
 #include <string>
 #include <vector>
 
-#include "core/capacity.h"
 #include "core/columns.h"
+#include "core/shared_texts.h"
 
 namespace hybrid_fast {
 
@@ -90,7 +92,7 @@ struct Span {
 
 struct MonoLanguage {
   std::uint32_t first_row, num_rows;
-  std::uint32_t first_cluster, num_clusters;  // num_clusters 0: every row is one
+  std::uint32_t first_cluster, num_clusters;  // those of several rows
   std::uint32_t first_layer, num_layers;
   std::uint32_t capacity;  // batch size that can always be filled
 };
@@ -102,7 +104,8 @@ struct Summary {
   std::uint64_t table_size = 0;
   std::uint64_t num_groups = 0;  // those that some batch can draw
   std::uint64_t num_cross_pairs = 0;
-  std::uint64_t num_shared_passages = 0;
+  std::uint64_t num_queries = 0, num_passages = 0;  // different ones
+  std::uint64_t num_shared_queries = 0, num_shared_passages = 0;
   // Batch sizes that can always be filled from all cross pairs, and from all mixed ones.
   std::uint64_t cross_capacity = 0, mixed_capacity = 0;
 };
@@ -121,6 +124,9 @@ struct IndexArrays {
   Array<std::uint32_t> rows;
   Array<std::uint32_t> entry_starts;
   Array<std::uint8_t> row_uses;
+  Array<CodedRows> shared_query_rows;
+  Array<std::uint32_t> shared_queries;
+  Array<CodedRows> shared_passage_rows;
   Array<std::uint32_t> shared_passages;
   Array<std::int32_t> row_sources;
   Array<MonoLanguage> mono_languages;
@@ -136,7 +142,9 @@ void for_each_array(Visit&& visit, Arrays&... arrays) {
   visit(arrays.group_entries...), visit(arrays.words...), visit(arrays.pairs...);
   visit(arrays.slices...), visit(arrays.spans...), visit(arrays.guides...);
   visit(arrays.rows...), visit(arrays.entry_starts...), visit(arrays.row_uses...);
-  visit(arrays.shared_passages...), visit(arrays.row_sources...);
+  visit(arrays.shared_query_rows...), visit(arrays.shared_queries...);
+  visit(arrays.shared_passage_rows...), visit(arrays.shared_passages...);
+  visit(arrays.row_sources...);
   visit(arrays.mono_languages...), visit(arrays.mono_rows...);
   visit(arrays.mono_clusters...), visit(arrays.mono_layers...);
 }
@@ -152,6 +160,13 @@ struct Example {
   std::uint32_t group;
   std::uint32_t query_row;
   std::uint32_t passage_row;
+};
+
+// What an example takes up in a batch: its group, then the shared texts of its two rows, as codes
+// of one range. Two examples conflict if they have one in common.
+struct Resources {
+  std::array<std::uint32_t, 5> codes;
+  std::size_t size;
 };
 
 class PlanIndex {
@@ -179,10 +194,12 @@ class PlanIndex {
   // Whether some group has several rows to choose from, so that turns matter.
   bool has_alternatives() const { return !arrays_.entry_starts.empty(); }
   bool mixes_sources() const { return !arrays_.row_sources.empty(); }
-  bool shares_passages() const { return !arrays_.shared_passages.empty(); }
-  std::uint32_t shared_passage(std::uint32_t row) const {
-    return arrays_.shared_passages.empty() ? 0 : arrays_.shared_passages[row];
+  // Whether several groups have a query or a passage in common.
+  bool shares_texts() const {
+    return !arrays_.shared_queries.empty() || !arrays_.shared_passages.empty();
   }
+  // The texts of an example's rows that other groups have, passages first: a row's, if it has both.
+  TextCodes shared_texts(std::uint32_t query_row, std::uint32_t passage_row) const;
 
   // A group of a pair that is to be located. REQUIRES: group < pair->size
   struct Request {
@@ -216,7 +233,7 @@ class PlanIndex {
   }
 
   std::size_t num_resources() const {
-    return summary().num_groups + summary().num_shared_passages + 1;
+    return summary().num_groups + summary().num_shared_queries + summary().num_shared_passages + 1;
   }
   Resources resources(const Example& example) const;
 

@@ -97,7 +97,7 @@ void Planner::check_batch_size() const {
   largest -= largest % static_cast<std::uint64_t>(options_.world_size);
   throw std::invalid_argument("no " + std::string(kind) + " batch of " +
                               std::to_string(options_.batch_size) +
-                              " can be filled with different groups and passages; the largest "
+                              " can be filled without a group, query or passage twice; the largest "
                               "batch_size that works is " +
                               std::to_string(largest));
 }

@@ -42,7 +42,7 @@ void CheckBatches(const Table& table, const PlanOptions& options, int num_steps)
   std::vector<std::int64_t> queries(options.batch_size), passages(options.batch_size);
   for (int step = 0; step < num_steps; ++step) {
     const BatchInfo info = planner.plan(step, queries.data(), passages.data());
-    std::set<std::int64_t> groups, passage_ids;
+    std::set<std::int64_t> groups, passage_ids, query_ids;
     for (std::int64_t i = 0; i < options.batch_size; ++i) {
       CHECK(table.groups[queries[i]] == table.groups[passages[i]]);
       const bool same = table.languages[queries[i]] == table.languages[passages[i]];
@@ -52,9 +52,12 @@ void CheckBatches(const Table& table, const PlanOptions& options, int num_steps)
       }
       groups.insert(table.groups[queries[i]]);
       passage_ids.insert(table.passages[passages[i]]);
+      if (!table.queries.empty()) query_ids.insert(table.queries[queries[i]]);
     }
     CHECK(groups.size() == static_cast<std::size_t>(options.batch_size));
     CHECK(passage_ids.size() == static_cast<std::size_t>(options.batch_size));
+    CHECK(query_ids.size() ==
+          (table.queries.empty() ? 0 : static_cast<std::size_t>(options.batch_size)));
   }
 }
 
@@ -75,6 +78,23 @@ void SharedPassagesNeverMeet() {
   for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
     CheckBatches(table, Options(12, kind), 60);
   }
+}
+
+void SharedQueriesNeverMeet() {
+  Table table = CompleteTable(64, 3);
+  for (std::size_t row = 0; row < table.groups.size(); ++row) {
+    // Four groups to a query of each language, other four to a passage.
+    table.queries.push_back((table.groups[row] + 7) / 4 * 3 + table.languages[row]);
+    table.passages[row] = (table.groups[row] + 7) % 16;
+  }
+  for (Kind kind : {Kind::kMono, Kind::kCross, Kind::kMixed, Kind::kHybrid}) {
+    CheckBatches(table, Options(4, kind), 200);
+  }
+  const PlanIndex index = PlanIndex::build(table.columns(), {});
+  CHECK(index.summary().num_queries == 48 && index.summary().num_shared_queries == 48);
+  CHECK(index.summary().num_passages == 16);
+  table.queries.pop_back();
+  CHECK_THROWS(PlanIndex::build(table.columns(), {}), std::invalid_argument);
 }
 
 void LargestBatchSizeIsNamed() {
@@ -111,6 +131,7 @@ void BadInput() {
 int main() {
   CompleteTablesOfEverySize();
   SharedPassagesNeverMeet();
+  SharedQueriesNeverMeet();
   LargestBatchSizeIsNamed();
   BadInput();
 }

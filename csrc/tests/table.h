@@ -11,6 +11,7 @@ namespace hybrid_fast {
 struct Table {
   std::vector<std::int64_t> groups;
   std::vector<std::int32_t> languages;
+  std::vector<std::int64_t> queries;  // empty: all differ
   std::vector<std::int64_t> passages;
   std::vector<std::uint8_t> uses;
   std::vector<std::int32_t> sources;
@@ -26,7 +27,7 @@ struct Table {
     sources.push_back(0);
   }
   Columns columns() const {
-    return {groups, languages, passages, uses, sources, num_languages, num_sources};
+    return {groups, languages, queries, passages, uses, sources, num_languages, num_sources};
   }
 };
 

@@ -127,7 +127,7 @@ def run_parts(
         trainer.add_callback(progress)
         with progress:
             trained = trainer.train(resume_from_checkpoint=resume or None)
-        check_finite(trainer.encoder, args)
+        check_finite(trainer.encoder, trainer.in_effect())
         trainer.save_model(str(output / MODEL), _internal_call=True)  # pushed at the end
     with _model_is_saved(output):
         if args.profile:  # all processes add up their rates

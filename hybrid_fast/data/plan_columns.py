@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hybrid_fast.data.arrow_texts import as_texts, is_text
 from hybrid_fast.data.columns import KIND_BITS
 from hybrid_fast.data.table import AlignedTable
-from hybrid_fast.data.text_ids import text_ids
+from hybrid_fast.data.text_ids import query_text_ids, text_ids
 
 Column: TypeAlias = "npt.ArrayLike | pa.Array | pa.ChunkedArray | Sequence[str]"
 
@@ -32,7 +32,8 @@ class PlanColumns:
     sources: tuple[str, ...]  # (): not told apart
     groups: npt.NDArray[np.int64]
     language_codes: npt.NDArray[np.int32]
-    passages: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]  # -1: none; (0,): all differ
+    passages: npt.NDArray[np.int64]  # -1: none
     source_codes: npt.NDArray[np.int32]
     has_query: npt.NDArray[np.bool_]
     has_passage: npt.NDArray[np.bool_]
@@ -73,6 +74,7 @@ class PlanColumns:
             sources=table.sources if by_source else (),
             groups=table.group_codes,
             language_codes=table.language_codes,
+            queries=query_text_ids(table.text_column("query", slice(0, len(table)))),
             passages=table.passage_codes,
             source_codes=table.source_codes if by_source else np.zeros(len(table), np.int32),
             has_query=table.has_query,
@@ -88,6 +90,7 @@ class PlanColumns:
         passage_ids: Column | None,
         has_query: npt.ArrayLike | None,
         has_passage: npt.ArrayLike | None,
+        query_ids: Column | None,
         sources: Column | None,
         kind_mask: npt.ArrayLike | None,
     ) -> PlanColumns:
@@ -102,6 +105,11 @@ class PlanColumns:
         passages = np.arange(num_items, dtype=np.int64)
         if passage_ids is not None:
             passages = _ids("passage_ids", passage_ids)
+        queries = np.empty(0, np.int64)
+        if query_ids is not None:
+            queries = _ids("query_ids", query_ids)
+            _check_length("query_ids", queries, num_items)
+        asks = _flags("has_query", has_query, num_items)
         present = _flags("has_passage", has_passage, num_items)
         kinds = np.full(num_items, _MONO | _CROSS | _MIXED, np.uint8)
         if kind_mask is not None:
@@ -115,9 +123,10 @@ class PlanColumns:
             sources=source_names,
             groups=groups,
             language_codes=language_codes,
+            queries=queries if asks.all() or not len(queries) else np.where(asks, queries, -1),
             passages=passages if present.all() else np.where(present, passages, -1),
             source_codes=source_codes,
-            has_query=_flags("has_query", has_query, num_items),
+            has_query=asks,
             has_passage=present,
             kind_mask=kinds,
         )

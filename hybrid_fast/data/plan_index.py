@@ -40,6 +40,8 @@ class PlanIndex:
         num_passages: number of rows with a passage.
         num_complete: number of rows with a query and a passage.
         num_examples: number of rows that can be an example of a "mono" or a "mixed" batch.
+        num_different_queries: number of different queries.
+        num_different_passages: number of different passages.
         fingerprint: of the table, "" if none was given.
     """
 
@@ -56,6 +58,10 @@ class PlanIndex:
         self.num_examples: dict[str, int] = note["num_examples"]
         self.fingerprint: str = note["fingerprint"]
         self.num_items: int = core.num_rows
+        self.num_different_queries: int = (
+            self.num_queries if note["queries_differ"] else core.num_queries
+        )
+        self.num_different_passages: int = core.num_passages
         # Needed again if a source is left out that shares groups with others.
         self._columns = columns if core.mixes_sources else None
         self._path = path
@@ -72,6 +78,7 @@ class PlanIndex:
             "languages": columns.languages,
             "sources": columns.sources,
             "num_queries": int(columns.has_query.sum()),
+            "queries_differ": not len(columns.queries),
             "num_passages": int(columns.has_passage.sum()),
             "num_complete": int((columns.has_query & columns.has_passage).sum()),
             "num_examples": columns.count_examples(uses),
@@ -92,6 +99,7 @@ class PlanIndex:
             core = _core.PlanIndex.build(
                 groups=columns.groups,
                 languages=columns.language_codes,
+                queries=columns.queries,
                 passages=columns.passages,
                 uses=uses,
                 sources=columns.source_codes,
@@ -143,6 +151,7 @@ class PlanIndex:
         has_query: npt.ArrayLike | None = None,
         has_passage: npt.ArrayLike | None = None,
         *,
+        query_ids: Column | None = None,
         sources: Column | None = None,
         kind_mask: npt.ArrayLike | None = None,
         fingerprint: str = "",
@@ -157,6 +166,7 @@ class PlanIndex:
                 themselves (compared by a 63-bit hash); default: all passages differ.
             has_query: (n,) bool, default all True.
             has_passage: (n,) bool, default all True.
+            query_ids: (n,) as `passage_ids`; default: all queries differ.
             sources: (n,) strings, for `source_weights`; see `of_table` for what this changes.
                 Default: one source.
             kind_mask: (n,) uint8, the sum of 1 (mono), 2 (cross) and 4 (mixed); default all.
@@ -169,7 +179,14 @@ class PlanIndex:
             TypeError: columns of the wrong type.
         """
         columns = PlanColumns.of_arrays(
-            group_ids, languages, passage_ids, has_query, has_passage, sources, kind_mask
+            group_ids,
+            languages,
+            passage_ids,
+            has_query,
+            has_passage,
+            query_ids,
+            sources,
+            kind_mask,
         )
         return cls.build(columns, fingerprint)
 

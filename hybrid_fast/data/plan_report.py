@@ -20,7 +20,8 @@ class ShareOfPlan:
         passage_language: language of the passages; the same for mono and mixed.
         source: None if sources have no weights.
         size: number of items (mono) or groups (pairs) it can draw from.
-        capacity: largest batch that it can always fill alone without repeating a group or passage.
+        capacity: largest batch that it can always fill alone without repeating a group, query or
+            passage.
         asked: share requested, over all languages or pairs.
         effective: share in effect; 0 if it is left out.
     """
@@ -47,10 +48,13 @@ class PlanReport:
 
     Attributes:
         batch_size: examples in a global batch.
+        rows: number of rows of the table.
+        queries: number of different queries.
+        passages: number of different passages.
         steps: number of steps over which batches and substitutions were counted.
         batches: number of batches of each kind.
         substituted_entries: examples replaced by another of the same language or pair, because
-            their group or passage was already in the batch.
+            their group, query or passage was already in the batch.
         substituted_pairs: examples replaced by one of another pair or source, because their own had
             none left.
         languages: shares of the mono batches.
@@ -58,6 +62,9 @@ class PlanReport:
     """
 
     batch_size: int
+    rows: int
+    queries: int
+    passages: int
     steps: int
     batches: dict[str, int]
     substituted_entries: int
@@ -66,11 +73,19 @@ class PlanReport:
     pairs: list[ShareOfPlan]
 
     @property
+    def contents(self) -> str:
+        """What the table holds, in words."""
+        return (
+            f"{self.rows:,} rows: {self.queries:,} different queries, "
+            f"{self.passages:,} different passages"
+        )
+
+    @property
     def excluded(self) -> list[str]:
         """Languages and pairs that were requested but are left out, each with the reason."""
         return [
-            f"{share.name}: {share.capacity} usable groups, too few for a batch of "
-            f"{self.batch_size}"
+            f"{share.name}: {share.capacity} examples without a group, query or passage twice, "
+            f"too few for a batch of {self.batch_size}"
             for share in [*self.languages, *self.pairs]
             if share.asked > 0 and share.effective == 0
         ]
@@ -82,6 +97,7 @@ class PlanReport:
     def __rich__(self) -> RenderableType:
         examples = max(1, self.steps * self.batch_size)
         parts: list[RenderableType] = [
+            self.contents,
             f"{self.steps} steps of {self.batch_size}: "
             + ", ".join(f"{count} {kind}" for kind, count in self.batches.items()),
             f"substituted: {self.substituted_entries} examples "

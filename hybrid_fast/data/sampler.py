@@ -48,8 +48,8 @@ class Batch(Sequence[tuple[int, int]]):
         kind: "mono", "cross" or "mixed".
         query_rows: int64 (batch_size / world_size,), rows of the table.
         passage_rows: int64 (batch_size / world_size,), rows of the table.
-        substitutions: number of examples of the global batch that were replaced because their group
-            or passage was already in it.
+        substitutions: number of examples of the global batch that were replaced because their
+            group, query or passage was already in it.
     """
 
     step: int
@@ -180,6 +180,7 @@ class HybridBatchSampler:
         has_query: npt.ArrayLike | None = None,
         has_passage: npt.ArrayLike | None = None,
         *,
+        query_ids: Column | None = None,
         sources: Column | None = None,
         kind_mask: npt.ArrayLike | None = None,
         **options: Any,
@@ -192,6 +193,7 @@ class HybridBatchSampler:
             passage_ids: default: all passages differ.
             has_query: default all True.
             has_passage: default all True.
+            query_ids: default: all queries differ.
             sources: default one source.
             kind_mask: default all kinds.
             **options: those of HybridBatchSampler.
@@ -206,6 +208,7 @@ class HybridBatchSampler:
             passage_ids,
             has_query,
             has_passage,
+            query_ids=query_ids,
             sources=sources,
             kind_mask=kind_mask,
         )
@@ -217,12 +220,21 @@ class HybridBatchSampler:
         Raises:
             ValueError: a negative step, or one beyond the range of 64-bit positions.
         """
+        share = self.batch_size // self.world_size
+        return self._slots(step, self.rank * share, (self.rank + 1) * share)
+
+    def global_batch(self, step: int) -> Batch:
+        """Return the batch of a step over all ranks.
+
+        Raises:
+            ValueError: as `batch`.
+        """
+        return self._slots(step, 0, self.batch_size)
+
+    def _slots(self, step: int, first: int, end: int) -> Batch:
         if not isinstance(step, int | np.integer) or step >= 2**63:
             raise ValueError(f"step is {step!r}; it must be a whole number below 2^63")
-        step = int(step)
-        share = self.batch_size // self.world_size
-        start = self.rank * share
-        queries, passages, kind, *substituted = self._planner.plan(step, start, start + share)
+        queries, passages, kind, *substituted = self._planner.plan(int(step), first, end)
         return Batch(step, KINDS[kind], queries, passages, sum(substituted))
 
     def __len__(self) -> int:
@@ -258,6 +270,9 @@ class HybridBatchSampler:
             substituted_pairs += streams
         return PlanReport(
             batch_size=self.batch_size,
+            rows=self.index.num_items,
+            queries=self.index.num_different_queries,
+            passages=self.index.num_different_passages,
             steps=steps,
             batches={kind: count for kind, count in kinds.items() if count},
             substituted_entries=substituted_entries,

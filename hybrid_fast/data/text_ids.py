@@ -11,6 +11,7 @@ from hybrid_fast import _core
 
 _PREFIX = b"text:"
 _DIGITS = 16
+_ROWS_AT_A_TIME = 2**20  # whose copies are held at a time
 _HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
@@ -25,15 +26,23 @@ def text_ids(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return ids
 
 
+def query_text_ids(texts: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return `text_ids` of queries, equal for those that `passage_text_ids` would take for one.
+
+    They take no account of the language, as those of passages do not.
+    """
+    starts = range(0, len(texts), _ROWS_AT_A_TIME)
+    parts = [text_ids(_normalized(texts.slice(start, _ROWS_AT_A_TIME))) for start in starts]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
 def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return ids of passages that depend on their content: "text:" and 16 hexadecimal digits.
 
     Texts that differ only in white space or in Unicode compatibility forms (NFKC) share their id.
     Null stays null.
     """
-    texts = texts.cast(pa.large_string())  # normal forms may be longer than 2 GiB
-    texts = pc.utf8_trim_whitespace(pc.utf8_normalize(texts, form="NFKC"))
-    texts = pc.binary_join(pc.utf8_split_whitespace(texts), pa.scalar(" ", texts.type))
+    texts = _normalized(texts)
     hashes = _hashes(texts).astype(">u8").view(np.uint8).reshape(-1, _DIGITS // 2)
     length = len(_PREFIX) + _DIGITS
     characters = np.empty((len(hashes), length), np.uint8)
@@ -45,6 +54,12 @@ def passage_text_ids(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
         len(hashes), pa.py_buffer(offsets), pa.py_buffer(characters)
     )
     return pc.if_else(texts.is_valid(), ids, None)
+
+
+def _normalized(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    texts = texts.cast(pa.large_string())  # normal forms may be longer than 2 GiB
+    texts = pc.utf8_trim_whitespace(pc.utf8_normalize(texts, form="NFKC"))
+    return pc.binary_join(pc.utf8_split_whitespace(texts), pa.scalar(" ", texts.type))
 
 
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:

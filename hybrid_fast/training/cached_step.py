@@ -21,6 +21,7 @@ from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
+from hybrid_fast.training.learning import spread
 from hybrid_fast.training.memory import TokenBudget, find_budget
 from hybrid_fast.training.micro_batches import cut_by_length
 from hybrid_fast.training.model import ContrastiveModel
@@ -57,6 +58,7 @@ class CachedStep:
         stay_sparse: see `sparse_gradients`; False unless set.
         budget: the token limits in use; None before the first batch.
         num_padded: tokens of the last batch, padding included.
+        spread: of the passages of the last batch, see `spread`; None before the first.
         stop_requested: set it on any rank to have `stop` set on all after the next step.
         stop: whether any rank has requested it.
     """
@@ -85,6 +87,7 @@ class CachedStep:
         self.cached_activation_tokens = cached_activation_tokens
         self.budget: TokenBudget | None = None
         self.num_padded = 0
+        self.spread: Tensor | None = None
         self.stop_requested = self.stop = False
         self._cache = GradientCache(model.encoder, autocast, timer.part)
 
@@ -148,10 +151,12 @@ class CachedStep:
         queries, passages = (
             embeddings[self._on_device(places)] for places in (batch.queries, batch.passages)
         )
-        passage_ids = batch.passage_ids
-        if passage_ids is not None:
-            passage_ids = self._on_device(passage_ids)
-        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids)
+        passage_ids, answers = (
+            None if tensor is None else self._on_device(tensor)
+            for tensor in (batch.passage_ids, batch.answers)
+        )
+        self.spread = spread(passages)
+        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids, mask=answers)
         return loss
 
     @contextmanager

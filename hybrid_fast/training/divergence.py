@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
 
 from hybrid_fast.data import Batch
+from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
 
@@ -17,37 +20,86 @@ class DivergenceError(ValueError):
     """Training diverged: a loss, a gradient or a weight is not finite."""
 
 
-def divergence(args: HybridTrainingArguments, planned: Batch, reason: object) -> DivergenceError:
-    """Return the error that names the step, its rows and the last checkpoint.
+@dataclass(frozen=True)
+class InEffect:
+    """The values that a step is computed with, which schedules and training may have changed.
+
+    Attributes:
+        learning_rate: the largest of the optimiser's groups.
+        temperature: of the loss.
+    """
+
+    args: HybridTrainingArguments
+    learning_rate: float
+    temperature: float
+
+    @classmethod
+    def now(
+        cls,
+        args: HybridTrainingArguments,
+        loss: InfoNCELoss,
+        optimizer: torch.optim.Optimizer | None,
+    ) -> InEffect:
+        """Return those of a run in progress; reads a learned temperature from its device."""
+        groups = [] if optimizer is None else optimizer.param_groups
+        rates = [float(group["lr"]) for group in groups] or [args.learning_rate]
+        return cls(args, max(rates), torch.as_tensor(loss.temperature).item())
+
+    @property
+    def rate(self) -> str:
+        """The learning rate, and of which one it is."""
+        schedule = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
+        return f"{self.learning_rate:.4g} ({schedule} schedule of {self.args.learning_rate:g})"
+
+    @property
+    def other(self) -> str:
+        """The temperature, the precision and the clipping."""
+        args = self.args
+        learned = f" (learned, from {args.temperature:g})" if args.learn_temperature else ""
+        precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "float32"
+        clipped = f"clipped at {args.max_grad_norm:g}" if args.max_grad_norm else "not clipped"
+        return f"{self.temperature:.4g}{learned}, precision {precision}, gradients {clipped}"
+
+    @property
+    def remedy(self) -> str:
+        """What to change where training diverged."""
+        other = "fix the temperature" if self.args.learn_temperature else "raise temperature"
+        return f"lower learning_rate, which is {self.rate}, or {other}, which is {self.other}"
+
+    def __str__(self) -> str:
+        return f"learning_rate {self.rate}, temperature {self.other}"
+
+
+def divergence(in_effect: InEffect, planned: Batch, reason: object) -> DivergenceError:
+    """Return the error that names the step, its rows, the last checkpoint and the values in effect.
 
     Args:
-        args: of the run.
+        in_effect: when it diverged.
         planned: the rows of the step.
         reason: what is not finite.
     """
+    args = in_effect.args
     checkpoints = complete_checkpoints(args.output_dir)
     last = f"the last checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint yet"
     return DivergenceError(
         f"training diverged at step {planned.step} (query rows {_listed(planned.query_rows)}, "
-        f"passage rows {_listed(planned.passage_rows)}; {last}); {_remedy(args)}: {reason}"
+        f"passage rows {_listed(planned.passage_rows)}; {last}); "
+        f"{in_effect.remedy}: {reason}"
     )
 
 
-def check_finite(model: nn.Module, args: HybridTrainingArguments) -> None:
+def check_finite(model: nn.Module, in_effect: InEffect) -> None:
     """Check the weights after training.
+
+    Args:
+        model: that was trained.
+        in_effect: at the last step.
 
     Raises:
         DivergenceError: a weight is NaN or infinite.
     """
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-        raise DivergenceError(f"training diverged: weights are NaN or infinite; {_remedy(args)}")
-
-
-def _remedy(args: HybridTrainingArguments) -> str:
-    return (
-        f"lower learning_rate, which is {args.learning_rate}, or raise temperature, which is "
-        f"{args.temperature}"
-    )
+        raise DivergenceError(f"training diverged: weights are NaN or infinite; {in_effect.remedy}")
 
 
 def _listed(rows: np.ndarray) -> str:

@@ -24,10 +24,13 @@ from hybrid_fast.data import (
     TokenStore,
     open_token_store,
 )
+from hybrid_fast.data import Batch as Examples
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.collectives import first_on_each_machine
+from hybrid_fast.training.known_answers import KnownAnswers
+from hybrid_fast.training.token_report import report_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ class Batch(NamedTuple):
     queries: Tensor  # int64 (B,), positions among the M texts
     passages: Tensor  # int64 (N,), the same: B positives, then all hard negatives
     passage_ids: Tensor | None  # int64 (N,), equal for equal texts; None without hard negatives
+    # bool (B, columns of the loss), answers that are no negatives; None if there are none on any
+    # rank
+    answers: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -66,6 +72,8 @@ class StepDataset(Dataset[Batch]):
         passages: tokens of the passages and the hard negatives.
         negatives_from: row that an example's hard negatives come from, "passage" or "query".
         repeats_once: whether a text that occurs several times in a batch is embedded once.
+        known_answers: of the table.
+        shares_negatives: whether the columns of the loss are the passages of all ranks.
     """
 
     def __init__(
@@ -76,21 +84,22 @@ class StepDataset(Dataset[Batch]):
         negatives_from: str,
         *,
         repeats_once: bool,
+        known_answers: KnownAnswers | None = None,
+        shares_negatives: bool = False,
     ) -> None:
         self.sampler = sampler
         self.queries = queries
         self.passages = passages
         self.negatives_from = negatives_from
         self.repeats_once = repeats_once
+        self.known_answers = known_answers
+        self.shares_negatives = shares_negatives
         self.has_negatives = passages.has_negatives
 
     def __getitem__(self, step: int) -> Batch:
         plan = self.sampler.batch(step)
         queries = self.queries.text_numbers(plan.query_rows)
-        passages = self.passages.text_numbers(plan.passage_rows)
-        if self.has_negatives:
-            rows = plan.passage_rows if self.negatives_from == "passage" else plan.query_rows
-            passages = np.concatenate([passages, self.passages.negative_numbers(rows)])
+        passages = self._columns(plan.query_rows, plan.passage_rows)
         query_texts, query_positions = self._texts(queries)
         passage_texts, passage_positions = self._texts(passages)
         tokens = Tokens.concatenate(
@@ -103,10 +112,40 @@ class StepDataset(Dataset[Batch]):
             torch.from_numpy(query_positions),
             torch.from_numpy(passage_positions + len(query_texts)),
             torch.from_numpy(passages) if self.has_negatives else None,
+            self._answers(plan),
         )
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    def _columns(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the passages, then of the hard negatives, of a rank's batch."""
+        passages = self.passages.text_numbers(passage_rows)
+        if not self.has_negatives:
+            return passages
+        rows = passage_rows if self.negatives_from == "passage" else query_rows
+        return np.concatenate([passages, self.passages.negative_numbers(rows)])
+
+    def _answers(self, plan: Examples) -> Tensor | None:
+        """Return which columns of the loss answer which queries of this rank's plan."""
+        if self.known_answers is None:
+            return None
+        sampler = self.sampler
+        num_ranks = sampler.world_size if self.shares_negatives else 1
+        first, share = sampler.rank * len(plan) if self.shares_negatives else 0, len(plan)
+        if self.shares_negatives:
+            plan = sampler.global_batch(plan.step)
+        parts = np.split(np.stack([plan.query_rows, plan.passage_rows]), num_ranks, axis=1)
+        columns = [self._columns(*part) for part in parts]
+        firsts = np.cumsum([0, *map(len, columns[:-1])])
+        positives = np.repeat(firsts, share) + np.tile(np.arange(share), num_ranks)
+        found = self.known_answers.among(np.concatenate(columns), plan.query_rows, positives)
+        if not found.size:  # on no rank: all of them must agree
+            return None
+        query, column = found[:, (found[0] >= first) & (found[0] < first + share)]
+        answers = torch.zeros(share, sum(map(len, columns)), dtype=torch.bool)
+        answers[torch.from_numpy(query - first), torch.from_numpy(column)] = True
+        return answers
 
     def _texts(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of the texts to embed, and the position among them of each."""
@@ -212,18 +251,19 @@ def make_steps(
             for side in SIDES
         )
     for side, store in zip(SIDES, (queries, passages), strict=True):
-        if store.num_truncated:
-            logger.info(
-                "%d of %d different %s texts exceed %d tokens and are truncated.",
-                store.num_truncated,
-                len(store.tokens),
-                side,
-                model.max_length[side],
-            )
+        report_tokens(table, store, side, model)
     repeats_once = args.embed_repeats_once
     if repeats_once is None:
         repeats_once = not has_dropout(model)
-    return StepDataset(sampler, queries, passages, args.negatives_from, repeats_once=repeats_once)
+    return StepDataset(
+        sampler,
+        queries,
+        passages,
+        args.negatives_from,
+        repeats_once=repeats_once,
+        known_answers=KnownAnswers.of_table(table, passages),
+        shares_negatives=args.shares_negatives,
+    )
 
 
 def has_dropout(model: BiEncoder) -> bool:

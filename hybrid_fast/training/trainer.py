@@ -35,8 +35,9 @@ from hybrid_fast.training.collectives import (
     from_first_rank,
 )
 from hybrid_fast.training.compat import check_trainer_hooks
-from hybrid_fast.training.divergence import DivergenceError, divergence
+from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.lazy_adam import LazyAdamW
+from hybrid_fast.training.learning import LearningWatch, Logged
 from hybrid_fast.training.model import ContrastiveModel, compile_transformer, make_model
 from hybrid_fast.training.optimiser import (
     accept_lazy_states,
@@ -108,6 +109,9 @@ class HybridTrainer(SavingTrainer):
         inputs.check_trainable(model, args)
         inputs.check_negatives(args, train_table)
         self.sampler = make_sampler(args, train_table)
+        logger.info(
+            "The table has %s; no batch has one of them twice.", self.sampler.report(0).contents
+        )
         self.languages = train_table.languages
         self.plan = checkpoints.plan_settings(args, self.sampler, train_table.fingerprint)
         super().__init__(
@@ -132,6 +136,7 @@ class HybridTrainer(SavingTrainer):
             micro_batch_tokens=args.micro_batch_tokens,
             cached_activation_tokens=args.cached_activation_tokens,
         )
+        self.learning = LearningWatch(args)
         self._last_step = 0
         self._batches_in_update = 1
         self._termination = StopOnSignal(self.cached_step)
@@ -216,6 +221,7 @@ class HybridTrainer(SavingTrainer):
             loss = self.cached_step(inputs, self._batches_in_update)
         except FloatingPointError as error:
             raise self._divergence(error) from error
+        self.learning.count(len(inputs.queries), len(inputs.passages))
         self.throughput.count(len(inputs.queries), len(inputs.ids), self.cached_step.num_padded)
         if self.accelerator.sync_gradients:
             if self.args.world_size > 1:
@@ -240,7 +246,11 @@ class HybridTrainer(SavingTrainer):
         return norm
 
     def _divergence(self, reason: object) -> DivergenceError:
-        return divergence(self.args, self.sampler.batch(self._last_step), reason)
+        return divergence(self.in_effect(), self.sampler.batch(self._last_step), reason)
+
+    def in_effect(self) -> InEffect:
+        """Return the learning rate and the temperature that the last step had."""
+        return InEffect.now(self.args, self.model.loss, self.optimizer)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(
@@ -265,10 +275,30 @@ class HybridTrainer(SavingTrainer):
         return [name for name in names if not name.endswith("log_temperature")]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log; the loss is accompanied by the training rates since it was last logged."""
+        """Log; the loss comes with the rates since it was last logged and a learned temperature."""
         if "loss" in logs:
             logs.update(self.throughput.take(self.args.device))
+            in_effect = self.in_effect()
+            if self.args.learn_temperature:
+                logs["temperature"] = in_effect.temperature
+            self._watch(logs, in_effect)
         super().log(logs, start_time)
+
+    def _watch(self, logs: dict[str, float], in_effect: InEffect) -> None:
+        """Say once that the run does not learn, if what is logged shows it."""
+        chance, spread = self.learning.mean_chance(), self.cached_step.spread
+        if spread is None or not self.is_world_process_zero():
+            return
+        gradient = logs.get("grad_norm")
+        logged = Logged(
+            step=self.state.global_step,
+            loss=float(logs["loss"]),
+            chance=chance,
+            gradient=None if gradient is None else float(gradient),
+            temperature=in_effect.temperature,
+            spread=float(spread),
+        )
+        self.learning.see(logged, str(in_effect))
 
     def evaluate(
         self,

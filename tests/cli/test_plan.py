@@ -12,6 +12,7 @@ def test_plan_shows_batches_counts_and_negatives(project, capsys):
     assert "mono" in shown
     assert "cross" in shown
     assert "question" in shown
+    assert "40 rows: 40 different queries, 40 different passages" in shown
     assert "contrasted with 7 in-batch negatives" in shown.replace("\n", " ")
     assert "4 steps of 8: 2 mono, 2 cross" in shown
     assert sorted(path.name for path in project.iterdir()) == before

@@ -52,6 +52,15 @@ def tables(draw):
         draw_one(
             own=rows,
             of_group=groups,
+            of_two_groups=groups // 2,
+            of_language_and_four_groups=groups // 4 * num_languages + languages,
+            one_for_most=np.where(some(0.8), 10**6, rows),
+            random=rng.integers(0, 1 + len(rows) // 3, len(rows)),
+            none_for_some=np.where(some(0.5), -1, rows // 3),
+        ),
+        draw_one(
+            own=rows,
+            of_group=groups,
             of_three_groups=groups // 3,
             one_for_most=np.where(some(0.8), 10**6, rows),
             one_for_all=0 * rows,

@@ -45,10 +45,12 @@ def check_batch(table, options, batch):
     groups = table.groups[queries]
     assert (groups == table.groups[passages]).all(), "guarantee 1: two groups in an example"
     assert len(set(groups.tolist())) == batch_size, "guarantee 1: a group twice"
-    own, answers = table.texts[queries], table.texts[passages]
-    texts = np.concatenate([answers, own[own != answers]])
-    texts = texts[texts != -1].tolist()
-    assert len(set(texts)) == len(texts), "guarantee 1: a passage twice"
+    for name, column in (("query", table.asked), ("passage", table.texts)):
+        # Of both rows of an example: a right answer to the query of either is one to the other.
+        first, second = column[queries], column[passages]
+        texts = np.concatenate([first, second[second != first]])
+        texts = texts[texts != -1].tolist()
+        assert len(set(texts)) == len(texts), f"guarantee 1: a {name} twice"
     x, y = table.languages[queries], table.languages[passages]
     kinds = ("mono", "cross") if options["kind"] == "hybrid" else (options["kind"],)
     assert batch.kind in kinds, "guarantee 2: kind of batch"

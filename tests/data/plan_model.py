@@ -30,7 +30,7 @@ class PlanModel:
 
     def __init__(
         self, group_ids, languages, passage_ids=None, has_query=None, has_passage=None, *,
-        sources=None, kind_mask=None, batch_size, kind="hybrid", alpha=0.5,
+        query_ids=None, sources=None, kind_mask=None, batch_size, kind="hybrid", alpha=0.5,
         language_sampling="uniform", pair_weights=None, source_weights=None, pairs="mixed",
         seed=0, world_size=1,
     ):  # fmt: skip
@@ -44,6 +44,10 @@ class PlanModel:
             passage if answered else -1
             for passage, answered in zip(plain(passage_ids, rows), answers, strict=True)
         ]
+        self.texts = [
+            query if asked else -1
+            for query, asked in zip(plain(query_ids, rows), asks, strict=True)
+        ]
         self.batch_size, self.kind, self.seed = batch_size, kind, seed
         self.single = pairs == "single"
         self.alpha = {"mono": 1, "hybrid": alpha}.get(kind, 0)  # share of mono batches
@@ -53,7 +57,8 @@ class PlanModel:
         self.source_weights = source_weights or {None: 1}
         if source_weights is None:
             sources = [None for _ in rows]
-        self._find_shared_passages()
+        self.shared = self._find_shared("passage", self.passages)
+        self.shared |= self._find_shared("query", self.texts)
         self._list_streams(asks, answers, plain(kind_mask, (7 for _ in rows)), plain(sources, ()))
         self.language_shares, self.pair_shares, largest = [], [], []
         if self.alpha > 0:
@@ -71,11 +76,13 @@ class PlanModel:
             raise ValueError(f"the largest batch_size that works is {works}")
         self._start()
 
-    def _find_shared_passages(self):
-        self.shared, first = set(), {}
-        for group, passage in zip(self.groups, self.passages, strict=True):
-            if passage != -1 and first.setdefault(passage, group) != group:
-                self.shared.add(passage)
+    def _find_shared(self, side, texts):
+        """Return the texts of a side that several groups have."""
+        shared, first = set(), {}
+        for group, text in zip(self.groups, texts, strict=True):
+            if text != -1 and first.setdefault(text, group) != group:
+                shared.add((side, text))
+        return shared
 
     def _list_streams(self, asks, answers, masks, sources):
         """List the rows of each language (mono) and the groups of each pair (cross, mixed)."""
@@ -121,15 +128,19 @@ class PlanModel:
         return [(xs[turn % len(xs)], ys[(turn + turn // cycle) % len(ys)]) for turn in turns]
 
     def holds(self, query, passage):
-        """Return what an example takes up: its group, and its passages that other groups have."""
-        shared = {self.passages[query], self.passages[passage]} & self.shared if self.shared else ()
-        return [self.groups[query], *(("passage", text) for text in shared)]
+        """Return what an example takes up: its group, and texts of its rows that others have."""
+        if not self.shared:
+            return [self.groups[query]]
+        rows = {query, passage}
+        texts = {("passage", self.passages[row]) for row in rows}
+        texts |= {("query", self.texts[row]) for row in rows}
+        return [self.groups[query], *sorted(texts & self.shared)]
 
     def capacity(self, streams):
         """Return a batch size that streams always reach, whichever examples come first.
 
-        Examples that nothing connects never exclude one another. Where no passage is shared, that
-        is all there is; elsewhere it is a lower bound.
+        Examples that nothing connects never exclude one another. Where no text is shared, that is
+        all there is; elsewhere it is a lower bound.
         """
         if not self.shared:
             if streams.keys() <= self.mono_streams.keys():
@@ -294,6 +305,7 @@ class PlanModel:
             self.batch(steps - 1)
         kinds, replaced, moved = zip(*self.history[:steps], strict=True) if steps else ((), (), ())
         return PlanReport(
-            self.batch_size, steps, dict(Counter(kinds)), sum(replaced), sum(moved),
+            self.batch_size, len(self.groups), len({*self.texts} - {-1}),
+            len({*self.passages} - {-1}), steps, dict(Counter(kinds)), sum(replaced), sum(moved),
             self.language_shares, self.pair_shares,
         )  # fmt: skip

@@ -9,8 +9,12 @@ from plan_model_streams import Stream, kinds_of_groups, weights_in_effect
 
 def check_report(table, options, report):
     """Guarantee 3: sizes, shares asked, exclusions and capacities are the model's."""
-    # With shared passages capacities are lower bounds, of which the model's is the lower one.
+    # With shared texts capacities are lower bounds, of which the model's is the lower one.
     model = table.facts(options) if table.shared else table.plan("model", **options)
+    held = model.report(0)
+    assert (report.rows, report.queries, report.passages) == (
+        held.rows, held.queries, held.passages
+    ), "guarantee 3: what the table holds"  # fmt: skip
     for shares, expected in (
         (report.languages, model.language_shares),
         (report.pairs, model.pair_shares),
@@ -32,7 +36,9 @@ def check_report(table, options, report):
     left_out = [s for s in report.languages + report.pairs if s.asked > 0 and s.effective == 0]
     size = options["batch_size"]
     assert sorted(report.excluded) == sorted(
-        f"{s.name}: {s.capacity} usable groups, too few for a batch of {size}" for s in left_out
+        f"{s.name}: {s.capacity} examples without a group, query or passage twice, too few for a "
+        f"batch of {size}"
+        for s in left_out
     ), "guarantee 3: what is left out, and why"
 
 

@@ -22,6 +22,7 @@ class Table:
 
     groups: np.ndarray
     languages: np.ndarray
+    queries: np.ndarray
     passages: np.ndarray
     has_query: np.ndarray
     has_passage: np.ndarray
@@ -34,6 +35,7 @@ class Table:
         return cls(
             np.asarray(groups),
             np.asarray(languages),
+            np.asarray(columns.get("queries", np.arange(len(groups)))),
             np.arange(len(groups)) if passages is None else np.asarray(passages),
             everywhere if has_query is None else has_query,
             everywhere if has_passage is None else has_passage,
@@ -52,7 +54,7 @@ class Table:
     def plan(self, maker="sampler", **options):
         return PLANS[maker](
             self.groups, self.languages, self.passages, self.has_query, self.has_passage,
-            sources=self.sources, kind_mask=self.kind_mask, **options,
+            query_ids=self.queries, sources=self.sources, kind_mask=self.kind_mask, **options,
         )  # fmt: skip
 
     def largest(self, maker="sampler", **options):
@@ -81,10 +83,18 @@ class Table:
         return np.where(self.has_passage, self.passages, -1)
 
     @cached_property
+    def asked(self):
+        """The query that each row has, -1: none."""
+        return np.where(self.has_query, self.queries, -1)
+
+    @cached_property
     def shared(self):
-        """Whether two groups have one passage."""
-        owned = {(g, p) for g, p in zip(self.groups, self.texts, strict=True) if p != -1}
-        return len(owned) > len({passage for _, passage in owned})
+        """Whether two groups have one query or one passage."""
+        return any(self._is_shared(texts) for texts in (self.asked, self.texts))
+
+    def _is_shared(self, texts):
+        owned = {(g, text) for g, text in zip(self.groups, texts, strict=True) if text != -1}
+        return len(owned) > len({text for _, text in owned})
 
     @cached_property
     def complete(self):

@@ -66,6 +66,19 @@ SPOILT_BATCHES = {  # table, options, what spoils a batch, what the check says
         with_rows(lambda q, p: [q[0], q[0] + (3 if q[0] // 3 % 2 == 0 else -3)]),
         "1: a passage twice",
     ),
+    "groups with one query": (
+        dataclasses.replace(GRID, queries=GRID.groups // 2),
+        {"kind": "mono"},
+        with_rows(lambda q, p: [q[0], q[0] + (3 if q[0] // 3 % 2 == 0 else -3)]),
+        "1: a query twice",
+    ),
+    "a passage that answers the other query": (
+        # Row 4, l1 of group 1, has the query of row 2, l2 of group 0, whose passage is drawn.
+        dataclasses.replace(GRID, queries=np.where(np.arange(120) == 4, 2, np.arange(120))),
+        {"kind": "cross", "batch_size": 2},
+        with_rows(constant([0, 4]), constant([2, 3])),
+        "1: a query twice",
+    ),
     "a passage that is the other query's own": (
         # Row 4, l1 of group 1, has the passage of row 2, l2 of group 0.
         dataclasses.replace(GRID, passages=np.where(np.arange(120) == 4, 2, np.arange(120))),

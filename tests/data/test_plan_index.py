@@ -200,6 +200,47 @@ def test_passage_texts_serve_as_ids():
         assert len({texts[row] for row in passages}) == 4
 
 
+def test_query_texts_serve_as_ids():
+    """Ten answers to each of 40 queries, a line each: no query meets its other answers."""
+    texts = [f"query {number // 10}" for number in range(400)]
+    flat = [-1] * 400, ["en"] * 400
+    index = PlanIndex.from_arrays(*flat, query_ids=texts)
+    assert (index.num_items, index.num_different_queries) == (400, 40)
+    assert index.num_different_passages == 400
+    uses = np.zeros(400, int)
+    sampler = HybridBatchSampler(index, batch_size=20, kind="mono")
+    for step in range(40):
+        rows = sampler.batch(step).query_rows
+        assert len({texts[row] for row in rows}) == 20
+        uses[rows] += 1
+    assert uses.tolist() == [2] * 400
+    with pytest.raises(ValueError, match=r"query or passage twice.* largest batch_size .* is 40$"):
+        HybridBatchSampler(index, batch_size=41, kind="mono")
+
+
+def test_queries_without_an_id_meet_all_others():
+    queries = np.array([5, 5, -1, -1, 5, 5])
+    has_query = np.array([True] * 4 + [False] * 2)
+    index = PlanIndex.from_arrays([-1] * 6, ["en"] * 6, has_query=has_query, query_ids=queries)
+    assert index.num_different_queries == 1
+    sampler = HybridBatchSampler(index, batch_size=3, kind="mono")
+    assert {2, 3} < set(sampler.batch(0).query_rows.tolist())
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_memory_follows_the_queries_that_are_shared(share):
+    """A quarter of a byte an item, and at most six bytes an item whose query others have."""
+    rng = np.random.default_rng(0)
+    groups, codes = np.nonzero(rng.random((2_000, 200)) < 0.05)
+    languages = np.char.add("l", codes.astype(str))
+    rows = np.arange(len(groups))
+    alone = PlanIndex.from_arrays(groups, languages)
+    queries = np.where(rng.random(len(rows)) < share, rows // 400 * 200 + codes, 10**9 + rows)
+    index = PlanIndex.from_arrays(groups, languages, query_ids=queries)
+    extra = (index.num_bytes - alone.num_bytes) / len(rows)
+    assert 0.25 < extra < 0.25 + 6 * share + 0.2
+
+
 def test_items_of_group_minus_one_stand_alone():
     """Guarantee 1 must not take them for one group, and cross batches must not pair them."""
     groups = np.array([0, 0, 1, 1, 2, 2, -1, -1, -1, -1])

@@ -205,7 +205,9 @@ def test_a_language_too_small_for_a_batch_is_left_out_and_named():
     presence[5:, 2] = False
     report = Columns(presence).sampler(batch_size=16).report()
     assert [share.effective for share in report.languages] == pytest.approx([0.5, 0.5, 0])
-    assert report.excluded == ["l002: 5 usable groups, too few for a batch of 16"]
+    assert report.excluded == [
+        "l002: 5 examples without a group, query or passage twice, too few for a batch of 16"
+    ]
     assert "left out: l002" in str(report)
     assert report.to_dict()["excluded"] == report.excluded
 

@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.sampler import HybridBatchSampler
 
 
@@ -163,3 +164,29 @@ def test_a_plan_can_be_pickled():
     sampler = HybridBatchSampler.from_arrays(groups, languages, batch_size=4, seed=3)
     copy = pickle.loads(pickle.dumps(sampler))
     assert np.array_equal(copy.batch(5).query_rows, sampler.batch(5).query_rows)
+
+
+FLAT = {"en": ["which bridge is old", "Which  bridge is old", "wo"], "de": ["wo", "wann", "wer"]}
+
+
+@pytest.mark.parametrize("group_ids", ["own", "of translations"])
+@pytest.mark.parametrize("kind", ["mono", "mixed"])
+def test_equal_queries_of_a_table_never_meet(group_ids, kind):
+    """Guarantee 1 by default, whatever the white space and the language."""
+    keys = [(n, lang, k) for n in range(30) for lang in FLAT for k in range(3)]
+    table = AlignedTable.from_columns(
+        {
+            "group_id": [f"{n}-{k}" if group_ids == "of translations" else f"{n}-{k}-{lang}"
+                         for n, lang, k in keys],
+            "lang": [lang for _, lang, _ in keys],
+            "query": [f"{FLAT[lang][k].lower()} {n // 2}" for n, lang, k in keys],
+            "passage": [f"{lang} answer {n} {k}" for n, lang, k in keys],
+        }
+    )  # fmt: skip
+    sampler = HybridBatchSampler(table, batch_size=8, kind=kind, seed=3)
+    report = sampler.report(0)
+    assert (report.rows, report.queries, report.passages) == (180, 15 * 4, 180)
+    assert "180 rows: 60 different queries, 180 different passages" in str(report)
+    for step in range(100):
+        queries = table.queries(sampler.batch(step).query_rows)
+        assert len({" ".join(query.split()) for query in queries}) == 8

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from passage_ids import passage_text_id
 
-from hybrid_fast.data.text_ids import passage_text_ids, text_ids
+from hybrid_fast.data.text_ids import passage_text_ids, query_text_ids, text_ids
 
 
 def test_ids_are_the_same_bits_everywhere():
@@ -57,3 +57,12 @@ def test_slices_chunks_and_missing_texts(kind):
     assert text_ids(pa.chunked_array([array[:1], array[1:]])).tolist() == whole
     assert passage_text_ids(array)[1].as_py() is None
     assert text_ids(pa.array([], kind)).tolist() == []
+
+
+def test_queries_that_passages_would_be_one_with_are_one():
+    texts = ["a ﬁle  of\ttext ", "A file of text", " a ﬁle of\u00a0text\n", None, "a file of text"]
+    ids = query_text_ids(pa.chunked_array([texts[:2], texts[2:]]))
+    assert ids[0] == ids[2] == ids[4]
+    assert len(set(ids.tolist())) == 3
+    assert ids[3] == -1
+    assert query_text_ids(pa.chunked_array([], pa.string())).tolist() == []

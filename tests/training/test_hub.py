@@ -84,7 +84,7 @@ def model(request):
     if request.param == "static":
         return make_model()
     return BiEncoder.from_pretrained(
-        request.getfixturevalue("bert_folder"), query_prompt="q: ", pooling="cls"
+        request.getfixturevalue("xlm_roberta_folder"), query_prompt="q: ", pooling="cls"
     )
 
 

@@ -149,13 +149,13 @@ def test_precision_and_device(tmp_path):
     assert losses(trained(tmp_path, tf32=False)) == losses(plain)
 
 
-def test_recomputed_activations_are_asked_of_transformers_alone(tmp_path, bert_folder):
+def test_recomputed_activations_are_asked_of_transformers_alone(tmp_path, xlm_roberta_folder):
     renamed = "activation_checkpointing" in INSTALLED
     name = "activation_checkpointing" if renamed else "gradient_checkpointing"
     asked = {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     with pytest.raises(ValueError, match="only transformer encoders can recompute activations"):
         trained(tmp_path, **asked)
-    model = BiEncoder.from_pretrained(bert_folder)
+    model = BiEncoder.from_pretrained(xlm_roberta_folder)
     HybridTrainer(model, make_args(tmp_path, max_steps=1, **asked), make_table()).train()
     assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
     if renamed:

@@ -96,10 +96,10 @@ def test_pairs_tokens_and_padding_are_logged_with_the_loss(tmp_path):
 
 
 def test_repeated_texts_are_embedded_once_unless_dropout_would_tie_their_masks(
-    tmp_path, bert_folder
+    tmp_path, xlm_roberta_folder
 ):
     def repeats_once(**options) -> bool:
-        model = BiEncoder.from_pretrained(bert_folder)
+        model = BiEncoder.from_pretrained(xlm_roberta_folder)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = options.get("dropout", 0.0)

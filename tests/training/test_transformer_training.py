@@ -98,17 +98,19 @@ def test_compiled_lengths_stay_within_the_positions(tmp_path, bert_folder):
     AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path / "short")
     model = BiEncoder.from_pretrained(tmp_path / "short", query_prompt="", passage_prompt="")
     assert model.max_length == {"query": limit, "passage": limit}
-    passages = [f"mountains {number} " * limit for number in range(12)]
+    words = ["river", "begins", "mountains", "ends", "sea", "Fluss", "Meer", "Bergen", "km", "Wo"]
+    passages = [f"in {word} " * limit for word in words]
     table = AlignedTable.from_columns(
         {
-            "group_id": [str(number) for number in range(12)],
-            "lang": ["en"] * 12,
-            "query": [f"river {number}" for number in range(12)],
+            "group_id": words,
+            "lang": ["en"] * 10,
+            "query": [f"the {word}" for word in words],
             "passage": passages,
         }
     )
     options = {"torch_compile": True, "torch_compile_backend": "eager", "kind": "mono"}
-    trainer = HybridTrainer(model, make_args(tmp_path, max_steps=1, **options), table)
+    args = make_args(tmp_path, max_steps=1, batch_size=10, **options)
+    trainer = HybridTrainer(model, args, table)
     assert trainer.train_dataset[0].lengths.max() == limit
     trainer.train()
     assert trainer.state.global_step == 1
