@@ -140,7 +140,7 @@ def test_whole_numbers_as_ids_are_text(tmp_path):
     answered = [Candidate(n, "en", f"document {n}", (n,)) for n in range(3)]
     made = RetrievalTask("t", [Query(str(n), "en", f"query {n}") for n in range(3)], answered)
     assert made.evaluate(OneHot()).metrics["mono"]["recall@1"] == 1.0
-    with pytest.raises(TypeError, match=r"the id of a query is 1\.0 \(float\); ids are text"):
+    with pytest.raises(TypeError, match=r"the id of query 0 is 1\.0 \(float\); ids are text"):
         RetrievalTask("t", [Query(1.0, "en", "a")], answered)
 
 
