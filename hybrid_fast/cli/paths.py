@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from hybrid_fast.common.hub import is_hub_name
+from hybrid_fast.common.paths import expanded
 
 _PLACEHOLDER = re.compile(r"[{*?\[]")
 
@@ -31,7 +32,7 @@ def check_source(path: str | Path, root: str | Path | None = None) -> None:
     """
     if "://" in str(path):
         return
-    place = Path(root or "", path).expanduser()
+    place = Path(root or "", expanded(path))
     if place.exists():
         return
     pattern = _PLACEHOLDER.search(str(place))
@@ -50,7 +51,7 @@ def check_data(path: str | Path, root: str | Path | None = None) -> None:
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    place = Path(root or "", path).expanduser()
+    place = Path(root or "", expanded(path))
     is_path = root is not None or str(path).startswith(("/", ".", "~"))
     if is_path and not place.is_dir():
         raise FileNotFoundError(

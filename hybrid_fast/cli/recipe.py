@@ -19,6 +19,7 @@ from hybrid_fast.cli.typed import check_options, typed_value
 from hybrid_fast.cli.yaml_text import parse_yaml, read_fields
 from hybrid_fast.common.choices import nearest
 from hybrid_fast.common.hub import local_folder
+from hybrid_fast.common.paths import expanded
 
 COMMAND_LINE = "command line"
 GIVEN_ELSEWHERE = {"output_dir": "--out", "resume_from_checkpoint": "--resume"}
@@ -76,7 +77,7 @@ def read_recipe(
         for name, annotation in typing.get_type_hints(Recipe).items()
         if name in fields
     }
-    given["data_root"] = str(path.resolve().parent / (given.get("data_root") or "."))
+    given["data_root"] = str(path.resolve().parent / expanded(given.get("data_root") or "."))
     recipe = Recipe(**given)
     _check_paths(recipe, places)
     return recipe, fields, places

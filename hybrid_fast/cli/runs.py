@@ -25,6 +25,7 @@ from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.common.errors import kept
 from hybrid_fast.common.locks import sole_use
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data import AlignedTable, load_builtin, load_tables
 from hybrid_fast.evaluation import load_task
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
@@ -179,7 +180,7 @@ def _load_task(recipe: Recipe) -> RetrievalTask | None:
         return None
     data = None
     if recipe.task_data is not None:
-        data = Path(recipe.data_root or ".") / recipe.task_data
+        data = Path(recipe.data_root or ".") / expanded(recipe.task_data)
     return load_task(recipe.task, data=data, **recipe.task_options)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from hybrid_fast.common.disk import writing
+from hybrid_fast.common.paths import expanded
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def complete_file(path: str | Path, mode: Literal["text", "binary"] = "text") ->
     Raises:
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = expanded(path)
     with _parents_of(path), staged_file(path) as staged, ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(staged.open("wb"))
         packed = _compressor(path.suffix.lower(), file)
@@ -71,7 +72,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
         FileNotFoundError: the folder of `path` does not exist.
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = expanded(path)
     staged = _staging_name(path, path.parent)
     os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
@@ -94,7 +95,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         FileExistsError: `folder` exists, or another process made it in the meantime.
         OSError: it cannot be written.
     """
-    folder = Path(folder).absolute()
+    folder = expanded(folder).absolute()
     if folder.exists():
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
     with _parents_of(folder), _staged_folder(folder, folder.parent) as staged, writing(folder):
@@ -125,7 +126,7 @@ def complete_folder(
         NotADirectoryError: `folder` is a file.
         OSError: the files cannot be written.
     """
-    folder = Path(folder).absolute()
+    folder = expanded(folder).absolute()
     check_folder(folder)
     place = folder if folder.exists() else folder.parent
     with _parents_of(folder), _staged_folder(folder, place) as staged, writing(folder):

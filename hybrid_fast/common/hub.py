@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from hybrid_fast.common.paths import expanded
+
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _FILE = re.compile(r"\.(jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|gz|bz2|xz|zst)$", re.IGNORECASE)
 
@@ -26,7 +28,7 @@ def local_folder(path_or_hub_name: str | Path) -> Path | None:
     Raises:
         FileNotFoundError: it is a file, or neither a folder nor a name of the hub.
     """
-    folder = Path(path_or_hub_name)
+    folder = expanded(path_or_hub_name)
     if folder.is_dir():
         return folder
     if folder.exists():

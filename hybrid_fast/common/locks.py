@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hybrid_fast.common.paths import expanded
+
 logger = logging.getLogger(__name__)
 # What file systems answer that do not lock.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -29,7 +31,7 @@ def sole_use(path: str | Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path = Path(path).resolve()
+    path = expanded(path).resolve()
     lock_file = path.with_name(f".{path.name}.lock")
     new = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast import _core
 from hybrid_fast.common.files import staged_file
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_columns import Column, PlanColumns
 from hybrid_fast.data.table import AlignedTable, check_table
 
@@ -211,7 +212,7 @@ class PlanIndex:
             FileNotFoundError: there is no such file.
             ValueError: it is not an index, is of another version or table, or is damaged.
         """
-        path = Path(path)
+        path = expanded(path)
         try:
             core = _core.PlanIndex.open(str(path))
         except ValueError as error:

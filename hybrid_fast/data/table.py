@@ -19,6 +19,7 @@ from datasets import Dataset
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.arrow_texts import one_chunk
 from hybrid_fast.data.columns import (
     KIND_BITS,
@@ -167,11 +168,12 @@ class AlignedTable:
             FileNotFoundError: if the folder was not written by `save`.
             ValueError: if its file is damaged, or is not that of an aligned table.
         """
-        path = Path(folder, _FILE_NAME)
+        folder = expanded(folder)
+        path = folder / _FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(f"{folder} was not written by AlignedTable.save")
         dataset, fingerprint, is_verified = open_table(path, verify)
-        table = cls(dataset, fingerprint, Path(folder))
+        table = cls(dataset, fingerprint, folder)
         table._is_verified = is_verified
         return table
 

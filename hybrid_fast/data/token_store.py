@@ -32,6 +32,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.cache import cache_entry
 from hybrid_fast.common.files import new_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.table import AlignedTable, check_table
 from hybrid_fast.data.text_ids import text_ids
 from hybrid_fast.data.tokens import Tokens
@@ -126,7 +127,7 @@ def open_token_store(
     check_table(table)
     parts = [str(_VERSION), table.fingerprint, side, key]
     fingerprint = blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    path = Path(folder, fingerprint) if folder else cache_entry("tokens", fingerprint)
+    path = expanded(folder) / fingerprint if folder else cache_entry("tokens", fingerprint)
     try:
         return _read(path)
     except FileNotFoundError:

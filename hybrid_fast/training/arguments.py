@@ -17,6 +17,7 @@ from transformers.training_args import trainer_log_levels
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.launch import find_launch
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
 from hybrid_fast.ops.inputs import NEGATIVES
 from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
@@ -151,6 +152,8 @@ class HybridTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         make_plain(self)
+        if self.output_dir is not None:  # type: ignore[has-type]
+            self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]
         check_plan(self.kind, self.alpha, self.pairs)
         _check_loss_options(self)
         check_refused(self)

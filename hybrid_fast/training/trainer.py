@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from hybrid_fast.common.disk import writing
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
@@ -165,8 +166,9 @@ class HybridTrainer(SavingTrainer):
         if resume is True:
             resume = checkpoints.last_checkpoint(self.args.output_dir)
         if resume:
-            checkpoints.check_plan(self.plan, Path(resume))
-            budget = checkpoints.load_budget(self.args, Path(resume))
+            resume = expanded(resume)
+            checkpoints.check_plan(self.plan, resume)
+            budget = checkpoints.load_budget(self.args, resume)
             self.cached_step.budget = budget or self.cached_step.budget
         self.check_saving()
         logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from hybrid_fast.cli.commands import options
-from hybrid_fast.cli.commands.options import Debug, split_commas
-from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.commands.options import AS_PATH, Debug, split_commas, user_path
+from hybrid_fast.cli.folders import claim_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_data, check_file
 from hybrid_fast.common.hub import local_folder
@@ -27,7 +27,7 @@ def evaluate(
         typer.Option(help="Folder or hub name of the task's files; builtin needs none."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="New folder for results.json and report.html.")
+        Path | None, typer.Option(help="New folder for results.json and report.html.", **AS_PATH)
     ] = None,
     languages: Annotated[
         str | None, typer.Option(help="Language codes, comma-separated (default: all).")
@@ -65,7 +65,9 @@ def evaluate(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="New file for the TREC run; its qrels go beside it, with .qrels added."),
+        typer.Option(
+            help="New file for the TREC run; its qrels go beside it, with .qrels added.", **AS_PATH
+        ),
     ] = None,
     run_depth: Annotated[int, typer.Option(help="Candidates per query in --run.", min=1)] = 1000,
     batch_size: Annotated[
@@ -95,10 +97,10 @@ def evaluate(
     What the folder of MODEL does not say (E5's prompts, the pooling of a decoder) is given here.
     """
     if out is not None:
-        check_new(out)
+        claim_new(context, out)
     if run is not None:
         for path in (run, Path(f"{run}.qrels")):
-            check_new(path, "file for --run")
+            claim_new(context, path, "file for --run")
     local_folder(model)
     if data is not None:
         check_data(data)
@@ -163,9 +165,15 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="TREC run, plain or compressed.")],
+    context: typer.Context,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", parser=user_path, help="TREC run, plain or compressed.")
+    ],
     qrels: Annotated[
-        Path, typer.Argument(metavar="QRELS", help="TREC or BEIR qrels, plain or compressed.")
+        Path,
+        typer.Argument(
+            metavar="QRELS", parser=user_path, help="TREC or BEIR qrels, plain or compressed."
+        ),
     ],
     metrics: Annotated[
         str | None,
@@ -182,13 +190,14 @@ def evaluate_run(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="New JSON file for the metrics, overall and per query.")
+        Path | None,
+        typer.Option(help="New JSON file for the metrics, overall and per query.", **AS_PATH),
     ] = None,
     debug: Debug = False,
 ) -> None:
     """Evaluate a TREC RUN against QRELS as trec_eval does, ties included."""
     if out is not None:
-        check_new(out, "file for --out")
+        claim_new(context, out, "file for --out")
     for path in (run, qrels):
         check_file(path)
 
@@ -211,16 +220,21 @@ def evaluate_run(
 
 
 def report(
+    context: typer.Context,
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULTS", help="results.json files of one task, or their folders."),
+        typer.Argument(
+            metavar="RESULTS",
+            parser=user_path,
+            help="results.json files of one task, or their folders.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="New folder for report.html.")],
+    out: Annotated[Path, typer.Option(help="New folder for report.html.", **AS_PATH)],
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     debug: Debug = False,
 ) -> None:
     """Compare evaluated runs side by side."""
-    check_new(out)
+    claim_new(context, out)
     for path in results:
         check_file(path, "a results.json")
 

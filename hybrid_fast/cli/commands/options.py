@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from hybrid_fast.common.paths import expanded
 
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show tracebacks, and messages of other libraries."),
 ]
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path with `~` and `$NAME` replaced; a usage error for an empty one."""
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+AS_PATH: dict[str, Any] = {"parser": user_path, "metavar": "PATH"}
 
 # What the folder of an encoder does not say, under the names of `BiEncoder.from_pretrained`.
 _PANEL: dict[str, Any] = {"rich_help_panel": "Encoder"}

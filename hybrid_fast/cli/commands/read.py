@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from hybrid_fast.cli.commands import options
-from hybrid_fast.cli.commands.options import Debug, split_commas, whole_numbers
-from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.commands.options import AS_PATH, Debug, split_commas, whole_numbers
+from hybrid_fast.cli.folders import claim_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_source
 from hybrid_fast.common.hub import local_folder
@@ -31,6 +31,7 @@ DocStride = Annotated[
 
 
 def train_reader(
+    context: typer.Context,
     encoder: Annotated[
         str, typer.Argument(metavar="ENCODER", help="Folder or hub name of a transformer.")
     ],
@@ -40,7 +41,7 @@ def train_reader(
             metavar="DATA", help="SQuAD-shaped files, patterns with {lang}, or folders of them."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="New folder for the reader.")],
+    out: Annotated[Path, typer.Option(help="New folder for the reader.", **AS_PATH)],
     lang: Lang = None,
     languages: Annotated[
         str | None, typer.Option(help="Languages to train on, comma-separated (default: all).")
@@ -56,7 +57,7 @@ def train_reader(
     debug: Debug = False,
 ) -> None:
     """Train an extractive reader from ENCODER on questions with answers."""
-    check_new(out)
+    claim_new(context, out)
     local_folder(encoder)
     for path in data:
         check_source(path)
@@ -110,7 +111,8 @@ def evaluate_reader(
     batch_size: Annotated[int, typer.Option(help="Windows read at a time.", min=1)] = 32,
     on_bad_answer: OnBadAnswer = "error",
     out: Annotated[
-        Path | None, typer.Option(help="New folder for reading.json and predictions.jsonl.")
+        Path | None,
+        typer.Option(help="New folder for reading.json and predictions.jsonl.", **AS_PATH),
     ] = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
@@ -130,7 +132,7 @@ def evaluate_reader(
     Prompts, pooling, lengths and what follows them are those of the retriever.
     """
     if out is not None:
-        check_new(out)
+        claim_new(context, out)
     depths = whole_numbers("--top-k", top_k)
     for model in (reader, *([] if retriever is None else [retriever])):
         local_folder(model)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hybrid_fast.cli.commands.options import Debug
-from hybrid_fast.cli.folders import check_new
+from hybrid_fast.cli.commands.options import AS_PATH, Debug, user_path
+from hybrid_fast.cli.folders import claim_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.recipe import (
     COMMAND_LINE,
@@ -23,18 +23,21 @@ from hybrid_fast.common.files import check_writable
 from hybrid_fast.common.launch import find_launch
 
 FAILED_RUNS = 1
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of one run.")]
+RecipePath = Annotated[
+    Path, typer.Argument(metavar="RECIPE", parser=user_path, help="YAML file of one run.")
+]
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[
-        Path, typer.Option(help="New folder for the report, the results and the models.")
+        Path, typer.Option(help="New folder for the report, the results and the models.", **AS_PATH)
     ] = Path("hybrid-fast-demo"),
     seed: Annotated[int, typer.Option(help="Seed of models and batch plans.", min=0)] = 0,
     debug: Debug = False,
 ) -> None:
     """Train with mono, cross and hybrid batches of the built-in corpus and compare the three."""
-    check_new(out)
+    claim_new(context, out)
 
     from hybrid_fast.cli.demo import run_demo
 
@@ -46,7 +49,9 @@ def demo(
 def train(
     context: typer.Context,
     recipe: RecipePath,
-    out: Annotated[Path, typer.Option(help="Folder for model/, results.json and checkpoints/.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for model/, results.json and checkpoints/.", **AS_PATH)
+    ],
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last complete checkpoint in --out.")
     ] = False,
@@ -78,7 +83,9 @@ def train(
 def sweep(
     context: typer.Context,
     recipe: RecipePath,
-    out: Annotated[Path, typer.Option(help="Folder for sweep.html and a folder per run.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for sweep.html and a folder per run.", **AS_PATH)
+    ],
     seeds: Annotated[
         int | None, typer.Option(help="Run seeds 0 to N - 1 (default: the recipe's seed).", min=1)
     ] = None,

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.formats.lines import plain_name, plain_suffix
 from hybrid_fast.data.languages import normalize_language
 
@@ -78,7 +79,7 @@ def find_files(
     """
     files = []
     for each in _as_list(path):
-        pattern = str(Path(root or "", each).expanduser())
+        pattern = str(Path(expanded(root or "."), expanded(each)))
         if "{lang}" in pattern:
             if lang is not None:
                 raise ValueError(f"the path {str(each)!r} gives the language; leave out {lang=}")

@@ -13,6 +13,8 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from hybrid_fast.common.paths import expanded
+
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # How files begin that are no plain text, and what to do with them.
@@ -34,9 +36,10 @@ _WIDE_MARKS = {  # the longer first: that of UTF-32 begins as that of UTF-16
 
 def check_file(path: str | Path) -> Path:
     """Return a path; FileNotFoundError unless it is a file."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    return Path(path)
+    place = expanded(path)
+    if not place.is_file():
+        raise FileNotFoundError(f"no such file: {place}")
+    return place
 
 
 def plain_name(path: str | Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_fast.common.hub import fetch_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.formats.files import natural_order
 from hybrid_fast.data.formats.lines import COMPRESSIONS
 
@@ -36,8 +37,9 @@ def task_folders(
     by_name = f", or {hub[0]!r} to fetch it from the hub" if hub else ""
     if data is None:
         raise ValueError(f"task {task!r} needs data: a folder with {expected}{by_name}")
-    if Path(data).is_dir():
-        return [Path(data)]
+    folder = expanded(data)
+    if folder.is_dir():
+        return [folder]
     if not hub or str(data) != hub[0]:
         raise FileNotFoundError(
             f"data folder {str(data)!r} not found; give a folder with {expected}{by_name}"
