@@ -102,7 +102,7 @@ class RecordMapper:
             if not self.num_records:
                 self._check_columns(columns, record)
             self.num_records += 1
-            yield from self._items(Row(record, columns, f"{self.file.path}:{number}"), number)
+            yield from self._items(Row(record, columns, self.file.place(number)), number)
         for kind, count in self._skipped.items():
             report_skipped(self.file.path, count, kind)
         if self.on_missing_title == "error":
