@@ -74,7 +74,7 @@ class AlignedTable:
             ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
-        if not hasattr(columns, "items"):
+        if not hasattr(columns, "items") or getattr(columns, "ndim", 2) == 1:
             frame = as_arrow(columns, "a mapping of columns")
             columns = dict(zip(frame.column_names, frame.columns, strict=True))
         return cls.from_arrow(from_mapping(columns), **options)

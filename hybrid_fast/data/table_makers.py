@@ -1,8 +1,9 @@
-"""What data that is no aligned table yet becomes one with: as an Arrow table, or by `load_table`."""
+"""Data that is no aligned table yet: as an Arrow table, or the call that loads it, for messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from datasets import DatasetDict, IterableDataset, IterableDatasetDict
 
 
 def as_arrow(value: Any, needed: str) -> pa.Table:
-    """Return an Arrow table of what has the interface of Arrow streams, and several columns.
+    """Return an Arrow table of what has the interface of Arrow streams, and is no single column.
 
     Raises:
         TypeError: for any other value, with what is needed and what makes a table of it.
     """
-    if not isinstance(value, pa.Array | pa.ChunkedArray) and hasattr(value, "__arrow_c_stream__"):
-        return pa.table(value)
+    if not isinstance(value, pa.ChunkedArray) and hasattr(value, "__arrow_c_stream__"):
+        with suppress(pa.ArrowInvalid):  # of a series
+            return pa.table(value)
     raise TypeError(f"needs {needed}, got {type(value).__name__}; {maker_of(value)}")
 
 

@@ -84,6 +84,8 @@ def test_a_bad_column_is_named(column, values, error, message):
             r"got DatasetDict; load_table\(splits, split='all'\) makes one",
         ),
         ("from_dataset", pd.DataFrame(COLUMNS), r"got DataFrame; load_table\(data\) makes one"),
+        ("from_columns", pd.Series(["a"]), r"got Series; load_table\(data\) makes one"),
+        ("from_arrow", pd.Series(["a"]), r"got Series; load_table\(data\) makes one"),
         ("from_arrow", COLUMNS, r"needs a pyarrow\.Table, got dict; load_table\(columns\) makes"),
         ("from_arrow", pa.array(["a"]), r"got StringArray; load_table\(data\) makes one"),
     ],

@@ -103,7 +103,7 @@ def _is_iterable(data: Any) -> bool:
         iter(data)
     except TypeError:
         return False
-    return True
+    return not hasattr(data, "collect")  # of a query that was not run
 
 
 def _remedy(data: Any) -> str:

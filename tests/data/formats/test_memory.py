@@ -39,6 +39,16 @@ class OfAnyLibrary:
         return ARROW.__arrow_c_stream__(requested_schema)
 
 
+class NotYetRun:
+    """As a lazy frame of polars."""
+
+    def __getitem__(self, key):
+        raise TypeError("not subscriptable")
+
+    def collect(self):
+        return FRAME
+
+
 def database_rows():
     database = sqlite3.connect(":memory:")
     database.row_factory = sqlite3.Row
@@ -170,6 +180,7 @@ def test_splits():
         (None, {}, TypeError, "got NoneType"),
         (b"x", {}, TypeError, "got bytes"),
         (dict, {}, TypeError, "got type"),
+        (NotYetRun(), {}, TypeError, r"got NotYetRun; give what its collect\(\) returns"),
         (io.StringIO("a"), {}, TypeError, "got StringIO; give its path"),
         (["a.jsonl", 7], {}, TypeError, "row 0: a record is a mapping by names, or a list .*'a.js"),
         ((x for x in ["a"]), {}, TypeError, "got 'a' .*files are given as a list of paths"),
