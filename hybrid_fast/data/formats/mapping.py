@@ -94,6 +94,8 @@ class RecordMapper:
         self._titled: Counter[str] = Counter()  # of rows with hard negatives
         self._found: set[Column] = set()
         self._missed: dict[Column, MissingField] = {}
+        self._names: tuple[str, ...] | None = None
+        self._known: Columns = {}
 
     def items(self, records: Iterator[tuple[int, Record]]) -> Iterator[Item]:
         """Yield the items of each (number, record); ValueError with file, line and field."""
@@ -114,7 +116,10 @@ class RecordMapper:
     def _columns_of(self, record: Record) -> Columns:
         if self.columns is not None:
             return self.columns
-        return {name: name for name in SCHEMA.names if name in record}
+        names = tuple(record)
+        if names != self._names:  # those of most records are those of the last one
+            self._names, self._known = names, {name: name for name in SCHEMA.names if name in names}
+        return self._known
 
     def _check_columns(self, columns: Columns, record: Record) -> None:
         """Check, on the first record, that there are texts, a language and group ids."""
@@ -156,14 +161,9 @@ class RecordMapper:
         lang = self.file.lang or row.checked("lang", check_language)
         if lang is None:
             raise ValueError(f"{row.where}: field 'lang' is missing or null")
-        is_titled = "title" in row.columns or any(passage.title for passage in passages)
         if self.on_missing_title == "drop":
             passages = [passage._replace(title=None) for passage in passages]
-            is_titled = False
-        negatives = self._negatives(row, is_titled)
-        if negatives:
-            self._titled["rows"] += 1
-            self._titled["passages"] += sum(passage.title is not None for passage in passages)
+        negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
         group_id = self._group_id(row, number)
         texts = [query.text for query in queries]
@@ -177,7 +177,7 @@ class RecordMapper:
         Raises:
             ValueError: if one is blank, and on_empty is "error".
         """
-        kept = [each for each in given if not is_blank(each.text)]
+        kept = [each for each in given if each.text and not each.text.isspace()]
         if len(kept) < len(given) and self.on_empty == "error":
             check_text("", row.where, row.field(name))
         return kept if kept or not given else None
@@ -202,8 +202,11 @@ class RecordMapper:
             ]
         return passages
 
-    def _negatives(self, row: Row, is_titled: bool) -> list[str] | None:
+    def _negatives(self, row: Row, passages: list[Passage]) -> list[str] | None:
         """Return the texts of the hard negatives, after their titles if passages have theirs."""
+        is_titled = self.on_missing_title != "drop" and (
+            "title" in row.columns or any(passage.title for passage in passages)
+        )
         values = self._optional(row, "negatives")
         if values is None:
             return None
@@ -221,6 +224,9 @@ class RecordMapper:
                 "on_empty='skip' leaves such texts out"
             )
         self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
+        if kept:
+            self._titled["rows"] += 1
+            self._titled["passages"] += sum(passage.title is not None for passage in passages)
         self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
         return [each.titled_text if is_titled else each.text for each in kept]
 
