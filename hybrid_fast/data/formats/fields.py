@@ -133,10 +133,13 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
         ValueError: if it is none of these.
     """
     if isinstance(value, list):
-        each = (
-            [Passage(one)] if type(one) is str else passages_of(one, where, field) for one in value
-        )
-        return [passage for passages in each for passage in passages]
+        passages = []
+        for one in value:
+            if type(one) is str:
+                passages.append(Passage(one))
+            else:
+                passages += passages_of(one, where, field)
+        return passages
     if not isinstance(value, dict):
         return [_passage(value, where, field)]
     name = next((name for name in _TEXT_FIELDS if name in value), None)

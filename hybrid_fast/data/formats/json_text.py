@@ -133,7 +133,9 @@ class _Reader:
     def next_character(self) -> str:
         """Return the next character that is no white space, "" at the end of the file."""
         while True:
-            self._advance(_SPACE.match(self._text, self._place).end())  # type: ignore[union-attr]
+            end = _SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]
+            if end > self._place:
+                self._advance(end)
             if self._place < len(self._text) or not self._has_more:
                 return self._text[self._place : self._place + 1]
             self._grow()

@@ -25,10 +25,11 @@ from hybrid_fast.data.formats.fields import (
     written_list,
 )
 from hybrid_fast.data.formats.files import SourceFile
-from hybrid_fast.data.formats.items import Item, OnEmpty, check_text, is_blank, report_skipped
+from hybrid_fast.data.formats.items import Item, OnEmpty, check_text, report_skipped
 from hybrid_fast.data.formats.json_text import Json
 from hybrid_fast.data.formats.records import Record
 
+_NO_TEXT = [(None, None, None)]
 ROW_RULES = ("@line", "@row")
 # Columns of well-known data sets, for the message when ours are not found.
 _KNOWN_SHAPES = (
@@ -144,13 +145,13 @@ class RecordMapper:
             )
         self.group_column = cast(Column, columns.get("group_id", "@row"))
 
-    def _items(self, row: Row, number: int) -> Iterator[Item]:
-        """Yield an item for each query and passage of a row; none if it is left out."""
+    def _items(self, row: Row, number: int) -> list[Item]:
+        """Return an item for each query and passage of a row; none if it is left out."""
         queries = self._not_blank(row, "query", row.passages("query"))
         passages = self._not_blank(row, "passage", self._named(row, row.passages("passage")))
         if queries is None or passages is None:
             self._skipped["rows with an empty text"] += 1
-            return
+            return []
         if not queries and not passages:
             raise ValueError(f"{row.where}: has neither a query nor a passage")
         if len(queries) > 1 and len(passages) > 1:
@@ -166,10 +167,11 @@ class RecordMapper:
         negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
         group_id = self._group_id(row, number)
-        texts = [query.text for query in queries]
-        for query in texts or [None]:  # type: ignore[list-item]
-            for text, title, passage_id in passages or [(None, None, None)]:  # type: ignore[list-item]
-                yield Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+        return [
+            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+            for query, _, _ in queries or _NO_TEXT
+            for text, title, passage_id in passages or _NO_TEXT
+        ]
 
     def _not_blank(self, row: Row, name: str, given: list[Passage]) -> list[Passage] | None:
         """Return the texts that are not blank; None if there are only blank ones, to be left out.
@@ -217,18 +219,21 @@ class RecordMapper:
             if not values:
                 return None
         negatives = passages_of(values, row.where, row.field("negatives"))
-        kept = [each for each in negatives if not is_blank(each.text)]
+        kept = [each for each in negatives if each.text and not each.text.isspace()]
+        if len(kept) < len(negatives):
+            self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
         if len(kept) < len(negatives) and self.on_empty == "error":
             raise ValueError(
                 f"{row.where}: field {row.field('negatives')!r} is empty in one of its texts; "
                 "on_empty='skip' leaves such texts out"
             )
-        self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
         if kept:
             self._titled["rows"] += 1
-            self._titled["passages"] += sum(passage.title is not None for passage in passages)
-        self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
-        return [each.titled_text if is_titled else each.text for each in kept]
+        if not is_titled:
+            return [each.text for each in kept]
+        self._titled["passages"] += bool(kept) and sum(each.title is not None for each in passages)
+        self._titled["hard negatives"] += sum(each.title is not None for each in kept)
+        return [each.titled_text for each in kept]
 
     def _check_titles(self) -> None:
         """Raise ValueError if titles tell passages from hard negatives."""
