@@ -6,7 +6,9 @@ Data frames are taken through the Arrow stream interface, so that none of their 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, count, islice
 from pathlib import Path
@@ -58,6 +60,16 @@ def memory_records(
             "groups, whose rows may lie anywhere), or Dataset.from_list(list(stream)) for all"
         )
     return enumerate(islice(_records(data), max_rows))
+
+
+def content_label(head: list[tuple[int, Record]]) -> str:
+    """Return a label of data by its first records, from which the ids of its rows come.
+
+    Data that has no name of its own must not share ids with other data; that of equal content may,
+    and has the same ids in every process.
+    """
+    text = json.dumps(head, default=lambda value: type(value).__name__, skipkeys=True)
+    return f"{MEMORY_NAME}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def _has_splits(data: Any) -> bool:

@@ -167,6 +167,16 @@ def test_a_stream_is_read_up_to_a_number_of_rows():
     assert len(load_table(splits, COLUMNS, split="test", max_rows=2)) == 2
 
 
+def test_rows_without_group_ids_stay_apart_when_tables_are_put_together():
+    columns = {"query": "q", "passage": "p"}
+    one = load_table(FRAME[:2], columns, lang="en")
+    two = load_table(iter(RECORDS[2:]), columns, lang="en")
+    assert AlignedTable.concatenate([one, two]).group_codes.tolist() == [0, 1, 2, 3]
+    again = load_table([*RECORDS[:2]], columns, lang="en")
+    assert again.fingerprint == one.fingerprint
+    assert AlignedTable.concatenate([one, again]).group_codes.tolist() == [0, 1, 0, 1]
+
+
 def test_splits():
     splits = datasets.DatasetDict(train=DATASET, test=DATASET.select([2]))
     assert load_table(splits, COLUMNS, split="test").queries([0]) == ["c"]
