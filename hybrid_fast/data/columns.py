@@ -25,6 +25,7 @@ from hybrid_fast.data.arrow_texts import (
     row_of_invalid,
     row_of_item,
 )
+from hybrid_fast.data.column_values import Values, even_columns
 from hybrid_fast.data.languages import LanguageCodes, normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
@@ -44,29 +45,28 @@ SCHEMA = pa.schema(
 OnMissingTitle = Literal["error", "allow", "drop"]
 ON_MISSING_TITLE: tuple[OnMissingTitle, ...] = ("error", "allow", "drop")
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
+_OTHER_DOOR = "load_table takes other names (columns=), one language (lang=), and no group ids"
 _ID_COLUMNS = ("group_id", "passage_id")
 _LARGE_LIST = pa.large_list(pa.large_string())
 _BAD_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
 
 
 def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
-    """Make an Arrow table from named sequences of Python values.
+    """Make an Arrow table from named columns, which may be anything that `even_columns` takes.
 
     Raises:
-        ValueError: for an unknown column, sequences of different lengths, or a text that is no
-            valid Unicode, with its row.
+        ValueError: for an unknown column, columns of different lengths, or a text that is no valid
+            Unicode, with its row.
         TypeError: for a value of the wrong type, with its row.
     """
     for name in columns:
         if name not in SCHEMA.names:
             raise ValueError(
                 f"unknown column {name!r}; the columns are {SCHEMA.names}"
-                f"{nearest(name, SCHEMA.names)}"
+                f"{nearest(name, SCHEMA.names)}; {_OTHER_DOOR}"
             )
-    lengths = {name: len(values) for name, values in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"columns must have equal lengths, got {lengths}")
-    return pa.table({name: _array(name, values) for name, values in columns.items()})
+    even = even_columns(columns)
+    return pa.table({name: _array(name, values) for name, values in even.items()})
 
 
 def complete(
@@ -83,10 +83,13 @@ def complete(
     """
     for name in ("group_id", "lang"):
         if name not in table.column_names:
-            raise ValueError(f"missing column {name!r}; the columns are {table.column_names}")
+            raise ValueError(
+                f"missing column {name!r}; the columns are {table.column_names}; {_OTHER_DOOR}"
+            )
     if not {"query", "passage"} & set(table.column_names):
         raise ValueError(
-            f"missing column 'query' or 'passage'; the columns are {table.column_names}"
+            f"missing column 'query' or 'passage'; the columns are {table.column_names}; "
+            f"{_OTHER_DOOR}"
         )
     if not table.num_rows:
         raise ValueError("the table is empty: it needs at least one row")
@@ -134,10 +137,10 @@ def content_fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _array(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
     """Return values as an Arrow array whose offsets they fit; those of an Arrow array as they are.
 
-    Ids may be integers.
+    Ids may be integers; NaN, which is how pandas writes a missing text, is null.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
@@ -150,7 +153,7 @@ def _array(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     try:
         if pa.types.is_large_list(wanted) and any(isinstance(value, str) for value in values):
             raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
-        return pa.array(values, type=wanted)
+        return pa.array(values, type=wanted, from_pandas=True)
     except _BAD_VALUE:
         row, value = next((r, v) for r, v in enumerate(values) if not _fits(v, wanted))
         for text in value if isinstance(value, list | tuple) else [value]:
@@ -166,7 +169,7 @@ def _fits(value: object, wanted: pa.DataType) -> bool:
     if pa.types.is_large_list(wanted) and isinstance(value, str):
         return False
     try:
-        pa.array([value], type=wanted)
+        pa.array([value], type=wanted, from_pandas=True)
     except _BAD_VALUE:
         return False
     return True

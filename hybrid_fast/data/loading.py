@@ -1,4 +1,4 @@
-"""One function for all formats: a path, a path pattern or a hub name becomes an aligned table."""
+"""One function for all data: files, a data set of the hub, or what is in memory become a table."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
 
 from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.common.hub import is_hub_name
@@ -20,13 +18,13 @@ from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
 from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import Paths, find_files, format_of, short_name
-from hybrid_fast.data.formats.items import Item, limit_groups, shared_passage_ids
+from hybrid_fast.data.formats.items import Item, check_count, limit_groups, shared_passage_ids
 from hybrid_fast.data.formats.json_text import is_squad_shaped
 from hybrid_fast.data.formats.lines import plain_suffix
+from hybrid_fast.data.formats.memory import MEMORY_NAME, is_path_like
 from hybrid_fast.data.formats.questions import read_squad
-from hybrid_fast.data.formats.tabular import read_dataset, read_hub, read_tabular
+from hybrid_fast.data.formats.tabular import read_hub, read_memory, read_tabular
 from hybrid_fast.data.table import AlignedTable
-from hybrid_fast.data.table_makers import maker_of
 
 READERS: dict[str, Callable[..., Iterator[Item]]] = {
     "jsonl": partial(read_tabular, format="jsonl"),
@@ -42,7 +40,7 @@ _ROWS_PER_CHUNK = 10_000
 
 
 def load_table(
-    path_or_hub_name: Paths | Dataset,
+    path_or_data: Any,
     columns: Columns | None = None,
     *,
     format: str | None = None,
@@ -56,14 +54,22 @@ def load_table(
     keep_variants: bool = False,
     **options: object,
 ) -> AlignedTable:
-    """Read files or a hub data set into an aligned table.
+    """Read files, a hub data set or data in memory into an aligned table.
+
+    Data in memory is read as a tabular file is: with the same `columns`, checks and options.
 
     Args:
-        path_or_hub_name: a file; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file per
-            language, or with wildcards ("part-*.jsonl"); a list of these; a hub name or a folder
-            for the `datasets` library, which may be one of its `save_to_disk`; or a
-            `datasets.Dataset`. Files may be compressed: .gz, .bz2, .xz, .zst.
-        columns: {our column: theirs} for tabular formats and hub data sets; see `read_tabular`.
+        path_or_data: where the data is, or the data.
+            Files: one; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file per language,
+            or with wildcards ("part-*.jsonl"); a list of these. Files may be compressed: .gz, .bz2,
+            .xz, .zst.
+            A hub name, or a folder for the `datasets` library, which may be one of its
+            `save_to_disk`.
+            Data in memory: a data frame (pandas, polars, whatever has the interface of Arrow
+            streams), an Arrow table or record batches, a `datasets.Dataset`, a DatasetDict with
+            split=, an IterableDataset with max_rows=, a list or iterator of records (mappings by
+            name, tuples by position), or a mapping of columns, where one value stands for all rows.
+        columns: {our column: theirs}, but for "squad" and "bitext"; see `read_tabular`.
         format: "json", "jsonl", "csv", "tsv", "parquet", "squad", "bitext" or "hub"; default by the
             last suffix of the file name (before that of a compression): .txt is bitext, .json is
             squad if it holds "paragraphs".
@@ -71,7 +77,7 @@ def load_table(
         languages: the languages that "{lang}" stands for, or a mapping from the text in file names
             to codes: {"en-bbe": "en"}; default all files that match.
         source: name of the data set; rows of equal source and group id belong together. Default:
-            folder and file name without suffixes.
+            folder and file name without suffixes, "dataset" for data in memory.
         kinds: batch kinds that may draw the rows, out of "mono", "cross", "mixed"; default all.
         root: the folder that a relative path starts from.
         limit: keep only the first `limit` groups.
@@ -79,30 +85,29 @@ def load_table(
             whose passages are equal in one language share their passage id in all (XNLI).
         keep_variants: keep script, region and variants of language codes, and varieties with a
             code of their own: zh-Hans and zh-Hant, prs and pes.
-        **options: those of the reader: `read_tabular`, `read_squad`, `read_bitext`, `read_hub`.
+        **options: those of the reader: `read_tabular`, `read_squad`, `read_bitext`, `read_hub`;
+            of data in memory `read_memory`, with `split` and `max_rows`.
 
     Raises:
         FileNotFoundError: if there is no such file or data set.
-        ValueError: for bad input, with file, line and field, or options that contradict each other.
-        TypeError: for an option that the reader does not have.
+        ValueError: for bad input, with file, line and field (in memory: the row from 0), or options
+            that contradict each other.
+        TypeError: for data of another kind, or an option that the reader does not have.
     """
-    is_whole = isinstance(limit, Integral) and not isinstance(limit, bool)
-    if limit is not None and (not is_whole or limit < 1):
-        raise ValueError(f"limit must be a whole number of groups, at least 1, got {limit!r}")
+    check_count("limit", limit, "groups")
     if columns is not None:
         options["columns"] = columns
     if isinstance(options.get("documents"), str | Path):
         options["documents"] = Path(root or "", str(options["documents"]))
-    given = path_or_hub_name
-    if isinstance(given, Dataset):
-        name, items = "dataset", _dataset_items(given, format, lang, languages, options)
+    if is_path_like(path_or_data):
+        name = short_name(path_or_data)
+        items = _items(path_or_data, format, lang, languages, root, options)
     else:
-        _check_paths(given)
-        name = short_name(given)
-        items = _items(given, format, lang, languages, root, options)
+        name = MEMORY_NAME
+        items = _memory_items(path_or_data, format, lang, languages, options)
     if limit is not None:
         items = limit_groups(items, int(limit))
-    rows = _arrow_table(items, name if isinstance(given, Dataset) else given)
+    rows = _arrow_table(items, path_or_data if is_path_like(path_or_data) else name)
     if parallel_passages:
         rows = _with_shared_passage_ids(rows)
     if kinds is not None:
@@ -115,17 +120,25 @@ def load_table(
     )
 
 
-def _dataset_items(
-    dataset: Dataset,
+def _memory_items(
+    data: Any,
     format: str | None,
     lang: str | None,
     languages: object,
     options: Mapping[str, Any],
 ) -> Iterator[Item]:
+    if isinstance(data, AlignedTable):
+        raise TypeError("an AlignedTable needs no loading; AlignedTable.concatenate joins several")
+    if isinstance(data, list | tuple) and not data:
+        raise ValueError(
+            "the list of paths is empty, and holds no records either; name at least one"
+        )
     if format is not None or languages is not None:
-        raise ValueError("format= and languages= are for files; a Dataset takes columns= and lang=")
-    _check_options("Dataset", read_dataset, options)
-    return read_dataset(dataset, lang, **options)
+        raise ValueError(
+            "format= and languages= are for files; data in memory takes columns= and lang="
+        )
+    _check_options(type(data).__name__, read_memory, options)
+    return read_memory(data, lang, **options)
 
 
 def _items(
@@ -155,16 +168,6 @@ def _items(
     return READERS[format]([file._replace(lang=file.code) for file in files], **options)
 
 
-def _check_paths(given: object) -> None:
-    """Raise TypeError, with what takes such a value, unless it is a path or a list of paths."""
-    listed = given if isinstance(given, list | tuple) else [given]
-    if not all(isinstance(each, str | Path) for each in listed):
-        raise TypeError(
-            f"load_table reads a path, a list of paths, a hub name or a Dataset, got "
-            f"{type(given).__name__}; {maker_of(given) or 'AlignedTable.from_columns takes values'}"
-        )
-
-
 def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = None) -> AlignedTable:
     """Load the sources of a recipe into one table.
 
@@ -189,7 +192,8 @@ def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = No
             kind = next(
                 k for k in (FileNotFoundError, TypeError, ValueError) if isinstance(error, k)
             )
-            raise kind(f"source {number} ({path}): {error}") from error
+            shown = path if is_path_like(path) else type(path).__name__
+            raise kind(f"source {number} ({shown}): {error}") from error
     return AlignedTable.concatenate(tables)
 
 

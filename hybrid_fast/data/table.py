@@ -33,7 +33,7 @@ from hybrid_fast.data.columns import (
 )
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
-from hybrid_fast.data.table_makers import maker_of
+from hybrid_fast.data.table_makers import as_arrow, maker_of
 
 _FILE_NAME = "table.arrow"
 _LARGE_LIST = pa.large_list(pa.large_string())
@@ -63,20 +63,21 @@ class AlignedTable:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any], **options: Any) -> AlignedTable:
-        """Make a table from sequences of Python values, one for each column.
+        """Make a table from columns with our names; `load_table` takes others, and records.
 
         Args:
-            columns: at least "group_id", "lang", and "query" or "passage".
+            columns: at least "group_id", "lang", and "query" or "passage": a mapping or a data
+                frame. A column is a sequence, an iterator, an array or series of NumPy, pandas,
+                polars or Arrow, or one value for all rows: lang="en".
             **options: those of `from_arrow`.
 
         Raises:
             ValueError: for a missing column, or a row that cannot be used, with the row.
             TypeError: for a value of the wrong type, with its column and row.
         """
-        if not hasattr(columns, "items"):
-            raise TypeError(
-                f"needs a mapping of columns, got {type(columns).__name__}; {maker_of(columns)}"
-            )
+        if not hasattr(columns, "items") or getattr(columns, "ndim", 2) == 1:
+            frame = as_arrow(columns, "a mapping of columns")
+            columns = dict(zip(frame.column_names, frame.columns, strict=True))
         return cls.from_arrow(from_mapping(columns), **options)
 
     @classmethod
@@ -94,7 +95,7 @@ class AlignedTable:
     @classmethod
     def from_arrow(
         cls,
-        table: pa.Table,
+        table: Any,
         *,
         source: str = "data",
         keep_variants: bool = False,
@@ -103,7 +104,9 @@ class AlignedTable:
         """Make a table from an Arrow table with our column names; others are left out.
 
         Args:
-            table: at least the columns "group_id", "lang", and "query" or "passage".
+            table: a pyarrow.Table, or whatever has the interface of Arrow streams, such as a data
+                frame or a reader of record batches; at least the columns "group_id", "lang", and
+                "query" or "passage".
             source: name of the data set, if there is no column "source".
             keep_variants: keep script, region and variants of the language codes.
             on_missing_title: what to do if a passage has a title and its hard negatives, which are
@@ -113,8 +116,7 @@ class AlignedTable:
         """
         if not isinstance(source, str) or not source:
             raise ValueError(f"source must be a name, got {source!r}")
-        if not isinstance(table, pa.Table):
-            raise TypeError(f"needs a pyarrow.Table, got {type(table).__name__}; {maker_of(table)}")
+        table = as_arrow(table, "a pyarrow.Table")
         check_choice("on_missing_title", on_missing_title, ON_MISSING_TITLE)
         completed, codes = complete(table, source, keep_variants, on_missing_title)
         warn_of_merged_languages(source, codes)
@@ -346,7 +348,4 @@ class AlignedTable:
 def check_table(value: object) -> None:
     """Raise TypeError, with what makes a table of such a value, unless it is a table."""
     if not isinstance(value, AlignedTable):
-        raise TypeError(
-            f"an AlignedTable is needed, got {type(value).__name__}; "
-            f"{maker_of(value) or 'load_table or AlignedTable.from_columns makes one'}"
-        )
+        raise TypeError(f"an AlignedTable is needed, got {type(value).__name__}; {maker_of(value)}")

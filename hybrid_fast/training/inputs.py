@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data import AlignedTable
+from hybrid_fast.data.table_makers import loading_call
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -171,20 +172,10 @@ def _instead_of_arguments(args: object) -> str:
 
 
 def _instead_of_table(table: object) -> str:
-    kind = type(table).__name__
-    if isinstance(table, str | os.PathLike):
-        return f"load_table({str(table)!r})"
-    if kind == "Dataset":
-        return "AlignedTable.from_dataset(dataset), with columns lang, query, passage, ..."
-    if kind in ("DatasetDict", "IterableDatasetDict"):
-        return "AlignedTable.from_dataset(splits['train'])"
-    if kind == "DataFrame":
-        return "AlignedTable.from_columns(frame.to_dict('list'))"
-    if isinstance(table, dict):
-        return "AlignedTable.from_columns(columns)"
-    if isinstance(table, list | tuple) and all(isinstance(part, AlignedTable) for part in table):
+    is_list = isinstance(table, list | tuple) and len(table) > 0
+    if is_list and all(isinstance(part, AlignedTable) for part in table):  # type: ignore[attr-defined]
         return "AlignedTable.concatenate(tables)"
-    return "load_table(path), or AlignedTable.from_columns(columns)"
+    return f"{loading_call(table)}, with columns={{'query': 'question', ...}} and lang= as needed"
 
 
 def _instead_of_task(evaluator: object) -> str:

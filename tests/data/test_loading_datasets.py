@@ -2,7 +2,6 @@
 
 import datasets
 import numpy as np
-import pandas as pd
 import pytest
 
 from hybrid_fast.data.loading import load_table, load_tables
@@ -111,29 +110,14 @@ def test_a_saved_table_is_named(tmp_path):
         load_table(tmp_path / "t")
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (pd.DataFrame(ROWS), r"got DataFrame; AlignedTable\.from_columns takes it"),
-        (ROWS, r"got list; .*Dataset\.from_list"),
-        ({"query": ["q"]}, r"got dict; AlignedTable\.from_columns"),
-        (datasets.DatasetDict(), "got DatasetDict; .* one of its splits"),
-        (DATASET.to_iterable_dataset(), "got IterableDataset; .* of a stream"),
-        (7, r"got int; AlignedTable\.from_columns"),
-        (["a.jsonl", 7], "got list"),
-    ],
-)
-def test_what_is_neither_a_path_nor_a_dataset(value, message):
-    with pytest.raises(TypeError, match=f"load_table reads a path.*{message}"):
-        load_table(value)
-
-
 def test_options_of_files_are_not_for_datasets():
     with pytest.raises(ValueError, match="format= and languages= are for files"):
         load_table(DATASET, COLUMNS, format="jsonl")
-    with pytest.raises(TypeError, match="the Dataset reader has no option 'split'"):
+    with pytest.raises(ValueError, match="split='train' is for a DatasetDict; a Dataset has no"):
         load_table(DATASET, COLUMNS, split="train")
-    with pytest.raises(ValueError, match="a data set has named columns"):
-        load_table(DATASET, {"query": 0})
+    with pytest.raises(TypeError, match="the Dataset reader has no option 'config'"):
+        load_table(DATASET, COLUMNS, config="de")
+    with pytest.raises(ValueError, match="Dataset, row 0: fields have names here, 0 is a position"):
+        load_table(DATASET, {"query": 0}, lang="en")
     with pytest.raises(ValueError, match="limit must be a whole number of groups"):
         load_table(DATASET, COLUMNS, limit=True)

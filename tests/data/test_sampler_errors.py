@@ -294,14 +294,17 @@ def test_texts_of_any_arrow_type_are_columns_of_a_plan(form):
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        (datasets.Dataset.from_dict({"query": ["q"]}), r"got Dataset; AlignedTable\.from_dataset"),
-        (datasets.DatasetDict(), "got DatasetDict; .* one of its splits"),
-        (pd.DataFrame({"query": ["q"]}), r"got DataFrame; AlignedTable\.from_columns takes it"),
-        (pa.table({"query": ["q"]}), r"got Table; AlignedTable\.from_arrow takes it"),
-        ({"query": ["q"]}, r"got dict; AlignedTable\.from_columns"),
-        ([{"query": "q"}], r"got list; .*Dataset\.from_list"),
-        ("table.jsonl", "got str; load_table reads it"),
-        (None, "got NoneType; load_table or"),
+        (
+            datasets.Dataset.from_dict({"query": ["q"]}),
+            r"got Dataset; load_table\(data\) makes one",
+        ),
+        (datasets.DatasetDict(), r"got DatasetDict; load_table\(splits, split='train'\) makes"),
+        (pd.DataFrame({"query": ["q"]}), r"got DataFrame; load_table\(data\)"),
+        (pa.table({"query": ["q"]}), r"got Table; load_table\(data\)"),
+        ({"query": ["q"]}, r"got dict; load_table\(columns\)"),
+        ([{"query": "q"}], r"got list; load_table\(data\)"),
+        ("table.jsonl", r"got str; load_table\('table\.jsonl'\)"),
+        (None, r"got NoneType; load_table\(path_or_data\)"),
     ],
 )
 def test_what_is_no_table_is_a_type_error_that_names_the_door(value, hint):

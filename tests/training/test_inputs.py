@@ -62,13 +62,19 @@ def test_models(given, bert_folder, tmp_path, make, hint):
 @pytest.mark.parametrize(
     ("make", "hint"),
     [
-        (lambda table: table.dataset, "Dataset; an AlignedTable is needed: AlignedTable.from_data"),
-        (lambda table: datasets.DatasetDict(train=table.dataset), "from_dataset(splits['train'])"),
-        (lambda table: pd.DataFrame({"query": ["a"]}), "from_columns(frame.to_dict('list'))"),
-        (lambda table: {"query": ["a"]}, "AlignedTable.from_columns(columns)"),
+        (
+            lambda table: table.dataset,
+            "Dataset; an AlignedTable is needed: load_table(data), with col",
+        ),
+        (
+            lambda table: datasets.DatasetDict(train=table.dataset),
+            "load_table(splits, split='train')",
+        ),
+        (lambda table: pd.DataFrame({"query": ["a"]}), "load_table(data), with columns={"),
+        (lambda table: {"query": ["a"]}, "load_table(columns)"),
         (lambda table: "items.jsonl", "load_table('items.jsonl')"),
         (lambda table: [table, table], "AlignedTable.concatenate(tables)"),
-        (lambda table: [{"query": "a"}], "load_table(path), or AlignedTable.from_columns"),
+        (lambda table: [{"query": "a"}], "load_table(data)"),
         (lambda table: AlignedTable, "the class AlignedTable"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 from hybrid_fast.data.formats.items import check_text, is_blank
 from hybrid_fast.data.formats.json_text import Json
@@ -50,18 +50,19 @@ class Row(NamedTuple):
 
     def value(self, name: str) -> Json:
         """Return the value of a column; None if it is null or there is no such column."""
-        if name not in self.columns:
-            return None
-        return look_up(self.record, cast(Column, self.columns[name]), self.where)
+        column = self.columns.get(name)
+        return None if column is None else look_up(self.record, column, self.where)  # type: ignore[arg-type]
 
     def checked(self, name: str, check: Callable[[object, str, str], Checked]) -> Checked | None:
         """Return the checked value of a column, None if it has none."""
-        value = self.value(name)
+        value = self.value(name) if name in self.columns else None
         return None if value is None else check(value, self.where, self.field(name))
 
     def passages(self, name: str) -> list[Passage]:
         """Return the texts of a column, which may be blank; none if it has no value."""
         value = self.value(name)
+        if type(value) is str:
+            return [Passage(value)]
         if value is None:
             return []
         if not isinstance(value, list | dict):
@@ -93,13 +94,13 @@ def look_up(record: Record, column: Column, where: str) -> Json:
     Raises:
         MissingField: if there is none.
     """
+    if isinstance(record, dict) and column in record:
+        return record[column]
     if isinstance(column, int):
         if not isinstance(record, list):
             raise ValueError(f"{where}: fields have names here, {column} is a position; use a name")
         if not 0 <= column < len(record):
             raise ValueError(f"{where}: has no field {column}, only 0 to {len(record) - 1}")
-        return record[column]
-    if isinstance(record, dict) and column in record:
         return record[column]
     try:
         return _follow(record, column.split("."))
@@ -132,10 +133,13 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
         ValueError: if it is none of these.
     """
     if isinstance(value, list):
-        each = (
-            [Passage(one)] if type(one) is str else passages_of(one, where, field) for one in value
-        )
-        return [passage for passages in each for passage in passages]
+        passages = []
+        for one in value:
+            if type(one) is str:
+                passages.append(Passage(one))
+            else:
+                passages += passages_of(one, where, field)
+        return passages
     if not isinstance(value, dict):
         return [_passage(value, where, field)]
     name = next((name for name in _TEXT_FIELDS if name in value), None)

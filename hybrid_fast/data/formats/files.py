@@ -29,7 +29,7 @@ _MATCHED = {"**/": "(.*/)?", "*": "([^/]*)", "?": "([^/])"}
 
 
 class SourceFile(NamedTuple):
-    """A file that a path or pattern matches.
+    """A file that a path or pattern matches, or data in memory under the name of its kind.
 
     Attributes:
         path: the path of the file.
@@ -37,6 +37,7 @@ class SourceFile(NamedTuple):
         label: short name without the language, equal for the files that are line-aligned with it.
         name: the text that "{lang}" matches in the path.
         code: the language as it was given, which `lang` is the normal form of.
+        mark: what stands between the path and the number of a line, for messages.
     """
 
     path: Path
@@ -44,6 +45,11 @@ class SourceFile(NamedTuple):
     label: str
     name: str = ""
     code: str | None = None
+    mark: str = ":"
+
+    def place(self, number: int) -> str:
+        """Return the place of a line, for messages."""
+        return f"{self.path}{self.mark}{number}"
 
     def line_id(self, number: int) -> str:
         """Return the id of a line, equal for this line of all files that share the label."""

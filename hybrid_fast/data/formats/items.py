@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -85,6 +86,13 @@ def shared_passage_ids(keys: Sequence[str], texts: Sequence[str]) -> list[str]:
     _, component = connected_components(coo_array(edges, shape=(size, size)), directed=False)
     _, first, inverse = np.unique(component[key_codes], return_index=True, return_inverse=True)
     return text_ids.take(pa.array(first[inverse])).to_pylist()
+
+
+def check_count(name: str, value: object, what: str) -> None:
+    """Raise a ValueError unless an option is None or a whole number of at least 1."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (is_whole and value >= 1):  # type: ignore[operator]
+        raise ValueError(f"{name} must be a whole number of {what}, at least 1, got {value!r}")
 
 
 def limit_groups(items: Iterator[Item], limit: int) -> Iterator[Item]:

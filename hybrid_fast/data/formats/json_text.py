@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,12 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Json:
         path: its file, for the message.
         line: its line in the file; default is the line of the text.
     """
-    with _located(path, line):
+    try:
         value = json.loads(text)
         _check_surrogates(text, value)
-        return value
+    except (ValueError, RecursionError) as error:
+        raise _located(error, path, line) from error
+    return value
 
 
 def read_json(path: Path) -> Json:
@@ -64,15 +65,13 @@ def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
         return
     text = first[1].strip()
     if text.startswith("["):
-        yield from _checked(path, _array_values(path))
+        yield from ((line, _as_object(value, path, line)) for line, value in _array_values(path))
     elif text.startswith("{") and text.endswith(("{", "[", ",")):
-        yield from _checked(path, [(first[0], read_json(path))])
+        yield first[0], _as_object(read_json(path), path, first[0])
     else:
-        rest = chain([first], lines)
-        yield from _checked(
-            path,
-            ((at, parse_json(line, path, at)) for at, line in rest if not _is_blank(line)),
-        )
+        for at, line in chain([first], lines):
+            if line and not line.isspace():
+                yield at, _as_object(parse_json(line, path, at), path, at)
 
 
 def is_squad_shaped(path: Path) -> bool:
@@ -96,12 +95,12 @@ def _unwrapped(head: list[tuple[int, Json]]) -> list[tuple[int, Json]]:
     return head
 
 
-def _checked(path: Path, values: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, JsonObject]]:
-    for line, value in values:
-        if not isinstance(value, dict):
-            given = json.dumps(value, ensure_ascii=False)[:40]
-            raise ValueError(f"{path}:{line}: must be a JSON object, got {given!r}")
-        yield line, value
+def _as_object(value: Json, path: Path, line: int) -> JsonObject:
+    """Return a value that is a JSON object; ValueError with file and line if it is none."""
+    if isinstance(value, dict):
+        return value
+    given = json.dumps(value, ensure_ascii=False)[:40]
+    raise ValueError(f"{path}:{line}: must be a JSON object, got {given!r}")
 
 
 def _array_values(path: Path) -> Iterator[tuple[int, Json]]:
@@ -134,7 +133,9 @@ class _Reader:
     def next_character(self) -> str:
         """Return the next character that is no white space, "" at the end of the file."""
         while True:
-            self._advance(_SPACE.match(self._text, self._place).end())  # type: ignore[union-attr]
+            end = _SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]
+            if end > self._place:
+                self._advance(end)
             if self._place < len(self._text) or not self._has_more:
                 return self._text[self._place : self._place + 1]
             self._grow()
@@ -149,10 +150,9 @@ class _Reader:
         """Return the next value."""
         while True:
             try:
-                with _located(self.path, self.line):
-                    value, end = _DECODER.raw_decode(self._text, self._place)
-                    _check_surrogates(self._text[self._place : end], value)
-            except ValueError as error:
+                value, end = _DECODER.raw_decode(self._text, self._place)
+                _check_surrogates(self._text[self._place : end], value)
+            except (ValueError, RecursionError) as error:
                 if not self._has_more:
                     raise self._precise(error) from error
                 self._grow()
@@ -164,12 +164,11 @@ class _Reader:
         """Return an error at the next character."""
         return ValueError(f"{self.path}:{self.line}: malformed JSON: {what}")
 
-    def _precise(self, error: ValueError) -> ValueError:
-        cause = error.__cause__
-        if not isinstance(cause, json.JSONDecodeError):
-            return error
-        self._advance(cause.pos)
-        return self.error(cause.msg)
+    def _precise(self, error: ValueError | RecursionError) -> ValueError:
+        if not isinstance(error, json.JSONDecodeError):
+            return _located(error, self.path, self.line)
+        self._advance(error.pos)
+        return self.error(error.msg)
 
     def _advance(self, place: int) -> None:
         self.line += self._text.count("\n", self._place, place)
@@ -190,23 +189,19 @@ class _Reader:
 
 def _check_surrogates(text: str, value: Json) -> None:
     """Raise UnicodeEncodeError if a text of a value holds half of a surrogate pair."""
-    if _SURROGATE.search(text):
+    if "\\u" in text and _SURROGATE.search(text):
         json.dumps(value, ensure_ascii=False).encode()
 
 
-@contextmanager
-def _located(path: Path, line: int | None) -> Iterator[None]:
-    """Raise what parsing JSON may raise as a ValueError with file and line."""
+def _located(error: ValueError | RecursionError, path: Path, line: int | None) -> ValueError:
+    """Return what parsing JSON raised as an error with file and line."""
     where = f"{path}:{line}" if line else str(path)
-    try:
-        yield
-    except json.JSONDecodeError as error:
+    if isinstance(error, json.JSONDecodeError):
         where = f"{path}:{line or error.lineno}"
-        raise ValueError(f"{where}: malformed JSON: {error.msg}, column {error.colno}") from error
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: a text holds half of a surrogate pair: {error}") from error
-    except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
-        raise ValueError(f"{where}: malformed JSON: {error}") from error
+        return ValueError(f"{where}: malformed JSON: {error.msg}, column {error.colno}")
+    if isinstance(error, UnicodeEncodeError):
+        return ValueError(f"{where}: a text holds half of a surrogate pair: {error}")
+    return ValueError(f"{where}: malformed JSON: {error}")  # too deep, a number of too many digits
 
 
 def _is_blank(line: str) -> bool:

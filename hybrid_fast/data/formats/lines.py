@@ -61,7 +61,11 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     for number, raw in enumerate(_raw_lines(path), 1):
-        yield number, _decode(raw, path, number).removesuffix("\n").removesuffix("\r")
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error, raw, path, number) from error
+        yield number, line.removesuffix("\n").removesuffix("\r")
     if not number:
         raise ValueError(f"{path}: the file is empty")
 
@@ -132,14 +136,11 @@ def _wide(path: Path, encoding: str) -> str:
     )
 
 
-def _decode(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        byte = raw[error.start : error.start + 1]
-        latin = byte.decode("cp1252", errors="ignore")
-        of_latin = f", {latin!r} in Windows-1252 and Latin-1" if latin else ""
-        raise ValueError(
-            f"{path}:{number}: not UTF-8 (byte {error.start} of the line is 0x{byte.hex()}"
-            f"{of_latin}); convert the file"
-        ) from error
+def _not_utf8(error: UnicodeDecodeError, raw: bytes, path: Path, number: int) -> ValueError:
+    byte = raw[error.start : error.start + 1]
+    latin = byte.decode("cp1252", errors="ignore")
+    of_latin = f", {latin!r} in Windows-1252 and Latin-1" if latin else ""
+    return ValueError(
+        f"{path}:{number}: not UTF-8 (byte {error.start} of the line is 0x{byte.hex()}{of_latin}); "
+        "convert the file"
+    )

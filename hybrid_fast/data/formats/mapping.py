@@ -25,10 +25,11 @@ from hybrid_fast.data.formats.fields import (
     written_list,
 )
 from hybrid_fast.data.formats.files import SourceFile
-from hybrid_fast.data.formats.items import Item, OnEmpty, check_text, is_blank, report_skipped
+from hybrid_fast.data.formats.items import Item, OnEmpty, check_text, report_skipped
 from hybrid_fast.data.formats.json_text import Json
 from hybrid_fast.data.formats.records import Record
 
+_NO_TEXT = [(None, None, None)]
 ROW_RULES = ("@line", "@row")
 # Columns of well-known data sets, for the message when ours are not found.
 _KNOWN_SHAPES = (
@@ -94,6 +95,8 @@ class RecordMapper:
         self._titled: Counter[str] = Counter()  # of rows with hard negatives
         self._found: set[Column] = set()
         self._missed: dict[Column, MissingField] = {}
+        self._names: tuple[str, ...] | None = None
+        self._known: Columns = {}
 
     def items(self, records: Iterator[tuple[int, Record]]) -> Iterator[Item]:
         """Yield the items of each (number, record); ValueError with file, line and field."""
@@ -102,7 +105,7 @@ class RecordMapper:
             if not self.num_records:
                 self._check_columns(columns, record)
             self.num_records += 1
-            yield from self._items(Row(record, columns, f"{self.file.path}:{number}"), number)
+            yield from self._items(Row(record, columns, self.file.place(number)), number)
         for kind, count in self._skipped.items():
             report_skipped(self.file.path, count, kind)
         if self.on_missing_title == "error":
@@ -114,7 +117,10 @@ class RecordMapper:
     def _columns_of(self, record: Record) -> Columns:
         if self.columns is not None:
             return self.columns
-        return {name: name for name in SCHEMA.names if name in record}
+        names = tuple(record)
+        if names != self._names:  # those of most records are those of the last one
+            self._names, self._known = names, {name: name for name in SCHEMA.names if name in names}
+        return self._known
 
     def _check_columns(self, columns: Columns, record: Record) -> None:
         """Check, on the first record, that there are texts, a language and group ids."""
@@ -139,13 +145,13 @@ class RecordMapper:
             )
         self.group_column = cast(Column, columns.get("group_id", "@row"))
 
-    def _items(self, row: Row, number: int) -> Iterator[Item]:
-        """Yield an item for each query and passage of a row; none if it is left out."""
+    def _items(self, row: Row, number: int) -> list[Item]:
+        """Return an item for each query and passage of a row; none if it is left out."""
         queries = self._not_blank(row, "query", row.passages("query"))
         passages = self._not_blank(row, "passage", self._named(row, row.passages("passage")))
         if queries is None or passages is None:
             self._skipped["rows with an empty text"] += 1
-            return
+            return []
         if not queries and not passages:
             raise ValueError(f"{row.where}: has neither a query nor a passage")
         if len(queries) > 1 and len(passages) > 1:
@@ -156,20 +162,16 @@ class RecordMapper:
         lang = self.file.lang or row.checked("lang", check_language)
         if lang is None:
             raise ValueError(f"{row.where}: field 'lang' is missing or null")
-        is_titled = "title" in row.columns or any(passage.title for passage in passages)
         if self.on_missing_title == "drop":
             passages = [passage._replace(title=None) for passage in passages]
-            is_titled = False
-        negatives = self._negatives(row, is_titled)
-        if negatives:
-            self._titled["rows"] += 1
-            self._titled["passages"] += sum(passage.title is not None for passage in passages)
+        negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
         group_id = self._group_id(row, number)
-        texts = [query.text for query in queries]
-        for query in texts or [None]:  # type: ignore[list-item]
-            for text, title, passage_id in passages or [(None, None, None)]:  # type: ignore[list-item]
-                yield Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+        return [
+            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+            for query, _, _ in queries or _NO_TEXT
+            for text, title, passage_id in passages or _NO_TEXT
+        ]
 
     def _not_blank(self, row: Row, name: str, given: list[Passage]) -> list[Passage] | None:
         """Return the texts that are not blank; None if there are only blank ones, to be left out.
@@ -177,7 +179,7 @@ class RecordMapper:
         Raises:
             ValueError: if one is blank, and on_empty is "error".
         """
-        kept = [each for each in given if not is_blank(each.text)]
+        kept = [each for each in given if each.text and not each.text.isspace()]
         if len(kept) < len(given) and self.on_empty == "error":
             check_text("", row.where, row.field(name))
         return kept if kept or not given else None
@@ -202,8 +204,11 @@ class RecordMapper:
             ]
         return passages
 
-    def _negatives(self, row: Row, is_titled: bool) -> list[str] | None:
+    def _negatives(self, row: Row, passages: list[Passage]) -> list[str] | None:
         """Return the texts of the hard negatives, after their titles if passages have theirs."""
+        is_titled = self.on_missing_title != "drop" and (
+            "title" in row.columns or any(passage.title for passage in passages)
+        )
         values = self._optional(row, "negatives")
         if values is None:
             return None
@@ -214,15 +219,21 @@ class RecordMapper:
             if not values:
                 return None
         negatives = passages_of(values, row.where, row.field("negatives"))
-        kept = [each for each in negatives if not is_blank(each.text)]
+        kept = [each for each in negatives if each.text and not each.text.isspace()]
+        if len(kept) < len(negatives):
+            self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
         if len(kept) < len(negatives) and self.on_empty == "error":
             raise ValueError(
                 f"{row.where}: field {row.field('negatives')!r} is empty in one of its texts; "
                 "on_empty='skip' leaves such texts out"
             )
-        self._skipped["hard negatives that are empty"] += len(negatives) - len(kept)
-        self._titled["hard negatives"] += is_titled and sum(each.title is not None for each in kept)
-        return [each.titled_text if is_titled else each.text for each in kept]
+        if kept:
+            self._titled["rows"] += 1
+        if not is_titled:
+            return [each.text for each in kept]
+        self._titled["passages"] += bool(kept) and sum(each.title is not None for each in passages)
+        self._titled["hard negatives"] += sum(each.title is not None for each in kept)
+        return [each.titled_text for each in kept]
 
     def _check_titles(self) -> None:
         """Raise ValueError if titles tell passages from hard negatives."""

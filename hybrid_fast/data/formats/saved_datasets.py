@@ -1,8 +1,10 @@
-"""Folders that `save_to_disk` of `datasets` wrote: one data set, or one for each split."""
+"""Splits of data sets, and folders of `save_to_disk`: one data set, or one for each split."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, ReadInstruction, concatenate_datasets, load_from_disk
@@ -38,13 +40,31 @@ def open_saved(folder: Path, config: str | None, split: str) -> Dataset:
         raise ValueError(
             f"{folder} is damaged, or not what save_to_disk wrote: {error}; save it again"
         ) from error
+    return take_split(splits, split, str(folder))
+
+
+def take_split(splits: Mapping[str, Any], split: str, origin: str) -> Any:
+    """Return a split, a slice of one, or several one after the other: "train[:1000]+test".
+
+    Args:
+        splits: {name: Dataset}, or {name: IterableDataset}, which has no slices.
+        split: what to take.
+        origin: where the splits are, for messages.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    if split in splits:
+        return splits[split]
     for name in ReadInstruction.from_spec(split).to_spec().split("+"):
         wanted = name.split("[")[0]
         if wanted not in splits:
             raise ValueError(
-                f"{folder} has no split {wanted!r}; it has {', '.join(splits)}"
+                f"{origin} has no split {wanted!r}; it has {', '.join(splits)}"
                 f"{nearest(wanted, splits)}"
             )
+    if not all(isinstance(each, Dataset) for each in splits.values()):
+        raise ValueError(f"streams have no slices, got split={split!r}; give max_rows=")
     sizes = {name: len(dataset) for name, dataset in splits.items()}
     parts = ReadInstruction.from_spec(split).to_absolute(sizes)
     return concatenate_datasets(

@@ -1,26 +1,24 @@
-"""Items of tabular files, and of data sets that the `datasets` library loads."""
+"""Items of tabular files, of data sets that the `datasets` library loads, and of data in memory."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-
-from datasets import Dataset
 
 from hybrid_fast.data.columns import OnMissingTitle
 from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import SourceFile
-from hybrid_fast.data.formats.items import Item, OnEmpty
+from hybrid_fast.data.formats.items import Item, OnEmpty, check_count
 from hybrid_fast.data.formats.mapping import uses_positions
-from hybrid_fast.data.formats.records import (
-    RECORD_READERS,
-    dataset_records,
-    read_hub_records,
-)
+from hybrid_fast.data.formats.memory import content_label, memory_records
+from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
 from hybrid_fast.data.formats.tolerance import reported
 from hybrid_fast.data.formats.wide import WideMapper, plain_columns
+
+_HEAD = 1024  # records that name data in memory
 
 
 def read_tabular(
@@ -60,9 +58,7 @@ def read_tabular(
     Raises:
         ValueError: for bad input, with file, line and field.
     """
-    positions = {uses_positions(each) for each in plain_columns(columns) if each}
-    if len(positions) > 1:
-        raise ValueError(f"columns must be all names or all positions, got {columns}")
+    has_header = not _check_columns(columns)
     num_records: dict[str, dict[str, int]] = defaultdict(dict)
     for file in files:
         mapper = WideMapper(
@@ -73,9 +69,7 @@ def read_tabular(
             on_missing_title=on_missing_title,
         )
         with reported(file.path, strict) as tolerance:
-            yield from mapper.items(
-                RECORD_READERS[format](file.path, True not in positions, tolerance)
-            )
+            yield from mapper.items(RECORD_READERS[format](file.path, has_header, tolerance))
         if mapper.group_column == "@line":
             num_records[file.label][str(file.path)] = mapper.num_records
     for of_label in num_records.values():
@@ -110,7 +104,9 @@ def read_hub(
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: for bad input, with row and field.
     """
-    mapper = _mapper_of_names(
+    if _check_columns(columns):
+        raise ValueError(f"a data set has named columns, got {dict(columns or {})}")
+    mapper = WideMapper(
         SourceFile(Path(name), lang, f"{name}:{config}:{split}"),
         columns=columns,
         group_pattern=group_pattern,
@@ -120,31 +116,54 @@ def read_hub(
     yield from mapper.items(read_hub_records(name, config, split))
 
 
-def read_dataset(
-    dataset: Dataset,
+def read_memory(
+    data: Any,
     lang: str | None,
     *,
     columns: Columns | None = None,
+    split: str | None = None,
+    max_rows: int | None = None,
     group_pattern: str | None = None,
     on_empty: OnEmpty = "error",
     on_missing_title: OnMissingTitle = "error",
 ) -> Iterator[Item]:
-    """Yield the items of a `datasets.Dataset`.
+    """Yield the items of data in memory.
 
-    Args and errors as `read_hub`.
+    Args:
+        data: as in `load_table`.
+        lang: the language of all rows, or None if a column gives it.
+        columns: as in `read_tabular`; positions are for records that are lists or tuples.
+        split: the split of a DatasetDict, or a slice of it; default the only one.
+        max_rows: how many rows are read at most, which a stream needs; default all.
+        group_pattern: as in `read_tabular`.
+        on_empty: as in `read_tabular`.
+        on_missing_title: as in `read_tabular`.
+
+    Raises:
+        TypeError: for data of a kind that holds no records.
+        ValueError: for bad input, with row (counted from 0) and field.
     """
-    mapper = _mapper_of_names(
-        SourceFile(Path("dataset"), lang, "dataset"),
+    check_count("max_rows", max_rows, "rows")
+    _check_columns(columns)
+    records = memory_records(data, split, max_rows)
+    head = list(islice(records, _HEAD))
+    mapper = WideMapper(
+        SourceFile(Path(type(data).__name__), lang, content_label(head), mark=", row "),
         columns=columns,
         group_pattern=group_pattern,
         on_empty=on_empty,
         on_missing_title=on_missing_title,
     )
-    yield from mapper.items(dataset_records(dataset))
+    yield from mapper.items(chain(head, records))
 
 
-def _mapper_of_names(file: SourceFile, *, columns: Columns | None, **options: Any) -> WideMapper:
-    """Return a mapper of records whose fields have names."""
-    if any(uses_positions(each) for each in plain_columns(columns)):
-        raise ValueError(f"a data set has named columns, got {dict(columns or {})}")
-    return WideMapper(file, columns=columns, **options)
+def _check_columns(columns: Columns | None) -> bool:
+    """Check columns, and tell whether they are positions.
+
+    Raises:
+        ValueError: for names and positions together, or a column that is none.
+    """
+    positions = {uses_positions(each) for each in plain_columns(columns) if each}
+    if len(positions) > 1:
+        raise ValueError(f"columns must be all names or all positions, got {columns}")
+    return True in positions

@@ -98,7 +98,7 @@ class WideMapper(RecordMapper):
         missed: dict[str, ValueError] = {}
         for number, record in records:
             given = self._by_language(columns or self._columns_of(record), record)
-            where = f"{file.path}:{number}"
+            where = file.place(number)
             texts = self._texts_by_language(given, record, where, missed)
             if not texts:
                 unknown = next((each for c, each in missed.items() if c not in found), None)
