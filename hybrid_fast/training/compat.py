@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate import Accelerator
 from torch import Tensor
 
 # Oldest and newest transformers that the tests have passed with.
@@ -86,6 +87,16 @@ def adamw_step(optimizer: torch.optim.AdamW) -> None:
     The wrapper around it runs them. If torch no longer wraps it, this is the plain method.
     """
     inspect.unwrap(torch.optim.AdamW.step)(optimizer)
+
+
+def state_of(accelerator: Accelerator) -> dict[str, Any]:
+    """Return what an accelerator knows of its process; all accelerators of a process share it."""
+    return dict(vars(accelerator.state))
+
+
+def restore_state(accelerator: Accelerator, state: dict[str, Any]) -> None:
+    """Bring back the state of an accelerator: every new TrainingArguments empties it."""
+    vars(accelerator.state).update(state)
 
 
 def set_rates(scheduler: Any, last_epoch: int, bases: Sequence[Any], rates: Sequence[Any]) -> None:

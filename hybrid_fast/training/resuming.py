@@ -13,6 +13,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.training import checkpoints, inputs, resumption, schedules
+from hybrid_fast.training.compat import restore_state
 from hybrid_fast.training.saving import SavingTrainer
 
 logger = logging.getLogger(__name__)
@@ -27,12 +28,14 @@ class ResumingTrainer(SavingTrainer):
         sampler: the batch plan.
         table_fingerprint: of the training table.
         made_with: `resumption.plain_arguments` when the trainer was made.
+        accelerator_state: `compat.state_of` the accelerator when the trainer was made.
         options: of the optimiser as asked for; None before it is made.
     """
 
     sampler: HybridBatchSampler
     table_fingerprint: str
     made_with: dict[str, Any]
+    accelerator_state: dict[str, Any]
     options: schedules.Options | None = None
     optimizer: Any
     _made_optimizer = False
@@ -53,6 +56,7 @@ class ResumingTrainer(SavingTrainer):
             TypeError: an argument was set to a value of the wrong type.
             ValueError: an argument cannot be followed.
         """
+        restore_state(self.accelerator, self.accelerator_state)
         resumption.take_changes(self.args, self.made_with)
         inputs.check_evaluation(self.args, self.eval_dataset)
         self.settings = self.describe_run()
@@ -98,6 +102,8 @@ class ResumingTrainer(SavingTrainer):
         folder = Path(checkpoint)
         saved = checkpoints.read_settings(folder)
         changed = self._changes(saved)
+        # After the weights, whose names and shapes say more.
+        resumption.check_same(saved["encoder"], self.settings["encoder"], folder)
         # On the CPU first, which has more memory, unless it would hold the states of many ranks.
         device = self.args.device if self.args.world_size > 1 else "cpu"
         schedules.load_optimiser(
@@ -108,6 +114,7 @@ class ResumingTrainer(SavingTrainer):
             self.lr_scheduler,
             self.optimizer,
             folder,
+            self.settings["options"],
             self.state.global_step,
             same=same_kind and not any(name in changed for name in _OF_SCHEDULE),
         )

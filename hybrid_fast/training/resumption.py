@@ -6,7 +6,6 @@ do what was asked. docs/arguments.md says the same for readers.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from hashlib import blake2b
@@ -97,7 +96,8 @@ def run_settings(
     """Return what a checkpoint keeps of a run.
 
     Returns:
-        `same`: what a resumed run must share; `followed`: arguments in which it may differ.
+        `same` and `encoder`: what a resumed run must share; `followed`: arguments in which it may
+        differ.
     """
     given = plain_arguments(args)
     same = {name: given[name] for name in sorted(SAME)}
@@ -105,7 +105,8 @@ def run_settings(
     same["processes"] = None if args.gather_negatives else args.world_size
     same["table"] = table_fingerprint
     return {
-        "same": same | _of_encoder(encoder),
+        "same": same,
+        "encoder": _of_encoder(encoder),
         "followed": {name: given[name] for name in FOLLOWED if name in given},
     }
 
@@ -180,6 +181,5 @@ def take_changes(args: HybridTrainingArguments, made_with: dict[str, Any]) -> No
                 f"{now[name]!r} now; make a new HybridTrainer"
             )
     if changed:
-        checked = dataclasses.replace(args)
-        for field in dataclasses.fields(checked):
-            setattr(args, field.name, getattr(checked, field.name))
+        # In place: another instance would reset what accelerate knows of this process.
+        args.__post_init__()

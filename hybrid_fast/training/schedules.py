@@ -80,19 +80,22 @@ def load_optimiser(
     follow_options(optimizer, before, asked)
 
 
-def load_schedule(scheduler: Any, optimizer: Any, checkpoint: Path, step: int, same: bool) -> None:
+def load_schedule(
+    scheduler: Any, optimizer: Any, checkpoint: Path, asked: Options, step: int, *, same: bool
+) -> None:
     """Let a new schedule go on from a checkpoint, and set the rates of its optimiser.
 
     Args:
-        scheduler: made for the options of `optimizer` as they were asked for; the rate of a
-            LambdaLR is a function of the step. Any other starts anew if it is not the `same`.
+        scheduler: the rate of a LambdaLR is a function of the step; any other starts anew if it
+            is not the `same`.
         optimizer: with the state of the checkpoint, and the options asked for.
         checkpoint: the folder.
+        asked: these options.
         step: number of updates made.
         same: whether kind and options of the schedule are those of the checkpoint.
     """
     state = torch.load(checkpoint / SCHEDULER_FILE, weights_only=True)
-    bases = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    bases = [options["lr"] for options in asked]
     if isinstance(scheduler, LambdaLR):
         done = state["last_epoch"] if "lr_lambdas" in state else step
         factors = [factor(done) for factor in scheduler.lr_lambdas]
@@ -105,8 +108,10 @@ def load_schedule(scheduler: Any, optimizer: Any, checkpoint: Path, step: int, s
     else:
         rates = bases
         note_rates(scheduler, rates)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+    for group, base, rate in zip(optimizer.param_groups, bases, rates, strict=True):
         group["lr"] = rate
+        if "initial_lr" in group or isinstance(scheduler, LambdaLR):
+            group["initial_lr"] = base
 
 
 def _is_option(name: str, value: Any) -> bool:

@@ -33,7 +33,7 @@ from hybrid_fast.training.collectives import (
     awaited_by_all,
     from_first_rank,
 )
-from hybrid_fast.training.compat import check_trainer_hooks
+from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, divergence
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.model import ContrastiveModel, compile_transformer, make_model
@@ -138,6 +138,7 @@ class HybridTrainer(ResumingTrainer):
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
         self.add_callback(TrainsNoMore(self.evaluate))
+        self.accelerator_state = state_of(self.accelerator)
         self.made_with = resumption.plain_arguments(args)
         self.settings = self.describe_run()
         if args.torch_compile:
@@ -173,6 +174,8 @@ class HybridTrainer(ResumingTrainer):
                 result = super().train(resume_from_checkpoint=str(resume) if resume else None)
         if self._termination.is_due:
             raise SystemExit(TERMINATED)
+        if self.trained_from is None:
+            result = result._replace(training_loss=math.nan)
         return result
 
     def get_train_dataloader(self) -> StepLoader:
