@@ -101,7 +101,7 @@ def run_settings(
     """
     given = plain_arguments(args)
     same = {name: given[name] for name in sorted(SAME)}
-    same["data_seed"] = sampler.seed  # drawn with, even if `seed` was given alone
+    same |= {"alpha": sampler.alpha, "data_seed": sampler.seed}  # in effect, given or not
     same["processes"] = None if args.gather_negatives else args.world_size
     same["table"] = table_fingerprint
     return {

@@ -104,8 +104,8 @@ def test_a_run_that_asks_for_another_value_is_refused(checkpoint, tmp_path, name
         trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
-def test_the_seed_of_the_plan_may_be_named_in_either_way(checkpoint, tmp_path):
-    same = run_of(make_args(tmp_path, **STEPS, data_seed=42))
+def test_a_default_of_the_plan_may_be_named(checkpoint, tmp_path):
+    same = run_of(make_args(tmp_path, **STEPS, data_seed=42, alpha=0.5))
     same.train(resume_from_checkpoint=str(checkpoint))
     assert same.state.global_step == 4
 
