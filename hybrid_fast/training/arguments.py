@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
@@ -158,6 +159,7 @@ class HybridTrainingArguments(TrainingArguments):
         self.remove_unused_columns = False
         _choose_metric(self)
         _check_numbers(self)
+        _check_loader(self)
         if find_launch().world_size == 1:
             self.ddp_backend = None  # accelerate would ask the backend for other processes
         _choose_device(self)
@@ -267,6 +269,30 @@ def _check_numbers(args: HybridTrainingArguments) -> None:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
     for name in ("log_level", "log_level_replica"):
         check_choice(name, getattr(args, name), trainer_log_levels)
+
+
+def _check_loader(args: HybridTrainingArguments) -> None:
+    """Check options of workers, which torch would notice when training begins, or never."""
+    workers = args.dataloader_num_workers
+    if workers < 0:
+        raise ValueError(f"dataloader_num_workers is {workers}; it must be at least 0")
+    prefetch = args.dataloader_prefetch_factor
+    if prefetch is not None and prefetch < 1:
+        raise ValueError(f"dataloader_prefetch_factor is {prefetch}; it must be at least 1")
+    # transformers has it since 5.18.
+    context = getattr(args, "dataloader_multiprocessing_context", None)
+    if context is not None:
+        check_choice("dataloader_multiprocessing_context", context, get_all_start_methods())
+    for name, value in (
+        ("dataloader_prefetch_factor", prefetch),
+        ("dataloader_persistent_workers", args.dataloader_persistent_workers),
+        ("dataloader_multiprocessing_context", context),
+    ):
+        if value and not workers:
+            raise ValueError(
+                f"{name} is {value!r}, and there are no workers; set dataloader_num_workers, or "
+                "leave it out"
+            )
 
 
 def _check_compilation(args: HybridTrainingArguments) -> None:

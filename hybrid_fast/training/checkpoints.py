@@ -78,14 +78,21 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
         ValueError: it is no checkpoint of HybridTrainer, or lacks the state of the optimiser.
     """
     path = checkpoint / PLAN_FILE
-    if not path.is_file():
+    settings = settings_in(checkpoint)
+    if settings is None:
         raise ValueError(f"{checkpoint} is no checkpoint of HybridTrainer: {path} is missing")
     if not (checkpoint / OPTIMIZER_FILE).is_file():
         raise ValueError(
             f"{checkpoint} was saved with save_only_model=True, without the state of the "
             "optimiser, so that training cannot go on from it; load it as a model and start anew"
         )
-    return _read_json(path)
+    return settings
+
+
+def settings_in(folder: Path) -> dict[str, Any] | None:
+    """Return what `save_settings` wrote into a folder; None: nothing."""
+    path = folder / PLAN_FILE
+    return _read_json(path) if path.is_file() else None
 
 
 def load_budget(args: HybridTrainingArguments, checkpoint: Path) -> TokenBudget | None:

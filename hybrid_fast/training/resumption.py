@@ -32,6 +32,8 @@ SAME = frozenset(
     + _OF_PLAN
 )
 
+_DEFAULT = ("alpha", None)  # it then depends on the table
+
 # From a checkpoint on, their new values decide on the weights, some by rounding only.
 FOLLOWED = frozenset(
     """
@@ -142,6 +144,31 @@ def check_same(saved: dict[str, Any], run: dict[str, Any], checkpoint: object) -
         raise ValueError(
             f"{checkpoint} was trained with {was}, this run has {now}; resume with the same "
             f"{what}, or start anew"
+        )
+
+
+def check_trained(saved: dict[str, Any], args: HybridTrainingArguments, folder: object) -> None:
+    """Check that a model that is trained, and only to be evaluated, is the one asked for.
+
+    Args:
+        saved: `run_settings` of its last checkpoint.
+        args: of the run.
+        folder: of the model, for the message.
+
+    Raises:
+        ValueError: it is not; the message names all differences with both values.
+    """
+    now = plain_arguments(args)
+    now["data_seed"] = args.seed if args.data_seed is None else args.data_seed
+    was = saved["same"] | saved["followed"]
+    names = (name for name in sorted(SAME | FOLLOWED) if name in was and name in now)
+    other = [name for name in names if was[name] != now[name] and (name, now[name]) != _DEFAULT]
+    if other:
+        trained = ", ".join(f"{name} = {was[name]!r}" for name in other)
+        raise ValueError(
+            f"{folder} is trained, with {trained}, and only its evaluation is left; this run has "
+            f"{', '.join(repr(now[name]) for name in other)}; leave it out, or remove {folder} to "
+            "train from its checkpoints"
         )
 
 
