@@ -27,7 +27,7 @@ from hybrid_fast.training.fields import check_names, check_optimiser, check_refu
 logger = logging.getLogger(__name__)
 _LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 DEFAULT_METRIC = "multi_map"
-_BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
+BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
 
 
 @dataclass
@@ -250,7 +250,7 @@ def _choose_metric(args: HybridTrainingArguments) -> None:
     best = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
     if best and args.eval_strategy == IntervalStrategy.NO:
         raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
-    if not args.metric_for_best_model and (best or args.lr_scheduler_type in _BY_METRIC):
+    if not args.metric_for_best_model and (best or args.lr_scheduler_type in BY_METRIC):
         args.metric_for_best_model = DEFAULT_METRIC  # transformers' is a loss, which no task has
     args.metric_for_best_model = args.metric_for_best_model or None
     if args.greater_is_better is None and args.metric_for_best_model is not None:

@@ -18,7 +18,7 @@ from hybrid_fast.training.saving import SavingTrainer
 
 logger = logging.getLogger(__name__)
 _OF_BEST = ("metric_for_best_model", "greater_is_better")
-_OF_SCHEDULE = ("lr_scheduler_type", "lr_scheduler_kwargs")
+_OF_SCHEDULE = ("lr_scheduler_type", "lr_scheduler_kwargs", *_OF_BEST)
 
 
 class ResumingTrainer(SavingTrainer):

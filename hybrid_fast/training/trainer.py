@@ -25,7 +25,7 @@ from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, inputs, resumption
-from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import (
     all_ranks,
@@ -258,6 +258,20 @@ class HybridTrainer(ResumingTrainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         accept_lazy_states(optimizer)
         return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule; one by scores takes the best of them for the best, as the run does.
+
+        transformers would lower the rate whenever a score such as mAP rises.
+        """
+        given = self.args.lr_scheduler_kwargs
+        if self.args.lr_scheduler_type in BY_METRIC:
+            mode = "max" if self.args.greater_is_better else "min"
+            self.args.lr_scheduler_kwargs = {"mode": mode, **(given or {})}
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        finally:
+            self.args.lr_scheduler_kwargs = given
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the parameters that weight decay applies to: transformers', no temperature."""

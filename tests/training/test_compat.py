@@ -28,6 +28,7 @@ NAMES = (*TRAINER_HOOKS, *TRAINER_METHODS)
 # What transformers documents for subclasses to override.
 DOCUMENTED = {
     "create_optimizer",
+    "create_scheduler",
     "evaluate",
     "get_train_dataloader",
     "log",

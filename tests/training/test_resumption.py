@@ -203,6 +203,17 @@ def test_a_schedule_by_scores_goes_on_or_begins_anew(tmp_path):
         assert groups.values("lr")[0] == pytest.approx(rates[0]), options
 
 
+def test_a_schedule_by_scores_lowers_the_rate_where_the_score_falls(tmp_path):
+    """The score of the task rises until the third evaluation."""
+    groups = Groups()
+    options = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps"}
+    kwargs = {"factor": 0.5, "patience": 0}
+    args = make_args(tmp_path, **options, eval_steps=1, max_steps=5, lr_scheduler_kwargs=kwargs)
+    HybridTrainer(make_model(), args, make_table(), Task(), callbacks=[groups]).train()
+    assert groups.values("lr") == [0.02, 0.02, 0.02, 0.02, 0.01]
+    assert args.lr_scheduler_kwargs == kwargs
+
+
 def test_logging_saving_and_evaluation_are_followed(checkpoint, tmp_path):
     args = make_args(tmp_path, **{**STEPS, "save_steps": 3, "logging_steps": 1, "max_steps": 6})
     args.eval_strategy, args.eval_steps = "steps", 2
