@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from toy_training import RecordingTrainer, Task, make_args, make_model, make_table, same, weights
 from transformers import TrainerCallback
 
@@ -136,3 +137,34 @@ def test_arguments_of_another_run_do_not_disturb_a_trainer_that_is_made(tmp_path
     make_args(tmp_path / "other", batch_size=6)
     trainer.train()
     assert trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize("schedule", ["CosineAnnealingLR", "StepLR", "OneCycleLR"])
+def test_an_optimiser_and_a_schedule_of_ones_own_go_on_bit_equal(tmp_path, schedule):
+    options = {"CosineAnnealingLR": {"T_max": 4}, "StepLR": {"step_size": 1, "gamma": 0.5}}
+    options["OneCycleLR"] = {"max_lr": 0.1, "total_steps": 5}
+
+    def run(folder, seed=0, resume=None):
+        model = make_model(seed=seed)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        own = getattr(torch.optim.lr_scheduler, schedule)(optimizer, **options[schedule])
+        args = make_args(folder, **SAVING)
+        trainer = HybridTrainer(model, args, make_table(), optimizers=(optimizer, own))
+        trainer.train(resume_from_checkpoint=resume)
+        return weights(trainer.model)
+
+    whole = run(tmp_path)
+    assert same(whole, run(tmp_path / "again", 1, str(tmp_path / "checkpoint-2")))
+
+
+def test_a_trainer_that_has_trained_may_resume_with_another_rate(tmp_path):
+    rates = Rates()
+    args = make_args(tmp_path, **SAVING, lr_scheduler_type="constant")
+    trainer = HybridTrainer(make_model(), args, make_table(), callbacks=[rates])
+    trainer.train()
+    whole = weights(trainer.model)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert same(whole, weights(trainer.model))
+    trainer.args.learning_rate = 1e-5
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert rates.seen == [0.02] * 6 + [1e-5] * 2
