@@ -33,8 +33,10 @@ from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
+from hybrid_fast.training.checkpoints import complete_checkpoints, settings_in
 from hybrid_fast.training.collectives import all_ranks, leave_process_group
 from hybrid_fast.training.divergence import check_finite
+from hybrid_fast.training.resumption import check_trained
 
 # Options of a model that its folder does not hold.
 _TRUST = ("trust_remote_code",)
@@ -63,7 +65,8 @@ def run_recipe(
 
     Raises:
         OSError: a missing file or folder, or an output folder that cannot be written or is in use.
-        ValueError: an invalid part or field, or nothing to resume.
+        ValueError: an invalid part or field, or nothing to resume, or a model that was trained
+            otherwise.
         PartlyDoneError: see `run_parts`.
     """
     args = make_arguments(training, output)
@@ -71,12 +74,20 @@ def run_recipe(
     with sole_use(output) if args.process_index == 0 else nullcontext():
         check_output(output, resume)
         if (output / MODEL).exists():
+            _check_trained(args, output)
             results = _evaluate_trained(recipe, args, output, model_name)
         else:
             parts = load_parts(recipe, args.seed)
             results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
         leave_process_group()
         return results
+
+
+def _check_trained(args: HybridTrainingArguments, output: Path) -> None:
+    for folder in complete_checkpoints(str(output / CHECKPOINTS))[-1:]:
+        saved = settings_in(folder)
+        if saved is not None:
+            check_trained(saved, args, output / MODEL)
 
 
 def load_parts(recipe: Recipe, seed: int) -> Parts:

@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from hybrid_fast.training.fields import check_names, check_optimiser, check_refu
 logger = logging.getLogger(__name__)
 _LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 DEFAULT_METRIC = "multi_map"
-_BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
+BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
 
 
 @dataclass
@@ -161,6 +162,7 @@ class HybridTrainingArguments(TrainingArguments):
         self.remove_unused_columns = False
         _choose_metric(self)
         _check_numbers(self)
+        _check_loader(self)
         if find_launch().world_size == 1:
             self.ddp_backend = None  # accelerate would ask the backend for other processes
         _choose_device(self)
@@ -251,7 +253,7 @@ def _choose_metric(args: HybridTrainingArguments) -> None:
     best = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
     if best and args.eval_strategy == IntervalStrategy.NO:
         raise ValueError("eval_strategy is 'no', but the best model is asked for; use 'steps'")
-    if not args.metric_for_best_model and (best or args.lr_scheduler_type in _BY_METRIC):
+    if not args.metric_for_best_model and (best or args.lr_scheduler_type in BY_METRIC):
         args.metric_for_best_model = DEFAULT_METRIC  # transformers' is a loss, which no task has
     args.metric_for_best_model = args.metric_for_best_model or None
     if args.greater_is_better is None and args.metric_for_best_model is not None:
@@ -270,6 +272,30 @@ def _check_numbers(args: HybridTrainingArguments) -> None:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
     for name in ("log_level", "log_level_replica"):
         check_choice(name, getattr(args, name), trainer_log_levels)
+
+
+def _check_loader(args: HybridTrainingArguments) -> None:
+    """Check options of workers, which torch would notice when training begins, or never."""
+    workers = args.dataloader_num_workers
+    if workers < 0:
+        raise ValueError(f"dataloader_num_workers is {workers}; it must be at least 0")
+    prefetch = args.dataloader_prefetch_factor
+    if prefetch is not None and prefetch < 1:
+        raise ValueError(f"dataloader_prefetch_factor is {prefetch}; it must be at least 1")
+    # transformers has it since 5.18.
+    context = getattr(args, "dataloader_multiprocessing_context", None)
+    if context is not None:
+        check_choice("dataloader_multiprocessing_context", context, get_all_start_methods())
+    for name, value in (
+        ("dataloader_prefetch_factor", prefetch),
+        ("dataloader_persistent_workers", args.dataloader_persistent_workers),
+        ("dataloader_multiprocessing_context", context),
+    ):
+        if value and not workers:
+            raise ValueError(
+                f"{name} is {value!r}, and there are no workers; set dataloader_num_workers, or "
+                "leave it out"
+            )
 
 
 def _check_compilation(args: HybridTrainingArguments) -> None:

@@ -1,7 +1,7 @@
 """What a checkpoint holds beside weights and the Trainer's own state, and which are complete.
 
-The settings of the batch plan and the token budget stand in it, since a resumed run must follow
-both to give the same weights.
+Settings of the run and the token budget stand in it, since a resumed run must follow both to give
+the same weights; see `resumption`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,12 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hybrid_fast.common.files import complete_file
-from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.memory import TokenBudget
 
 PLAN_FILE = "plan.json"
 BUDGET_FILE = "token_budget.json"
 OPTIMIZER_FILE = "optimizer.pt"
-
-# Arguments that decide on the batches.
-_PLAN_ARGUMENTS = (
-    "batch_size",
-    "kind",
-    "language_sampling",
-    "pair_weights",
-    "source_weights",
-    "pairs",
-)
 
 
 def last_checkpoint(output_dir: str) -> Path:
@@ -60,6 +49,11 @@ def checkpoint_folder(output_dir: str, step: int) -> Path:
     return Path(output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
+def sibling(checkpoint: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of another step of the same run, which may not exist."""
+    return checkpoint_folder(str(checkpoint.parent), step)
+
+
 def is_complete(folder: Path) -> bool:
     """Tell whether a checkpoint is complete: trainer_state.json is the last file written."""
     return (folder / "trainer_state.json").is_file()
@@ -70,52 +64,35 @@ def is_checkpoint(folder: Path) -> bool:
     return folder.name.startswith(PREFIX_CHECKPOINT_DIR)
 
 
-def plan_settings(
-    args: HybridTrainingArguments, sampler: HybridBatchSampler, table_fingerprint: str
-) -> dict[str, Any]:
-    """Return what a resumed run must share with the one it continues."""
-    return {
-        **{name: getattr(args, name) for name in _PLAN_ARGUMENTS},
-        "alpha": sampler.alpha,
-        "seed": sampler.seed,
-        "learn_temperature": args.learn_temperature,
-        "table": table_fingerprint,
-    }
-
-
-def save_settings(plan: dict[str, Any], budget: TokenBudget | None, checkpoint: Path) -> None:
-    """Write the result of `plan_settings`, and the token budget if there is one yet."""
-    _write_json(checkpoint / PLAN_FILE, plan)
+def save_settings(settings: dict[str, Any], budget: TokenBudget | None, checkpoint: Path) -> None:
+    """Write settings of the run, and the token budget if there is one yet."""
+    _write_json(checkpoint / PLAN_FILE, settings)
     if budget is not None:
         _write_json(checkpoint / BUDGET_FILE, asdict(budget))
 
 
-def check_plan(plan: dict[str, Any], checkpoint: Path) -> None:
-    """Check that a run may resume from a checkpoint.
-
-    Args:
-        plan: `plan_settings` of the run.
-        checkpoint: the folder.
+def read_settings(checkpoint: Path) -> dict[str, Any]:
+    """Return what `save_settings` wrote into a checkpoint to resume from.
 
     Raises:
-        ValueError: it is no checkpoint of HybridTrainer, lacks the state of the optimiser, or has
-            other settings; the first is named with both values.
+        ValueError: it is no checkpoint of HybridTrainer, or lacks the state of the optimiser.
     """
     path = checkpoint / PLAN_FILE
-    if not path.is_file():
+    settings = settings_in(checkpoint)
+    if settings is None:
         raise ValueError(f"{checkpoint} is no checkpoint of HybridTrainer: {path} is missing")
     if not (checkpoint / OPTIMIZER_FILE).is_file():
         raise ValueError(
             f"{checkpoint} was saved with save_only_model=True, without the state of the "
             "optimiser, so that training cannot go on from it; load it as a model and start anew"
         )
-    saved = _read_json(path)
-    for name, value in json.loads(json.dumps(plan)).items():
-        if saved.get(name) != value:
-            raise ValueError(
-                f"{checkpoint} was trained with {name} = {saved.get(name)!r}, this run has "
-                f"{value!r}; resume with the same plan, or start anew"
-            )
+    return settings
+
+
+def settings_in(folder: Path) -> dict[str, Any] | None:
+    """Return what `save_settings` wrote into a folder; None: nothing."""
+    path = folder / PLAN_FILE
+    return _read_json(path) if path.is_file() else None
 
 
 def load_budget(args: HybridTrainingArguments, checkpoint: Path) -> TokenBudget | None:

@@ -7,11 +7,13 @@ longer calls would be skipped without a word, so they are checked when a HybridT
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType
+from typing import Any
 
 import torch
 import transformers
+from accelerate import Accelerator
 from torch import Tensor
 
 # Oldest and newest transformers that the tests have passed with.
@@ -26,6 +28,7 @@ TRAINER_HOOKS = (
     "_get_grad_norm",
     "_load_best_model",
     "_load_from_checkpoint",
+    "_load_optimizer_and_scheduler",
     "_push_from_checkpoint",
     "_save",
     "_save_checkpoint",
@@ -84,6 +87,31 @@ def adamw_step(optimizer: torch.optim.AdamW) -> None:
     The wrapper around it runs them. If torch no longer wraps it, this is the plain method.
     """
     inspect.unwrap(torch.optim.AdamW.step)(optimizer)
+
+
+def state_of(accelerator: Accelerator) -> dict[str, Any]:
+    """Return what an accelerator knows of its process; all accelerators of a process share it."""
+    return dict(vars(accelerator.state))
+
+
+def restore_state(accelerator: Accelerator, state: dict[str, Any]) -> None:
+    """Bring back the state of an accelerator: every new TrainingArguments empties it."""
+    vars(accelerator.state).update(state)
+
+
+def set_rates(scheduler: Any, last_epoch: int, bases: Sequence[Any], rates: Sequence[Any]) -> None:
+    """Let a LambdaLR stand at a step: the rates that it starts from and those in effect.
+
+    torch has no public way to do it; the names are those of its `state_dict`.
+    """
+    state = {"last_epoch": last_epoch, "base_lrs": list(bases), "_last_lr": list(rates)}
+    scheduler.load_state_dict({**scheduler.state_dict(), **state})
+
+
+def note_rates(scheduler: Any, rates: Sequence[Any]) -> None:
+    """Tell a schedule of any kind the rates in effect, which it reports."""
+    if hasattr(scheduler, "_last_lr"):
+        scheduler._last_lr = list(rates)
 
 
 def sparse_entries(gradient: Tensor) -> tuple[Tensor, Tensor]:

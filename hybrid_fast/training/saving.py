@@ -32,14 +32,14 @@ class SavingTrainer(Trainer):
     """A Trainer of a ContrastiveModel, without its steps.
 
     Attributes:
-        plan: what `checkpoints.plan_settings` returns.
+        settings: of the run, which checkpoints keep.
         languages: of the training table.
         cached_step: whose token budget checkpoints keep.
         trained_from: number of updates before this call of `train`; None before its first step.
     """
 
     args: HybridTrainingArguments
-    plan: dict[str, Any]
+    settings: dict[str, Any]
     languages: tuple[str, ...]
     cached_step: CachedStep
     trained_from: int | None = None
@@ -115,7 +115,8 @@ class SavingTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         save_weights(self.model, folder)
         if checkpoints.is_checkpoint(folder):
-            checkpoints.save_settings(self.plan, self.cached_step.budget, folder)
+            settings = {**self.settings, "schedule": type(self.lr_scheduler).__qualname__}
+            checkpoints.save_settings(settings, self.cached_step.budget, folder)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None

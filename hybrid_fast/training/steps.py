@@ -225,10 +225,8 @@ def make_loader(args: HybridTrainingArguments, steps: StepDataset) -> StepLoader
         pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
-        # transformers has it since 5.18; it is for workers.
-        multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None)
-        if args.dataloader_num_workers
-        else None,
+        # transformers has it since 5.18.
+        multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),
     )
 
 

@@ -26,8 +26,8 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training import checkpoints, inputs
-from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training import checkpoints, inputs, resumption
+from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import (
     all_ranks,
@@ -35,7 +35,7 @@ from hybrid_fast.training.collectives import (
     awaited_by_all,
     from_first_rank,
 )
-from hybrid_fast.training.compat import check_trainer_hooks
+from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.learning import LearningWatch, Logged
@@ -46,7 +46,7 @@ from hybrid_fast.training.optimiser import (
     can_update_lazily,
     lazy_updates,
 )
-from hybrid_fast.training.saving import SavingTrainer
+from hybrid_fast.training.resuming import ResumingTrainer, TrainsNoMore
 from hybrid_fast.training.steps import (
     Batch,
     SetEpoch,
@@ -64,7 +64,7 @@ logger = logging.getLogger(__name__)
 _LENGTH_MULTIPLE_COMPILED = 16
 
 
-class HybridTrainer(SavingTrainer):
+class HybridTrainer(ResumingTrainer):
     """Trains a BiEncoder on an aligned table.
 
     Args:
@@ -114,7 +114,7 @@ class HybridTrainer(SavingTrainer):
             "The table has %s; no batch has one of them twice.", self.sampler.report(0).contents
         )
         self.languages = train_table.languages
-        self.plan = checkpoints.plan_settings(args, self.sampler, train_table.fingerprint)
+        self.table_fingerprint = train_table.fingerprint
         super().__init__(
             model=make_model(model, args),
             args=args,
@@ -144,19 +144,27 @@ class HybridTrainer(SavingTrainer):
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
+        self.add_callback(TrainsNoMore(self.evaluate))
+        self.accelerator_state = state_of(self.accelerator)
+        self.made_with = resumption.plain_arguments(args)
+        self.settings = self.describe_run()
         if args.torch_compile:
             compile_transformer(model, args)
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> Any:
         """Train, from the start or from a checkpoint.
 
+        What each argument does in a run that goes on stands in `resumption`. A checkpoint of the
+        last step trains no more.
+
         Args:
             resume_from_checkpoint: a folder, or True for the last complete one of `output_dir`;
                 default that of the arguments.
 
         Raises:
-            ValueError: True was given and there is no complete checkpoint, or the checkpoint is of
-                another plan, or training diverged.
+            TypeError: an argument was set to a value of the wrong type.
+            ValueError: True was given and there is no complete checkpoint, or an argument cannot
+                be followed, as where the checkpoint is of another plan, or training diverged.
             PartlyDoneError: something else failed after a step; the model is saved.
             SystemExit: SIGTERM came; the status is 143.
             KeyboardInterrupt: Ctrl-C was pressed.
@@ -165,15 +173,12 @@ class HybridTrainer(SavingTrainer):
         resume = self.args.resume_from_checkpoint if resume is None else resume
         if resume is True:
             resume = checkpoints.last_checkpoint(self.args.output_dir)
-        if resume:
-            resume = expanded(resume)
-            checkpoints.check_plan(self.plan, resume)
-            budget = checkpoints.load_budget(self.args, resume)
-            self.cached_step.budget = budget or self.cached_step.budget
+        resume = expanded(resume) if resume else None
+        self.follow_arguments(resume)
         self.check_saving()
         logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
         self.throughput.restart()
-        with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):
+        with self._termination, lazy_updates(self.optimizer, self.cached_step):
             with self.saved_on_failure():
                 result = super().train(resume_from_checkpoint=str(resume) if resume else None)
         if self._termination.is_due:
@@ -185,6 +190,8 @@ class HybridTrainer(SavingTrainer):
                 self.args.output_dir,
             )
             self._termination.end()
+        if self.trained_from is None:
+            result = result._replace(training_loss=math.nan)
         return result
 
     def get_train_dataloader(self) -> StepLoader:
@@ -199,7 +206,9 @@ class HybridTrainer(SavingTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], None]:
-        """Return the batches of an update."""
+        """Return the batches of an update, none after the last step."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
         with self.timer.part("data"):
             batches = list(islice(epoch_iterator, num_batches))
         self._batches_in_update = len(batches)
@@ -271,13 +280,32 @@ class HybridTrainer(SavingTrainer):
         accept_lazy_states(optimizer)
         return optimizer
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule; one by scores takes the best of them for the best, as the run does.
+
+        transformers would lower the rate whenever a score such as mAP rises.
+        """
+        given = self.args.lr_scheduler_kwargs
+        if self.args.lr_scheduler_type in BY_METRIC:
+            mode = "max" if self.args.greater_is_better else "min"
+            self.args.lr_scheduler_kwargs = {"mode": mode, **(given or {})}
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        finally:
+            self.args.lr_scheduler_kwargs = given
+
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the parameters that weight decay applies to: transformers', no temperature."""
         names = super().get_decay_parameter_names(model)
         return [name for name in names if not name.endswith("log_temperature")]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log; the loss comes with the rates since it was last logged and a learned temperature."""
+        """Log; the loss comes with the rates since it was last logged and a learned temperature.
+
+        Where nothing was left to train there is no mean loss.
+        """
+        if self.trained_from is None:
+            logs.pop("train_loss", None)
         if "loss" in logs:
             logs.update(self.throughput.take(self.args.device))
             in_effect = self.in_effect()

@@ -119,3 +119,23 @@ def test_a_model_is_pushed_after_its_evaluation(project, monkeypatch, capsys, fa
     assert re.search(r"the model is in o/checkpoints, .*: no network", message)
     assert done == [("o/checkpoints", True)]
     assert BiEncoder.from_pretrained("o/model").embedding_dim == 16
+
+
+def test_a_resumed_run_does_what_it_is_asked_or_says_that_it_does_not(project, fails, capsys):
+    arguments = "train recipe.yaml --out o --save_strategy steps --save_steps 4".split()
+    main(arguments)
+    capsys.readouterr()
+    (project / "o/results.json").unlink()
+    trained = fails(*arguments, "--resume", "--learning_rate", "1e-6", "--temperature", "0.1")
+    assert "o/model is trained, with learning_rate = " in trained
+    assert ", temperature = 0.05, and only its evaluation is left; this run has 1e-06, 0.1" in (
+        trained
+    )
+    whole = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    shutil.rmtree(project / "o/model")
+    refused = fails(*arguments, "--resume", "--optim", "sgd")
+    assert re.search(r"checkpoint-12 was trained with optim = '\w+', this run has 'sgd'", refused)
+    main([*arguments, "--resume"])  # nothing is left to train
+    again = load_file(project / "o/model/model.safetensors")["embedding.weight"]
+    assert np.array_equal(whole, again)
+    assert (project / "o/results.json").is_file()

@@ -20,6 +20,7 @@ from hybrid_fast.training.compat import (
     is_out_of_memory,
     sparse_entries,
 )
+from hybrid_fast.training.resuming import ResumingTrainer
 from hybrid_fast.training.saving import SavingTrainer
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -27,6 +28,7 @@ NAMES = (*TRAINER_HOOKS, *TRAINER_METHODS)
 # What transformers documents for subclasses to override.
 DOCUMENTED = {
     "create_optimizer",
+    "create_scheduler",
     "evaluate",
     "get_train_dataloader",
     "log",
@@ -60,7 +62,9 @@ def test_the_installed_trainer_calls_all_hooks():
 def test_every_method_that_is_overridden_is_documented_or_checked():
     overridden = {
         name
-        for name, value in (vars(SavingTrainer) | vars(HybridTrainer)).items()
+        for name, value in (
+            vars(SavingTrainer) | vars(ResumingTrainer) | vars(HybridTrainer)
+        ).items()
         if inspect.isroutine(value) and not name.startswith("__") and hasattr(Trainer, name)
     }
     assert overridden == DOCUMENTED | set(TRAINER_HOOKS)

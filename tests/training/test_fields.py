@@ -124,3 +124,27 @@ def test_what_accelerate_launch_sets_is_refused_too(tmp_path, monkeypatch, varia
 def test_optimisers_that_step_in_the_backward_pass_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match=f"^optim is '{name}'; "):
         make_args(tmp_path, optim=name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataloader_num_workers": -1}, "dataloader_num_workers is -1; it must be at least 0"),
+        ({"dataloader_prefetch_factor": 2}, "dataloader_prefetch_factor is 2, and there are no"),
+        ({"dataloader_persistent_workers": True}, "persistent_workers is True, .* no workers; set"),
+        ({"dataloader_multiprocessing_context": "spawn"}, "context is 'spawn', .* no workers"),
+        (
+            {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "spawned"},
+            "context is 'spawned'; it must be one of .*did you mean 'spawn'",
+        ),
+        (
+            {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0},
+            "dataloader_prefetch_factor is 0; it must be at least 1",
+        ),
+    ],
+    ids=str,
+)
+def test_options_of_workers_are_checked_before_training(tmp_path, options, message):
+    if set(options) <= INSTALLED:
+        with pytest.raises(ValueError, match=message):
+            make_args(tmp_path, **options)
