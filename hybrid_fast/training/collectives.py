@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hybrid_fast.retrieval.shared_work import shared_work
 
 _T = TypeVar("_T")
-_GRACE_SECONDS = 0.1
+GRACE_SECONDS = 0.1  # for threads of gloo, see `termination.leave_process_group`
 
 
 def num_ranks() -> int:
@@ -58,6 +58,23 @@ def awaited_by_all() -> Iterator[None]:
         yield
         if shared is not None:
             shared.meet()
+
+
+@contextmanager
+def ended_by_any() -> Iterator[None]:
+    """Let an exception of one rank within, wherever the others are, end all with its reason.
+
+    It leaves the process group, so that a collective in which others wait fails at once. That is so
+    with gloo; NCCL lets them wait until its timeout, unless a launcher ends them.
+    """
+    with shared_work(all_ranks(), abandon=_abandon_group):
+        yield
+
+
+def _abandon_group() -> None:
+    if dist.is_initialized() and dist.get_backend() == dist.Backend.GLOO:
+        time.sleep(GRACE_SECONDS)
+        dist.destroy_process_group()
 
 
 @contextmanager
@@ -119,17 +136,3 @@ def _layout(gradient: Tensor | None, num_ranks: int) -> int:
     if gradient is None:
         return 0
     return num_ranks + 1 if gradient.is_sparse else 1
-
-
-def leave_process_group() -> None:
-    """Wait for all ranks and end their communication.
-
-    A process that ended before the others would make them abort. gloo's threads need the GIL to
-    release the tensors they sent last, and torch holds it while it waits for these threads, so they
-    get a moment first.
-    """
-    if dist.is_initialized():
-        with awaited_by_all():
-            pass
-        time.sleep(_GRACE_SECONDS)
-        dist.destroy_process_group()

@@ -1,16 +1,18 @@
-"""Ending training with a checkpoint on SIGTERM, which batch systems send."""
+"""Ending training with a checkpoint on SIGTERM, which batch systems send, and ending all ranks."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl
 
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import num_ranks
+from hybrid_fast.training.collectives import GRACE_SECONDS, awaited_by_all, num_ranks
 
 logger = logging.getLogger(__name__)
 TERMINATED = 128 + signal.SIGTERM  # the exit status that shells report for it
@@ -50,3 +52,17 @@ class StopOnSigterm(TrainerCallback):
     def _request(self, number: int, frame: object) -> None:
         logger.warning("SIGTERM: training ends after this update, with a checkpoint.")
         self.step.stop_requested = True
+
+
+def leave_process_group() -> None:
+    """Wait for all ranks and end their communication.
+
+    A process that ended before the others would make them abort. gloo's threads need the GIL to
+    release the tensors they sent last, and torch holds it while it waits for these threads, so they
+    get a moment first.
+    """
+    if dist.is_initialized():
+        with awaited_by_all():
+            pass
+        time.sleep(GRACE_SECONDS)
+        dist.destroy_process_group()

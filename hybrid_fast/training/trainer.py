@@ -25,12 +25,20 @@ from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, inputs
+from hybrid_fast.training.agreement import (
+    check_agreement,
+    facts_of_arguments,
+    facts_of_checkpoint,
+    facts_of_optimizer,
+    facts_of_run,
+)
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import (
     all_ranks,
     average_gradients,
     awaited_by_all,
+    ended_by_any,
     from_first_rank,
 )
 from hybrid_fast.training.compat import check_trainer_hooks
@@ -77,7 +85,8 @@ class HybridTrainer(SavingTrainer):
 
     Raises:
         TypeError: an argument of the wrong type, or one that only other trainers have.
-        ValueError: options that the plan or the loss cannot satisfy, or nothing to train.
+        ValueError: options that the plan or the loss cannot satisfy, nothing to train, or ranks
+            that differ in what they train.
         ImportError: the installed transformers lacks a hook that this class overrides.
     """
 
@@ -88,6 +97,7 @@ class HybridTrainer(SavingTrainer):
         inputs.check_argument_names(options)
         return super().__new__(cls)
 
+    @ended_by_any()
     def __init__(
         self,
         model: BiEncoder,
@@ -137,6 +147,7 @@ class HybridTrainer(SavingTrainer):
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
+        check_agreement(facts_of_run(args, train_table, model, evaluator))
         if args.torch_compile:
             compile_transformer(model, args)
 
@@ -153,23 +164,41 @@ class HybridTrainer(SavingTrainer):
             PartlyDoneError: something else failed after a step; the model is saved.
             SystemExit: SIGTERM came; the status is 143.
         """
+        with self.saved_on_failure():
+            result = self._train_with_all(resume_from_checkpoint)
+        if self._termination.is_due:
+            raise SystemExit(TERMINATED)
+        return result
+
+    @ended_by_any()
+    def _train_with_all(self, resume_from_checkpoint: str | Path | bool | None) -> Any:
+        checkpoint = self._prepare(resume_from_checkpoint)
+        optimizer = self.create_optimizer()
+        check_agreement(
+            {
+                **facts_of_arguments(self.args),
+                **facts_of_checkpoint(checkpoint),
+                **facts_of_optimizer(optimizer),
+            }
+        )
+        logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
+        self.throughput.restart()
+        with self._termination, lazy_updates(optimizer, self.cached_step):
+            return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    def _prepare(self, resume_from_checkpoint: str | Path | bool | None) -> Path | None:
+        """Return the checkpoint to resume from, if any, after checks that need no other rank."""
         resume: Any = resume_from_checkpoint
         resume = self.args.resume_from_checkpoint if resume is None else resume
         if resume is True:
             resume = checkpoints.last_checkpoint(self.args.output_dir)
-        if resume:
-            checkpoints.check_plan(self.plan, Path(resume))
-            budget = checkpoints.load_budget(self.args, Path(resume))
+        checkpoint = Path(resume) if resume else None
+        if checkpoint:
+            checkpoints.check_plan(self.plan, checkpoint)
+            budget = checkpoints.load_budget(self.args, checkpoint)
             self.cached_step.budget = budget or self.cached_step.budget
         self.check_saving()
-        logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
-        self.throughput.restart()
-        with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):
-            with self.saved_on_failure():
-                result = super().train(resume_from_checkpoint=str(resume) if resume else None)
-        if self._termination.is_due:
-            raise SystemExit(TERMINATED)
-        return result
+        return checkpoint
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the loader of this process's share of the batches."""
