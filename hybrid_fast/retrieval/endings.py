@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from weakref import WeakKeyDictionary
@@ -34,8 +34,9 @@ class Bond:
         rank: number of this rank.
         num_ranks: how many there are.
         store: of the group.
-        numbers: of the pieces of work.
+        numbers: of the pieces of work that are part of no other.
         in_progress: endings of the pieces of work, the outermost first.
+        lifelines: to the processes of other ranks.
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
@@ -43,12 +44,12 @@ class Bond:
         self.store = dist.PrefixStore("hybrid_fast", group.get_group_store())
         self.numbers = count()
         self.in_progress: list[Ending] = []
-        self._lifelines = Lifelines(self.store, group)
+        self.lifelines = Lifelines(self.store, group)
         atexit.register(_tell_end, self.store, self.rank)
 
     def ended(self) -> set[int]:
         """Return ranks whose process has ended, of many that end on their own at least one."""
-        ended = set(self._lifelines.ended())
+        ended = set(self.lifelines.ended())
         if self.store.check([_ENDED]):
             ended.add(int(self.store.get(_ENDED)))
         return ended
@@ -77,23 +78,25 @@ class Ending:
 
     Args:
         bond: of the group.
+
+    Attributes:
         store: of the work.
-        abandon: called after an exception that other ranks do not come to know of; it is to end
-            the collective in which they may wait.
+        numbers: of the pieces of work that are part of it; so ranks that leave it after different
+            numbers of them agree on the number of the next one.
     """
 
-    def __init__(
-        self, bond: Bond, store: dist.Store, abandon: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, bond: Bond) -> None:
+        whole = bond.in_progress[-1] if bond.in_progress else bond
+        self.store = dist.PrefixStore(str(next(whole.numbers)), whole.store)
+        self.numbers = count()
         self._bond = bond
-        self._store = store
-        self._abandon = abandon
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Raise an exception of one rank on all, on the others when they next wait for it.
 
-        That is when they look for it, or when a collective fails because the rank has left it.
+        That is when they look for it, or when a collective fails because the process of the rank
+        has ended.
 
         Raises:
             RuntimeError: another rank has raised an exception, or its process has ended; or a
@@ -126,11 +129,11 @@ class Ending:
                 raise told
 
     def _told(self) -> _OtherRankError | None:
-        if not self._store.check([_FAILED]):
+        if not self.store.check([_FAILED]):
             return None
-        kind, _, message = self._store.get(_FAILED).decode().partition(" ")
-        self._store.add(_KNOWN, 1)
-        return _OtherRankError(kind, message)
+        told = self.store.get(_FAILED).decode()
+        self.store.add(_KNOWN, 1)
+        return _OtherRankError(*told.split(" ", 1))
 
     def _reason_of(self, error: BaseException) -> BaseException:
         """Return why another rank has left a collective, if that may be what has raised an error.
@@ -139,17 +142,20 @@ class Ending:
         """
         if not isinstance(error, RuntimeError):
             return error
+        ended: set[int] = set()
         end = time.monotonic() + _NEWS_SECONDS
         with suppress(dist.DistError):  # the store has ended too
-            while time.monotonic() < end:
+            while not ended and time.monotonic() < end:
                 told = self._told()
                 if told is not None:
                     return told
                 ended = self._bond.ended()
-                if ended:
-                    return self._bond.error_of_end(ended)
                 time.sleep(PAUSE)
-        return error
+        words = self._bond.lifelines.last_words()
+        if words:
+            return _OtherRankError(*words.split(" ", 1))
+        ended |= self._bond.lifelines.ended()
+        return self._bond.error_of_end(ended) if ended else error
 
     def _tell(self, error: BaseException) -> None:
         """Tell the others, and wait a moment until they know."""
@@ -157,19 +163,17 @@ class Ending:
         place = f"rank {self._bond.rank} of {self._bond.num_ranks}"
         reason = f"{kind} {place}: {str(error) or type(error).__name__}"
         with suppress(dist.DistError):  # the store has ended too
-            self._store.compare_set(_FAILED, "", reason)  # the first one counts
-            self._store.add(_KNOWN, 1)
-            is_known = self._await_others()
-            if not is_known and self._abandon is not None:
-                self._abandon()
-                is_known = self._await_others()
-            if is_known:
+            self.store.compare_set(_FAILED, "", reason)  # the first one counts
+            self.store.add(_KNOWN, 1)
+            if self._is_known():
                 setattr(error, _KNOWN_TO_ALL, True)
+            else:  # others wait in a collective until this process ends, and the store with it
+                self._bond.lifelines.say(reason)
 
-    def _await_others(self) -> bool:
+    def _is_known(self) -> bool:
         """Wait a moment until all ranks have failed or know that one has; tell whether they do."""
         end = time.monotonic() + _GRACE_SECONDS
-        while self._store.add(_KNOWN, 0) < self._bond.num_ranks:
+        while self.store.add(_KNOWN, 0) < self._bond.num_ranks:
             if time.monotonic() > end:
                 return False
             time.sleep(PAUSE)

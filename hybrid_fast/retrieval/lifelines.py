@@ -1,7 +1,8 @@
 """Whether the processes of other ranks still run, which one that is killed cannot tell.
 
-The first rank and each other hold a connection that carries nothing: the kernel closes it when a
-process ends, however it ends, and finds out by itself when a machine is gone.
+The first rank and each other hold a connection that carries nothing but the reason of an end: the
+kernel closes it when a process ends, however it ends, and finds out by itself when a machine is
+gone. What was written before can still be read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch.distributed as dist
 
 _PORT = "lifelines"
 _CONNECT_SECONDS = 5.0
+_MAX_WORDS = 4000  # bytes, which any socket buffers
 
 
 class Lifelines:
@@ -35,6 +37,7 @@ class Lifelines:
         self._rank = group.rank()
         self._lines: dict[socket.socket, int | None] = {}  # to the rank at the other end
         self._ended: set[int] = set()
+        self._words = b""
         self._listener: socket.socket | None = None
         self._may_connect = "MASTER_ADDR" in os.environ and dist.get_global_rank(group, 0) == 0
         if self._may_connect and self._rank == 0:
@@ -51,6 +54,18 @@ class Lifelines:
         for number, _ in poll.poll(0):
             self._read(by_number[number])
         return self._ended
+
+    def last_words(self) -> str:
+        """Return what the first rank has said; empty: nothing, or this is the first."""
+        self.ended()
+        return self._words.decode(errors="replace")
+
+    def say(self, words: str) -> None:
+        """Leave a text, from the first rank, that the others find after its end, too."""
+        self.ended()
+        for line in self._lines:
+            with suppress(OSError):
+                line.send(words.encode()[:_MAX_WORDS])
 
     def _listen(self, num_ranks: int) -> None:
         with suppress(OSError):
@@ -83,14 +98,20 @@ class Lifelines:
         self._lines[line] = rank
 
     def _read(self, line: socket.socket) -> None:
-        """Take a rank's number, which comes first, or notice its end."""
+        """Take a rank's number, which comes first, or last words, or notice its end."""
+        is_new = self._lines[line] is None
         try:
-            found = line.recv(4)
+            found = line.recv(4 if is_new else _MAX_WORDS)
         except ConnectionError:
             found = b""
-        if found and self._lines[line] is None:
+        if found and is_new:
             self._lines[line] = int.from_bytes(found)
-            return
+        elif found:
+            self._words += found
+        else:
+            self._end(line)
+
+    def _end(self, line: socket.socket) -> None:
         rank = self._lines.pop(line)
         line.close()
         if rank is not None:

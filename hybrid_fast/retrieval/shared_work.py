@@ -24,15 +24,8 @@ _ARRIVED, _LEFT = "arrived", "left"
 
 
 @contextmanager
-def shared_work(
-    group: dist.ProcessGroup | None, abandon: Callable[[], None] | None = None
-) -> Iterator[SharedWork | None]:
+def shared_work(group: dist.ProcessGroup | None) -> Iterator[SharedWork | None]:
     """Begin work that all ranks of a group share, and end it together; None: nobody shares it.
-
-    Args:
-        group: the ranks.
-        abandon: called after an exception that other ranks do not come to know of; it is to end
-            the collective in which they may wait.
 
     Raises:
         RuntimeError: see `endings.Ending.together`.
@@ -40,7 +33,7 @@ def shared_work(
     if group is None:
         yield None
         return
-    shared = SharedWork(group, abandon)
+    shared = SharedWork(group)
     with shared.ending.together():
         yield shared
         shared.leave()
@@ -68,13 +61,13 @@ class SharedWork:
         ending: of the work by an exception.
     """
 
-    def __init__(self, group: dist.ProcessGroup, abandon: Callable[[], None] | None = None) -> None:
+    def __init__(self, group: dist.ProcessGroup) -> None:
         self.rank, self.num_ranks = group.rank(), group.size()
         self._group = group
         self._bond = bind(group)
-        self._store = dist.PrefixStore(str(next(self._bond.numbers)), self._bond.store)
+        self.ending = Ending(self._bond)
+        self._store = self.ending.store
         self._num_meetings = 0
-        self.ending = Ending(self._bond, self._store, abandon)
 
     def meet(self) -> None:
         """Wait until all ranks are here.

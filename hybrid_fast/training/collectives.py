@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from hybrid_fast.retrieval.shared_work import shared_work
 
 _T = TypeVar("_T")
-GRACE_SECONDS = 0.1  # for threads of gloo, see `termination.leave_process_group`
 
 
 def num_ranks() -> int:
@@ -62,19 +60,13 @@ def awaited_by_all() -> Iterator[None]:
 
 @contextmanager
 def ended_by_any() -> Iterator[None]:
-    """Let an exception of one rank within, wherever the others are, end all with its reason.
+    """Let an exception of one rank within end all with its reason, wherever they are.
 
-    It leaves the process group, so that a collective in which others wait fails at once. That is so
-    with gloo; NCCL lets them wait until its timeout, unless a launcher ends them.
+    Ranks that wait for it in a collective of gloo learn it when the process ends; NCCL lets them
+    wait until its timeout, unless a launcher ends them.
     """
-    with shared_work(all_ranks(), abandon=_abandon_group):
+    with shared_work(all_ranks()):
         yield
-
-
-def _abandon_group() -> None:
-    if dist.is_initialized() and dist.get_backend() == dist.Backend.GLOO:
-        time.sleep(GRACE_SECONDS)
-        dist.destroy_process_group()
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl
 
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import GRACE_SECONDS, awaited_by_all, num_ranks
+from hybrid_fast.training.collectives import awaited_by_all, num_ranks
 
 logger = logging.getLogger(__name__)
+_GRACE_SECONDS = 0.1
 TERMINATED = 128 + signal.SIGTERM  # the exit status that shells report for it
 
 
@@ -64,5 +65,5 @@ def leave_process_group() -> None:
     if dist.is_initialized():
         with awaited_by_all():
             pass
-        time.sleep(GRACE_SECONDS)
+        time.sleep(_GRACE_SECONDS)
         dist.destroy_process_group()

@@ -164,30 +164,21 @@ class HybridTrainer(SavingTrainer):
             PartlyDoneError: something else failed after a step; the model is saved.
             SystemExit: SIGTERM came; the status is 143.
         """
-        with self.saved_on_failure():
-            result = self._train_with_all(resume_from_checkpoint)
+        with ended_by_any():
+            checkpoint = self._prepare(resume_from_checkpoint)
+        logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
+        self.throughput.restart()
+        with self._termination, lazy_updates(self.create_optimizer(), self.cached_step):
+            with self.saved_on_failure(), ended_by_any():
+                result = super().train(
+                    resume_from_checkpoint=str(checkpoint) if checkpoint else None
+                )
         if self._termination.is_due:
             raise SystemExit(TERMINATED)
         return result
 
-    @ended_by_any()
-    def _train_with_all(self, resume_from_checkpoint: str | Path | bool | None) -> Any:
-        checkpoint = self._prepare(resume_from_checkpoint)
-        optimizer = self.create_optimizer()
-        check_agreement(
-            {
-                **facts_of_arguments(self.args),
-                **facts_of_checkpoint(checkpoint),
-                **facts_of_optimizer(optimizer),
-            }
-        )
-        logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
-        self.throughput.restart()
-        with self._termination, lazy_updates(optimizer, self.cached_step):
-            return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
     def _prepare(self, resume_from_checkpoint: str | Path | bool | None) -> Path | None:
-        """Return the checkpoint to resume from, if any, after checks that need no other rank."""
+        """Return the checkpoint to resume from, if any, after all checks."""
         resume: Any = resume_from_checkpoint
         resume = self.args.resume_from_checkpoint if resume is None else resume
         if resume is True:
@@ -198,6 +189,13 @@ class HybridTrainer(SavingTrainer):
             budget = checkpoints.load_budget(self.args, checkpoint)
             self.cached_step.budget = budget or self.cached_step.budget
         self.check_saving()
+        check_agreement(
+            {
+                **facts_of_arguments(self.args),
+                **facts_of_checkpoint(checkpoint),
+                **facts_of_optimizer(self.create_optimizer()),
+            }
+        )
         return checkpoint
 
     def get_train_dataloader(self) -> StepLoader:
