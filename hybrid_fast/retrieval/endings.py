@@ -41,8 +41,8 @@ class Bond:
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.rank, self.num_ranks = group.rank(), group.size()
-        self.store = dist.PrefixStore("hybrid_fast", group.get_group_store())
-        self.numbers = count()
+        self.store: dist.Store = dist.PrefixStore("hybrid_fast", group.get_group_store())
+        self.numbers: Iterator[int] = count()
         self.in_progress: list[Ending] = []
         self.lifelines = Lifelines(self.store, group)
         atexit.register(_tell_end, self.store, self.rank)
@@ -87,8 +87,8 @@ class Ending:
 
     def __init__(self, bond: Bond) -> None:
         whole = bond.in_progress[-1] if bond.in_progress else bond
-        self.store = dist.PrefixStore(str(next(whole.numbers)), whole.store)
-        self.numbers = count()
+        self.store: dist.Store = dist.PrefixStore(str(next(whole.numbers)), whole.store)
+        self.numbers: Iterator[int] = count()
         self._bond = bond
 
     @contextmanager
