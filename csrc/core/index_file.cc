@@ -163,6 +163,7 @@ void write_index(const PlanIndex& index, std::string_view note,
   constexpr std::array<std::byte, kAlignment> kPadding{};
   offset = 0;
   const auto put = [&](Bytes part) {
+    if (part.empty()) return;
     sink(part);
     offset += part.size();
   };

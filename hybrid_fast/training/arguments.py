@@ -59,8 +59,12 @@ class HybridTrainingArguments(TrainingArguments):
     kind: str = field(
         default="hybrid", metadata={"help": "Kind of batches: mono, cross, mixed or hybrid."}
     )
-    alpha: float = field(
-        default=0.5, metadata={"help": "Share of mono batches among hybrid batches, from 0 to 1."}
+    alpha: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of mono batches among hybrid batches, from 0 to 1. Default: 0.5, or 0 "
+            "for a table that has nothing but bitext."
+        },
     )
     language_sampling: str | float | dict[str, float] = field(
         default="uniform",

@@ -26,7 +26,6 @@ OPTIMIZER_FILE = "optimizer.pt"
 _PLAN_ARGUMENTS = (
     "batch_size",
     "kind",
-    "alpha",
     "language_sampling",
     "pair_weights",
     "source_weights",
@@ -77,6 +76,7 @@ def plan_settings(
     """Return what a resumed run must share with the one it continues."""
     return {
         **{name: getattr(args, name) for name in _PLAN_ARGUMENTS},
+        "alpha": sampler.alpha,
         "seed": sampler.seed,
         "learn_temperature": args.learn_temperature,
         "table": table_fingerprint,

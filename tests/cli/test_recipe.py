@@ -97,7 +97,7 @@ def test_numbers_and_truth_are_those_of_yaml_1_2(text, value):
         ("qwxz: 0.5", "unknown field 'qwxz'$"),
         ("alpha: x", "alpha is 'x'; a number is needed"),
         ("alpha: true", "alpha is True; a number is needed"),
-        ("alpha:", "alpha has no value; a number is needed"),
+        ("temperature:", "temperature has no value; a number is needed"),
         ("batch_size: 8.5", "batch_size is 8.5; a whole number is needed"),
         ("symmetric: yes", "symmetric is 'yes'; true or false is needed"),
         ("kind: 3", "kind is 3; text is needed"),
