@@ -159,16 +159,16 @@ def test_a_rank_that_is_killed_in_training_ends_all_and_the_model_is_saved(tmp_p
 def wait_in_collective(rank: int, world_size: int, folder: Path) -> float:
     """Give a timeout to a process group that exists; one rank does not come."""
     dist.init_process_group("gloo")
-    make_args(folder, ddp_timeout=3)
+    make_args(folder, ddp_timeout=1)
     start = time.monotonic()
     if rank == 0:
         with pytest.raises(RuntimeError, match="Timed out"):
             dist.all_reduce(torch.ones(1))
     took = time.monotonic() - start
-    time.sleep(0 if rank == 0 else 8)
+    time.sleep(0 if rank == 0 else 4)
     return took
 
 
 def test_the_timeout_reaches_a_process_group_that_exists(tmp_path):
     first, _ = run_ranks(wait_in_collective, 2, tmp_path)
-    assert 2 < first < SOON_S
+    assert 0.5 < first < SOON_S
