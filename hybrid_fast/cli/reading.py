@@ -18,7 +18,7 @@ from hybrid_fast.qa import (
     train_reader,
 )
 from hybrid_fast.qa.answers import RULES, Rules
-from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.termination import leave_process_group
 
 
 def run_training(

@@ -34,9 +34,10 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints, settings_in
-from hybrid_fast.training.collectives import all_ranks, leave_process_group
+from hybrid_fast.training.collectives import all_ranks
 from hybrid_fast.training.divergence import check_finite
 from hybrid_fast.training.resumption import check_trained
+from hybrid_fast.training.termination import leave_process_group
 
 # Options of a model that its folder does not hold.
 _TRUST = ("trust_remote_code",)

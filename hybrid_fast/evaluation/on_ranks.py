@@ -27,7 +27,7 @@ def evaluate_on_ranks(
         What `evaluate` returns; on ranks other than the first None.
 
     Raises:
-        RuntimeError: another rank has raised an exception; see `SharedWork.ended_together`.
+        RuntimeError: another rank has raised an exception; see `retrieval.endings`.
     """
     if group is None:
         return evaluate()

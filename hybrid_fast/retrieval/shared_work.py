@@ -2,30 +2,25 @@
 
 A collective ends the whole job if a rank comes later than its timeout. So ranks that may be apart
 for long first meet: each counts its arrival in the store of the process group and polls it until
-all have arrived. The same store tells of an exception, which ends the work of all ranks.
+all have arrived. An exception of one rank ends the work of all, see `endings`.
 """
 
 from __future__ import annotations
 
-import atexit
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import contextmanager
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from hybrid_fast.retrieval.endings import PAUSE, Ending, bind
+
 _T = TypeVar("_T")
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds between two looks at the store
-_GRACE_SECONDS = 2.0  # for other ranks to read why this one ends, which may take the store along
-_ARRIVED, _LEFT, _ENDED, _FAILED, _READ = "arrived", "left", "ended", "failed", "read"
-# Other exceptions of one rank are RuntimeErrors on the others.
-_KINDS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
-_numbers: WeakKeyDictionary[dist.ProcessGroup, Iterator[int]] = WeakKeyDictionary()
+_SHORTEST_PAUSE = 0.001  # seconds between two looks at the store
+_ARRIVED, _LEFT = "arrived", "left"
 
 
 @contextmanager
@@ -33,13 +28,13 @@ def shared_work(group: dist.ProcessGroup | None) -> Iterator[SharedWork | None]:
     """Begin work that all ranks of a group share, and end it together; None: nobody shares it.
 
     Raises:
-        RuntimeError: see `SharedWork.ended_together`.
+        RuntimeError: see `endings.Ending.together`.
     """
     if group is None:
         yield None
         return
     shared = SharedWork(group)
-    with shared.ended_together():
+    with shared.ending.together():
         yield shared
         shared.leave()
 
@@ -58,40 +53,21 @@ class SharedWork:
     """One piece of work of the ranks of a process group.
 
     All ranks make it, and call `meet`, `gather` and `first_alone` in the same order, within
-    `ended_together`.
+    `ending.together()`.
 
     Attributes:
         rank: number of this rank.
         num_ranks: how many there are.
+        ending: of the work by an exception.
     """
 
     def __init__(self, group: dist.ProcessGroup) -> None:
-        store = dist.PrefixStore("hybrid_fast", group.get_group_store())
-        if group not in _numbers:
-            _numbers[group] = count()
-            atexit.register(_tell_end, store)
         self.rank, self.num_ranks = group.rank(), group.size()
         self._group = group
-        self._store_of_all = store
-        self._store = dist.PrefixStore(str(next(_numbers[group])), store)
+        self._bond = bind(group)
+        self.ending = Ending(self._bond)
+        self._store = self.ending.store
         self._num_meetings = 0
-
-    @contextmanager
-    def ended_together(self) -> Iterator[None]:
-        """Raise an exception of one rank on all, on the others when they next meet.
-
-        Raises:
-            RuntimeError: another rank has raised an exception; or a ValueError, TypeError, OSError,
-                ImportError, MemoryError or FloatingPointError if it has.
-        """
-        try:
-            yield
-        except _OtherRankError as error:
-            raise error.as_raised() from None
-        except BaseException as error:
-            with suppress(dist.DistError):  # the store has ended too
-                self._tell(error)
-            raise
 
     def meet(self) -> None:
         """Wait until all ranks are here.
@@ -104,21 +80,28 @@ class SharedWork:
         self._poll(self._have_met)
 
     def _have_met(self) -> bool:
-        some_ended = self._store_of_all.check([_ENDED])
+        ended = self._bond.ended()
         if self._store.add(_ARRIVED, 0) >= self._num_meetings * self.num_ranks:
             return True
-        if some_ended:
-            raise RuntimeError(
-                f"rank {self.rank} of {self.num_ranks} waits for the others, but one has ended; "
-                "all ranks must evaluate, save and train together"
-            )
+        if ended:
+            raise self._bond.error_of_end(ended)
         return False
 
     def leave(self) -> None:
         """End the work; the first rank, which may keep the store, ends last."""
+        self._store.set(f"{_LEFT}{self.rank}", "")
         self._store.add(_LEFT, 1)
         if self.rank == 0:
-            self._poll(lambda: self._store.add(_LEFT, 0) >= self.num_ranks)
+            self._poll(self._have_left)
+
+    def _have_left(self) -> bool:
+        ended = self._bond.ended()
+        if self._store.add(_LEFT, 0) >= self.num_ranks:
+            return True
+        missing = {rank for rank in ended if not self._store.check([f"{_LEFT}{rank}"])}
+        if missing:
+            raise self._bond.error_of_end(missing)
+        return False
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
         """Return the arrays of all ranks, which may differ in shape, in rank order."""
@@ -166,32 +149,16 @@ class SharedWork:
         pause = _SHORTEST_PAUSE
         try:
             while True:
-                self._raise_if_told()
+                self.ending.look()
                 if is_over():
                     return
                 time.sleep(pause)
-                pause = min(1.5 * pause, _LONGEST_PAUSE)
+                pause = min(1.5 * pause, PAUSE)
         except dist.DistError as error:
             raise RuntimeError(
                 f"rank {self.rank} of {self.num_ranks} waited for the others, but the process that "
                 "connects them, the launcher or rank 0, has ended"
             ) from error
-
-    def _raise_if_told(self) -> None:
-        if not self._store.check([_FAILED]):
-            return
-        kind, _, message = self._store.get(_FAILED).decode().partition(" ")
-        self._store.add(_READ, 1)
-        raise _OtherRankError(kind, message)
-
-    def _tell(self, error: BaseException) -> None:
-        """Tell the others, and wait a moment for those that listen."""
-        kind = next((kind.__name__ for kind in _KINDS if isinstance(error, kind)), "RuntimeError")
-        reason = str(error) or type(error).__name__
-        self._store.set(_FAILED, f"{kind} rank {self.rank} of {self.num_ranks}: {reason}")
-        end = time.monotonic() + _GRACE_SECONDS
-        while self._store.add(_READ, 0) < self.num_ranks - 1 and time.monotonic() < end:
-            time.sleep(_LONGEST_PAUSE)
 
     def _device(self) -> torch.device:
         """Return where the process group communicates."""
@@ -200,22 +167,3 @@ class SharedWork:
         device = torch.accelerator.current_accelerator()
         assert device is not None
         return torch.device(device.type, torch.accelerator.current_device_index())
-
-
-def _tell_end(store: dist.Store) -> None:
-    """Tell ranks that wait for this one that its process ends."""
-    with suppress(dist.DistError):  # the store has ended before
-        store.set(_ENDED, "")
-
-
-class _OtherRankError(Exception):
-    """What another rank has told."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-    def as_raised(self) -> BaseException:
-        """Return the exception that this rank raises."""
-        kinds = {kind.__name__: kind for kind in _KINDS}
-        return kinds.get(self.kind, RuntimeError)(str(self))

@@ -237,9 +237,10 @@ def _choose_device(args: HybridTrainingArguments) -> None:
     if args.use_cpu and args.tf32:
         logger.warning("tf32 is left out: it is for GPUs, and training runs on the CPU here.")
         args.tf32 = None
+    is_default = args.ddp_timeout == TrainingArguments.__dataclass_fields__["ddp_timeout"].default
     join_ranks(
         on_cpu=args.use_cpu,
-        timeout=timedelta(seconds=args.ddp_timeout),
+        timeout=None if is_default else timedelta(seconds=args.ddp_timeout),
         backend=args.ddp_backend,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from hybrid_fast.retrieval.shared_work import shared_work
 
 _T = TypeVar("_T")
-_GRACE_SECONDS = 0.1
 
 
 def num_ranks() -> int:
@@ -58,6 +56,17 @@ def awaited_by_all() -> Iterator[None]:
         yield
         if shared is not None:
             shared.meet()
+
+
+@contextmanager
+def ended_by_any() -> Iterator[None]:
+    """Let an exception of one rank within end all with its reason, wherever they are.
+
+    Ranks that wait for it in a collective of gloo learn it when the process ends; NCCL lets them
+    wait until its timeout, unless a launcher ends them.
+    """
+    with shared_work(all_ranks()):
+        yield
 
 
 @contextmanager
@@ -119,17 +128,3 @@ def _layout(gradient: Tensor | None, num_ranks: int) -> int:
     if gradient is None:
         return 0
     return num_ranks + 1 if gradient.is_sparse else 1
-
-
-def leave_process_group() -> None:
-    """Wait for all ranks and end their communication.
-
-    A process that ended before the others would make them abort. gloo's threads need the GIL to
-    release the tensors they sent last, and torch holds it while it waits for these threads, so they
-    get a moment first.
-    """
-    if dist.is_initialized():
-        with awaited_by_all():
-            pass
-        time.sleep(_GRACE_SECONDS)
-        dist.destroy_process_group()

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from transformers.utils import is_torch_xla_available, strtobool
 
 from hybrid_fast.common.launch import TO_RUN_ALONE, find_launch
+from hybrid_fast.retrieval.endings import bind
+from hybrid_fast.training.collectives import all_ranks
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 _DEFAULT_PORT = "29500"  # accelerate's
@@ -27,7 +29,7 @@ def trains_on_cpu() -> bool:
 
 
 def join_ranks(
-    *, on_cpu: bool, timeout: timedelta = DEFAULT_TIMEOUT, backend: str | None = None
+    *, on_cpu: bool, timeout: timedelta | None = None, backend: str | None = None
 ) -> None:
     """Join the processes that a launcher has started; without others nothing happens.
 
@@ -37,14 +39,20 @@ def join_ranks(
 
     Args:
         on_cpu: whether the process group communicates on the CPU.
-        timeout: of a collective.
+        timeout: of a collective, also of a process group that exists; None: `DEFAULT_TIMEOUT`, or
+            that of the group.
         backend: of the process group; default gloo on the CPU, else what torch has for the device.
 
     Raises:
         ValueError: the processes cannot find one another.
     """
+    if dist.is_initialized():
+        group = all_ranks()
+        if group is not None and timeout is not None:
+            group.set_timeout(timeout)
+        return
     launch = find_launch()
-    if launch.world_size == 1 or dist.is_initialized():
+    if launch.world_size == 1:
         return
     if "MASTER_ADDR" not in os.environ:
         raise ValueError(
@@ -61,11 +69,13 @@ def join_ranks(
     if torch.accelerator.is_available():
         torch.accelerator.set_device_index(launch.local_rank % torch.accelerator.device_count())
     if on_cpu and backend in (None, "gloo"):
-        dist.init_process_group("gloo", timeout=timeout)
+        dist.init_process_group("gloo", timeout=timeout or DEFAULT_TIMEOUT)
 
 
 def check_joined(world_size: int, device: torch.device) -> None:
     """Check that this process shares its work with all that were started together.
+
+    From now on they know if it ends.
 
     Args:
         world_size: number of processes that it shares its work with.
@@ -87,3 +97,6 @@ def check_joined(world_size: int, device: torch.device) -> None:
             f"between them on {device}, so each would train alone; set use_cpu=True, or, "
             f"{TO_RUN_ALONE}"
         )
+    group = all_ranks()
+    if group is not None:
+        bind(group)

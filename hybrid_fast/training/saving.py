@@ -69,7 +69,10 @@ class SavingTrainer(Trainer):
 
     @contextmanager
     def saved_on_failure(self) -> Iterator[None]:
-        """Save the model if anything but a divergence ends training after a step."""
+        """Save the model if anything but a divergence ends training after a step.
+
+        A rank that does not save it raises the reason alone: it cannot know where the model is.
+        """
         self.trained_from = None
         try:
             yield
@@ -77,8 +80,8 @@ class SavingTrainer(Trainer):
             raise
         except Exception as error:
             step = self.state.global_step
-            if self.trained_from in (None, step):  # no update was made
-                raise
+            if self.trained_from in (None, step) or not self.args.should_save:
+                raise  # no update was made, or another rank saves it
             folder = self._save_as_it_is(step)
             if folder is None:
                 raise

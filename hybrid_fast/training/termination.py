@@ -1,18 +1,21 @@
-"""Ending training with a checkpoint on SIGTERM, which batch systems send, and on Ctrl-C."""
+"""Ending training with a checkpoint on SIGTERM and Ctrl-C, and ending all ranks."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl
 
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import num_ranks
+from hybrid_fast.training.collectives import awaited_by_all, num_ranks
 
 logger = logging.getLogger(__name__)
+_GRACE_SECONDS = 0.1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -70,3 +73,17 @@ class StopOnSignal(TrainerCallback):
         self.step.stop_requested = True
         for each, handler in self._previous.items():
             signal.signal(each, handler)
+
+
+def leave_process_group() -> None:
+    """Wait for all ranks and end their communication.
+
+    A process that ended before the others would make them abort. gloo's threads need the GIL to
+    release the tensors they sent last, and torch holds it while it waits for these threads, so they
+    get a moment first.
+    """
+    if dist.is_initialized():
+        with awaited_by_all():
+            pass
+        time.sleep(_GRACE_SECONDS)
+        dist.destroy_process_group()

@@ -27,12 +27,20 @@ from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, inputs, resumption
+from hybrid_fast.training.agreement import (
+    check_agreement,
+    facts_of_arguments,
+    facts_of_checkpoint,
+    facts_of_optimizer,
+    facts_of_run,
+)
 from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import (
     all_ranks,
     average_gradients,
     awaited_by_all,
+    ended_by_any,
     from_first_rank,
 )
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
@@ -80,7 +88,8 @@ class HybridTrainer(ResumingTrainer):
 
     Raises:
         TypeError: an argument of the wrong type, or one that only other trainers have.
-        ValueError: options that the plan or the loss cannot satisfy, or nothing to train.
+        ValueError: options that the plan or the loss cannot satisfy, nothing to train, or ranks
+            that differ in what they train.
         ImportError: the installed transformers lacks a hook that this class overrides.
     """
 
@@ -91,6 +100,7 @@ class HybridTrainer(ResumingTrainer):
         inputs.check_argument_names(options)
         return super().__new__(cls)
 
+    @ended_by_any()
     def __init__(
         self,
         model: BiEncoder,
@@ -148,6 +158,7 @@ class HybridTrainer(ResumingTrainer):
         self.accelerator_state = state_of(self.accelerator)
         self.made_with = resumption.plain_arguments(args)
         self.settings = self.describe_run()
+        check_agreement(facts_of_run(args, train_table, model, evaluator))
         if args.torch_compile:
             compile_transformer(model, args)
 
@@ -169,18 +180,15 @@ class HybridTrainer(ResumingTrainer):
             SystemExit: SIGTERM came; the status is 143.
             KeyboardInterrupt: Ctrl-C was pressed.
         """
-        resume: Any = resume_from_checkpoint
-        resume = self.args.resume_from_checkpoint if resume is None else resume
-        if resume is True:
-            resume = checkpoints.last_checkpoint(self.args.output_dir)
-        resume = expanded(resume) if resume else None
-        self.follow_arguments(resume)
-        self.check_saving()
+        with ended_by_any():
+            checkpoint = self._prepare(resume_from_checkpoint)
         logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
         self.throughput.restart()
         with self._termination, lazy_updates(self.optimizer, self.cached_step):
-            with self.saved_on_failure():
-                result = super().train(resume_from_checkpoint=str(resume) if resume else None)
+            with self.saved_on_failure(), ended_by_any():
+                result = super().train(
+                    resume_from_checkpoint=str(checkpoint) if checkpoint else None
+                )
         if self._termination.is_due:
             logger.info(
                 "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
@@ -193,6 +201,24 @@ class HybridTrainer(ResumingTrainer):
         if self.trained_from is None:
             result = result._replace(training_loss=math.nan)
         return result
+
+    def _prepare(self, resume_from_checkpoint: str | Path | bool | None) -> Path | None:
+        """Return the checkpoint to resume from, if any, after all checks."""
+        resume: Any = resume_from_checkpoint
+        resume = self.args.resume_from_checkpoint if resume is None else resume
+        if resume is True:
+            resume = checkpoints.last_checkpoint(self.args.output_dir)
+        checkpoint = expanded(resume) if resume else None
+        self.follow_arguments(checkpoint)
+        self.check_saving()
+        check_agreement(
+            {
+                **facts_of_arguments(self.args),
+                **facts_of_checkpoint(checkpoint),
+                **facts_of_optimizer(self.optimizer),
+            }
+        )
+        return checkpoint
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the loader of this process's share of the batches."""

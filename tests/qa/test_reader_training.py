@@ -21,7 +21,7 @@ from hybrid_fast.qa import (
 )
 from hybrid_fast.qa.training import answer_tokens, make_examples
 from hybrid_fast.qa.windows import Window, WindowSizes
-from hybrid_fast.training.collectives import leave_process_group
+from hybrid_fast.training.termination import leave_process_group
 
 CONTEXT = (
     "The river begins in the mountains and ends in the sea. "

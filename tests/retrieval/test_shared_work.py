@@ -109,7 +109,7 @@ def evaluate_alone(rank: int, world_size: int) -> str:
         time.sleep(5)
         return "ended"
     with (
-        pytest.raises(RuntimeError, match=r"rank 0 of 2 waits .* one has ended") as caught,
+        pytest.raises(RuntimeError, match=r"rank 0 of 2 waits .* rank 1 has ended") as caught,
         shared_work(dist.group.WORLD) as shared,
     ):
         shared.meet()

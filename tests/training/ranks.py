@@ -37,7 +37,7 @@ def run_ranks(work: Callable[..., Any], world_size: int, *arguments: Any) -> lis
         port = listener.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(
-            _run_rank,
+            run_rank,
             args=(work, world_size, port, Path(folder), arguments),
             nprocs=world_size,
             start_method="forkserver",
@@ -45,7 +45,7 @@ def run_ranks(work: Callable[..., Any], world_size: int, *arguments: Any) -> lis
         return [torch.load(Path(folder) / str(rank)) for rank in range(world_size)]
 
 
-def _run_rank(
+def run_rank(
     rank: int, work: Callable[..., Any], world_size: int, port: int, folder: Path, arguments: Any
 ) -> None:
     os.environ.update(

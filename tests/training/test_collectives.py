@@ -15,10 +15,10 @@ from hybrid_fast.training.collectives import (
     average_gradients,
     first_on_each_machine,
     from_first_rank,
-    leave_process_group,
     num_ranks,
     smallest_of_ranks,
 )
+from hybrid_fast.training.termination import leave_process_group
 
 CPU = torch.device("cpu")
 

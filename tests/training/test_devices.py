@@ -15,8 +15,8 @@ from toy_training import make_args, make_model, make_table
 
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.training import HybridTrainer
-from hybrid_fast.training.collectives import leave_process_group
 from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
+from hybrid_fast.training.termination import leave_process_group
 
 
 @pytest.fixture

@@ -113,8 +113,9 @@ def evaluate(
     from hybrid_fast.models import BiEncoder
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
-    from hybrid_fast.training.collectives import all_ranks, leave_process_group
+    from hybrid_fast.training.collectives import all_ranks
     from hybrid_fast.training.devices import join_ranks
+    from hybrid_fast.training.termination import leave_process_group
 
     names = split_commas("--baselines", baselines) or []
     check_baselines(names)
