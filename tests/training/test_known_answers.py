@@ -12,9 +12,9 @@ from toy_training import losses, make_args
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer
-from hybrid_fast.training.collectives import leave_process_group
 from hybrid_fast.training.known_answers import KnownAnswers
 from hybrid_fast.training.steps import StepDataset
+from hybrid_fast.training.termination import leave_process_group
 
 
 def make_table(negatives: bool = True) -> AlignedTable:
