@@ -11,10 +11,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,6 @@ from transformers import Trainer, TrainerCallback
 from hybrid_fast.common.disk import writing
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data import AlignedTable
-from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, inputs, resumption
@@ -37,14 +35,13 @@ from hybrid_fast.training.agreement import (
 from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import (
-    all_ranks,
     average_gradients,
     awaited_by_all,
     ended_by_any,
-    from_first_rank,
 )
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
+from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.learning import LearningWatch, Logged
 from hybrid_fast.training.model import ContrastiveModel, compile_transformer, make_model
@@ -54,7 +51,7 @@ from hybrid_fast.training.optimiser import (
     can_update_lazily,
     lazy_updates,
 )
-from hybrid_fast.training.resuming import ResumingTrainer, TrainsNoMore
+from hybrid_fast.training.resuming import TrainsNoMore
 from hybrid_fast.training.steps import (
     Batch,
     SetEpoch,
@@ -72,7 +69,7 @@ logger = logging.getLogger(__name__)
 _LENGTH_MULTIPLE_COMPILED = 16
 
 
-class HybridTrainer(ResumingTrainer):
+class HybridTrainer(EvaluatingTrainer):
     """Trains a BiEncoder on an aligned table.
 
     Args:
@@ -355,47 +352,6 @@ class HybridTrainer(ResumingTrainer):
             spread=float(spread),
         )
         self.learning.see(logged, str(in_effect))
-
-    def evaluate(
-        self,
-        eval_dataset: RetrievalTask | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Evaluate a retrieval task, by default the trainer's own, and log its metrics.
-
-        Raises:
-            TypeError: it is no task.
-            ValueError: there is no task to evaluate.
-        """
-        task = eval_dataset if eval_dataset is not None else self.eval_dataset
-        if task is None:
-            raise ValueError("there is no task to evaluate; give HybridTrainer an evaluator")
-        inputs.check_evaluator(task)
-        values = self._evaluate_task(task)
-        if self.is_in_train:
-            inputs.check_reported(self.args, values)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
-        self.log(metrics)
-        control = self.control  # type: ignore[has-type]
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
-        return metrics
-
-    def predict(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise a TypeError: an encoder predicts no labels."""
-        raise TypeError(
-            "HybridTrainer has no predictions; encode with trainer.encoder.encode_queries and "
-            "encode_passages, or evaluate a task with trainer.evaluate(task)"
-        )
-
-    def _evaluate_task(self, task: RetrievalTask) -> dict[str, float]:
-        training = self.model.training
-        size = self.args.per_device_eval_batch_size
-        evaluate = partial(task.evaluate, self.encoder, batch_size=size)
-        results = evaluate_on_ranks(task, evaluate, all_ranks())
-        self.model.train(training)
-        # All ranks take the values of one, since they decide on what all do next.
-        return from_first_rank(lambda: {} if results is None else results.flat())
 
     def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
         folder = checkpoints.checkpoint_folder(self.args.output_dir, self.state.global_step)
