@@ -11,6 +11,7 @@ IDS, OFFSETS, ROWS = np.arange(5, dtype=np.uint16), np.array([0, 2, 5]), np.arra
 COLUMNS = {
     "groups": np.arange(4),
     "languages": np.zeros(4, np.int32),
+    "queries": np.arange(4),
     "passages": np.arange(4),
     "uses": np.ones(4, np.uint8),
     "sources": np.zeros(4, np.int32),

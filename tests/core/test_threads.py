@@ -20,7 +20,8 @@ KERNELS = """
 def results():
     index = _core.PlanIndex.build(
         groups=np.arange(50) // 2, languages=(np.arange(50) % 2).astype(np.int32),
-        passages=np.arange(50), uses=np.full(50, 15, np.uint8), sources=np.zeros(50, np.int32),
+        queries=np.arange(50), passages=np.arange(50), uses=np.full(50, 15, np.uint8),
+        sources=np.zeros(50, np.int32),
         num_languages=2, num_sources=1)
     return [
         *_core.rank_rows(scores, 3, num_threads=8),
