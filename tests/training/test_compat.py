@@ -20,6 +20,7 @@ from hybrid_fast.training.compat import (
     is_out_of_memory,
     sparse_entries,
 )
+from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.resuming import ResumingTrainer
 from hybrid_fast.training.saving import SavingTrainer
 
@@ -63,7 +64,10 @@ def test_every_method_that_is_overridden_is_documented_or_checked():
     overridden = {
         name
         for name, value in (
-            vars(SavingTrainer) | vars(ResumingTrainer) | vars(HybridTrainer)
+            vars(SavingTrainer)
+            | vars(ResumingTrainer)
+            | vars(EvaluatingTrainer)
+            | vars(HybridTrainer)
         ).items()
         if inspect.isroutine(value) and not name.startswith("__") and hasattr(Trainer, name)
     }
