@@ -75,8 +75,16 @@ def normalize_if_known(code: str) -> str:
 
 def is_same_language(first: str, second: str) -> bool:
     """Tell whether two codes are the same but for their spelling: deu, de-Latn, de."""
-    exact = (normalize_language(code, keep_variants=True) for code in (first, second))
-    return len({_without_usual_script(code) for code in exact}) == 1
+    return common_spelling(first) == common_spelling(second)
+
+
+@lru_cache(maxsize=4096)
+def common_spelling(code: str) -> str:
+    """Return what the spellings of a language have in common: de for deu, de-Latn and de.
+
+    Raises as `normalize_language`.
+    """
+    return _without_usual_script(normalize_language(code, keep_variants=True))
 
 
 def warn_of_merged_languages(
@@ -138,8 +146,8 @@ def _distinct(codes: Iterable[str], alike: bool = False) -> list[str]:
     """Return one spelling of each different code: of eng, en and zho_Hans, eng and zho_Hans."""
     spelt: dict[str, str] = {}
     for code in sorted(codes):
-        exact = normalize_language(code, keep_variants=True)
-        spelt.setdefault(_without_usual_script(exact) if alike else exact, code)
+        exact = common_spelling(code) if alike else normalize_language(code, keep_variants=True)
+        spelt.setdefault(exact, code)
     return list(spelt.values())
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.common.hub import is_hub_name
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.columns import KIND_BITS, SCHEMA
 from hybrid_fast.data.formats.bitext import read_bitext
 from hybrid_fast.data.formats.fields import Columns
@@ -24,6 +25,7 @@ from hybrid_fast.data.formats.lines import plain_suffix
 from hybrid_fast.data.formats.memory import MEMORY_NAME, is_path_like
 from hybrid_fast.data.formats.questions import read_squad
 from hybrid_fast.data.formats.tabular import read_hub, read_memory, read_tabular
+from hybrid_fast.data.languages import normalize_language
 from hybrid_fast.data.table import AlignedTable
 
 READERS: dict[str, Callable[..., Iterator[Item]]] = {
@@ -79,7 +81,8 @@ def load_table(
         source: name of the data set; rows of equal source and group id belong together. Default:
             folder and file name without suffixes, "dataset" for data in memory.
         kinds: batch kinds that may draw the rows, out of "mono", "cross", "mixed"; default all.
-        root: the folder that a relative path starts from.
+        root: the folder that a relative path starts from; in it, as in all paths, `~` and `$NAME`
+            are replaced.
         limit: keep only the first `limit` groups.
         parallel_passages: the passages of a group are translations of each other, so two groups
             whose passages are equal in one language share their passage id in all (XNLI).
@@ -95,12 +98,13 @@ def load_table(
         TypeError: for data of another kind, or an option that the reader does not have.
     """
     check_count("limit", limit, "groups")
+    _check_lang(lang)
     if columns is not None:
         options["columns"] = columns
     if isinstance(options.get("documents"), str | Path):
-        options["documents"] = Path(root or "", str(options["documents"]))
+        options["documents"] = _place(str(options["documents"]), root)
     if is_path_like(path_or_data):
-        name = short_name(path_or_data)
+        name = _source_name(path_or_data)
         items = _items(path_or_data, format, lang, languages, root, options)
     else:
         name = MEMORY_NAME
@@ -118,6 +122,29 @@ def load_table(
         keep_variants=keep_variants,
         on_missing_title="allow",  # readers know which hard negatives have titles
     )
+
+
+def _check_lang(lang: object) -> None:
+    """Raise TypeError or ValueError unless a language is None or a known code."""
+    if lang is None:
+        return
+    if not isinstance(lang, str):
+        raise TypeError(f"lang must be a language code such as 'en', got {lang!r}")
+    try:
+        normalize_language(lang)
+    except ValueError as error:
+        raise ValueError(f"lang: {error}") from error
+
+
+def _source_name(path: Paths) -> str:
+    """Return the name of the source that paths give, the same with `~` as without."""
+    if isinstance(path, str | Path):
+        return short_name(expanded(path))
+    return short_name([expanded(each) for each in path])
+
+
+def _place(path: str | Path, root: str | Path | None) -> Path:
+    return Path(expanded(root or "."), expanded(path))
 
 
 def _memory_items(
@@ -199,7 +226,7 @@ def load_tables(specs: Sequence[Mapping[str, Any]], root: str | Path | None = No
 
 def _guess_format(path: Paths, root: str | Path | None) -> str:
     """Return the format by the file name; folders and names of no file are for `datasets`."""
-    place = Path(root or "", path) if isinstance(path, str | Path) else None
+    place = _place(path, root) if isinstance(path, str | Path) else None
     if place is not None and place.is_dir():
         return "hub"
     found = format_of(path)
@@ -218,7 +245,7 @@ def _guess_format(path: Paths, root: str | Path | None) -> str:
 def _hub_name(name: Paths, root: str | Path | None) -> str:
     if not isinstance(name, str | Path):
         raise ValueError(f"format='hub' takes one name or folder, got {name!r}")
-    folder = Path(root or "", name)
+    folder = _place(name, root)
     if (folder / "table.arrow").is_file():
         raise ValueError(f"{folder} is a saved table; open it with AlignedTable.load")
     return str(folder) if folder.is_dir() else str(name)

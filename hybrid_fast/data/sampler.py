@@ -86,7 +86,8 @@ class HybridBatchSampler:
             of line-aligned bitext, which serves cross batches alone; this is logged.
         language_sampling: how often languages (mono, mixed) and pairs (cross) are drawn: "uniform",
             "proportional", an exponent t (n^t for n items), or weights by language, where the
-            weight of a pair is the product of its languages' weights.
+            weight of a pair is the product of its languages' weights. Codes may be spelt otherwise
+            than in the table: deu for de.
         pair_weights: weights by pair, {"de-en": 1.0} with the query language first; pairs that are
             not named are not drawn. Default: according to `language_sampling`.
         source_weights: weights by source within a language or pair; sources that are not named are

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.data.languages import is_spelling_of
+from hybrid_fast.data.languages import is_spelling_of, normalize_language
 from hybrid_fast.data.plan_options import check_number
 
 _MOST_NAMED, _MOST_NEAREST = 20, 3
@@ -21,11 +21,13 @@ def parse_language_sampling(
     """Return an exponent and weights by language, which are empty if the exponent applies.
 
     Raises:
-        ValueError: an unknown name, or a language that the table does not have.
+        ValueError: an unknown name, or a language that the table does not have, or that is there in
+            two spellings.
         TypeError: it is neither a name, a number nor weights, or a weight is not a number.
     """
     if isinstance(sampling, Mapping):
-        return 0.0, named_weights("language_sampling", sampling, languages)
+        spelt = _in_spelling_of_table("language_sampling", sampling, languages)
+        return 0.0, named_weights("language_sampling", spelt, languages)
     named = {"uniform": 0.0, "proportional": 1.0}
     if isinstance(sampling, str):
         if sampling not in named:
@@ -51,11 +53,9 @@ def named_weights(
         return []
     for name in weights:
         if name not in names:
-            same = next((known for known in names if is_spelling_of(name, known)), None)
-            hint = f"; did you mean {same!r}?" if same else nearest(name, names)
             raise ValueError(
                 f"{option} names {name!r}, which the table does not have; "
-                f"it has {_some(names)}{hint}"
+                f"it has {_some(names)}{nearest(name, names)}"
             )
     given = {name: _weight(option, name, weight) for name, weight in weights.items()}
     return [given.get(name, 0.0) for name in names]
@@ -84,15 +84,51 @@ def parse_pair_weights(
     """Return weights by query language * number of languages + passage language.
 
     Raises:
-        ValueError: a pair that the table does not have.
+        ValueError: a pair that the table does not have, or that is there in two spellings.
         TypeError: a weight is not a number.
     """
     if weights is None:
         return []
     parsed = [0.0] * len(languages) ** 2
+    pairs: dict[int, str] = {}
     for pair, weight in weights.items():
-        parsed[_pair_number(pair, languages)] = _weight("pair_weights", pair, weight)
+        number = _pair_number(pair, languages)
+        _check_single("pair_weights", pairs.setdefault(number, pair), pair)
+        parsed[number] = _weight("pair_weights", pair, weight)
     return parsed
+
+
+def _in_spelling_of_table(
+    option: str, weights: Mapping[str, float], languages: tuple[str, ...]
+) -> dict[str, float]:
+    """Return weights by language, named as the table spells them: de for deu.
+
+    Raises:
+        ValueError: two names are spellings of one language.
+    """
+    names: dict[str, str] = {}
+    for name in weights:
+        _check_single(option, names.setdefault(_spelt_as_in(languages, name) or name, name), name)
+    return {spelt: weights[name] for spelt, name in names.items()}
+
+
+def _spelt_as_in(languages: tuple[str, ...], code: str) -> str | None:
+    """Return the language of a table that a code is a spelling of, None if there is none."""
+    if code in languages:
+        return code
+    try:
+        forms = normalize_language(code, keep_variants=True), normalize_language(code)
+    except (TypeError, ValueError):
+        return None
+    return next((form for form in forms if form in languages), None)
+
+
+def _check_single(option: str, first: str, second: str) -> None:
+    if first != second:
+        raise ValueError(
+            f"{option} names {first!r} and {second!r}, which are one to the table; leave out one "
+            "of them"
+        )
 
 
 def _weight(option: str, name: str, weight: object) -> float:
@@ -110,10 +146,14 @@ def _pair_number(pair: str, languages: tuple[str, ...]) -> int:
     Codes may hold hyphens themselves: zh-Hant-en.
     """
     pieces = str(pair).split("-")
-    for cut in range(1, len(pieces)):
-        sides = "-".join(pieces[:cut]), "-".join(pieces[cut:])
-        if sides[0] in languages and sides[1] in languages:
-            return languages.index(sides[0]) * len(languages) + languages.index(sides[1])
+    cuts = [("-".join(pieces[:cut]), "-".join(pieces[cut:])) for cut in range(1, len(pieces))]
+    found = [sides for sides in cuts if sides[0] in languages and sides[1] in languages]
+    if not found:
+        spelt = [(_spelt_as_in(languages, x), _spelt_as_in(languages, y)) for x, y in cuts]
+        found = [(x, y) for x, y in spelt if x is not None and y is not None]
+        found = found if len(found) == 1 else []  # en-de-fr: of German in France, or of French
+    if found:
+        return languages.index(found[0][0]) * len(languages) + languages.index(found[0][1])
     hint = _nearest_pairs(pair, languages)
     raise ValueError(
         f"pair_weights names {pair!r}, which the table does not have; a pair is a query language "

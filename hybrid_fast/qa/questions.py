@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.common.texts import check_unicode, id_text
 from hybrid_fast.data.formats.files import SourceFile, find_files
 from hybrid_fast.data.formats.items import OnEmpty
@@ -142,8 +143,9 @@ def load_questions(
 
 def _files(path: str | Path, lang: str | None) -> list[SourceFile]:
     """Return the files of a path, each with its language."""
-    if Path(path).is_dir():
-        return _folder_files(Path(path))
+    folder = expanded(path)
+    if folder.is_dir():
+        return _folder_files(folder)
     files = find_files(path, lang=None if "{lang}" in str(path) else lang)
     if files[0].lang is None:
         raise ValueError(f"{path}: the language is unknown; give lang= or {{lang}} in the path")

@@ -18,6 +18,7 @@ import numpy as np
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.qa.answers import (
     MLQA_LANGUAGES,
     RULES,
@@ -83,6 +84,7 @@ class ReadingResults:
         Raises:
             NotADirectoryError: `folder` is a file.
         """
+        folder = expanded(folder)
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         lines = [json.dumps(each, ensure_ascii=False) for each in self.predictions]
         # Predictions are never beside the scores of another run: they go first and come last.
@@ -90,7 +92,7 @@ class ReadingResults:
         with complete_folder(folder, **files) as staged:
             (staged / PREDICTIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
             (staged / FILE_NAME).write_text(content + "\n", encoding="utf-8")
-        return Path(folder) / FILE_NAME
+        return folder / FILE_NAME
 
 
 def evaluate_reader(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_fast.common.files import check_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.reporting import bias_tables, conditions, heat_maps, plots, score_tables
 from hybrid_fast.reporting.pages import publish, render_page
 from hybrid_fast.results.comparison import Comparison
@@ -46,8 +47,8 @@ def write_report(
         ValueError: there are no runs, or they are of different tasks.
         NotADirectoryError: `folder` is a file.
     """
+    folder = expanded(folder)
     check_runs(runs)
-    folder = Path(folder)
     check_folder(folder)
     files: dict[str, bytes] = {}
     if len(runs) > 1:

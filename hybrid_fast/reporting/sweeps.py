@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hybrid_fast.common.files import check_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.reporting import plots
 from hybrid_fast.reporting.pages import (
     DASH,
@@ -70,9 +71,9 @@ def write_sweep(
         ValueError: there is no run, or the runs are of different tasks.
         NotADirectoryError: `folder` is a file.
     """
+    folder = expanded(folder)
     runs = [run for point in points for run in point.runs]
     check_runs(runs)
-    folder = Path(folder)
     check_folder(folder)
     curves = _draw(points)
     page = render_page(

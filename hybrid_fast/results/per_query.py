@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid_fast.common.paths import expanded
+
 PER_QUERY_FILE = "per_query.npz"
 
 
@@ -32,8 +34,9 @@ class PerQuery:
     languages: tuple[str, ...]
     scores: dict[str, np.ndarray]
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write all of it to a compressed .npz file."""
+        path = expanded(path)
         arrays = {
             "ids": self.ids,
             "query_languages": self.query_languages,
@@ -51,6 +54,7 @@ class PerQuery:
             FileNotFoundError: if there is no such file.
             ValueError: if `save` did not write it.
         """
+        path = expanded(path)
         try:
             with np.load(path, allow_pickle=False) as content:
                 metrics = content["metrics"].tolist()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.paths import expanded
 from hybrid_fast.results.fields import Field, Scores
 from hybrid_fast.results.language_bias import LanguageBias
 from hybrid_fast.results.metrics import REQUIRED_METRICS, SETTINGS, score_name
@@ -217,6 +218,7 @@ class Results:
         Raises:
             NotADirectoryError: if `folder` is a file.
         """
+        folder = expanded(folder)
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         # The file by query is never beside the results of another run: it goes first, comes last.
         files = {"stale": [PER_QUERY_FILE], "order": [FILE_NAME, PER_QUERY_FILE]}
@@ -224,7 +226,7 @@ class Results:
             if self.per_query is not None:
                 self.per_query.save(staged / PER_QUERY_FILE)
             (staged / FILE_NAME).write_text(content, encoding="utf-8")
-        return Path(folder) / FILE_NAME
+        return folder / FILE_NAME
 
 
 _KEYS = {

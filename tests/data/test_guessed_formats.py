@@ -118,3 +118,53 @@ def test_strict(tmp_path):
     assert texts(load_table(tmp_path / "a.csv", lang="en")) == WANTED[:1]
     with pytest.raises(ValueError, match=r"a\.csv:2: strict=True does not allow empty lines"):
         load_table(tmp_path / "a.csv", lang="en", strict=True)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Return the folder that `~` and `$DATA` stand for."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", str(tmp_path))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text(LINES)
+    return tmp_path
+
+
+@pytest.mark.parametrize("start", ["~", "$DATA", "${DATA}"])
+def test_home_and_variables_in_paths(home, start):
+    plain = load_table(home / "rows" / "train.jsonl", lang="en")
+    for path, root in ((f"{start}/rows/train.jsonl", None), ("rows/train.jsonl", start)):
+        assert texts(load_table(path, root=root, lang="en")) == WANTED
+    assert load_table(f"{start}/rows/train.jsonl", lang="en").sources == plain.sources
+    short = load_table(f"{start}/rows/train.jsonl", lang="en", source="s")
+    assert load_table([f"{start}/rows/train.jsonl"], lang="en", source="s").sources == short.sources
+    for format in (None, "hub"):
+        assert texts(load_table(f"{start}/rows", format=format, lang="en")) == WANTED
+        assert texts(load_table("rows", root=start, format=format, lang="en")) == WANTED
+
+
+def test_home_in_documents(home):
+    (home / "text.txt").write_text("a\nb\nc\n")
+    (home / "documents").write_text("1\n1\n2\n")
+    options = {"lang": "en", "pair": "next"}
+    for documents in ("~/documents", home / "documents"):
+        assert texts(load_table("~/text.txt", documents=documents, **options)) == [("a", "b")]
+    table = load_table("text.txt", root="~", documents="documents", **options)
+    assert texts(table) == [("a", "b")]
+
+
+def test_names_of_the_hub_stay_as_they_are(home):
+    with pytest.raises(FileNotFoundError, match="'owner/name' is not a data file, and a data set"):
+        load_table("owner/name", root="~", lang="en")
+    with pytest.raises(FileNotFoundError, match=f"no such file or folder: {home}/nowhere"):
+        load_table("~/nowhere", lang="en")
+
+
+@pytest.mark.parametrize("data", [ROWS, "owner/name", "rows.jsonl"])
+def test_the_language_is_checked_first(data):
+    with pytest.raises(ValueError, match=r"^lang: unknown language 'enen'"):
+        load_table(data, lang="enen")
+    with pytest.raises(
+        TypeError, match=r"^lang must be a language code such as 'en', got \['en'\]"
+    ):
+        load_table(data, lang=["en"])

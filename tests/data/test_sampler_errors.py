@@ -11,7 +11,11 @@ from sampler_columns import complete
 
 from hybrid_fast.data import AlignedTable, PlanIndex
 from hybrid_fast.data.sampler import HybridBatchSampler
-from hybrid_fast.data.sampling_weights import parse_pair_weights
+from hybrid_fast.data.sampling_weights import (
+    parse_language_sampling,
+    parse_pair_weights,
+    parse_source_weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +184,10 @@ def test_a_batch_of_one_needs_hard_negatives():
 @pytest.mark.parametrize(
     ("pair", "hint"),
     [
-        ("deu_Latn-eng_Latn", "; did you mean 'de-en'?"),
+        ("deu_Latn_eng_Latn", "; did you mean 'de-en'?"),
         ("de_en", "; did you mean 'de-en'?"),
         ("de->en", "; did you mean 'de-en'?"),
-        ("zh-hant-en", "; did you mean 'zh-Hant-en'?"),
+        ("zh-hant->en", "; did you mean 'zh-Hant-en'?"),
         ("xx", ""),
     ],
 )
@@ -205,9 +209,25 @@ def test_pairs_of_codes_with_hyphens():
     assert weights == [0, 3, 2, 0]
 
 
-def test_languages_in_another_spelling_are_hinted_at():
-    with pytest.raises(ValueError, match=r"names 'deu_Latn', .*it has de, en; did you mean 'de'\?"):
-        HybridBatchSampler(table_of(PARALLEL), batch_size=4, language_sampling={"deu_Latn": 1})
+def test_languages_are_known_in_every_spelling():
+    languages = ("de", "en", "zh", "zh-Hant")
+    given = {"deu": 1, "eng_Latn": 2, "zho": 3, "zh_hant": 4}
+    assert parse_language_sampling(given, languages) == (0.0, [1, 2, 3, 4])
+    assert parse_language_sampling({"zh_Hans": 1}, languages) == (0.0, [0, 0, 1, 0])
+    with pytest.raises(ValueError, match="language_sampling names 'de' and 'deu', which are one"):
+        parse_language_sampling({"de": 1, "deu": 2}, languages)
+    with pytest.raises(ValueError, match="source_weights names 'deu', which the table does not"):
+        parse_source_weights({"deu": 1}, ("de", "en"))
+
+
+def test_pairs_are_known_in_every_spelling():
+    pairs = {"deu_Latn-eng_Latn": 1, "zh-hant-en": 2}
+    weights = parse_pair_weights(pairs, ("de", "en", "zh-Hant"))
+    assert weights == [0, 1, 0, 0, 0, 0, 0, 2, 0]
+    with pytest.raises(ValueError, match="pair_weights names 'de-en' and 'deu-eng', which are one"):
+        parse_pair_weights({"de-en": 1, "deu-eng": 2}, ("de", "en"))
+    with pytest.raises(ValueError, match="names 'en-de-fr', which the table does not have"):
+        parse_pair_weights({"en-de-fr": 1}, ("de", "en", "fr"))  # of German in France, or of French
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8, np.uint64])

@@ -11,10 +11,12 @@ CONTEXT = "The river begins in the mountains and ends in the sea."
 WHERE = ("Where does it begin?", ["the mountains"])
 
 
-def test_files_patterns_and_folders(write, tmp_path):
+def test_files_patterns_and_folders(write, tmp_path, monkeypatch):
     write("dev/en.json", (CONTEXT, {"a": WHERE, "b": ("And end?", ["the sea"])}))
     write("dev/de.json", ("Am Meer.", {"a": ("Wo?", ["Meer", "Am Meer"])}))
     by_folder = load_questions([tmp_path / "dev"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert by_folder == load_questions(["~/dev"])
     assert by_folder == load_questions([tmp_path / "dev" / "{lang}.json"])
     assert by_folder.languages == ["de", "en"]
     assert by_folder.passages == [Passage("de", "Am Meer."), Passage("en", CONTEXT)]

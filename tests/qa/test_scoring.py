@@ -87,9 +87,10 @@ def test_retrieve_then_read(data):
     assert results.retriever == "by word"
 
 
-def test_files_and_table(data, tmp_path, capsys):
+def test_files_and_table(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
     results = evaluate_reader(FirstWords(), data, retriever=ByWord(), top_k=[1], rules="mlqa")
-    path = results.save(tmp_path)
+    path = results.save(f"~/{tmp_path.name}")
     assert json.loads(path.read_text(encoding="utf-8")) == results.to_dict()
     lines = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]) == {

@@ -107,6 +107,12 @@ def test_a_date_stands_only_where_a_run_has_one(tmp_path, undrawn):
     assert "Date" not in Page(report_of([small_run()], tmp_path / "undated")).text
 
 
+def test_the_path_of_a_written_page_exists(tmp_path, monkeypatch, undrawn):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert report_of([small_run()], "~/report") == tmp_path / "report" / "report.html"
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
 def test_a_new_report_replaces_the_old_one_and_nothing_else(tmp_path, undrawn):
     (tmp_path / "mono").mkdir()
     (tmp_path / "mono" / "model.safetensors").write_text("weights")

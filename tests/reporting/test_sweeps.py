@@ -94,6 +94,13 @@ def test_scores_that_are_missing_are_left_out_and_said(tmp_path):
     assert all(measure.title in page for measure in HEADLINE)
 
 
+def test_the_path_of_a_written_sweep_exists(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    page = write_sweep([Point({}, [make_run(0.5)])], "~/sweep", "t", {})
+    assert page == tmp_path / "sweep" / "sweep.html"
+    assert page.is_file()
+
+
 def test_the_policy_allows_the_style_sheet_and_the_script_of_the_page_alone(tmp_path):
     page = write_sweep([Point({}, [make_run(0.5)])], tmp_path, "t", {}).read_text(encoding="utf-8")
     digests = [

@@ -42,6 +42,15 @@ def test_file_holds_the_dict(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "new").iterdir()) == ["run"]
 
 
+def test_the_path_of_a_saved_file_exists(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert make_results().save("~/run") == tmp_path / "run" / "results.json"
+    per_query = PerQuery(np.array(["1"]), np.array(["en"]), ("en",), {"map": np.ones((1, 2))})
+    per_query.save("~/run/per_query.npz")
+    assert (tmp_path / "run" / "per_query.npz").is_file()
+    assert PerQuery.load("~/run/per_query.npz").languages == ("en",)
+
+
 def test_other_files_of_the_folder_stay(tmp_path):
     (tmp_path / "model.safetensors").write_text("weights")
     make_results().save(tmp_path)

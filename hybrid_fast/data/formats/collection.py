@@ -88,6 +88,13 @@ def field_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
     return str(value)
 
 
+def text_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
+    """Return a text as `field_of` does; an empty one if the fields that the record has are null."""
+    is_null = all(record.get(name) is None for name in names)
+    is_known = any(name in record for name in names)
+    return "" if is_null and is_known else field_of(record, names, where)
+
+
 def id_of(record: dict[str, Any], names: Sequence[str], where: str) -> str:
     """Return an id as `field_of` does, without white space around it."""
     return field_of(record, names, where).strip()
@@ -110,11 +117,7 @@ def _read_records(path: Path, tolerance: Tolerance) -> Iterator[Passage]:
     for where, record in iter_records(path, tolerance):
         passage_id = id_of(record, _ID_FIELDS, where)
         title = field_of(record, ("title",), where) if record.get("title") else ""
-        # A text may be null where it is known to be a text.
-        is_null = all(record.get(name) is None for name in _TEXT_FIELDS)
-        is_known = any(name in record for name in _TEXT_FIELDS)
-        text = "" if is_null and is_known else field_of(record, _TEXT_FIELDS, where)
-        yield Passage(passage_id, title, text, where)
+        yield Passage(passage_id, title, text_of(record, _TEXT_FIELDS, where), where)
 
 
 def _read_tsv(path: Path, tolerance: Tolerance) -> Iterator[Passage]:

@@ -65,7 +65,6 @@ def find_files(
     root: str | Path | None = None,
     lang: str | None = None,
     languages: Sequence[str] | Mapping[str, str] | None = None,
-    keep_variants: bool = False,
 ) -> list[SourceFile]:
     """Return the files that paths or patterns match, those of each sorted by language and name.
 
@@ -76,7 +75,6 @@ def find_files(
         lang: the language of files whose path has no "{lang}".
         languages: the texts that "{lang}" stands for, or a mapping from these to language codes;
             default: all files that match.
-        keep_variants: keep script, region and variants of the codes.
 
     Raises:
         FileNotFoundError: if a file is missing, or none matches.
@@ -89,13 +87,13 @@ def find_files(
         if "{lang}" in pattern:
             if lang is not None:
                 raise ValueError(f"the path {str(each)!r} gives the language; leave out {lang=}")
-            files += _language_files(pattern, languages, keep_variants)
+            files += _language_files(pattern, languages)
         else:
             if languages is not None:
                 raise ValueError(
                     f"languages= needs {{lang}} in the path, got {str(each)!r}; use lang="
                 )
-            normal = None if lang is None else normalize_language(lang, keep_variants)
+            normal = None if lang is None else normalize_language(lang)
             files += [
                 SourceFile(one, normal, short_name(one), code=lang) for one in _expand(pattern)
             ]
@@ -164,28 +162,24 @@ def _expand(pattern: str, *, classes: bool = True) -> list[Path]:
 
 
 def _language_files(
-    pattern: str, languages: Sequence[str] | Mapping[str, str] | None, keep_variants: bool
+    pattern: str, languages: Sequence[str] | Mapping[str, str] | None
 ) -> list[SourceFile]:
     names = _matching_names(pattern) if languages is None else languages
     codes = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
     files = [
-        file
-        for name, code in codes.items()
-        for file in _files_of_language(pattern, name, code, keep_variants)
+        file for name, code in codes.items() for file in _files_of_language(pattern, name, code)
     ]
     return sorted(files, key=lambda file: (str(file.lang), natural_order(file.path)))
 
 
-def _files_of_language(
-    pattern: str, name: str, code: str, keep_variants: bool
-) -> Iterator[SourceFile]:
+def _files_of_language(pattern: str, name: str, code: str) -> Iterator[SourceFile]:
     try:
         paths = _expand(pattern.replace("{lang}", name), classes=False)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} (language {name!r} of {pattern})") from error
     for path in paths:
         try:
-            lang = normalize_language(code, keep_variants)
+            lang = normalize_language(code)
         except ValueError as error:
             raise ValueError(
                 f"{path}: {error}; choose files with languages=['en', ...] "

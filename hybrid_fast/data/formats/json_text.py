@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import iter_lines
 
 Json = Any  # what json.loads returns
@@ -60,7 +61,7 @@ def iter_json_records(path: Path) -> Iterator[tuple[int, JsonObject]]:
 def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
     """Yield as `iter_json_records` does, but {"data": [...]} as the object that it is."""
     lines = iter_lines(path)
-    first = next(((number, line) for number, line in lines if not _is_blank(line)), None)
+    first = next(((number, line) for number, line in lines if not is_blank(line)), None)
     if first is None:
         return
     text = first[1].strip()
@@ -70,7 +71,7 @@ def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
         yield first[0], _as_object(read_json(path), path, first[0])
     else:
         for at, line in chain([first], lines):
-            if line and not line.isspace():
+            if not is_blank(line):
                 yield at, _as_object(parse_json(line, path, at), path, at)
 
 
@@ -202,7 +203,3 @@ def _located(error: ValueError | RecursionError, path: Path, line: int | None) -
     if isinstance(error, UnicodeEncodeError):
         return ValueError(f"{where}: a text holds half of a surrogate pair: {error}")
     return ValueError(f"{where}: malformed JSON: {error}")  # too deep, a number of too many digits
-
-
-def _is_blank(line: str) -> bool:
-    return not line or line.isspace()

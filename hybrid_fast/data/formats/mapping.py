@@ -188,8 +188,9 @@ class RecordMapper:
         """Return passages with the titles and ids that columns of their own give them."""
         if passages and "title" in row.columns:
             titles = one_each(row, "title", self._optional(row, "title"), len(passages))
+            field = row.field("title")
             passages = [
-                passage._replace(title=check_title(title, row.where, row.field("title")))
+                passage._replace(title=check_title(title, row.where, field) or passage.title)
                 for passage, title in zip(passages, titles, strict=True)
             ]
         if "passage_id" in row.columns and not passages:

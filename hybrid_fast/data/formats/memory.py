@@ -22,7 +22,7 @@ from hybrid_fast.data.formats.records import Record, dataset_records
 from hybrid_fast.data.formats.saved_datasets import take_split
 
 MEMORY_NAME = "dataset"  # of the source, whatever holds the data
-_ROWS = 1024
+_ROWS = 1024  # that are taken at once, and that name data at either end
 _PLAIN = {str, int, bool, type(None)}
 _NO_ARROW_TYPE = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -36,8 +36,13 @@ def is_path_like(data: object) -> bool:
 
 def memory_records(
     data: Any, split: str | None = None, max_rows: int | None = None
-) -> Iterator[tuple[int, Record]]:
-    """Yield row numbers from 0 and the records of data in memory.
+) -> tuple[str, Iterator[tuple[int, Record]]]:
+    """Return a label of data in memory, and its records with their row numbers from 0.
+
+    The ids of rows come from the label. Data that has no name of its own must not share ids with
+    other data; that of equal content may, and has the same ids in every process. The first and
+    last records and their number stand for the content, so what cannot be cut, such as an iterator,
+    is read as a whole first.
 
     Args:
         data: what `load_table` takes that is no path.
@@ -59,17 +64,55 @@ def memory_records(
             "a stream may have no end; give max_rows=, the number of rows to read (limit= counts "
             "groups, whose rows may lie anywhere), or Dataset.from_list(list(stream)) for all"
         )
-    return enumerate(islice(_records(data), max_rows))
+    if isinstance(data, Mapping):
+        data = even_columns(data)  # a column may be an iterator
+    rest = islice(_records(data), max_rows)
+    head = list(islice(rest, _ROWS))
+    if len(head) < _ROWS:
+        return _content_label(head), enumerate(head)
+    num_rows = _num_rows(data)
+    if num_rows is None:
+        held = head + list(rest)
+        return _content_label([*head, len(held), *held[-_ROWS:]]), enumerate(held)
+    num_rows = min(num_rows, max_rows or num_rows)
+    tail = _records_between(data, max(0, num_rows - _ROWS), num_rows)
+    return _content_label([*head, num_rows, *tail]), enumerate(chain(head, rest))
 
 
-def content_label(head: list[tuple[int, Record]]) -> str:
-    """Return a label of data by its first records, from which the ids of its rows come.
-
-    Data that has no name of its own must not share ids with other data; that of equal content may,
-    and has the same ids in every process.
-    """
-    text = json.dumps(head, default=lambda value: type(value).__name__, skipkeys=True)
+def _content_label(content: list[Any]) -> str:
+    text = json.dumps(content, default=lambda value: type(value).__name__, skipkeys=True)
     return f"{MEMORY_NAME}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def _num_rows(data: Any) -> int | None:
+    """Return the number of rows of data that `_cut` can cut, None of other data."""
+    if isinstance(data, Mapping):
+        return len(next(iter(data.values()), ()))
+    if isinstance(data, Dataset) or hasattr(data, "iloc"):
+        return len(data)
+    if isinstance(data, list | tuple):
+        return None if any(map(_is_part, data)) else len(data)
+    return len(data) if hasattr(data, "slice") and hasattr(data, "__len__") else None
+
+
+def _records_between(data: Any, start: int, end: int) -> list[Record]:
+    """Return some records; none if one is bad, whose row the reader will name."""
+    try:
+        return list(_records(_cut(data, start, end)))
+    except (TypeError, ValueError):
+        return []
+
+
+def _cut(data: Any, start: int, end: int) -> Any:
+    if isinstance(data, Mapping):
+        return {name: values[start:end] for name, values in data.items()}
+    if isinstance(data, Dataset):
+        return data.select(range(start, end))
+    if hasattr(data, "iloc"):  # of pandas
+        return data.iloc[start:end]
+    if isinstance(data, list | tuple):
+        return data[start:end]
+    return data.slice(start, end - start)  # of Arrow and polars
 
 
 def _has_splits(data: Any) -> bool:

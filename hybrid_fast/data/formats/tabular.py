@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from hybrid_fast.data.formats.fields import Columns
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty, check_count
 from hybrid_fast.data.formats.mapping import uses_positions
-from hybrid_fast.data.formats.memory import content_label, memory_records
+from hybrid_fast.data.formats.memory import memory_records
 from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
 from hybrid_fast.data.formats.tolerance import reported
 from hybrid_fast.data.formats.wide import WideMapper, plain_columns
-
-_HEAD = 1024  # records that name data in memory
 
 
 def read_tabular(
@@ -145,16 +142,15 @@ def read_memory(
     """
     check_count("max_rows", max_rows, "rows")
     _check_columns(columns)
-    records = memory_records(data, split, max_rows)
-    head = list(islice(records, _HEAD))
+    label, records = memory_records(data, split, max_rows)
     mapper = WideMapper(
-        SourceFile(Path(type(data).__name__), lang, content_label(head), mark=", row "),
+        SourceFile(Path(type(data).__name__), lang, label, mark=", row "),
         columns=columns,
         group_pattern=group_pattern,
         on_empty=on_empty,
         on_missing_title=on_missing_title,
     )
-    yield from mapper.items(chain(head, records))
+    yield from mapper.items(records)
 
 
 def _check_columns(columns: Columns | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybrid_fast.data.formats.collection import field_of, id_of, iter_records
+from hybrid_fast.data.formats.collection import id_of, iter_records, text_of
 from hybrid_fast.data.formats.items import check_text, is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
 from hybrid_fast.data.formats.sgml import field_text, has_elements, iter_elements
@@ -25,8 +25,8 @@ def read_topics(path: str | Path, *, strict: bool = False) -> dict[str, str]:
 
     Args:
         path: the file; its name tells JSON (.jsonl, .json, .parquet), its content SGML.
-        strict: a query without text is an error; otherwise such queries are left out, with a
-            warning that counts them.
+        strict: queries without a text and empty lines are errors; otherwise they are left out, with
+            a warning that counts them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -55,17 +55,18 @@ def read_topics(path: str | Path, *, strict: bool = False) -> dict[str, str]:
 def _read(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str]]:
     if plain_suffix(path) in _RECORDS:
         return _json_topics(path, tolerance)
-    return _sgml_topics(path) if has_elements(path, "top") else _tab_topics(path)
+    return _sgml_topics(path) if has_elements(path, "top") else _tab_topics(path, tolerance)
 
 
 def _json_topics(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str]]:
     for where, record in iter_records(path, tolerance):
-        yield where, id_of(record, _ID_FIELDS, where), field_of(record, _TEXT_FIELDS, where)
+        yield where, id_of(record, _ID_FIELDS, where), text_of(record, _TEXT_FIELDS, where)
 
 
-def _tab_topics(path: Path) -> Iterator[tuple[str, str, str]]:
+def _tab_topics(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str]]:
     for line_number, line in iter_lines(path):
-        if not line or line.isspace():
+        if is_blank(line):
+            tolerance.allow("empty lines, left out", f"{path}:{line_number}")
             continue
         topic_id, tab, text = line.partition("\t")
         if not tab:

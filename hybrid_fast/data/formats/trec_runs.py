@@ -18,6 +18,7 @@ import numpy as np
 
 from hybrid_fast.common.files import complete_file
 from hybrid_fast.common.texts import id_text
+from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines
 from hybrid_fast.data.formats.tolerance import Tolerance, reported
 
@@ -30,8 +31,13 @@ _BEIR_HEADER = ("query-id", "corpus-id", "score")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, *, strict: bool = False) -> Run:
     """Read a run.
+
+    Args:
+        path: the file.
+        strict: empty lines are errors; otherwise they are left out, with a warning that counts
+            them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -39,21 +45,15 @@ def read_run(path: str | Path) -> Run:
             or is NaN, or a document occurs twice for a query.
     """
     path, run = check_file(path), Run()
-    for number, line in iter_lines(path):
-        fields = line.split()
-        if not fields:
-            continue
-        where = f"{path}:{number}"
-        if len(fields) != 6:
-            raise ValueError(f"{where}: has {len(fields)} fields; a line is {_RUN_LINE!r}")
-        query, _, document, _, score, _ = fields
-        of_query = run.setdefault(query, {})
-        if document in of_query:
-            raise ValueError(
-                f"{where}: query {query!r} has document {document!r} a second time; list each "
-                "document once"
-            )
-        of_query[document] = _parse_score(score, where)
+    with reported(path, strict) as tolerance:
+        for where, query, document, score in _scored(path, tolerance):
+            of_query = run.setdefault(query, {})
+            if document in of_query:
+                raise ValueError(
+                    f"{where}: query {query!r} has document {document!r} a second time; list each "
+                    "document once"
+                )
+            of_query[document] = score
     if not run:
         raise ValueError(f"{path}: has no line of the form {_RUN_LINE!r}")
     return run
@@ -151,11 +151,24 @@ def write_qrels(path: Path, judgements: Iterable[tuple[str, str, float]]) -> Non
             file.write(f"{query} 0 {document} {int(grade) if whole else float(grade)}\n")
 
 
+def _scored(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str, float]]:
+    """Yield place, query, document and score of each line of a run."""
+    for number, line in iter_lines(path):
+        where, fields = f"{path}:{number}", line.split()
+        if not fields:
+            tolerance.allow("empty lines, left out", where)
+            continue
+        if len(fields) != 6:
+            raise ValueError(f"{where}: has {len(fields)} fields; a line is {_RUN_LINE!r}")
+        query, _, document, _, score, _ = fields
+        yield where, query, document, _parse_score(score, where)
+
+
 def _judgements(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str, float]]:
-    """Yield place, query, document and grade of each line."""
+    """Yield place, query, document and grade of each line of qrels."""
     for number, line in iter_lines(path):
         where = f"{path}:{number}"
-        if not line or line.isspace():
+        if is_blank(line):
             tolerance.allow("empty lines, left out", where)
             continue
         fields = _qrels_fields(line)

@@ -17,7 +17,7 @@ from hybrid_fast.data.formats.fields import Columns, MissingField, look_up
 from hybrid_fast.data.formats.items import Item
 from hybrid_fast.data.formats.mapping import RecordMapper
 from hybrid_fast.data.formats.records import Record
-from hybrid_fast.data.languages import is_same_language, language_named, normalize_language
+from hybrid_fast.data.languages import common_spelling, language_named, normalize_language
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,6 @@ class WideMapper(RecordMapper):
         own = [ours for ours in columns if ours in _OWN_LANGUAGE and ours not in by_language]
         if own:
             lang = self._own_language(columns, record, where, own[0])
-            known = (code for each in by_language.values() for code in each)
-            lang = next((code for code in known if is_same_language(code, lang)), lang)
             by_language |= {ours: {lang: columns[ours]} for ours in own}
         shared = {
             ours: each
@@ -139,7 +137,7 @@ class WideMapper(RecordMapper):
         texts: dict[str, dict[str, Any]] = {}
         for ours, of_code in by_language.items():
             for code, column in of_code.items():
-                lang = spelt.setdefault(normalize_language(code, keep_variants=True), code)
+                lang = spelt.setdefault(common_spelling(code), code)
                 several = column if isinstance(column, list | tuple) else [column]
                 try:
                     if all(look_up(record, each, where) is None for each in several):

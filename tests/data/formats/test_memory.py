@@ -257,3 +257,48 @@ def test_sources_in_memory():
     assert load_tables(specs).sources == ("one", "two")
     with pytest.raises(ValueError, match=r"source 1 \(DataFrame\): DataFrame: missing column"):
         load_tables([{"path": FRAME}])
+
+
+LONG = [{"q": f"q{n}", "p": f"p{n}"} for n in range(3000)]
+LONG_FORMS = {
+    "records": lambda rows: rows,
+    "tuple": tuple,
+    "iterator": iter,
+    "pandas": pd.DataFrame,
+    "table": pa.Table.from_pylist,
+    "reader": lambda rows: pa.Table.from_pylist(rows).to_reader(),
+    "pieces": lambda rows: [pd.DataFrame(rows[:2000]), pd.DataFrame(rows[2000:])],
+    "Dataset": datasets.Dataset.from_list,
+    "columns": lambda rows: {name: [row[name] for row in rows] for name in ("q", "p")},
+    "columns, one a generator": lambda rows: {
+        "q": [row["q"] for row in rows],
+        "p": (row["p"] for row in rows),
+    },
+}
+
+
+@pytest.mark.parametrize("form", LONG_FORMS)
+def test_long_data_is_named_by_both_ends_and_its_length(form):
+    """Equal data has equal ids in every form; data of an equal head has ids of its own."""
+    columns, make = {"query": "q", "passage": "p"}, LONG_FORMS[form]
+    table = load_table(make(LONG), columns, lang="en")
+    assert table.fingerprint == load_table(LONG, columns, lang="en").fingerprint
+    assert table.queries([0, 1500, 2999]) == ["q0", "q1500", "q2999"]
+    for rows in (LONG[:-1], [*LONG[:-1], {"q": "another", "p": "end"}]):
+        other = load_table(make(rows), columns, lang="en")
+        both = AlignedTable.concatenate([table, other])
+        assert len(set(both.group_codes.tolist())) == len(LONG) + len(rows)
+
+
+def test_languages_of_long_data_that_are_read_one_by_one_are_parallel():
+    frame = pd.DataFrame([{"de": f"d{n}", "en": f"e{n}"} for n in range(1500)])
+    parts = [
+        load_table(frame, {"query": lang, "passage": lang}, lang=lang) for lang in ("de", "en")
+    ]
+    codes = AlignedTable.concatenate(parts).group_codes.tolist()
+    assert codes[:1500] == codes[1500:]
+
+
+def test_a_bad_record_at_the_end_of_long_data_is_named_by_its_row():
+    with pytest.raises(TypeError, match="row 3000: a record is a mapping"):
+        load_table([*LONG, 7], {"query": "q", "passage": "p"}, lang="en")

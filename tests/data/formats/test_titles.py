@@ -80,3 +80,10 @@ def test_a_column_of_titles_beside_texts(tmp_path):
     assert texts(load_table(path, lang="en", on_missing_title="drop")) == ("p", ["n"])
     with pytest.raises(ValueError, match="on_missing_title is 'ignore'; it must be one of 'error'"):
         load_table(path, lang="en", on_missing_title="ignore")
+
+
+def test_a_record_without_the_column_keeps_the_titles_of_its_passages(tmp_path):
+    rows = [record("T", "N"), record("U", "M")]
+    del rows[1]["title"]
+    table = load_table(write(tmp_path / "a.jsonl", rows), TITLED, lang="en")
+    assert table.passages([0, 1]) == ["T p", "U p"]

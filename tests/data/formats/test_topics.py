@@ -72,3 +72,24 @@ def test_queries_without_a_text_are_left_out(tmp_path, caplog):
 def test_topics_of_other_forms(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert read_topics(tmp_path / name) == {"1": "a"}
+
+
+def test_queries_whose_text_is_null_have_none(tmp_path, caplog):
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"_id": "1", "text": null}\n{"_id": "2", "text": "b"}\n')
+    assert read_topics(path) == {"2": "b"}
+    assert "1 queries without a text, left out" in caplog.text
+    with pytest.raises(ValueError, match=r"jsonl:1: the text of query '1' is empty: strict=True"):
+        read_topics(path, strict=True)
+    path.write_text('{"_id": "1", "body": "a"}\n')
+    with pytest.raises(ValueError, match=r"jsonl:1: has no field 'text' or 'query'"):
+        read_topics(path)
+
+
+def test_empty_lines_are_counted(tmp_path, caplog):
+    path = tmp_path / "topics.tsv"
+    path.write_text("1\ta\n\n \n2\tb\n")
+    assert read_topics(path) == {"1": "a", "2": "b"}
+    assert "2 empty lines, left out (the first at 2)" in caplog.text
+    with pytest.raises(ValueError, match=r"tsv:2: strict=True does not allow empty lines"):
+        read_topics(path, strict=True)

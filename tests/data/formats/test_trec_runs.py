@@ -166,3 +166,12 @@ def test_a_run_that_fails_leaves_no_file(tmp_path):
 def test_gzip_by_name(tmp_path):
     write_run(tmp_path / "run.gz", [("q", ["c"], np.ones(1, np.float32))])
     assert gzip.decompress((tmp_path / "run.gz").read_bytes()) == b"q Q0 c 1 1.0 hybrid_fast\n"
+
+
+def test_empty_lines_of_a_run_are_counted(tmp_path, caplog):
+    path = tmp_path / "run"
+    path.write_text("q Q0 a 1 0.5 t\n\nq Q0 b 2 0.25 t\n \n")
+    assert read_run(path) == {"q": {"a": 0.5, "b": 0.25}}
+    assert caplog.messages == [f"{path}: 2 empty lines, left out (the first at 2)"]
+    with pytest.raises(ValueError, match="run:2: strict=True does not allow empty lines"):
+        read_run(path, strict=True)

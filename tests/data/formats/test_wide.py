@@ -214,3 +214,12 @@ def test_path_and_columns_cannot_both_give_languages(tmp_path):
     write_jsonl(tmp_path / "a.en.jsonl", ROWS)
     with pytest.raises(ValueError, match="the path and the columns both give languages"):
         load_table(tmp_path / "a.{lang}.jsonl", COLUMNS)
+
+
+def test_spellings_of_a_language_are_one(tmp_path):
+    rows = [{"query": {"en": "q", "de": "f"}, "passage": {"eng_Latn": "p", "deu": "g"}}]
+    table = load_table(write_jsonl(tmp_path / "a.jsonl", rows))
+    assert texts(table) == [("en", "q", "p"), ("de", "f", "g")]
+    rows = [{"query": {"zh-Hans": "q"}, "passage": {"zh-Hant": "p"}}]
+    table = load_table(write_jsonl(tmp_path / "b.jsonl", rows), keep_variants=True)
+    assert texts(table) == [("zh-Hans", "q", None), ("zh-Hant", None, "p")]
