@@ -151,7 +151,7 @@ class HybridTrainer(EvaluatingTrainer):
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
-        self.add_callback(TrainsNoMore(self.evaluate))
+        self.add_callback(TrainsNoMore(self.evaluate_late))
         self.accelerator_state = state_of(self.accelerator)
         self.made_with = resumption.plain_arguments(args)
         self.settings = self.describe_run()
@@ -187,13 +187,7 @@ class HybridTrainer(EvaluatingTrainer):
                     resume_from_checkpoint=str(checkpoint) if checkpoint else None
                 )
         if self._termination.is_due:
-            logger.info(
-                "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
-                "on the command line, train(resume_from_checkpoint=True) in Python.",
-                self.state.global_step,
-                self.state.max_steps,
-                self.args.output_dir,
-            )
+            self.keep_ended()
             self._termination.end()
         if self.trained_from is None:
             result = result._replace(training_loss=math.nan)

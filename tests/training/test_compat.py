@@ -20,6 +20,7 @@ from hybrid_fast.training.compat import (
     is_out_of_memory,
     sparse_entries,
 )
+from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.resuming import ResumingTrainer
 from hybrid_fast.training.saving import SavingTrainer
 
@@ -60,11 +61,11 @@ def test_the_installed_trainer_calls_all_hooks():
 
 
 def test_every_method_that_is_overridden_is_documented_or_checked():
+    rooms = (SavingTrainer, ResumingTrainer, EvaluatingTrainer, HybridTrainer)
     overridden = {
         name
-        for name, value in (
-            vars(SavingTrainer) | vars(ResumingTrainer) | vars(HybridTrainer)
-        ).items()
+        for room in rooms
+        for name, value in vars(room).items()
         if inspect.isroutine(value) and not name.startswith("__") and hasattr(Trainer, name)
     }
     assert overridden == DOCUMENTED | set(TRAINER_HOOKS)
