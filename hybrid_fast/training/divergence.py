@@ -26,11 +26,13 @@ class InEffect:
 
     Attributes:
         learning_rate: the largest of the optimiser's groups.
+        first_rate: that its schedule starts from.
         temperature: of the loss.
     """
 
     args: HybridTrainingArguments
     learning_rate: float
+    first_rate: float
     temperature: float
 
     @classmethod
@@ -41,15 +43,17 @@ class InEffect:
         optimizer: torch.optim.Optimizer | None,
     ) -> InEffect:
         """Return those of a run in progress; reads a learned temperature from its device."""
-        groups = [] if optimizer is None else optimizer.param_groups
-        rates = [float(group["lr"]) for group in groups] or [args.learning_rate]
-        return cls(args, max(rates), torch.as_tensor(loss.temperature).item())
+        groups = [{"lr": args.learning_rate}] if optimizer is None else optimizer.param_groups
+        group = max(groups, key=lambda group: float(group["lr"]))
+        rate, defaults = float(group["lr"]), getattr(optimizer, "defaults", {})
+        first = float(group.get("initial_lr", defaults.get("lr", rate)))
+        return cls(args, rate, first, torch.as_tensor(loss.temperature).item())
 
     @property
     def rate(self) -> str:
         """The learning rate, and of which one it is."""
         schedule = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
-        return f"{self.learning_rate:.4g} ({schedule} schedule of {self.args.learning_rate:g})"
+        return f"{self.learning_rate:.4g} ({schedule} schedule of {self.first_rate:g})"
 
     @property
     def other(self) -> str:

@@ -64,7 +64,7 @@ class ResumingTrainer(SavingTrainer):
         saved = None if checkpoint is None else checkpoints.read_settings(checkpoint)
         if checkpoint is not None and saved is not None:
             resumption.check_same(saved["same"], self.settings["same"], checkpoint)
-            budget = checkpoints.load_budget(self.args, checkpoint)
+            budget = checkpoints.load_budget(self.args, checkpoint, saved["followed"])
             self.cached_step.budget = budget or self.cached_step.budget
         self._follow_optimiser()
         if checkpoint is not None and saved is not None:

@@ -198,11 +198,14 @@ class SavingTrainer(Trainer):
         """Write README.md into `output_dir`; arguments as of transformers.Trainer."""
         if not self.is_world_process_zero():
             return
+        # After training the weights are those of the best model, if it was asked for.
+        loaded = self.args.load_best_model_at_end and not self.is_in_train
+        step = self.state.best_global_step if loaded else None
         card = hub.model_card(
             self.args,
             name=model_name or Path(self.args.hub_model_id or self.args.output_dir).name,
             languages=language or list(self.languages),
-            scores=hub.last_scores(self.state.log_history),
+            scores=hub.last_scores(self.state.log_history, step),
             tags=[tags] if isinstance(tags, str) else tags or [],
             base_model=finetuned_from or hub.base_model(self.encoder),
             license=license,
