@@ -95,11 +95,11 @@ def test_a_text_may_end_with_the_unknown_token(tmp_path, xlm_roberta_folder, cap
     model = BiEncoder.from_pretrained(xlm_roberta_folder)
     tokenizer = model.backbone.tokenizer
     tokenizer.unk_token = tokenizer.eos_token
-    ids, lengths, _ = model.token_ids(["en question 1"], "query")
+    ids, lengths, _ = model.token_ids(["sea"], "query")
     assert ids[lengths[0] - 1] == model.backbone.unknown_id
-    with caplog.at_level(logging.INFO, logger="hybrid_fast"):
-        HybridTrainer(model, make_args(tmp_path), make_table())
-    assert "are unknown to the tokenizer" not in caplog.text
+    table = table_of({"en": ["sea", "river", "the sea", "the river"]})
+    lines = trained(table, model, tmp_path, caplog)
+    assert [line for line in lines if "are unknown to the tokenizer" in line] == []
 
 
 def test_nothing_is_said_of_texts_that_differ(tmp_path, caplog):
