@@ -34,11 +34,7 @@ from hybrid_fast.training.agreement import (
 )
 from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import (
-    average_gradients,
-    awaited_by_all,
-    ended_by_any,
-)
+from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
@@ -145,6 +141,7 @@ class HybridTrainer(EvaluatingTrainer):
             cached_activation_tokens=args.cached_activation_tokens,
         )
         self.learning = LearningWatch(args)
+        self._own_schedule = optimizers[1]
         self._last_step = 0
         self._batches_in_update = 1
         self._termination = StopOnSignal(self.cached_step)
@@ -278,7 +275,7 @@ class HybridTrainer(EvaluatingTrainer):
 
     def in_effect(self) -> InEffect:
         """Return the learning rate and the temperature that the last step had."""
-        return InEffect.now(self.args, self.model.loss, self.optimizer)
+        return InEffect.now(self.args, self.model.loss, self.optimizer, self._own_schedule)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(

@@ -97,6 +97,10 @@ def test_the_rate_in_effect_is_that_of_the_optimiser_in_use(tmp_path):
     trainer.optimizer.step()
     trainer.lr_scheduler.step()
     assert str(trainer.in_effect()).startswith("learning_rate 0.25 (linear schedule of 0.5)")
+    optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+    own = (optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1))
+    trainer = HybridTrainer(make_model(), args, make_table(), optimizers=own)
+    assert str(trainer.in_effect()).startswith("learning_rate 0.1 (StepLR schedule of 0.1)")
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0}, {"learn_temperature": True}])
