@@ -36,10 +36,10 @@ def plain_messages() -> Iterator[None]:
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno > logging.INFO:
-            say(f"{record.levelname.lower()}: {record.getMessage()}")
-        elif find_launch().rank == 0:  # all ranks log the same
-            say(record.getMessage())
+        if record.levelno < logging.ERROR and find_launch().rank > 0:
+            return  # all ranks log the same
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        say(level + record.getMessage())
 
 
 def quiet_libraries() -> None:

@@ -21,7 +21,6 @@ from hybrid_fast.common.choices import nearest
 from hybrid_fast.common.hub import local_folder
 from hybrid_fast.common.paths import expanded
 
-COMMAND_LINE = "command line"
 GIVEN_ELSEWHERE = {"output_dir": "--out", "resume_from_checkpoint": "--resume"}
 
 
@@ -69,9 +68,9 @@ def read_recipe(
     """
     fields, places = read_fields(path)
     for name, text in (overrides or {}).items():
-        places[name] = COMMAND_LINE
+        places[name] = "command line"
         fields[name] = parse_yaml(text, f"--{name}")
-    check_names(places)
+    _check_names(places)
     given = {
         name: typed_value(name, fields.pop(name), annotation, places[name])
         for name, annotation in typing.get_type_hints(Recipe).items()
@@ -96,20 +95,6 @@ def load_recipe(
     training = _typed_training_fields(fields, places)
     _check_options(recipe, places)
     return recipe, training, places
-
-
-def check_names(places: dict[str, str]) -> None:
-    """Raise a ValueError that names the nearest field unless all names are of fields.
-
-    Args:
-        places: name to place.
-    """
-    known = [*typing.get_type_hints(Recipe), *training_field_names()]
-    for name, place in places.items():
-        if name in GIVEN_ELSEWHERE:
-            raise ValueError(f"{place}: {name} is not a field; use {GIVEN_ELSEWHERE[name]}")
-        if name not in known:
-            raise ValueError(f"{place}: unknown field {name!r}{nearest(name, known)}")
 
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, str]:
@@ -144,6 +129,20 @@ def located(places: dict[str, str]) -> Iterator[None]:
         if name is None or name[0] not in places:
             raise
         raise ValueError(f"{places[name[0]]}: {error}") from error
+
+
+def _check_names(places: dict[str, str]) -> None:
+    """Raise a ValueError that names the nearest field unless all names are of fields.
+
+    Args:
+        places: name to place.
+    """
+    known = [*typing.get_type_hints(Recipe), *training_field_names()]
+    for name, place in places.items():
+        if name in GIVEN_ELSEWHERE:
+            raise ValueError(f"{place}: {name} is not a field; use {GIVEN_ELSEWHERE[name]}")
+        if name not in known:
+            raise ValueError(f"{place}: unknown field {name!r}{nearest(name, known)}")
 
 
 def _check_paths(recipe: Recipe, places: dict[str, str]) -> None:

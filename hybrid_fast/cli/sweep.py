@@ -193,13 +193,14 @@ def is_complete(run: SweepRun) -> bool:
 
 def start_or_resume(run: SweepRun) -> None:
     """Evaluate a run whose model is trained; else continue from its last checkpoint, or begin."""
-    trained = (run.folder / MODEL).exists()
-    resume = trained or bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
-    if not resume:  # what is left of an incomplete checkpoint
-        shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
-    with complete_folder(run.folder) as staged:
-        text = json.dumps(run.fields, indent=2, ensure_ascii=False)
-        (staged / RECIPE).write_text(text + "\n", encoding="utf-8")
+    with sole_use(run.folder):
+        trained = (run.folder / MODEL).exists()
+        resume = trained or bool(complete_checkpoints(str(run.folder / CHECKPOINTS)))
+        if not resume:  # what is left of an incomplete checkpoint
+            shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
+        with complete_folder(run.folder) as staged:
+            text = json.dumps(run.fields, indent=2, ensure_ascii=False)
+            (staged / RECIPE).write_text(text + "\n", encoding="utf-8")
     run_recipe(run.recipe, run.training, run.folder, resume, model_name=run.point)
 
 

@@ -23,7 +23,7 @@ def cache_folder(subject: str) -> Path:
     given = os.environ.get("HYBRID_FAST_CACHE")
     if given:
         folder = Path(given).expanduser().absolute()
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(
                 f"the environment variable HYBRID_FAST_CACHE names {folder}, a file; it must name "
                 "a folder, or not be set"
@@ -45,7 +45,7 @@ def cache_entry(subject: str, name: str) -> Path:
         PermissionError: the folder for temporary files belongs to another user.
     """
     folder = cache_folder(subject)
-    if (folder / name).exists() or _is_writable(folder):
+    if os.path.exists(folder / name) or _is_writable(folder):
         return folder / name
     temporary = _temporary_folder()
     logger.warning(
@@ -58,8 +58,8 @@ def cache_entry(subject: str, name: str) -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
 
 
 def _temporary_folder() -> Path:

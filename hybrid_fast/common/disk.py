@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_FULL = "the disk is full"
+_FULL = "the disk is full, or does not take the file"
 _REASONS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: "the disk quota is used up",

@@ -1,5 +1,6 @@
 """The user's cache folder."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def test_a_cache_that_cannot_be_written_is_replaced_and_said(unwritable, caplog)
     assert "Set HYBRID_FAST_CACHE to a folder that can be written" in caplog.text
     assert entry.parents[1].stat().st_mode & 0o777 == 0o700
     assert cache_entry("tokens", "name") == entry
+
+
+def test_a_home_that_cannot_be_looked_into(tmp_path, monkeypatch, caplog):
+    def denied(path, *arguments, **options):
+        if str(path).startswith(str(tmp_path / "home")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    real = os.stat
+    monkeypatch.setattr(os, "stat", denied)
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "home/cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert cache_entry("tokens", "name").parents[2] == tmp_path
+    assert "cannot be written" in caplog.text
 
 
 def test_what_the_cache_has_is_read_from_it(tmp_path, monkeypatch, caplog):

@@ -48,6 +48,16 @@ def test_a_killed_process_leaves_nothing_locked(tmp_path, holder):
         assert str(os.getpid()) in (tmp_path / ".out.lock").read_text()
 
 
+def test_a_folder_whose_parent_cannot_be_written_to(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with sole_use(tmp_path / "out"):
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".out.lock"]
+        with pytest.raises(FileExistsError, match="in use"), sole_use(tmp_path / "out"):
+            pass
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_nothing_stays_behind(tmp_path):
     with sole_use(tmp_path / "a/b/out"):
         assert not (tmp_path / "a/b/out").exists()

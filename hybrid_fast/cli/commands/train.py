@@ -12,13 +12,12 @@ from hybrid_fast.cli.commands.options import AS_PATH, Debug, user_path
 from hybrid_fast.cli.folders import claim_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.recipe import (
-    COMMAND_LINE,
-    check_names,
     load_recipe,
     located,
     read_overrides,
     read_recipe,
 )
+from hybrid_fast.cli.yaml_text import split_values
 from hybrid_fast.common.files import check_writable
 from hybrid_fast.common.launch import find_launch
 
@@ -97,8 +96,8 @@ def sweep(
     """
     check_writable(out)
     overrides = read_overrides(context.args)
-    read_recipe(recipe)
-    check_names(dict.fromkeys(overrides, COMMAND_LINE))
+    first = {name: split_values(text, f"--{name}")[0] for name, text in overrides.items()}
+    read_recipe(recipe, first)
 
     from hybrid_fast.cli.sweep import run_sweep
 
