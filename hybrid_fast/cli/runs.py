@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from hybrid_fast.cli.checks import (
     make_arguments,
 )
 from hybrid_fast.cli.folders import without_empty_remains
+from hybrid_fast.cli.messages import say
 from hybrid_fast.cli.profile import print_profile
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.cli.recipe import Recipe
@@ -34,7 +36,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints, settings_in
-from hybrid_fast.training.collectives import all_ranks
+from hybrid_fast.training.collectives import all_ranks, ended_by_any
 from hybrid_fast.training.divergence import check_finite
 from hybrid_fast.training.resumption import check_trained
 from hybrid_fast.training.termination import leave_process_group
@@ -72,13 +74,19 @@ def run_recipe(
     """
     args = make_arguments(training, output)
     check_evaluation(args, recipe.task)
-    with sole_use(output) if args.process_index == 0 else nullcontext():
-        check_output(output, resume)
-        if (output / MODEL).exists():
-            _check_trained(args, output)
+    with ExitStack() as stack:
+        with ended_by_any():
+            if args.process_index == 0:
+                stack.enter_context(sole_use(output))
+            check_output(output, resume)
+            is_trained = (output / MODEL).exists()
+            if is_trained:
+                _check_trained(args, output)
+        if is_trained:
             results = _evaluate_trained(recipe, args, output, model_name)
         else:
-            parts = load_parts(recipe, args.seed)
+            with ended_by_any():
+                parts = load_parts(recipe, args.seed)
             results = run_parts(parts, args, output, TrainingProgress(), resume, model_name)
         leave_process_group()
         return results
@@ -160,9 +168,17 @@ def _evaluate_trained(
     """Evaluate the model that an earlier start of the run has trained."""
     trusted = {name: recipe.model_options[name] for name in _TRUST if name in recipe.model_options}
     with _model_is_saved(output):
-        stage("loading the trained model")
-        model = BiEncoder.from_pretrained(output / MODEL, **trusted)
-        return _evaluate(_load_task(recipe), model.to(args.device), args, output, model_name)
+        with ended_by_any():
+            stage("loading the trained model")
+            model = BiEncoder.from_pretrained(output / MODEL, **trusted).to(args.device)
+            task = _load_task(recipe)
+        results = _evaluate(task, model, args, output, model_name)
+    if args.push_to_hub and args.process_index == 0:
+        say(
+            "The model was trained before, and is not pushed; push it with: "
+            f"hf upload {args.hub_model_id} {quote(str(output / MODEL))}"
+        )
+    return results
 
 
 def _evaluate(

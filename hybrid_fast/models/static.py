@@ -45,7 +45,6 @@ class StaticBackbone(nn.Module):
 
     default_batch_size = 1024
     pads = False
-    num_special_tokens = 0
 
     def __init__(self, tokenizer: Tokenizer, weights: Tensor) -> None:
         super().__init__()

@@ -19,8 +19,7 @@ class _Backbone(Protocol):
     def max_lengths(self) -> dict[Side, int]: ...
     @property
     def unknown_id(self) -> int | None: ...
-    @property
-    def num_special_tokens(self) -> int: ...
+    def token_ids(self, texts: list[str], side: Side) -> tuple[TokenIds, Integers, int]: ...
 
 
 class TokenCounts:
@@ -38,6 +37,7 @@ class TokenCounts:
     def __init__(self, backbone: _Backbone) -> None:
         self._backbone = backbone
         self._said: set[Side] = set()
+        self._added: dict[Side, TokenIds] = {}
         self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
         self.num_tokens: dict[Side, int] = {"query": 0, "passage": 0}
         self.num_unknown: dict[Side, int] = {"query": 0, "passage": 0}
@@ -58,12 +58,16 @@ class TokenCounts:
                 self._backbone.max_lengths.get(side, "the tokenizer's limit of"),
             )
         self.num_truncated[side] += num_truncated
-        if self._backbone.unknown_id is None:
+        unknown_id = self._backbone.unknown_id
+        if unknown_id is None:
             return
-        self.num_tokens[side] += (
-            int(lengths.sum()) - len(lengths) * self._backbone.num_special_tokens
-        )
-        self.num_unknown[side] += int(np.count_nonzero(ids == self._backbone.unknown_id))
+        if side not in self._added:
+            self._added[side] = self._backbone.token_ids([""], side)[0]
+        added = self._added[side]
+        self.num_tokens[side] += len(ids) - len(lengths) * len(added)
+        # Some models end each text with the unknown token.
+        in_all, in_each = (int(np.count_nonzero(of == unknown_id)) for of in (ids, added))
+        self.num_unknown[side] += in_all - len(lengths) * in_each
         self._warn_of_unknown(side)
 
     def _warn_of_unknown(self, side: Side) -> None:

@@ -97,11 +97,6 @@ class TransformerBackbone(nn.Module):
         unknown: int | None = self.tokenizer.unk_token_id
         return unknown
 
-    @property
-    def num_special_tokens(self) -> int:
-        """Number of tokens that are added to each text."""
-        return int(self.tokenizer.num_special_tokens_to_add())
-
     def tokenizer_state(self) -> str:
         """Return everything that token ids depend on, text, prompt and maximum length aside."""
         if self.tokenizer.is_fast:

@@ -258,7 +258,8 @@ def _choose_metric(args: HybridTrainingArguments) -> None:
         args.metric_for_best_model = DEFAULT_METRIC  # transformers' is a loss, which no task has
     args.metric_for_best_model = args.metric_for_best_model or None
     if args.greater_is_better is None and args.metric_for_best_model is not None:
-        args.greater_is_better = not args.metric_for_best_model.endswith("rank_distance")
+        lower_is_better = args.metric_for_best_model.endswith(("rank_distance", "loss"))
+        args.greater_is_better = not lower_is_better
 
 
 def _check_numbers(args: HybridTrainingArguments) -> None:

@@ -75,7 +75,8 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
     """Return what `save_settings` wrote into a checkpoint to resume from.
 
     Raises:
-        ValueError: it is no checkpoint of HybridTrainer, or lacks the state of the optimiser.
+        ValueError: it is no checkpoint of HybridTrainer, or of another version, or lacks the state
+            of the optimiser.
     """
     path = checkpoint / PLAN_FILE
     settings = settings_in(checkpoint)
@@ -90,19 +91,37 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
 
 
 def settings_in(folder: Path) -> dict[str, Any] | None:
-    """Return what `save_settings` wrote into a folder; None: nothing."""
+    """Return what `save_settings` wrote into a folder; None: nothing.
+
+    Raises:
+        ValueError: another version wrote it.
+    """
     path = folder / PLAN_FILE
-    return _read_json(path) if path.is_file() else None
+    settings = _read_json(path) if path.is_file() else None
+    if settings is not None and not {"same", "followed"} <= settings.keys():
+        raise ValueError(f"{path} is of an older version of hybrid_fast; start anew")
+    return settings
 
 
-def load_budget(args: HybridTrainingArguments, checkpoint: Path) -> TokenBudget | None:
+def load_budget(
+    args: HybridTrainingArguments, checkpoint: Path, followed: dict[str, Any]
+) -> TokenBudget | None:
     """Return the budget to resume with; None: it is to be found, as in a new run.
 
     It decides which texts are padded together and so on the last bits of the result. What the
-    arguments set goes first.
+    arguments set goes first, and what they set no more does not come back.
+
+    Args:
+        args: of the run.
+        checkpoint: the folder.
+        followed: arguments that it was written with, by name.
     """
     path = checkpoint / BUDGET_FILE
-    if args.micro_batch_tokens is not None or not path.is_file():
+    set_no_more = any(
+        followed.get(name) is not None and getattr(args, name) is None
+        for name in ("micro_batch_tokens", "cached_activation_tokens")
+    )
+    if args.micro_batch_tokens is not None or set_no_more or not path.is_file():
         return None
     budget = TokenBudget(**_read_json(path))
     if args.cached_activation_tokens is not None:

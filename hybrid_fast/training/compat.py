@@ -38,8 +38,8 @@ TRAINER_HOOKS = (
     "get_optimizer_cls_and_kwargs",
     "num_examples",
 )
-# One that `saving` calls itself.
-TRAINER_METHODS = ("_save_checkpoint",)
+# Those that `resuming` calls itself.
+TRAINER_METHODS = ("_determine_best_metric", "_evaluate")
 
 # The CPU allocator has no exception class of its own.
 _OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")

@@ -26,11 +26,15 @@ class InEffect:
 
     Attributes:
         learning_rate: the largest of the optimiser's groups.
+        first_rate: that its schedule starts from.
+        schedule: name of its schedule.
         temperature: of the loss.
     """
 
     args: HybridTrainingArguments
     learning_rate: float
+    first_rate: float
+    schedule: str
     temperature: float
 
     @classmethod
@@ -39,17 +43,28 @@ class InEffect:
         args: HybridTrainingArguments,
         loss: InfoNCELoss,
         optimizer: torch.optim.Optimizer | None,
+        schedule: object | None = None,
     ) -> InEffect:
-        """Return those of a run in progress; reads a learned temperature from its device."""
-        groups = [] if optimizer is None else optimizer.param_groups
-        rates = [float(group["lr"]) for group in groups] or [args.learning_rate]
-        return cls(args, max(rates), torch.as_tensor(loss.temperature).item())
+        """Return those of a run in progress; reads a learned temperature from its device.
+
+        Args:
+            args: of the run.
+            loss: in use.
+            optimizer: in use; None before there is one.
+            schedule: one that was given in place of that of the arguments.
+        """
+        groups = [{"lr": args.learning_rate}] if optimizer is None else optimizer.param_groups
+        group = max(groups, key=lambda group: float(group["lr"]))
+        rate, defaults = float(group["lr"]), getattr(optimizer, "defaults", {})
+        first = float(group.get("initial_lr", defaults.get("lr", rate)))
+        kind = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+        name = str(kind) if schedule is None else type(schedule).__name__
+        return cls(args, rate, first, name, torch.as_tensor(loss.temperature).item())
 
     @property
     def rate(self) -> str:
         """The learning rate, and of which one it is."""
-        schedule = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
-        return f"{self.learning_rate:.4g} ({schedule} schedule of {self.args.learning_rate:g})"
+        return f"{self.learning_rate:.4g} ({self.schedule} schedule of {self.first_rate:g})"
 
     @property
     def other(self) -> str:

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
 from hybrid_fast.evaluation.tasks import RetrievalTask
-from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import inputs
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.collectives import all_ranks, from_first_rank
@@ -18,11 +17,6 @@ class EvaluatingTrainer(ResumingTrainer):
     """Evaluates retrieval tasks in place of losses."""
 
     args: HybridTrainingArguments
-
-    @property
-    def encoder(self) -> BiEncoder:
-        """The model being trained."""
-        return self.model.encoder
 
     def evaluate(
         self,

@@ -84,9 +84,16 @@ def base_model(encoder: BiEncoder) -> str | None:
     return name if "/" in name and is_hub_name(name) and not Path(name).exists() else None
 
 
-def last_scores(log_history: list[dict[str, float]]) -> dict[str, float]:
-    """Return the scores of the last evaluation, by name; none if there was no evaluation."""
+def last_scores(log_history: list[dict[str, float]], step: int | None = None) -> dict[str, float]:
+    """Return the scores of the last evaluation, by name; none if there was no evaluation.
+
+    Args:
+        log_history: of the run.
+        step: the last evaluation of this step; None: of all.
+    """
     for entry in reversed(log_history):
+        if step not in (None, entry["step"]):
+            continue
         scores = {name.removeprefix("eval_"): entry[name] for name in entry if "eval_" in name[:5]}
         if scores:
             return scores
@@ -109,7 +116,7 @@ def model_card(
         args: of its training.
         name: of the model.
         languages: of the training table.
-        scores: of the last evaluation.
+        scores: of the evaluation of this model.
         tags: more tags.
         base_model: the hub name it was trained from, if any.
         **metadata: further fields of its head, such as license; None is left out.

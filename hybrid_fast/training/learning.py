@@ -33,7 +33,12 @@ _SOLVED = 1e-3  # a loss so small needs no gradient
 
 @torch.no_grad()
 def spread(vectors: Tensor) -> Tensor:
-    """Return 1 - |mean|^2 of some normalised vectors, 0-dim: 0 where they have become one."""
+    """Return 1 - |mean|^2 of some normalised vectors, 0-dim: 0 where they have become one.
+
+    NaN for fewer than two, which say nothing.
+    """
+    if len(vectors) < 2:
+        return torch.tensor(math.nan)
     some = normalize(vectors[:_VECTORS].float(), dim=-1)
     return 1 - some.mean(dim=0).square().sum()
 
@@ -64,7 +69,7 @@ class Logged:
         chance: mean of `chance_loss`.
         gradient: norm of the last gradient; None if unknown.
         temperature: by which scores are divided.
-        spread: of the passages of the last batch.
+        spread: of the passages of the last batch; NaN if unknown.
     """
 
     step: int

@@ -39,6 +39,7 @@ class ResumingTrainer(SavingTrainer):
     options: schedules.Options | None = None
     optimizer: Any
     _made_optimizer = False
+    _resumed = Path()  # the checkpoint
 
     def describe_run(self) -> dict[str, Any]:
         """Return what checkpoints keep of the run, the optimiser aside."""
@@ -63,7 +64,7 @@ class ResumingTrainer(SavingTrainer):
         saved = None if checkpoint is None else checkpoints.read_settings(checkpoint)
         if checkpoint is not None and saved is not None:
             resumption.check_same(saved["same"], self.settings["same"], checkpoint)
-            budget = checkpoints.load_budget(self.args, checkpoint)
+            budget = checkpoints.load_budget(self.args, checkpoint, saved["followed"])
             self.cached_step.budget = budget or self.cached_step.budget
         self._follow_optimiser()
         if checkpoint is not None and saved is not None:
@@ -99,7 +100,7 @@ class ResumingTrainer(SavingTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        folder = Path(checkpoint)
+        self._resumed = folder = Path(checkpoint)
         saved = checkpoints.read_settings(folder)
         changed = self._changes(saved)
         # After the weights, whose names and shapes say more.
@@ -145,6 +146,11 @@ class ResumingTrainer(SavingTrainer):
             if checkpoints.is_complete(folder):
                 self.state.best_model_checkpoint = str(folder)
 
+    def evaluate_late(self) -> None:
+        """Evaluate the checkpoint that is resumed; it may be the best one."""
+        self._determine_best_metric(self._evaluate(None, None), None)
+        self._find_best(self._resumed)
+
 
 class TrainsNoMore(TrainerCallback):
     """Ends a run whose checkpoint has reached the last step, without another one.
@@ -169,7 +175,7 @@ class TrainsNoMore(TrainerCallback):
             state.global_step,
             state.max_steps,
         )
-        if args.eval_strategy == IntervalStrategy.EPOCH and not _is_evaluated(state):
+        if _is_to_be_evaluated(args, state) and not _is_evaluated(state):
             self.evaluate()
 
     def on_epoch_begin(self, args: Any, state: Any, control: TrainerControl, **kw: Any) -> None:
@@ -181,6 +187,13 @@ class TrainsNoMore(TrainerCallback):
         """Neither evaluate nor save again."""
         if self._is_due:
             control.should_evaluate = control.should_save = False
+
+
+def _is_to_be_evaluated(args: Any, state: TrainerState) -> bool:
+    """Tell whether an evaluation follows the last step."""
+    if args.eval_strategy == IntervalStrategy.EPOCH:
+        return bool(args.eval_delay <= (state.epoch or 0))
+    return bool(args.eval_strategy != IntervalStrategy.NO and args.eval_delay <= state.global_step)
 
 
 def _is_evaluated(state: TrainerState) -> bool:

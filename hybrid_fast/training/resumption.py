@@ -32,6 +32,9 @@ SAME = frozenset(
     + _OF_PLAN
 )
 
+# Set by the machine, or for it: a trained model may be evaluated on another one.
+_OF_MACHINE = frozenset("use_cpu tf32 micro_batch_tokens cached_activation_tokens".split())
+
 _DEFAULT = ("alpha", None)  # it then depends on the table
 
 # From a checkpoint on, their new values decide on the weights, some by rounding only.
@@ -45,6 +48,8 @@ FOLLOWED = frozenset(
     torch_compile torch_compile_backend torch_compile_mode
     """.split()
 )
+
+_OF_WEIGHTS = (SAME | FOLLOWED) - _OF_MACHINE
 
 # New values are followed too, and the weights are the same.
 FREE = frozenset(
@@ -161,7 +166,7 @@ def check_trained(saved: dict[str, Any], args: HybridTrainingArguments, folder: 
     now = plain_arguments(args)
     now["data_seed"] = args.seed if args.data_seed is None else args.data_seed
     was = saved["same"] | saved["followed"]
-    names = (name for name in sorted(SAME | FOLLOWED) if name in was and name in now)
+    names = (name for name in sorted(_OF_WEIGHTS) if name in was and name in now)
     other = [name for name in names if was[name] != now[name] and (name, now[name]) != _DEFAULT]
     if other:
         trained = ", ".join(f"{name} = {was[name]!r}" for name in other)
@@ -207,6 +212,8 @@ def take_changes(args: HybridTrainingArguments, made_with: dict[str, Any]) -> No
                 f"{name} was {made_with.get(name)!r} when the trainer was made, and is "
                 f"{now[name]!r} now; make a new HybridTrainer"
             )
+    if "metric_for_best_model" in changed and "greater_is_better" not in changed:
+        args.greater_is_better = None  # to be chosen anew
     if changed:
         # In place: another instance would reset what accelerate knows of this process.
         args.__post_init__()

@@ -44,6 +44,7 @@ class SavingTrainer(Trainer):
     cached_step: CachedStep
     trained_from: int | None = None
     push_in_progress: PushInProgress | None = None
+    is_in_train: bool
 
     @property
     def encoder(self) -> BiEncoder:
@@ -89,6 +90,25 @@ class SavingTrainer(Trainer):
                 f"training ended after step {step} of {self.state.max_steps}, and the model is in "
                 f"{folder}: {describe(error)}"
             ) from error
+        finally:
+            self.is_in_train = False
+
+    def keep_ended(self) -> None:
+        """Say where training that a signal ended goes on from; save it if nothing else has.
+
+        A signal may come after the last update, when no checkpoint is due any more.
+        """
+        step, saved = self.state.global_step, True
+        if self.args.world_size == 1 and not self.args.load_best_model_at_end:
+            saved = self._save_as_it_is(step) is not None
+        if saved:
+            logger.info(
+                "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
+                "on the command line, train(resume_from_checkpoint=True) in Python.",
+                step,
+                self.state.max_steps,
+                self.args.output_dir,
+            )
 
     def _save_as_it_is(self, step: int) -> Path | None:
         """Save a checkpoint of this step, or, since other ranks may be gone, the model alone.
@@ -178,11 +198,14 @@ class SavingTrainer(Trainer):
         """Write README.md into `output_dir`; arguments as of transformers.Trainer."""
         if not self.is_world_process_zero():
             return
+        # After training the weights are those of the best model, if it was asked for.
+        loaded = self.args.load_best_model_at_end and not self.is_in_train
+        step = self.state.best_global_step if loaded else None
         card = hub.model_card(
             self.args,
             name=model_name or Path(self.args.hub_model_id or self.args.output_dir).name,
             languages=language or list(self.languages),
-            scores=hub.last_scores(self.state.log_history),
+            scores=hub.last_scores(self.state.log_history, step),
             tags=[tags] if isinstance(tags, str) else tags or [],
             base_model=finetuned_from or hub.base_model(self.encoder),
             license=license,

@@ -63,6 +63,11 @@ class StopOnSignal(TrainerCallback):
         if self.is_due:
             control.should_save = control.should_training_stop = True
 
+    def on_epoch_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave out what belongs to the end of an epoch, if training stops within one."""
+        if self.is_due and state.epoch % 1:
+            control.should_evaluate = control.should_save = False
+
     def _request(self, number: int, frame: object) -> None:
         self._received = signal.Signals(number)
         name = "Ctrl-C" if self._received == signal.SIGINT else self._received.name

@@ -59,6 +59,7 @@ def count_tokens(
     *,
     unknown_id: int | None = None,
     num_added: int = 0,
+    num_unknown_added: int = 0,
     max_length: int | None = None,
 ) -> list[LanguageCounts]:
     """Count the texts of a token store by language; a text in several counts for one of them.
@@ -68,6 +69,7 @@ def count_tokens(
         store: of one side.
         unknown_id: of the token for what is not in the vocabulary; None if there is none.
         num_added: tokens that every text has, of the prompt and of the model.
+        num_unknown_added: those of them that are the unknown token; some models end texts with it.
         max_length: tokens at which texts are cut; None if they are not.
     """
     lengths = store.tokens.lengths
@@ -76,7 +78,7 @@ def count_tokens(
         "alike": _alike(store).astype(np.int64),
         "full": (lengths >= (np.inf if max_length is None else max_length)).astype(np.int64),
         "tokens": np.maximum(lengths - num_added, 0),
-        "unknown": _unknown(store, unknown_id),
+        "unknown": np.maximum(_unknown(store, unknown_id) - num_unknown_added, 0),
     }
     languages = _languages(table, store)
     sums = {
@@ -103,11 +105,14 @@ def report_tokens(table: AlignedTable, store: TokenStore, side: Side, model: BiE
         ValueError: all tokens are unknown, or all texts have the same tokens.
     """
     backbone, max_length = model.backbone, model.max_length.get(side)
-    num_added = backbone.num_special_tokens
-    if model.prompts[side]:
-        num_added = int(backbone.token_ids([model.prompts[side]], side)[1][0])
+    added = backbone.token_ids([model.prompts[side]], side)[0]
     counts = count_tokens(
-        table, store, unknown_id=backbone.unknown_id, num_added=num_added, max_length=max_length
+        table,
+        store,
+        unknown_id=backbone.unknown_id,
+        num_added=len(added),
+        num_unknown_added=int(np.count_nonzero(added == backbone.unknown_id)),
+        max_length=max_length,
     )
     name, num_texts = _NAMES[side], len(store.tokens)
     _check_differ(counts, store, name)

@@ -34,11 +34,7 @@ from hybrid_fast.training.agreement import (
 )
 from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
-from hybrid_fast.training.collectives import (
-    average_gradients,
-    awaited_by_all,
-    ended_by_any,
-)
+from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
@@ -145,13 +141,14 @@ class HybridTrainer(EvaluatingTrainer):
             cached_activation_tokens=args.cached_activation_tokens,
         )
         self.learning = LearningWatch(args)
+        self._own_schedule = optimizers[1]
         self._last_step = 0
         self._batches_in_update = 1
         self._termination = StopOnSignal(self.cached_step)
         self.add_callback(self._termination)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
-        self.add_callback(TrainsNoMore(self.evaluate))
+        self.add_callback(TrainsNoMore(self.evaluate_late))
         self.accelerator_state = state_of(self.accelerator)
         self.made_with = resumption.plain_arguments(args)
         self.settings = self.describe_run()
@@ -187,13 +184,7 @@ class HybridTrainer(EvaluatingTrainer):
                     resume_from_checkpoint=str(checkpoint) if checkpoint else None
                 )
         if self._termination.is_due:
-            logger.info(
-                "Training ended after step %d of %d; its checkpoint is in %s. Go on with --resume "
-                "on the command line, train(resume_from_checkpoint=True) in Python.",
-                self.state.global_step,
-                self.state.max_steps,
-                self.args.output_dir,
-            )
+            self.keep_ended()
             self._termination.end()
         if self.trained_from is None:
             result = result._replace(training_loss=math.nan)
@@ -284,7 +275,7 @@ class HybridTrainer(EvaluatingTrainer):
 
     def in_effect(self) -> InEffect:
         """Return the learning rate and the temperature that the last step had."""
-        return InEffect.now(self.args, self.model.loss, self.optimizer)
+        return InEffect.now(self.args, self.model.loss, self.optimizer, self._own_schedule)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from ranks import run_ranks
 
 from hybrid_fast.cli import main
+from hybrid_fast.common.locks import sole_use
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,27 @@ def test_train_is_shared_on_a_cpu_that_nobody_asked_for(project, write_recipe):
     assert "step" not in other_err
     assert json.loads((project / "out" / "results.json").read_text())["counts"]["pool"]
     assert sorted(path.name for path in (project / "out" / "model").glob("*.safetensors"))
+
+
+def fail_to_train(rank: int, world_size: int, *arguments: str) -> list[Any]:
+    """Return the status of a command that fails, its message, and how long it took."""
+    torch.accelerator.is_available = lambda: False
+    started = time.monotonic()
+    with redirect_stderr(StringIO()) as err, pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return [ended.value.code, err.getvalue(), time.monotonic() - started]
+
+
+def test_a_folder_in_use_ends_all_processes(project):
+    with sole_use(project / "out"):
+        first, second = run_ranks(
+            fail_to_train, 2, "train", str(project / "recipe.yaml"), "--out", str(project / "out")
+        )
+    assert first[0] != 0
+    assert second[0] != 0
+    assert "out is in use by process" in first[1]
+    assert "out is in use by process" in second[1]
+    assert max(first[2], second[2]) < 60
 
 
 def test_evaluate_is_shared_and_written_once(model):

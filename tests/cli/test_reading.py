@@ -115,6 +115,10 @@ def test_train_and_evaluate(questions, bert_folder, capsys):  # noqa: F811
             "rules is 'squad2'; it must be one of 'squad'",
         ),
         ("evaluate-reader encoder --data questions --out questions", "questions exists"),
+        (
+            "evaluate-reader encoder --data questions --pooling cls --no-normalize --device cpu",
+            "--pooling, --normalize, --device is given without --retriever; add --retriever, or",
+        ),
     ],
 )
 def test_mistakes(questions, bert_folder, fails, command, message):  # noqa: F811

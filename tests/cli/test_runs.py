@@ -121,6 +121,18 @@ def test_a_model_is_pushed_after_its_evaluation(project, monkeypatch, capsys, fa
     assert BiEncoder.from_pretrained("o/model").embedding_dim == 16
 
 
+def test_a_trained_model_that_is_not_pushed_is_told(project, monkeypatch, capsys):
+    command = "train recipe.yaml --out o".split()
+    main(command)
+    (project / "o/results.json").unlink()
+    main([*command, "--resume"])
+    assert "hf upload" not in capsys.readouterr().err
+    (project / "o/results.json").unlink()
+    main([*command, "--resume", "--push_to_hub", "true", "--hub_model_id", "o/m"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "hf upload" in line]
+    assert line.endswith("is not pushed; push it with: hf upload o/m o/model")
+
+
 def test_a_resumed_run_does_what_it_is_asked_or_says_that_it_does_not(project, fails, capsys):
     arguments = "train recipe.yaml --out o --save_strategy steps --save_steps 4".split()
     main(arguments)

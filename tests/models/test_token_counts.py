@@ -26,7 +26,8 @@ def test_texts_of_an_unknown_script_are_said_once_a_side(model, caplog):
     model.encode_queries(THAI)
     model.encode_passages(THAI)
     first, second = unknown_said(caplog)
-    assert first.startswith(f"{len(ids) - len(THAI) * model.backbone.num_special_tokens} of the ")
+    num_added = len(model.backbone.token_ids([""], "query")[0])
+    assert first.startswith(f"{len(ids) - len(THAI) * num_added} of the ")
     assert ("queries" in first, "passages" in second) == (True, True)
 
 
@@ -35,4 +36,14 @@ def test_known_texts_and_single_words_are_not_said(model, caplog):
     model.encode_passages(["The river begins in the mountains and ends in the sea"] * 2)
     model = BiEncoder.static(["The river begins in the mountains and ends in the sea"], 8, 60)
     model.encode_passages(["The river begins in the mountains and ends in the sea"] * 2)
+    assert unknown_said(caplog) == []
+
+
+def test_a_token_that_ends_each_text_is_not_counted_as_unknown(bert_folder, caplog):
+    model = BiEncoder.from_pretrained(bert_folder)
+    tokenizer = model.backbone.tokenizer
+    tokenizer.unk_token = tokenizer.sep_token
+    model.token_ids(["river"] * 20, "query")
+    assert model.token_counts.num_unknown["query"] == 0
+    assert model.token_counts.num_tokens["query"] > 0
     assert unknown_said(caplog) == []

@@ -147,6 +147,32 @@ def test_a_checkpoint_keeps_the_token_budget_and_a_resumed_run_takes_it(
     assert by_hand.cached_step.budget == TokenBudget(60, 0)
 
 
+@pytest.mark.parametrize("name", ["micro_batch_tokens", "cached_activation_tokens"])
+def test_a_budget_that_is_set_no_more_is_found_anew(tmp_path, xlm_roberta_folder, caplog, name):
+    def run(resume=None, **more) -> HybridTrainer:
+        args = make_args(tmp_path, max_steps=4, save_strategy="steps", save_steps=2, **more)
+        trainer = HybridTrainer(BiEncoder.from_pretrained(xlm_roberta_folder), args, make_table())
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    field = {"micro_batch_tokens": "micro_batch", "cached_activation_tokens": "cached"}[name]
+    assert getattr(run(**{name: 60}).cached_step.budget, field) == 60
+    again = run(str(tmp_path / "checkpoint-2"))
+    assert f"{name} 60 -> None" in caplog.text
+    assert getattr(again.cached_step.budget, field) > 60
+
+
+@pytest.mark.parametrize("content", [{}, {"batch_size": 12, "kind": "hybrid"}])
+def test_a_checkpoint_of_an_older_version_says_so(tmp_path, content):
+    args = make_args(tmp_path, save_strategy="steps", save_steps=2, max_steps=2)
+    HybridTrainer(make_model(), args, make_table()).train()
+    path = tmp_path / "checkpoint-2" / "plan.json"
+    path.write_text(json.dumps(content))
+    trainer = HybridTrainer(make_model(), args, make_table())
+    with pytest.raises(ValueError, match=f"{path} is of an older version of hybrid_fast; start an"):
+        trainer.train(resume_from_checkpoint=True)
+
+
 def test_a_learned_temperature_is_trained_saved_and_not_decayed(tmp_path):
     args = make_args(
         tmp_path, learn_temperature=True, weight_decay=0.1, save_strategy="steps", save_steps=30

@@ -61,14 +61,11 @@ def test_the_installed_trainer_calls_all_hooks():
 
 
 def test_every_method_that_is_overridden_is_documented_or_checked():
+    rooms = (SavingTrainer, ResumingTrainer, EvaluatingTrainer, HybridTrainer)
     overridden = {
         name
-        for name, value in (
-            vars(SavingTrainer)
-            | vars(ResumingTrainer)
-            | vars(EvaluatingTrainer)
-            | vars(HybridTrainer)
-        ).items()
+        for room in rooms
+        for name, value in vars(room).items()
         if inspect.isroutine(value) and not name.startswith("__") and hasattr(Trainer, name)
     }
     assert overridden == DOCUMENTED | set(TRAINER_HOOKS)

@@ -14,9 +14,19 @@ import pytest
 import torch
 from ranks import launch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from toy_training import make_static_trainer
+from toy_training import (
+    Task,
+    make_args,
+    make_model,
+    make_static_trainer,
+    make_table,
+    same,
+    weights,
+)
 from transformers import TrainerCallback
 
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.training import HybridTrainer
 from hybrid_fast.training.checkpoints import complete_checkpoints
 
 
@@ -126,7 +136,36 @@ def test_a_signal_after_the_gradient_ends_training_with_that_update(tmp_path, ev
         trainer.train()
     assert ended.value.code == 143
     names = [checkpoint.name for checkpoint in complete_checkpoints(str(tmp_path))]
-    assert names == ([] if event == "on_train_end" else ["checkpoint-4"])
+    assert names == ["checkpoint-6" if event == "on_train_end" else "checkpoint-4"]
+
+
+def test_a_signal_within_an_epoch_evaluates_nothing_at_its_end(tmp_path):
+    """An epoch has 12 steps; the model of its middle is not compared with those of ends."""
+    options = {"max_steps": 24, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    args = make_args(tmp_path, **options, load_best_model_at_end=True)
+    task = Task()
+    trainer = HybridTrainer(make_model(), args, make_table(), task, [Event(terminate)])
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert task.calls == 0
+    assert trainer.state.best_metric is None
+    (checkpoint,) = complete_checkpoints(str(tmp_path))
+    assert checkpoint.name == "checkpoint-4"
+
+
+def test_a_signal_in_the_last_evaluation_leaves_the_trained_model(tmp_path, caplog):
+    class Ended(Task):
+        def evaluate(self, model, batch_size=8):
+            terminate()
+            return super().evaluate(model, batch_size)
+
+    args = make_args(tmp_path, max_steps=3, eval_strategy="steps", eval_steps=3)
+    trainer = HybridTrainer(make_model(), args, make_table(), Ended())
+    with caplog.at_level("INFO", logger="hybrid_fast"), pytest.raises(SystemExit):
+        trainer.train()
+    saved = BiEncoder.from_pretrained(tmp_path / "checkpoint-3")
+    assert same(weights(saved), weights(trainer.encoder))
+    assert f"after step 3 of 3; its checkpoint is in {tmp_path}" in caplog.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -123,6 +123,18 @@ def test_arguments_that_cannot_be_followed_later_are_refused(tmp_path, name, val
         trainer.train()
 
 
+def test_a_score_that_is_set_later_brings_its_direction(tmp_path):
+    options = {**SAVING, "eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
+    trainer = HybridTrainer(make_model(), make_args(tmp_path, **options), make_table(), Task())
+    assert trainer.args.greater_is_better is True
+    trainer.args.metric_for_best_model = "rank_distance"
+    trainer.train()
+    assert trainer.args.greater_is_better is False
+    trainer.args.metric_for_best_model, trainer.args.greater_is_better = "multi_map", False
+    trainer.train()
+    assert trainer.args.greater_is_better is False
+
+
 def test_a_value_of_the_wrong_type_set_later_is_refused(tmp_path):
     trainer = HybridTrainer(make_model(), make_args(tmp_path), make_table())
     trainer.args.learning_rate = "1e-3 "

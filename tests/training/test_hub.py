@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -131,6 +132,22 @@ def test_the_card_names_languages_settings_and_scores(tmp_path, hub):
     assert 'SentenceTransformer("own/encoder")' in card.text
     assert "| batch_size | 12 |" in card.text
     assert "| multi_map | 0.8000 |" in card.text
+
+
+def test_the_card_of_the_best_model_has_its_scores(tmp_path, hub):
+    """The third of four evaluations is the best."""
+    options = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
+    args = make_args(tmp_path / "own", **HUB, **{**SAVING, **options, "max_steps": 8})
+    trainer = HybridTrainer(make_model(), args, make_table(), Task())
+    cards, write = [], trainer.create_model_card
+    trainer.create_model_card = lambda **given: (
+        write(**given),
+        cards.append(ModelCard.load(tmp_path / "own" / "README.md").text),
+    )
+    trainer.train()
+    trainer.push_to_hub()
+    scores = [re.search(r"multi_map \| ([\d.]+)", card)[1] for card in cards]
+    assert scores == ["0.8000", "0.9000", "1.0000", "0.9000", "1.0000"]
 
 
 def test_a_push_at_the_end_that_fails_leaves_the_model_and_says_where(tmp_path, hub):

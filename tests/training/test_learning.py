@@ -7,10 +7,17 @@ import math
 
 import pytest
 import torch
-from toy_training import make_args, make_static_trainer, make_transformer_trainer
+from toy_training import (
+    make_args,
+    make_model,
+    make_static_trainer,
+    make_table,
+    make_transformer_trainer,
+)
 from transformers import TrainerCallback
 
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.training import HybridTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged, chance_loss, spread
 
 
@@ -40,6 +47,7 @@ def see(watch, **values):
         ({"loss": math.log(12), "step": lambda n: 30 * n}, "step 120: the loss of 2.485"),
         ({"spread": 1e-6}, "step 10: the vectors of a batch have become one (their spread is 1e"),
         ({"spread": lambda n: 1e-6 if n % 2 else 0.2}, None),
+        ({"spread": math.nan}, None),
         ({"gradient": 0.0}, "step 0: the gradient is zero at a loss of 2.5; likely causes: weigh"),
         ({"gradient": 0.0, "loss": 0.0}, "step 0: the gradient is zero at a loss of 0; every qu"),
         ({"gradient": 0.0, "loss": 0.0, "chance": 0.0}, "step 0: the gradient is zero at a loss of "
@@ -75,6 +83,24 @@ def test_spread_of_vectors():
     assert spread(torch.eye(4)).item() == pytest.approx(0.75)
     assert spread(torch.tensor([[1.0, 2.0], [3.0, 6.0]])).item() == pytest.approx(0, abs=1e-6)
     assert spread(torch.randn(500, 8).half()).dtype == torch.float32
+    assert spread(torch.ones(1, 4)).isnan()
+
+
+def test_the_rate_in_effect_is_that_of_the_optimiser_in_use(tmp_path):
+    given = (torch.optim.SGD, {"lr": 0.5})
+    args = make_args(tmp_path, max_steps=2, learning_rate=1e-3)
+    trainer = HybridTrainer(make_model(), args, make_table(), optimizer_cls_and_kwargs=given)
+    assert str(trainer.in_effect()).startswith("learning_rate 0.001 (linear schedule of 0.001)")
+    trainer.create_optimizer()
+    assert str(trainer.in_effect()).startswith("learning_rate 0.5 (linear schedule of 0.5)")
+    trainer.create_scheduler(2)
+    trainer.optimizer.step()
+    trainer.lr_scheduler.step()
+    assert str(trainer.in_effect()).startswith("learning_rate 0.25 (linear schedule of 0.5)")
+    optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+    own = (optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1))
+    trainer = HybridTrainer(make_model(), args, make_table(), optimizers=own)
+    assert str(trainer.in_effect()).startswith("learning_rate 0.1 (StepLR schedule of 0.1)")
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0}, {"learn_temperature": True}])

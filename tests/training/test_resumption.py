@@ -228,6 +228,16 @@ def test_logging_saving_and_evaluation_are_followed(checkpoint, tmp_path):
     ]
 
 
+def test_a_trained_model_may_be_evaluated_on_another_machine(checkpoint, tmp_path):
+    saved = json.loads((checkpoint / "plan.json").read_text())
+    saved["followed"] |= {"use_cpu": False, "tf32": True, "micro_batch_tokens": 7}
+    saved["followed"]["cached_activation_tokens"] = 7
+    resumption.check_trained(saved, make_args(tmp_path, **STEPS), "model")
+    saved["followed"]["learning_rate"] = 1.0
+    with pytest.raises(ValueError, match=r"model is trained, with learning_rate = 1\.0, and only"):
+        resumption.check_trained(saved, make_args(tmp_path, **STEPS), "model")
+
+
 def test_another_encoder_of_the_same_shapes_is_refused(checkpoint, tmp_path):
     model = make_model()
     other = BiEncoder(model.backbone, query_prompt="query: ")

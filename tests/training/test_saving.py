@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ranks import launch
@@ -73,6 +74,49 @@ def test_a_failed_evaluation_leaves_a_checkpoint_from_which_training_goes_on(tmp
     resumed.train(resume_from_checkpoint=folder)
     assert resumed.fetched == list(range(10, 20))
     assert same(weights(resumed.encoder), weights(whole.encoder))
+
+
+@pytest.mark.parametrize(("strategy", "steps"), [("steps", 4), ("epoch", 24)])
+@pytest.mark.parametrize("delay", [0, 100])
+def test_a_failed_last_evaluation_is_made_up_and_may_find_the_best_model(
+    tmp_path, strategy, steps, delay
+):
+    """24 steps are two epochs."""
+    saving = {"save_strategy": strategy, "save_steps": 2, "max_steps": steps}
+    options = {**saving, "eval_strategy": strategy, "eval_steps": 2, "load_best_model_at_end": True}
+    first = HybridTrainer(make_model(), make_args(tmp_path, **options), make_table(), FailingTask())
+    with pytest.raises(PartlyDoneError, match=r"after step .*: KeyError: 'cell'"):
+        first.train()
+    last = weights(first.encoder)
+    assert first.state.best_global_step == steps // 2
+    task = Task()
+    task.calls = 1  # the next score is better than the first one was
+    args = make_args(tmp_path, **options, eval_delay=delay)
+    again = HybridTrainer(make_model(seed=1), args, make_table(), task)
+    again.train(resume_from_checkpoint=True)
+    assert task.calls == (2 if delay == 0 else 1)
+    best = steps if delay == 0 else steps // 2
+    assert again.state.best_model_checkpoint == str(tmp_path / f"checkpoint-{best}")
+    assert same(weights(again.encoder), last) == (delay == 0)
+
+
+def test_after_a_failed_training_any_task_may_be_evaluated(tmp_path):
+    class Other(Task):
+        def evaluate(self, model, batch_size=8):
+            return SimpleNamespace(flat=lambda: {"accuracy": 0.5})
+
+    args = make_args(
+        tmp_path,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+    )
+    trainer = HybridTrainer(make_model(), args, make_table(), FailingTask())
+    with pytest.raises(PartlyDoneError):
+        trainer.train()
+    assert trainer.evaluate(Other())["eval_accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("event", ["on_step_end", "on_log", "on_train_end"])

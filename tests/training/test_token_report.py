@@ -83,10 +83,23 @@ def test_languages_above_a_share_are_named_before_the_first_step(tmp_path, caplo
     assert alike.startswith("queries: th 75%, en 50% of the different texts have the same tokens")
 
 
-def test_the_prompt_counts_for_nothing(tmp_path, caplog):
-    model = make_model(query_prompt="a b c d e f g h i j ")
+@pytest.mark.parametrize("prompt", ["a b c d e f g h i j ", "query: a passage: "])
+def test_the_prompt_counts_for_nothing(tmp_path, caplog, prompt):
+    model = make_model(query_prompt=prompt)
     unknown, _ = trained(table_of(TABLE), model, tmp_path, caplog)
     assert unknown.startswith("queries: th 80%, en 11% of the tokens")
+
+
+def test_a_text_may_end_with_the_unknown_token(tmp_path, xlm_roberta_folder, caplog):
+    """Of GPT-2 and its kin the token that ends a text is the unknown one, too."""
+    model = BiEncoder.from_pretrained(xlm_roberta_folder)
+    tokenizer = model.backbone.tokenizer
+    tokenizer.unk_token = tokenizer.eos_token
+    ids, lengths, _ = model.token_ids(["sea"], "query")
+    assert ids[lengths[0] - 1] == model.backbone.unknown_id
+    table = table_of({"en": ["sea", "river", "the sea", "the river"]})
+    lines = trained(table, model, tmp_path, caplog)
+    assert [line for line in lines if "are unknown to the tokenizer" in line] == []
 
 
 def test_nothing_is_said_of_texts_that_differ(tmp_path, caplog):

@@ -27,6 +27,7 @@ def test_training_lowers_the_loss_and_epochs_go_on_through_the_plan(tmp_path):
 
 def test_the_best_rank_distance_is_the_smallest(tmp_path):
     assert not make_args(tmp_path, metric_for_best_model="rank_distance").greater_is_better
+    assert not make_args(tmp_path, metric_for_best_model="eval_loss").greater_is_better
     assert make_args(tmp_path, metric_for_best_model="multi_map").greater_is_better
 
 

@@ -97,6 +97,23 @@ def encoder_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def check_no_encoder_options(context: typer.Context, needed: str) -> None:
+    """Check that no options of an encoder are given to a command that loads none.
+
+    Args:
+        context: of the command.
+        needed: the option that names the encoder.
+
+    Raises:
+        ValueError: some are.
+    """
+    sources = {name: context.get_parameter_source(name) for name in _OF_FROM_PRETRAINED}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{listed} is given without {needed}; add {needed}, or leave it out")
+
+
 def both_lengths(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a command with `max_length` for a side that has no length of its own.
 

@@ -134,6 +134,8 @@ def evaluate_reader(
     if out is not None:
         claim_new(context, out)
     depths = whole_numbers("--top-k", top_k)
+    if retriever is None:
+        options.check_no_encoder_options(context, "--retriever")
     for model in (reader, *([] if retriever is None else [retriever])):
         local_folder(model)
     for path in data:
