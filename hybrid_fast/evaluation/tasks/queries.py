@@ -43,13 +43,13 @@ class Candidate(NamedTuple):
         lang: a language code in any spelling.
         text: the text.
         query_ids: ids of the queries, in any language, that it answers; or these ids to grades,
-            relevant above 0.
+            relevant above 0. None: of none.
     """
 
     id: Any
     lang: str
     text: str
-    query_ids: Iterable[Any] | Grades = ()
+    query_ids: Iterable[Any] | Grades | None = ()
 
 
 def store_by_language(
@@ -125,7 +125,7 @@ def collect_answers(
     """
     for number, candidate in enumerate(candidates):
         graded = candidate[3] if isinstance(candidate, tuple) and len(candidate) > 3 else ()
-        if not isinstance(graded, tuple) or graded:
+        if graded is not None and not (isinstance(graded, tuple) and not graded):
             where = f"task {task!r}: query_ids of candidate {candidate[0]!r}"
             grades = checked_grades(graded, where)
             answers.extend((each, number, grade) for each, grade in grades.items() if grade > 0)
