@@ -44,9 +44,12 @@ def evaluate_on_ranks(
 
 def can_share(task: object) -> bool:
     """Tell whether all methods of a task that an evaluation calls can share their work."""
-    needed = {"evaluate": "process_group"} | dict.fromkeys(
-        ("encode", "score", "score_by"), "shared"
-    )
+    needed = {
+        "evaluate": "process_group",
+        "encode": "shared",
+        "score": "shared",
+        "score_by": "shared",
+    }
     return all(
         takes_parameter(getattr(task, method, None), name) for method, name in needed.items()
     )

@@ -103,11 +103,11 @@ class TextChecks:
         return f"task {self.task!r}: {name} {member_id!r}"
 
 
-def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, float]:
+def checked_grades(graded: Iterable[Any] | Grades | None, where: str) -> dict[str, float]:
     """Return ids as text, each with its grade, 1 where there are ids alone.
 
     Args:
-        graded: ids, or a mapping from ids to grades.
+        graded: ids, or a mapping from ids to grades; None: no ids.
         where: what to call it in errors, such as "query_ids of candidate 'd3'".
 
     Raises:
@@ -116,6 +116,8 @@ def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, floa
     """
     if isinstance(graded, str | bytes):
         raise TypeError(f"{where}: got the text {graded!r}; give a list of ids: [{graded!r}]")
+    if graded is None:
+        return {}
     pairs = graded.items() if isinstance(graded, Mapping) else ((each, 1) for each in graded)
     checked: dict[str, float] = {}
     for given, grade in pairs:

@@ -125,7 +125,7 @@ def collect_answers(
     """
     for number, candidate in enumerate(candidates):
         graded = candidate[3] if isinstance(candidate, tuple) and len(candidate) > 3 else ()
-        if graded is not None and not (isinstance(graded, tuple) and not graded):
+        if not isinstance(graded, tuple) or graded:
             where = f"task {task!r}: query_ids of candidate {candidate[0]!r}"
             grades = checked_grades(graded, where)
             answers.extend((each, number, grade) for each, grade in grades.items() if grade > 0)
