@@ -179,7 +179,8 @@ def load_pairs(
 
     Args:
         name: "tatoeba", which is compared with the published sizes, or "bitext".
-        data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>.
+        data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>, where <a> is a code such
+            as deu or deu_Latn.
         languages: codes in any spelling; pairs with at least one of them are loaded. Default all
             pairs.
         match: see `BitextTask`; default "line", as in published scores.
