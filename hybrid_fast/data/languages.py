@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -73,6 +73,20 @@ def normalize_if_known(code: str) -> str:
         return code
 
 
+def codes_meant(code: str, known: Collection[str]) -> list[str]:
+    """Return the codes of some data that a code stands for: itself, or those of its language.
+
+    Of "de" and "zh", "zho_Hant" stands for "zh"; of "zho_Hans" and "zho_Hant", "zh" for both.
+
+    Raises:
+        TypeError: if code is not text.
+    """
+    if code in known:
+        return [code]
+    language = normalize_if_known(code)
+    return [each for each in known if normalize_if_known(each) == language]
+
+
 def is_same_language(first: str, second: str) -> bool:
     """Tell whether two codes are the same but for their spelling: deu, de-Latn, de."""
     return common_spelling(first) == common_spelling(second)
@@ -121,13 +135,16 @@ def warn_of_merged_languages(
     )
 
 
-def warn_of_merged_files(origin: str, codes: Iterable[str]) -> None:
-    """Log which files of different codes are read as one language; one code a file."""
+def warn_of_merged_files(origin: str, codes: Iterable[str], *, alike: bool = False) -> None:
+    """Log which files of different codes are read as one language; one code a file.
+
+    `alike` as for `warn_of_merged_languages`.
+    """
     by_language: dict[str, Counter[str]] = {}
     for code in codes:
         by_language.setdefault(normalize_language(code), Counter())[code] += 1
     remedy = "to keep them apart, read each from a folder of its own"
-    warn_of_merged_languages(origin, by_language, unit="files", remedy=remedy)
+    warn_of_merged_languages(origin, by_language, unit="files", remedy=remedy, alike=alike)
 
 
 def unite_codes(parts: Iterable[LanguageCodes]) -> LanguageCodes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
 from torch.distributed import ProcessGroup
 
+from hybrid_fast.retrieval.encoders import takes_parameter
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 
 _T = TypeVar("_T")
@@ -44,12 +44,12 @@ def evaluate_on_ranks(
 
 def can_share(task: object) -> bool:
     """Tell whether all methods of a task that an evaluation calls can share their work."""
-    needed = {"evaluate": "process_group", "encode": "shared", "score": "shared"}
-    return all(_takes(getattr(task, method, None), name) for method, name in needed.items())
-
-
-def _takes(method: Callable[..., object] | None, name: str) -> bool:
-    if method is None:
-        return False
-    parameters = inspect.signature(method).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    needed = {
+        "evaluate": "process_group",
+        "encode": "shared",
+        "score": "shared",
+        "score_by": "shared",
+    }
+    return all(
+        takes_parameter(getattr(task, method, None), name) for method, name in needed.items()
+    )

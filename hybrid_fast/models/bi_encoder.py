@@ -233,8 +233,10 @@ class BiEncoder(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def token_ids(self, texts: Iterable[str], side: Side) -> tuple[TokenIds, Integers, int]:
-        """Tokenise texts, with the prompt before each, truncated to the maximum length.
+    def token_ids(
+        self, texts: Iterable[str], side: Side, *, warn: bool = True
+    ) -> tuple[TokenIds, Integers, int]:
+        """Tokenise texts, prompted and truncated to the maximum length; `warn` of what that loses.
 
         Returns:
             The token ids of all texts, concatenated, int32; the number of tokens of each text,
@@ -251,7 +253,7 @@ class BiEncoder(nn.Module):
         prompted = [prompt + text for text in texts]
         ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
         check_num_tokens(prompted, lengths)
-        self.token_counts.add(side, ids, lengths, num_cut)
+        self.token_counts.add(side, ids, lengths, num_cut, warn=warn)
         return ids, lengths, num_cut
 
     def tokenizer_key(self, side: Side) -> str:
@@ -272,8 +274,7 @@ class BiEncoder(nn.Module):
         `offsets` (n,), where each text starts.
 
         Raises:
-            TypeError: as `token_ids`.
-            ValueError: as `token_ids`.
+            TypeError, ValueError: as `token_ids`.
         """
         ids, lengths, _ = self.token_ids(texts, side)
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])

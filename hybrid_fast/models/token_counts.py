@@ -23,7 +23,7 @@ class _Backbone(Protocol):
 
 
 class TokenCounts:
-    """Counts by side, each with one warning.
+    """Counts by side, each with one warning a side.
 
     Args:
         backbone: whose tokens are counted.
@@ -36,13 +36,22 @@ class TokenCounts:
 
     def __init__(self, backbone: _Backbone) -> None:
         self._backbone = backbone
-        self._said: set[Side] = set()
+        self._said_truncated: set[Side] = set()
+        self._said_unknown: set[Side] = set()
         self._added: dict[Side, TokenIds] = {}
         self.num_truncated: dict[Side, int] = {"query": 0, "passage": 0}
         self.num_tokens: dict[Side, int] = {"query": 0, "passage": 0}
         self.num_unknown: dict[Side, int] = {"query": 0, "passage": 0}
 
-    def add(self, side: Side, ids: TokenIds, lengths: Integers, num_truncated: int) -> None:
+    def add(
+        self,
+        side: Side,
+        ids: TokenIds,
+        lengths: Integers,
+        num_truncated: int,
+        *,
+        warn: bool = True,
+    ) -> None:
         """Count tokenised texts.
 
         Args:
@@ -50,8 +59,10 @@ class TokenCounts:
             ids: of all texts.
             lengths: number of tokens of each.
             num_truncated: how many of the texts were truncated.
+            warn: whether to say so; False if the caller does.
         """
-        if num_truncated and not self.num_truncated[side]:
+        if warn and num_truncated and side not in self._said_truncated:
+            self._said_truncated.add(side)
             logger.warning(
                 "A %s has more than %s tokens and was truncated; num_truncated counts them.",
                 side,
@@ -68,15 +79,17 @@ class TokenCounts:
         # Some models end each text with the unknown token.
         in_all, in_each = (int(np.count_nonzero(of == unknown_id)) for of in (ids, added))
         self.num_unknown[side] += in_all - len(lengths) * in_each
-        self._warn_of_unknown(side)
+        self._report_unknown(side, warn)
 
-    def _warn_of_unknown(self, side: Side) -> None:
+    def _report_unknown(self, side: Side, warn: bool) -> None:
+        """Log that most tokens are unknown, once; these counts are of all texts so far."""
         unknown, total = self.num_unknown[side], self.num_tokens[side]
         is_clear = total >= _FEWEST_TOKENS and unknown > _MANY_UNKNOWN * total
-        if side in self._said or not is_clear:
+        if side in self._said_unknown or not is_clear:
             return
-        self._said.add(side)
-        logger.warning(
+        self._said_unknown.add(side)
+        logger.log(
+            logging.WARNING if warn else logging.DEBUG,
             "%d of the %d tokens of %s are unknown to the tokenizer; texts that differ only there "
             "are the same to the encoder, which seems not to know their language or script.",
             unknown,

@@ -16,7 +16,7 @@ from hybrid_fast.data.formats.files import SourceFile, find_files
 from hybrid_fast.data.formats.items import OnEmpty
 from hybrid_fast.data.formats.lines import COMPRESSIONS
 from hybrid_fast.data.formats.squad import OnBadAnswer, Question, iter_paragraphs
-from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
+from hybrid_fast.data.languages import codes_meant, normalize_language, warn_of_merged_files
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +167,8 @@ def _folder_files(folder: Path) -> list[SourceFile]:
 def _choose(files: list[SourceFile], languages: Iterable[str] | None) -> list[SourceFile]:
     """Return the files of these languages, sorted by language; all if None."""
     if languages is not None:
-        wanted = {normalize_language(language) for language in languages}
         found = {str(file.lang) for file in files}
+        wanted = {each for code in languages for each in codes_meant(code, found) or [code]}
         if wanted - found or not wanted:
             missing = ", ".join(sorted(wanted - found))
             problem = f"the data has no {missing}" if wanted else "the list is empty"

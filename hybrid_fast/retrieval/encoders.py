@@ -91,7 +91,7 @@ class Encoder:
 
     def _call(self, form: str, texts: Sequence[str], batch_size: int | None = None) -> Any:
         options = dict(self.options)
-        if batch_size is not None and _takes(self.method, "batch_size"):
+        if batch_size is not None and takes_parameter(self.method, "batch_size"):
             options["batch_size"] = batch_size
         return _FORMS[form](self.method, texts, options)
 
@@ -194,15 +194,15 @@ def _only_row(embedding: Any) -> Any:
     return embedding[0] if shape is not None and len(shape) == 2 and shape[0] == 1 else embedding
 
 
-def _parameters(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def _parameters(method: Any) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(method).parameters)
     except (TypeError, ValueError):  # of a function in C
         return {}
 
 
-def _takes(method: Callable[..., Any], parameter: str) -> bool:
-    """Tell whether a method has a parameter of a name, or takes any."""
+def takes_parameter(method: Any, parameter: str) -> bool:
+    """Tell whether a method has a parameter of a name, or takes any; None has none."""
     parameters = _parameters(method)
     return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 

@@ -18,6 +18,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.common.texts import invalid_unicode
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.dtypes import dtype_names
 from hybrid_fast.retrieval.embeddings import check_finite, normalize_rows, to_float32
 from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
 from hybrid_fast.retrieval.shared_encoding import share_encoder
@@ -31,12 +32,11 @@ def describe_model(model: object) -> tuple[str, dict[str, Any]]:
     """Return the model's name, and its "max_length", "prompts" and "dtype", None if unknown."""
     max_length = getattr(model, "max_length", None) or getattr(model, "max_seq_length", None)
     prompts = getattr(model, "prompts", None)
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters})
+    dtypes = dtype_names(model) if isinstance(model, torch.nn.Module) else ""
     return str(getattr(model, "name_or_path", None) or type(model).__name__), {
         "max_length": max_length if isinstance(max_length, int | dict) else None,  # may be inf
         "prompts": dict(prompts) if isinstance(prompts, dict) else None,
-        "dtype": " ".join(dtypes) or None,
+        "dtype": dtypes or None,
     }
 
 

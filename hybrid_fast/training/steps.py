@@ -242,7 +242,7 @@ def make_steps(
             open_token_store(
                 table,
                 side,
-                partial(model.token_ids, side=side),
+                partial(model.token_ids, side=side, warn=False),  # `report_tokens` does
                 model.tokenizer_key(side),
                 args.token_store,
             )

@@ -9,6 +9,7 @@ import pytest
 
 from hybrid_fast.data import languages
 from hybrid_fast.data.languages import (
+    codes_meant,
     is_spelling_of,
     normalize_language,
     unite_codes,
@@ -184,6 +185,27 @@ def test_other_spellings_of_a_language_of_a_table():
     assert is_spelling_of("zho_Hant", "zh-Hant")
     assert not is_spelling_of("fr", "de")
     assert not is_spelling_of("xyzzy", "de")
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    [
+        *[("arb_Arab", "ar"), ("swh_Latn", "sw"), ("cmn", "zh"), ("pes_Arab", "fa"), ("npi", "ne")],
+        *[("azj", "az"), ("khk", "mn"), ("lvs", "lv"), ("zsm", "ms"), ("uzn", "uz"), ("nob", "no")],
+        *[("DE", "de"), ("zh-Hant", "zh"), ("de", "deu"), ("xyzzy", "xyzzy")],
+    ],
+)
+def test_a_code_stands_for_the_language_that_data_have(code, known):
+    assert codes_meant(code, ["en", known]) == [known]
+    assert codes_meant(code, ["en"]) == []
+
+
+def test_a_code_that_data_have_stands_for_itself_alone():
+    known = ["zho_Hans", "zho_Hant", "yue"]
+    assert codes_meant("zho_Hant", known) == ["zho_Hant"]
+    assert codes_meant("zh", known) == ["zho_Hans", "zho_Hant"]
+    with pytest.raises(TypeError, match="a language code must be text, got 5"):
+        codes_meant(5, known)
 
 
 def test_another_package_of_the_same_module_name_is_named(monkeypatch):

@@ -173,12 +173,20 @@ class OwnScores(RetrievalTask):
         return "own"
 
 
+class OwnScorer(RetrievalTask):
+    """Baselines call `score_by` too."""
+
+    def score_by(self, score_rows: object, *, info: object = None) -> str:
+        return "own"
+
+
 def test_which_tasks_can_be_shared():
     assert can_share(make_task())
     assert can_share(make_pairs())
     assert not can_share(OfAnotherPackage())
     queries, candidates = [Query("q", LANGUAGES[0], "q")], [Candidate("c", LANGUAGES[0], "p")]
     assert not can_share(OwnScores("own", queries, candidates))
+    assert not can_share(OwnScorer("own", queries, candidates))
 
 
 def evaluate_slowly(rank: int, world_size: int, seconds: float, timeout: float) -> list[str | None]:

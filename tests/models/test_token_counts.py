@@ -31,6 +31,13 @@ def test_texts_of_an_unknown_script_are_said_once_a_side(model, caplog):
     assert ("queries" in first, "passages" in second) == (True, True)
 
 
+def test_what_the_caller_says_is_counted_alone(model, caplog):
+    model.token_ids(THAI, "query", warn=False)
+    model.encode_queries(THAI)
+    assert unknown_said(caplog) == []
+    assert model.token_counts.num_unknown["query"] >= 2 * len(THAI)
+
+
 def test_known_texts_and_single_words_are_not_said(model, caplog):
     model.encode_queries(["a b c"])
     model.encode_passages(["The river begins in the mountains and ends in the sea"] * 2)

@@ -83,6 +83,7 @@ def test_bad_input_is_named(write, tmp_path):
         ValueError, match=r"the data has no sw, xh; the languages of the data are en"
     ):
         load_questions([tmp_path / "dev"], languages=["xh", "en", "sw"])
+    assert load_questions([tmp_path / "dev"], languages=["eng_Latn"]).languages == ["en"]
     with pytest.raises(ValueError, match="the list is empty"):
         load_questions([tmp_path / "dev"], languages=[])
     with pytest.raises(ValueError, match="the language is unknown; give lang="):

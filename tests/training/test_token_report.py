@@ -133,3 +133,16 @@ def test_most_texts_cut_is_a_warning(tmp_path, xlm_roberta_folder, caplog):
     (cut,) = [r for r in caplog.records if "different passage texts exceed 12 tokens" in r.message]
     assert cut.levelno == logging.WARNING
     assert "are truncated: de 100%, en 100%, fr 100% are that long" in cut.message
+
+
+def test_what_is_reported_by_language_is_not_said_by_the_model_too(
+    tmp_path, xlm_roberta_folder, caplog
+):
+    """Truncated texts that are encoded later are said then."""
+    model = BiEncoder.from_pretrained(xlm_roberta_folder, max_query_length=9, max_passage_length=12)
+    HybridTrainer(model, make_args(tmp_path, token_store=str(tmp_path / "new")), make_table())
+    assert model.num_truncated["passage"] > 0
+    assert not [r for r in caplog.records if r.name.endswith("token_counts")]
+    model.encode_passages(["one word after another " * 9] * 2)
+    (later,) = [r.getMessage() for r in caplog.records if r.name.endswith("token_counts")]
+    assert later.startswith("A passage has more than 12 tokens and was truncated")

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -259,7 +260,7 @@ def _checked_numbers(of_query: Mapping[object, object], where: str, what: str) -
     numbers: dict[str, float] = {}
     for document, number in of_query.items():
         each = f"{where}, document {document!r}"
-        if isinstance(number, bool) or not isinstance(number, int | float | np.number):
+        if not is_number(number):
             raise TypeError(f"{each}: the {what} is {number!r}; give a number")
         if math.isnan(number):
             raise ValueError(f"{each}: NaN; give a number")
@@ -268,8 +269,13 @@ def _checked_numbers(of_query: Mapping[object, object], where: str, what: str) -
         document_id = id_text(document, f"{where}: the id of a document")
         if document_id in numbers:
             raise ValueError(f"{each}: is there twice, as text and as a number")
-        numbers[document_id] = number  # type: ignore[assignment]
+        numbers[document_id] = float(number)
     return numbers
+
+
+def is_number(value: object) -> TypeGuard[Real]:
+    """Tell whether a value can be a grade or a score: a real number of any type, no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _strictly_falling(scores: np.ndarray) -> np.ndarray:

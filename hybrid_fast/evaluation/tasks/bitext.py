@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.data.formats.lines import iter_lines, plain_name
-from hybrid_fast.data.languages import normalize_if_known, normalize_language
+from hybrid_fast.data.languages import codes_meant, normalize_language
 from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
@@ -37,7 +37,8 @@ from hybrid_fast.retrieval.scores import dot_products
 from hybrid_fast.retrieval.shared_work import SharedWork
 
 MATCHES = ("line", "text")
-_NAME = re.compile(r"(?P<name>(?:.+\.)?(?P<first>[a-z]+)-(?P<second>[a-z]+))\.(?P<side>[a-z]+)")
+_CODE = "[a-z]+(?:_[A-Za-z0-9]+)*"  # deu, deu_Latn
+_NAME = re.compile(rf"(?P<name>(?:.+\.)?(?P<first>{_CODE})-(?P<second>{_CODE}))\.(?P<side>{_CODE})")
 # Sentences in each pair with English, counted in facebookresearch/LASER, data/tatoeba/v1 (74bc6ae);
 # the pairs of _FULL have 1,000.
 _FEWER = (
@@ -178,7 +179,8 @@ def load_pairs(
 
     Args:
         name: "tatoeba", which is compared with the published sizes, or "bitext".
-        data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>.
+        data: a folder of files <name>.<a>-<b>.<a> and <name>.<a>-<b>.<b>, where <a> is a code such
+            as deu or deu_Latn.
         languages: codes in any spelling; pairs with at least one of them are loaded. Default all
             pairs.
         match: see `BitextTask`; default "line", as in published scores.
@@ -202,8 +204,9 @@ def load_pairs(
             codes[found["name"]] = (found["first"], found["second"])
             sides.setdefault(found["name"], {})[found["side"]] = path
     known = {code for pair in codes.values() for code in pair}
-    asked = None if languages is None else _codes_of(languages, known)
-    unknown = sorted(code for code in languages or () if not _codes_of([code], known))
+    meant = {code: codes_meant(code, known) for code in languages or ()}
+    asked = None if languages is None else {each for codes in meant.values() for each in codes}
+    unknown = sorted(code for code in meant if not meant[code])
     if unknown or not codes:
         raise FileNotFoundError(
             f"no pair of {', '.join(unknown) or 'files'} in data folder {str(folder)!r}, which "
@@ -254,12 +257,6 @@ def _read_pair(
         if blank is not None:
             raise ValueError(f"{paths[code]}:{blank}: the line is empty; remove it from both files")
     return first, second
-
-
-def _codes_of(languages: Iterable[str], known: Collection[str]) -> set[str]:
-    """Return the codes of file names that stand for one of some languages."""
-    wanted = {*languages, *map(normalize_if_known, languages)}
-    return {code for code in known if {code, normalize_if_known(code)} & wanted}
 
 
 def _side_names(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

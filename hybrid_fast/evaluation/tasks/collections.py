@@ -9,7 +9,7 @@ may omit the language if there is only one, which `languages` then gives.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hybrid_fast.data.formats.collection import SUFFIXES
@@ -123,10 +123,13 @@ def load_trec(
     form = TextForm(candidate_text, segment_length, document_score).checked()
     expected = "corpus.<language>.jsonl, topics.<language>.tsv and qrels.txt"
     folders = task_folders("trec", data, expected)
-    corpora = _by_language(_existing(folders, "corpus*"), languages)
-    topics = _by_language(_existing(folders, "topics*"), languages)
-    if languages is not None and not isinstance(languages, str):
-        languages = [normalize_language(code) for code in languages]
+    given = {
+        kind: [(_code_of(path, languages), path) for path in _existing(folders, f"{kind}*")]
+        for kind in ("corpus", "topics")
+    }
+    codes = [code for some in given.values() for code, _ in some]
+    warn_of_merged_files(str(folders[0]), codes, alike=True)
+    corpora, topics = _by_language(given["corpus"]), _by_language(given["topics"])
     chosen = check_languages(languages, sorted({*corpora, *topics}), "trec")
     qrels = merge_qrels(
         (str(path), read_qrels(path, strict=strict)) for path in _existing(folders, "qrels*")
@@ -163,18 +166,17 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
     return found
 
 
-def _by_language(
-    paths: Sequence[Path], languages: Sequence[str] | None
-) -> Mapping[str, list[Path]]:
-    """Return the files of each language, as their names say, or else `languages`, which is one."""
+def _code_of(path: Path, languages: Sequence[str] | None) -> str:
+    """Return the language of a file, as its name says, or else `languages`, which is one."""
+    pieces = path.name.split(".")[1:]
+    is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
+    return pieces[0] if is_named else _one_language("trec", languages)
+
+
+def _by_language(files: Iterable[tuple[str, Path]]) -> Mapping[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    codes: list[str] = []
-    for path in paths:
-        pieces = path.name.split(".")[1:]
-        is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
-        codes.append(pieces[0] if is_named else _one_language("trec", languages))
-        found.setdefault(normalize_language(codes[-1]), []).append(path)
-    warn_of_merged_files(str(paths[0].parent), codes)
+    for code, path in files:
+        found.setdefault(normalize_language(code), []).append(path)
     return found
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 from hybrid_fast.common.texts import id_text, invalid_unicode
+from hybrid_fast.data.formats.items import is_blank
+from hybrid_fast.data.formats.trec_runs import is_number
 from hybrid_fast.data.languages import warn_of_merged_languages
 
 Grades = Mapping[Any, float]
@@ -39,13 +40,18 @@ class TextChecks:
         self._counts: Counter[str] = Counter()
 
     def texts(
-        self, name: str, members: Iterable[tuple[Any, ...]]
+        self, name: str, members: Iterable[tuple[Any, ...]], *, can_be_blank: bool = False
     ) -> Iterator[tuple[str, str, str]]:
         """Yield id, language and text of each query or candidate.
 
+        Args:
+            name: what they are called, for errors.
+            members: id, language and text of each.
+            can_be_blank: whether texts may be, as those beside a title.
+
         Raises:
             TypeError: if one is no tuple of these, or its id is missing or none.
-            ValueError: if a language or text is missing, unknown or no valid Unicode.
+            ValueError: if a language or text is missing, blank, unknown or no valid Unicode.
         """
         for number, member in enumerate(members):
             if not isinstance(member, tuple) or len(member) < 3:
@@ -58,6 +64,10 @@ class TextChecks:
                 member_id = id_text(member_id, f"task {self.task!r}: the id of {name} {number}")
             if not isinstance(text, str):
                 raise ValueError(f"{self._where(name, member_id)} has no text: it is {text!r}")
+            if is_blank(text) and not can_be_blank:
+                raise ValueError(
+                    f"{self._where(name, member_id)} has a blank text, {text!r}; leave it out"
+                )
             try:
                 member_id.encode()
                 text.encode()
@@ -93,11 +103,11 @@ class TextChecks:
         return f"task {self.task!r}: {name} {member_id!r}"
 
 
-def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, float]:
+def checked_grades(graded: Iterable[Any] | Grades | None, where: str) -> dict[str, float]:
     """Return ids as text, each with its grade, 1 where there are ids alone.
 
     Args:
-        graded: ids, or a mapping from ids to grades.
+        graded: ids, or a mapping from ids to grades; None: no ids.
         where: what to call it in errors, such as "query_ids of candidate 'd3'".
 
     Raises:
@@ -106,11 +116,13 @@ def checked_grades(graded: Iterable[Any] | Grades, where: str) -> dict[str, floa
     """
     if isinstance(graded, str | bytes):
         raise TypeError(f"{where}: got the text {graded!r}; give a list of ids: [{graded!r}]")
+    if graded is None:
+        return {}
     pairs = graded.items() if isinstance(graded, Mapping) else ((each, 1) for each in graded)
     checked: dict[str, float] = {}
     for given, grade in pairs:
         each = given if type(given) is str else id_text(given, f"{where}: an id")
-        if not isinstance(grade, Real):
+        if not is_number(grade):
             raise TypeError(f"{where}: the grade of {each!r} is {grade!r}; give a number")
         if not math.isfinite(grade):
             raise ValueError(f"{where}: the grade of {each!r} is {grade!r}; give a finite number")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybrid_fast.data.languages import is_same_language
+from hybrid_fast.data.languages import codes_meant
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.evaluation.tasks.inputs import Grades, checked_grades
 from hybrid_fast.evaluation.tasks.judgements import Judged
@@ -43,13 +43,13 @@ class Candidate(NamedTuple):
         lang: a language code in any spelling.
         text: the text.
         query_ids: ids of the queries, in any language, that it answers; or these ids to grades,
-            relevant above 0.
+            relevant above 0. None: of none.
     """
 
     id: Any
     lang: str
     text: str
-    query_ids: Iterable[Any] | Grades = ()
+    query_ids: Iterable[Any] | Grades | None = ()
 
 
 def store_by_language(
@@ -104,20 +104,14 @@ def check_languages(
         raise TypeError(f"languages is the text {languages!r}; give a list of codes")
     if languages is None:
         return known
-    chosen = dict.fromkeys(_known_spelling(code, known) for code in languages)
+    chosen = dict.fromkeys(
+        each for code in languages for each in codes_meant(code, known) or [code]
+    )
     unknown = sorted(set(chosen) - set(known))
     if unknown or not languages:
         found = f"has no {', '.join(unknown)}" if unknown else "needs at least one language"
         raise ValueError(f"task {task!r} {found}; its languages are {', '.join(known)}")
     return tuple(chosen)
-
-
-def _known_spelling(code: str, known: Sequence[str]) -> str:
-    """Return the language that a code is another spelling of (deu_Latn: de), else the code."""
-    try:
-        return next((name for name in known if is_same_language(code, name)), code)
-    except (TypeError, ValueError):
-        return code
 
 
 def collect_answers(

@@ -141,6 +141,7 @@ class RetrievalTask:
             judged = relevants_from_qrels(
                 name, self.queries, self.pool, qrels, missing=missing, strict=strict
             )
+        if qrels is not None or exclude_self:
             self.own_ids.say(name)
         self.judged = self.own_ids.remove(judged, self.pool)
         self.relevants = self.judged.relevants

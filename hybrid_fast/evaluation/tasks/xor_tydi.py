@@ -76,16 +76,16 @@ class AnswerTask(RetrievalTask):
 
         Raises:
             ValueError: as `RetrievalTask`, or if the id of a question or candidate occurs twice,
-                candidates have several languages, or there are not as many passages.
+                in `answers` too, candidates have several languages, or there are not as many
+                passages.
         """
         self.answers = {
-            id_text(query_id, f"task {name!r}: the id of a question with answers"): [
-                text for text in texts if text not in ("yes", "no", "")
-            ]
-            for query_id, texts in answers.items()
+            query_id: [text for text in texts if text not in ("yes", "no", "")]
+            for query_id, texts in _with_text_ids(answers, f"task {name!r}: answers").items()
         }
         checks = TextChecks(name, self._language_code, keep_variants=False)
         asked = list(starmap(Query, checks.texts("query", questions)))
+        checks.warn_of_merged()
         kept = [question for question in asked if self.answers.get(question.id)]
         if len({question.id for question in kept}) < len(kept):
             raise ValueError(f"task {name!r}: a question id occurs more than once")
@@ -101,7 +101,7 @@ class AnswerTask(RetrievalTask):
         if len(self.candidates.counts) > 1:
             raise ValueError(f"task {name!r}: candidates have several languages; give those of one")
         numbered = ((row, "en", text) for row, text in enumerate(passages))
-        self.passages = store_texts(checks.texts("passage", numbered))["text"]
+        self.passages = store_texts(checks.texts("passage", numbered, can_be_blank=True))["text"]
         if len(self.passages) != len(self.candidates):
             raise ValueError(
                 f"task {name!r} has {len(self.candidates)} candidates but "
@@ -130,7 +130,7 @@ class AnswerTask(RetrievalTask):
         return self._answer_results(found, everything, with_dtype(info, query_embeddings))
 
     def score_passages(
-        self, ranked: Mapping[str, Sequence[str]], *, info: RunInfo | None = None
+        self, ranked: Mapping[Any, Sequence[str]], *, info: RunInfo | None = None
     ) -> Results:
         """Look for answers in passages that another system ranked.
 
@@ -140,8 +140,11 @@ class AnswerTask(RetrievalTask):
             info: describes the system in the results.
 
         Raises:
-            ValueError: if it has questions that the task lacks.
+            TypeError: if an id is missing or a fraction.
+            ValueError: if it has questions that the task lacks, or one twice, as text and as a
+                number.
         """
+        ranked = _with_text_ids(ranked, f"task {self.name!r}: ranked passages")
         unknown = sorted(set(ranked) - set(self.answers))
         if unknown:
             raise ValueError(
@@ -281,6 +284,19 @@ def _read_questions(
             text = check_text(text, where, "question", can_skip=False)
             questions.append(Query(query_id, lang, text))
     return questions, answers
+
+
+def _with_text_ids(given: Mapping[Any, Sequence[str]], where: str) -> dict[str, Sequence[str]]:
+    """Return texts by the id of their question, as text; ValueError if one is there twice."""
+    checked: dict[str, Sequence[str]] = {}
+    for question, texts in given.items():
+        question_id = id_text(question, f"{where}: the id of a question")
+        if question_id in checked:
+            raise ValueError(
+                f"{where}: question {question_id!r} is there twice, as text and as a number"
+            )
+        checked[question_id] = texts
+    return checked
 
 
 def _answered(texts: Iterable[str], answers: Sequence[str]) -> tuple[list[bool], int]:

@@ -68,6 +68,18 @@ def test_languages_are_chosen_by_codes_in_any_spelling(folder, languages):
     assert ("de" in task.languages) == ("deu" in languages)
 
 
+def test_names_of_pairs_with_scripts(tmp_path):
+    """As FLORES and mteb name them."""
+    for first in ("deu_Latn", "zho_Hans", "zho_Hant"):
+        for side in (first, "eng_Latn"):
+            write(tmp_path / f"flores.eng_Latn-{first}.{side}", f"{side} of {first}\n")
+    sides = ("de", "eng_Latn-zho_Hans", "eng_Latn-zho_Hant", "zho_Hans", "zho_Hant")
+    assert {*load_task("bitext", tmp_path).languages} == {*sides, "en"}
+    assert load_task("bitext", tmp_path, languages=["de"]).languages == ("de", "en")
+    assert load_task("bitext", tmp_path, languages=["zho_Hant"]).languages == ("en", "zh")
+    assert len(load_task("bitext", tmp_path, languages=["zh"]).pairs) == 2
+
+
 def test_pairs_that_would_be_called_alike_keep_their_codes():
     texts = (["a"], ["b"])
     pairs = dict.fromkeys([("kzj", "eng"), ("dtp", "eng"), ("deu", "eng")], texts)

@@ -170,6 +170,24 @@ def test_languages_of_a_collection(clef):
     assert load_task("trec", clef, languages=["DE", "eng"]).languages == ("de", "en")
 
 
+@pytest.mark.parametrize(
+    ("corpus", "topics", "wanted"),
+    [
+        ("zh-Hans", "zh-Hant", "'zh-Hans' (1 files) and 'zh-Hant' (1 files) are now 'zh'"),
+        ("de", "deu_Latn", None),
+    ],
+)
+def test_languages_that_corpus_and_topics_name_differently(
+    tmp_path, caplog, corpus, topics, wanted
+):
+    write(tmp_path / f"corpus.{corpus}.tsv", "d1\tText\tTitle\n")
+    write(tmp_path / f"topics.{topics}.tsv", "1\tabout\n")
+    write(tmp_path / "qrels.txt", "1 0 d1 1\n")
+    assert load_task("trec", tmp_path, languages=[topics]).queries.ids == ["1"]
+    found = [message for message in caplog.messages if "different codes" in message]
+    assert [wanted in message for message in found] == ([True] if wanted else [])
+
+
 @pytest.mark.parametrize("options", [{}, {"segment_length": 50}])
 @pytest.mark.parametrize("ids", ["aab", "aba"])
 def test_a_document_that_is_there_twice(tmp_path, options, ids):

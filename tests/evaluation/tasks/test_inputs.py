@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from uuid import UUID
 
@@ -68,6 +69,7 @@ def test_ids_of_any_type(tmp_path, ids, texts, judged_by_text):
         {"d0": 0.5, "d1": 2.0},
         {"d0": 1.2, "d1": 1.9},
         {"d0": 0.5, "d1": 0.2},
+        {"d0": Fraction(1, 2), "d1": Fraction(2)},
         {"d0": np.float32(0.5), "d2": np.int8(1), "d1": -0.5},
     ],
 )
@@ -115,6 +117,8 @@ def test_levels_of_language_bias_are_named_by_their_grade():
         (("a\ud800", "en", "x"), ValueError, r"NAME 'a\\ud800' is no valid Unicode"),
         (("b", "en", None), ValueError, "task 't': NAME 'b' has no text: it is None"),
         ((5, "en", math.nan), ValueError, "task 't': NAME '5' has no text: it is nan"),
+        ((5, "en", ""), ValueError, "task 't': NAME '5' has a blank text, ''; leave it out"),
+        (("b", "en", " \n"), ValueError, r"task 't': NAME 'b' has a blank text, ' \\n'; leave"),
         (("b", "en", "a\udfff"), ValueError, "task 't': NAME 'b' is no valid Unicode"),
         (("b", None, "x"), ValueError, "task 't': NAME 'b' has no language: it is None"),
         (("b", "", "x"), ValueError, "task 't': NAME 'b' has no language: it is ''"),
@@ -132,12 +136,19 @@ def test_what_is_missing_or_cannot_be_used_is_named(member, error, message, name
         make_task(**given)
 
 
+@pytest.mark.parametrize("none", [None, (), [], {}, np.array([])])
+def test_candidates_that_answer_nothing(none):
+    candidates = [Candidate("d0", "en", "0", none), Candidate("d1", "en", "1", ["q"])]
+    assert make_task(candidates=candidates).relevants.rows.tolist() == [1]
+
+
 @pytest.mark.parametrize(
     ("query_ids", "error", "message"),
     [
         ("q", TypeError, r"query_ids of candidate 'd': got the text 'q'; give a list of ids"),
         ([None], TypeError, "query_ids of candidate 'd': an id is missing"),
         ({"q": "1"}, TypeError, "query_ids of candidate 'd': the grade of 'q' is '1'; give a num"),
+        ({"q": True}, TypeError, "the grade of 'q' is True; give a number"),
         ({"q": math.nan}, ValueError, "the grade of 'q' is nan; give a finite number"),
         ({7: 1, "7": 2}, ValueError, "'7' has two grades, 1 and 2; keep one"),
     ],
@@ -152,6 +163,8 @@ def test_answers_that_cannot_be_used(query_ids, error, message):
     [
         ({"q": {"d0": math.inf}}, ValueError, "the grade is infinite"),
         ({"q": {"d0": math.nan}}, ValueError, "NaN; give a number"),
+        ({"q": {"d0": True}}, TypeError, "the grade is True; give a number"),
+        ({"q": {"d0": 1j}}, TypeError, "the grade is 1j; give a number"),
         ({"q": {"d0": "1"}}, TypeError, "the grade is '1'; give a number"),
         ({"q": ["d0"]}, TypeError, "query 'q' has a list; give a mapping"),
         ([("q", "d0", 1)], TypeError, "qrels is a list"),

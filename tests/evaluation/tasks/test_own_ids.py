@@ -95,11 +95,14 @@ def test_documents_in_segments(tmp_path):
     assert list(read_run(tmp_path / "run")["d1"]) == ["d2", "d3", "d0"]
 
 
-def test_answers_that_candidates_name():
+def test_answers_that_candidates_name(caplog):
+    caplog.set_level(logging.INFO)
     candidates = [Candidate("a", "en", "1", ("a",)), Candidate("b", "en", "2", ("a",))]
     task = RetrievalTask("t", [Query("a", "en", "1")], candidates, exclude_self=True)
     metrics = task.score(np.ones((1, 1)), np.array([[2.0], [1.0]])).metrics["mono"]
     assert (metrics["mrr@10"], metrics["recall@10"]) == (1.0, 0.5)
+    (message,) = caplog.messages
+    assert message.startswith("task 't': 1 of 1 queries have the id of a document, which is left")
 
 
 def arguana(folder):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
+from hybrid_fast.evaluation.tasks.queries import check_languages
 
 
 def judged_task(qrels, **options):
@@ -56,3 +57,13 @@ def test_queries_that_nothing_answers_are_reported(caplog):
     results = task.score(np.ones((3, 2)), np.ones((2, 2)))
     assert results.counts.other["without_relevants"] == {"de": 1, "en": 0}
     assert results.counts.dropped == {"de": {"de": 2, "en": 1}, "en": {"de": 1, "en": 0}}
+
+
+def test_languages_by_the_codes_of_individual_languages():
+    known = ("ar", "fa", "sw", "zh")
+    given = ["swh_Latn", "cmn", "zh-Hant", "arb_Arab", "pes_Arab"]
+    assert check_languages(given, known, "t") == ("sw", "zh", "ar", "fa")
+    with pytest.raises(ValueError, match="task 't' has no deu_Latn, xyzzy; its languages are ar"):
+        check_languages(["ar", "deu_Latn", "xyzzy"], known, "t")
+    with pytest.raises(TypeError, match="a language code must be text, got 5"):
+        check_languages([5], known, "t")

@@ -105,6 +105,10 @@ def test_predictions_that_lack_questions(folder):
     assert results.counts.other["without_prediction"] == 2
     with pytest.raises(ValueError, match="1 questions are none of the task's: '7'"):
         task.score_passages({"7": []})
+    by_number = task.score_passages({0: ["Nothing.", "Paris"], 2: ["No. 10"]})
+    assert by_number.metrics == results.metrics
+    with pytest.raises(ValueError, match="ranked passages: question '0' is there twice, as text"):
+        task.score_passages({0: ["Paris"], "0": []})
 
 
 @pytest.mark.usefixtures("sentence_data")
@@ -191,7 +195,20 @@ def test_questions_that_are_made_in_memory():
     assert task.answers == {"7": ["sea"]}
     assert task.left_out == {"ja": 0}
     assert task.languages == ("en", "ja")
+    assert len(make(Query(7, "ja", "?"), ["", "the sea"]).passages) == 2  # beside a title
+    with pytest.raises(ValueError, match="answers: question '7' is there twice, as text"):
+        AnswerTask("t", [], {7: ["sea"], "7": ["river"]}, candidates, passages)
+    with pytest.raises(ValueError, match="task 't': query '7' has a blank text"):
+        make(Query(7, "ja", " "))
     with pytest.raises(ValueError, match="task 't': query '7' has no text"):
         make(Query(7, "ja", None))
     with pytest.raises(ValueError, match="task 't': passage '1' has no text: it is None"):
         make(Query(7, "ja", "?"), ["the river", None])
+
+
+def test_languages_of_questions_that_are_merged_are_named(caplog):
+    questions = [Query(code, code, "?") for code in ("zh-Hans", "zh-Hant")]
+    answers = {"zh-Hans": ["sea"], "zh-Hant": ["sea"]}
+    AnswerTask("t", questions, answers, [Candidate("d", "en", "the sea")], ["the sea"])
+    (message,) = caplog.messages
+    assert "task 't': different codes became one language: 'zh-Hans' (1 texts) and" in message
