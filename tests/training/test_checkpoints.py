@@ -60,7 +60,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_whole(tmp_path, monk
     monkeypatch.setattr(torch, "save", save_unless_full)
     args = make_args(tmp_path, save_strategy="steps", save_steps=10, save_total_limit=1)
     trainer = HybridTrainer(make_model(), args, make_table())
-    message = f"{tmp_path / 'checkpoint-20'} could not be written: the disk is full, or does not take the file; make room"
+    message = f"{tmp_path / 'checkpoint-20'} could not be written: the disk is full, .*; make room"
     with pytest.raises(OSError, match=message):
         trainer.train()
     assert last_checkpoint(str(tmp_path)).name == "checkpoint-10"
