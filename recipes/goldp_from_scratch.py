@@ -78,6 +78,7 @@ def main(recipe: Path, data: Path, folder: Path) -> None:
     """Write train/, held_out/ and encoder/ into a folder."""
     for language in LANGUAGES:
         split(data / "tydiqa-goldp" / "train" / f"{language}.json.gz", folder)
+    (folder / "encoder").mkdir(exist_ok=True)  # what a recipe names must be there
     table = load_items(load_recipe(recipe)[0])
     texts = [
         *table.queries(table.has_query.nonzero()[0]),
