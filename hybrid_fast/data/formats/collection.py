@@ -15,7 +15,7 @@ from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
 from hybrid_fast.data.formats.records import RECORD_READERS
 from hybrid_fast.data.formats.sgml import field_text, field_texts, iter_elements
-from hybrid_fast.data.formats.tolerance import Tolerance, reported
+from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance, reported
 
 _RECORDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 _SGML = (".trec", ".sgml", ".sgm", ".xml")
@@ -126,7 +126,7 @@ def _read_tsv(path: Path, tolerance: Tolerance) -> Iterator[Passage]:
         if number == 1 and fields[:2] == ["id", "text"]:
             continue
         if not line.strip():
-            tolerance.allow("empty lines, left out", f"{path}:{number}")
+            tolerance.allow(EMPTY_LINES, f"{path}:{number}")
             continue
         if len(fields) not in (2, 3):
             raise ValueError(

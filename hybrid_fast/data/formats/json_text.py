@@ -15,6 +15,7 @@ from typing import Any
 
 from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import iter_lines
+from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance
 
 Json = Any  # what json.loads returns
 JsonObject = dict[str, Json]
@@ -47,19 +48,28 @@ def read_json(path: Path) -> Json:
     return parse_json("\n".join(line for _, line in iter_lines(path)), path)
 
 
-def iter_json_records(path: Path) -> Iterator[tuple[int, JsonObject]]:
-    """Yield the line on which each record begins, and the record; blank lines are skipped.
+def iter_json_records(
+    path: Path, tolerance: Tolerance | None = None
+) -> Iterator[tuple[int, JsonObject]]:
+    """Yield the line on which each record begins, and the record.
+
+    Args:
+        path: the file.
+        tolerance: told of empty lines among records of one line each; None lets them pass.
 
     Raises:
         ValueError: with file and line, if the file is malformed or a record is no object.
     """
-    values = iter_json_objects(path)
+    values = iter_json_objects(path, tolerance)
     head = list(islice(values, 2))
     yield from chain(_unwrapped(head), values)
 
 
-def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
+def iter_json_objects(
+    path: Path, tolerance: Tolerance | None = None
+) -> Iterator[tuple[int, JsonObject]]:
     """Yield as `iter_json_records` does, but {"data": [...]} as the object that it is."""
+    tolerance = tolerance or Tolerance(path)
     lines = iter_lines(path)
     first = next(((number, line) for number, line in lines if not is_blank(line)), None)
     if first is None:
@@ -70,8 +80,11 @@ def iter_json_objects(path: Path) -> Iterator[tuple[int, JsonObject]]:
     elif text.startswith("{") and text.endswith(("{", "[", ",")):
         yield first[0], _as_object(read_json(path), path, first[0])
     else:
+        tolerance.allow(EMPTY_LINES, f"{path}:1", first[0] - 1)
         for at, line in chain([first], lines):
-            if not is_blank(line):
+            if is_blank(line):
+                tolerance.allow(EMPTY_LINES, f"{path}:{at}")
+            else:
                 yield at, _as_object(parse_json(line, path, at), path, at)
 
 

@@ -20,7 +20,7 @@ from hybrid_fast.data.formats.json_text import iter_json_records
 from hybrid_fast.data.formats.lines import iter_lines
 from hybrid_fast.data.formats.parquet import iter_parquet_rows
 from hybrid_fast.data.formats.saved_datasets import is_saved, open_saved
-from hybrid_fast.data.formats.tolerance import Tolerance
+from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance
 
 Record = dict[str, Any] | list[str]
 Rows = Iterator[tuple[int, list[str]]]
@@ -36,7 +36,7 @@ def read_json_records(
     path: Path, header: bool, tolerance: Tolerance
 ) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and objects of a JSON file: one a line, an array, or {"data": [...]}."""
-    return iter(iter_json_records(path))
+    return iter_json_records(path, tolerance)
 
 
 def read_tsv(path: Path, header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
@@ -132,7 +132,7 @@ def _without_blank(path: Path, rows: Rows, tolerance: Tolerance) -> Rows:
     width = 0
     for number, row in rows:
         if row in ([], [""]) and width != 1:
-            tolerance.allow("empty lines, left out", f"{path}:{number}")
+            tolerance.allow(EMPTY_LINES, f"{path}:{number}")
             continue
         width = width or len(row)
         yield number, row or [""]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
+EMPTY_LINES = "empty lines, left out"  # a kind that most formats have
+
 
 class Tolerance:
     """Counts what is let pass in one file.

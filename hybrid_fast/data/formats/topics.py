@@ -13,7 +13,7 @@ from hybrid_fast.data.formats.collection import id_of, iter_records, text_of
 from hybrid_fast.data.formats.items import check_text, is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
 from hybrid_fast.data.formats.sgml import field_text, has_elements, iter_elements
-from hybrid_fast.data.formats.tolerance import Tolerance, reported
+from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance, reported
 
 _RECORDS = (".jsonl", ".ndjson", ".json", ".parquet")
 _ID_FIELDS = ("_id", "id", "query_id", "query-id", "qid")
@@ -66,7 +66,7 @@ def _json_topics(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, s
 def _tab_topics(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str]]:
     for line_number, line in iter_lines(path):
         if is_blank(line):
-            tolerance.allow("empty lines, left out", f"{path}:{line_number}")
+            tolerance.allow(EMPTY_LINES, f"{path}:{line_number}")
             continue
         topic_id, tab, text = line.partition("\t")
         if not tab:

@@ -21,7 +21,7 @@ from hybrid_fast.common.files import complete_file
 from hybrid_fast.common.texts import id_text
 from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines
-from hybrid_fast.data.formats.tolerance import Tolerance, reported
+from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance, reported
 
 Run = dict[str, dict[str, float]]  # query id to document id to score
 Qrels = dict[str, dict[str, float]]  # query id to document id to grade; above 0 is relevant
@@ -157,7 +157,7 @@ def _scored(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, str, f
     for number, line in iter_lines(path):
         where, fields = f"{path}:{number}", line.split()
         if not fields:
-            tolerance.allow("empty lines, left out", where)
+            tolerance.allow(EMPTY_LINES, where)
             continue
         if len(fields) != 6:
             raise ValueError(f"{where}: has {len(fields)} fields; a line is {_RUN_LINE!r}")
@@ -170,7 +170,7 @@ def _judgements(path: Path, tolerance: Tolerance) -> Iterator[tuple[str, str, st
     for number, line in iter_lines(path):
         where = f"{path}:{number}"
         if is_blank(line):
-            tolerance.allow("empty lines, left out", where)
+            tolerance.allow(EMPTY_LINES, where)
             continue
         fields = _qrels_fields(line)
         if len(fields) not in (3, 4):

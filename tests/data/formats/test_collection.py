@@ -33,7 +33,7 @@ def test_json_lines_by_the_names_of_each_data_set(tmp_path, name):
         {"_id": "8", "title": "", "text": "beir", "metadata": {}},
         {"id": 9, "contents": "anserini"},
     ]
-    path = write(tmp_path, name, "\n".join(map(json.dumps, records)) + "\n\n")
+    path = write(tmp_path, name, "\n".join(map(json.dumps, records)) + "\n")
     assert read(path) == [("7#0", "T", "miracl"), ("8", "", "beir"), ("9", "", "anserini")]
 
 

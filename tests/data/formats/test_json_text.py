@@ -6,6 +6,7 @@ import pytest
 
 from hybrid_fast.data.formats import json_text
 from hybrid_fast.data.formats.json_text import is_squad_shaped, iter_json_records
+from hybrid_fast.data.formats.tolerance import Tolerance, reported
 
 ROWS = [{"n": 0, "text": "ä, ] \\ {"}, {"n": 1, "deep": [{"a": [1, 2]}]}, {"n": 2}]
 SHAPES = {
@@ -101,3 +102,20 @@ def test_squad_is_known_by_its_paragraphs(tmp_path):
     assert is_squad_shaped(path)
     path.write_text('[{"query": "paragraphs"}]')
     assert not is_squad_shaped(path)
+
+
+@pytest.mark.parametrize("text", ['\n\n{"a": 1}\n', '{"a": 1}\n\n  \n'])
+def test_empty_lines_among_records_are_counted(tmp_path, caplog, text):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with reported(path) as tolerance:
+        assert [record for _, record in iter_json_records(path, tolerance)] == [{"a": 1}]
+    assert "a.jsonl: 2 empty lines, left out (the first at" in caplog.text
+    with pytest.raises(ValueError, match=r"a\.jsonl:\d: strict=True does not allow empty lines"):
+        list(iter_json_records(path, Tolerance(path, strict=True)))
+
+
+def test_empty_lines_within_an_array_are_its_layout(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('\n[\n\n{"a": 1}\n\n]\n')
+    assert list(iter_json_records(path, Tolerance(path, strict=True))) == [(4, {"a": 1})]
