@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import Dtype
+from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
-from hybrid_fast.models.prompts import hint_at_prompts
-from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.prompts import with_sides
+from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.static import StaticBackbone, train_static
-from hybrid_fast.models.text_encoder import TextEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(TextEncoder):
+class BiEncoder(SentenceEncoder):
     """A dual encoder with shared weights; make one with `from_pretrained` or `static`.
 
     Attributes:
@@ -33,11 +34,15 @@ class BiEncoder(TextEncoder):
         normalize: whether embeddings are scaled to norm 1.
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
             normalise where it is "cosine" and the model does not.
-        prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
+        prompts: what is put before texts, by name: "query", "document" (also read as "passage")
+            and any others.
+        default_prompt_name: of the prompt of `encode`; None is no prompt.
+        truncate_dim: entries of embeddings that encoding keeps, the first ones; None keeps all.
         token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
         revision: of the hub model that was loaded; None is the main branch.
         trust_remote_code: whether Python files that came with the model may be run.
+        model_card_data: what evaluators of sentence-transformers report.
     """
 
     def __init__(
@@ -46,17 +51,27 @@ class BiEncoder(TextEncoder):
         *,
         normalize: bool = True,
         similarity: str = "cosine",
-        query_prompt: str = "",
-        passage_prompt: str = "",
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt_name: str | None = None,
+        truncate_dim: int | None = None,
         name_or_path: str = "",
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        super().__init__(backbone, {"query": query_prompt, "passage": passage_prompt}, normalize)
-        self.similarity_fn_name = check_similarity("similarity", similarity)
+        super().__init__(
+            backbone,
+            with_sides(prompts or {}, query_prompt, passage_prompt),
+            normalize=normalize,
+            similarity=similarity,
+            default_prompt_name=default_prompt_name,
+            truncate_dim=truncate_dim,
+        )
         self.name_or_path = name_or_path
         self.revision = revision
         self.trust_remote_code = trust_remote_code
+        self.model_card_data = EvaluationRecord(name_or_path)
 
     @classmethod
     def from_pretrained(
@@ -68,6 +83,7 @@ class BiEncoder(TextEncoder):
         similarity: str | None = None,
         query_prompt: str | None = None,
         passage_prompt: str | None = None,
+        truncate_dim: int | None = None,
         max_query_length: int | None = None,
         max_passage_length: int | None = None,
         dtype: Dtype | None = None,
@@ -91,6 +107,7 @@ class BiEncoder(TextEncoder):
                 name none.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
+            truncate_dim: entries of embeddings that encoding keeps, the first ones.
             max_query_length: maximum tokens of a query, prompt included (transformer only).
             max_passage_length: maximum tokens of a passage, prompt included (transformer only).
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
@@ -119,8 +136,11 @@ class BiEncoder(TextEncoder):
             backbone,
             normalize=normalize,
             similarity=similarity,
-            query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
-            passage_prompt=layout.prompts["passage"] if passage_prompt is None else passage_prompt,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            prompts=layout.prompts,
+            default_prompt_name=layout.default_prompt_name,
+            truncate_dim=layout.truncate_dim if truncate_dim is None else truncate_dim,
             name_or_path=str(path_or_hub_name),
             revision=revision,
             trust_remote_code=trust_remote_code,
@@ -177,8 +197,9 @@ class BiEncoder(TextEncoder):
             self.backbone.untrained(seed),
             normalize=self.normalize,
             similarity=self.similarity_fn_name,
-            query_prompt=self.prompts["query"],
-            passage_prompt=self.prompts["passage"],
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+            truncate_dim=self.truncate_dim,
             name_or_path="untrained",
         )
 
@@ -208,6 +229,8 @@ class BiEncoder(TextEncoder):
                 normalize=self.normalize,
                 similarity=self.similarity_fn_name,
                 prompts=self.prompts,
+                default_prompt_name=self.default_prompt_name,
+                truncate_dim=self.truncate_dim,
                 max_lengths=self.max_length,
             )
             write_layout(layout, self.embedding_dim)

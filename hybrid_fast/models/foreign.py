@@ -86,11 +86,6 @@ def refuse_settings(path: Path, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"{path.parent} is a {kind}, which {what}; give a SentenceTransformer or an encoder"
         )
-    if settings.get("truncate_dim") is not None:
-        raise ValueError(
-            f"{path}: truncate_dim is {settings['truncate_dim']}, and embeddings are not truncated "
-            "here; set it to null to use them whole"
-        )
 
 
 def refuse_modules(path: Path, types: Sequence[str], supported: str) -> None:

@@ -2,7 +2,7 @@
 
     modules.json                        the chain of modules: Transformer, Pooling, Normalize
                                         or StaticEmbedding, Normalize
-    config_sentence_transformers.json   prompts "query" and "document"
+    config_sentence_transformers.json   prompts by name, similarity, dimensions that are kept
     sentence_bert_config.json           lengths (transformer only)
     1_Pooling/config.json               pooling (transformer only)
     config.json, tokenizer files, model.safetensors
@@ -24,6 +24,7 @@ from hybrid_fast.models.foreign import (
     refuse_settings,
 )
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
+from hybrid_fast.models.prompts import Prompts
 from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import UNLIMITED
@@ -45,7 +46,6 @@ _SUPPORTED = (
     "supported"
 )
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Layout:
         pooling: "mean", "cls" or "last".
         normalize: whether embeddings are scaled to norm 1; None if the folder does not say.
         similarity: what `similarity_fn_name` says; None is the default of sentence-transformers.
-        prompts: of each side.
+        prompts: by name.
+        default_prompt_name: of the prompt of a bare `encode`; None is no prompt.
+        truncate_dim: entries of embeddings that encoding keeps; None keeps all.
         max_lengths: maximum tokens of each side; empty for a static encoder.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
 
@@ -70,7 +72,9 @@ class Layout:
     pooling: str = "mean"
     normalize: bool | None = None
     similarity: str | None = None
-    prompts: dict[Side, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prompts: Prompts = field(default_factory=Prompts)
+    default_prompt_name: str | None = None
+    truncate_dim: int | None = None
     max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
     lowercase: bool = False
 
@@ -90,10 +94,14 @@ def read_layout(folder: Path) -> Layout:
         return _plain_layout(folder)
     names, paths = _read_chain(folder)
     normalize = names[-1:] == ["Normalize"]
-    prompts = _prompts(settings.get("prompts") or {})
-    similarity = settings.get("similarity_fn_name")
+    of_settings: dict[str, Any] = {
+        "similarity": settings.get("similarity_fn_name"),
+        "prompts": Prompts(settings.get("prompts")),
+        "default_prompt_name": settings.get("default_prompt_name"),
+        "truncate_dim": _truncate_dim(folder / SETTINGS_FILE, settings.get("truncate_dim")),
+    }
     if names[0] == "StaticEmbedding":
-        return Layout(paths[0], True, "mean", normalize, similarity, prompts, max_lengths={})
+        return Layout(paths[0], True, normalize=normalize, max_lengths={}, **of_settings)
     lengths = read_optional(paths[0] / LENGTHS_FILE)
     _check_task(paths[0] / LENGTHS_FILE, lengths.get("transformer_task"))
     longest = lengths.get("max_seq_length") or UNLIMITED
@@ -101,8 +109,7 @@ def read_layout(folder: Path) -> Layout:
         paths[0],
         pooling=_read_pooling(paths[1] / "config.json"),
         normalize=normalize,
-        similarity=similarity,
-        prompts=prompts,
+        **of_settings,
         max_lengths={
             "query": lengths.get("query_length") or longest,
             "passage": lengths.get("document_length") or longest,
@@ -160,12 +167,13 @@ def write_layout(layout: Layout, embedding_dim: int) -> None:
         write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
     if layout.normalize:
         write_json(folder / paths[-1] / "config.json", {})
-    settings = {
+    settings: dict[str, Any] = {
         "model_type": "SentenceTransformer",
-        "prompts": {"query": layout.prompts["query"], "document": layout.prompts["passage"]},
-        "default_prompt_name": None,
+        "prompts": layout.prompts,
+        "default_prompt_name": layout.default_prompt_name,
         "similarity_fn_name": layout.similarity,
     }
+    settings |= {} if layout.truncate_dim is None else {"truncate_dim": layout.truncate_dim}
     write_json(folder / SETTINGS_FILE, settings)
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": _CLASSES[name]}
@@ -209,9 +217,12 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     return lengths
 
 
-def _prompts(saved: dict[str, Any]) -> dict[Side, str]:
-    given = (saved[name] for name in _PASSAGE_PROMPTS if saved.get(name) is not None)
-    return {"query": saved.get("query") or "", "passage": next(given, "")}
+def _truncate_dim(file: Path, value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(
+        f"{file}: truncate_dim is {value!r}; a number of dimensions from 1, or null, is needed"
+    )
 
 
 def _read_pooling(path: Path) -> str:

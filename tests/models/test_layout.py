@@ -89,7 +89,14 @@ def test_no_normalize_module_and_no_settings(old_folder):
         ("1_Pooling/config.json", {}, "pooling_mode is missing"),
         ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt is false"),
         ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompt .*3"),
-        ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim is 8"),
+        ("config_sentence_transformers.json", {"truncate_dim": 33}, "33; .* have 32 dim"),
+        ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; a number"),
+        ("config_sentence_transformers.json", {"prompts": ["q: "]}, "prompts is .* a dict"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"qa": "q: "}, "default_prompt_name": "qaa"},
+            "default_prompt_name is 'qaa'; .* did you mean 'qa'",
+        ),
         (
             "config_sentence_transformers.json",
             {"model_type": "CrossEncoder"},
