@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.models.foreign import refuse_config
 from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import TransformerBackbone, position_limit
 
 _HOME = "sentence_transformers."
@@ -31,17 +32,19 @@ def parts_of(model: Any) -> dict[str, Any]:
             f"model is a {type(model).__name__}; a SentenceTransformer is needed "
             "(BiEncoder.from_pretrained loads folders)"
         )
-    first, *others = model
-    normalize = bool(others) and _name(others[-1]) == "Normalize"
-    names = [_name(module) for module in model][: -1 if normalize else None]
+    modules = list(model)
+    first, names = modules[0], [_name(module) for module in modules]
+    normalize = names[-1] == "Normalize"
+    if normalize:
+        names.pop()
     if names not in _CHAINS:
         raise ValueError(
-            f"the model has the modules {', '.join(map(_name, model))}; only Transformer and "
+            f"the model has the modules {', '.join(map(_name, modules))}; only Transformer and "
             "Pooling, or StaticEmbedding, each with or without Normalize, can be trained here. "
             f"{_AS_IT_IS}"
         )
     return {
-        "backbone": _static(first) if names == ["StaticEmbedding"] else _transformer(*model[:2]),
+        "backbone": _static(first) if names == ["StaticEmbedding"] else _transformer(*modules[:2]),
         "normalize": normalize,
         "similarity": model.similarity_fn_name,
         "prompts": model.prompts,
@@ -82,7 +85,7 @@ def _transformer(module: Any, pooling: Any) -> TransformerBackbone:
     refuse_config(model.config)
     limit = position_limit(model)
     longest = int(min(module.max_seq_length or limit, limit))
-    lengths = {
+    lengths: dict[Side, int] = {
         "query": min(module.query_length or longest, limit),
         "passage": min(module.document_length or longest, limit),
     }
