@@ -7,7 +7,7 @@ backbone handles tokens; prompts, normalisation, encoding and saving are here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,10 @@ from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
+from hybrid_fast.models.head import head_parts, load_head, members, save_head, untrained_head
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
+from hybrid_fast.models.pooling import check_pooling
 from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
 from hybrid_fast.models.similarity import check_similarity
 from hybrid_fast.models.static import StaticBackbone, train_static
@@ -48,6 +50,7 @@ class BiEncoder(nn.Module):
 
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
+        head: the modules after it, see `hybrid_fast.models.head`; empty if there are none.
         normalize: whether embeddings are scaled to norm 1.
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
             normalise where it is "cosine" and the model does not.
@@ -62,6 +65,7 @@ class BiEncoder(nn.Module):
         self,
         backbone: StaticBackbone | TransformerBackbone,
         *,
+        head: nn.Sequential | None = None,
         normalize: bool = True,
         similarity: str = "cosine",
         query_prompt: str = "",
@@ -72,6 +76,7 @@ class BiEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.head = nn.Sequential() if head is None else head
         self.normalize = normalize
         self.similarity_fn_name = check_similarity("similarity", similarity)
         self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
@@ -86,7 +91,7 @@ class BiEncoder(nn.Module):
         cls,
         path_or_hub_name: str | Path,
         *,
-        pooling: str | None = None,
+        pooling: str | Sequence[str] | None = None,
         normalize: bool | None = None,
         similarity: str | None = None,
         query_prompt: str | None = None,
@@ -108,7 +113,8 @@ class BiEncoder(nn.Module):
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
-            pooling: "mean", "cls" or "last" (transformer only).
+            pooling: "mean", "cls", "last", "max", "mean_sqrt_len_tokens" or "weightedmean", or
+                several in a list or joined by "+", to be concatenated (transformer only).
             normalize: whether embeddings are scaled to norm 1.
             similarity: "cosine" or "dot", what embeddings are compared by; cosine in folders that
                 name none.
@@ -124,22 +130,30 @@ class BiEncoder(nn.Module):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or it lacks a file.
+            UntrainableChainError: a model of sentence-transformers that can only be evaluated.
             ValueError: an option or a file that is not supported.
         """
         place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
-        layout = read_layout(folder)
+        layout = read_layout(folder, trust_remote_code=trust_remote_code)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
             layout,
-            pooling=pooling,
+            pooling=None if pooling is None else check_pooling(pooling),
             lengths={"query": max_query_length, "passage": max_passage_length},
             dtype=dtype,
             attn_implementation=attn_implementation,
             trust_remote_code=trust_remote_code,
         )
+        weights_dtype = next(backbone.parameters()).dtype
         model = cls(
             backbone,
+            head=load_head(
+                layout.head,
+                backbone.embedding_dim,
+                weights_dtype,
+                trust_remote_code=trust_remote_code,
+            ),
             normalize=normalize,
             similarity=similarity,
             query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
@@ -198,6 +212,7 @@ class BiEncoder(nn.Module):
         """Return an encoder of the same architecture, tokenizer and prompts with fresh weights."""
         return BiEncoder(
             self.backbone.untrained(seed),
+            head=untrained_head(self.head, seed),
             normalize=self.normalize,
             similarity=self.similarity_fn_name,
             query_prompt=self.prompts["query"],
@@ -213,7 +228,7 @@ class BiEncoder(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings."""
-        return self.backbone.embedding_dim
+        return members(self.head)[-1].embedding_dim if self.head else self.backbone.embedding_dim
 
     def modules_by_folder(self) -> dict[str, nn.Module]:
         """Return the modules with weights, by the folder of their files within the saved model's.
@@ -221,7 +236,15 @@ class BiEncoder(nn.Module):
         The folder of the model itself is "".
         """
         backbone = self.backbone
-        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
+        first = backbone.model if isinstance(backbone, TransformerBackbone) else backbone
+        parts = head_parts(self.head, Path(), static=isinstance(backbone, StaticBackbone))
+        places = [str(part.folder) for part in parts]
+        with_weights = {
+            place: module
+            for place, module in zip(places, self.head, strict=True)
+            if module.state_dict()
+        }
+        return {"": first, **with_weights}
 
     @property
     def max_length(self) -> dict[Side, int]:
@@ -278,11 +301,24 @@ class BiEncoder(nn.Module):
         """
         ids, lengths, _ = self.token_ids(texts, side)
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        return self.backbone.features(ids, offsets, np.arange(len(lengths)))
+        skipped = self.prompt_length(side)
+        return self.backbone.features(
+            ids,
+            offsets,
+            np.arange(len(lengths)),
+            prompt_lengths=np.full(len(lengths), skipped) if skipped else None,
+        )
+
+    def prompt_length(self, side: Side) -> int:
+        """Return how many tokens at the head of each text are not pooled, those of the prompt.
+
+        It is 0 unless the folder says `include_prompt: false`.
+        """
+        return self.backbone.prompt_length(self.prompts[side], side)
 
     def forward(self, features: Features) -> Tensor:
         """Return embeddings (n, D), of norm 1 if the model normalises."""
-        embeddings = self.backbone(features)
+        embeddings = self.head(self.backbone(features))
         return normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def encode_queries(
@@ -338,13 +374,16 @@ class BiEncoder(nn.Module):
         """
         with complete_folder(folder, stale=WEIGHT_FILES) as staged:
             self.backbone.save(staged)
+            is_static = isinstance(self.backbone, StaticBackbone)
             layout = Layout(
                 staged,
-                static=isinstance(self.backbone, StaticBackbone),
+                static=is_static,
                 pooling=getattr(self.backbone, "pooling", "mean"),
+                include_prompt=getattr(self.backbone, "include_prompt", True),
+                head=save_head(self.head, staged, static=is_static),
                 normalize=self.normalize,
                 similarity=self.similarity_fn_name,
                 prompts=self.prompts,
                 max_lengths=self.max_length,
             )
-            write_layout(layout, self.embedding_dim)
+            write_layout(layout, self.backbone.token_dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hybrid_fast.models.dtypes import dtype_names
+from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def describe(model: BiEncoder) -> str:
-    """Return similarity, pooling, prompts, maximum lengths, dtype and device in one line."""
+    """Return similarity, pooling, head, prompts, maximum lengths, dtype and device in one line."""
     backbone = model.backbone
     parts = [f"{model.similarity_fn_name} similarity"]
     if isinstance(backbone, TransformerBackbone):
-        parts.append(f"{backbone.pooling} pooling")
+        without = "" if backbone.include_prompt else " without the prompt"
+        parts.append(f"{backbone.pooling} pooling{without}")
     else:
         parts.append("static")
+    parts += [module.description() for module in members(model.head)]
     parts.append("embeddings of norm 1" if model.normalize else "embeddings of any norm")
     if any(model.prompts.values()):
         parts += [f"{side} prompt {model.prompts[side]!r}" for side in SIDES]

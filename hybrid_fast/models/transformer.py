@@ -16,10 +16,9 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
-from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
-from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
+from hybrid_fast.models.pooling import check_pooling, pool, pool_flat
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
 UNLIMITED = 1_000_000
@@ -31,8 +30,9 @@ class TransformerBackbone(nn.Module):
     Args:
         model: a model of transformers that returns `last_hidden_state`.
         tokenizer: its tokenizer, which must have a padding token.
-        pooling: "mean", "cls" or "last".
+        pooling: see `check_pooling`.
         max_lengths: maximum tokens of each side, special tokens and prompt included.
+        include_prompt: whether pooling includes the tokens of the prompt.
 
     Raises:
         ValueError: an unknown pooling, a length that the model cannot take, or no padding token.
@@ -47,6 +47,8 @@ class TransformerBackbone(nn.Module):
         tokenizer: Tokenizer,
         pooling: str,
         max_lengths: dict[Side, int],
+        *,
+        include_prompt: bool = True,
     ) -> None:
         super().__init__()
         if tokenizer.pad_token_id is None:
@@ -55,7 +57,8 @@ class TransformerBackbone(nn.Module):
                 "instance tokenizer.pad_token = tokenizer.eos_token, and save the tokenizer with "
                 "the model"
             )
-        self.pooling = check_choice("pooling", pooling, POOLINGS)
+        self.pooling = check_pooling(pooling)
+        self.include_prompt = include_prompt
         self.max_lengths = max_lengths
         shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
         for side, length in max_lengths.items():
@@ -79,6 +82,11 @@ class TransformerBackbone(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """Dimension of the embeddings."""
+        return self.token_dim * len(self.pooling.split("+"))
+
+    @property
+    def token_dim(self) -> int:
+        """Dimension of the states of tokens."""
         return int(self.model.config.hidden_size)
 
     @property
@@ -128,11 +136,27 @@ class TransformerBackbone(nn.Module):
         check_token_ids(texts, flat, lengths, count_embeddings(self.model), self._token)
         return flat, lengths, num_truncated
 
+    def prompt_length(self, prompt: str, side: Side) -> int:
+        """Return how many tokens at the head of a text with this prompt are not pooled.
+
+        They are those that the prompt alone has, but for a special token at its end, as
+        sentence-transformers counts them.
+        """
+        if self.include_prompt or not prompt:
+            return 0
+        ids = self.token_ids([prompt], side)[0]
+        return len(ids) - int(ids[-1] in self.tokenizer.all_special_ids)
+
     def _token(self, number: int) -> object:
         return self.tokenizer.convert_ids_to_tokens(number)
 
     def features(
-        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+        self,
+        ids: TokenIds,
+        offsets: Integers,
+        rows: Integers,
+        length: int | None = None,
+        prompt_lengths: Integers | None = None,
     ) -> Features:
         """Return the features of some tokenised texts, as `forward` takes them.
 
@@ -141,16 +165,35 @@ class TransformerBackbone(nn.Module):
             offsets: int64 (number of texts + 1,).
             rows: int64 (n,), the texts to take.
             length: to pad to; default the length of the longest.
+            prompt_lengths: int64 (number of texts,), how many tokens at the head of each are not
+                pooled; the last token of a text always is. None means that all are.
 
         Returns:
             `input_ids`, int64 (n, length), padded on the right, and, where there is padding,
             `attention_mask` of the same shape, 0 at padding. With flash attention the T tokens of
             all texts are concatenated instead: `input_ids` and `position_ids` (1, T), and
             `cu_seq_lens`, int32 (n + 1,), where each text starts and the last one ends.
+            `prompt_lengths`, int64 (n,), if they are given.
         """
-        if self.is_unpadded:
-            return self._flat_features(ids, offsets, rows)
         lengths = offsets[rows + 1] - offsets[rows]
+        if self.is_unpadded:
+            features = self._flat_features(ids, offsets, rows)
+        else:
+            features = self._padded_features(ids, offsets, rows, lengths, length)
+        if prompt_lengths is not None:
+            features["prompt_lengths"] = torch.from_numpy(
+                np.minimum(prompt_lengths[rows], lengths - 1)
+            )
+        return features
+
+    def _padded_features(
+        self,
+        ids: TokenIds,
+        offsets: Integers,
+        rows: Integers,
+        lengths: Integers,
+        length: int | None,
+    ) -> Features:
         length = int(lengths.max()) if length is None else length
         padded = _core.pad_tokens(ids, offsets, rows, length, self.tokenizer.pad_token_id)
         features = {"input_ids": torch.from_numpy(padded)}
@@ -176,16 +219,30 @@ class TransformerBackbone(nn.Module):
             model = type(self.model)(deepcopy(self.model.config))
         model.to(device=self.model.device, dtype=self.model.dtype)
         tokenizer = deepcopy(self.tokenizer)
-        return TransformerBackbone(model, tokenizer, self.pooling, dict(self.max_lengths))
+        return TransformerBackbone(
+            model,
+            tokenizer,
+            self.pooling,
+            dict(self.max_lengths),
+            include_prompt=self.include_prompt,
+        )
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled embedding of each text, (n, D)."""
         if "cu_seq_lens" in features:
             return self._forward_flat(**features)
-        states = self.model(**features).last_hidden_state
-        return POOLINGS[self.pooling](states, features.get("attention_mask"))
+        prompt_lengths = features.get("prompt_lengths")
+        of_model = {name: each for name, each in features.items() if name != "prompt_lengths"}
+        states = self.model(**of_model).last_hidden_state
+        return pool(self.pooling, states, features.get("attention_mask"), prompt_lengths)
 
-    def _forward_flat(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
+    def _forward_flat(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        cu_seq_lens: Tensor,
+        prompt_lengths: Tensor | None = None,
+    ) -> Tensor:
         # An upper bound is allowed; reading the true maximum would synchronise with the GPU.
         longest = max(self.max_lengths.values())
         states = self.model(
@@ -196,7 +253,7 @@ class TransformerBackbone(nn.Module):
             max_length_q=longest,
             max_length_k=longest,
         ).last_hidden_state[0]
-        return FLAT_POOLINGS[self.pooling](states, cu_seq_lens)
+        return pool_flat(self.pooling, states, cu_seq_lens, prompt_lengths)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""
