@@ -102,8 +102,8 @@ def check_order(folder: Path, parts: Sequence[Part]) -> tuple[Part | None, list[
     is_started = start == 1 or names[:2] == ["Transformer", "Pooling"]
     if not is_started or not set(names[start:]) <= HEAD_MODULES.keys():
         raise ValueError(
-            f"{folder / MODULES_FILE} lists {', '.join(names) or 'nothing'}; needed are Transformer "
-            "and Pooling, or StaticEmbedding, and then any of "
+            f"{folder / MODULES_FILE} lists {', '.join(names) or 'nothing'}; needed are "
+            "Transformer and Pooling, or StaticEmbedding, and then any of "
             f"{', '.join(HEAD_MODULES)}, in any number and order"
         )
     return parts[1] if start == 2 else None, list(parts[start:])

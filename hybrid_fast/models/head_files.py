@@ -98,7 +98,7 @@ def read_activation(folder: Path, config: dict[str, Any], trust_remote_code: boo
         return nn.Identity()
     where = f"{folder / CONFIG_FILE}: activation_function is {path!r}"
     place, _, name = str(path).rpartition(".")
-    if place == "torch" or place.startswith("torch."):
+    if place in ("", "torch") or place.startswith("torch."):
         found = getattr(imported_modules.get(place), name, None)  # torch imports all of them
     elif trust_remote_code:
         try:
