@@ -59,25 +59,34 @@ class TransformerBackbone(nn.Module):
             )
         self.pooling = check_pooling(pooling)
         self.include_prompt = include_prompt
-        self.max_lengths = max_lengths
-        shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
+        # Learned positions are counted from the left, padding included.
+        tokenizer.padding_side = "right"
+        self.tokenizer = tokenizer
+        self.model = model
+        self.set_max_lengths(max_lengths)
+        if getattr(model, "pooler", None) is not None:
+            # Our embeddings do not depend on it; without gradients DDP does not wait for it.
+            model.pooler.requires_grad_(False)
+        if getattr(model.config, "use_cache", False):
+            model.config.use_cache = False
+
+    def set_max_lengths(self, max_lengths: dict[Side, int]) -> None:
+        """Set the maximum tokens of each side.
+
+        Raises:
+            ValueError: a length that the model cannot take.
+        """
+        tokenizer = self.tokenizer
+        shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(self.model)
         for side, length in max_lengths.items():
             if not isinstance(length, int) or not shortest <= length <= longest:
                 raise ValueError(
                     f"max_{side}_length is {length!r}; it must be a whole number from {shortest} "
                     f"to {longest} with this model"
                 )
-        # Learned positions are counted from the left, padding included.
-        tokenizer.padding_side = "right"
+        self.max_lengths = max_lengths
         # What is saved must allow, when it is loaded again, the lengths asked for now.
         tokenizer.model_max_length = max(tokenizer.model_max_length, *max_lengths.values())
-        self.tokenizer = tokenizer
-        self.model = model
-        if getattr(model, "pooler", None) is not None:
-            # Our embeddings do not depend on it; without gradients DDP does not wait for it.
-            model.pooler.requires_grad_(False)
-        if getattr(model.config, "use_cache", False):
-            model.config.use_cache = False
 
     @property
     def embedding_dim(self) -> int:
@@ -229,23 +238,35 @@ class TransformerBackbone(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled embedding of each text, (n, D)."""
+        states = self.hidden_states(features)
         if "cu_seq_lens" in features:
-            return self._forward_flat(**features)
-        prompt_lengths = features.get("prompt_lengths")
-        of_model = {name: each for name, each in features.items() if name != "prompt_lengths"}
-        states = self.model(**of_model).last_hidden_state
-        return pool(self.pooling, states, features.get("attention_mask"), prompt_lengths)
+            return pool_flat(
+                self.pooling, states, features["cu_seq_lens"], features.get("prompt_lengths")
+            )
+        mask, skipped = features.get("attention_mask"), features.get("prompt_lengths")
+        return pool(self.pooling, states, mask, skipped)
 
-    def _forward_flat(
-        self,
-        input_ids: Tensor,
-        position_ids: Tensor,
-        cu_seq_lens: Tensor,
-        prompt_lengths: Tensor | None = None,
-    ) -> Tensor:
+    def token_states(self, features: Features) -> tuple[Tensor, ...]:
+        """Return the last hidden states of each text, (number of tokens, hidden size)."""
+        states = self.hidden_states(features)
+        if "cu_seq_lens" in features:
+            return states.split(features["cu_seq_lens"].diff().tolist())
+        mask = features.get("attention_mask")
+        lengths = [states.shape[1]] * len(states) if mask is None else mask.sum(1).tolist()
+        return tuple(each[:length] for each, length in zip(states, lengths, strict=True))
+
+    def hidden_states(self, features: Features) -> Tensor:
+        """Return the last hidden states, (n, length, hidden size), or (T, hidden size) unpadded."""
+        of_model = {name: each for name, each in features.items() if name != "prompt_lengths"}
+        if "cu_seq_lens" in features:
+            return self._flat_states(**of_model)
+        states: Tensor = self.model(**of_model).last_hidden_state
+        return states
+
+    def _flat_states(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
         # An upper bound is allowed; reading the true maximum would synchronise with the GPU.
         longest = max(self.max_lengths.values())
-        states = self.model(
+        states: Tensor = self.model(
             input_ids=input_ids,
             position_ids=position_ids,
             cu_seq_lens_q=cu_seq_lens,
@@ -253,7 +274,7 @@ class TransformerBackbone(nn.Module):
             max_length_q=longest,
             max_length_k=longest,
         ).last_hidden_state[0]
-        return pool_flat(self.pooling, states, cu_seq_lens, prompt_lengths)
+        return states
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""

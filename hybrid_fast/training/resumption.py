@@ -128,7 +128,7 @@ def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
         "head": [module.description() for module in members(encoder.head)],
         "similarity": encoder.similarity_fn_name,
         "normalize": encoder.normalize,
-        **{f"{side}_prompt": encoder.prompts[side] for side in SIDES},
+        **{f"{side}_prompt": encoder.prompts.of_side(side) for side in SIDES},
         **{f"max_{side}_length": encoder.max_length.get(side) for side in SIDES},
     }
 
