@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.models.architectures import UNLIMITED
 from hybrid_fast.models.foreign import (
     refuse_adapter,
     refuse_empty,
@@ -26,7 +27,6 @@ from hybrid_fast.models.foreign import (
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import UNLIMITED
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"

@@ -12,6 +12,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast.models.architectures import loading_class, position_limit
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
@@ -19,7 +20,7 @@ from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weight
 from hybrid_fast.models.layout import Layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import TransformerBackbone, position_limit
+from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 # What older checkpoints hold although it is computed.
@@ -93,7 +94,7 @@ def load_pretrained(
 
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
-        auto_class: of transformers, such as AutoModel.
+        auto_class: of transformers; AutoModel loads the encoder of an encoder-decoder.
         new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
             is then initialised at random; they may always lack the pooler.
         trust_remote_code: whether Python files of the folder may be run.
@@ -101,14 +102,15 @@ def load_pretrained(
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
+        ValueError: an architecture that embeds no texts, or files that cannot be read or do not
+            belong together.
     """
     refuse_weights(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         refuse_config(config)
         with without_load_report():
-            model, report = auto_class.from_pretrained(
+            model, report = loading_class(config, auto_class).from_pretrained(
                 folder,
                 config=config,
                 trust_remote_code=trust_remote_code,
