@@ -97,6 +97,7 @@ class BiEncoder(nn.Module):
         dtype: Dtype | None = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
+        bidirectional: bool | None = None,
         dropout: float | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
@@ -121,6 +122,8 @@ class BiEncoder(nn.Module):
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
+            bidirectional: whether a decoder attends in both directions, pooled by the mean, or to
+                what is before a token alone, pooled by the last (transformer only).
             dropout: in training, in place of every rate that the configuration names (transformer
                 only; a static encoder has none).
             revision: of the hub model: branch, tag or commit.
@@ -140,6 +143,7 @@ class BiEncoder(nn.Module):
             lengths={"query": max_query_length, "passage": max_passage_length},
             dtype=dtype,
             attn_implementation=attn_implementation,
+            bidirectional=bidirectional,
             trust_remote_code=trust_remote_code,
         )
         model = cls(

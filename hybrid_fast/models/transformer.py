@@ -1,6 +1,6 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Decoders (causal models) work too, with last-token pooling.
+Decoders (causal models) work too, with last-token pooling, or in both directions (attention.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
+from hybrid_fast.models.attention import reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
@@ -76,6 +77,11 @@ class TransformerBackbone(nn.Module):
     def embedding_dim(self) -> int:
         """Dimension of the embeddings."""
         return state_size(self.model)
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether it is a decoder that attends in both directions."""
+        return reads_both_ways(self.model.config)
 
     @property
     def is_unpadded(self) -> bool:

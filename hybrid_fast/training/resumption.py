@@ -123,6 +123,7 @@ def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
     return {
         "tokenizer": tokenizer.hexdigest(),
         "pooling": getattr(encoder.backbone, "pooling", None),
+        "bidirectional": getattr(encoder.backbone, "bidirectional", None),
         "similarity": encoder.similarity_fn_name,
         "normalize": encoder.normalize,
         **{f"{side}_prompt": encoder.prompts[side] for side in SIDES},
