@@ -80,11 +80,11 @@ def test_recomputed_activations_change_no_gradient(name, tmp_path):
     model = make_model(name, tmp_path)
     batch = make_batches(model.encoder, tmp_path)[0]
     step = make_step(model, 60, 0)
-    calls: list[bool] = []
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
-    linear.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    calls: list[int] = []
+    linear = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    linear.register_forward_hook(lambda *_: calls.append(1))
     step(batch)
-    expected, plain_calls = gradients(model), calls.count(True)
+    expected, plain_calls = gradients(model), len(calls)
     model.zero_grad()
     calls.clear()
     transformer = model.encoder.backbone.model
@@ -92,8 +92,7 @@ def test_recomputed_activations_change_no_gradient(name, tmp_path):
     name = "activation_checkpointing_enable" if renamed else "gradient_checkpointing_enable"
     getattr(model, name)()
     step(batch)
-    assert calls.count(True) == plain_calls  # only when it is computed again
-    assert len(calls) > 2 * plain_calls
+    assert len(calls) == 1.5 * plain_calls  # without gradient, with it, and once more
     assert_same(gradients(model), expected)
 
 
