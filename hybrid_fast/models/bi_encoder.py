@@ -13,6 +13,7 @@ from hybrid_fast.common.files import complete_folder
 from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
@@ -94,6 +95,8 @@ class BiEncoder(SentenceEncoder):
         dtype: Dtype | None = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
+        bidirectional: bool | None = None,
+        dropout: float | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> BiEncoder:
@@ -119,6 +122,10 @@ class BiEncoder(SentenceEncoder):
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
+            bidirectional: whether a decoder attends in both directions, pooled by the mean, or to
+                what is before a token alone, pooled by the last (transformer only).
+            dropout: in training, in place of every rate that the configuration names (transformer
+                only; a static encoder has none).
             revision: of the hub model: branch, tag or commit.
             trust_remote_code: whether Python files that come with the model may be run.
 
@@ -137,6 +144,7 @@ class BiEncoder(SentenceEncoder):
             lengths={"query": max_query_length, "passage": max_passage_length},
             dtype=dtype,
             attn_implementation=attn_implementation,
+            bidirectional=bidirectional,
             trust_remote_code=trust_remote_code,
         )
         weights_dtype = next(backbone.parameters()).dtype
@@ -159,6 +167,8 @@ class BiEncoder(SentenceEncoder):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
+        if dropout is not None:
+            set_dropout(model, dropout)
         model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):

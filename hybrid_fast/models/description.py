@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def describe(model: BiEncoder) -> str:
-    """Return similarity, pooling, head, prompts, maximum lengths, dtype and device in one line."""
+    """Return, in one line, how texts are embedded and compared, in which dtype and where."""
     backbone = model.backbone
     parts = [f"{model.similarity_fn_name} similarity"]
     if isinstance(backbone, TransformerBackbone):
+        parts += ["attention in both directions"] if backbone.bidirectional else []
         without = "" if backbone.include_prompt else " without the prompt"
         parts.append(f"{backbone.pooling} pooling{without}")
     else:

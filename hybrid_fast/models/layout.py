@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.models.architectures import UNLIMITED
 from hybrid_fast.models.chain import (
     MODULES_FILE,
     Part,
@@ -34,7 +35,6 @@ from hybrid_fast.models.pooling import POOLINGS, check_pooling
 from hybrid_fast.models.prompts import Prompts
 from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import UNLIMITED
 
 SETTINGS_FILE = "config_sentence_transformers.json"
 LENGTHS_FILE = "sentence_bert_config.json"

@@ -1,6 +1,6 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Decoders (causal models) work too, with last-token pooling.
+Decoders (causal models) work too, with last-token pooling, or in both directions (attention.py).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
+from hybrid_fast.models.architectures import first_position, position_limit, state_size
+from hybrid_fast.models.attention import reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import check_pooling, pool, pool_flat
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
-
-UNLIMITED = 1_000_000
 
 
 class TransformerBackbone(nn.Module):
@@ -29,13 +29,14 @@ class TransformerBackbone(nn.Module):
 
     Args:
         model: a model of transformers that returns `last_hidden_state`.
-        tokenizer: its tokenizer, which must have a padding token.
+        tokenizer: its tokenizer; without a padding token, as those of Llama, it pads by the token
+            that ends a text: padding is masked, so that any token does.
         pooling: see `check_pooling`.
         max_lengths: maximum tokens of each side, special tokens and prompt included.
         include_prompt: whether pooling includes the tokens of the prompt.
 
     Raises:
-        ValueError: an unknown pooling, a length that the model cannot take, or no padding token.
+        ValueError: an unknown pooling, a length that the model cannot take, or no token to pad by.
     """
 
     default_batch_size = 64
@@ -52,11 +53,7 @@ class TransformerBackbone(nn.Module):
     ) -> None:
         super().__init__()
         if tokenizer.pad_token_id is None:
-            raise ValueError(
-                "the tokenizer has no padding token, so texts cannot be batched; set one, for "
-                "instance tokenizer.pad_token = tokenizer.eos_token, and save the tokenizer with "
-                "the model"
-            )
+            _pad_by_end(tokenizer)
         self.pooling = check_pooling(pooling)
         self.include_prompt = include_prompt
         # Learned positions are counted from the left, padding included.
@@ -96,7 +93,12 @@ class TransformerBackbone(nn.Module):
     @property
     def token_dim(self) -> int:
         """Dimension of the states of tokens."""
-        return int(self.model.config.hidden_size)
+        return state_size(self.model)
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether it is a decoder that attends in both directions."""
+        return reads_both_ways(self.model.config)
 
     @property
     def is_unpadded(self) -> bool:
@@ -217,7 +219,7 @@ class TransformerBackbone(nn.Module):
         return {
             "input_ids": torch.from_numpy(taken.astype(np.int64))[None],
             # The model itself would count them through all texts.
-            "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
+            "position_ids": torch.from_numpy(positions + first_position(self.model))[None],
             "cu_seq_lens": torch.from_numpy(cu_seq_lens.astype(np.int32)),
         }
 
@@ -286,18 +288,11 @@ class TransformerBackbone(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def position_limit(model: PreTrainedModel) -> int:
-    """Return the number of tokens that the model has positions for, `UNLIMITED` if any number."""
-    num_positions = getattr(model.config, "max_position_embeddings", None)
-    if not num_positions or num_positions < 0:
-        return UNLIMITED
-    return int(num_positions) - _first_position(model)
-
-
-def _first_position(model: PreTrainedModel) -> int:
-    # RoBERTa and its relatives count positions from the id of the padding token + 1.
-    for module in model.modules():
-        positions = getattr(module, "position_embeddings", None)
-        if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
-            return positions.padding_idx + 1
-    return 0
+def _pad_by_end(tokenizer: Tokenizer) -> None:
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer has neither a padding token nor one that ends a text (eos_token), so "
+            "texts cannot be batched; set tokenizer.pad_token, and save the tokenizer with the "
+            "model"
+        )
+    tokenizer.pad_token = tokenizer.eos_token

@@ -126,6 +126,7 @@ def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
         "pooling": getattr(encoder.backbone, "pooling", None),
         "include_prompt": getattr(encoder.backbone, "include_prompt", None),
         "head": [module.description() for module in members(encoder.head)],
+        "bidirectional": getattr(encoder.backbone, "bidirectional", None),
         "similarity": encoder.similarity_fn_name,
         "normalize": encoder.normalize,
         **{f"{side}_prompt": encoder.prompts.of_side(side) for side in SIDES},
