@@ -212,6 +212,8 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _asks(value: Any, default: Any) -> bool:
+    if value is False and default == "no":  # what HfArgumentParser makes of "no"
+        return False
     if isinstance(value, AcceleratorConfig):
         value = value.to_dict()
     if isinstance(value, dict):  # of accelerator_config: with all its own defaults, it asks nothing
