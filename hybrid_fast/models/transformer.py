@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
@@ -205,6 +206,7 @@ class TransformerBackbone(nn.Module):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.model.save_pretrained(folder)
+        name_widest(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
 
