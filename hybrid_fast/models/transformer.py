@@ -19,6 +19,7 @@ from hybrid_fast import _core
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
 from hybrid_fast.models.attention import reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import check_pooling, pool, pool_flat
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
@@ -285,6 +286,7 @@ class TransformerBackbone(nn.Module):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.model.save_pretrained(folder)
+        name_widest(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
 
