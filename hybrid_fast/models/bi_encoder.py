@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from hybrid_fast.common.files import complete_folder
 from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
+from hybrid_fast.models.head import head_parts, load_head, save_head, untrained_head
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
+from hybrid_fast.models.pooling import check_pooling
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.sentence_transformer import parts_of
@@ -33,6 +36,7 @@ class BiEncoder(SentenceEncoder):
 
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
+        head: the modules after it, see `hybrid_fast.models.head`; empty if there are none.
         normalize: whether embeddings are scaled to norm 1.
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
             normalise where it is "cosine" and the model does not.
@@ -51,6 +55,7 @@ class BiEncoder(SentenceEncoder):
         self,
         backbone: StaticBackbone | TransformerBackbone,
         *,
+        head: nn.Sequential | None = None,
         normalize: bool = True,
         similarity: str = "cosine",
         query_prompt: str | None = None,
@@ -64,6 +69,7 @@ class BiEncoder(SentenceEncoder):
     ) -> None:
         super().__init__(
             backbone,
+            nn.Sequential() if head is None else head,
             with_sides(prompts or {}, query_prompt, passage_prompt),
             normalize=normalize,
             similarity=similarity,
@@ -80,7 +86,7 @@ class BiEncoder(SentenceEncoder):
         cls,
         path_or_hub_name: str | Path,
         *,
-        pooling: str | None = None,
+        pooling: str | Sequence[str] | None = None,
         normalize: bool | None = None,
         similarity: str | None = None,
         query_prompt: str | None = None,
@@ -91,6 +97,8 @@ class BiEncoder(SentenceEncoder):
         dtype: Dtype | None = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
+        bidirectional: bool | None = None,
+        dropout: float | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> BiEncoder:
@@ -103,7 +111,8 @@ class BiEncoder(SentenceEncoder):
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
-            pooling: "mean", "cls" or "last" (transformer only).
+            pooling: "mean", "cls", "last", "max", "mean_sqrt_len_tokens" or "weightedmean", or
+                several in a list or joined by "+", to be concatenated (transformer only).
             normalize: whether embeddings are scaled to norm 1.
             similarity: "cosine" or "dot", what embeddings are compared by; cosine in folders that
                 name none.
@@ -115,27 +124,40 @@ class BiEncoder(SentenceEncoder):
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
+            bidirectional: whether a decoder attends in both directions, pooled by the mean, or to
+                what is before a token alone, pooled by the last (transformer only).
+            dropout: in training, in place of every rate that the configuration names (transformer
+                only; a static encoder has none).
             revision: of the hub model: branch, tag or commit.
             trust_remote_code: whether Python files that come with the model may be run.
 
         Raises:
             FileNotFoundError: no such folder or hub model, or it lacks a file.
+            UntrainableChainError: a model of sentence-transformers that can only be evaluated.
             ValueError: an option or a file that is not supported.
         """
         place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
-        layout = read_layout(folder)
+        layout = read_layout(folder, trust_remote_code=trust_remote_code)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
             layout,
-            pooling=pooling,
+            pooling=None if pooling is None else check_pooling(pooling),
             lengths={"query": max_query_length, "passage": max_passage_length},
             dtype=dtype,
             attn_implementation=attn_implementation,
+            bidirectional=bidirectional,
             trust_remote_code=trust_remote_code,
         )
+        weights_dtype = next(backbone.parameters()).dtype
         model = cls(
             backbone,
+            head=load_head(
+                layout.head,
+                backbone.embedding_dim,
+                weights_dtype,
+                trust_remote_code=trust_remote_code,
+            ),
             normalize=normalize,
             similarity=similarity,
             query_prompt=query_prompt,
@@ -147,6 +169,8 @@ class BiEncoder(SentenceEncoder):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
+        if dropout is not None:
+            set_dropout(model, dropout)
         model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
@@ -210,6 +234,7 @@ class BiEncoder(SentenceEncoder):
         """Return an encoder of the same architecture, tokenizer and prompts with fresh weights."""
         return BiEncoder(
             self.backbone.untrained(seed),
+            head=untrained_head(self.head, seed),
             normalize=self.normalize,
             similarity=self.similarity_fn_name,
             prompts=self.prompts,
@@ -224,7 +249,15 @@ class BiEncoder(SentenceEncoder):
         The folder of the model itself is "".
         """
         backbone = self.backbone
-        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
+        first = backbone.model if isinstance(backbone, TransformerBackbone) else backbone
+        parts = head_parts(self.head, Path(), static=isinstance(backbone, StaticBackbone))
+        places = [str(part.folder) for part in parts]
+        with_weights = {
+            place: module
+            for place, module in zip(places, self.head, strict=True)
+            if module.state_dict()
+        }
+        return {"": first, **with_weights}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that `from_pretrained` and `SentenceTransformer` read.
@@ -237,10 +270,13 @@ class BiEncoder(SentenceEncoder):
         """
         with complete_folder(folder, stale=WEIGHT_FILES) as staged:
             self.backbone.save(staged)
+            is_static = isinstance(self.backbone, StaticBackbone)
             layout = Layout(
                 staged,
-                static=isinstance(self.backbone, StaticBackbone),
+                static=is_static,
                 pooling=getattr(self.backbone, "pooling", "mean"),
+                include_prompt=getattr(self.backbone, "include_prompt", True),
+                head=save_head(self.head, staged, static=is_static),
                 normalize=self.normalize,
                 similarity=self.similarity_fn_name,
                 prompts=self.prompts,
@@ -248,4 +284,4 @@ class BiEncoder(SentenceEncoder):
                 truncate_dim=self.truncate_dim,
                 max_lengths=self.max_length,
             )
-            write_layout(layout, self.embedding_dim)
+            write_layout(layout, self.backbone.token_dim)

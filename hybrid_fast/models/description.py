@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hybrid_fast.models.dtypes import dtype_names
+from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
 
 def describe(model: BiEncoder) -> str:
-    """Return similarity, pooling, prompts, maximum lengths, dtype and device in one line."""
+    """Return, in one line, how texts are embedded and compared, in which dtype and where."""
     backbone = model.backbone
     parts = [f"{model.similarity_fn_name} similarity"]
     if isinstance(backbone, TransformerBackbone):
-        parts.append(f"{backbone.pooling} pooling")
+        parts += ["attention in both directions"] if backbone.bidirectional else []
+        without = "" if backbone.include_prompt else " without the prompt"
+        parts.append(f"{backbone.pooling} pooling{without}")
     else:
         parts.append("static")
+    parts += [module.description() for module in members(model.head)]
     parts.append("embeddings of norm 1" if model.has_unit_norm else "embeddings of any norm")
     prompts = {side: model.prompts.of_side(side) for side in SIDES}
     if any(prompts.values()):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.devices import check_device
@@ -43,7 +43,7 @@ class SentenceEncoder(TextEncoder):
     """An encoder that is used as a SentenceTransformer is.
 
     Args:
-        backbone, prompts, normalize, truncate_dim: see TextEncoder.
+        backbone, head, prompts, normalize, truncate_dim: see TextEncoder.
         similarity: "cosine" or "dot", what embeddings are compared by.
         default_prompt_name: of the prompt that `encode` uses if none is asked for.
     """
@@ -51,13 +51,14 @@ class SentenceEncoder(TextEncoder):
     def __init__(
         self,
         backbone: StaticBackbone | TransformerBackbone,
+        head: nn.Sequential,
         prompts: Mapping[str, str | None],
         normalize: bool,
         similarity: str,
         default_prompt_name: str | None = None,
         truncate_dim: int | None = None,
     ) -> None:
-        super().__init__(backbone, prompts, normalize, truncate_dim)
+        super().__init__(backbone, head, prompts, normalize, truncate_dim)
         self.similarity_fn_name = similarity
         self.default_prompt_name = default_prompt_name
 

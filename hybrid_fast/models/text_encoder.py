@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode, longest_first
+from hybrid_fast.models.head import members
 from hybrid_fast.models.prompts import Prompts, check_prompts
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import (
@@ -62,6 +63,7 @@ class TextEncoder(nn.Module):
 
     Args:
         backbone: a StaticBackbone or TransformerBackbone.
+        head: modules after pooling; may be empty.
         prompts: put before texts, by name.
         normalize: whether embeddings are scaled to norm 1.
         truncate_dim: entries of embeddings that encoding keeps, the first ones; None keeps all.
@@ -70,12 +72,14 @@ class TextEncoder(nn.Module):
     def __init__(
         self,
         backbone: StaticBackbone | TransformerBackbone,
+        head: nn.Sequential,
         prompts: Mapping[str, str | None],
         normalize: bool,
         truncate_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.head = head
         self.normalize = normalize
         self.prompts = prompts
         self.truncate_dim = truncate_dim
@@ -100,7 +104,7 @@ class TextEncoder(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """D, the dimension of the embeddings, whether encoding truncates them or not."""
-        return self.backbone.embedding_dim
+        return members(self.head)[-1].embedding_dim if self.head else self.backbone.embedding_dim
 
     @property
     def truncate_dim(self) -> int | None:
@@ -212,15 +216,27 @@ class TextEncoder(nn.Module):
             TypeError, ValueError: as `token_ids`.
         """
         ids, lengths, _ = self.token_ids(texts, side)
-        return self._features(ids, lengths)
+        return self._features(ids, lengths, self.prompt_length(side))
 
-    def _features(self, ids: TokenIds, lengths: Integers) -> Features:
+    def _features(self, ids: TokenIds, lengths: Integers, prompt_length: int) -> Features:
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        return self.backbone.features(ids, offsets, np.arange(len(lengths)))
+        return self.backbone.features(
+            ids,
+            offsets,
+            np.arange(len(lengths)),
+            prompt_lengths=np.full(len(lengths), prompt_length) if prompt_length else None,
+        )
+
+    def prompt_length(self, side: Side) -> int:
+        """Return how many tokens at the head of each text are not pooled, those of the prompt.
+
+        It is 0 unless the folder says `include_prompt: false`.
+        """
+        return self.backbone.prompt_length(self.prompts.of_side(side), side)
 
     def forward(self, features: Features) -> Tensor:
         """Return embeddings (n, D), of norm 1 if the model normalises."""
-        embeddings = self.backbone(features)
+        embeddings = self.head(self.backbone(features))
         return normalize(embeddings, dim=-1) if self.normalize else embeddings
 
     def encode_queries(
@@ -315,5 +331,6 @@ class TextEncoder(nn.Module):
         ids, lengths, _ = self._token_ids(
             texts, options.prompt, options.side, must_have_tokens=must_have_tokens
         )
-        features = self._features(ids, lengths)
+        prompt_length = self.backbone.prompt_length(options.prompt, options.side)
+        features = self._features(ids, lengths, prompt_length)
         return {name: tensor.to(self.device) for name, tensor in features.items()}

@@ -89,6 +89,7 @@ def evaluate(
     dtype: options.Dtype = None,
     device: options.Device = "auto",
     attn_implementation: options.AttnImplementation = None,
+    bidirectional: options.Bidirectional = None,
     revision: options.Revision = None,
     trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,

@@ -65,6 +65,14 @@ Device = Annotated[
 AttnImplementation = Annotated[
     str | None, typer.Option(help="Such as sdpa or flash_attention_2.", **_PANEL)
 ]
+Bidirectional = Annotated[
+    bool | None,
+    typer.Option(
+        "--bidirectional/--no-bidirectional",
+        help="Let a decoder attend in both directions (default: as its folder says).",
+        **_PANEL,
+    ),
+]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub model (default: main).", **_PANEL)
 ]
@@ -84,6 +92,7 @@ _OF_FROM_PRETRAINED = (
     "dtype",
     "device",
     "attn_implementation",
+    "bidirectional",
     "revision",
     "trust_remote_code",
 )

@@ -124,6 +124,7 @@ def evaluate_reader(
     max_passage_length: options.MaxPassageLength = None,
     dtype: options.Dtype = None,
     device: options.Device = "auto",
+    bidirectional: options.Bidirectional = None,
     revision: options.Revision = None,
     trust_remote_code: options.TrustRemoteCode = False,
     debug: Debug = False,

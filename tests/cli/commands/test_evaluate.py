@@ -57,7 +57,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
 
     from_pretrained = BiEncoder.from_pretrained
     monkeypatch.setattr(BiEncoder, "from_pretrained", classmethod(load))
-    flags = ["--no-normalize", "--trust-remote-code"]
+    flags = ["--no-normalize", "--bidirectional", "--trust-remote-code"]
     words = [word for pair in OPTIONS.items() for word in pair]
     command = ["evaluate", str(bert_folder), "--task", "xquad-r", "--data", "task", "--out", "e"]
     main([*command, *words, *flags])
@@ -74,11 +74,12 @@ def test_evaluate_takes_what_from_pretrained_takes(
         "dtype": "bf16",
         "device": "cpu",
         "attn_implementation": "eager",
+        "bidirectional": True,
         "revision": "abc",
         "trust_remote_code": True,
     }
     parameters = inspect.signature(from_pretrained).parameters
-    assert set(given) == {*parameters} - {"path_or_hub_name"}
+    assert set(given) == {*parameters} - {"path_or_hub_name", "dropout"}  # of training
     settings = json.loads((project / "e/results.json").read_text())["settings"]
     assert settings["prompts"] == prompts
     assert settings["max_length"] == {"query": 22, "passage": 33}
