@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.models.foreign import refuse_config
+from hybrid_fast.models.architectures import position_limit
+from hybrid_fast.models.chain import first_names
+from hybrid_fast.models.foreign import OTHER_MODULES, refuse_config, untrainable
+from hybrid_fast.models.head_modules import HEAD_MODULES, Dense, Dropout, LayerNorm, Normalize
+from hybrid_fast.models.layout import check_transformer, read_pooling
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import TransformerBackbone, position_limit
+from hybrid_fast.models.transformer import TransformerBackbone
 
 _HOME = "sentence_transformers."
-_CHAINS = (["Transformer", "Pooling"], ["StaticEmbedding"])
-_POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
-_AS_IT_IS = "It can be evaluated as it is: task.evaluate(model)"
 
 
 def parts_of(model: Any) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def parts_of(model: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: it is no SentenceTransformer.
-        ValueError: its modules are none that can be trained here.
+        UntrainableChainError: its modules are none that can be trained here.
     """
     kinds = [kind for kind in type(model).__mro__ if kind.__module__.startswith(_HOME)]
     if not any(kind.__name__ == "SentenceTransformer" for kind in kinds):
@@ -33,24 +36,20 @@ def parts_of(model: Any) -> dict[str, Any]:
             "(BiEncoder.from_pretrained loads folders)"
         )
     modules = list(model)
-    first, names = modules[0], [_name(module) for module in modules]
-    normalize = names[-1] == "Normalize"
-    if normalize:
-        names.pop()
-    if names not in _CHAINS:
-        raise ValueError(
-            f"the model has the modules {', '.join(map(_name, modules))}; only Transformer and "
-            "Pooling, or StaticEmbedding, each with or without Normalize, can be trained here. "
-            f"{_AS_IT_IS}"
-        )
+    static = _name(modules[0]) == "StaticEmbedding"
+    num_first = _check_order([_name(module) for module in modules], static=static)
+    backbone = _static(modules[0]) if static else _transformer(*modules[:2])
+    head = nn.Sequential(*_head(modules[num_first:], backbone.embedding_dim))
+    normalize = bool(head) and isinstance(head[-1], Normalize)
     return {
-        "backbone": _static(first) if names == ["StaticEmbedding"] else _transformer(*modules[:2]),
+        "backbone": backbone,
+        "head": head[:-1] if normalize else head,
         "normalize": normalize,
         "similarity": model.similarity_fn_name,
         "prompts": model.prompts,
         "default_prompt_name": model.default_prompt_name,
         "truncate_dim": model.truncate_dim,
-        "name_or_path": getattr(getattr(first, "model", None), "name_or_path", "static"),
+        "name_or_path": getattr(getattr(modules[0], "model", None), "name_or_path", "static"),
         "trust_remote_code": bool(model.trust_remote_code),
     }
 
@@ -62,6 +61,20 @@ def _name(module: Any) -> str:
     return kind.__name__ if is_theirs else f"{kind.__module__}.{kind.__name__}"
 
 
+def _check_order(names: list[str], *, static: bool) -> int:
+    """Return how many modules there are before the head."""
+    first = first_names(static=static)
+    unknown = [name for name in names[len(first) :] if name not in HEAD_MODULES]
+    if names[: len(first)] != first or unknown:
+        about = [f"{name} is {OTHER_MODULES[name]}" for name in names if name in OTHER_MODULES]
+        raise untrainable(
+            None,
+            f"the model has the modules {', '.join([*names, *about])}; needed are Transformer and "
+            f"Pooling, or StaticEmbedding, and then any of {', '.join(HEAD_MODULES)}",
+        )
+    return len(first)
+
+
 def _static(module: Any) -> StaticBackbone:
     return StaticBackbone(deepcopy(module.tokenizer), module.embedding.weight)
 
@@ -69,19 +82,9 @@ def _static(module: Any) -> StaticBackbone:
 def _transformer(module: Any, pooling: Any) -> TransformerBackbone:
     model, tokenizer = module.model, module.tokenizer
     if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, Tokenizer):
-        raise ValueError(
-            f"its Transformer runs a {type(model).__name__}; only models of transformers with a "
-            f"tokenizer, of backend 'torch', can be trained here. {_AS_IT_IS}"
-        )
-    if (module.transformer_task, module.module_output_name) != (
-        "feature-extraction",
-        "token_embeddings",
-    ):
-        raise ValueError(
-            f"its Transformer does {module.transformer_task!r} and gives "
-            f"{module.module_output_name!r}; only 'feature-extraction', which gives "
-            f"'token_embeddings', can be trained here. {_AS_IT_IS}"
-        )
+        what = f"its Transformer runs a {type(model).__name__}, no model of transformers in torch"
+        raise untrainable(None, what)
+    check_transformer(None, "its Transformer", module.get_config_dict())
     refuse_config(model.config)
     limit = position_limit(model)
     longest = int(min(module.max_seq_length or limit, limit))
@@ -89,18 +92,35 @@ def _transformer(module: Any, pooling: Any) -> TransformerBackbone:
         "query": min(module.query_length or longest, limit),
         "passage": min(module.document_length or longest, limit),
     }
+    of_pooling = read_pooling("its Pooling", pooling.get_config_dict())
     # A copy: ours pads on the right, and the module goes on to pad as it did.
-    return TransformerBackbone(model, deepcopy(tokenizer), _pooling(pooling), lengths)
+    return TransformerBackbone(model, deepcopy(tokenizer), max_lengths=lengths, **of_pooling)
 
 
-def _pooling(module: Any) -> str:
-    if not module.include_prompt:
-        raise ValueError(
-            f"its Pooling leaves out the prompt, which is not supported here. {_AS_IT_IS}"
-        )
-    if module.pooling_mode not in _POOLINGS:
-        raise ValueError(
-            f"its Pooling is {module.pooling_mode!r}; only {', '.join(_POOLINGS)} can be trained "
-            f"here. {_AS_IT_IS}"
-        )
-    return _POOLINGS[module.pooling_mode]
+def _head(modules: Iterable[Any], dim: int) -> Iterator[nn.Module]:
+    """Yield modules of a head that have the weights of those of sentence-transformers."""
+    for module in modules:
+        names = {getattr(module, f"module_{end}_name", None) for end in ("input", "output")}
+        if names - {None, "sentence_embedding"}:
+            raise untrainable(None, f"its {_name(module)} is not of embeddings of texts: {module}")
+        match _name(module):
+            case "Dense":
+                ours = Dense(
+                    dim,
+                    module.out_features,
+                    activation=module.activation_function,
+                    use_residual=module.use_residual,
+                )
+                ours.linear = module.linear
+                if hasattr(module, "residual"):
+                    ours.residual = module.residual
+                yield ours
+            case "LayerNorm":
+                normed = LayerNorm(dim)
+                normed.norm = module.norm
+                yield normed
+            case "Dropout":
+                yield Dropout(module.dropout, dim)
+            case "Normalize":
+                yield Normalize(dim)
+        dim = module.out_features if _name(module) == "Dense" else dim

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.foreign import UntrainableChainError
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
@@ -74,6 +75,46 @@ def test_static(texts, others):
     assert_same_vectors(ours, theirs, texts)
 
 
+HEADS = {
+    "dense": lambda: [modules.Dense(32, 12)],
+    "dense without activation, normalised": lambda: [
+        modules.Dense(32, 12, bias=False, activation_function=None),
+        modules.Normalize(),
+    ],
+    "residuals": lambda: [
+        modules.Dense(32, 12, activation_function=torch.nn.GELU(), use_residual=True),
+        modules.Dense(12, 12, use_residual=True),
+    ],
+    "all": lambda: [
+        modules.Normalize(),
+        modules.Dense(32, 20),
+        modules.LayerNorm(20),
+        modules.Dropout(0.3),
+        modules.Normalize(),
+    ],
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_modules_after_pooling(bert_folder, texts, tmp_path, head):
+    theirs = SentenceTransformer(modules=chain(bert_folder, "mean", *HEADS[head]()), device="cpu")
+    ours = BiEncoder.from_sentence_transformer(theirs)
+    assert_same_vectors(ours, theirs, texts)
+    shared = {id(parameter) for parameter in theirs.parameters()}
+    assert {id(parameter) for parameter in ours.parameters()} == shared
+    ours.save_pretrained(tmp_path / "m")
+    assert_same_vectors(BiEncoder.from_pretrained(tmp_path / "m"), theirs, texts)
+
+
+@pytest.mark.parametrize("pooling", ["max", ("cls", "mean"), "weightedmean"])
+@pytest.mark.parametrize("include_prompt", [True, False])
+def test_poolings(bert_folder, texts, pooling, include_prompt):
+    parts = chain(bert_folder, pooling)
+    parts[1].include_prompt = include_prompt
+    theirs = SentenceTransformer(modules=parts, prompts=PROMPTS, device="cpu")
+    assert_same_vectors(BiEncoder.from_sentence_transformer(theirs), theirs, texts)
+
+
 def test_training_one_trains_the_other(bert_folder, texts):
     theirs = SentenceTransformer(modules=chain(bert_folder), device="cpu")
     ours = BiEncoder.from_sentence_transformer(theirs)
@@ -98,11 +139,38 @@ class Doubled(torch.nn.Module):
         return {**features, "sentence_embedding": 2 * features["sentence_embedding"]}
 
 
-def test_what_cannot_be_trained(bert_folder, texts):
-    with pytest.raises(ValueError, match=r"Doubled.*can be trained.*task.evaluate\(model\)"):
-        BiEncoder.from_sentence_transformer(
-            SentenceTransformer(modules=chain(bert_folder, "mean", Doubled()), device="cpu")
-        )
+BAD = {
+    r"Doubled; needed are": lambda parts: [*parts, Doubled()],
+    r"its Dense is not of embeddings of texts": lambda parts: [
+        *parts,
+        modules.Dense(32, 8, module_input_name="token_embeddings"),
+    ],
+    r"Dense, Pooling; needed are Transformer": lambda parts: [
+        parts[0],
+        modules.Dense(32, 32, module_input_name="token_embeddings"),
+        parts[1],
+    ],
+    r"WordWeights is weights of whole words": lambda parts: [
+        parts[0],
+        modules.WordWeights([], {}),
+        parts[1],
+    ],
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_what_cannot_be_trained(bert_folder, message):
+    theirs = SentenceTransformer(modules=BAD[message](chain(bert_folder)), device="cpu")
+    with pytest.raises(UntrainableChainError, match=message) as caught:
+        BiEncoder.from_sentence_transformer(theirs)
+    assert "evaluated as it is: task.evaluate(model)" in str(caught.value)
+
+
+def test_options_of_a_transformer_that_are_not_known(bert_folder):
+    theirs = SentenceTransformer(modules=chain(bert_folder), device="cpu")
+    theirs[0].processing_kwargs = {"text": {"padding": "max_length"}}
+    with pytest.raises(UntrainableChainError, match=r"its Transformer has options .* padding"):
+        BiEncoder.from_sentence_transformer(theirs)
 
 
 @pytest.mark.parametrize("model", ["folder", torch.nn.Linear(2, 2), SentenceTransformer, None])
