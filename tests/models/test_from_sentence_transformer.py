@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from shape_folders import make_folder
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.foreign import UntrainableChainError
@@ -73,6 +74,17 @@ def test_static(texts, others):
     assert ours.backbone.embedding.weight is theirs[0].embedding.weight
     assert ours.similarity_fn_name == "cosine"
     assert_same_vectors(ours, theirs, texts)
+
+
+@pytest.mark.parametrize(
+    "shape", ["t5", "gemma3-bidirectional", "qwen3", "modernbert", "xlnet", "gpt2"]
+)
+def test_other_architectures(shape, texts, tmp_path):
+    theirs = SentenceTransformer(str(make_folder(shape, tmp_path / shape)), device="cpu")
+    theirs.max_seq_length = 30
+    ours = BiEncoder.from_sentence_transformer(theirs)
+    assert ours.backbone.model is theirs[0].model
+    assert_same_vectors(ours, theirs, [*texts, "river mountains sea " * 30])
 
 
 HEADS = {
