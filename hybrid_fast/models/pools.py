@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
@@ -61,7 +61,8 @@ class EncoderPool:
             places.put(device)
         on_cpu = sum(torch.device(device).type == "cpu" for device in used)
         threads = max(1, torch.get_num_threads() // max(1, on_cpu))
-        copied = model if model.device.type == "cpu" else deepcopy(model).to("cpu")
+        # Processes share the memory of what they are given on the CPU; a copy stays as it is.
+        copied = deepcopy(model).to("cpu")
         executor = ProcessPoolExecutor(
             len(used),
             mp_context=context,
@@ -108,6 +109,7 @@ class EncoderPool:
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
         chunks = [texts[start : start + chunk_size] for start in range(0, len(texts), chunk_size)]
+        options = replace(options, on_cpu=True)  # what goes from process to process
         encode = partial(_Worker.encode, options=options, tokens=tokens)
         try:
             parts = list(

@@ -12,7 +12,8 @@ from hybrid_fast.models import BiEncoder
 
 @pytest.fixture(scope="module")
 def model(texts):
-    return BiEncoder.static(texts, dim=16, vocab_size=200, query_prompt="the ")
+    model = BiEncoder.static(texts, dim=16, vocab_size=200, query_prompt="the ")
+    return model.to(torch.bfloat16)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +40,12 @@ def test_the_same_vectors_as_here(model, pool, texts):
     np.testing.assert_allclose(model.encode_query(texts[0], pool=pool), expected[0], atol=1e-6)
     options = {"truncate_dim": 5, "normalize_embeddings": True, "convert_to_tensor": True}
     torch.testing.assert_close(
-        model.encode(texts, pool=pool, **options), model.encode(texts, **options)
+        model.encode(texts, pool=pool, **options), model.encode(texts, **options).float()
     )
     whole = model.encode(texts, precision="int8")
     np.testing.assert_array_equal(model.encode(texts, precision="int8", pool=pool), whole)
     assert model.encode([], pool=pool).shape == (0,)
+    assert not next(model.parameters()).is_shared()
 
 
 @pytest.mark.slow
