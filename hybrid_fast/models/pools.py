@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -71,7 +72,9 @@ class EncoderPool:
         )
         for _ in used:  # a process starts when there is work and no other is idle
             executor.submit(os.getpid)
-        return cls(model, used, executor)
+        pool = cls(model, used, executor)
+        finalize(pool, executor.shutdown, cancel_futures=True)  # a pool that nobody stops
+        return pool
 
     def stop(self) -> None:
         """End the processes; what they are at is finished first."""
