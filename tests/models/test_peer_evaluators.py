@@ -126,6 +126,36 @@ def test_distance_to_a_teacher(pair, texts, teacher):
     assert same(pair[1 - teacher])["negative_mse"] == pytest.approx(0, abs=1e-8)
 
 
+def test_distance_to_a_teacher_by_languages(pair, texts):
+    rows = [{"en": first, "de": second} for first, second in zip(texts[:5], texts[5:], strict=True)]
+    options = {"teacher_model": pair[1], "combinations": [("en", "de"), ("de", "en")]}
+    ours, theirs = (
+        evaluation.MSEEvaluatorFromDataFrame(rows, **options)(model)["negative_mse"]
+        for model in pair
+    )
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_nano_beir(pair, texts, monkeypatch):
+    parts = {
+        "queries": [{"_id": str(i), "text": text} for i, text in enumerate(texts[:5])],
+        "corpus": [{"_id": str(i), "text": text} for i, text in enumerate(texts)],
+        "qrels": [{"query-id": str(i), "corpus-id": [str(i + 1)]} for i in range(5)],
+    }
+    nano_beir = evaluation.NanoBEIREvaluator
+    monkeypatch.setattr(
+        nano_beir,
+        "_load_dataset_subset_split",
+        lambda _, subset, **options: datasets.Dataset.from_list(parts[subset]),
+    )
+    prompts = {"query_prompts": {"scifact": "sea "}, "truncate_dim": 8}
+    ours, theirs = (
+        nano_beir(dataset_names=["scifact"], write_csv=False, **prompts)(model) for model in pair
+    )
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert any(key.startswith("NanoBEIR_mean") for key in ours)
+
+
 def test_metrics_are_kept(pair, texts):
     model, _ = pair
     found = make("translation", texts)(model)
