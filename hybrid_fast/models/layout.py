@@ -273,7 +273,7 @@ def _read_pooling(path: Path) -> dict[str, Any]:
     """Return the fields of a Layout that a Pooling decides."""
     config = read_json(path, dict)
     if "pooling_mode" in config:
-        modes = config["pooling_mode"]
+        modes: Any = config["pooling_mode"]
     elif config.keys() & {*_POOLING_KEYS, "embedding_dimension", "word_embedding_dimension"}:
         modes = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)] or "mean"
     else:
@@ -281,7 +281,7 @@ def _read_pooling(path: Path) -> dict[str, Any]:
     ours = {saved: name for name, saved in _SAVED_POOLINGS.items()}
     names = modes if isinstance(modes, list) else [modes]
     try:
-        pooling = check_pooling([ours.get(name, name) for name in names])
+        pooling = check_pooling([ours.get(str(name)) or name for name in names])
     except ValueError as error:
         raise ValueError(f"{path}: pooling_mode is {modes!r}: {error}") from error
     return {"pooling": pooling, "include_prompt": bool(config.get("include_prompt", True))}
