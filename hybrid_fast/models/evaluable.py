@@ -29,8 +29,8 @@ def load_evaluable(path_or_hub_name: str | Path, **options: Any) -> BiEncoder | 
 
     Args:
         path_or_hub_name: see `BiEncoder.from_pretrained`.
-        **options: of `BiEncoder.from_pretrained`. A SentenceTransformer has no `pooling` and
-            `normalize`, and one maximum length for both sides.
+        **options: of `BiEncoder.from_pretrained`. A SentenceTransformer does not take those that
+            change the model, such as `pooling` and `normalize`, and has one maximum length.
 
     Raises:
         ImportError: sentence-transformers is needed and not installed.
@@ -57,6 +57,7 @@ def _load_theirs(
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
     similarity: str | None = None,
+    truncate_dim: int | None = None,
     max_query_length: int | None = None,
     max_passage_length: int | None = None,
     dtype: str | None = None,
@@ -89,6 +90,7 @@ def _load_theirs(
             str(folder),
             device=str(check_device("cpu" if device is None else device)),
             prompts={name: prompt for name, prompt in prompts.items() if prompt is not None},
+            truncate_dim=truncate_dim,
             trust_remote_code=trust_remote_code,
             model_kwargs=attention,
         )

@@ -156,21 +156,8 @@ def refuse_head(folder: Path) -> None:
 def refuse_config(config: Any) -> None:
     """Raise ValueError if a configuration of transformers is of no encoder or decoder of texts."""
     kind = config.model_type
-    if config.is_encoder_decoder or _has_decoder(type(config)):
-        raise ValueError(
-            f"a {kind} is an encoder-decoder, which is not supported, nor is its encoder alone; "
-            "give an encoder (such as BERT or XLM-R) or a decoder (such as Qwen3)"
-        )
     if hasattr(config, "vocab_size") and not hasattr(config, "feat_extract_norm"):
         return
     for name, what in _SENSES.items():
         if hasattr(config, name):
             raise ValueError(f"a {kind} is a model of {what}; give an encoder of texts")
-
-
-def _has_decoder(config_class: Any) -> bool:
-    # The encoder of a T5 saved alone says no of itself; its class has a decoder nevertheless.
-    try:
-        return bool(config_class().is_encoder_decoder)
-    except (TypeError, ValueError):  # a class without defaults
-        return False

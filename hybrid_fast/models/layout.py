@@ -2,7 +2,7 @@
 
     modules.json                        the chain of modules: Transformer and Pooling, or
                                         StaticEmbedding; Dense and others; Normalize
-    config_sentence_transformers.json   prompts "query" and "document", similarity, dimension
+    config_sentence_transformers.json   prompts by name, similarity, dimensions that are kept
     sentence_bert_config.json           lengths (transformer only)
     1_Pooling/config.json               pooling (transformer only)
     2_Dense/ and the like               modules after pooling
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.models.architectures import UNLIMITED
 from hybrid_fast.models.chain import (
     MODULES_FILE,
     Part,
@@ -31,9 +32,9 @@ from hybrid_fast.models.foreign import refuse_adapter, refuse_empty, refuse_sett
 from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
+from hybrid_fast.models.prompts import Prompts
 from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import UNLIMITED
 
 SETTINGS_FILE = "config_sentence_transformers.json"
 LENGTHS_FILE = "sentence_bert_config.json"
@@ -67,7 +68,6 @@ _HARMLESS_OPTIONS = {
     *("trust_remote_code", "add_pooling_layer", "attn_implementation", "dtype", "torch_dtype"),
     *("use_safetensors", "low_cpu_mem_usage", "use_fast", "reference_compile"),
 }
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,11 @@ class Layout:
         head: the modules after pooling, a final Normalize aside.
         normalize: whether embeddings are scaled to norm 1; None if the folder does not say.
         similarity: what `similarity_fn_name` says; None is the default of sentence-transformers.
-        prompts: of each side.
+        prompts: by name.
+        default_prompt_name: of the prompt of a bare `encode`; None is no prompt.
+        truncate_dim: entries of embeddings that encoding keeps; None keeps all.
         max_lengths: maximum tokens of each side; empty for a static encoder.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
-        truncate_dim: how many dimensions of the embeddings are used; None means all.
 
     The defaults are those of a plain transformer.
     """
@@ -97,10 +98,11 @@ class Layout:
     head: tuple[Part, ...] = ()
     normalize: bool | None = None
     similarity: str | None = None
-    prompts: dict[Side, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prompts: Prompts = field(default_factory=Prompts)
+    default_prompt_name: str | None = None
+    truncate_dim: int | None = None
     max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
     lowercase: bool = False
-    truncate_dim: int | None = None
 
 
 def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
@@ -135,7 +137,8 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
         head=tuple(head),
         normalize=normalize,
         similarity=settings.get("similarity_fn_name"),
-        prompts=_prompts(settings.get("prompts") or {}),
+        prompts=Prompts(settings.get("prompts")),
+        default_prompt_name=settings.get("default_prompt_name"),
         max_lengths={} if pooling is None else _max_lengths(lengths),
         lowercase=bool(lengths.get("do_lower_case")),
         truncate_dim=_truncate_dim(folder / SETTINGS_FILE, settings.get("truncate_dim")),
@@ -194,8 +197,8 @@ def write_layout(layout: Layout, token_dim: int) -> None:
         write_json(last / "config.json", {})
     settings: dict[str, object] = {
         "model_type": "SentenceTransformer",
-        "prompts": {"query": layout.prompts["query"], "document": layout.prompts["passage"]},
-        "default_prompt_name": None,
+        "prompts": layout.prompts,
+        "default_prompt_name": layout.default_prompt_name,
         "similarity_fn_name": layout.similarity,
     }
     settings |= {} if layout.truncate_dim is None else {"truncate_dim": layout.truncate_dim}
@@ -264,11 +267,6 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     return lengths
 
 
-def _prompts(saved: dict[str, Any]) -> dict[Side, str]:
-    given = (saved[name] for name in _PASSAGE_PROMPTS if saved.get(name) is not None)
-    return {"query": saved.get("query") or "", "passage": next(given, "")}
-
-
 def _read_pooling(path: Path) -> dict[str, Any]:
     """Return the fields of a Layout that a Pooling decides."""
     config = read_json(path, dict)
@@ -281,7 +279,7 @@ def _read_pooling(path: Path) -> dict[str, Any]:
     ours = {saved: name for name, saved in _SAVED_POOLINGS.items()}
     names = modes if isinstance(modes, list) else [modes]
     try:
-        pooling = check_pooling([ours.get(str(name)) or name for name in names])
+        pooling = check_pooling([ours.get(str(name), str(name)) for name in names])
     except ValueError as error:
         raise ValueError(f"{path}: pooling_mode is {modes!r}: {error}") from error
     return {"pooling": pooling, "include_prompt": bool(config.get("include_prompt", True))}

@@ -73,6 +73,7 @@ def test_options_are_passed_on(chains, texts):
         query_prompt="the ",
         passage_prompt="sea ",
         similarity="dot",
+        truncate_dim=5,
         max_query_length=7,
         max_passage_length=7,
         dtype="bf16",
@@ -81,6 +82,7 @@ def test_options_are_passed_on(chains, texts):
     )
     assert (model.prompts["query"], model.prompts["document"]) == ("the ", "sea ")
     assert (model.similarity_fn_name, model.max_seq_length) == ("dot", 7)
+    assert model.encode_query(texts).shape == (len(texts), 5)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert model.transformers_model.config._attn_implementation == "eager"
 
@@ -90,6 +92,7 @@ def test_options_are_passed_on(chains, texts):
     [
         ("CNN", {"pooling": "cls"}, "by sentence-transformers, .* leave pooling out"),
         ("CNN", {"normalize": False}, "leave normalize out"),
+        ("CNN", {"bidirectional": True, "dropout": 0.1}, "leave bidirectional, dropout out"),
         ("CNN", {"max_query_length": 7}, "max_passage_length None, .* the same value"),
         ("CNN", {"device": "nowhere"}, "device is 'nowhere'"),
         ("CNN", {"similarity": "manhattan"}, "similarity is 'manhattan'"),

@@ -151,7 +151,6 @@ def test_no_normalize_module_and_no_settings(old_folder):
         ("1_Pooling/config.json", {}, "pooling_mode is missing"),
         ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompt .*3"),
         ("config_sentence_transformers.json", {"truncate_dim": "8"}, "truncate_dim is '8'"),
-        ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; a number"),
         ("sentence_bert_config.json", {"query_expansion": {"length": 9}}, "query_expansion is {"),
         ("sentence_bert_config.json", {"config_args": {"num_labels": 3}}, "own: num_labels"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"a": 1}}}, "own: a"),
@@ -159,6 +158,14 @@ def test_no_normalize_module_and_no_settings(old_folder):
             "sentence_bert_config.json",
             {"modality_config": {"text": {"method": "get_text_features"}}},
             "embedded by .*get_text_features",
+        ),
+        ("config_sentence_transformers.json", {"truncate_dim": 33}, "33; .* have 32 dim"),
+        ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; a number"),
+        ("config_sentence_transformers.json", {"prompts": ["q: "]}, "prompts is .* a dict"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"qa": "q: "}, "default_prompt_name": "qaa"},
+            "default_prompt_name is 'qaa'; .* did you mean 'qa'",
         ),
         (
             "config_sentence_transformers.json",
