@@ -29,6 +29,7 @@ from hybrid_fast.models.chain import (
     write_chain,
 )
 from hybrid_fast.models.foreign import refuse_adapter, refuse_empty, refuse_settings, untrainable
+from hybrid_fast.models.head_files import CONFIG_FILE, read_config
 from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
@@ -130,7 +131,7 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
     normalize = bool(head) and head[-1].name == "Normalize"
     if normalize:
         check_normalize(head.pop().folder)
-    of_pooling = {} if pooling is None else _read_pooling(pooling.folder / "config.json")
+    of_pooling = {} if pooling is None else _read_pooling(pooling.folder)
     return Layout(
         parts[0].folder,
         static=pooling is None,
@@ -267,9 +268,9 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     return lengths
 
 
-def _read_pooling(path: Path) -> dict[str, Any]:
+def _read_pooling(folder: Path) -> dict[str, Any]:
     """Return the fields of a Layout that a Pooling decides."""
-    config = read_json(path, dict)
+    config, path = read_config(folder), folder / CONFIG_FILE
     if "pooling_mode" in config:
         modes: Any = config["pooling_mode"]
     elif config.keys() & {*_POOLING_KEYS, "embedding_dimension", "word_embedding_dimension"}:
