@@ -29,6 +29,7 @@ from hybrid_fast.models.chain import (
     write_chain,
 )
 from hybrid_fast.models.foreign import refuse_adapter, refuse_empty, refuse_settings, untrainable
+from hybrid_fast.models.head_files import CONFIG_FILE, read_config
 from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
@@ -132,8 +133,7 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
         check_normalize(head.pop().folder)
     of_pooling = {}
     if pooling is not None:
-        file = pooling.folder / "config.json"
-        of_pooling = read_pooling(file, read_json(file, dict))
+        of_pooling = read_pooling(pooling.folder / CONFIG_FILE, read_config(pooling.folder))
     return Layout(
         parts[0].folder,
         static=pooling is None,
@@ -295,7 +295,7 @@ def read_pooling(place: object, config: dict[str, Any]) -> dict[str, Any]:
         ValueError: the pooling is missing or not known.
     """
     if "pooling_mode" in config:
-        modes = config["pooling_mode"]
+        modes: Any = config["pooling_mode"]
     elif config.keys() & {*_POOLING_KEYS, "embedding_dimension", "word_embedding_dimension"}:
         modes = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)] or "mean"
     else:

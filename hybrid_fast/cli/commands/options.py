@@ -35,7 +35,11 @@ PassagePrompt = Annotated[
     str | None, typer.Option(help=r"Put before each passage; \n is a line break.", **_PANEL)
 ]
 Pooling = Annotated[
-    str | None, typer.Option(help="'mean', 'cls' or 'last' (default: the folder's).", **_PANEL)
+    str | None,
+    typer.Option(
+        help="Such as 'mean', 'cls' or 'last'; several: 'cls+mean' (default: the folder's).",
+        **_PANEL,
+    ),
 ]
 Normalize = Annotated[
     bool | None,

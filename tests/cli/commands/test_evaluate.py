@@ -3,10 +3,13 @@
 import inspect
 import json
 import re
+import sys
 
 import pytest
-from model_folders import bert_folder  # noqa: F401
+from chain_folders import saved_chain
+from model_folders import bert_folder, edit_json  # noqa: F401
 from safetensors.torch import load_file, save_file
+from sentence_transformers.sentence_transformer import modules
 
 from hybrid_fast.cli import main
 from hybrid_fast.models import BiEncoder
@@ -180,3 +183,44 @@ def test_a_model_that_gives_nan(project, model, fails):
     message = fails(*"evaluate m --task xquad-r --data task --out o".split())
     assert re.search(r"row 0 \(language de\) holds NaN or infinity", message)
     assert not (project / "o").exists()
+
+
+@pytest.fixture
+def words(project):
+    """A chain of sentence-transformers that cannot be trained."""
+    words = ["question", "answer", *map(str, range(20))]
+    return saved_chain(project / "words", [modules.BoW(words), modules.Normalize()])
+
+
+def test_chains_that_cannot_be_trained_are_evaluated(project, words, capsys):
+    main("evaluate words --task xquad-r --data task --query-prompt Q: --out e".split())
+    assert (
+        "by sentence-transformers: words/modules.json lists BoW (counts" in capsys.readouterr().err
+    )
+    results = json.loads((project / "e/results.json").read_text())
+    assert results["model"] == "words"
+    assert results["settings"]["prompts"]["query"] == "Q:"
+
+
+def test_their_untrained_baseline_is_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main("evaluate words --task xquad-r --data task --baselines untrained".split())
+    message = "the model is a SentenceTransformer, .* leave out the baseline 'untrained'"
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_code_of_a_model_is_run_if_it_is_trusted(project, words, capsys, monkeypatch):
+    cache = str(project / "modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (words / "words_of_mine.py").write_text(
+        "from sentence_transformers.sentence_transformer.modules import BoW\n\n"
+        "class Words(BoW):\n    pass\n"
+    )
+    edit_json(words / "modules.json", lambda each: each[0].update(type="words_of_mine.Words"))
+    command = "evaluate words --task xquad-r --data task".split()
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "words_of_mine.Words, a class" in capsys.readouterr().err
+    main([*command, "--trust-remote-code"])
+    assert "words_of_mine.Words of words is no kind of" in capsys.readouterr().err
