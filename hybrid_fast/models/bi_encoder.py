@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +19,23 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.common.hub import is_hub_name
+from hybrid_fast.common.paths import expanded
+from hybrid_fast.models.adapter_folders import find_adapter
+from hybrid_fast.models.adapter_options import AdapterOptions, make_config, plain_config
+from hybrid_fast.models.adapters import (
+    Base,
+    adapter_of,
+    add_adapter,
+    find_base,
+    merge_adapter,
+    transformer_of,
+)
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
-from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
+from hybrid_fast.models.folders import MODEL_FILES, find_folder
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
 from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
@@ -39,6 +52,9 @@ from hybrid_fast.models.texts import (
 )
 from hybrid_fast.models.token_counts import TokenCounts
 from hybrid_fast.models.transformer import TransformerBackbone
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +102,7 @@ class BiEncoder(nn.Module):
         cls,
         path_or_hub_name: str | Path,
         *,
+        adapter: str | Path | None = None,
         pooling: str | None = None,
         normalize: bool | None = None,
         similarity: str | None = None,
@@ -107,7 +124,9 @@ class BiEncoder(nn.Module):
         normalised unless its similarity is "dot". Only safetensors and JSON are read.
 
         Args:
-            path_or_hub_name: a folder, or the name of a model on the hub.
+            path_or_hub_name: a folder, or the name of a model on the hub; that of an adapter (peft)
+                loads the model it belongs to as well.
+            adapter: a folder or the name on the hub of an adapter to put into the model.
             pooling: "mean", "cls" or "last" (transformer only).
             normalize: whether embeddings are scaled to norm 1.
             similarity: "cosine" or "dot", what embeddings are compared by; cosine in folders that
@@ -116,7 +135,8 @@ class BiEncoder(nn.Module):
             passage_prompt: put before every passage.
             max_query_length: maximum tokens of a query, prompt included (transformer only).
             max_passage_length: maximum tokens of a passage, prompt included (transformer only).
-            dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
+            dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved. An adapter
+                is never in half precision.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
             revision: of the hub model: branch, tag or commit.
@@ -124,10 +144,12 @@ class BiEncoder(nn.Module):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or it lacks a file.
+            ImportError: there is an adapter, and peft is not installed.
             ValueError: an option or a file that is not supported.
         """
         place = check_device("cpu" if device is None else device)
-        folder = find_folder(path_or_hub_name, revision)
+        adapted = find_adapter(path_or_hub_name, revision, adapter)
+        folder = adapted.settings if adapted else find_folder(path_or_hub_name, revision)
         layout = read_layout(folder)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
@@ -137,6 +159,7 @@ class BiEncoder(nn.Module):
             dtype=dtype,
             attn_implementation=attn_implementation,
             trust_remote_code=trust_remote_code,
+            adapted=adapted,
         )
         model = cls(
             backbone,
@@ -144,7 +167,7 @@ class BiEncoder(nn.Module):
             similarity=similarity,
             query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
             passage_prompt=layout.prompts["passage"] if passage_prompt is None else passage_prompt,
-            name_or_path=str(path_or_hub_name),
+            name_or_path=str(path_or_hub_name if adapter is None else adapter),
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
@@ -327,17 +350,79 @@ class BiEncoder(nn.Module):
                 encode, texts, self.embedding_dim, batch_size, progress=progress
             )
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    @property
+    def adapter_config(self) -> dict[str, Any] | None:
+        """Kind of the adapter, and options that differ from peft's defaults; None without one.
+
+        Raises:
+            ValueError: there are several, or one that is not supported.
+        """
+        if not isinstance(self.backbone, TransformerBackbone):
+            return None
+        found = adapter_of(self.backbone.model)
+        return None if found is None else plain_config(found[1])
+
+    def add_adapter(self, options: AdapterOptions | PeftConfig, *, seed: int = 0) -> None:
+        """Put an adapter (peft) into the transformer, in place, and freeze its other weights.
+
+        The adapter, and modules after pooling, are what is trained then. Embeddings stay the same
+        until it is.
+
+        Args:
+            options: of peft.LoraConfig, such as {"r": 16, "lora_alpha": 32}; or, with "peft_type",
+                of another kind that changes layers; or a configuration of peft. LoRA without
+                target_modules changes all linear layers.
+            seed: of its first weights; equal seeds give equal adapters.
+
+        Raises:
+            ImportError: peft is not installed.
+            TypeError: neither options nor a configuration.
+            ValueError: the encoder is static or has an adapter already, or an option is unknown,
+                out of range, or names a module that is not there.
+        """
+        backbone = self._adaptable()
+        add_adapter(backbone.model, make_config(options), seed)
+
+    def merge_adapter(self) -> None:
+        """Merge the adapter into the weights for good; all of them can be trained then.
+
+        Raises:
+            ValueError: there is no adapter, or one that cannot be merged.
+        """
+        backbone = self._adaptable()
+        if self.adapter_config is None:
+            raise ValueError("the encoder has no adapter to merge")
+        transformer = transformer_of(backbone.model)
+        merge_adapter(transformer)
+        backbone.model = transformer
+
+    def _adaptable(self) -> TransformerBackbone:
+        if not isinstance(self.backbone, TransformerBackbone):
+            raise ValueError("a static encoder has no layers for an adapter; use a transformer")
+        return self.backbone
+
+    def save_pretrained(self, folder: str | Path, *, merge_adapter: bool = True) -> None:
         """Write a folder that `from_pretrained` and `SentenceTransformer` read.
 
         It appears complete or not at all. In a folder that exists already, the model is replaced
         and other files stay. The folder of a transformer also loads with AutoModel.
 
+        Args:
+            folder: to write to.
+            merge_adapter: whether an adapter is merged into the weights that are written; the model
+                itself keeps it apart. Otherwise it is written instead of the weights, and the
+                folder names the model it belongs to.
+
         Raises:
             NotADirectoryError: `folder` is a file.
+            ValueError: there is an adapter that cannot be merged, or several to keep apart.
         """
-        with complete_folder(folder, stale=WEIGHT_FILES) as staged:
-            self.backbone.save(staged)
+        apart = not merge_adapter and self.adapter_config is not None
+        with complete_folder(folder, stale=MODEL_FILES) as staged:
+            if apart:
+                self._adaptable().save_apart(staged, self._adapter_base())
+            else:
+                self.backbone.save(staged)
             layout = Layout(
                 staged,
                 static=isinstance(self.backbone, StaticBackbone),
@@ -348,3 +433,8 @@ class BiEncoder(nn.Module):
                 max_lengths=self.max_length,
             )
             write_layout(layout, self.embedding_dim)
+
+    def _adapter_base(self) -> Base:
+        name = self.name_or_path
+        of_hub = is_hub_name(name) and not expanded(name).exists()
+        return find_base(self._adaptable().model, name if of_hub else "", self.revision)

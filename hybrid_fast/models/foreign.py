@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.json_files import read_json, read_optional
+from hybrid_fast.models.json_files import read_optional
 
 # What is not read of a folder without safetensors, by a file that tells.
 _FORMATS = {
@@ -58,19 +58,6 @@ _SENSES = {
     "feat_extract_norm": "sound",
 }
 _OWN_HOME = "sentence_transformers."
-
-
-def refuse_adapter(folder: Path) -> None:
-    """Raise ValueError if a folder holds an adapter, with or without a model beside it."""
-    path = folder / "adapter_config.json"
-    if not path.is_file():
-        return
-    config = read_json(path, dict)
-    raise ValueError(
-        f"{folder} holds a {config.get('peft_type') or 'peft'} adapter of "
-        f"{config.get('base_model_name_or_path') or 'some model'}, which is not read; merge it "
-        "into its model with peft (merge_and_unload) and save that with the tokenizer"
-    )
 
 
 def refuse_settings(path: Path, settings: dict[str, Any]) -> None:

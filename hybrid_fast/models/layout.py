@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_fast.models.foreign import (
-    refuse_adapter,
     refuse_empty,
     refuse_modules,
     refuse_settings,
@@ -83,7 +82,6 @@ def read_layout(folder: Path) -> Layout:
         ValueError: it holds a model of another kind, or modules that are not supported, or a file
             is not the JSON it should be.
     """
-    refuse_adapter(folder)
     settings = read_optional(folder / SETTINGS_FILE)
     refuse_settings(folder / SETTINGS_FILE, settings)
     if not (folder / MODULES_FILE).is_file():

@@ -12,11 +12,12 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast.models.adapter_folders import AdapterFolder, load_adapter
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
 from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
-from hybrid_fast.models.layout import Layout
+from hybrid_fast.models.layout import Layout, read_layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import TransformerBackbone, position_limit
@@ -34,6 +35,7 @@ def load_backbone(
     dtype: Dtype | None = None,
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
+    adapted: AdapterFolder | None = None,
 ) -> StaticBackbone | TransformerBackbone:
     """Load the weights and the tokenizer of a folder; see `BiEncoder.from_pretrained`.
 
@@ -44,6 +46,7 @@ def load_backbone(
         dtype: of the weights.
         attn_implementation: as in transformers.
         trust_remote_code: whether Python files of the folder may be run.
+        adapted: an adapter to put into the transformer; weights are then those of its base.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
@@ -51,6 +54,14 @@ def load_backbone(
             that cannot be read or do not belong together.
     """
     folder, checked_dtype = layout.weights_folder, check_dtype(dtype)
+    if adapted is not None:
+        base = read_layout(adapted.base_folder)
+        if base.static:
+            raise ValueError(
+                f"{adapted.base_folder} is a static encoder, which has no layers for the adapter "
+                f"in {adapted.folder}; give the transformer it was made for"
+            )
+        folder = base.weights_folder
     given = {side: length for side, length in lengths.items() if length is not None}
     if layout.static:
         only_transformer = {
@@ -65,7 +76,14 @@ def load_backbone(
     options: dict[str, Any] = {"dtype": checked_dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
-    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **options)
+    model, tokenizer = load_pretrained(
+        folder,
+        tokenizer_folder=adapted.tokenizer if adapted else None,
+        trust_remote_code=trust_remote_code,
+        **options,
+    )
+    if adapted is not None:
+        load_adapter(model, adapted)
     if layout.lowercase:
         lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
@@ -86,6 +104,7 @@ def load_pretrained(
     auto_class: Any = AutoModel,
     *,
     new_head: bool = False,
+    tokenizer_folder: Path | None = None,
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> tuple[PreTrainedModel, Tokenizer]:
@@ -96,6 +115,7 @@ def load_pretrained(
         auto_class: of transformers, such as AutoModel.
         new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
             is then initialised at random; they may always lack the pooler.
+        tokenizer_folder: of the tokenizer; None: the same folder.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
 
@@ -117,11 +137,13 @@ def load_pretrained(
                 ignore_mismatched_sizes=True,  # named by `_check_weights`
                 **model_options,
             )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer_folder or folder, trust_remote_code=trust_remote_code
+        )
     except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     _check_weights(folder, model, report, new_head)
-    _check_tokenizer(folder, model, tokenizer)
+    _check_tokenizer(tokenizer_folder or folder, model, tokenizer)
     return model, tokenizer
 
 

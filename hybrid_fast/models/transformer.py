@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.adapters import Base, has_adapter, merged, save_adapter, transformer_of
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
@@ -173,7 +174,7 @@ class TransformerBackbone(nn.Module):
         """Return a backbone of the same configuration with freshly initialised weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = type(self.model)(deepcopy(self.model.config))
+            model = type(transformer_of(self.model))(deepcopy(self.model.config))
         model.to(device=self.model.device, dtype=self.model.dtype)
         tokenizer = deepcopy(self.tokenizer)
         return TransformerBackbone(model, tokenizer, self.pooling, dict(self.max_lengths))
@@ -199,12 +200,28 @@ class TransformerBackbone(nn.Module):
         return FLAT_POOLINGS[self.pooling](states, cu_seq_lens)
 
     def save(self, folder: Path) -> None:
-        """Write model and tokenizer into an existing folder, as transformers does."""
+        """Write model and tokenizer into an existing folder, as transformers does.
+
+        An adapter is merged into the weights that are written.
+        """
+        transformer = transformer_of(self.model)
+        if has_adapter(self.model):
+            with merged(transformer):
+                transformer.save_pretrained(folder)
+        else:
+            transformer.save_pretrained(folder)
+        self._save_tokenizer(folder)
+
+    def save_apart(self, folder: Path, base: Base) -> None:
+        """Write the adapter and the tokenizer into an existing folder; `base` is named there."""
+        save_adapter(self.model, folder, base)
+        self._save_tokenizer(folder)
+
+    def _save_tokenizer(self, folder: Path) -> None:
         if self.tokenizer.is_fast:
             # Truncation and padding of the last call would be saved as the tokenizer's own.
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
