@@ -81,6 +81,7 @@ def find_adapter(
         folder = _place(given)
         if folder is None:
             return None
+        _refuse_whole_model(folder)
         root, (base, base_folder) = given, _find_base(folder)
     else:
         root = find_folder(adapter, None)
@@ -122,10 +123,18 @@ def _place(folder: Path) -> Path | None:
     return places[0] if places else None
 
 
+def _refuse_whole_model(folder: Path) -> None:
+    """Raise ValueError if it is not plain what the adapter in a folder belongs to."""
+    if any(folder.glob("model*.safetensors")):
+        raise ValueError(
+            f"{folder} holds both a model and an adapter; move {ADAPTER_CONFIG} and "
+            f"{ADAPTER_WEIGHTS} to a folder of their own, and load both with "
+            "BiEncoder.from_pretrained(base, adapter=folder)"
+        )
+
+
 def _find_base(folder: Path) -> tuple[Base, Path]:
     """Return the base that an adapter names, and its folder."""
-    if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
-        return Base(str(folder.absolute())), folder  # a whole model with an adapter in it
     config = read_json(folder / ADAPTER_CONFIG, dict)
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     advice = "give it: BiEncoder.from_pretrained(base, adapter=folder)"
@@ -136,17 +145,13 @@ def _find_base(folder: Path) -> tuple[Base, Path]:
         if place.is_dir():
             return Base(str(place.resolve())), place.resolve()
     looked = " or ".join(str(place.absolute()) for place in places)
+    missing = f"the base of the adapter in {folder} is not there: there is no folder {looked}"
     if not is_hub_name(name):
-        raise FileNotFoundError(
-            f"the base of the adapter in {folder} is not there: there is no folder {looked}; "
-            f"{advice}"
-        )
+        raise FileNotFoundError(f"{missing}; {advice}")
     try:
         return Base(name, revision), find_folder(name, revision)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"the base of the adapter in {folder} is not there: {error}, or {advice}"
-        ) from error
+        raise FileNotFoundError(f"{missing}, and {error}; or {advice}") from error
 
 
 def load_adapter(model: Any, saved: AdapterFolder) -> None:
@@ -158,7 +163,7 @@ def load_adapter(model: Any, saved: AdapterFolder) -> None:
         ValueError: the adapter is of a kind that is not supported, is damaged, or does not fit.
     """
     config = _read_config(saved.folder)
-    state = _read_weights(saved.folder)
+    state = read_adapter_state(saved.folder)
     made_for = config.base_model_name_or_path
     try:
         add_adapter(model, config, strict=False)
@@ -185,7 +190,13 @@ def _read_config(folder: Path) -> Any:
     return config
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_adapter_state(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of an adapter by their names in peft's files, see `adapter_state`.
+
+    Raises:
+        FileNotFoundError: there are none as safetensors.
+        ValueError: they are damaged.
+    """
     path = folder / ADAPTER_WEIGHTS
     if not path.is_file():
         pickled = "; adapter_model.bin is pickled and not read" * any(folder.glob("*.bin"))
@@ -194,7 +205,10 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    return state
+    return {
+        name.removesuffix(OF_PARAMETER) if name.endswith(MAGNITUDE + OF_PARAMETER) else name: value
+        for name, value in state.items()
+    }
 
 
 def _fitting(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
@@ -208,7 +222,7 @@ def _fitting(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     expected, living = adapter_state(model), model.state_dict()
     parts = {name for name, _ in model.named_children()}
     beginning = f"{getattr(model, 'base_model_prefix', '')}."
-    plain = {_name_of(name): tensor for name, tensor in state.items()}
+    plain = {name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
     if beginning != "." and beginning[:-1] not in parts:
         plain = {name.removeprefix(beginning): tensor for name, tensor in plain.items()}
     left_out = [name for name in plain if name.split(".")[0] not in parts]
@@ -234,8 +248,3 @@ def _fitting(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
                 f"{name} has shape {tuple(tensor.shape)}, and the model needs {wanted[name]}"
             )
     return fitting
-
-
-def _name_of(saved: str) -> str:
-    name = saved.removeprefix(PREFIX)
-    return name.removesuffix(OF_PARAMETER) if name.endswith(MAGNITUDE + OF_PARAMETER) else name

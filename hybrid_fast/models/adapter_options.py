@@ -6,6 +6,7 @@ mistakes when half of the layers are made.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -69,6 +70,27 @@ def make_config(options: AdapterOptions | PeftConfig) -> PeftConfig:
     return config
 
 
+def plain_options(given: AdapterOptions | PeftConfig | str | None) -> dict[str, Any] | None:
+    """Return options of an adapter, given as such, as JSON or as a configuration, after a check.
+
+    Raises:
+        ImportError, TypeError, ValueError: as `make_config`; or a text is not JSON.
+    """
+    if given is None:
+        return None
+    options: Any = given
+    if isinstance(given, str):
+        try:
+            options = json.loads(given)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"adapter is {given!r}, which is not JSON ({error}); options are given as "
+                '{"r": 16, "target_modules": ["query", "value"]}'
+            ) from error
+    config = make_config(options)
+    return dict(options) if isinstance(options, Mapping) else plain_config(config)
+
+
 def _from_options(options: AdapterOptions, kinds: Mapping[str, Any]) -> PeftConfig:
     kind = kind_of(options.get("peft_type", "LORA"))
     if kind not in kinds:
@@ -129,16 +151,19 @@ def plain_config(config: Any) -> dict[str, Any]:
     }
 
 
-def complete_targets(config: Any, model: nn.Module) -> None:
-    """Let LoRA that names no modules change all linear layers but the pooler's.
+def targets_all(config: Any) -> bool:
+    """Tell whether a configuration changes all linear layers: LoRA that names none, or says so."""
+    if config.target_modules is None and kind_of(config.peft_type) == "LORA":
+        return not config.target_parameters
+    return bool(config.target_modules == ALL_LINEAR)
 
-    No embedding depends on the pooler of a model.
-    """
-    if kind_of(config.peft_type) != "LORA":
+
+def complete_targets(config: Any, model: nn.Module) -> None:
+    """Let an adapter of all linear layers leave out the pooler's: no embedding depends on it."""
+    if not targets_all(config):
         return
-    if config.target_modules is None and not config.target_parameters:
-        config.target_modules = ALL_LINEAR
-    if config.target_modules == ALL_LINEAR and config.exclude_modules is None:
+    config.target_modules = ALL_LINEAR
+    if config.exclude_modules is None:
         names = [name for name, _ in model.named_modules() if name.split(".")[0] == "pooler"]
         config.exclude_modules = names or None
 
@@ -156,6 +181,10 @@ def check_modules(config: Any, model: nn.Module) -> None:
             if named != ALL_LINEAR and not _matches(option, named, names):
                 raise ValueError(_no_module(option, named, model))
             continue
+        if not isinstance(named, list | tuple | set | None):
+            raise ValueError(
+                f"adapter: {option} is {named!r}; a list of names of modules is needed"
+            )
         for target in named or ():
             if not any(f".{name}".endswith(f".{target}") for name in names):
                 raise ValueError(_no_module(option, target, model))

@@ -20,13 +20,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.models.adapter_options import (
     check_modules,
     complete_targets,
     import_peft,
     kind_of,
+    plain_config,
     refuse_prompts,
+    targets_all,
 )
 from hybrid_fast.models.compat import mark_adapted
 
@@ -125,6 +126,36 @@ def add_adapter(model: Any, config: PeftConfig, seed: int = 0, *, strict: bool =
     if getattr(model, "pooler", None) is not None:
         model.pooler.requires_grad_(False)
     model.train(model.training)  # new layers are in training mode
+
+
+def is_adapter(model: nn.Module, asked: PeftConfig) -> bool:
+    """Tell whether the adapter of a model is the one that is asked for, its first weights aside."""
+    found = adapter_of(model)
+    assert found is not None
+    wanted, here = plain_config(asked), plain_config(found[1])
+    ignored = {"init_lora_weights"}
+    if targets_all(asked):
+        ignored |= {"target_modules", "exclude_modules"}
+        if any(isinstance(layer, nn.Linear) for layer in _other_modules(transformer_of(model))):
+            return False
+    for options in (wanted, here):
+        if isinstance(options.get("target_modules"), list):
+            options["target_modules"] = set(options["target_modules"])
+    return all(wanted.get(name) == here.get(name) for name in {*wanted, *here} - ignored)
+
+
+def _other_modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules outside of layers with an adapter, and of the pooler."""
+    adapted = {id(layer) for _, _, layer in _adapted_layers(module)}
+    pending = [module]
+    while pending:
+        each = pending.pop()
+        yield each
+        pending += [
+            child
+            for name, child in each.named_children()
+            if id(child) not in adapted and not (each is module and name == "pooler")
+        ]
 
 
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
@@ -260,21 +291,17 @@ def find_base(model: nn.Module, hub_name: str = "", revision: str | None = None)
     assert found is not None
     config, transformer = found[1], transformer_of(model)
     source = str(getattr(transformer, "name_or_path", "") or "")
-    named = config.base_model_name_or_path or source
-    base = Base(named, config.revision) if named != source else Base(hub_name or source, revision)
-    folder = Path(base.name or ".")
-    if folder.is_dir() and base.name:
-        base = Base(str(folder.absolute()))
-    elif not is_hub_name(base.name or ""):
-        base = Base(None)
-    if base.name is None or not _is_saved(transformer, config, Path(source)):
+    named = config.base_model_name_or_path
+    base = Base(named, config.revision) if named else Base(hub_name or source, revision)
+    if not base.name or (source and not _is_saved(transformer, config, Path(source))):
         logger.warning(
             "The transformer below the adapter is not saved anywhere as it is, so that the folder "
             "of the adapter names no base; save it (without the adapter, or merged), and load both "
             "with BiEncoder.from_pretrained(base, adapter=folder)."
         )
         return Base(None)
-    return base
+    folder = Path(base.name)
+    return Base(str(folder.absolute())) if folder.is_dir() else base
 
 
 def _is_saved(transformer: Any, config: Any, folder: Path) -> bool:

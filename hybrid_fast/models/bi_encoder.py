@@ -436,5 +436,5 @@ class BiEncoder(nn.Module):
 
     def _adapter_base(self) -> Base:
         name = self.name_or_path
-        of_hub = is_hub_name(name) and not expanded(name).exists()
+        of_hub = "/" in name and is_hub_name(name) and not expanded(name).exists()
         return find_base(self._adaptable().model, name if of_hub else "", self.revision)

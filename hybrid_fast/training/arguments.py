@@ -20,6 +20,7 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
+from hybrid_fast.models.adapter_options import plain_options
 from hybrid_fast.ops.inputs import NEGATIVES
 from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
 from hybrid_fast.training.field_values import make_plain
@@ -142,6 +143,20 @@ class HybridTrainingArguments(TrainingArguments):
             "occurrences then share a mask. Default: only without dropout."
         },
     )
+    adapter: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Options of peft.LoraConfig, such as {r: 16}: an adapter is put into the "
+            "transformer and trained in place of its weights. 'peft_type' names other kinds."
+        },
+    )
+    merge_adapter: bool = field(
+        default=True,
+        metadata={
+            "help": "Merge an adapter into the weights of models that are saved or pushed; "
+            "checkpoints always keep it apart."
+        },
+    )
     profile: bool = field(
         default=False,
         metadata={"help": "Time each part of a step; synchronises the GPU after each part."},
@@ -156,6 +171,7 @@ class HybridTrainingArguments(TrainingArguments):
         if self.output_dir is not None:  # type: ignore[has-type]
             self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]
         check_plan(self.kind, self.alpha, self.pairs)
+        self.adapter = plain_options(self.adapter)
         _check_loss_options(self)
         check_refused(self)
         _check_launcher()

@@ -106,9 +106,11 @@ def check_trainable(model: BiEncoder, args: HybridTrainingArguments) -> None:
     Raises:
         ValueError: all weights are frozen, or there are no activations to recompute.
     """
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    trains = args.adapter is not None and model.adapter_config is None
+    if not trains and not any(parameter.requires_grad for parameter in model.parameters()):
+        what = "encoder" if model.adapter_config is None else "encoder and of its adapter"
         raise ValueError(
-            "all weights of the encoder are frozen; set requires_grad of those to train"
+            f"all weights of the {what} are frozen; set requires_grad of those to train"
         )
     recomputes = getattr(args, "activation_checkpointing", args.gradient_checkpointing)
     if recomputes and not isinstance(model.backbone, TransformerBackbone):
