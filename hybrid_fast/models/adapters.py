@@ -212,6 +212,7 @@ def merge_adapter(model: Any) -> None:
 def _merge_layers(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
     """Replace layers with an adapter by merged copies; return their parents, names and them."""
     layers = list(_adapted_layers(model))
+    model.state_dict()  # rows of tables that have missed updates are caught up before it
     try:
         copies = [_merged_copy(layer) for _, _, layer in layers]  # all of them, or none
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
