@@ -110,12 +110,15 @@ def add_adapter(model: Any, config: PeftConfig, seed: int = 0, *, strict: bool =
     complete_targets(config, model)
     if strict:
         check_modules(config, model)
-    peft = import_peft()
+    peft, trained = import_peft(), [p for p in model.parameters() if p.requires_grad]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             peft.inject_adapter_in_model(config, model, _NAME)
-        except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+            _remove_layers(model)
+            for weight in trained:
+                weight.requires_grad_(True)
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"a {kind_of(config.peft_type)} adapter cannot be put into a "
@@ -126,6 +129,13 @@ def add_adapter(model: Any, config: PeftConfig, seed: int = 0, *, strict: bool =
     if getattr(model, "pooler", None) is not None:
         model.pooler.requires_grad_(False)
     model.train(model.training)  # new layers are in training mode
+
+
+def _remove_layers(model: nn.Module) -> None:
+    """Take away the layers of an adapter that could not be put into all its places."""
+    for parent, name, layer in list(_adapted_layers(model)):
+        setattr(parent, name, getattr(layer, "original_module", None) or layer.get_base_layer())
+    vars(model).pop("peft_config", None)
 
 
 def is_adapter(model: nn.Module, asked: PeftConfig) -> bool:
