@@ -114,13 +114,13 @@ def test_a_base_that_is_named_relatively(base, alone, texts, tmp_path, monkeypat
     beside = of_base(alone, tmp_path / "beside", "../base")
     equal(BiEncoder.from_pretrained(beside).encode_queries(texts), expected, 0)
     monkeypatch.chdir(tmp_path)
-    here = of_base(alone, tmp_path / "here", "base")
+    of_base(alone, tmp_path / "here", "base")
     model = BiEncoder.from_pretrained("here")
     equal(model.encode_queries(texts), expected, 0)
     model.save_pretrained("saved", merge_adapter=False)
     monkeypatch.chdir("/")
     equal(BiEncoder.from_pretrained(tmp_path / "saved").encode_queries(texts), expected, 0)
-    with pytest.raises(FileNotFoundError, match=rf"no folder {here}/base or /base; give it"):
+    with pytest.raises(FileNotFoundError, match=rf"no folder {tmp_path}/x/base or /base; give it"):
         BiEncoder.from_pretrained(of_base(alone, tmp_path / "x", "./base"))
 
 
