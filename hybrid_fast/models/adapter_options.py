@@ -6,7 +6,6 @@ mistakes when half of the layers are made.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -70,25 +69,16 @@ def make_config(options: AdapterOptions | PeftConfig) -> PeftConfig:
     return config
 
 
-def plain_options(given: AdapterOptions | PeftConfig | str | None) -> dict[str, Any] | None:
-    """Return options of an adapter, given as such, as JSON or as a configuration, after a check.
+def plain_options(given: AdapterOptions | PeftConfig | None) -> dict[str, Any] | None:
+    """Return options of an adapter, given as such or as a configuration, after a check.
 
     Raises:
-        ImportError, TypeError, ValueError: as `make_config`; or a text is not JSON.
+        ImportError, TypeError, ValueError: as `make_config`.
     """
     if given is None:
         return None
-    options: Any = given
-    if isinstance(given, str):
-        try:
-            options = json.loads(given)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"adapter is {given!r}, which is not JSON ({error}); options are given as "
-                '{"r": 16, "target_modules": ["query", "value"]}'
-            ) from error
-    config = make_config(options)
-    return dict(options) if isinstance(options, Mapping) else plain_config(config)
+    config = make_config(given)
+    return dict(given) if isinstance(given, Mapping) else plain_config(config)
 
 
 def _from_options(options: AdapterOptions, kinds: Mapping[str, Any]) -> PeftConfig:

@@ -50,3 +50,17 @@ def mark_adapted(model: Any, adapted: bool) -> None:
         model._hf_peft_config_loaded = True
     else:
         vars(model).pop("_hf_peft_config_loaded", None)  # the class says no
+
+
+@contextmanager
+def with_padding_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Replace a flash attention, which needs a GPU, by torch's own for a while."""
+    if not uses_flash_attention(model):
+        yield
+        return
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before

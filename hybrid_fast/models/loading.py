@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.models.adapter_folders import AdapterFolder, load_adapter
+from hybrid_fast.models.architectures import loading_class, position_limit
+from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
@@ -20,7 +22,7 @@ from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weight
 from hybrid_fast.models.layout import Layout, read_layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import TransformerBackbone, position_limit
+from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 # What older checkpoints hold although it is computed.
@@ -34,6 +36,7 @@ def load_backbone(
     lengths: Mapping[Side, int | None],
     dtype: Dtype | None = None,
     attn_implementation: str | None = None,
+    bidirectional: bool | None = None,
     trust_remote_code: bool = False,
     adapted: AdapterFolder | None = None,
 ) -> StaticBackbone | TransformerBackbone:
@@ -45,6 +48,7 @@ def load_backbone(
         lengths: maximum tokens of each side.
         dtype: of the weights.
         attn_implementation: as in transformers.
+        bidirectional: whether a decoder attends in both directions.
         trust_remote_code: whether Python files of the folder may be run.
         adapted: an adapter to put into the transformer; weights are then those of its base.
 
@@ -55,30 +59,28 @@ def load_backbone(
     """
     folder, checked_dtype = layout.weights_folder, check_dtype(dtype)
     if adapted is not None:
-        base = read_layout(adapted.base_folder)
-        if base.static:
-            raise ValueError(
-                f"{adapted.base_folder} is a static encoder, which has no layers for the adapter "
-                f"in {adapted.folder}; give the transformer it was made for"
-            )
-        folder = base.weights_folder
+        folder = _weights_below(adapted, trust_remote_code)
     given = {side: length for side, length in lengths.items() if length is not None}
     if layout.static:
         only_transformer = {
             "pooling": pooling,
             **{f"max_{side}_length": length for side, length in given.items()},
             "attn_implementation": attn_implementation,
+            "bidirectional": bidirectional,
         }
         _refuse_options(only_transformer, folder)
         return load_static(folder, None if checked_dtype == "auto" else checked_dtype)
     if layout.normalize is None:  # no modules.json says that it embeds texts
         refuse_head(folder)
+        if pooling is None and bidirectional is not None:
+            pooling = "mean" if bidirectional else "last"
     options: dict[str, Any] = {"dtype": checked_dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
     model, tokenizer = load_pretrained(
         folder,
         tokenizer_folder=adapted.tokenizer if adapted else None,
+        bidirectional=bidirectional,
         trust_remote_code=trust_remote_code,
         **options,
     )
@@ -88,7 +90,24 @@ def load_backbone(
         lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
     saved = {side: min(length, limit) for side, length in layout.max_lengths.items()}
-    return TransformerBackbone(model, tokenizer, pooling or layout.pooling, saved | given)
+    return TransformerBackbone(
+        model,
+        tokenizer,
+        pooling or layout.pooling,
+        saved | given,
+        include_prompt=layout.include_prompt,
+    )
+
+
+def _weights_below(adapted: AdapterFolder, trust_remote_code: bool) -> Path:
+    """Return the folder of the transformer that an adapter belongs to."""
+    base = read_layout(adapted.base_folder, trust_remote_code=trust_remote_code)
+    if base.static:
+        raise ValueError(
+            f"{adapted.base_folder} is a static encoder, which has no layers for the adapter in "
+            f"{adapted.folder}; give the transformer it was made for"
+        )
+    return base.weights_folder
 
 
 def _refuse_options(options: Mapping[str, object], folder: Path) -> None:
@@ -105,6 +124,7 @@ def load_pretrained(
     *,
     new_head: bool = False,
     tokenizer_folder: Path | None = None,
+    bidirectional: bool | None = None,
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> tuple[PreTrainedModel, Tokenizer]:
@@ -112,23 +132,26 @@ def load_pretrained(
 
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
-        auto_class: of transformers, such as AutoModel.
+        auto_class: of transformers; AutoModel loads the encoder of an encoder-decoder.
         new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
             is then initialised at random; they may always lack the pooler.
         tokenizer_folder: of the tokenizer; None: the same folder.
+        bidirectional: whether a decoder attends in both directions; None as saved.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
+        ValueError: an architecture that embeds no texts or attends in one way only, or files that
+            cannot be read or do not belong together.
     """
     refuse_weights(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         refuse_config(config)
+        config = turned_config(config, bidirectional)
         with without_load_report():
-            model, report = auto_class.from_pretrained(
+            model, report = loading_class(config, auto_class).from_pretrained(
                 folder,
                 config=config,
                 trust_remote_code=trust_remote_code,
@@ -144,6 +167,8 @@ def load_pretrained(
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     _check_weights(folder, model, report, new_head)
     _check_tokenizer(tokenizer_folder or folder, model, tokenizer)
+    if bidirectional is not None:
+        turn(model, bidirectional)
     return model, tokenizer
 
 

@@ -137,6 +137,15 @@ def test_whole_runs_are_the_same_however_activations_are_computed(
     assert len(set(found[0])) == 4
 
 
+def test_reentrant_checkpoints_above_frozen_layers(xlm_roberta_folder, tmp_path):
+    found = []
+    for way in ("kept", "reentrant"):
+        model = BiEncoder.from_pretrained(xlm_roberta_folder)
+        options = {"frozen_layers": 1, "learning_rate": 1e-3, **recomputing(WAYS[way])}
+        found.append(losses(trainer_of(model, tmp_path, **options)))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("dtype", ["bf16", "float32"])
 def test_a_frozen_base_stays_as_it_is(xlm_roberta_folder, tmp_path, dtype, bf16):
