@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hybrid_fast.common.hub import is_hub_name
@@ -15,11 +17,16 @@ from hybrid_fast.models.adapters import (
     merge_adapter,
     transformer_of,
 )
+from hybrid_fast.models.attention import direction_options, reads_both_ways
+from hybrid_fast.models.json_files import read_optional
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+
+logger = logging.getLogger(__name__)
 
 
 class AdaptableEncoder(SentenceEncoder):
@@ -84,9 +91,31 @@ class AdaptableEncoder(SentenceEncoder):
             raise ValueError("a static encoder has no layers for an adapter; use a transformer")
         return self.backbone
 
-    def save_apart(self, folder: Path) -> None:
-        """Write the adapter and the tokenizer into an existing folder."""
+    def save_apart(self, folder: Path) -> dict[str, dict[str, object]]:
+        """Write the adapter and the tokenizer into an existing folder.
+
+        Returns:
+            What the base must be told, see `direction_options`; {} if its own configuration says
+            it.
+        """
         backbone, name = self._adaptable(), self.name_or_path
         of_hub = "/" in name and is_hub_name(name) and not expanded(name).exists()
         base = find_base(backbone.model, name if of_hub else "", self.revision)
         backbone.save_apart(folder, base)
+        return {} if base.name is None else _turned(transformer_of(backbone.model))
+
+
+def _turned(transformer: Any) -> dict[str, dict[str, object]]:
+    """Return what turns a saved transformer as this one was turned after it was loaded."""
+    saved = read_optional(Path(transformer.name_or_path) / "config.json")
+    both = reads_both_ways(transformer.config)
+    if not saved or reads_both_ways(SimpleNamespace(**saved)) == both:
+        return {}
+    options = direction_options(transformer.config)
+    if "config_kwargs" not in options:
+        logger.warning(
+            "The attention of the decoder was turned after it was loaded, and sentence-"
+            "transformers cannot turn it below an adapter: it will refuse the folder, which "
+            "BiEncoder loads. Merge the adapter, or save the turned decoder before it gets one."
+        )
+    return options

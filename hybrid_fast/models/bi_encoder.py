@@ -270,8 +270,9 @@ class BiEncoder(AdaptableEncoder):
         """
         apart = not merge_adapter and self.adapter_config is not None
         with complete_folder(folder, stale=MODEL_FILES) as staged:
+            direction = {}
             if apart:
-                self.save_apart(staged)
+                direction = self.save_apart(staged)
             else:
                 self.backbone.save(staged)
             is_static = isinstance(self.backbone, StaticBackbone)
@@ -287,5 +288,6 @@ class BiEncoder(AdaptableEncoder):
                 default_prompt_name=self.default_prompt_name,
                 truncate_dim=self.truncate_dim,
                 max_lengths=self.max_length,
+                direction=direction,
             )
             write_layout(layout, self.backbone.token_dim)

@@ -77,6 +77,8 @@ def load_backbone(
     options: dict[str, Any] = {"dtype": checked_dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
+    if bidirectional is None:
+        bidirectional = layout.bidirectional
     model, tokenizer = load_pretrained(
         folder,
         tokenizer_folder=adapted.tokenizer if adapted else None,

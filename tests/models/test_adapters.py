@@ -73,6 +73,24 @@ def test_families(folder, texts, tmp_path, request):
         equal(other.encode_document(texts), model.encode_passages(texts))
 
 
+def test_a_decoder_that_was_turned_below_an_adapter(qwen_folder, texts, tmp_path, caplog):
+    """sentence-transformers cannot turn it, and says so instead of attending in one direction."""
+    model = adapted(qwen_folder, QWEN, bidirectional=True)
+    vectors = model.encode_passages(texts)
+    model.save_pretrained(tmp_path / "apart", merge_adapter=False)
+    assert "it will refuse the folder, which BiEncoder loads" in caplog.text
+    loaded = BiEncoder.from_pretrained(tmp_path / "apart")
+    assert loaded.backbone.bidirectional
+    equal(loaded.encode_passages(texts), vectors, 0)
+    with pytest.raises(TypeError, match="is_causal"):
+        SentenceTransformer(str(tmp_path / "apart"))
+    BiEncoder.from_pretrained(qwen_folder, bidirectional=True).save_pretrained(tmp_path / "base")
+    model = adapted(tmp_path / "base", QWEN)
+    model.save_pretrained(tmp_path / "second", merge_adapter=False)
+    equal(model.encode_passages(texts), vectors, 0)
+    equal(SentenceTransformer(str(tmp_path / "second")).encode_document(texts), vectors)
+
+
 @pytest.mark.parametrize("name", ["default", "mine"])
 def test_a_peft_model_in_place_of_the_transformer(bert_folder, texts, tmp_path, name):
     model = wrapped(bert_folder, name=name)

@@ -213,7 +213,7 @@ def test_the_argument_is_a_mapping_json_or_a_configuration(tmp_path):
     assert config == {"peft_type": "LORA", **LORA}
     assert json.loads(make_args(tmp_path, adapter=LORA).to_json_string())["adapter"] == LORA
     for given, message in (
-        ("r=8", "adapter is 'r=8', which is not JSON"),
+        ("r=8", "adapter is 'r=8'; a mapping is needed, .*JSON"),
         ({"r": 0}, "r is 0"),
         ({"dropout": 8}, "LoraConfig has no option 'dropout'; did you mean 'lora_dropout'"),
     ):
