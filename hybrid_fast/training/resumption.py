@@ -13,6 +13,7 @@ from typing import Any
 
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 
@@ -125,9 +126,12 @@ def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
     return {
         "tokenizer": tokenizer.hexdigest(),
         "pooling": getattr(encoder.backbone, "pooling", None),
+        "include_prompt": getattr(encoder.backbone, "include_prompt", None),
+        "head": [module.description() for module in members(encoder.head)],
+        "bidirectional": getattr(encoder.backbone, "bidirectional", None),
         "similarity": encoder.similarity_fn_name,
         "normalize": encoder.normalize,
-        **{f"{side}_prompt": encoder.prompts[side] for side in SIDES},
+        **{f"{side}_prompt": encoder.prompts.of_side(side) for side in SIDES},
         **{f"max_{side}_length": encoder.max_length.get(side) for side in SIDES},
     }
 
