@@ -19,15 +19,15 @@ from hybrid_fast.models.layers import Layers, find_layers
 
 HALF = (torch.float16, torch.bfloat16)
 _CONVERTED = (*HALF, torch.float32)
-# Modules whose inputs or outputs are converted, so that none is converted twice.
+# Modules whose inputs are converted, so that none is told twice.
 _converting: WeakSet[nn.Module] = WeakSet()
 
 
-def keep_frozen_layers(backbone: nn.Module, autocast: torch.dtype | None) -> set[int]:
+def keep_frozen_layers(encoder: nn.Module, autocast: torch.dtype | None) -> set[int]:
     """Find the frozen weights below all trained ones, and let the layers above follow them.
 
     Args:
-        backbone: of an encoder; its `model`, if it has one, is a transformer.
+        encoder: its `backbone` may have a transformer, `model`; a `head` may follow it.
         autocast: the dtype that training computes in by autocast; weights in another one than that
             do not stay, since autocast would convert a part of what they take.
 
@@ -35,13 +35,14 @@ def keep_frozen_layers(backbone: nn.Module, autocast: torch.dtype | None) -> set
         The ids of the weights and buffers that may stay; none where trained weights come first, as
         where embeddings are trained.
     """
+    backbone: Any = encoder.backbone
+    head: Any = getattr(encoder, "head", None)
     half = [weight for weight in backbone.parameters() if weight.dtype in HALF]
     if not half or (autocast is not None and any(each.dtype != autocast for each in half)):
         return set()
     if not any(weight.requires_grad for weight in backbone.parameters()):
-        if backbone not in _converting:
-            backbone.register_forward_hook(_in_float32)
-            _converting.add(backbone)
+        if head is not None and list(head.parameters()):
+            _convert_inputs(head)
         return set(map(id, (*half, *backbone.buffers())))
     model = getattr(backbone, "model", None)
     try:
@@ -78,9 +79,7 @@ def _keep_below(model: nn.Module, layers: Layers) -> set[int]:
     ]
     if any(tensor.dtype in HALF for tensor in below):
         for module in _meeting(model, layers):
-            if module not in _converting:
-                module.register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
-                _converting.add(module)
+            _convert_inputs(module)
     return set(map(id, below))
 
 
@@ -93,6 +92,12 @@ def _meeting(model: nn.Module, layers: Layers) -> list[nn.Module]:
     return [each for each in modules if any(True for _ in each.parameters())]
 
 
+def _convert_inputs(module: nn.Module) -> None:
+    if module not in _converting:
+        module.register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
+        _converting.add(module)
+
+
 def _in_own_dtype(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -100,10 +105,6 @@ def _in_own_dtype(
     dtype = next(module.parameters()).dtype
     converted = {name: _in(dtype, value) for name, value in kwargs.items()}
     return tuple(_in(dtype, value) for value in args), converted
-
-
-def _in_float32(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return output.float()
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:
