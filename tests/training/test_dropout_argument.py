@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy_training import losses, make_args, make_model, make_table, make_transformer_trainer
 from torch import nn
+from toy_training import losses, make_args, make_model, make_table, make_transformer_trainer
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.dropout_rates import has_dropout
