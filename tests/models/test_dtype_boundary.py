@@ -16,6 +16,9 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.models.layers import find_layers
 
+# DeBERTa of transformers 5.4.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script")
+
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from layered_models import FAMILIES, features, make_family
@@ -9,6 +11,9 @@ from torch import nn
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.layers import find_layers
+
+# DeBERTa of transformers 5.4.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script")
 
 # Weights by depth: embeddings, three layers, and what follows them (a pooler aside).
 FOLLOWING = {
@@ -62,6 +67,25 @@ def test_embeddings_stand_before_the_layers(bert_folder):
     assert layers.depth("encoder.layer.0.attention.self.query.weight") == 1
     assert layers.depth("encoder.layer.1.output.dense.bias") == 2
     assert layers.depth("pooler.dense.weight") == 3
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")  # which peft asks for
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "t5", "qwen3"])
+def test_layers_of_an_adapter_are_those_that_it_is_in(family, wrapped):
+    peft = pytest.importorskip("peft")
+    model = make_family(family)
+    config = peft.LoraConfig(r=2, target_modules="all-linear")
+    if wrapped:
+        model = peft.get_peft_model(model, config)
+    else:
+        peft.inject_adapter_in_model(config, model)
+    layers = find_layers(model)
+    names = [name for name, w in model.named_parameters() if w.requires_grad]
+    counts = Counter(layers.depth(name) for name in names if "pooler" not in name)
+    assert layers.number == 3
+    assert set(counts) == {1, 2, 3}
+    assert counts[1] == counts[2] == counts[3] >= 8
 
 
 def test_lists_within_layers_are_no_layers():

@@ -116,6 +116,17 @@ def test_nothing_to_train_is_an_error(bert_folder, tmp_path):
         HybridTrainer(make_model(), make_args(tmp_path, frozen_layers=1), make_table())
 
 
+def test_adapters_in_frozen_layers_are_frozen_too(bert_folder):
+    peft = pytest.importorskip("peft")
+    encoder = BiEncoder.from_pretrained(bert_folder)
+    config = peft.LoraConfig(r=2, target_modules=["query"])
+    peft.inject_adapter_in_model(config, encoder.backbone.model)
+    encoder.backbone.model.pooler.requires_grad_(False)
+    assert parts(encoder) == {"layer.0", "layer.1"}
+    freeze_layers(encoder, 1)
+    assert parts(encoder) == {"layer.1"}
+
+
 def test_a_run_trains_the_others_and_says_how_many(bert_folder, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="hybrid_fast"):
         trainer = make_trainer(bert_folder, tmp_path, max_steps=3, frozen_layers=1)

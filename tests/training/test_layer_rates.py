@@ -136,6 +136,19 @@ def test_what_is_said_of_the_rate_is_the_base_and_its_largest_factor(bert_folder
     assert in_effect.rate == "0.001 (constant schedule of 0.001, times 20 where it is largest)"
 
 
+def test_adapters_learn_by_the_layer_that_they_are_in(xlm_roberta_folder, tmp_path):
+    peft = pytest.importorskip("peft")
+    model = BiEncoder.from_pretrained(xlm_roberta_folder)
+    config = peft.LoraConfig(r=2, target_modules=["query", "value"])
+    peft.inject_adapter_in_model(config, model.backbone.model)
+    options = {"layer_lr_decay": 0.5, "lr_multipliers": {"lora_B": 4.0}, "max_steps": 1}
+    args = make_args(tmp_path, learning_rate=1e-3, **options)
+    [rates] = rates_of(HybridTrainer(model, args, make_table()))
+    found = {(part(name), "lora_B" in name): rate for name, rate in rates.items()}
+    expected = {("1", False): 1e-3, ("1", True): 4e-3, ("0", False): 5e-4, ("0", True): 2e-3}
+    assert found == expected
+
+
 @pytest.mark.parametrize("optim", ["adafactor", "sgd", "adamw_torch_fused"])
 def test_other_optimisers_have_the_groups_too(bert_folder, tmp_path, optim):
     options = {"layer_lr_decay": 0.5, "max_steps": 2, "lr_scheduler_type": "constant"}
