@@ -80,8 +80,8 @@ def test_the_command_line_overrides_the_file(write_recipe):
     ],
 )
 def test_fields_of_several_types_are_yaml(write_recipe, project, name, text, value):
-    for path, overrides in ((write_recipe(f"{name}: {text}"), {}), (write_recipe(), {name: text})):
-        _, training, _ = load_recipe(path, overrides)
+    for line, overrides in ((f"{name}: {text}", {}), ("", {name: text})):
+        _, training, _ = load_recipe(write_recipe(line), overrides)
         assert getattr(make_arguments(training, project / "out"), name) == value
 
 
