@@ -73,5 +73,4 @@ def _kept(module: nn.Module, autocast: torch.dtype | None) -> set[int]:
     if any(getattr(each, "peft_config", None) for each in module.modules()):
         frozen = (weight for weight in module.parameters() if not weight.requires_grad)
         return set(map(id, (*frozen, *module.buffers())))
-    backbone = getattr(module, "backbone", None)
-    return set() if backbone is None else keep_frozen_layers(backbone, autocast)
+    return keep_frozen_layers(module, autocast) if hasattr(module, "backbone") else set()
