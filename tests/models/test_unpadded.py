@@ -61,7 +61,7 @@ def load(folder, attention=NAME, **options):
     return model
 
 
-# The windows of T5Gemma are others with flash attention: transformers halves them without it.
+# With flash attention, transformers gives T5Gemma windows that are a token shorter on both sides.
 FLASH = [
     name
     for name, shape in SHAPES.items()
