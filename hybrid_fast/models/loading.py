@@ -79,7 +79,13 @@ def load_backbone(
         lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
     saved = {side: min(length, limit) for side, length in layout.max_lengths.items()}
-    return TransformerBackbone(model, tokenizer, pooling or layout.pooling, saved | given)
+    return TransformerBackbone(
+        model,
+        tokenizer,
+        pooling or layout.pooling,
+        saved | given,
+        include_prompt=layout.include_prompt,
+    )
 
 
 def _refuse_options(options: Mapping[str, object], folder: Path) -> None:

@@ -82,6 +82,7 @@ def evaluate(
     pooling: options.Pooling = None,
     normalize: options.Normalize = None,
     similarity: options.Similarity = None,
+    truncate_dim: options.TruncateDim = None,
     max_length: options.MaxTokens = None,
     max_query_length: options.MaxQueryLength = None,
     max_passage_length: options.MaxPassageLength = None,

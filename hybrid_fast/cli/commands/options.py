@@ -45,6 +45,10 @@ Similarity = Annotated[
     str | None,
     typer.Option(help="'cosine' or 'dot' (default: the folder's, else cosine).", **_PANEL),
 ]
+TruncateDim = Annotated[
+    int | None,
+    typer.Option(help="Dimensions of embeddings to keep (default: the folder's).", min=1, **_PANEL),
+]
 MaxTokens = Annotated[
     int | None,
     typer.Option("--max-length", help="Tokens of a query and of a passage.", min=1, **_PANEL),
@@ -82,6 +86,7 @@ _OF_FROM_PRETRAINED = (
     "pooling",
     "normalize",
     "similarity",
+    "truncate_dim",
     "max_query_length",
     "max_passage_length",
     "dtype",

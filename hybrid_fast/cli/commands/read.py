@@ -119,6 +119,7 @@ def evaluate_reader(
     pooling: options.Pooling = None,
     normalize: options.Normalize = None,
     similarity: options.Similarity = None,
+    truncate_dim: options.TruncateDim = None,
     max_query_length: options.MaxQueryLength = None,
     max_passage_length: options.MaxPassageLength = None,
     dtype: options.Dtype = None,

@@ -33,6 +33,7 @@ OPTIONS = {
     "--passage-prompt": "passage: ",
     "--pooling": "last",
     "--similarity": "dot",
+    "--truncate-dim": "8",
     "--max-passage-length": "33",
     "--max-length": "22",
     "--dtype": "bf16",
@@ -67,6 +68,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
         "pooling": "last",
         "normalize": False,
         "similarity": "dot",
+        "truncate_dim": 8,
         "max_query_length": 22,
         "max_passage_length": 33,
         "dtype": "bf16",
@@ -82,6 +84,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
     assert settings["prompts"] == prompts
     assert settings["max_length"] == {"query": 22, "passage": 33}
     assert (settings["similarity"], settings["dtype"]) == ("dot", "bfloat16")
+    assert settings["truncate_dim"] == 8
     said = capsys.readouterr().err
     assert "dot similarity, last pooling, embeddings of any norm, query prompt 'Instruct" in said
 
@@ -91,6 +94,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
     [
         ("--pooling=mea", "did you mean 'mean'"),
         ("--similarity=l2", "similarity is 'l2'; it must be one of 'cosine', 'dot'"),
+        ("--truncate-dim=99", "truncate_dim is 99; embeddings of this model have 32 dimensions"),
         ("--dtype=float8", "dtype is 'float8'"),
         ("--device=nowhere", "device is 'nowhere', which cannot be used here"),
         ("--max-length=9999", "max_query_length is 9999; it must be a whole number from 3 to 300"),
