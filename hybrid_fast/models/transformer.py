@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
-from hybrid_fast.models.attention import reads_both_ways
+from hybrid_fast.models.attention import keep_windows, reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
@@ -286,6 +286,7 @@ class TransformerBackbone(nn.Module):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.model.save_pretrained(folder)
+        keep_windows(self.model.config, folder)
         name_widest(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
