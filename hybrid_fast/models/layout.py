@@ -230,7 +230,10 @@ def _read_lengths(folder: Path, place: Path) -> dict[str, Any]:
             raise untrainable(
                 folder, f"{file}: {name} is {lengths[name]!r}; only {usual[-1]!r} is known"
             )
-    of_text = lengths.get("modality_config", {"text": {}}).get("text", {"method": "chat"})
+    modalities = lengths.get("modality_config", {"text": {}})
+    if "message" in modalities:
+        raise untrainable(folder, f"{file}: texts are put into the tokenizer's chat template")
+    of_text = modalities.get("text", {"method": "chat"})
     if {*of_text.values()} - {"forward", "last_hidden_state"}:
         raise untrainable(folder, f"{file}: texts are embedded by {of_text}")
     given = dict(lengths.get("processing_kwargs") or {})
