@@ -36,7 +36,15 @@ def turned_config(config: Any, folder: Path, bidirectional: bool | None) -> Any:
         config: as saved.
         folder: where it is saved.
         bidirectional: whether attention goes in both directions; None as saved.
+
+    Raises:
+        ValueError: bidirectional is something else.
     """
+    if bidirectional is not None and not isinstance(bidirectional, bool):
+        raise ValueError(
+            f"bidirectional is {bidirectional!r}; it must be True, False or None, which follows "
+            "the folder"
+        )
     value = _FLAGGED.get(config.model_type)
     if value is None:
         if reads_both_ways(config) and bidirectional is None:
