@@ -255,7 +255,10 @@ def check_transformer(folder: Path | None, place: object, config: dict[str, Any]
             raise untrainable(
                 folder, f"{place}: {name} is {config[name]!r}; only {usual[-1]!r} is known"
             )
-    of_text = config.get("modality_config", {"text": {}}).get("text", {"method": "chat"})
+    modalities = config.get("modality_config", {"text": {}})
+    if "message" in modalities:
+        raise untrainable(folder, f"{place}: texts are put into the tokenizer's chat template")
+    of_text = modalities.get("text", {"method": "chat"})
     if {*of_text.values()} - {"forward", "last_hidden_state"}:
         raise untrainable(folder, f"{place}: texts are embedded by {of_text}")
     given = dict(config.get("processing_kwargs") or {})

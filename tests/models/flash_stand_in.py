@@ -1,6 +1,6 @@
 """A stand-in for flash attention, which needs no GPU.
 
-It attends within each text by torch's own attention, told of the texts by the same arguments.
+It attends within each text in plain torch, told of the texts by the same arguments.
 """
 
 import torch
@@ -22,15 +22,25 @@ def attend(module, query, key, value, attention_mask, scaling=None, dropout=0.0,
     assert kwargs["max_length_q"] >= int(begins.diff().max())
     repeats = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(repeats, dim=1) for tensor in (key, value))
-    parts = [
-        torch.nn.functional.scaled_dot_product_attention(
-            *(tensor[:, :, begin:end] for tensor in (query, key, value)),
-            is_causal=bool(getattr(module, "is_causal", False)),
-            scale=scaling,
-        )
-        for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)
-    ]
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if kwargs.get("softcap"):
+        scores = kwargs["softcap"] * torch.tanh(scores / kwargs["softcap"])
+    scores = scores.masked_fill(~visible(module, begins, kwargs), -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(1, 2), None
+
+
+def visible(module, begins, kwargs) -> torch.Tensor:
+    """Return which token sees which, (T, T): windows as those of flash attention."""
+    texts = torch.repeat_interleave(torch.arange(len(begins) - 1), begins.diff())
+    mask = texts[:, None] == texts
+    places = torch.arange(len(texts))
+    distance = places[:, None] - places
+    is_causal = kwargs.get("is_causal")
+    if getattr(module, "is_causal", False) if is_causal is None else is_causal:
+        mask &= distance >= 0
+    if kwargs.get("sliding_window"):
+        mask &= distance.abs() < kwargs["sliding_window"]
+    return mask
 
 
 AttentionInterface.register(NAME, attend)

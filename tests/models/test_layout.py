@@ -159,6 +159,11 @@ def test_no_normalize_module_and_no_settings(old_folder):
             {"modality_config": {"text": {"method": "get_text_features"}}},
             "embedded by .*get_text_features",
         ),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {"method": "forward"}, "message": {"format": "flat"}}},
+            "texts are put into the tokenizer's chat template",
+        ),
         ("config_sentence_transformers.json", {"truncate_dim": 33}, "33; .* have 32 dim"),
         ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; a number"),
         ("config_sentence_transformers.json", {"prompts": ["q: "]}, "prompts is .* a dict"),
