@@ -11,6 +11,7 @@ import pytest
 import torch
 from chain_folders import DIM, static_chain, transformer_chain
 from model_folders import edit_json
+from safetensors.torch import load_file
 from sentence_transformers.sentence_transformer import modules as st
 from torch import Tensor, nn
 from toy_training import make_args, make_table, same, weights
@@ -59,7 +60,8 @@ def test_a_resumed_run_ends_bit_equal(folders, tmp_path, kind):
     whole.save_model(str(tmp_path / "saved"))
     saved = BiEncoder.from_pretrained(tmp_path / "saved")
     assert same(after, weights(saved))
-    assert not (tmp_path / "saved" / "trained.safetensors").exists()
+    beside = tmp_path / "saved" / "trained.safetensors"  # with transformers 5.4, of its own names
+    assert all(name.startswith(":") for name in (load_file(beside) if beside.is_file() else {}))
 
 
 @pytest.mark.parametrize("kind", ["transformer", "static"])
