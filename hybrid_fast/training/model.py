@@ -35,11 +35,15 @@ class ContrastiveModel(nn.Module):
         Raises:
             ValueError: the encoder is static, which has none worth recomputing.
         """
-        self._transformer().activation_checkpointing_enable(**options)
+        transformer = self._transformer()
+        transformer.activation_checkpointing_enable(**options)
+        _stop_at_frozen_layers(transformer, options)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Do the same, under the name that older versions of transformers call."""
-        self._transformer().gradient_checkpointing_enable(**options)
+        transformer = self._transformer()
+        transformer.gradient_checkpointing_enable(**options)
+        _stop_at_frozen_layers(transformer, options)
 
     def _transformer(self) -> PreTrainedModel:
         if not isinstance(self.encoder.backbone, TransformerBackbone):
@@ -48,6 +52,17 @@ class ContrastiveModel(nn.Module):
                 "gradient_checkpointing and activation_checkpointing"
             )
         return self.encoder.backbone.model
+
+
+def _stop_at_frozen_layers(transformer: PreTrainedModel, options: dict[str, Any]) -> None:
+    """Propagate no gradient through frozen layers whose activations are recomputed.
+
+    transformers lets the states of frozen embeddings require gradients. Only a reentrant checkpoint
+    needs that, which has no backward pass if its input requires none.
+    """
+    given = (value for value in options.values() if isinstance(value, dict))
+    if not any(value.get("use_reentrant") for value in given):
+        transformer.disable_input_require_grads()
 
 
 def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> ContrastiveModel:
@@ -60,7 +75,7 @@ def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> Contrastive
         ValueError: nothing is left to train, or an argument does not fit the encoder.
     """
     freeze_layers(encoder, args.frozen_layers)
-    check_trained(encoder, args)
+    check_trained(encoder)
     layer_rates(encoder, args)  # errors now, not after the texts have been tokenised
     if args.dropout is not None:
         set_dropout(encoder, args.dropout)
