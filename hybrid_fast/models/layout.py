@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.architectures import UNLIMITED
 from hybrid_fast.models.attention import take_direction
 from hybrid_fast.models.chain import (
     MODULES_FILE,
@@ -36,7 +35,7 @@ from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
 from hybrid_fast.models.prompts import Prompts
 from hybrid_fast.models.similarity import Similarity, check_similarity
-from hybrid_fast.models.texts import Side
+from hybrid_fast.models.texts import SIDES, Side
 
 SETTINGS_FILE = "config_sentence_transformers.json"
 LENGTHS_FILE = "sentence_bert_config.json"
@@ -49,6 +48,12 @@ _LENGTHS_FILES = (
         for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
     ),
 )
+# What each says the maximum tokens of; the later ones count.
+_LENGTHS: dict[str, tuple[Side, ...]] = {
+    "max_seq_length": SIDES,
+    "query_length": ("query",),
+    "document_length": ("passage",),
+}
 _SAVED_POOLINGS = {**dict(zip(POOLINGS, POOLINGS, strict=True)), "last": "lasttoken"}
 # Until sentence-transformers 5.3 a key for each, concatenated in this order.
 _POOLING_KEYS = {
@@ -87,7 +92,7 @@ class Layout:
         prompts: by name.
         default_prompt_name: of the prompt of a bare `encode`; None is no prompt.
         truncate_dim: entries of embeddings that encoding keeps; None keeps all.
-        max_lengths: maximum tokens of each side; empty for a static encoder.
+        max_lengths: maximum tokens of each side that the folder has one of.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
         direction: see `direction_options`; what the transformer's configuration lacks.
         bidirectional: what they say; None leaves it to the configuration.
@@ -105,10 +110,15 @@ class Layout:
     prompts: Prompts = field(default_factory=Prompts)
     default_prompt_name: str | None = None
     truncate_dim: int | None = None
-    max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
+    max_lengths: dict[Side, int] = field(default_factory=dict)
     lowercase: bool = False
     direction: dict[str, dict[str, object]] = field(default_factory=dict)
     bidirectional: bool | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no modules.json says that it embeds texts, and how."""
+        return self.normalize is None
 
 
 def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
@@ -128,10 +138,9 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
     if not (folder / MODULES_FILE).is_file():
         return _plain_layout(folder)
     parts = read_chain(folder, trust_remote_code=trust_remote_code)
-    lengths: dict[str, Any] = {}
-    bidirectional = None
+    transformer: dict[str, Any] = {}
     if parts and parts[0].name == "Transformer":
-        lengths, bidirectional = _read_lengths(folder, parts[0].folder)
+        transformer = _read_transformer(folder, parts[0].folder)
     pooling, head = check_order(folder, parts)
     normalize = bool(head) and head[-1].name == "Normalize"
     if normalize:
@@ -147,11 +156,9 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
         similarity=settings.get("similarity_fn_name"),
         prompts=Prompts(settings.get("prompts")),
         default_prompt_name=settings.get("default_prompt_name"),
-        max_lengths={} if pooling is None else _max_lengths(lengths),
-        lowercase=bool(lengths.get("do_lower_case")),
-        bidirectional=bidirectional,
         truncate_dim=_truncate_dim(folder / SETTINGS_FILE, settings.get("truncate_dim")),
         **of_pooling,
+        **transformer,
     )
 
 
@@ -160,7 +167,7 @@ def _plain_layout(folder: Path) -> Layout:
         refuse_empty(folder)
     config = read_json(folder / "config.json", dict)
     if config.get("model_type") == "model2vec":
-        return Layout(folder, True, normalize=bool(config.get("normalize")), max_lengths={})
+        return Layout(folder, static=True, normalize=bool(config.get("normalize")))
     first, *_ = map(str, config.get("architectures") or [""])
     is_causal = first.endswith("ForCausalLM") and config.get("is_causal", True)
     return Layout(folder, pooling="last" if is_causal else "mean")
@@ -224,19 +231,24 @@ def _pooling_config(layout: Layout, token_dim: int) -> dict[str, object]:
     }
 
 
-def _read_lengths(folder: Path, place: Path) -> tuple[dict[str, Any], bool | None]:
-    """Return the settings of a Transformer in `place`, and the direction that they turn it to.
+def _read_transformer(folder: Path, place: Path) -> dict[str, Any]:
+    """Return the settings of a Layout that the file of a Transformer in `place` decides.
 
     Raises:
         UntrainableChainError: it embeds tokens in another way than is usual.
+        ValueError: a length is no number of tokens.
     """
     files = [place / name for name in _LENGTHS_FILES]
-    file, lengths = next(
+    file, config = next(
         ((file, content) for file in files if (content := read_optional(file))), (files[0], {})
     )
-    bidirectional = take_direction(lengths)
-    check_transformer(folder, file, lengths)
-    return lengths, bidirectional
+    bidirectional = take_direction(config)
+    check_transformer(folder, file, config)
+    return {
+        "max_lengths": _max_lengths(file, config),
+        "lowercase": bool(config.get("do_lower_case")),
+        "bidirectional": bidirectional,
+    }
 
 
 def check_transformer(folder: Path | None, place: object, config: dict[str, Any]) -> None:
@@ -270,12 +282,18 @@ def check_transformer(folder: Path | None, place: object, config: dict[str, Any]
         raise untrainable(folder, f"{place} has options of its own: {', '.join(sorted(options))}")
 
 
-def _max_lengths(lengths: dict[str, Any]) -> dict[Side, int]:
-    longest = lengths.get("max_seq_length") or UNLIMITED
-    return {
-        "query": lengths.get("query_length") or longest,
-        "passage": lengths.get("document_length") or longest,
-    }
+def _max_lengths(file: Path, config: dict[str, Any]) -> dict[Side, int]:
+    lengths: dict[Side, int] = {}
+    for name, sides in _LENGTHS.items():
+        length = config.get(name)
+        if length is None:
+            continue
+        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+            raise ValueError(
+                f"{file}: {name} is {length!r}; a number of tokens from 1, or null, is needed"
+            )
+        lengths |= dict.fromkeys(sides, length)
+    return lengths
 
 
 def _truncate_dim(file: Path, value: object) -> int | None:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.models.adapter_folders import AdapterFolder, load_adapter
-from hybrid_fast.models.architectures import loading_class, position_limit
+from hybrid_fast.models.architectures import UNLIMITED, loading_class, position_limit
 from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
@@ -21,10 +21,11 @@ from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embedding
 from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
 from hybrid_fast.models.layout import Layout, read_layout
 from hybrid_fast.models.static import StaticBackbone, load_static
-from hybrid_fast.models.texts import Side
+from hybrid_fast.models.texts import SIDES, Side
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
+_PLAIN_LENGTHS: dict[Side, int] = {"query": 96, "passage": 256}
 # What older checkpoints hold although it is computed.
 _COMPUTED = ("position_ids", "inv_freq", "masked_bias", "attn.bias")
 
@@ -70,7 +71,7 @@ def load_backbone(
         }
         _refuse_options(only_transformer, folder)
         return load_static(folder, None if checked_dtype == "auto" else checked_dtype)
-    if layout.normalize is None:  # no modules.json says that it embeds texts
+    if layout.is_plain:
         refuse_head(folder)
         if pooling is None and bidirectional is not None:
             pooling = "mean" if bidirectional else "last"
@@ -90,15 +91,26 @@ def load_backbone(
         load_adapter(model, adapted)
     if layout.lowercase:
         lowercase_first(tokenizer)
-    limit = int(min(position_limit(model), tokenizer.model_max_length))
-    saved = {side: min(length, limit) for side, length in layout.max_lengths.items()}
     return TransformerBackbone(
         model,
         tokenizer,
         pooling or layout.pooling,
-        saved | given,
+        _saved_lengths(layout, model, tokenizer) | given,
         include_prompt=layout.include_prompt,
     )
+
+
+def _saved_lengths(layout: Layout, model: PreTrainedModel, tokenizer: Tokenizer) -> dict[Side, int]:
+    """Return the maximum tokens of each side, as the folder says, else its tokenizer.
+
+    They are no more than the model has positions for.
+    """
+    of_tokenizer = int(min(tokenizer.model_max_length, UNLIMITED))
+    lengths = dict.fromkeys(SIDES, of_tokenizer)
+    if layout.is_plain:
+        lengths = {side: min(length, of_tokenizer) for side, length in _PLAIN_LENGTHS.items()}
+    limit = position_limit(model)
+    return {side: min(length, limit) for side, length in (lengths | layout.max_lengths).items()}
 
 
 def _weights_below(adapted: AdapterFolder, trust_remote_code: bool) -> Path:

@@ -90,6 +90,35 @@ def test_options_of_loading_that_change_no_vector(old_folder, texts):
     np.testing.assert_array_equal(model.encode_queries(texts), expected)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "of_tokenizer", "expected"),
+    [
+        ({"max_seq_length": 20}, 9, (20, 20)),
+        ({"max_seq_length": 9}, 20, (9, 9)),
+        ({"max_seq_length": None}, 9, (9, 9)),
+        ({"query_length": 12}, 9, (12, 9)),
+        ({"max_seq_length": 12, "document_length": 20}, 9, (12, 20)),
+    ],
+)
+def test_lengths_of_the_folder_come_before_the_tokenizer_s(
+    old_folder, texts, lengths, of_tokenizer, expected
+):
+    tokenizer = json.loads((old_folder / "tokenizer_config.json").read_text())
+    write(old_folder / "tokenizer_config.json", tokenizer | {"model_max_length": of_tokenizer})
+    (old_folder / "config_sentence_transformers.json").unlink()
+    write(old_folder / "sentence_bert_config.json", lengths)
+    model = BiEncoder.from_pretrained(old_folder)
+    assert (model.max_length["query"], model.max_length["passage"]) == expected
+    assert_same_vectors(model, old_folder, [*texts, " ".join(texts)])
+
+
+@pytest.mark.parametrize("length", [0, "20", True, 2.5])
+def test_lengths_that_are_none(old_folder, length):
+    write(old_folder / "sentence_bert_config.json", {"max_seq_length": length})
+    with pytest.raises(ValueError, match=f"max_seq_length is {length!r}; a number of tokens"):
+        BiEncoder.from_pretrained(old_folder)
+
+
 def test_truncate_dim_is_read_and_written(old_folder):
     write(old_folder / "config_sentence_transformers.json", {"truncate_dim": 8})
     layout = read_layout(old_folder)
