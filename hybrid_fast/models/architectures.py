@@ -6,38 +6,45 @@ Of a pair of encoder and decoder (T5, mT5) the encoder alone is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import transformers
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
+from hybrid_fast.models.foreign import untrainable
+
 UNLIMITED = 1_000_000
+# Kinds whose states of tokens depend on the padding after them, whatever the attention mask says.
+MIXING_PADDING = ("convbert", "fnet", "funnel", "mobilebert", "reformer", "yoso")
 # They have an encoder class that takes more than text.
 _NOT_OF_TEXT = ("udop", "diffusion_gemma")
 
 
-def loading_class(config: Any, auto_class: Any = AutoModel) -> Any:
+def loading_class(config: Any, auto_class: Any, folder: Path) -> Any:
     """Return the class that loads a model of this configuration.
 
     Args:
         config: of transformers; that of a pair is changed to that of its encoder.
         auto_class: of transformers, such as AutoModel.
+        folder: of the model, for messages.
 
     Raises:
-        ValueError: a pair of encoder and decoder whose encoder cannot be loaded alone, or one
-            where `auto_class` adds a head to it.
+        UntrainableChainError: a pair of encoder and decoder whose encoder is not loaded alone.
+        ValueError: a pair where `auto_class` adds a head to the encoder.
     """
     if not _is_pair(config):
         return auto_class
     encoder = _encoder_class(config)
-    if auto_class is not AutoModel or encoder is None:
-        alone = " alone" if encoder is None else " with a head"
-        raise ValueError(
-            f"a {config.model_type} is an encoder-decoder, whose encoder{alone} transformers does "
-            "not have; give an encoder (such as BERT, XLM-R or that of a T5, mT5 or umT5) or a "
-            "decoder (such as Qwen3)"
+    if encoder is None or auto_class is not AutoModel:
+        alone = "alone" if encoder is None else "with a head"
+        what = (
+            f"a {config.model_type} is an encoder-decoder, whose encoder {alone} is not loaded "
+            "here; give an encoder (such as BERT, XLM-R or that of a T5, mT5 or umT5) or a decoder "
+            "(such as Qwen3)"
         )
+        raise untrainable(folder, what) if auto_class is AutoModel else ValueError(what)
     config.is_encoder_decoder = False
     return encoder
 

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 from hybrid_fast.models.compat import with_padding_attention
 from hybrid_fast.models.json_files import read_json, write_json
 
+# What models raise that give no gradient to embeddings of tokens in evaluation mode.
+_NO_GRADIENT = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError)
 _FLAG = "use_bidirectional_attention"
 # Kinds of models that heed the flag in all that they do, by its value for both directions.
 _FLAGGED: dict[str, object] = {"gemma3_text": True, "gemma4_text": "all"}
@@ -108,7 +110,7 @@ def turn(model: PreTrainedModel, bidirectional: bool) -> None:
         bidirectional: whether it shall attend in both directions.
 
     Raises:
-        ValueError: its attention cannot be changed so.
+        ValueError: its attention cannot be changed so, or not measured.
     """
     config, kind = model.config, model.config.model_type
     if _directions(model) == {bidirectional} and (bidirectional or not reads_both_ways(config)):
@@ -132,8 +134,14 @@ def turn(model: PreTrainedModel, bidirectional: bool) -> None:
 
 
 def _directions(model: PreTrainedModel) -> set[bool]:
-    with with_padding_attention(model):
-        return {_sees_ahead(model, padded) for padded in (False, True)}
+    try:
+        with with_padding_attention(model):
+            return {_sees_ahead(model, padded) for padded in (False, True)}
+    except _NO_GRADIENT as error:
+        raise ValueError(
+            f"bidirectional is given, and a {model.config.model_type} does not tell which way its "
+            f"attention goes ({type(error).__name__}: {error}); leave it out"
+        ) from error
 
 
 def _sees_ahead(model: PreTrainedModel, padded: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,16 @@ from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import check_dtype
 from hybrid_fast.models.folders import find_folder
 from hybrid_fast.models.foreign import UntrainableChainError, refuse_weights
+from hybrid_fast.models.json_files import read_optional
+from hybrid_fast.models.layout import SETTINGS_FILE
+from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
+_PICKLED = ("pytorch_model*.bin", "adapter_model*.bin")
 _WHAT_A_LIBRARY_RAISES = (
     *(AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError),
 )
@@ -81,15 +86,18 @@ def _load_theirs(
             f"{reason}. That needs sentence-transformers: pip install sentence-transformers"
         ) from error
     folder = find_folder(path_or_hub_name, revision)
-    for path in folder.rglob("pytorch_model.bin"):
+    for path in chain.from_iterable(map(folder.rglob, _PICKLED)):
         refuse_weights(path.parent)
-    prompts = {"query": query_prompt, "document": passage_prompt}
+    # By itself it puts nothing before documents where a folder calls their prompt "passage".
+    prompts = with_sides(
+        read_optional(folder / SETTINGS_FILE).get("prompts") or {}, query_prompt, passage_prompt
+    )
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     try:
         model = SentenceTransformer(
             str(folder),
             device=str(check_device("cpu" if device is None else device)),
-            prompts={name: prompt for name, prompt in prompts.items() if prompt is not None},
+            prompts=dict(prompts),
             truncate_dim=truncate_dim,
             trust_remote_code=trust_remote_code,
             model_kwargs=attention,

@@ -13,12 +13,23 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.models.adapter_folders import AdapterFolder, load_adapter
-from hybrid_fast.models.architectures import UNLIMITED, loading_class, position_limit
+from hybrid_fast.models.architectures import (
+    MIXING_PADDING,
+    UNLIMITED,
+    loading_class,
+    position_limit,
+)
 from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
-from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
+from hybrid_fast.models.foreign import (
+    UntrainableChainError,
+    refuse_config,
+    refuse_head,
+    refuse_weights,
+    untrainable,
+)
 from hybrid_fast.models.layout import Layout, read_layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import SIDES, Side
@@ -87,6 +98,12 @@ def load_backbone(
         trust_remote_code=trust_remote_code,
         **options,
     )
+    if model.config.model_type in MIXING_PADDING:
+        logger.warning(
+            "A %s lets padding into the states of tokens: its embeddings depend on the other texts "
+            "of a batch, and on how the batch is divided.",
+            model.config.model_type,
+        )
     if adapted is not None:
         load_adapter(model, adapted)
     if layout.lowercase:
@@ -156,6 +173,7 @@ def load_pretrained(
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
+        UntrainableChainError: an encoder-decoder whose encoder is not loaded alone.
         ValueError: an architecture that embeds no texts or attends in one way only, or files that
             cannot be read or do not belong together.
     """
@@ -165,7 +183,7 @@ def load_pretrained(
         refuse_config(config)
         config = turned_config(config, folder, bidirectional)
         with without_load_report():
-            model, report = loading_class(config, auto_class).from_pretrained(
+            model, report = loading_class(config, auto_class, folder).from_pretrained(
                 folder,
                 config=config,
                 trust_remote_code=trust_remote_code,
@@ -177,6 +195,8 @@ def load_pretrained(
         tokenizer = AutoTokenizer.from_pretrained(
             tokenizer_folder or folder, trust_remote_code=trust_remote_code
         )
+    except UntrainableChainError:
+        raise
     except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     _check_weights(folder, model, report, new_head)
@@ -226,7 +246,12 @@ def _check_tokenizer(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer)
     # transformers replaces a missing tokenizer with one that has no tokens.
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise FileNotFoundError(f"{folder} holds no tokenizer; save the tokenizer there too")
-    check_vocabulary(folder, tokenizer, count_embeddings(model))
+    try:
+        num_embeddings = count_embeddings(model)
+    except NotImplementedError as error:  # CANINE hashes characters
+        what = f"a {model.config.model_type} has no table with an embedding for each token"
+        raise untrainable(folder, what) from error
+    check_vocabulary(folder, tokenizer, num_embeddings)
 
 
 def lowercase_first(tokenizer: Tokenizer) -> None:

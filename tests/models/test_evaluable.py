@@ -105,6 +105,20 @@ def test_options_that_cannot_be(chains, name, options, message):
         load_evaluable(chains[name], **options)
 
 
+def test_the_prompt_of_passages_is_read_by_its_other_name(chains, texts):
+    """By itself sentence-transformers leaves it out."""
+    file = chains["CNN"] / "config_sentence_transformers.json"
+    before = file.read_text()
+    try:
+        edit_json(file, lambda settings: settings.update(prompts={"passage": "sea "}))
+        model = load_evaluable(chains["CNN"], query_prompt="the ")
+    finally:
+        file.write_text(before)
+    for method, prompt in (("encode_query", "the "), ("encode_document", "sea ")):
+        expected = model.encode(texts, prompt=prompt)
+        np.testing.assert_array_equal(getattr(model, method)(texts), expected)
+
+
 def test_modules_that_are_not_known(bert_folder, tmp_path):
     modules = [st.Transformer(str(bert_folder)), st.Pooling(DIM), st.Dense(DIM, 8)]
     folder = saved_chain(tmp_path / "chain", modules)
@@ -122,13 +136,14 @@ def test_without_sentence_transformers(chains, monkeypatch):
         load_evaluable(chains["CNN"])
 
 
-def test_pickled_weights_are_not_read_there_either(chains, tmp_path):
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_pickled_weights_are_not_read_there_either(tmp_path, name):
     folder = saved_chain(tmp_path / "chain", [word_embeddings(), st.Pooling(DIM)])
     (place,) = {path.parent for path in folder.rglob("model.safetensors")}
-    torch.save({}, place / "pytorch_model.bin")
+    torch.save({}, place / name)
     load_evaluable(folder)
     (place / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin, weights as pickled PyTorch"):
+    with pytest.raises(FileNotFoundError, match=rf"{name}, weights as pickled PyTorch"):
         load_evaluable(folder)
 
 

@@ -3,12 +3,16 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import transformers
 from model_folders import SIZES
+from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.evaluable import load_evaluable
+from hybrid_fast.models.foreign import UntrainableChainError
 
 
 def save(model, bert_folder, folder):
@@ -61,6 +65,21 @@ def test_other_architectures(bert_folder, tmp_path, make, message):
     folder = save(make(transformers), bert_folder, tmp_path / "model")
     with pytest.raises(ValueError, match=message):
         BiEncoder.from_pretrained(folder)
+
+
+def test_what_no_chain_here_can_train_is_evaluated(bert_folder, tmp_path, texts):
+    """Encoder-decoders whose encoder is not loaded alone, and an encoder without a vocabulary."""
+    small = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    bart = transformers.BartModel(transformers.BartConfig(**BART, **small, decoder_ffn_dim=32))
+    canine = transformers.CanineModel(transformers.CanineConfig(**SIZES))
+    canine.save_pretrained(tmp_path / "canine")
+    transformers.CanineTokenizer().save_pretrained(tmp_path / "canine")
+    folders = [save(bart, bert_folder, tmp_path / "bart"), tmp_path / "canine"]
+    for folder, what in zip(folders, ("alone is not loaded", "no table"), strict=True):
+        with pytest.raises(UntrainableChainError, match=f"{what}.*hybrid-fast evaluate {folder}"):
+            BiEncoder.from_pretrained(folder)
+        theirs = SentenceTransformer(str(folder), device="cpu").encode_document(texts)
+        np.testing.assert_array_equal(load_evaluable(folder).encode_document(texts), theirs)
 
 
 @pytest.mark.parametrize(
