@@ -98,12 +98,7 @@ def load_backbone(
         trust_remote_code=trust_remote_code,
         **options,
     )
-    if model.config.model_type in MIXING_PADDING:
-        logger.warning(
-            "A %s lets padding into the states of tokens: its embeddings depend on the other texts "
-            "of a batch, and on how the batch is divided.",
-            model.config.model_type,
-        )
+    _say_what_is_unusual(layout, model, tokenizer)
     if adapted is not None:
         load_adapter(model, adapted)
     if layout.lowercase:
@@ -115,6 +110,23 @@ def load_backbone(
         _saved_lengths(layout, model, tokenizer) | given,
         include_prompt=layout.include_prompt,
     )
+
+
+def _say_what_is_unusual(layout: Layout, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    """Log where embeddings are not what they would be alone, or in sentence-transformers."""
+    kind = model.config.model_type
+    if kind in MIXING_PADDING:
+        logger.warning(
+            "A %s lets padding into the states of tokens: its embeddings depend on the other texts "
+            "of a batch, and on how the batch is divided.",
+            kind,
+        )
+    if layout.is_plain and getattr(tokenizer, "chat_template", None):
+        logger.info(
+            "Texts are not put into the chat template of the tokenizer in %s, as "
+            "sentence-transformers would.",
+            layout.weights_folder,
+        )
 
 
 def _saved_lengths(layout: Layout, model: PreTrainedModel, tokenizer: Tokenizer) -> dict[Side, int]:

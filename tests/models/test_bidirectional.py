@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from model_folders import TEXTS, edit_json
+from model_folders import SIZES, TEXTS, edit_json
 from shape_folders import DECODERS, SHAPES, make_folder
 from transformers import AutoModel
 
@@ -171,6 +171,20 @@ def test_attention_that_cannot_be_turned():
     config = transformers.GPTNeoConfig(**sizes, attention_types=[[["global", "local"], 1]])
     with pytest.raises(ValueError, match="the attention of a gpt_neo stays causal"):
         turn(transformers.GPTNeoModel(config), bidirectional=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("IBert", SIZES),
+        ("Reformer", {"attn_layers": ["local"], "hidden_size": 32, "axial_pos_embds": False}),
+    ],
+)
+def test_attention_that_cannot_be_measured(family, config):
+    config = getattr(transformers, f"{family}Config")(vocab_size=64, **config)
+    model = getattr(transformers, f"{family}Model")(config).eval()
+    with pytest.raises(ValueError, match=r"does not tell which way its attention goes .* leave it"):
+        turn(model, bidirectional=True)
 
 
 def test_flash_attention_is_not_needed_to_try():

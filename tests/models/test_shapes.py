@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from model_folders import TEXTS, edit_json
+from model_folders import SIZES, TEXTS, edit_json
 from safetensors.torch import load_file
-from shape_folders import ENCODERS_OF_PAIRS, SHAPES, T5_SIZES, make_folder, make_tokenizer
+from shape_folders import (
+    ENCODERS_OF_PAIRS,
+    SHAPES,
+    T5_SIZES,
+    Shape,
+    make_folder,
+    make_tokenizer,
+)
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.architectures import UNLIMITED, position_limit, state_size
@@ -208,6 +215,47 @@ def test_half_precision_is_loaded_as_saved_and_can_be_widened(name, dtype, tmp_p
     assert {weight.dtype for weight in wide.parameters()} == {torch.float32}
     peer = load_peer(tmp_path / "half", model_kwargs={"dtype": torch.float32})
     np.testing.assert_allclose(wide.encode_queries(TEXTS), peer.encode(TEXTS), atol=1e-5)
+
+
+FUNNEL = {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "block_sizes": [1, 1]}
+PADDED = {
+    "fnet": Shape("FNetModel", "FNetConfig"),
+    "convbert": Shape("ConvBertModel", "ConvBertConfig", {**SIZES, "embedding_size": 32}),
+    "mobilebert": Shape(
+        "MobileBertModel",
+        "MobileBertConfig",
+        {**SIZES, "embedding_size": 32, "intra_bottleneck_size": 16},
+    ),
+    "funnel": Shape("FunnelModel", "FunnelConfig", FUNNEL),
+    "yoso": Shape("YosoModel", "YosoConfig"),
+    "squeezebert": Shape("SqueezeBertModel", "SqueezeBertConfig", {**SIZES, "embedding_size": 32}),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_embeddings_that_depend_on_padding_are_warned_of(tmp_path, caplog, name):
+    tokenizer = make_tokenizer("bert")
+    PADDED[name].build(len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = BiEncoder.from_pretrained(tmp_path)
+    together = model.encode_passages([TEXTS[0], " ".join(TEXTS)])[0]
+    depends = not np.allclose(together, model.encode_passages(TEXTS[:1])[0], atol=1e-5)
+    assert depends is (name != "squeezebert")
+    assert ("lets padding into the states of tokens" in caplog.text) is depends
+
+
+def test_a_chat_template_is_not_used_and_that_is_said(tmp_path, caplog):
+    texts = BiEncoder.from_pretrained(make_folder("qwen3", tmp_path / "none")).encode_queries(TEXTS)
+    folder = make_folder("qwen3", tmp_path / "chat", chat_template="{{ messages[0].content }}.")
+    with caplog.at_level("INFO", logger="hybrid_fast"):
+        model = BiEncoder.from_pretrained(folder)
+    assert f"not put into the chat template of the tokenizer in {folder}" in caplog.text
+    np.testing.assert_array_equal(model.encode_queries(TEXTS), texts)
+    model.save_pretrained(tmp_path / "saved")  # whose modules.json holds for both
+    caplog.clear()
+    BiEncoder.from_pretrained(tmp_path / "saved")
+    assert "chat template" not in caplog.text
+    np.testing.assert_allclose(load_peer(tmp_path / "saved").encode(TEXTS), texts, atol=1e-5)
 
 
 def test_a_folder_of_bge_m3(tmp_path):
