@@ -79,15 +79,18 @@ def _is_adapter(name: str) -> bool:
 
 def _set_in_module(module: nn.Module, rate: float) -> bool:
     """Set the rates that a module holds itself; return whether there are any."""
-    for name, child in list(module.named_children()):
-        # What a rate of 0 in the configuration has become, as in ModernBERT.
-        if isinstance(child, nn.Identity) and _is_rate(name) and rate:
-            setattr(module, name, nn.Dropout(rate).train(module.training))
-            return True
     if isinstance(module, _DROPOUTS):
         module.p = rate
         return True
-    return _set_numbers(module, rate)
+    # What a rate of 0 in the configuration has become, as in ModernBERT.
+    without = [
+        name
+        for name, child in module.named_children()
+        if isinstance(child, nn.Identity) and _is_rate(name) and rate
+    ]
+    for name in without:
+        setattr(module, name, nn.Dropout(rate).train(module.training))
+    return _set_numbers(module, rate) or bool(without)
 
 
 def _set_numbers(holder: Any, rate: float) -> bool:

@@ -61,7 +61,7 @@ class Dense(nn.Module):
         in_features: dimension of what it takes.
         out_features: dimension of what it returns.
         bias: whether the linear layer has one.
-        activation: default tanh.
+        activation: default tanh. Folders name its class alone, without its options.
         use_residual: whether what it takes is added to what it returns, through a linear layer of
             its own if the dimensions differ.
     """
@@ -78,6 +78,7 @@ class Dense(nn.Module):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.activation_function = nn.Tanh() if activation is None else activation
+        _warn_of_options(self.activation_function)
         self.use_residual = use_residual
         if use_residual and in_features != out_features:
             self.residual = nn.Linear(in_features, out_features, bias=False)
@@ -141,6 +142,20 @@ class Dense(nn.Module):
         activation = type(self.activation_function).__name__
         residual = ", residual" if self.use_residual else ""
         return f"Dense to {self.embedding_dim} ({activation}{residual})"
+
+
+def _warn_of_options(activation: nn.Module) -> None:
+    kind = type(activation)
+    try:
+        again = repr(kind())
+    except TypeError:
+        again = "nothing, since its class needs options"
+    if again != repr(activation):
+        logger.warning(
+            "Folders name the class of an activation alone: %s loads again as %s.",
+            activation,
+            again,
+        )
 
 
 class LayerNorm(nn.Module):

@@ -69,6 +69,7 @@ _USUAL: dict[str, tuple[object, ...]] = {
     "transformer_task": (None, "feature-extraction"),
     "module_output_name": (None, "token_embeddings"),
     "query_expansion": (None,),
+    "tokenizer_name_or_path": (None,),
 }
 _OF_LOADING = ("model", "tokenizer", "processor", "config")
 _HARMLESS_OPTIONS = {

@@ -282,3 +282,15 @@ def test_an_activation_of_another_package_is_imported_if_it_is_trusted(damaged, 
     edit_json(path, lambda config: config.update(activation_function="no_such_package.Act"))
     with pytest.raises(ValueError, match=r"cannot be imported \(No module named 'no_such_package"):
         BiEncoder.from_pretrained(damaged, trust_remote_code=True)
+
+
+def test_options_of_an_activation_that_folders_do_not_keep_are_said(caplog):
+    for plain in (nn.PReLU(), nn.GELU(), nn.Softmax()):
+        Dense(4, 4, activation=plain)
+    assert not caplog.text
+    Dense(4, 4, activation=nn.LeakyReLU(0.2))
+    assert "LeakyReLU(negative_slope=0.2) loads again as LeakyReLU(negative_slope=0.01)" in (
+        caplog.text
+    )
+    Dense(4, 4, activation=nn.Threshold(0.1, 2))
+    assert "Threshold(threshold=0.1, value=2) loads again as nothing" in caplog.text

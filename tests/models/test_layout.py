@@ -181,6 +181,7 @@ def test_no_normalize_module_and_no_settings(old_folder):
         ("config_sentence_transformers.json", {"prompts": {"query": 3}}, "prompt .*3"),
         ("config_sentence_transformers.json", {"truncate_dim": "8"}, "truncate_dim is '8'"),
         ("sentence_bert_config.json", {"query_expansion": {"length": 9}}, "query_expansion is {"),
+        ("sentence_bert_config.json", {"tokenizer_name_or_path": "bert"}, "_path is 'bert'; only"),
         ("sentence_bert_config.json", {"config_args": {"num_labels": 3}}, "own: num_labels"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"a": 1}}}, "own: a"),
         (
