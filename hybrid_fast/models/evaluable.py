@@ -111,6 +111,7 @@ def _load_theirs(
     if similarity is not None:
         model.similarity_fn_name = check_similarity("similarity", similarity)
     _set_length(model, folder, max_query_length, max_passage_length)
+    _check_truncation(model, folder)
     checked = check_dtype(dtype)
     return model if checked == "auto" else model.to(checked)
 
@@ -128,3 +129,17 @@ def _set_length(
     if not isinstance(model.max_seq_length, int):
         raise ValueError(f"{folder} has no maximum length; leave max_query_length out")
     model.max_seq_length = of_queries
+
+
+def _check_truncation(model: SentenceTransformer, folder: Path) -> None:
+    """Raise ValueError if more dimensions are to be kept than there are."""
+    kept = model.truncate_dim
+    if kept is None:
+        return
+    with model.truncate_embeddings(None):
+        dim = model.get_embedding_dimension()
+    if kept < 1 or (dim is not None and kept > dim):
+        raise ValueError(
+            f"truncate_dim is {kept}; embeddings of {folder} have {dim} dimensions, so it must be "
+            f"a whole number from 1 to {dim}"
+        )

@@ -11,7 +11,16 @@ WEIGHT_FILES = ("model*.safetensors*",)
 # an adapter would be put into it.
 MODEL_FILES = (*WEIGHT_FILES, "config.json", "adapter_config.json", "adapter_model.*")
 
-_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md")
+_HUB_FILES = (
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "*.spm",
+    "*.py",
+    "*.jinja",
+    "README.md",
+)
 _HUB_OTHER_FILES = ("onnx/*", "openvino/*")
 
 
