@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.attention import drop_attention
 from hybrid_fast.models.dropout import drop
+from hybrid_fast.models.dropout_attention import drop_attention
 from hybrid_fast.models.fast_dropout import fast_dropout
 
 RATE = 0.1

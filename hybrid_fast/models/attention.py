@@ -1,181 +1,121 @@
-"""Attention with dropout on the CPU by the C++ core, as an attention of transformers.
+"""The direction of attention: decoders that read a text in both directions, as encoders do.
 
-torch's fused attention of the CPU takes no dropout: it falls to products of whole score matrices, a
-mask for each, and keeps both for the backward pass. The core's kernel holds the scores of a few
-queries at a time and keeps one number a row. The softmax is not renormalised after dropout, as in
-torch.
+transformers 5 keeps it in the configuration: `is_causal`, or what Gemma 3 and 4 call
+`use_bidirectional_attention`, which also halves their sliding windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from hybrid_fast import _core
-from hybrid_fast.models.compat import register_attention, torch_attention
-from hybrid_fast.models.dropout import draw_seed, numbers, takes
+from hybrid_fast.models.compat import with_padding_attention
 
-NAME = "hybrid_fast"
-# Options of transformers that change what is computed, and that are left to its own attention.
-_LEFT_TO_TORCH = ("position_bias", "softcap", "cache", "output_attentions")
+_FLAG = "use_bidirectional_attention"
+# Kinds of models that heed the flag in all that they do, by its value for both directions.
+_FLAGGED: dict[str, object] = {"gemma3_text": True, "gemma4_text": "all"}
 
 
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    is_causal: bool | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """Attend as transformers' "sdpa" does, with dropout by our kernel where it takes the call.
+def reads_both_ways(config: Any) -> bool:
+    """Tell whether a configuration makes attention bidirectional that would be causal without."""
+    is_causal = getattr(config, "is_causal", None)
+    return getattr(config, _FLAG, None) in (True, "all") if is_causal is None else not is_causal
+
+
+def turned_config(config: Any, bidirectional: bool | None) -> Any:
+    """Return the configuration that a model is to be made of.
 
     Args:
-        module: the attention module.
-        query: (n, heads, queries, D), float32 or bfloat16 for the kernel, or what autocast makes
-            of it.
-        key: (n, heads or a divisor, keys, D).
-        value: likewise.
-        attention_mask: bool (n or 1, heads or 1, queries or 1, keys), True where a query sees a
-            key; a mask of numbers is left to torch.
-        dropout: probability.
-        scaling: of the scores; default D ** -0.5.
-        is_causal: whether query i sees keys 0 to i alone, unless there is a mask; default the
-            module's.
-        options: others of transformers.
-
-    Returns:
-        (n, queries, heads, D), and None for the probabilities.
+        config: as saved.
+        bidirectional: whether attention goes in both directions; None as saved.
     """
-    query, key, value = _autocast(query, key, value)
-    if dropout == 0 or not _takes(query, key, value, attention_mask, options):
-        out, _ = torch_attention()(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            is_causal=is_causal,
-            **options,
-        )
-        return out, None
-    if is_causal is None:
-        is_causal = getattr(module, "is_causal", True)
-    out = drop_attention(
-        query,
-        key,
-        value,
-        attention_mask,
-        rate=dropout,
-        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
-        causal=is_causal and attention_mask is None and query.shape[2] > 1,
-    )
-    return out, None
+    value = _FLAGGED.get(config.model_type)
+    if value is None:
+        if reads_both_ways(config) and bidirectional is None:
+            # Gemma and Gemma 2 heed the flag without padding, and `is_causal` always.
+            config.is_causal = False
+        return config
+    if bidirectional is None or bidirectional == reads_both_ways(config):
+        return config
+    content = config.to_dict() | {_FLAG: value if bidirectional else None}
+    content.pop("is_causal", None)
+    return type(config).from_dict(content)  # which makes windows of the right size
 
 
-def drop_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    seen: Tensor | None,
-    *,
-    rate: float,
-    scale: float,
-    causal: bool,
-) -> Tensor:
-    """Return drop(softmax(scale Q K^T)) V by the kernel, (n, queries, heads, D); see `attend`.
+def turn(model: PreTrainedModel, bidirectional: bool) -> None:
+    """Make a model attend in both directions, or to what is before a token alone.
 
-    A query that sees no key gets zeros. It cannot be differentiated twice.
+    What it does is measured, in texts with and without padding.
+
+    Args:
+        model: made of what `turned_config` returned.
+        bidirectional: whether it shall attend in both directions.
+
+    Raises:
+        ValueError: its attention cannot be changed so.
     """
-    if seen is not None:
-        # A mask of padding is the same for all queries, and need not be written out for each.
-        seen = seen[tuple(slice(None, None if step else 1) for step in seen.stride()[:3])]
-        seen = seen.contiguous()
-    states = (x.transpose(1, 2).contiguous() for x in (query, key, value))
-    out: Tensor = _Attention.apply(*states, seen, rate, scale, causal, draw_seed())
-    return out
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        seen: Tensor | None,
-        rate: float,
-        scale: float,
-        causal: bool,
-        seed: int,
-    ) -> Tensor:
-        num_texts, num_queries, num_heads, _ = queries.shape
-        out = torch.empty_like(queries)
-        log_sums = queries.new_empty(num_texts, num_heads, num_queries, dtype=torch.float32)
-        ctx.law = {"scale": scale, "causal": causal, "rate": rate, "seed": seed}
-        _core.attend(
-            **_arrays(queries, keys, values, seen),
-            **ctx.law,
-            out=numbers(out),
-            log_sums=numbers(log_sums),
-            num_threads=torch.get_num_threads(),
+    config, kind = model.config, model.config.model_type
+    if _directions(model) == {bidirectional} and (bidirectional or not reads_both_ways(config)):
+        return
+    if bidirectional:
+        config.is_causal = False
+    elif reads_both_ways(config):
+        config.is_causal = True
+    if _directions(model) == {bidirectional}:
+        return
+    if bidirectional:
+        raise ValueError(
+            f"bidirectional is True, and the attention of a {kind} stays causal in transformers; "
+            "leave it out to use the decoder as it is, or give a decoder whose attention can be "
+            "turned (such as Qwen3, Llama, Mistral or Gemma)"
         )
-        ctx.save_for_backward(queries, keys, values, seen, log_sums)
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, seen, log_sums = ctx.saved_tensors
-        gradients = [torch.empty_like(x) for x in (queries, keys, values)]
-        of_queries, of_keys, of_values = map(numbers, gradients)
-        _core.attend_backward(
-            **_arrays(queries, keys, values, seen),
-            **ctx.law,
-            log_sums=numbers(log_sums),
-            out_gradient=numbers(gradient.contiguous()),
-            query_gradient=of_queries,
-            key_gradient=of_keys,
-            value_gradient=of_values,
-            num_threads=torch.get_num_threads(),
-        )
-        return *gradients, None, None, None, None, None
-
-
-def _arrays(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> dict[str, Any]:
-    arrays = {"queries": queries, "keys": keys, "values": values}
-    return {name: numbers(x) for name, x in arrays.items()} | {
-        "seen": None if seen is None else seen.numpy()
-    }
-
-
-def _autocast(*states: Tensor) -> list[Tensor]:
-    """Return what torch's attention would compute with in this context."""
-    if not torch.is_autocast_enabled("cpu"):
-        return list(states)
-    dtype = torch.get_autocast_dtype("cpu")
-    return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]
-
-
-def _takes(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
-) -> bool:
-    """Tell whether the kernel computes exactly what is asked for."""
-    return (
-        takes(query, key, value)
-        and query.ndim == 4
-        and key.shape == value.shape
-        and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])
-        and (mask is None or (mask.dtype == torch.bool and mask.ndim == 4))
-        and not any(options.get(name) is not None for name in _LEFT_TO_TORCH)
+    raise ValueError(
+        f"bidirectional is False, and a {kind} is an encoder, whose tokens attend in both "
+        "directions; leave it out"
     )
 
 
-register_attention(NAME, attend)
+def _directions(model: PreTrainedModel) -> set[bool]:
+    with with_padding_attention(model):
+        return {_sees_ahead(model, padded) for padded in (False, True)}
+
+
+def _sees_ahead(model: PreTrainedModel, padded: bool) -> bool:
+    """Tell whether the first token's state has a gradient to the embedding of the last.
+
+    A causal mask makes it exactly 0.
+    """
+    table = model.get_input_embeddings().weight
+    ids = torch.arange(1, 4 + padded, device=table.device)[None] % len(table)
+    mask = (torch.arange(ids.shape[1], device=table.device) < 3).long()[None]
+    with torch.enable_grad(), _taken_embeddings(model) as taken:
+        states = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        # No multiple of the norm, which a last layer norm fixes.
+        weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)
+        (gradient,) = torch.autograd.grad((states[0, 0].float() * weights).sum(), taken[:1])
+    return bool(gradient.flatten(0, 1)[2].any())  # XLNet puts tokens before texts
+
+
+@contextmanager
+def _taken_embeddings(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Collect the embeddings of tokens that a model looks up, as the leaves of its graph."""
+    taken: list[Tensor] = []
+
+    def take(module: object, inputs: object, output: Tensor) -> Tensor:
+        taken.append(output.detach().requires_grad_())
+        return taken[-1].clone()  # which may be changed in place
+
+    table = model.get_input_embeddings().weight
+    # A T5 looks them up in another module with the same weights.
+    modules = [each for each in model.modules() if getattr(each, "weight", None) is table]
+    hooks = [module.register_forward_hook(take) for module in modules]
+    try:
+        yield taken
+    finally:
+        for hook in hooks:
+            hook.remove()

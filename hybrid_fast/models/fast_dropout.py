@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from hybrid_fast.models import attention
+from hybrid_fast.models import dropout_attention
 from hybrid_fast.models.compat import attention_of, configs_of_attention, set_attention
 from hybrid_fast.models.dropout import Dropout
 
@@ -17,7 +17,7 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
     """Let a model drop values by our kernels within; afterwards it is as it was.
 
     In place of each `torch.nn.Dropout` stands one of ours, and the attention "sdpa" of
-    transformers is `attention.attend`. Rates and semantics stay, masks are others. Modules with a
+    transformers is `dropout_attention.attend`. Rates and semantics stay, masks are others. Modules with a
     dropout of their own, such as DeBERTa's, and other attentions keep theirs.
     """
     replaced = [
@@ -31,7 +31,7 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
         for parent, name, child in replaced:
             setattr(parent, name, Dropout(child.p).train(child.training))
         for config in configs:
-            set_attention(config, attention.NAME)
+            set_attention(config, dropout_attention.NAME)
         yield
     finally:
         for parent, name, child in replaced:

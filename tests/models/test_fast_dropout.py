@@ -23,7 +23,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from hybrid_fast.models import attention
+from hybrid_fast.models import dropout_attention
 from hybrid_fast.models.dropout import Dropout
 from hybrid_fast.models.fast_dropout import fast_dropout
 
@@ -53,6 +53,7 @@ CONFIGS = {
     "qwen3, sliding": Qwen3Config(
         **DECODER, use_cache=False, use_sliding_window=True, sliding_window=4, max_window_layers=0
     ),
+    "qwen3, both ways": Qwen3Config(**DECODER, use_cache=False, is_causal=False),
     "llama": LlamaConfig(**DECODER, use_cache=False),
     "gpt2": GPT2Config(
         vocab_size=60, n_embd=16, n_layer=2, n_head=4, n_positions=40, attn_pdrop=0.3,
@@ -101,9 +102,9 @@ def test_a_model_computes_what_it_does_with_plain_attention_and_the_same_masks(
     inputs = make_inputs(padded)
     fast, plain = make(CONFIGS[name], "sdpa").train(), make(CONFIGS[name], "eager").train()
     kernel_calls = []
-    kernel = attention.drop_attention
+    kernel = dropout_attention.drop_attention
     monkeypatch.setattr(
-        attention,
+        dropout_attention,
         "drop_attention",
         lambda *a, **k: kernel_calls.append(k["rate"]) or kernel(*a, **k),
     )
@@ -149,7 +150,7 @@ def test_the_model_is_afterwards_as_it_was_also_after_an_error():
 
     def fail_within():
         with fast_dropout(model):
-            assert model.config._attn_implementation == attention.NAME
+            assert model.config._attn_implementation == dropout_attention.NAME
             assert list(model.state_dict()) == weights
             assert repr(model) == description
             raise RuntimeError("stop")
@@ -190,7 +191,7 @@ def test_a_model_saved_within_names_no_attention_of_ours(tmp_path):
     with fast_dropout(model):
         model.save_pretrained(tmp_path)
     text = (tmp_path / "config.json").read_text(encoding="utf-8")
-    assert attention.NAME not in text
+    assert dropout_attention.NAME not in text
     assert json.loads(text)["hidden_dropout_prob"] == 0.2
 
 

@@ -7,7 +7,7 @@ import torch
 from toy_training import make_args
 
 from hybrid_fast.data import AlignedTable
-from hybrid_fast.models import BiEncoder, attention, dropout
+from hybrid_fast.models import BiEncoder, dropout, dropout_attention
 from hybrid_fast.training import HybridTrainer
 
 
@@ -23,7 +23,7 @@ def calls(monkeypatch) -> list[str]:
         )
 
     watch(dropout, "_run")
-    watch(attention, "drop_attention")
+    watch(dropout_attention, "drop_attention")
     return found
 
 

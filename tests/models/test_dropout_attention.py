@@ -9,8 +9,8 @@ import torch
 from dropout_masks import attention_mask
 from torch import Tensor
 
-from hybrid_fast.models import attention
-from hybrid_fast.models.attention import attend, drop_attention
+from hybrid_fast.models import dropout_attention
+from hybrid_fast.models.dropout_attention import attend, drop_attention
 from hybrid_fast.models.dropout import draw_seed
 
 MODULE = SimpleNamespace(is_causal=False)
@@ -62,9 +62,9 @@ def check(inputs, seen, *, tolerance=1e-5, causal=False, scaling=None, dtype=Non
 def calls(monkeypatch) -> list[dict]:
     """What reaches the kernel."""
     found = []
-    kernel = attention.drop_attention
+    kernel = dropout_attention.drop_attention
     monkeypatch.setattr(
-        attention,
+        dropout_attention,
         "drop_attention",
         lambda *args, **options: found.append(options) or kernel(*args, **options),
     )
