@@ -17,8 +17,8 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
     """Let a model drop values by our kernels within; afterwards it is as it was.
 
     In place of each `torch.nn.Dropout` stands one of ours, and the attention "sdpa" of
-    transformers is `dropout_attention.attend`. Rates and semantics stay, masks are others. Modules with a
-    dropout of their own, such as DeBERTa's, and other attentions keep theirs.
+    transformers is `dropout_attention.attend`. Rates and semantics stay, masks are others. Modules
+    with a dropout of their own, such as DeBERTa's, and other attentions keep theirs.
     """
     replaced = [
         (parent, name, child)

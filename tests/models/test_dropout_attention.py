@@ -10,8 +10,8 @@ from dropout_masks import attention_mask
 from torch import Tensor
 
 from hybrid_fast.models import dropout_attention
-from hybrid_fast.models.dropout_attention import attend, drop_attention
 from hybrid_fast.models.dropout import draw_seed
+from hybrid_fast.models.dropout_attention import attend, drop_attention
 
 MODULE = SimpleNamespace(is_causal=False)
 RATE = 0.3
