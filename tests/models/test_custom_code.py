@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +68,6 @@ class TinyModel(BertModel):
         output.last_hidden_state = output.last_hidden_state + SHIFT
         return output
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def modules_cache(tmp_path_factory):
-    """Where transformers copies code to, before it is run."""
-    cache = str(tmp_path_factory.mktemp("modules"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
-        patch.setattr("sys.path", [*sys.path])
-        yield
 
 
 @pytest.fixture

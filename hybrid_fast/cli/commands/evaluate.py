@@ -77,6 +77,7 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    adapter: options.Adapter = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
     pooling: options.Pooling = None,

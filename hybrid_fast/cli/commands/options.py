@@ -34,6 +34,10 @@ QueryPrompt = Annotated[
 PassagePrompt = Annotated[
     str | None, typer.Option(help=r"Put before each passage; \n is a line break.", **_PANEL)
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(help="Folder or hub name of an adapter (peft) to put into MODEL.", **_PANEL),
+]
 Pooling = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +89,7 @@ TrustRemoteCode = Annotated[
     typer.Option("--trust-remote-code", help="Run Python files that come with it.", **_PANEL),
 ]
 _OF_FROM_PRETRAINED = (
+    "adapter",
     "query_prompt",
     "passage_prompt",
     "pooling",

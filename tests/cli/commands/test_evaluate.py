@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import sys
 
 import pytest
 from chain_folders import saved_chain
@@ -43,6 +42,7 @@ OPTIONS = {
     "--device": "cpu",
     "--attn-implementation": "eager",
     "--revision": "abc",
+    "--adapter": "some/adapter",
 }
 
 
@@ -54,8 +54,8 @@ def test_evaluate_takes_what_from_pretrained_takes(
 ):
     given = {}
 
-    def load(cls, path, **options):
-        given.update(options)
+    def load(cls, path, *, adapter, **options):
+        given.update(options, adapter=adapter)
         return from_pretrained(path, **options)
 
     from_pretrained = BiEncoder.from_pretrained
@@ -66,6 +66,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
     main([*command, *words, *flags])
     prompts = {"query": "Instruct: find\nQuery: ", "passage": "passage: "}
     assert given == {
+        "adapter": "some/adapter",
         "query_prompt": prompts["query"],
         "passage_prompt": prompts["passage"],
         "pooling": "last",
@@ -209,10 +210,7 @@ def test_their_untrained_baseline_is_refused(words, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_code_of_a_model_is_run_if_it_is_trusted(project, words, capsys, monkeypatch):
-    cache = str(project / "modules")
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
-    monkeypatch.setattr("sys.path", [*sys.path])
+def test_code_of_a_model_is_run_if_it_is_trusted(words, capsys):
     (words / "words_of_mine.py").write_text(
         "from sentence_transformers.sentence_transformer.modules import BoW\n\n"
         "class Words(BoW):\n    pass\n"
@@ -224,3 +222,19 @@ def test_code_of_a_model_is_run_if_it_is_trusted(project, words, capsys, monkeyp
     assert "words_of_mine.Words, a class" in capsys.readouterr().err
     main([*command, "--trust-remote-code"])
     assert "words_of_mine.Words of words is no kind of" in capsys.readouterr().err
+
+
+def test_an_adapter_is_put_into_the_model(project, bert_folder, capsys):  # noqa: F811
+    pytest.importorskip("peft")
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.add_adapter({"r": 2, "init_lora_weights": False})
+    model.save_pretrained("adapted", merge_adapter=False)
+    task = ["--task", "xquad-r", "--data", "task"]
+    main(["evaluate", str(bert_folder), "--adapter", "adapted", *task, "--out", "beside"])
+    main(["evaluate", "adapted", *task, "--out", "alone"])
+    main(["evaluate", str(bert_folder), *task, "--out", "without"])
+    beside, alone, without = (
+        json.loads((project / folder / "results.json").read_text())["metrics"]
+        for folder in ("beside", "alone", "without")
+    )
+    assert beside == alone != without
