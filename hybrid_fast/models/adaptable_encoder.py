@@ -17,7 +17,7 @@ from hybrid_fast.models.adapters import (
     merge_adapter,
     transformer_of,
 )
-from hybrid_fast.models.attention import direction_options, reads_both_ways
+from hybrid_fast.models.direction import direction_options, reads_both_ways
 from hybrid_fast.models.json_files import read_optional
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.transformer import TransformerBackbone

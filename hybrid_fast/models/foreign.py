@@ -58,7 +58,10 @@ _SENSES = {
     "num_channels": "images",
     "audio_config": "sound and texts",
     "feat_extract_norm": "sound",
+    "max_source_positions": "sound",
 }
+# Of these the models of sound have a vocabulary too, of what they write.
+_SOUND = ("feat_extract_norm", "max_source_positions")
 
 
 class UntrainableChainError(ValueError):
@@ -147,7 +150,7 @@ def refuse_head(folder: Path) -> None:
 def refuse_config(config: Any) -> None:
     """Raise ValueError if a configuration of transformers is of no encoder or decoder of texts."""
     kind = config.model_type
-    if hasattr(config, "vocab_size") and not hasattr(config, "feat_extract_norm"):
+    if hasattr(config, "vocab_size") and not any(hasattr(config, name) for name in _SOUND):
         return
     for name, what in _SENSES.items():
         if hasattr(config, name):

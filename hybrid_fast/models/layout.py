@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.attention import take_direction
 from hybrid_fast.models.chain import (
     MODULES_FILE,
     Part,
@@ -28,6 +27,7 @@ from hybrid_fast.models.chain import (
     read_chain,
     write_chain,
 )
+from hybrid_fast.models.direction import take_direction
 from hybrid_fast.models.foreign import refuse_empty, refuse_settings, untrainable
 from hybrid_fast.models.head_files import CONFIG_FILE, read_config
 from hybrid_fast.models.head_modules import check_normalize

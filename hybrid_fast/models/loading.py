@@ -19,8 +19,8 @@ from hybrid_fast.models.architectures import (
     loading_class,
     position_limit,
 )
-from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
+from hybrid_fast.models.direction import turn, turned_config
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
 from hybrid_fast.models.foreign import (

@@ -1,6 +1,6 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Decoders (causal models) work too, with last-token pooling, or in both directions (attention.py).
+Decoders (causal models) work too, with last-token pooling, or in both directions (direction.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.models.adapters import Base, has_adapter, merged, save_adapter, transformer_of
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
-from hybrid_fast.models.attention import keep_windows, reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.direction import keep_windows, reads_both_ways
 from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.pooling import check_pooling, pool, pool_flat

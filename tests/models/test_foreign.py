@@ -59,6 +59,10 @@ VIT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ima
             "a mbart is an encoder-decoder",
         ),
         (lambda t: t.ViTModel(t.ViTConfig(**VIT)), "a vit is a model of images"),
+        (
+            lambda t: t.Speech2TextModel(t.Speech2TextConfig(**BART, pad_token_id=0)),
+            "a speech_to_text is a model of sound",
+        ),
     ],
 )
 def test_other_architectures(bert_folder, tmp_path, make, message):

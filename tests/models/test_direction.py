@@ -12,7 +12,7 @@ from shape_folders import DECODERS, SHAPES, make_folder
 from transformers import AutoModel
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.attention import turn
+from hybrid_fast.models.direction import turn
 
 LONG = [*TEXTS, "river mountains sea " * 9]  # beyond every sliding window
 
