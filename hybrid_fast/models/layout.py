@@ -3,7 +3,7 @@
     modules.json                        the chain of modules: Transformer and Pooling, or
                                         StaticEmbedding; Dense and others; Normalize
     config_sentence_transformers.json   prompts by name, similarity, dimensions that are kept
-    sentence_bert_config.json           lengths (transformer only)
+    sentence_bert_config.json           lengths, direction of attention (transformer only)
     1_Pooling/config.json               pooling (transformer only)
     2_Dense/ and the like               modules after pooling
     config.json, tokenizer files, model.safetensors
@@ -207,7 +207,7 @@ def write_layout(layout: Layout, token_dim: int) -> None:
     if not layout.static:
         (folder / "1_Pooling").mkdir()
         write_json(folder / "1_Pooling" / "config.json", _pooling_config(layout, token_dim))
-        write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths) | layout.direction)
+        write_json(folder / LENGTHS_FILE, _transformer_config(layout))
     if layout.normalize:
         last = folder / chain_folders(names)[-1]
         last.mkdir()
@@ -305,12 +305,12 @@ def _truncate_dim(file: Path, value: object) -> int | None:
     )
 
 
-def _lengths(max_lengths: dict[Side, int]) -> dict[str, Any]:
-    query, passage = max_lengths["query"], max_lengths["passage"]
-    lengths: dict[str, Any] = {"max_seq_length": max(query, passage), "do_lower_case": False}
+def _transformer_config(layout: Layout) -> dict[str, Any]:
+    query, passage = layout.max_lengths["query"], layout.max_lengths["passage"]
+    config: dict[str, Any] = {"max_seq_length": max(query, passage), "do_lower_case": False}
     if query != passage:
-        lengths |= {"query_length": query, "document_length": passage}
-    return lengths
+        config |= {"query_length": query, "document_length": passage}
+    return config | layout.direction
 
 
 def read_pooling(place: object, config: dict[str, Any]) -> dict[str, Any]:
