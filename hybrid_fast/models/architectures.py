@@ -44,7 +44,9 @@ def loading_class(config: Any, auto_class: Any, folder: Path) -> Any:
             "here; give an encoder (such as BERT, XLM-R or that of a T5, mT5 or umT5) or a decoder "
             "(such as Qwen3)"
         )
-        raise untrainable(folder, what) if auto_class is AutoModel else ValueError(what)
+        if auto_class is AutoModel:
+            raise untrainable(folder, f"{folder} cannot be loaded: {what}")
+        raise ValueError(what)
     config.is_encoder_decoder = False
     return encoder
 
