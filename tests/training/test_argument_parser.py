@@ -177,7 +177,7 @@ def test_a_subclass_may_have_fields_of_its_own(tmp_path):
     assert (args.threshold, args.languages, args.made) == (1.0, ["de", "en"], 3)
     assert args.frozen_layers == 2
     assert args.to_dict()["languages"] == ["de", "en"]
-    with pytest.raises(TypeError, match="OfAProject has no argument 'treshold'; .* 'threshold'"):
+    with pytest.raises(TypeError, match=r"OfAProject has no argument 'treshold'; .* 'threshold'"):
         OfAProject(str(tmp_path), treshold=1)
 
 
