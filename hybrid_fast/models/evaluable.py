@@ -12,6 +12,7 @@ from hybrid_fast.models.dtypes import check_dtype
 from hybrid_fast.models.folders import find_folder
 from hybrid_fast.models.foreign import UntrainableChainError, refuse_weights
 from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.text_encoder import check_truncate_dim
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -102,9 +103,17 @@ def _load_theirs(
         raise ValueError(f"{folder} has no transformer; leave attn_implementation out")
     if similarity is not None:
         model.similarity_fn_name = check_similarity("similarity", similarity)
+    _check_dim(model, truncate_dim)
     _set_length(model, folder, max_query_length, max_passage_length)
     checked = check_dtype(dtype)
     return model if checked == "auto" else model.to(checked)
+
+
+def _check_dim(model: SentenceTransformer, truncate_dim: int | None) -> None:
+    with model.truncate_embeddings(None):
+        dim = model.get_embedding_dimension()
+    if truncate_dim is not None and dim is not None:  # the last module may not say it
+        check_truncate_dim(truncate_dim, dim)
 
 
 def _set_length(

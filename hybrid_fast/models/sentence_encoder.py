@@ -29,7 +29,7 @@ from hybrid_fast.models.similarity import (
     score_pairs,
 )
 from hybrid_fast.models.static import StaticBackbone
-from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder
+from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder, check_truncate_dim
 from hybrid_fast.models.texts import Side, check_inputs
 from hybrid_fast.models.transformer import TransformerBackbone
 
@@ -279,7 +279,7 @@ class SentenceEncoder(TextEncoder):
         options = EncodeOptions(
             side=self._side_of(task),
             prompt=self.prompts.choose(prompt, prompt_name, self.default_prompt_name),
-            dim=self.embedding_dim if dim is None else self.check_dim(dim),
+            dim=self.embedding_dim if dim is None else check_truncate_dim(dim, self.embedding_dim),
             batch_size=batch_size,
             normalize=normalize_embeddings,
             on_cpu=to_numpy,

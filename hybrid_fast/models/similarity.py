@@ -87,7 +87,7 @@ def score_pairs(first: Vectors, second: Vectors, similarity: Similarity) -> Tens
 
 
 def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[Tensor, Tensor]:
-    left, right = _as_tensor(first), _as_tensor(second)
+    left, right = as_tensor(first), as_tensor(second)
     shapes = left.shape, right.shape
     if not all(len(shape) in (1, 2) for shape in shapes) or shapes[0][-1] != shapes[1][-1]:
         given = " and ".join(str(tuple(shape)) for shape in shapes)
@@ -101,11 +101,12 @@ def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[T
     return left, right
 
 
-def _as_tensor(vectors: Vectors) -> Tensor:
+def as_tensor(vectors: Vectors) -> Tensor:
+    """Return embeddings as one tensor, without a copy where they are an array or a tensor."""
     if isinstance(vectors, Tensor):
         return vectors
-    if isinstance(vectors, np.ndarray):  # copied where it may not be written to
+    if isinstance(vectors, np.ndarray):  # copied if it is read-only
         return torch.from_numpy(np.require(vectors, requirements="W"))
     if isinstance(vectors, Sequence) and vectors and isinstance(vectors[0], Tensor | np.ndarray):
-        return torch.stack([_as_tensor(each) for each in vectors])  # type: ignore[arg-type]
+        return torch.stack([as_tensor(each) for each in vectors])  # type: ignore[arg-type]
     return torch.tensor(vectors)
