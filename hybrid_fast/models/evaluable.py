@@ -16,6 +16,7 @@ from hybrid_fast.models.json_files import read_optional
 from hybrid_fast.models.layout import SETTINGS_FILE
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.text_encoder import check_truncate_dim
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -110,10 +111,18 @@ def _load_theirs(
         raise ValueError(f"{folder} has no transformer; leave attn_implementation out")
     if similarity is not None:
         model.similarity_fn_name = check_similarity("similarity", similarity)
+    _check_dim(model, truncate_dim)
     _set_length(model, folder, max_query_length, max_passage_length)
     _check_truncation(model, folder)
     checked = check_dtype(dtype)
     return model if checked == "auto" else model.to(checked)
+
+
+def _check_dim(model: SentenceTransformer, truncate_dim: int | None) -> None:
+    with model.truncate_embeddings(None):
+        dim = model.get_embedding_dimension()
+    if truncate_dim is not None and dim is not None:  # the last module may not say it
+        check_truncate_dim(truncate_dim, dim)
 
 
 def _set_length(

@@ -29,7 +29,7 @@ _CPU_PROCESSES = 4  # where there is no accelerator and none are named, as sente
 _CHUNKS_PER_PROCESS, _LARGEST_CHUNK = 10, 5000
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class EncoderPool:
     """Processes that encode; made by `start`, ended by `stop`.
 
@@ -37,11 +37,13 @@ class EncoderPool:
         model: whose copies, as it was at the start, encode.
         devices: of each process.
         executor: of the processes.
+        is_stopped: whether they were ended.
     """
 
     model: TextEncoder
     devices: tuple[str, ...]
     executor: ProcessPoolExecutor
+    is_stopped: bool = False
 
     @classmethod
     def start(cls, model: TextEncoder, devices: Sequence[Device] | None = None) -> EncoderPool:
@@ -78,6 +80,7 @@ class EncoderPool:
 
     def stop(self) -> None:
         """End the processes; what they are at is finished first."""
+        self.is_stopped = True
         self.executor.shutdown(cancel_futures=True)
 
     def encode(
@@ -142,7 +145,7 @@ def pool_of(
     """Yield the pool that is given, or else one for some devices that ends afterwards.
 
     Raises:
-        ValueError: the pool is of another model, or there is no device.
+        ValueError: the pool is of another model or was stopped, or there is no device.
     """
     if pool is None:
         started = EncoderPool.start(model, devices)
@@ -155,6 +158,8 @@ def pool_of(
             f"pool is no pool of this model but {pool!r:.60}; give what its "
             "start_multi_process_pool returned"
         )
+    elif pool.is_stopped:
+        raise ValueError("pool was stopped; start another by start_multi_process_pool")
     else:
         yield pool
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -28,15 +29,31 @@ from hybrid_fast.models.similarity import (
     score_pairs,
 )
 from hybrid_fast.models.static import StaticBackbone
-from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder
+from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder, check_truncate_dim
 from hybrid_fast.models.texts import Side, check_inputs
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
+_Options = ParamSpec("_Options")
+_Result = TypeVar("_Result")
 Inputs = str | Iterable[str]
 Encoded = np.ndarray | Tensor | list[Tensor]
 _SIDES: dict[str, Side] = {"query": "query", "document": "passage"}
 _OUTPUTS = ("sentence_embedding", "token_embeddings")
+
+
+def _takes_sentences(method: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
+    """Let a method take its `inputs` as `sentences` too, the older name of them."""
+
+    @wraps(method)
+    def named(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        if "sentences" in options:
+            if "inputs" in options:
+                raise TypeError("inputs and sentences are given, which are the same; give one")
+            options["inputs"] = options.pop("sentences")
+        return method(*args, **options)
+
+    return named
 
 
 class SentenceEncoder(TextEncoder):
@@ -89,6 +106,10 @@ class SentenceEncoder(TextEncoder):
         """Return the similarity of each embedding to that at its place in others, float (n,)."""
         return score_pairs(embeddings1, embeddings2, self.similarity_fn_name)
 
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return what `get_embedding_dimension` does; the older name of it."""
+        return self.get_embedding_dimension()
+
     @property
     def tokenizer(self) -> Any:
         """Of transformers, or of the tokenizers library if the encoder is static."""
@@ -120,6 +141,7 @@ class SentenceEncoder(TextEncoder):
             self.backbone.set_max_lengths(before)
             raise
 
+    @_takes_sentences
     def encode_query(
         self,
         inputs: Inputs,
@@ -158,6 +180,7 @@ class SentenceEncoder(TextEncoder):
             task="query",
         )
 
+    @_takes_sentences
     def encode_document(
         self,
         inputs: Inputs,
@@ -196,6 +219,7 @@ class SentenceEncoder(TextEncoder):
             task="document",
         )
 
+    @_takes_sentences
     def encode(
         self,
         inputs: Inputs,
@@ -255,7 +279,7 @@ class SentenceEncoder(TextEncoder):
         options = EncodeOptions(
             side=self._side_of(task),
             prompt=self.prompts.choose(prompt, prompt_name, self.default_prompt_name),
-            dim=self.embedding_dim if dim is None else self.check_dim(dim),
+            dim=self.embedding_dim if dim is None else check_truncate_dim(dim, self.embedding_dim),
             batch_size=batch_size,
             normalize=normalize_embeddings,
             on_cpu=to_numpy,

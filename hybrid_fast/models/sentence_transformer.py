@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast.models.adapters import transformer_of
 from hybrid_fast.models.architectures import position_limit
 from hybrid_fast.models.chain import first_names
 from hybrid_fast.models.foreign import OTHER_MODULES, refuse_config, untrainable
@@ -81,7 +82,8 @@ def _static(module: Any) -> StaticBackbone:
 
 def _transformer(module: Any, pooling: Any) -> TransformerBackbone:
     model, tokenizer = module.model, module.tokenizer
-    if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, Tokenizer):
+    is_known = isinstance(transformer_of(model), PreTrainedModel)  # in one of peft, or alone
+    if not is_known or not isinstance(tokenizer, Tokenizer):
         what = f"its Transformer runs a {type(model).__name__}, no model of transformers in torch"
         raise untrainable(None, what)
     check_transformer(None, "its Transformer", module.get_config_dict())

@@ -58,6 +58,21 @@ class EncodeOptions:
     must_have_tokens: bool = True
 
 
+def check_truncate_dim(dim: int, embedding_dim: int) -> int:
+    """Return a number of entries of embeddings to keep.
+
+    Raises:
+        ValueError: they have fewer, or it is no number from 1.
+    """
+    is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+    if not is_number or not 1 <= dim <= embedding_dim:
+        raise ValueError(
+            f"truncate_dim is {dim!r}; embeddings of this model have {embedding_dim} "
+            f"dimensions, so it must be a whole number from 1 to {embedding_dim}"
+        )
+    return int(dim)
+
+
 class TextEncoder(nn.Module):
     """What embeds texts of either side.
 
@@ -113,21 +128,7 @@ class TextEncoder(nn.Module):
 
     @truncate_dim.setter
     def truncate_dim(self, dim: int | None) -> None:
-        self._truncate_dim = None if dim is None else self.check_dim(dim)
-
-    def check_dim(self, dim: int) -> int:
-        """Return a number of entries that embeddings have.
-
-        Raises:
-            ValueError: they have fewer.
-        """
-        is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
-        if not is_number or not 1 <= dim <= self.embedding_dim:
-            raise ValueError(
-                f"truncate_dim is {dim!r}; embeddings of this model have {self.embedding_dim} "
-                f"dimensions, so it must be a whole number from 1 to {self.embedding_dim}"
-            )
-        return int(dim)
+        self._truncate_dim = None if dim is None else check_truncate_dim(dim, self.embedding_dim)
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:

@@ -202,7 +202,7 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        read_texts(self)
+        read_texts(self, HybridTrainingArguments)
         make_plain(self)
         if self.output_dir is not None:  # type: ignore[has-type]
             self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]

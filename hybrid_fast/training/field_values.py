@@ -41,19 +41,21 @@ _NEEDED = {
 }
 
 
-def read_texts(args: Any) -> None:
+def read_texts(args: Any, owner: type) -> None:
     """Replace texts that stand for numbers, lists or mappings, as HfArgumentParser gives them.
 
-    Mappings of transformers' own fields are only checked: it reads them itself.
+    Mappings of transformers' own fields are only checked: it reads them itself. What a subclass
+    adds is left as it is: it alone knows what its texts stand for.
 
     Args:
         args: HybridTrainingArguments.
+        owner: that class, whose fields are read.
 
     Raises:
         ValueError: a text that stands for nothing that its field takes; the message begins with the
             name.
     """
-    hints = typing.get_type_hints(type(args))
+    hints = typing.get_type_hints(owner)
     of_transformers = TrainingArguments.__dataclass_fields__
     for name, hint in hints.items():
         value, taken = getattr(args, name, None), _taken(hint)
@@ -97,6 +99,8 @@ def make_plain(args: Any) -> None:
     """
     hints = typing.get_type_hints(type(args))
     for field in fields(args):
+        if not hasattr(args, field.name):  # a subclass sets it later
+            continue
         value = _plain(getattr(args, field.name))
         scalar = _scalar(hints[field.name])
         if scalar is int and isinstance(value, float) and value.is_integer():

@@ -94,6 +94,7 @@ def test_options_are_passed_on(chains, texts):
         ("CNN", {"normalize": False}, "leave normalize out"),
         ("CNN", {"bidirectional": True, "dropout": 0.1}, "leave bidirectional, dropout out"),
         ("CNN", {"max_query_length": 7}, "max_passage_length None, .* the same value"),
+        ("CNN", {"truncate_dim": 999}, "truncate_dim is 999; embeddings of this model have"),
         ("CNN", {"device": "nowhere"}, "device is 'nowhere'"),
         ("CNN", {"truncate_dim": 25}, "truncate_dim is 25; .* 24 dimensions"),
         ("Router", {"truncate_dim": 33}, "truncate_dim is 33; .* 32 dimensions"),

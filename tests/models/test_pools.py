@@ -82,6 +82,8 @@ def test_a_process_that_ends_is_said(model, texts, children):
         model.encode(texts, pool=pool)
     model.stop_multi_process_pool(pool)
     assert children()
+    with pytest.raises(ValueError, match="pool was stopped; start another"):
+        model.encode(texts, pool=pool)
 
 
 def test_no_process_is_started_for_no_text_or_a_bad_option(model, children):
