@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from hybrid_fast.common.files import complete_folder
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
@@ -96,6 +97,7 @@ class BiEncoder(nn.Module):
         dtype: Dtype | None = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
+        dropout: float | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> BiEncoder:
@@ -119,6 +121,8 @@ class BiEncoder(nn.Module):
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
+            dropout: in training, in place of every rate that the configuration names (transformer
+                only; a static encoder has none).
             revision: of the hub model: branch, tag or commit.
             trust_remote_code: whether Python files that come with the model may be run.
 
@@ -148,6 +152,8 @@ class BiEncoder(nn.Module):
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
+        if dropout is not None:
+            set_dropout(model, dropout)
         model.to(place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
