@@ -124,7 +124,7 @@ def located(places: dict[str, str]) -> Iterator[None]:
     """Prefix an error about a field, whose message begins with its name, with the field's place."""
     try:
         yield
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         name = re.match(r"\w*", str(error))
         if name is None or name[0] not in places:
             raise

@@ -1,102 +1,101 @@
-"""BiEncoder: one encoder that embeds queries and passages.
-
-Queries and passages differ by prompt and, with a transformer, by maximum length. The
-backbone handles tokens; prompts, normalisation, encoding and saving are here.
-"""
+"""BiEncoder: one encoder that embeds queries and passages, made, loaded and saved."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from hashlib import blake2b
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import nn
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
-from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
+from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
+from hybrid_fast.models.head import head_parts, load_head, save_head, untrained_head
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
-from hybrid_fast.models.prompts import check_prompts, hint_at_prompts
-from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.pooling import check_pooling
+from hybrid_fast.models.prompts import with_sides
+from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.static import StaticBackbone, train_static
-from hybrid_fast.models.texts import (
-    Features,
-    Integers,
-    Side,
-    TokenIds,
-    check_num_tokens,
-    check_side,
-    check_texts,
-)
-from hybrid_fast.models.token_counts import TokenCounts
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(nn.Module):
+class BiEncoder(SentenceEncoder):
     """A dual encoder with shared weights; make one with `from_pretrained` or `static`.
 
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
+        head: the modules after it, see `hybrid_fast.models.head`; empty if there are none.
         normalize: whether embeddings are scaled to norm 1.
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
             normalise where it is "cosine" and the model does not.
-        prompts: what is put before every text of a side, {"query": ..., "passage": ...}.
+        prompts: what is put before texts, by name: "query", "document" (also read as "passage")
+            and any others.
+        default_prompt_name: of the prompt of `encode`; None is no prompt.
+        truncate_dim: entries of embeddings that encoding keeps, the first ones; None keeps all.
         token_counts: how many texts this process has truncated so far, and tokens it did not know.
         name_or_path: where the weights came from, for reports.
         revision: of the hub model that was loaded; None is the main branch.
         trust_remote_code: whether Python files that came with the model may be run.
+        model_card_data: what evaluators of sentence-transformers report.
     """
 
     def __init__(
         self,
         backbone: StaticBackbone | TransformerBackbone,
         *,
+        head: nn.Sequential | None = None,
         normalize: bool = True,
         similarity: str = "cosine",
-        query_prompt: str = "",
-        passage_prompt: str = "",
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt_name: str | None = None,
+        truncate_dim: int | None = None,
         name_or_path: str = "",
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.normalize = normalize
-        self.similarity_fn_name = check_similarity("similarity", similarity)
-        self.prompts: dict[Side, str] = {"query": query_prompt, "passage": passage_prompt}
-        self.token_counts = TokenCounts(backbone)
+        super().__init__(
+            backbone,
+            nn.Sequential() if head is None else head,
+            with_sides(prompts or {}, query_prompt, passage_prompt),
+            normalize=normalize,
+            similarity=similarity,
+            default_prompt_name=default_prompt_name,
+            truncate_dim=truncate_dim,
+        )
         self.name_or_path = name_or_path
         self.revision = revision
         self.trust_remote_code = trust_remote_code
-        check_prompts(backbone, self.prompts)
+        self.model_card_data = EvaluationRecord(name_or_path)
 
     @classmethod
     def from_pretrained(
         cls,
         path_or_hub_name: str | Path,
         *,
-        pooling: str | None = None,
+        pooling: str | Sequence[str] | None = None,
         normalize: bool | None = None,
         similarity: str | None = None,
         query_prompt: str | None = None,
         passage_prompt: str | None = None,
+        truncate_dim: int | None = None,
         max_query_length: int | None = None,
         max_passage_length: int | None = None,
         dtype: Dtype | None = None,
         device: str | torch.device | None = None,
         attn_implementation: str | None = None,
+        bidirectional: bool | None = None,
         dropout: float | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
@@ -110,17 +109,21 @@ class BiEncoder(nn.Module):
 
         Args:
             path_or_hub_name: a folder, or the name of a model on the hub.
-            pooling: "mean", "cls" or "last" (transformer only).
+            pooling: "mean", "cls", "last", "max", "mean_sqrt_len_tokens" or "weightedmean", or
+                several in a list or joined by "+", to be concatenated (transformer only).
             normalize: whether embeddings are scaled to norm 1.
             similarity: "cosine" or "dot", what embeddings are compared by; cosine in folders that
                 name none.
             query_prompt: put before every query.
             passage_prompt: put before every passage.
+            truncate_dim: entries of embeddings that encoding keeps, the first ones.
             max_query_length: maximum tokens of a query, prompt included (transformer only).
             max_passage_length: maximum tokens of a passage, prompt included (transformer only).
             dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
+            bidirectional: whether a decoder attends in both directions, pooled by the mean, or to
+                what is before a token alone, pooled by the last (transformer only).
             dropout: in training, in place of every rate that the configuration names (transformer
                 only; a static encoder has none).
             revision: of the hub model: branch, tag or commit.
@@ -128,26 +131,38 @@ class BiEncoder(nn.Module):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or it lacks a file.
+            UntrainableChainError: a model of sentence-transformers that can only be evaluated.
             ValueError: an option or a file that is not supported.
         """
         place = check_device("cpu" if device is None else device)
         folder = find_folder(path_or_hub_name, revision)
-        layout = read_layout(folder)
+        layout = read_layout(folder, trust_remote_code=trust_remote_code)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
             layout,
-            pooling=pooling,
+            pooling=None if pooling is None else check_pooling(pooling),
             lengths={"query": max_query_length, "passage": max_passage_length},
             dtype=dtype,
             attn_implementation=attn_implementation,
+            bidirectional=bidirectional,
             trust_remote_code=trust_remote_code,
         )
+        weights_dtype = next(backbone.parameters()).dtype
         model = cls(
             backbone,
+            head=load_head(
+                layout.head,
+                backbone.embedding_dim,
+                weights_dtype,
+                trust_remote_code=trust_remote_code,
+            ),
             normalize=normalize,
             similarity=similarity,
-            query_prompt=layout.prompts["query"] if query_prompt is None else query_prompt,
-            passage_prompt=layout.prompts["passage"] if passage_prompt is None else passage_prompt,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            prompts=layout.prompts,
+            default_prompt_name=layout.default_prompt_name,
+            truncate_dim=layout.truncate_dim if truncate_dim is None else truncate_dim,
             name_or_path=str(path_or_hub_name),
             revision=revision,
             trust_remote_code=trust_remote_code,
@@ -204,22 +219,14 @@ class BiEncoder(nn.Module):
         """Return an encoder of the same architecture, tokenizer and prompts with fresh weights."""
         return BiEncoder(
             self.backbone.untrained(seed),
+            head=untrained_head(self.head, seed),
             normalize=self.normalize,
             similarity=self.similarity_fn_name,
-            query_prompt=self.prompts["query"],
-            passage_prompt=self.prompts["passage"],
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+            truncate_dim=self.truncate_dim,
             name_or_path="untrained",
         )
-
-    @property
-    def num_truncated(self) -> dict[Side, int]:
-        """How many texts of each side this process has truncated so far."""
-        return self.token_counts.num_truncated
-
-    @property
-    def embedding_dim(self) -> int:
-        """D, the dimension of the embeddings."""
-        return self.backbone.embedding_dim
 
     def modules_by_folder(self) -> dict[str, nn.Module]:
         """Return the modules with weights, by the folder of their files within the saved model's.
@@ -227,111 +234,15 @@ class BiEncoder(nn.Module):
         The folder of the model itself is "".
         """
         backbone = self.backbone
-        return {"": backbone.model if isinstance(backbone, TransformerBackbone) else backbone}
-
-    @property
-    def max_length(self) -> dict[Side, int]:
-        """Maximum number of tokens of each side; empty if there is no limit."""
-        return self.backbone.max_lengths
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    def token_ids(
-        self, texts: Iterable[str], side: Side, *, warn: bool = True
-    ) -> tuple[TokenIds, Integers, int]:
-        """Tokenise texts, prompted and truncated to the maximum length; `warn` of what that loses.
-
-        Returns:
-            The token ids of all texts, concatenated, int32; the number of tokens of each text,
-            int64 (n,); and how many texts were truncated.
-
-        Raises:
-            TypeError: a single string instead of a list, or an element that is not a string.
-            ValueError: an empty text (with its position), no text at all, or an unknown side.
-        """
-        texts = check_texts(texts, check_side(side))
-        if not texts:
-            raise ValueError(f"there is no {side} to tokenise; give at least one text")
-        prompt = self.prompts[side]
-        prompted = [prompt + text for text in texts]
-        ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
-        check_num_tokens(prompted, lengths)
-        self.token_counts.add(side, ids, lengths, num_cut, warn=warn)
-        return ids, lengths, num_cut
-
-    def tokenizer_key(self, side: Side) -> str:
-        """Return a digest of tokenizer, prompt and maximum length: equal keys, equal token ids."""
-        parts = (
-            self.backbone.tokenizer_state(),
-            self.prompts[check_side(side)],
-            str(self.max_length.get(side)),
-            version("tokenizers"),
-        )
-        return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-
-    def tokenize(self, texts: Iterable[str], side: Side) -> Features:
-        """Tokenise texts as `token_ids` does; return the features that `forward` takes, on the CPU.
-
-        Of a transformer these are `input_ids` (n, longest) and, if there is padding,
-        `attention_mask`; of a static encoder `input_ids`, the tokens of all texts concatenated, and
-        `offsets` (n,), where each text starts.
-
-        Raises:
-            TypeError, ValueError: as `token_ids`.
-        """
-        ids, lengths, _ = self.token_ids(texts, side)
-        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        return self.backbone.features(ids, offsets, np.arange(len(lengths)))
-
-    def forward(self, features: Features) -> Tensor:
-        """Return embeddings (n, D), of norm 1 if the model normalises."""
-        embeddings = self.backbone(features)
-        return normalize(embeddings, dim=-1) if self.normalize else embeddings
-
-    def encode_queries(
-        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
-    ) -> np.ndarray:
-        """Encode queries without gradients, in evaluation mode.
-
-        Args:
-            texts: the queries; none may be empty.
-            batch_size: texts at a time, of like length; default 64, of a static encoder 1024.
-            show_progress: whether to show a progress bar, on a terminal and after two seconds.
-
-        Returns:
-            float32 (n, D), in the order of the texts.
-
-        Raises:
-            TypeError: a single string instead of a list, or an element that is not a string.
-            ValueError: an empty text (with its position), or a batch size below 1.
-        """
-        return self._encode(texts, "query", batch_size, show_progress)
-
-    def encode_passages(
-        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
-    ) -> np.ndarray:
-        """Encode passages; see `encode_queries`."""
-        return self._encode(texts, "passage", batch_size, show_progress)
-
-    def _encode(
-        self, texts: Iterable[str], side: Side, batch_size: int | None, show_progress: bool
-    ) -> np.ndarray:
-        texts = check_texts(texts, side)
-        if batch_size is None:
-            batch_size = self.backbone.default_batch_size
-
-        def encode(batch: list[str]) -> Tensor:
-            features = self.tokenize(batch, side)
-            return self({name: tensor.to(self.device) for name, tensor in features.items()})
-
-        progress = f"encode {side}" if show_progress else None
-        with evaluation_mode(self):
-            return encode_in_batches(
-                encode, texts, self.embedding_dim, batch_size, progress=progress
-            )
+        first = backbone.model if isinstance(backbone, TransformerBackbone) else backbone
+        parts = head_parts(self.head, Path(), static=isinstance(backbone, StaticBackbone))
+        places = [str(part.folder) for part in parts]
+        with_weights = {
+            place: module
+            for place, module in zip(places, self.head, strict=True)
+            if module.state_dict()
+        }
+        return {"": first, **with_weights}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that `from_pretrained` and `SentenceTransformer` read.
@@ -344,13 +255,18 @@ class BiEncoder(nn.Module):
         """
         with complete_folder(folder, stale=WEIGHT_FILES) as staged:
             self.backbone.save(staged)
+            is_static = isinstance(self.backbone, StaticBackbone)
             layout = Layout(
                 staged,
-                static=isinstance(self.backbone, StaticBackbone),
+                static=is_static,
                 pooling=getattr(self.backbone, "pooling", "mean"),
+                include_prompt=getattr(self.backbone, "include_prompt", True),
+                head=save_head(self.head, staged, static=is_static),
                 normalize=self.normalize,
                 similarity=self.similarity_fn_name,
                 prompts=self.prompts,
+                default_prompt_name=self.default_prompt_name,
+                truncate_dim=self.truncate_dim,
                 max_lengths=self.max_length,
             )
-            write_layout(layout, self.embedding_dim)
+            write_layout(layout, self.backbone.token_dim)

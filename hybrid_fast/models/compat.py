@@ -36,3 +36,17 @@ def without_load_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other)
+
+
+@contextmanager
+def with_padding_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Replace a flash attention, which needs a GPU, by torch's own for a while."""
+    if not uses_flash_attention(model):
+        yield
+        return
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before

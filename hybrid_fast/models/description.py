@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hybrid_fast.models.dtypes import dtype_names
+from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.models.transformer import TransformerBackbone
 
@@ -13,20 +14,26 @@ if TYPE_CHECKING:
 
 
 def describe(model: BiEncoder) -> str:
-    """Return similarity, pooling, prompts, maximum lengths, dtype and device in one line."""
+    """Return, in one line, how texts are embedded and compared, in which dtype and where."""
     backbone = model.backbone
     parts = [f"{model.similarity_fn_name} similarity"]
     if isinstance(backbone, TransformerBackbone):
-        parts.append(f"{backbone.pooling} pooling")
+        parts += ["attention in both directions"] if backbone.bidirectional else []
+        without = "" if backbone.include_prompt else " without the prompt"
+        parts.append(f"{backbone.pooling} pooling{without}")
     else:
         parts.append("static")
-    parts.append("embeddings of norm 1" if model.normalize else "embeddings of any norm")
-    if any(model.prompts.values()):
-        parts += [f"{side} prompt {model.prompts[side]!r}" for side in SIDES]
+    parts += [module.description() for module in members(model.head)]
+    parts.append("embeddings of norm 1" if model.has_unit_norm else "embeddings of any norm")
+    prompts = {side: model.prompts.of_side(side) for side in SIDES}
+    if any(prompts.values()):
+        parts += [f"{side} prompt {prompt!r}" for side, prompt in prompts.items()]
     else:
         parts.append("no prompts")
     if model.max_length:
         lengths = " and ".join(str(model.max_length[side]) for side in SIDES)
         parts.append(f"at most {lengths} tokens of a query and a passage")
+    if model.truncate_dim is not None:
+        parts.append(f"truncated to {model.truncate_dim} of {model.embedding_dim} dimensions")
     parts += [dtype_names(model), model.device.type]
     return f"Loaded {model.name_or_path}: {', '.join(parts)}"

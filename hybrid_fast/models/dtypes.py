@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.dtype_boundary import HALF, keep_frozen_layers
 
 logger = logging.getLogger(__name__)
 Dtype = torch.dtype | str
 _SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 _NAMES = ("auto", "float32", "bfloat16", "float16", "float64")
-_HALF = (torch.float16, torch.bfloat16)
 
 
 def check_dtype(dtype: Dtype | None) -> torch.dtype | Literal["auto"]:
@@ -36,30 +36,42 @@ def dtype_names(module: nn.Module) -> str:
     return " ".join(sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()}))
 
 
-def widen_trainable(module: nn.Module) -> None:
+def widen_trainable(module: nn.Module, autocast: torch.dtype | None = None) -> None:
     """Widen weights in half precision to float32, in place, so that small updates are not lost.
 
-    Frozen weights below an adapter stay as they are: the adapter converts what it takes from them.
-    Without adapters frozen weights are widened too, since layers of two dtypes do not follow one
-    another.
+    Frozen weights stay as they are below an adapter, which converts what it takes from them, and
+    in the layers below all trained weights: see `keep_frozen_layers`. Elsewhere they are widened
+    too, since layers of two dtypes do not follow one another.
+
+    Args:
+        module: an encoder.
+        autocast: the dtype that training computes in by autocast, if it does.
     """
     before = dtype_names(module)
-    keeps_frozen = any(getattr(each, "peft_config", None) for each in module.modules())
-    weights = [
-        weight
-        for weight in module.parameters()
-        if weight.dtype in _HALF and (weight.requires_grad or not keeps_frozen)
-    ]
-    for weight in weights:
-        weight.data = weight.data.float()
-    if not keeps_frozen:
-        for buffer in module.buffers():
-            if buffer.dtype in _HALF:
-                buffer.data = buffer.data.float()
-    if weights:
+    kept = _kept(module, autocast)
+    half = [weight for weight in module.parameters() if weight.dtype in HALF]
+    widened = [weight for weight in half if id(weight) not in kept]
+    buffers = [each for each in module.buffers() if each.dtype in HALF and id(each) not in kept]
+    for tensor in (*widened, *buffers):
+        tensor.data = tensor.data.float()
+    if widened:
         logger.info(
             "%d weights of the encoder are widened from %s to float32 for training; with bf16 or "
             "fp16 it computes in half precision nevertheless.",
-            len(weights),
+            len(widened),
             before,
         )
+    if len(half) > len(widened):
+        logger.info(
+            "%d frozen weights of the encoder stay in half precision, and compute in it.",
+            len(half) - len(widened),
+        )
+
+
+def _kept(module: nn.Module, autocast: torch.dtype | None) -> set[int]:
+    """Return the ids of the weights and buffers that stay."""
+    if any(getattr(each, "peft_config", None) for each in module.modules()):
+        frozen = (weight for weight in module.parameters() if not weight.requires_grad)
+        return set(map(id, (*frozen, *module.buffers())))
+    backbone = getattr(module, "backbone", None)
+    return set() if backbone is None else keep_frozen_layers(backbone, autocast)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -17,8 +16,9 @@ def encode_in_batches(
     dim: int,
     batch_size: int,
     *,
+    on_cpu: bool = True,
     progress: str | None = None,
-) -> np.ndarray:
+) -> Tensor:
     """Encode texts without gradients, the longest first: the texts of a batch are of like length.
 
     Args:
@@ -26,18 +26,38 @@ def encode_in_batches(
         texts: any number of them.
         dim: dimension of the embeddings.
         batch_size: texts at a time.
+        on_cpu: whether embeddings are collected on the CPU in float32, or where and as they are.
         progress: label of a progress bar, shown on a terminal after two seconds; None: no bar.
 
     Returns:
-        float32 (n, dim), in the order of the texts.
+        (n, dim), in the order of the texts.
+
+    Raises:
+        ValueError: a batch size below 1.
+    """
+    embeddings = torch.empty((len(texts), dim))
+    is_first = True
+    for rows in longest_first(texts, batch_size, progress):
+        with torch.no_grad():
+            batch = encode([texts[row] for row in rows])
+        if is_first and not on_cpu:
+            embeddings = torch.empty_like(embeddings, device=batch.device, dtype=batch.dtype)
+        embeddings[rows] = batch.to(embeddings)
+        is_first = False
+    return embeddings
+
+
+def longest_first(
+    texts: Sequence[str], batch_size: int, progress: str | None = None
+) -> Iterator[list[int]]:
+    """Yield the rows of each batch of texts; see `encode_in_batches`.
 
     Raises:
         ValueError: a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    longest_first = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
-    embeddings = np.empty((len(texts), dim), dtype=np.float32)
+    rows = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
     starts = tqdm(
         range(0, len(texts), batch_size),
         desc=progress,
@@ -45,11 +65,8 @@ def encode_in_batches(
         disable=None if progress else True,
         leave=False,
     )
-    with torch.no_grad():
-        for start in starts:
-            rows = longest_first[start : start + batch_size]
-            embeddings[rows] = encode([texts[row] for row in rows]).float().cpu().numpy()
-    return embeddings
+    for start in starts:
+        yield rows[start : start + batch_size]
 
 
 @contextmanager

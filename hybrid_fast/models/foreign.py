@@ -6,7 +6,6 @@ embeddings mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,19 @@ _CARDS = {
     "SparseEncoder": "gives sparse embeddings, a weight for each token of a vocabulary",
     "MultiVectorEncoder": "gives one embedding for each token of a text",
 }
-_MODULES = {
-    "Dense": "a linear layer after pooling",
-    "LayerNorm": "a layer norm after pooling",
-    "Dropout": "dropout after pooling",
+# Modules of sentence-transformers that are not trained here.
+OTHER_MODULES = {
     "Router": "different modules for queries and documents",
     "Asym": "different modules for queries and documents",
     "SpladePooling": "a sparse embedding",
     "MLMTransformer": "a sparse embedding",
     "SparseAutoEncoder": "a sparse embedding",
+    "SparseStaticEmbedding": "a sparse embedding",
+    "MultiVectorMask": "one embedding for each token",
     "CLIPModel": "a model of images and texts",
+    "BoW": "counts of whole words",
+    "CNN": "a convolution over tokens",
+    "LSTM": "a recurrent network over tokens",
     "WordEmbeddings": "embeddings of whole words",
     "WordWeights": "weights of whole words",
     "WeightedLayerPooling": "a mean over several layers",
@@ -57,7 +59,29 @@ _SENSES = {
     "audio_config": "sound and texts",
     "feat_extract_norm": "sound",
 }
-_OWN_HOME = "sentence_transformers."
+
+
+class UntrainableChainError(ValueError):
+    """A model of sentence-transformers that can be evaluated here, but not trained."""
+
+
+def untrainable(
+    folder: Path, what: str, *, trust_remote_code: bool = False
+) -> UntrainableChainError:
+    """Return an error that says how the model can be evaluated.
+
+    Args:
+        folder: of the model.
+        what: what stands in the way of training.
+        trust_remote_code: whether its own code is needed.
+    """
+    option, flag = (
+        (", trust_remote_code=True", " --trust-remote-code") if trust_remote_code else ("", "")
+    )
+    return UntrainableChainError(
+        f"{what}. The model cannot be trained here, but evaluated as it is: hybrid-fast evaluate "
+        f"{folder} --task NAME{flag}, or task.evaluate(SentenceTransformer(folder{option}))"
+    )
 
 
 def refuse_adapter(folder: Path) -> None:
@@ -86,34 +110,6 @@ def refuse_settings(path: Path, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"{path.parent} is a {kind}, which {what}; give a SentenceTransformer or an encoder"
         )
-    if settings.get("truncate_dim") is not None:
-        raise ValueError(
-            f"{path}: truncate_dim is {settings['truncate_dim']}, and embeddings are not truncated "
-            "here; set it to null to use them whole"
-        )
-
-
-def refuse_modules(path: Path, types: Sequence[str], supported: str) -> None:
-    """Raise ValueError about a chain of modules that is not supported.
-
-    Args:
-        path: modules.json.
-        types: the classes that it lists, with their packages.
-        supported: what is, for the message.
-    """
-    for name in types:
-        if not name.startswith(_OWN_HOME):
-            raise ValueError(
-                f"{path} lists {name}, a class that sentence-transformers does not have and whose "
-                f"code is not run; {supported}. It can be evaluated as it is: "
-                "task.evaluate(SentenceTransformer(folder, trust_remote_code=True))"
-            )
-    names = [name.rsplit(".", 1)[-1] for name in types]
-    about = [f"{name} ({_MODULES[name]})" if name in _MODULES else name for name in names]
-    raise ValueError(
-        f"{path} lists {', '.join(about) or 'nothing'}; {supported}. It can be evaluated as it is: "
-        "task.evaluate(SentenceTransformer(folder))"
-    )
 
 
 def refuse_empty(folder: Path) -> None:
@@ -160,21 +156,8 @@ def refuse_head(folder: Path) -> None:
 def refuse_config(config: Any) -> None:
     """Raise ValueError if a configuration of transformers is of no encoder or decoder of texts."""
     kind = config.model_type
-    if config.is_encoder_decoder or _has_decoder(type(config)):
-        raise ValueError(
-            f"a {kind} is an encoder-decoder, which is not supported, nor is its encoder alone; "
-            "give an encoder (such as BERT or XLM-R) or a decoder (such as Qwen3)"
-        )
     if hasattr(config, "vocab_size") and not hasattr(config, "feat_extract_norm"):
         return
     for name, what in _SENSES.items():
         if hasattr(config, name):
             raise ValueError(f"a {kind} is a model of {what}; give an encoder of texts")
-
-
-def _has_decoder(config_class: Any) -> bool:
-    # The encoder of a T5 saved alone says no of itself; its class has a decoder nevertheless.
-    try:
-        return bool(config_class().is_encoder_decoder)
-    except (TypeError, ValueError):  # a class without defaults
-        return False

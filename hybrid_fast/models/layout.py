@@ -1,10 +1,11 @@
 """The files of a saved model: those of sentence-transformers, so that either loads the other's.
 
-    modules.json                        the chain of modules: Transformer, Pooling, Normalize
-                                        or StaticEmbedding, Normalize
-    config_sentence_transformers.json   prompts "query" and "document"
+    modules.json                        the chain of modules: Transformer and Pooling, or
+                                        StaticEmbedding; Dense and others; Normalize
+    config_sentence_transformers.json   prompts by name, similarity, dimensions that are kept
     sentence_bert_config.json           lengths (transformer only)
     1_Pooling/config.json               pooling (transformer only)
+    2_Dense/ and the like               modules after pooling
     config.json, tokenizer files, model.safetensors
 
 A folder without modules.json is a plain transformer, pooled as sentence-transformers pools it, or
@@ -17,35 +18,56 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.foreign import (
-    refuse_adapter,
-    refuse_empty,
-    refuse_modules,
-    refuse_settings,
+from hybrid_fast.models.architectures import UNLIMITED
+from hybrid_fast.models.chain import (
+    MODULES_FILE,
+    Part,
+    chain_folders,
+    check_order,
+    first_names,
+    read_chain,
+    write_chain,
 )
+from hybrid_fast.models.foreign import refuse_adapter, refuse_empty, refuse_settings, untrainable
+from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
+from hybrid_fast.models.pooling import POOLINGS, check_pooling
+from hybrid_fast.models.prompts import Prompts
 from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import UNLIMITED
 
-MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
 LENGTHS_FILE = "sentence_bert_config.json"
 
-_HOME = "sentence_transformers"
-_CLASSES = {
-    "Transformer": f"{_HOME}.base.modules.transformer.Transformer",
-    "Pooling": f"{_HOME}.sentence_transformer.modules.pooling.Pooling",
-    "StaticEmbedding": f"{_HOME}.sentence_transformer.modules.static_embedding.StaticEmbedding",
-    "Normalize": f"{_HOME}.base.modules.normalize.Normalize",
-}
-_CHAINS = (["Transformer", "Pooling"], ["StaticEmbedding"])
-_SUPPORTED = (
-    "only Transformer and Pooling, or StaticEmbedding, each with or without Normalize, are "
-    "supported"
+# Other names of it, of older versions of sentence-transformers, which takes the first with content.
+_LENGTHS_FILES = (
+    LENGTHS_FILE,
+    *(
+        f"sentence_{name}_config.json"
+        for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
 )
-_POOLING_NAMES = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")
+_SAVED_POOLINGS = {**dict(zip(POOLINGS, POOLINGS, strict=True)), "last": "lasttoken"}
+# Until sentence-transformers 5.3 a key for each, concatenated in this order.
+_POOLING_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+# What else a Transformer of sentence-transformers may be told, where it embeds as ours does.
+_USUAL: dict[str, tuple[object, ...]] = {
+    "transformer_task": (None, "feature-extraction"),
+    "module_output_name": (None, "token_embeddings"),
+    "query_expansion": (None,),
+}
+_OF_LOADING = ("model", "tokenizer", "processor", "config")
+_HARMLESS_OPTIONS = {
+    *("trust_remote_code", "add_pooling_layer", "attn_implementation", "dtype", "torch_dtype"),
+    *("use_safetensors", "low_cpu_mem_usage", "use_fast", "reference_compile"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,10 +77,14 @@ class Layout:
     Attributes:
         weights_folder: the folder of weights and tokenizer.
         static: whether it is a static encoder.
-        pooling: "mean", "cls" or "last".
+        pooling: as `check_pooling` returns it.
+        include_prompt: whether pooling includes the tokens of the prompt.
+        head: the modules after pooling, a final Normalize aside.
         normalize: whether embeddings are scaled to norm 1; None if the folder does not say.
         similarity: what `similarity_fn_name` says; None is the default of sentence-transformers.
-        prompts: of each side.
+        prompts: by name.
+        default_prompt_name: of the prompt of a bare `encode`; None is no prompt.
+        truncate_dim: entries of embeddings that encoding keeps; None keeps all.
         max_lengths: maximum tokens of each side; empty for a static encoder.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
 
@@ -68,46 +94,55 @@ class Layout:
     weights_folder: Path
     static: bool = False
     pooling: str = "mean"
+    include_prompt: bool = True
+    head: tuple[Part, ...] = ()
     normalize: bool | None = None
     similarity: str | None = None
-    prompts: dict[Side, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prompts: Prompts = field(default_factory=Prompts)
+    default_prompt_name: str | None = None
+    truncate_dim: int | None = None
     max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
     lowercase: bool = False
 
 
-def read_layout(folder: Path) -> Layout:
+def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
     """Read the settings of the model in a folder.
+
+    Args:
+        folder: of the model.
+        trust_remote_code: see `read_chain`.
 
     Raises:
         FileNotFoundError: it holds no model.
-        ValueError: it holds a model of another kind, or modules that are not supported, or a file
-            is not the JSON it should be.
+        UntrainableChainError: its modules are none that can be trained here.
+        ValueError: it holds a model of another kind, or a file is not the JSON it should be.
     """
     refuse_adapter(folder)
     settings = read_optional(folder / SETTINGS_FILE)
     refuse_settings(folder / SETTINGS_FILE, settings)
     if not (folder / MODULES_FILE).is_file():
         return _plain_layout(folder)
-    names, paths = _read_chain(folder)
-    normalize = names[-1:] == ["Normalize"]
-    prompts = _prompts(settings.get("prompts") or {})
-    similarity = settings.get("similarity_fn_name")
-    if names[0] == "StaticEmbedding":
-        return Layout(paths[0], True, "mean", normalize, similarity, prompts, max_lengths={})
-    lengths = read_optional(paths[0] / LENGTHS_FILE)
-    _check_task(paths[0] / LENGTHS_FILE, lengths.get("transformer_task"))
-    longest = lengths.get("max_seq_length") or UNLIMITED
+    parts = read_chain(folder, trust_remote_code=trust_remote_code)
+    lengths = {}
+    if parts and parts[0].name == "Transformer":
+        lengths = _read_lengths(folder, parts[0].folder)
+    pooling, head = check_order(folder, parts)
+    normalize = bool(head) and head[-1].name == "Normalize"
+    if normalize:
+        check_normalize(head.pop().folder)
+    of_pooling = {} if pooling is None else _read_pooling(pooling.folder / "config.json")
     return Layout(
-        paths[0],
-        pooling=_read_pooling(paths[1] / "config.json"),
+        parts[0].folder,
+        static=pooling is None,
+        head=tuple(head),
         normalize=normalize,
-        similarity=similarity,
-        prompts=prompts,
-        max_lengths={
-            "query": lengths.get("query_length") or longest,
-            "passage": lengths.get("document_length") or longest,
-        },
+        similarity=settings.get("similarity_fn_name"),
+        prompts=Prompts(settings.get("prompts")),
+        default_prompt_name=settings.get("default_prompt_name"),
+        max_lengths={} if pooling is None else _max_lengths(lengths),
         lowercase=bool(lengths.get("do_lower_case")),
+        truncate_dim=_truncate_dim(folder / SETTINGS_FILE, settings.get("truncate_dim")),
+        **of_pooling,
     )
 
 
@@ -142,63 +177,86 @@ def choose_comparison(
     return chosen, default if normalize is None else normalize
 
 
-def write_layout(layout: Layout, embedding_dim: int) -> None:
-    """Write the settings of a model into its folder, beside weights and tokenizer."""
+def write_layout(layout: Layout, token_dim: int) -> None:
+    """Write the settings of a model into its folder, beside weights, tokenizer and head.
+
+    Args:
+        layout: the settings; the folders of the head are there.
+        token_dim: dimension of the states of tokens.
+    """
     folder = layout.weights_folder
-    names = ["StaticEmbedding"] if layout.static else ["Transformer", "Pooling"]
+    names = [*first_names(static=layout.static), *(part.name for part in layout.head)]
     names += ["Normalize"] if layout.normalize else []
-    paths = ["", *(f"{index}_{name}" for index, name in enumerate(names) if index)]
-    for path in paths[1:]:
-        (folder / path).mkdir()
     if not layout.static:
-        pooling = {
-            "embedding_dimension": embedding_dim,
-            "pooling_mode": _POOLING_NAMES[layout.pooling],
-            "include_prompt": True,
-        }
-        write_json(folder / "1_Pooling" / "config.json", pooling)
+        (folder / "1_Pooling").mkdir()
+        write_json(folder / "1_Pooling" / "config.json", _pooling_config(layout, token_dim))
         write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
     if layout.normalize:
-        write_json(folder / paths[-1] / "config.json", {})
-    settings = {
+        last = folder / chain_folders(names)[-1]
+        last.mkdir()
+        write_json(last / "config.json", {})
+    settings: dict[str, object] = {
         "model_type": "SentenceTransformer",
-        "prompts": {"query": layout.prompts["query"], "document": layout.prompts["passage"]},
-        "default_prompt_name": None,
+        "prompts": layout.prompts,
+        "default_prompt_name": layout.default_prompt_name,
         "similarity_fn_name": layout.similarity,
     }
+    settings |= {} if layout.truncate_dim is None else {"truncate_dim": layout.truncate_dim}
     write_json(folder / SETTINGS_FILE, settings)
-    modules = [
-        {"idx": index, "name": str(index), "path": path, "type": _CLASSES[name]}
-        for index, (name, path) in enumerate(zip(names, paths, strict=True))
-    ]
-    write_json(folder / MODULES_FILE, modules)
+    write_chain(folder, names)
 
 
-def _read_chain(folder: Path) -> tuple[list[str], list[Path]]:
-    """Return the names of the modules of a chain that is supported, and their folders."""
-    file = folder / MODULES_FILE
-    types, paths = [], []
-    for index, module in enumerate(read_json(file, list)):
-        if not isinstance(module, dict) or not {"path", "type"} <= module.keys():
-            raise ValueError(f"{file}: entry {index} needs 'path' and 'type'")
-        path = folder / str(module["path"])
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{file}: the path {module['path']!r} is outside the folder")
-        types.append(str(module["type"]))
-        paths.append(path)
-    names = [name.rsplit(".", 1)[-1] for name in types]
-    chain = names[:-1] if names[-1:] == ["Normalize"] else names
-    if chain not in _CHAINS or not all(name.startswith(f"{_HOME}.") for name in types):
-        refuse_modules(file, types, _SUPPORTED)
-    return names, paths
+def _pooling_config(layout: Layout, token_dim: int) -> dict[str, object]:
+    modes = [_SAVED_POOLINGS[name] for name in layout.pooling.split("+")]
+    return {
+        "embedding_dimension": token_dim,
+        "pooling_mode": modes[0] if len(modes) == 1 else modes,
+        "include_prompt": layout.include_prompt,
+    }
 
 
-def _check_task(path: Path, task: object) -> None:
-    if task not in (None, "feature-extraction"):
-        raise ValueError(
-            f"{path}: transformer_task is {task!r}; only 'feature-extraction', which gives the "
-            "states of tokens, is supported"
-        )
+def _read_lengths(folder: Path, place: Path) -> dict[str, Any]:
+    """Return the settings of a Transformer in `place`.
+
+    Raises:
+        UntrainableChainError: it embeds tokens in another way than is usual.
+    """
+    files = [place / name for name in _LENGTHS_FILES]
+    file, lengths = next(
+        ((file, content) for file in files if (content := read_optional(file))), (files[0], {})
+    )
+    for name, usual in _USUAL.items():
+        if lengths.get(name) not in usual:
+            raise untrainable(
+                folder, f"{file}: {name} is {lengths[name]!r}; only {usual[-1]!r} is known"
+            )
+    of_text = lengths.get("modality_config", {"text": {}}).get("text", {"method": "chat"})
+    if {*of_text.values()} - {"forward", "last_hidden_state"}:
+        raise untrainable(folder, f"{file}: texts are embedded by {of_text}")
+    given = dict(lengths.get("processing_kwargs") or {})
+    options = {*given.get("text", {}), *given.get("common", {})}
+    for kind in _OF_LOADING:
+        for ending in ("args", "kwargs"):
+            options |= {*(lengths.get(f"{kind}_{ending}") or {})} - _HARMLESS_OPTIONS
+    if options:
+        raise untrainable(folder, f"{file} has options of its own: {', '.join(sorted(options))}")
+    return lengths
+
+
+def _max_lengths(lengths: dict[str, Any]) -> dict[Side, int]:
+    longest = lengths.get("max_seq_length") or UNLIMITED
+    return {
+        "query": lengths.get("query_length") or longest,
+        "passage": lengths.get("document_length") or longest,
+    }
+
+
+def _truncate_dim(file: Path, value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(
+        f"{file}: truncate_dim is {value!r}; a number of dimensions from 1, or null, is needed"
+    )
 
 
 def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
@@ -209,26 +267,19 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
     return lengths
 
 
-def _prompts(saved: dict[str, Any]) -> dict[Side, str]:
-    given = (saved[name] for name in _PASSAGE_PROMPTS if saved.get(name) is not None)
-    return {"query": saved.get("query") or "", "passage": next(given, "")}
-
-
-def _read_pooling(path: Path) -> str:
+def _read_pooling(path: Path) -> dict[str, Any]:
+    """Return the fields of a Layout that a Pooling decides."""
     config = read_json(path, dict)
-    if not config.get("include_prompt", True):
-        raise ValueError(
-            f"{path}: include_prompt is false, which is not supported: pooling includes the prompt"
-        )
-    mode = config.get("pooling_mode")
-    if mode is None:  # until sentence-transformers 5.3: pooling_mode_mean_tokens and the like
-        active = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
-        mode = "+".join(key.removeprefix("pooling_mode_").split("_token")[0] for key in active)
-    mode = mode if isinstance(mode, str) else "+".join(mode)
-    for name, saved_name in _POOLING_NAMES.items():
-        if mode == saved_name:
-            return name
-    raise ValueError(
-        f"{path}: pooling_mode is {mode or 'missing'}; only {', '.join(_POOLING_NAMES.values())} "
-        "are supported"
-    )
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+    elif config.keys() & {*_POOLING_KEYS, "embedding_dimension", "word_embedding_dimension"}:
+        modes = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)] or "mean"
+    else:
+        raise ValueError(f"{path}: pooling_mode is missing; add it, such as 'mean'")
+    ours = {saved: name for name, saved in _SAVED_POOLINGS.items()}
+    names = modes if isinstance(modes, list) else [modes]
+    try:
+        pooling = check_pooling([ours.get(str(name), str(name)) for name in names])
+    except ValueError as error:
+        raise ValueError(f"{path}: pooling_mode is {modes!r}: {error}") from error
+    return {"pooling": pooling, "include_prompt": bool(config.get("include_prompt", True))}

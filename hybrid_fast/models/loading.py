@@ -12,6 +12,8 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast.models.architectures import loading_class, position_limit
+from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
@@ -19,7 +21,7 @@ from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weight
 from hybrid_fast.models.layout import Layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import TransformerBackbone, position_limit
+from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 # What older checkpoints hold although it is computed.
@@ -33,6 +35,7 @@ def load_backbone(
     lengths: Mapping[Side, int | None],
     dtype: Dtype | None = None,
     attn_implementation: str | None = None,
+    bidirectional: bool | None = None,
     trust_remote_code: bool = False,
 ) -> StaticBackbone | TransformerBackbone:
     """Load the weights and the tokenizer of a folder; see `BiEncoder.from_pretrained`.
@@ -43,6 +46,7 @@ def load_backbone(
         lengths: maximum tokens of each side.
         dtype: of the weights.
         attn_implementation: as in transformers.
+        bidirectional: whether a decoder attends in both directions.
         trust_remote_code: whether Python files of the folder may be run.
 
     Raises:
@@ -57,20 +61,31 @@ def load_backbone(
             "pooling": pooling,
             **{f"max_{side}_length": length for side, length in given.items()},
             "attn_implementation": attn_implementation,
+            "bidirectional": bidirectional,
         }
         _refuse_options(only_transformer, folder)
         return load_static(folder, None if checked_dtype == "auto" else checked_dtype)
     if layout.normalize is None:  # no modules.json says that it embeds texts
         refuse_head(folder)
+        if pooling is None and bidirectional is not None:
+            pooling = "mean" if bidirectional else "last"
     options: dict[str, Any] = {"dtype": checked_dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
-    model, tokenizer = load_pretrained(folder, trust_remote_code=trust_remote_code, **options)
+    model, tokenizer = load_pretrained(
+        folder, bidirectional=bidirectional, trust_remote_code=trust_remote_code, **options
+    )
     if layout.lowercase:
         lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
     saved = {side: min(length, limit) for side, length in layout.max_lengths.items()}
-    return TransformerBackbone(model, tokenizer, pooling or layout.pooling, saved | given)
+    return TransformerBackbone(
+        model,
+        tokenizer,
+        pooling or layout.pooling,
+        saved | given,
+        include_prompt=layout.include_prompt,
+    )
 
 
 def _refuse_options(options: Mapping[str, object], folder: Path) -> None:
@@ -86,6 +101,7 @@ def load_pretrained(
     auto_class: Any = AutoModel,
     *,
     new_head: bool = False,
+    bidirectional: bool | None = None,
     trust_remote_code: bool = False,
     **model_options: Any,
 ) -> tuple[PreTrainedModel, Tokenizer]:
@@ -93,22 +109,25 @@ def load_pretrained(
 
     Args:
         folder: with config.json, weights as safetensors, and tokenizer files.
-        auto_class: of transformers, such as AutoModel.
+        auto_class: of transformers; AutoModel loads the encoder of an encoder-decoder.
         new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
             is then initialised at random; they may always lack the pooler.
+        bidirectional: whether a decoder attends in both directions; None as saved.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
-        ValueError: an encoder-decoder, or files that cannot be read or do not belong together.
+        ValueError: an architecture that embeds no texts or attends in one way only, or files that
+            cannot be read or do not belong together.
     """
     refuse_weights(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         refuse_config(config)
+        config = turned_config(config, bidirectional)
         with without_load_report():
-            model, report = auto_class.from_pretrained(
+            model, report = loading_class(config, auto_class).from_pretrained(
                 folder,
                 config=config,
                 trust_remote_code=trust_remote_code,
@@ -122,6 +141,8 @@ def load_pretrained(
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     _check_weights(folder, model, report, new_head)
     _check_tokenizer(folder, model, tokenizer)
+    if bidirectional is not None:
+        turn(model, bidirectional)
     return model, tokenizer
 
 

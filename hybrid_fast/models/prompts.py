@@ -1,133 +1,173 @@
-"""Prompts: their check, and those of well-known encoders whose folders do not hold them.
-
-Without its prompts an E5 or Qwen3-Embedding is several points worse, and nothing tells.
-"""
+"""Prompts: what is put before texts, by name, as sentence-transformers names them."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.texts import check_unicode
-from hybrid_fast.models.json_files import read_optional
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import SIDES, Side
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
-_CARD_BYTES = 200_000
-_TITLE = re.compile(r"^#{1,3} (.*)$", re.MULTILINE)
-_BASE_MODEL = re.compile(r"^base_model:[ \n]*(?:- *)?(\S+)", re.MULTILINE)
+
+# Names that the prompt of passages has elsewhere; the first that is there counts.
+_PASSAGE_NAMES = ("document", "passage", "corpus")
 
 
-class Prompts(NamedTuple):
-    """What is put before each query and each passage."""
+class Prompts(dict[str, str]):
+    """Prompts by name: "query" and "document", which are always there, and any others.
 
-    query: str
-    passage: str = ""
+    "passage" and "corpus" are other names of "document", to read and to write, unless prompts of
+    these names stand beside it.
+
+    Args:
+        prompts: by name; None is no prompt.
+
+    Raises:
+        TypeError: they are no mapping, or a prompt is not a string.
+        ValueError: a prompt is no valid Unicode.
+    """
+
+    def __init__(self, prompts: Mapping[str, str | None] | None = None) -> None:
+        super().__init__(query="", document="")
+        self.update({} if prompts is None else prompts)
+
+    def of_side(self, side: Side) -> str:
+        """Return what is put before each query or each passage."""
+        return dict.get(self, "query" if side == "query" else "document", "")
+
+    def choose(self, prompt: str | None, name: str | None, default_name: str | None) -> str:
+        """Return a prompt that is given itself, by its name or by a default name, else "".
+
+        Raises:
+            TypeError: the prompt is not a string.
+            ValueError: there is no prompt of the name.
+        """
+        if prompt is not None:
+            if name is not None:
+                logger.warning("A prompt is given, so prompt_name %r is not used.", name)
+            _check_prompt("", prompt)
+            return prompt
+        if name is None and default_name is None:
+            return ""
+        option = "default_prompt_name" if name is None else "prompt_name"
+        return self[self.check_name(option, default_name if name is None else name)]
+
+    def check_name(self, option: str, name: object) -> str:
+        """Return the name of a prompt that is there.
+
+        Args:
+            option: that gives it, for the message.
+            name: what was given.
+
+        Raises:
+            ValueError: there is none of that name; the message names those there are.
+        """
+        return name if isinstance(name, str) and name in self else check_choice(option, name, self)
+
+    def _key(self, name: Any) -> Any:
+        """Return the name under which a prompt is kept."""
+        return name if name not in _PASSAGE_NAMES or dict.__contains__(self, name) else "document"
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(self._key(name))
+
+    def __setitem__(self, name: str, prompt: str) -> None:
+        _check_prompt(name, prompt)
+        super().__setitem__(self._key(name), prompt)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(self._key(name))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a prompt, or `default` if there is none of that name."""
+        return super().get(self._key(name), default)
+
+    def update(self, prompts: Mapping[str, str | None]) -> None:  # type: ignore[override]
+        """Set some prompts, but for those that are None."""
+        if not isinstance(prompts, Mapping):
+            raise TypeError(f"prompts is {prompts!r}; a dict of texts by name is needed")
+        given = {name: text for name, text in prompts.items() if text is not None}
+        of_passages = next((name for name in _PASSAGE_NAMES if name in given), None)
+        for name, text in given.items():
+            _check_prompt(name, text)
+            super().__setitem__(self._key(name) if name == of_passages else name, text)
+
+    def __ior__(self, prompts: Any) -> Prompts:  # type: ignore[override,misc]
+        self.update(prompts)
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the prompts are the same, whatever those of passages are called."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        try:
+            return dict(self) == dict(Prompts(other))
+        except (TypeError, ValueError):  # it holds something else than texts
+            return False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Prompts, (dict(self),)
 
 
-_WEB_SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
-_E5 = Prompts("query: ", "passage: ")
-_INSTRUCT = Prompts(f"Instruct: {_WEB_SEARCH}\nQuery: ")
-_QWEN3 = Prompts(f"Instruct: {_WEB_SEARCH}\nQuery:")  # no space: its card puts none
-_SENTENCE = Prompts("Represent this sentence for searching relevant passages: ")
-_BGE_ZH = Prompts("为这个句子生成表示以用于检索相关文章：")
-_GEMMA2 = Prompts(f"<instruct>{_WEB_SEARCH}\n<query>")
-_NOMIC = Prompts("search_query: ", "search_document: ")
-_EMBEDDING_GEMMA = Prompts("task: search result | query: ", "title: none | text: ")
+def with_sides(
+    prompts: Mapping[str, str | None], query_prompt: str | None, passage_prompt: str | None
+) -> Prompts:
+    """Return prompts with those of the sides that are given.
 
-# The first pattern that a name holds decides; None: its card asks for no prompt.
-_NAMES: tuple[tuple[str, Prompts | None], ...] = (
-    (r"e5-mistral-7b-instruct|multilingual-e5-\w+-instruct", _INSTRUCT),
-    (r"\be5-(small|base|large)", _E5),
-    (r"bge-(small|base|large)-en", _SENTENCE),
-    (r"bge-(small|base|large)-zh", _BGE_ZH),
-    (r"bge-multilingual-gemma2", _GEMMA2),
-    (r"bge-m3", None),
-    (r"gte-qwen[\d.]*-", _INSTRUCT),
-    (r"\bgte-", None),
-    (r"qwen3-embedding", _QWEN3),
-    (r"nomic-embed-text", _NOMIC),
-    (r"arctic-embed-\w+-v2", Prompts("query: ")),
-    (r"arctic-embed|mxbai-embed-large", _SENTENCE),
-    (r"embeddinggemma", _EMBEDDING_GEMMA),
-)
-# Where no name is known: what a card tells to put before texts.
-_CARD_TEXTS: tuple[tuple[str, Prompts], ...] = (
-    (r"Instruct: \{\w+\}(\\n|\n)Query:\{", _QWEN3),
-    (r"Instruct: \{\w+\}(\\n|\n)Query: ", _INSTRUCT),
-    (r"[\"'`]query: [^\0]*[\"'`]passage: ", _E5),
-    (r"[\"'`]search_query: [^\0]*[\"'`]search_document: ", _NOMIC),
-    (r"Represent this sentence for searching relevant passages: ?", _SENTENCE),
-    (r"为这个句子生成表示以用于检索相关文章：", _BGE_ZH),
-)
+    Raises:
+        TypeError, ValueError: as `Prompts`.
+    """
+    changed = Prompts(prompts)
+    changed.update({"query": query_prompt, "document": passage_prompt})
+    return changed
 
 
 def check_prompts(
-    backbone: StaticBackbone | TransformerBackbone, prompts: Mapping[Side, str]
+    backbone: StaticBackbone | TransformerBackbone,
+    prompts: Prompts,
+    max_lengths: Mapping[Side, int],
 ) -> None:
-    """Check that prompts are texts and leave room for other texts.
+    """Check that the prompts of both sides leave room for other texts, and warn of one not used.
 
     Raises:
-        TypeError: a prompt is not a string.
         ValueError: a prompt has as many tokens as its side may have.
     """
     for side in SIDES:
-        prompt, limit = prompts[side], backbone.max_lengths.get(side)
-        if not isinstance(prompt, str):
-            raise TypeError(f"{side}_prompt is {prompt!r}; it must be a string")
-        check_unicode(prompt, f"{side}_prompt")
-        if limit is None or not prompt.strip():
-            continue
-        if backbone.token_ids([prompt], side)[1][0] >= limit:
+        limit, prompt = max_lengths.get(side), prompts.of_side(side)
+        if limit is not None and fills(backbone, prompt, side, limit):
             raise ValueError(
                 f"{side}_prompt alone fills the {limit} tokens of max_{side}_length; shorten the "
                 "prompt or raise the length"
             )
-
-
-def hint_at_prompts(name_or_path: str, folder: Path) -> None:
-    """Log the prompts that the card of an encoder without prompts asks for, if any."""
-    prompts = prompts_of_card(name_or_path, folder)
-    if prompts is not None:
-        passage = f" and passage_prompt={prompts.passage!r}" if prompts.passage else ""
+    unused = [name for name in _PASSAGE_NAMES if prompts.get(name)]
+    if unused and not prompts.of_side("passage"):
         logger.warning(
-            "%s has no prompts; the model card of its family asks for query_prompt=%r%s, and it "
-            "may rank worse without. Give query_prompt='' if that is intended.",
-            name_or_path,
-            prompts.query,
-            passage,
+            "The prompt %r is not put before passages: theirs is 'document', which is empty; set "
+            "that, or passage_prompt.",
+            unused[0],
         )
 
 
-def prompts_of_card(name_or_path: str, folder: Path) -> Prompts | None:
-    """Return the prompts that the model card of an encoder asks for; None if it asks for none.
-
-    The encoder is recognised by its name, by the name in config.json, by the title or base model of
-    the card (README.md), or else by what the text of the card says.
-
-    Args:
-        name_or_path: what was loaded.
-        folder: where it lies.
-    """
-    card = _read_card(folder / "README.md")
-    parts = Path(name_or_path).parts
-    names = ["/".join(parts[-2:]), *(part for part in parts if part.startswith("models--"))]
-    names.append(str(read_optional(folder / "config.json").get("_name_or_path") or ""))
-    names += [found[1] for found in (_BASE_MODEL.search(card), _TITLE.search(card)) if found]
-    for name in names:
-        for pattern, prompts in _NAMES:
-            if re.search(pattern, name.strip().lower()):
-                return prompts
-    return next((prompts for pattern, prompts in _CARD_TEXTS if re.search(pattern, card)), None)
+def fills(
+    backbone: StaticBackbone | TransformerBackbone, prompt: str, side: Side, limit: int
+) -> bool:
+    """Tell whether a prompt leaves no room in a number of tokens."""
+    return bool(prompt.strip()) and bool(backbone.token_ids([prompt], side)[1][0] >= limit)
 
 
-def _read_card(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return file.read(_CARD_BYTES).decode(errors="replace")
+def _check_prompt(name: str, prompt: object) -> None:
+    named = {"query": "query_prompt", **dict.fromkeys(_PASSAGE_NAMES, "passage_prompt")}
+    what = named.get(name) or (f"the prompt {name!r}" if name else "prompt")
+    if not isinstance(prompt, str):
+        raise TypeError(f"{what} is {prompt!r}; it must be a string")
+    check_unicode(prompt, what)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+Vectors = Tensor | np.ndarray | Sequence[Tensor] | Sequence[np.ndarray] | Sequence[Sequence[float]]
 Similarity = Literal["cosine", "dot"]
 
 # sentence-transformers saves "cosine" and "dot"; its evaluators, BEIR, mteb and stores of vectors
@@ -36,3 +43,47 @@ def check_similarity(name: str, value: object, remedy: str = "") -> Similarity:
             f"products of their embeddings{remedy}"
         )
     return known
+
+
+def score_all(first: Vectors, second: Vectors, similarity: Similarity) -> Tensor:
+    """Return the similarity of each of some embeddings to each of others.
+
+    Args:
+        first: float (n, D), or (D,) of a single embedding.
+        second: float (m, D) or (D,).
+        similarity: cosine or dot product.
+
+    Returns:
+        float (n, m), at least float32.
+    """
+    left, right = (torch.atleast_2d(each) for each in _prepare(first, second, similarity))
+    return left @ right.T
+
+
+def score_pairs(first: Vectors, second: Vectors, similarity: Similarity) -> Tensor:
+    """Return the similarity of each embedding to that at its place in others, (n,).
+
+    Args:
+        first: float (n, D), or (D,) of a single embedding.
+        second: of the same shape.
+        similarity: cosine or dot product.
+    """
+    left, right = _prepare(first, second, similarity)
+    return (left * right).sum(-1)
+
+
+def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[Tensor, Tensor]:
+    left, right = _as_tensor(first), _as_tensor(second)
+    dtype = torch.promote_types(torch.promote_types(left.dtype, right.dtype), torch.float32)
+    left, right = left.to(dtype), right.to(dtype)
+    if similarity == "cosine":
+        return normalize(left, dim=-1), normalize(right, dim=-1)
+    return left, right
+
+
+def _as_tensor(vectors: Vectors) -> Tensor:
+    if isinstance(vectors, list | tuple) and vectors and isinstance(vectors[0], Tensor):
+        return torch.stack(tuple(vectors))
+    # A copy where torch cannot share an array that may not be written to.
+    array = vectors if isinstance(vectors, Tensor) else np.require(vectors, requirements="W")
+    return torch.as_tensor(array)

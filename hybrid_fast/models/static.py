@@ -64,6 +64,11 @@ class StaticBackbone(nn.Module):
         return self.embedding.embedding_dim
 
     @property
+    def token_dim(self) -> int:
+        """Dimension of the embeddings of tokens."""
+        return self.embedding_dim
+
+    @property
     def max_lengths(self) -> dict[Side, int]:
         """Empty: no side has a maximum length."""
         return {}
@@ -96,8 +101,17 @@ class StaticBackbone(nn.Module):
         num_truncated = sum(bool(e.overflowing) for e in encodings) if truncates else 0
         return ids, lengths, num_truncated
 
+    def prompt_length(self, prompt: str, side: Side) -> int:
+        """Return 0: the tokens of a prompt are averaged with the others."""
+        return 0
+
     def features(
-        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+        self,
+        ids: TokenIds,
+        offsets: Integers,
+        rows: Integers,
+        length: int | None = None,
+        prompt_lengths: Integers | None = None,
     ) -> Features:
         """Return the features of some tokenised texts, as `forward` takes them.
 
@@ -106,6 +120,7 @@ class StaticBackbone(nn.Module):
             offsets: int64 (number of texts + 1,).
             rows: int64 (n,), the texts to take.
             length: not used, since nothing is padded.
+            prompt_lengths: not used, since all tokens are averaged.
 
         Returns:
             `input_ids`, int64, the tokens of the n texts, concatenated, and `offsets`, int64 (n,),

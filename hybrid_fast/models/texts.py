@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,13 @@ def check_strings(texts: Iterable[str]) -> list[str]:
         except UnicodeEncodeError as error:
             raise invalid_unicode(error, f"text {position}") from None
     return texts
+
+
+def check_inputs(inputs: Iterable[str]) -> list[str]:
+    """Return texts as a list; see `check_strings`. A dict, whose keys it would list, is refused."""
+    if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
+        raise TypeError(f"inputs is a {type(inputs).__name__}; a text or a list of texts is needed")
+    return check_strings(inputs)
 
 
 def check_texts(texts: Iterable[str], side: Side) -> list[str]:

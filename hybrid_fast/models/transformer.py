@@ -1,6 +1,6 @@
 """The transformer backbone: any AutoModel encoder, its tokenizer and a pooling.
 
-Decoders (causal models) work too, with last-token pooling.
+Decoders (causal models) work too, with last-token pooling, or in both directions (attention.py).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
-from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.architectures import first_position, position_limit, state_size
+from hybrid_fast.models.attention import reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
+from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
-from hybrid_fast.models.pooling import FLAT_POOLINGS, POOLINGS
+from hybrid_fast.models.pooling import check_pooling, pool, pool_flat
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
-
-UNLIMITED = 1_000_000
 
 
 class TransformerBackbone(nn.Module):
@@ -30,12 +30,14 @@ class TransformerBackbone(nn.Module):
 
     Args:
         model: a model of transformers that returns `last_hidden_state`.
-        tokenizer: its tokenizer, which must have a padding token.
-        pooling: "mean", "cls" or "last".
+        tokenizer: its tokenizer; without a padding token, as those of Llama, it pads by the token
+            that ends a text: padding is masked, so that any token does.
+        pooling: see `check_pooling`.
         max_lengths: maximum tokens of each side, special tokens and prompt included.
+        include_prompt: whether pooling includes the tokens of the prompt.
 
     Raises:
-        ValueError: an unknown pooling, a length that the model cannot take, or no padding token.
+        ValueError: an unknown pooling, a length that the model cannot take, or no token to pad by.
     """
 
     default_batch_size = 64
@@ -47,39 +49,57 @@ class TransformerBackbone(nn.Module):
         tokenizer: Tokenizer,
         pooling: str,
         max_lengths: dict[Side, int],
+        *,
+        include_prompt: bool = True,
     ) -> None:
         super().__init__()
         if tokenizer.pad_token_id is None:
-            raise ValueError(
-                "the tokenizer has no padding token, so texts cannot be batched; set one, for "
-                "instance tokenizer.pad_token = tokenizer.eos_token, and save the tokenizer with "
-                "the model"
-            )
-        self.pooling = check_choice("pooling", pooling, POOLINGS)
-        self.max_lengths = max_lengths
-        shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(model)
-        for side, length in max_lengths.items():
-            if not isinstance(length, int) or not shortest <= length <= longest:
-                raise ValueError(
-                    f"max_{side}_length is {length!r}; it must be a whole number from {shortest} "
-                    f"to {longest} with this model"
-                )
+            _pad_by_end(tokenizer)
+        self.pooling = check_pooling(pooling)
+        self.include_prompt = include_prompt
         # Learned positions are counted from the left, padding included.
         tokenizer.padding_side = "right"
-        # What is saved must allow, when it is loaded again, the lengths asked for now.
-        tokenizer.model_max_length = max(tokenizer.model_max_length, *max_lengths.values())
         self.tokenizer = tokenizer
         self.model = model
+        self.set_max_lengths(max_lengths)
         if getattr(model, "pooler", None) is not None:
             # Our embeddings do not depend on it; without gradients DDP does not wait for it.
             model.pooler.requires_grad_(False)
         if getattr(model.config, "use_cache", False):
             model.config.use_cache = False
 
+    def set_max_lengths(self, max_lengths: dict[Side, int]) -> None:
+        """Set the maximum tokens of each side.
+
+        Raises:
+            ValueError: a length that the model cannot take.
+        """
+        tokenizer = self.tokenizer
+        shortest, longest = tokenizer.num_special_tokens_to_add() + 1, position_limit(self.model)
+        for side, length in max_lengths.items():
+            if not isinstance(length, int) or not shortest <= length <= longest:
+                raise ValueError(
+                    f"max_{side}_length is {length!r}; it must be a whole number from {shortest} "
+                    f"to {longest} with this model"
+                )
+        self.max_lengths = max_lengths
+        # What is saved must allow, when it is loaded again, the lengths asked for now.
+        tokenizer.model_max_length = max(tokenizer.model_max_length, *max_lengths.values())
+
     @property
     def embedding_dim(self) -> int:
         """Dimension of the embeddings."""
-        return int(self.model.config.hidden_size)
+        return self.token_dim * len(self.pooling.split("+"))
+
+    @property
+    def token_dim(self) -> int:
+        """Dimension of the states of tokens."""
+        return state_size(self.model)
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether it is a decoder that attends in both directions."""
+        return reads_both_ways(self.model.config)
 
     @property
     def is_unpadded(self) -> bool:
@@ -128,11 +148,27 @@ class TransformerBackbone(nn.Module):
         check_token_ids(texts, flat, lengths, count_embeddings(self.model), self._token)
         return flat, lengths, num_truncated
 
+    def prompt_length(self, prompt: str, side: Side) -> int:
+        """Return how many tokens at the head of a text with this prompt are not pooled.
+
+        They are those that the prompt alone has, but for a special token at its end, as
+        sentence-transformers counts them.
+        """
+        if self.include_prompt or not prompt:
+            return 0
+        ids = self.token_ids([prompt], side)[0]
+        return len(ids) - int(ids[-1] in self.tokenizer.all_special_ids)
+
     def _token(self, number: int) -> object:
         return self.tokenizer.convert_ids_to_tokens(number)
 
     def features(
-        self, ids: TokenIds, offsets: Integers, rows: Integers, length: int | None = None
+        self,
+        ids: TokenIds,
+        offsets: Integers,
+        rows: Integers,
+        length: int | None = None,
+        prompt_lengths: Integers | None = None,
     ) -> Features:
         """Return the features of some tokenised texts, as `forward` takes them.
 
@@ -141,16 +177,35 @@ class TransformerBackbone(nn.Module):
             offsets: int64 (number of texts + 1,).
             rows: int64 (n,), the texts to take.
             length: to pad to; default the length of the longest.
+            prompt_lengths: int64 (number of texts,), how many tokens at the head of each are not
+                pooled; the last token of a text always is. None means that all are.
 
         Returns:
             `input_ids`, int64 (n, length), padded on the right, and, where there is padding,
             `attention_mask` of the same shape, 0 at padding. With flash attention the T tokens of
             all texts are concatenated instead: `input_ids` and `position_ids` (1, T), and
             `cu_seq_lens`, int32 (n + 1,), where each text starts and the last one ends.
+            `prompt_lengths`, int64 (n,), if they are given.
         """
-        if self.is_unpadded:
-            return self._flat_features(ids, offsets, rows)
         lengths = offsets[rows + 1] - offsets[rows]
+        if self.is_unpadded:
+            features = self._flat_features(ids, offsets, rows)
+        else:
+            features = self._padded_features(ids, offsets, rows, lengths, length)
+        if prompt_lengths is not None:
+            features["prompt_lengths"] = torch.from_numpy(
+                np.minimum(prompt_lengths[rows], lengths - 1)
+            )
+        return features
+
+    def _padded_features(
+        self,
+        ids: TokenIds,
+        offsets: Integers,
+        rows: Integers,
+        lengths: Integers,
+        length: int | None,
+    ) -> Features:
         length = int(lengths.max()) if length is None else length
         padded = _core.pad_tokens(ids, offsets, rows, length, self.tokenizer.pad_token_id)
         features = {"input_ids": torch.from_numpy(padded)}
@@ -165,7 +220,7 @@ class TransformerBackbone(nn.Module):
         return {
             "input_ids": torch.from_numpy(taken.astype(np.int64))[None],
             # The model itself would count them through all texts.
-            "position_ids": torch.from_numpy(positions + _first_position(self.model))[None],
+            "position_ids": torch.from_numpy(positions + first_position(self.model))[None],
             "cu_seq_lens": torch.from_numpy(cu_seq_lens.astype(np.int32)),
         }
 
@@ -176,19 +231,45 @@ class TransformerBackbone(nn.Module):
             model = type(self.model)(deepcopy(self.model.config))
         model.to(device=self.model.device, dtype=self.model.dtype)
         tokenizer = deepcopy(self.tokenizer)
-        return TransformerBackbone(model, tokenizer, self.pooling, dict(self.max_lengths))
+        return TransformerBackbone(
+            model,
+            tokenizer,
+            self.pooling,
+            dict(self.max_lengths),
+            include_prompt=self.include_prompt,
+        )
 
     def forward(self, features: Features) -> Tensor:
         """Return the pooled embedding of each text, (n, D)."""
+        states = self.hidden_states(features)
         if "cu_seq_lens" in features:
-            return self._forward_flat(**features)
-        states = self.model(**features).last_hidden_state
-        return POOLINGS[self.pooling](states, features.get("attention_mask"))
+            return pool_flat(
+                self.pooling, states, features["cu_seq_lens"], features.get("prompt_lengths")
+            )
+        mask, skipped = features.get("attention_mask"), features.get("prompt_lengths")
+        return pool(self.pooling, states, mask, skipped)
 
-    def _forward_flat(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
+    def token_states(self, features: Features) -> tuple[Tensor, ...]:
+        """Return the last hidden states of each text, (number of tokens, hidden size)."""
+        states = self.hidden_states(features)
+        if "cu_seq_lens" in features:
+            return states.split(features["cu_seq_lens"].diff().tolist())
+        mask = features.get("attention_mask")
+        lengths = [states.shape[1]] * len(states) if mask is None else mask.sum(1).tolist()
+        return tuple(each[:length] for each, length in zip(states, lengths, strict=True))
+
+    def hidden_states(self, features: Features) -> Tensor:
+        """Return the last hidden states, (n, length, hidden size), or (T, hidden size) unpadded."""
+        of_model = {name: each for name, each in features.items() if name != "prompt_lengths"}
+        if "cu_seq_lens" in features:
+            return self._flat_states(**of_model)
+        states: Tensor = self.model(**of_model).last_hidden_state
+        return states
+
+    def _flat_states(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
         # An upper bound is allowed; reading the true maximum would synchronise with the GPU.
         longest = max(self.max_lengths.values())
-        states = self.model(
+        states: Tensor = self.model(
             input_ids=input_ids,
             position_ids=position_ids,
             cu_seq_lens_q=cu_seq_lens,
@@ -196,7 +277,7 @@ class TransformerBackbone(nn.Module):
             max_length_q=longest,
             max_length_k=longest,
         ).last_hidden_state[0]
-        return FLAT_POOLINGS[self.pooling](states, cu_seq_lens)
+        return states
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer into an existing folder, as transformers does."""
@@ -205,21 +286,15 @@ class TransformerBackbone(nn.Module):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.model.save_pretrained(folder)
+        name_widest(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
 
-def position_limit(model: PreTrainedModel) -> int:
-    """Return the number of tokens that the model has positions for, `UNLIMITED` if any number."""
-    num_positions = getattr(model.config, "max_position_embeddings", None)
-    if not num_positions or num_positions < 0:
-        return UNLIMITED
-    return int(num_positions) - _first_position(model)
-
-
-def _first_position(model: PreTrainedModel) -> int:
-    # RoBERTa and its relatives count positions from the id of the padding token + 1.
-    for module in model.modules():
-        positions = getattr(module, "position_embeddings", None)
-        if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
-            return positions.padding_idx + 1
-    return 0
+def _pad_by_end(tokenizer: Tokenizer) -> None:
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer has neither a padding token nor one that ends a text (eos_token), so "
+            "texts cannot be batched; set tokenizer.pad_token, and save the tokenizer with the "
+            "model"
+        )
+    tokenizer.pad_token = tokenizer.eos_token

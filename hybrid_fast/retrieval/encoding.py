@@ -19,6 +19,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from hybrid_fast.common.texts import invalid_unicode
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.dtypes import dtype_names
+from hybrid_fast.models.texts import SIDES
 from hybrid_fast.retrieval.embeddings import check_finite, normalize_rows, to_float32
 from hybrid_fast.retrieval.encoders import Encoder, find_encoders, similarity_of
 from hybrid_fast.retrieval.shared_encoding import share_encoder
@@ -32,6 +33,8 @@ def describe_model(model: object) -> tuple[str, dict[str, Any]]:
     """Return the model's name, and its "max_length", "prompts" and "dtype", None if unknown."""
     max_length = getattr(model, "max_length", None) or getattr(model, "max_seq_length", None)
     prompts = getattr(model, "prompts", None)
+    if isinstance(model, BiEncoder):
+        prompts = {side: model.prompts.of_side(side) for side in SIDES}
     dtypes = dtype_names(model) if isinstance(model, torch.nn.Module) else ""
     return str(getattr(model, "name_or_path", None) or type(model).__name__), {
         "max_length": max_length if isinstance(max_length, int | dict) else None,  # may be inf
@@ -68,8 +71,8 @@ def encode_both(
         shared: ranks that each encode a part of the texts.
 
     Returns:
-        The embeddings, the "similarity" and, of models of other libraries, the methods that they
-        were "encoded_by".
+        The embeddings, the "similarity", the "truncate_dim" of a model that truncates them and, of
+        models of other libraries, the methods that they were "encoded_by".
 
     Raises:
         TypeError: if the model cannot encode texts, or returns no embeddings of floats.
@@ -78,6 +81,8 @@ def encode_both(
     """
     of_queries, of_passages = find_encoders(model)
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
+    if getattr(model, "truncate_dim", None) is not None:
+        settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
     size = batch_size or DEFAULT_BATCH_SIZE
     left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
     encoder = share_encoder(of_passages, shared, size)

@@ -109,7 +109,7 @@ def facts_of_run(
         **facts_of_arguments(args),
         "fingerprint of the table": table.fingerprint,
         **{f"tokens of a {side}": encoder.max_length.get(side) for side in SIDES},
-        **{f"prompt of a {side}": repr(encoder.prompts[side]) for side in SIDES},
+        **{f"prompt of a {side}": repr(encoder.prompts.of_side(side)) for side in SIDES},
         **{f"tokenizer of a {side}": encoder.tokenizer_key(side) for side in SIDES},
         **_facts_of_task(evaluator),
         **_facts_of_weights(encoder),

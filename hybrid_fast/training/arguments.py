@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing import get_all_start_methods
 from typing import Any
 
-import torch
-from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
-from transformers.training_args import trainer_log_levels
 
-from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
-from hybrid_fast.ops.inputs import NEGATIVES
+from hybrid_fast.training.argument_checks import (
+    check_compilation,
+    check_launcher,
+    check_layers,
+    check_loader,
+    check_loss_options,
+    check_numbers,
+)
 from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
-from hybrid_fast.training.field_values import make_plain
+from hybrid_fast.training.field_values import (
+    LanguageSampling,
+    Layers,
+    NumbersByName,
+    make_plain,
+    read_texts,
+)
 from hybrid_fast.training.fields import check_names, check_optimiser, check_refused
 
 logger = logging.getLogger(__name__)
-_LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 DEFAULT_METRIC = "multi_map"
 BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
 
@@ -68,18 +74,20 @@ class HybridTrainingArguments(TrainingArguments):
             "for a table that has nothing but bitext."
         },
     )
-    language_sampling: str | float | dict[str, float] = field(
+    language_sampling: LanguageSampling = field(
         default="uniform",
         metadata={
             "help": "How often languages and pairs are drawn: uniform, proportional, an exponent, "
             "or weights by language."
         },
     )
-    pair_weights: dict[str, float] | None = field(
-        default=None, metadata={"help": "Weights of language pairs, such as {de-en: 2, en-de: 1}."}
+    pair_weights: NumbersByName | None = field(
+        default=None,
+        metadata={"help": 'Weights of language pairs, such as {"de-en": 2, "en-de": 1}.'},
     )
-    source_weights: dict[str, float] | None = field(
-        default=None, metadata={"help": "Weights of sources within a language or pair."}
+    source_weights: NumbersByName | None = field(
+        default=None,
+        metadata={"help": 'Weights of sources within a language or pair: {"squad": 2}.'},
     )
     pairs: str = field(
         default="mixed",
@@ -112,6 +120,32 @@ class HybridTrainingArguments(TrainingArguments):
     )
     gather_negatives: bool = field(
         default=True, metadata={"help": "Share passages among processes as negatives."}
+    )
+    frozen_layers: Layers | None = field(
+        default=None,
+        metadata={
+            "help": "What is not trained: a number n for the embeddings and the n lowest layers, "
+            'or names of modules such as ["embeddings", "layer.0"], regular expressions of whole '
+            "parts of a name."
+        },
+    )
+    layer_lr_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Factor of the learning rate from a layer to the one below it, such as 0.9; "
+            "the embeddings are below the lowest."
+        },
+    )
+    lr_multipliers: NumbersByName | None = field(
+        default=None,
+        metadata={
+            "help": 'Factors of the learning rate by names of modules, such as {"embeddings": '
+            "0.1}, regular expressions of whole parts of a name; the first that matches counts."
+        },
+    )
+    dropout: float | None = field(
+        default=None,
+        metadata={"help": "Rate of all dropout of the encoder. Default: the rates that it has."},
     )
     micro_batch_tokens: int | None = field(
         default=None,
@@ -152,24 +186,26 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        read_texts(self)
         make_plain(self)
         if self.output_dir is not None:  # type: ignore[has-type]
             self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]
         check_plan(self.kind, self.alpha, self.pairs)
-        _check_loss_options(self)
+        check_loss_options(self)
+        check_layers(self)
         check_refused(self)
-        _check_launcher()
+        check_launcher()
         self.remove_unused_columns = False
         _choose_metric(self)
-        _check_numbers(self)
-        _check_loader(self)
+        check_numbers(self)
+        check_loader(self)
         if find_launch().world_size == 1:
             self.ddp_backend = None  # accelerate would ask the backend for other processes
         _choose_device(self)
         super().__post_init__()
         check_joined(self.world_size, self.device)
         check_optimiser(self)
-        _check_compilation(self)
+        check_compilation(self)
         if self.n_gpu > 1:
             raise ValueError(
                 f"this process sees {self.n_gpu} GPUs; run one process per GPU "
@@ -209,23 +245,6 @@ class HybridTrainingArguments(TrainingArguments):
         return f"Each query is contrasted with {number} in-batch negatives{shared}"
 
 
-def _check_loss_options(args: HybridTrainingArguments) -> None:
-    if not (math.isfinite(args.temperature) and args.temperature > 0):
-        raise ValueError(f"temperature is {args.temperature}; a number above 0 is needed")
-    if args.margin is not None and not math.isfinite(args.margin):
-        raise ValueError(f"margin is {args.margin}; a number is needed, such as 0.1")
-    if args.loss_precision not in (None, "bf16"):
-        raise ValueError(
-            f"loss_precision is {args.loss_precision!r}; it must be 'bf16' or left out"
-        )
-    check_choice("negatives", args.negatives, NEGATIVES)
-    check_choice("negatives_from", args.negatives_from, ("passage", "query"))
-    for name, least in (("micro_batch_tokens", 1), ("cached_activation_tokens", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}")
-
-
 def _choose_device(args: HybridTrainingArguments) -> None:
     """Train on the CPU where there is nothing else, and join the processes of a launcher."""
     args.use_cpu = args.use_cpu or trains_on_cpu()
@@ -260,62 +279,3 @@ def _choose_metric(args: HybridTrainingArguments) -> None:
     if args.greater_is_better is None and args.metric_for_best_model is not None:
         lower_is_better = args.metric_for_best_model.endswith(("rank_distance", "loss"))
         args.greater_is_better = not lower_is_better
-
-
-def _check_numbers(args: HybridTrainingArguments) -> None:
-    """Check what transformers would notice at the first evaluation, or by a division by 0."""
-    if args.max_steps == 0 or (args.max_steps < 0 and not args.num_train_epochs > 0):
-        raise ValueError(
-            f"max_steps is {args.max_steps} and num_train_epochs is {args.num_train_epochs}; set "
-            "one of them to a positive number"
-        )
-    for name in ("gradient_accumulation_steps", "per_device_eval_batch_size"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1")
-    for name in ("log_level", "log_level_replica"):
-        check_choice(name, getattr(args, name), trainer_log_levels)
-
-
-def _check_loader(args: HybridTrainingArguments) -> None:
-    """Check options of workers, which torch would notice when training begins, or never."""
-    workers = args.dataloader_num_workers
-    if workers < 0:
-        raise ValueError(f"dataloader_num_workers is {workers}; it must be at least 0")
-    prefetch = args.dataloader_prefetch_factor
-    if prefetch is not None and prefetch < 1:
-        raise ValueError(f"dataloader_prefetch_factor is {prefetch}; it must be at least 1")
-    # transformers has it since 5.18.
-    context = getattr(args, "dataloader_multiprocessing_context", None)
-    if context is not None:
-        check_choice("dataloader_multiprocessing_context", context, get_all_start_methods())
-    for name, value in (
-        ("dataloader_prefetch_factor", prefetch),
-        ("dataloader_persistent_workers", args.dataloader_persistent_workers),
-        ("dataloader_multiprocessing_context", context),
-    ):
-        if value and not workers:
-            raise ValueError(
-                f"{name} is {value!r}, and there are no workers; set dataloader_num_workers, or "
-                "leave it out"
-            )
-
-
-def _check_compilation(args: HybridTrainingArguments) -> None:
-    if args.torch_compile_mode is None:
-        return
-    try:
-        torch.compile(
-            nn.Identity(), backend=args.torch_compile_backend, mode=args.torch_compile_mode
-        )
-    except RuntimeError as error:
-        raise ValueError(f"torch_compile_mode is {args.torch_compile_mode!r}: {error}") from error
-
-
-def _check_launcher() -> None:
-    """Check that `accelerate launch` did not ask for what HybridTrainer does not support."""
-    for variable, name in _LAUNCHED.items():
-        if os.environ.get(f"ACCELERATE_USE_{variable}", "false").lower() in ("true", "1", "yes"):
-            raise ValueError(
-                f"{name} is set by accelerate launch, and is not supported; run one process per "
-                "device with torchrun"
-            )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
@@ -223,12 +224,23 @@ class CachedStep:
 
     def _micro_batch(self, batch: Batch, rows: npt.NDArray[np.int64], length: int) -> MicroBatch:
         ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
-        features = self.model.encoder.backbone.features(ids, offsets, rows, length)
+        prompt_lengths = self._prompt_lengths(batch)
+        features = self.model.encoder.backbone.features(ids, offsets, rows, length, prompt_lengths)
         return MicroBatch(
             self._on_device(torch.from_numpy(rows)),
             {name: self._on_device(tensor) for name, tensor in features.items()},
             features["input_ids"].numel(),
         )
+
+    def _prompt_lengths(self, batch: Batch) -> npt.NDArray[np.int64] | None:
+        """Return how many tokens at the head of each text are not pooled; None if all are."""
+        of_queries, of_passages = map(self.model.encoder.prompt_length, SIDES)
+        if not of_queries and not of_passages:
+            return None
+        prompt_lengths = np.empty(len(batch.lengths), np.int64)
+        prompt_lengths[batch.queries.numpy()] = of_queries
+        prompt_lengths[batch.passages.numpy()] = of_passages
+        return prompt_lengths
 
     def _on_device(self, tensor: Tensor) -> Tensor:
         if self.device.type == "cuda":

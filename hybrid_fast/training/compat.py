@@ -26,6 +26,7 @@ TRAINER_HOOKS = (
     "_clip_grad_norm",
     "_finish_current_push",
     "_get_grad_norm",
+    "_get_learning_rate",
     "_load_best_model",
     "_load_from_checkpoint",
     "_load_optimizer_and_scheduler",

@@ -12,6 +12,7 @@ from hybrid_fast.data import Batch
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.checkpoints import complete_checkpoints
+from hybrid_fast.training.layer_rates import factor_of
 
 _MAX_ROWS_SHOWN = 8
 
@@ -25,10 +26,11 @@ class InEffect:
     """The values that a step is computed with, which schedules and training may have changed.
 
     Attributes:
-        learning_rate: the largest of the optimiser's groups.
-        first_rate: that its schedule starts from.
+        learning_rate: of the fastest of the optimiser's groups, without its factor.
+        first_rate: that its schedule starts from, likewise.
         schedule: name of its schedule.
         temperature: of the loss.
+        factor: of the learning rate in that group, see `layer_rates`.
     """
 
     args: HybridTrainingArguments
@@ -36,6 +38,7 @@ class InEffect:
     first_rate: float
     schedule: str
     temperature: float
+    factor: float = 1.0
 
     @classmethod
     def now(
@@ -59,12 +62,14 @@ class InEffect:
         first = float(group.get("initial_lr", defaults.get("lr", rate)))
         kind = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
         name = str(kind) if schedule is None else type(schedule).__name__
-        return cls(args, rate, first, name, torch.as_tensor(loss.temperature).item())
+        temperature, factor = torch.as_tensor(loss.temperature).item(), factor_of(group)
+        return cls(args, rate / factor, first / factor, name, temperature, factor)
 
     @property
     def rate(self) -> str:
         """The learning rate, and of which one it is."""
-        return f"{self.learning_rate:.4g} ({self.schedule} schedule of {self.first_rate:g})"
+        times = f", times {self.factor:g} where it is largest" if self.factor != 1 else ""
+        return f"{self.learning_rate:.4g} ({self.schedule} schedule of {self.first_rate:g}{times})"
 
     @property
     def other(self) -> str:

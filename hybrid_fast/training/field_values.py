@@ -1,4 +1,4 @@
-"""Values of training fields: numbers of other libraries become Python's, and types are checked.
+"""Values of training fields: texts and foreign numbers become Python's, and types are checked.
 
 A wrong type would otherwise be noticed hours later, when a checkpoint is written, or never: the
 text "false" is true.
@@ -6,18 +6,82 @@ text "false" is true.
 
 from __future__ import annotations
 
+import json
 import os
 import types
 import typing
+from contextlib import suppress
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from transformers import TrainingArguments
+
+from hybrid_fast.training.fields import HARMLESS, REFUSED
+
+if TYPE_CHECKING:
+    LanguageSampling = str | float | dict[str, float]
+    Layers = int | list[str]
+    NumbersByName = dict[str, float]
+else:
+    # What is given is one of the types above; `read_texts` reads texts of a command line.
+    # HfArgumentParser takes a union for text if None is a member, and str the first beside it, or
+    # the second of all.
+    LanguageSampling = str | None | float | dict[str, float]
+    Layers = int | str | list[str] | None
+    NumbersByName = dict[str, float] | str | None
+
+_UNREAD = REFUSED.keys() | HARMLESS.keys()
 _NEEDED = {
     bool: "True or False",
     int: "a whole number",
     float: "a number",
     str: "text",
 }
+
+
+def read_texts(args: Any) -> None:
+    """Replace texts that stand for numbers, lists or mappings, as HfArgumentParser gives them.
+
+    Mappings of transformers' own fields are only checked: it reads them itself.
+
+    Args:
+        args: HybridTrainingArguments.
+
+    Raises:
+        ValueError: a text that stands for nothing that its field takes; the message begins with the
+            name.
+    """
+    hints = typing.get_type_hints(type(args))
+    of_transformers = TrainingArguments.__dataclass_fields__
+    for name, hint in hints.items():
+        value, taken = getattr(args, name, None), _taken(hint)
+        if isinstance(value, str) and str in taken and name not in _UNREAD:
+            if name not in of_transformers:
+                setattr(args, name, _read(name, value, taken))
+            elif dict in taken:
+                _read(name, value, taken)
+
+
+def _read(name: str, text: str, taken: set[Any]) -> Any:
+    """Return what a text stands for in a field of some types."""
+    shape = text.strip()[:1]
+    if (shape == "{" and dict in taken) or (shape == "[" and list in taken):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{name} is {text!r}; {_needed_json(taken)}: {error}") from error
+    if taken == {str, dict}:
+        raise ValueError(f"{name} is {text!r}; {_needed_json(taken)}")
+    for number in (int, float):
+        with suppress(ValueError):
+            if number in taken:
+                return number(text)
+    return [text] if list in taken else text
+
+
+def _needed_json(taken: set[Any]) -> str:
+    shape, example = ("a list", '["a", "b"]') if list in taken else ("a mapping", '{"a": 2}')
+    return f"{shape} is needed, on a command line as JSON such as {example}"
 
 
 def make_plain(args: Any) -> None:
@@ -54,12 +118,18 @@ def _plain(value: Any) -> Any:
 
 def _scalar(hint: Any) -> type | None:
     """Return the one scalar type that a field takes, beside None; None if it takes others."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    taken = set(typing.get_args(hint) if union else (hint,)) - {type(None)}
+    taken = _taken(hint)
     if taken == {int, float}:
         return float
     (scalar, *others) = taken or {None}
     return scalar if scalar in _NEEDED and not others else None
+
+
+def _taken(hint: Any) -> set[Any]:
+    """Return the types that a field takes beside None, dict for dict[str, float]."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    members = typing.get_args(hint) if union else (hint,)
+    return {typing.get_origin(member) or member for member in members} - {type(None)}
 
 
 def _fits(value: Any, scalar: type) -> bool:

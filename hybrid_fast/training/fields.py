@@ -162,8 +162,7 @@ OTHER_NAMES = {
     "query_prompt": _PROMPTS,
     "passage_prompt": _PROMPTS,
     "router_mapping": "queries and passages share one encoder; leave it out",
-    "learning_rate_mapping": "give an optimiser with groups of its own to "
-    "HybridTrainer(optimizers=...)",
+    "learning_rate_mapping": "use lr_multipliers, factors of learning_rate by name",
     "loss": "the loss is made from temperature, symmetric, margin and negatives",
 }
 
@@ -212,6 +211,8 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _asks(value: Any, default: Any) -> bool:
+    if value is False and default == "no":  # what HfArgumentParser makes of "no"
+        return False
     if isinstance(value, AcceleratorConfig):
         value = value.to_dict()
     if isinstance(value, dict):  # of accelerator_config: with all its own defaults, it asks nothing

@@ -21,6 +21,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.results.metrics import SETTINGS, score_name
 from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.layer_rates import has_layer_rates
 
 # Arguments of transformers' and sentence-transformers' trainers that have no meaning here.
 OTHER_ARGUMENTS = {
@@ -96,20 +97,22 @@ def check_reported(args: HybridTrainingArguments, scores: Iterable[str]) -> None
         check_choice("metric_for_best_model", name, scores)
 
 
+def check_optimizers(args: HybridTrainingArguments, optimizer: object) -> None:
+    """Raise a ValueError if an optimiser is given whose learning rates the arguments name."""
+    if optimizer is not None and has_layer_rates(args):
+        name = "lr_multipliers" if args.layer_lr_decay is None else "layer_lr_decay"
+        raise ValueError(
+            f"{name} is {getattr(args, name)!r}, and HybridTrainer is given an optimizer, whose "
+            "groups have rates of their own; leave out one of them"
+        )
+
+
 def _name(args: HybridTrainingArguments) -> str:
     return str(getattr(args.eval_strategy, "value", args.eval_strategy))
 
 
-def check_trainable(model: BiEncoder, args: HybridTrainingArguments) -> None:
-    """Check that there is something to train, as asked.
-
-    Raises:
-        ValueError: all weights are frozen, or there are no activations to recompute.
-    """
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            "all weights of the encoder are frozen; set requires_grad of those to train"
-        )
+def check_activations(model: BiEncoder, args: HybridTrainingArguments) -> None:
+    """Raise a ValueError if activations are to be recomputed and there are none."""
     recomputes = getattr(args, "activation_checkpointing", args.gradient_checkpointing)
     if recomputes and not isinstance(model.backbone, TransformerBackbone):
         raise ValueError(

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.frozen_layers import check_trained, freeze_layers
+from hybrid_fast.training.layer_rates import layer_rates
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ContrastiveModel(nn.Module):
@@ -47,9 +53,18 @@ class ContrastiveModel(nn.Module):
 def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> ContrastiveModel:
     """Return an encoder with the loss that the arguments describe.
 
-    Weights in half precision are widened, see `widen_trainable`.
+    The encoder is changed in place: layers are frozen and its dropout is set, as the arguments say,
+    and weights in half precision are widened, see `widen_trainable`.
+
+    Raises:
+        ValueError: nothing is left to train, or an argument does not fit the encoder.
     """
-    widen_trainable(encoder)
+    freeze_layers(encoder, args.frozen_layers)
+    check_trained(encoder, args)
+    layer_rates(encoder, args)  # errors now, not after the texts have been tokenised
+    if args.dropout is not None:
+        set_dropout(encoder, args.dropout)
+    widen_trainable(encoder, _AUTOCAST.get(args.mixed_precision))
     loss = InfoNCELoss(
         args.temperature,
         learnable=args.learn_temperature,

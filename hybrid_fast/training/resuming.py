@@ -14,15 +14,16 @@ from transformers.trainer_utils import IntervalStrategy
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.training import checkpoints, inputs, resumption, schedules
 from hybrid_fast.training.compat import restore_state
-from hybrid_fast.training.saving import SavingTrainer
+from hybrid_fast.training.layer_rates import groups_digest
+from hybrid_fast.training.optimising import OptimisingTrainer
 
 logger = logging.getLogger(__name__)
 _OF_BEST = ("metric_for_best_model", "greater_is_better")
 _OF_SCHEDULE = ("lr_scheduler_type", "lr_scheduler_kwargs", *_OF_BEST)
 
 
-class ResumingTrainer(SavingTrainer):
-    """A SavingTrainer that follows its arguments, or refuses them.
+class ResumingTrainer(OptimisingTrainer):
+    """An OptimisingTrainer that follows its arguments, or refuses them.
 
     Attributes:
         sampler: the batch plan.
@@ -37,7 +38,6 @@ class ResumingTrainer(SavingTrainer):
     made_with: dict[str, Any]
     accelerator_state: dict[str, Any]
     options: schedules.Options | None = None
-    optimizer: Any
     _made_optimizer = False
     _resumed = Path()  # the checkpoint
 
@@ -68,6 +68,7 @@ class ResumingTrainer(SavingTrainer):
             self.cached_step.budget = budget or self.cached_step.budget
         self._follow_optimiser()
         if checkpoint is not None and saved is not None:
+            resumption.check_layer_rates(saved, self.settings, checkpoint)
             resumption.check_same(saved["optimizer"], self.settings["optimizer"], checkpoint)
             resumption.log_changes(self._changes(saved), checkpoint)
 
@@ -85,6 +86,7 @@ class ResumingTrainer(SavingTrainer):
         self.settings["optimizer"] = {
             "optimizer": schedules.kind_of(self.optimizer),
             "optimizer_groups": len(self.options or ()),
+            "optimizer_weights": groups_digest(self.optimizer, self.model),
         }
 
     def _new_optimizer(self) -> torch.optim.Optimizer:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 
@@ -27,7 +28,7 @@ SAME = frozenset(
     """
     seed gradient_accumulation_steps optim optim_args optim_target_modules
     temperature learn_temperature loss_precision symmetric margin negatives negatives_from
-    gather_negatives bf16 fp16
+    gather_negatives bf16 fp16 frozen_layers dropout
     """.split()
     + _OF_PLAN
 )
@@ -42,7 +43,7 @@ FOLLOWED = frozenset(
     """
     learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps warmup_ratio weight_decay
     adam_beta1 adam_beta2 adam_epsilon max_grad_norm max_steps num_train_epochs
-    load_best_model_at_end metric_for_best_model greater_is_better
+    load_best_model_at_end metric_for_best_model greater_is_better layer_lr_decay lr_multipliers
 
     micro_batch_tokens cached_activation_tokens embed_repeats_once full_determinism use_cpu tf32
     torch_compile torch_compile_backend torch_compile_mode
@@ -77,6 +78,8 @@ FREE = frozenset(
 # argument followed by the next call of `train`.
 FIXED = SAME | frozenset(
     """
+    layer_lr_decay lr_multipliers
+
     micro_batch_tokens cached_activation_tokens embed_repeats_once full_determinism use_cpu tf32
     torch_compile torch_compile_backend torch_compile_mode
 
@@ -123,9 +126,12 @@ def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
     return {
         "tokenizer": tokenizer.hexdigest(),
         "pooling": getattr(encoder.backbone, "pooling", None),
+        "include_prompt": getattr(encoder.backbone, "include_prompt", None),
+        "head": [module.description() for module in members(encoder.head)],
+        "bidirectional": getattr(encoder.backbone, "bidirectional", None),
         "similarity": encoder.similarity_fn_name,
         "normalize": encoder.normalize,
-        **{f"{side}_prompt": encoder.prompts[side] for side in SIDES},
+        **{f"{side}_prompt": encoder.prompts.of_side(side) for side in SIDES},
         **{f"max_{side}_length": encoder.max_length.get(side) for side in SIDES},
     }
 
@@ -149,6 +155,29 @@ def check_same(saved: dict[str, Any], run: dict[str, Any], checkpoint: object) -
         raise ValueError(
             f"{checkpoint} was trained with {was}, this run has {now}; resume with the same "
             f"{what}, or start anew"
+        )
+
+
+def check_layer_rates(saved: dict[str, Any], run: dict[str, Any], checkpoint: object) -> None:
+    """Check that other learning rates of layers can be followed: for the same groups of weights.
+
+    Args:
+        saved: `run_settings` of the checkpoint, with those of its optimiser.
+        run: the same of the run.
+        checkpoint: its folder, for the message.
+
+    Raises:
+        ValueError: the state of the optimiser is of other groups.
+    """
+    changed = changes(saved["followed"], run["followed"])
+    names = [name for name in ("layer_lr_decay", "lr_multipliers") if name in changed]
+    if names and saved["optimizer"] != run["optimizer"]:
+        was = ", ".join(f"{name} = {changed[name][0]!r}" for name in names)
+        now = ", ".join(repr(changed[name][1]) for name in names)
+        raise ValueError(
+            f"{checkpoint} was trained with {was}, this run has {now}, by which weights stand in "
+            "other groups of the optimiser; only other factors of the same groups can be "
+            "followed: resume with the same, or start anew"
         )
 
 

@@ -105,7 +105,7 @@ def report_tokens(table: AlignedTable, store: TokenStore, side: Side, model: BiE
         ValueError: all tokens are unknown, or all texts have the same tokens.
     """
     backbone, max_length = model.backbone, model.max_length.get(side)
-    added = backbone.token_ids([model.prompts[side]], side)[0]
+    added = backbone.token_ids([model.prompts.of_side(side)], side)[0]
     counts = count_tokens(
         table,
         store,

@@ -32,21 +32,15 @@ from hybrid_fast.training.agreement import (
     facts_of_optimizer,
     facts_of_run,
 )
-from hybrid_fast.training.arguments import BY_METRIC, HybridTrainingArguments
+from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
-from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.learning import LearningWatch, Logged
-from hybrid_fast.training.model import ContrastiveModel, compile_transformer, make_model
-from hybrid_fast.training.optimiser import (
-    accept_lazy_states,
-    as_lazy_adamw,
-    can_update_lazily,
-    lazy_updates,
-)
+from hybrid_fast.training.model import compile_transformer, make_model
+from hybrid_fast.training.optimiser import as_lazy_adamw, lazy_updates
 from hybrid_fast.training.resuming import TrainsNoMore
 from hybrid_fast.training.steps import (
     Batch,
@@ -110,7 +104,8 @@ class HybridTrainer(EvaluatingTrainer):
         if evaluator is not None:
             inputs.check_evaluator(evaluator)
         inputs.check_evaluation(args, evaluator)
-        inputs.check_trainable(model, args)
+        inputs.check_activations(model, args)
+        inputs.check_optimizers(args, optimizers[0])
         inputs.check_negatives(args, train_table)
         self.sampler = make_sampler(args, train_table)
         logger.info(
@@ -276,42 +271,6 @@ class HybridTrainer(EvaluatingTrainer):
     def in_effect(self) -> InEffect:
         """Return the learning rate and the temperature that the last step had."""
         return InEffect.now(self.args, self.model.loss, self.optimizer, self._own_schedule)
-
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(
-        args: HybridTrainingArguments, model: ContrastiveModel | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Return the class of the optimiser and its options: LazyAdamW for AdamW if it applies."""
-        optimizer, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
-        lazy = model is not None and can_update_lazily(args, model)
-        if optimizer is torch.optim.AdamW and lazy:
-            optimizer = LazyAdamW
-        return optimizer, options
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Return the optimiser; a torch.optim.AdamW also loads the state of a LazyAdamW."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        accept_lazy_states(optimizer)
-        return optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Return the schedule; one by scores takes the best of them for the best, as the run does.
-
-        transformers would lower the rate whenever a score such as mAP rises.
-        """
-        given = self.args.lr_scheduler_kwargs
-        if self.args.lr_scheduler_type in BY_METRIC:
-            mode = "max" if self.args.greater_is_better else "min"
-            self.args.lr_scheduler_kwargs = {"mode": mode, **(given or {})}
-        try:
-            return super().create_scheduler(num_training_steps, optimizer)
-        finally:
-            self.args.lr_scheduler_kwargs = given
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the parameters that weight decay applies to: transformers', no temperature."""
-        names = super().get_decay_parameter_names(model)
-        return [name for name in names if not name.endswith("log_temperature")]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; the loss comes with the rates since it was last logged and a learned temperature.

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 import transformers
-from model_folders import SIZES, trained
-from tokenizers import models, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from model_folders import SIZES, TEXTS, trained
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 T5_SIZES = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+# Families have numbers of real vocabularies here.
+ENDS = {"bos_token_id": 2, "eos_token_id": 2}
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
-T5GEMMA = {**SIZES, **GROUPED, "num_hidden_layers": 2, "sliding_window": 4, "vocab_size": 120}
 
 
 @dataclass
@@ -23,11 +24,15 @@ class Shape:
     sizes: dict = field(default_factory=lambda: dict(SIZES))
     tokenizer: str = "bert"
 
-    def configuration(self, vocab_size: int):
+    def configuration(self, vocab_size: int) -> PretrainedConfig:
         """Return a configuration of this many tokens."""
-        return getattr(transformers, self.config)(vocab_size=vocab_size, **self.sizes)
+        sizes = dict(self.sizes)
+        for part in ("encoder", "decoder"):
+            if part in sizes:
+                sizes[part] = {**sizes[part], "vocab_size": vocab_size}
+        return getattr(transformers, self.config)(vocab_size=vocab_size, **ENDS, **sizes)
 
-    def build(self, vocab_size: int = 120):
+    def build(self, vocab_size: int = 120) -> PreTrainedModel:
         """Return a model of random weights, none of them 0 or 1 as some layers begin."""
         torch.manual_seed(0)
         model = getattr(transformers, self.model)(self.configuration(vocab_size))
@@ -110,11 +115,6 @@ ENCODERS = {
     "jina_embeddings_v3": Shape(
         "JinaEmbeddingsV3Model", "JinaEmbeddingsV3Config", {**SIZES, "pad_token_id": 1}, "roberta"
     ),
-    "funnel": Shape(
-        "FunnelModel",
-        "FunnelConfig",
-        {"block_sizes": [1, 1], "d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48},
-    ),
     "rembert": Shape(
         "RemBertModel",
         "RemBertConfig",
@@ -158,6 +158,16 @@ ENCODERS_OF_PAIRS = {
         },
         "t5",
     ),
+    "t5gemma": Shape(
+        "T5GemmaEncoderModel",
+        "T5GemmaConfig",
+        {
+            "encoder": {**SIZES, **GROUPED, "sliding_window": 6},
+            "decoder": {**SIZES, **GROUPED},
+            "is_encoder_decoder": False,
+        },
+        "t5",
+    ),
 }  # fmt: skip
 
 DECODERS = {
@@ -180,7 +190,7 @@ DECODERS = {
         {**SIZES, **GROUPED, "sliding_window": 6, "sliding_window_pattern": 2},
         "decoder",
     ),
-    "gpt2": Shape("GPT2Model", "GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "decoder"),
+    "gpt2": Shape("GPT2Model", "GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "t5"),
     "gpt_neox": Shape("GPTNeoXModel", "GPTNeoXConfig", tokenizer="decoder"),
     "opt": Shape(
         "OPTModel",
@@ -201,35 +211,55 @@ DECODERS = {
 SHAPES = ENCODERS | ENCODERS_OF_PAIRS | DECODERS
 
 
-def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+_SPECIAL = {  # all special tokens, that which begins a text, that which ends it
+    "bert": (["[PAD]", "[UNK]", "[CLS]", "[SEP]"], "[CLS]", "[SEP]"),
+    "roberta": (["<s>", "<pad>", "</s>", "<unk>"], "<s>", "</s>"),
+    "t5": (["<pad>", "</s>", "<unk>"], None, "</s>"),
+    "decoder": (["<pad>", "<unk>", "<end>"], None, "<end>"),
+}
+
+
+def make_tokenizer(kind: str, **options) -> PreTrainedTokenizerFast:
     """Return a tokenizer of the kind that BERT, RoBERTa, T5 or a decoder has."""
-    special, ends, options = {
-        "bert": (["[PAD]", "[UNK]", "[CLS]", "[SEP]"], ("[CLS]", "[SEP]"), {}),
-        "roberta": (["<s>", "<pad>", "</s>", "<unk>"], ("<s>", "</s>"), {}),
-        "t5": (["<pad>", "</s>", "<unk>"], ("", "</s>"), {}),
-        "decoder": (["<pad>", "<unk>", "<end>"], ("", "<end>"), {"padding_side": "left"}),
-    }[kind]
-    pad = next(token for token in special if "pad" in token.lower())
-    unknown = next(token for token in special if "unk" in token.lower())
-    trainer = trainers.WordLevelTrainer(special_tokens=special)
-    tokenizer = trained(models.WordLevel(unk_token=unknown), trainer)
+    special, begin, end = _SPECIAL[kind]
+    tokens = {token.strip("[]<>").lower(): token for token in special}
+    tokenizer = _train_bytes(special) if kind == "decoder" else _train_words(special, tokens["unk"])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=" ".join(filter(None, [ends[0], "$A", ends[1]])),
-        special_tokens=[(token, special.index(token)) for token in ends if token],
+        single=" ".join(filter(None, [begin, "$A", end])),
+        special_tokens=[(token, special.index(token)) for token in (begin, end) if token],
     )
-    options |= {"cls_token": ends[0], "sep_token": ends[1]} if ends[0] else {}
+    if begin:
+        options |= {"cls_token": begin, "sep_token": end}
+    if kind == "decoder":
+        options = {"padding_side": "left"} | options
+    options = {"pad_token": tokens["pad"]} | options
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=pad,
-        unk_token=unknown,
-        eos_token=ends[1],
-        **options,
+        tokenizer_object=tokenizer, unk_token=tokens["unk"], eos_token=end, **options
     )
 
 
-def make_folder(name: str, folder: Path) -> Path:
-    """Save the model of a shape and its tokenizer."""
-    tokenizer = make_tokenizer(SHAPES[name].tokenizer)
+def _train_words(special: list[str], unknown: str) -> Tokenizer:
+    trainer = trainers.WordLevelTrainer(special_tokens=special)
+    return trained(models.WordLevel(unk_token=unknown), trainer)
+
+
+def _train_bytes(special: list[str]) -> Tokenizer:
+    """Pieces of bytes; transformers makes nothing else of the tokenizer of a Qwen2."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return tokenizer
+
+
+def make_folder(name: str, folder: Path, **options) -> Path:
+    """Save the model of a shape and its tokenizer, which has the options."""
+    tokenizer = make_tokenizer(SHAPES[name].tokenizer, **options)
     SHAPES[name].build(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,6 +1,5 @@
 """Encoding in batches: order, sizes, and the modes of modules afterwards."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ def test_embeddings_come_back_in_the_order_of_the_texts(batch_size):
         return torch.tensor([[len(text), ord((text or "?")[0])] for text in batch]).bfloat16()
 
     embeddings = encode_in_batches(encode, texts, 2, batch_size)
-    assert embeddings.dtype == np.float32
+    assert embeddings.dtype == torch.float32
     assert embeddings[:, 0].tolist() == [3, 1, 6, 2, 0, 4, 1]
     assert max(map(len, sizes)) <= batch_size
     flat = [size for batch in sizes for size in batch]

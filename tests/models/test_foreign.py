@@ -39,15 +39,21 @@ def test_a_masked_language_model_is_an_encoder(bert_folder, tmp_path, texts, cap
     assert "not used" not in caplog.text
 
 
-SMALL = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1, "num_heads": 2}
+BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 90}
 VIT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32}
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda t: t.T5EncoderModel(t.T5Config(vocab_size=90, **SMALL)), "a t5 .* encoder alone"),
-        (lambda t: t.T5Model(t.T5Config(vocab_size=90, **SMALL)), "a t5 is an encoder-decoder"),
+        (
+            lambda t: t.BartModel(t.BartConfig(**BART)),
+            r"a bart is an encoder-decoder.*encoder alone.*BERT, XLM-R or that of a T5.*Qwen3",
+        ),
+        (
+            lambda t: t.MBartForConditionalGeneration(t.MBartConfig(**BART)),
+            "a mbart is an encoder-decoder",
+        ),
         (lambda t: t.ViTModel(t.ViTConfig(**VIT)), "a vit is a model of images"),
     ],
 )

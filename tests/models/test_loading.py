@@ -96,7 +96,7 @@ def test_pickled_weights_are_not_read(bert_folder, tmp_path):
         ("config.json", "{}", "Should have a `model_type`"),
         (
             "config.json",
-            '{"model_type": "t5", "is_encoder_decoder": true}',
+            '{"model_type": "bart", "is_encoder_decoder": true}',
             "is an encoder-decoder",
         ),
         ("model.safetensors", "garbage", "deserializing header"),

@@ -210,7 +210,7 @@ def test_dtype(bert_folder, texts):
 
 def test_unknown_pooling_names_the_nearest(bert_folder):
     with pytest.raises(
-        ValueError, match=r"pooling is 'men'; .* 'mean', 'cls', 'last'; did you mean 'mea"
+        ValueError, match=r"pooling is 'men'; .* 'mean', 'cls', 'last', .*; did you mean 'mea"
     ):
         BiEncoder.from_pretrained(bert_folder, pooling="men")
 
@@ -218,7 +218,9 @@ def test_unknown_pooling_names_the_nearest(bert_folder):
 def test_tokenizer_without_padding_token(bert_folder):
     backbone = BiEncoder.from_pretrained(bert_folder).backbone
     backbone.tokenizer.pad_token = None
-    with pytest.raises(ValueError, match=r"has no padding token.*pad_token = tokenizer.eos_token"):
+    with pytest.raises(
+        ValueError, match=r"has neither a padding token nor .*set tokenizer.pad_token"
+    ):
         TransformerBackbone(backbone.model, backbone.tokenizer, "mean", backbone.max_lengths)
 
 

@@ -69,6 +69,8 @@ OTHERS = {
     "pair_weights": {"de-en": 2.0},
     "source_weights": {"x": 2.0},
     "pairs": "single",
+    "frozen_layers": ["embedding"],
+    "dropout": 0.2,
 }
 
 

@@ -45,6 +45,10 @@ Similarity = Annotated[
     str | None,
     typer.Option(help="'cosine' or 'dot' (default: the folder's, else cosine).", **_PANEL),
 ]
+TruncateDim = Annotated[
+    int | None,
+    typer.Option(help="Dimensions of embeddings to keep (default: the folder's).", min=1, **_PANEL),
+]
 MaxTokens = Annotated[
     int | None,
     typer.Option("--max-length", help="Tokens of a query and of a passage.", min=1, **_PANEL),
@@ -61,6 +65,14 @@ Device = Annotated[
 AttnImplementation = Annotated[
     str | None, typer.Option(help="Such as sdpa or flash_attention_2.", **_PANEL)
 ]
+Bidirectional = Annotated[
+    bool | None,
+    typer.Option(
+        "--bidirectional/--no-bidirectional",
+        help="Let a decoder attend in both directions (default: as its folder says).",
+        **_PANEL,
+    ),
+]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub model (default: main).", **_PANEL)
 ]
@@ -74,11 +86,13 @@ _OF_FROM_PRETRAINED = (
     "pooling",
     "normalize",
     "similarity",
+    "truncate_dim",
     "max_query_length",
     "max_passage_length",
     "dtype",
     "device",
     "attn_implementation",
+    "bidirectional",
     "revision",
     "trust_remote_code",
 )

@@ -33,6 +33,7 @@ OPTIONS = {
     "--passage-prompt": "passage: ",
     "--pooling": "last",
     "--similarity": "dot",
+    "--truncate-dim": "8",
     "--max-passage-length": "33",
     "--max-length": "22",
     "--dtype": "bf16",
@@ -56,7 +57,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
 
     from_pretrained = BiEncoder.from_pretrained
     monkeypatch.setattr(BiEncoder, "from_pretrained", classmethod(load))
-    flags = ["--no-normalize", "--trust-remote-code"]
+    flags = ["--no-normalize", "--bidirectional", "--trust-remote-code"]
     words = [word for pair in OPTIONS.items() for word in pair]
     command = ["evaluate", str(bert_folder), "--task", "xquad-r", "--data", "task", "--out", "e"]
     main([*command, *words, *flags])
@@ -67,20 +68,23 @@ def test_evaluate_takes_what_from_pretrained_takes(
         "pooling": "last",
         "normalize": False,
         "similarity": "dot",
+        "truncate_dim": 8,
         "max_query_length": 22,
         "max_passage_length": 33,
         "dtype": "bf16",
         "device": "cpu",
         "attn_implementation": "eager",
+        "bidirectional": True,
         "revision": "abc",
         "trust_remote_code": True,
     }
     parameters = inspect.signature(from_pretrained).parameters
-    assert set(given) == {*parameters} - {"path_or_hub_name"}
+    assert set(given) == {*parameters} - {"path_or_hub_name", "dropout"}  # of training
     settings = json.loads((project / "e/results.json").read_text())["settings"]
     assert settings["prompts"] == prompts
     assert settings["max_length"] == {"query": 22, "passage": 33}
     assert (settings["similarity"], settings["dtype"]) == ("dot", "bfloat16")
+    assert settings["truncate_dim"] == 8
     said = capsys.readouterr().err
     assert "dot similarity, last pooling, embeddings of any norm, query prompt 'Instruct" in said
 
@@ -90,6 +94,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
     [
         ("--pooling=mea", "did you mean 'mean'"),
         ("--similarity=l2", "similarity is 'l2'; it must be one of 'cosine', 'dot'"),
+        ("--truncate-dim=99", "truncate_dim is 99; embeddings of this model have 32 dimensions"),
         ("--dtype=float8", "dtype is 'float8'"),
         ("--device=nowhere", "device is 'nowhere', which cannot be used here"),
         ("--max-length=9999", "max_query_length is 9999; it must be a whole number from 3 to 300"),

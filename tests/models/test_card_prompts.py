@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.prompts import prompts_of_card
+from hybrid_fast.models.card_prompts import prompts_of_card
 
 TASK = "Given a web search query, retrieve relevant passages that answer the query"
 

@@ -1,0 +1,336 @@
+"""TextEncoder: prompts, tokens and embeddings of queries and passages.
+
+Queries and passages differ by prompt and, with a transformer, by maximum length. The backbone
+handles tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode, longest_first
+from hybrid_fast.models.head import members
+from hybrid_fast.models.prompts import Prompts, check_prompts
+from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.texts import (
+    Features,
+    Integers,
+    Side,
+    TokenIds,
+    check_num_tokens,
+    check_side,
+    check_texts,
+)
+from hybrid_fast.models.token_counts import TokenCounts
+from hybrid_fast.models.transformer import TransformerBackbone
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How texts are encoded.
+
+    Attributes:
+        side: whose maximum length holds.
+        prompt: put before each text.
+        dim: entries that are kept of each embedding, the first ones.
+        batch_size: texts at a time.
+        normalize: whether what is kept is scaled to norm 1.
+        on_cpu: see `encode_in_batches`.
+        must_have_tokens: whether a static encoder refuses a text without tokens, which otherwise
+            is embedded as zeros; a transformer always does.
+    """
+
+    side: Side
+    prompt: str
+    dim: int
+    batch_size: int
+    normalize: bool = False
+    on_cpu: bool = True
+    must_have_tokens: bool = True
+
+
+class TextEncoder(nn.Module):
+    """What embeds texts of either side.
+
+    Args:
+        backbone: a StaticBackbone or TransformerBackbone.
+        head: modules after pooling; may be empty.
+        prompts: put before texts, by name.
+        normalize: whether embeddings are scaled to norm 1.
+        truncate_dim: entries of embeddings that encoding keeps, the first ones; None keeps all.
+    """
+
+    def __init__(
+        self,
+        backbone: StaticBackbone | TransformerBackbone,
+        head: nn.Sequential,
+        prompts: Mapping[str, str | None],
+        normalize: bool,
+        truncate_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.normalize = normalize
+        self.prompts = prompts
+        self.truncate_dim = truncate_dim
+        self.token_counts = TokenCounts(backbone)
+
+    @property
+    def prompts(self) -> Prompts:
+        """What is put before texts, by name; any mapping of texts may be assigned."""
+        return self._prompts
+
+    @prompts.setter
+    def prompts(self, prompts: Mapping[str, str | None]) -> None:
+        checked = Prompts(prompts)
+        check_prompts(self.backbone, checked, self.max_length)
+        self._prompts = checked
+
+    @property
+    def num_truncated(self) -> dict[Side, int]:
+        """How many texts of each side this process has truncated so far."""
+        return self.token_counts.num_truncated
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the dimension of the embeddings, whether encoding truncates them or not."""
+        return members(self.head)[-1].embedding_dim if self.head else self.backbone.embedding_dim
+
+    @property
+    def truncate_dim(self) -> int | None:
+        """Entries of embeddings that encoding keeps, the first ones; None keeps all."""
+        return self._truncate_dim
+
+    @truncate_dim.setter
+    def truncate_dim(self, dim: int | None) -> None:
+        self._truncate_dim = None if dim is None else self.check_dim(dim)
+
+    def check_dim(self, dim: int) -> int:
+        """Return a number of entries that embeddings have.
+
+        Raises:
+            ValueError: they have fewer.
+        """
+        is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+        if not is_number or not 1 <= dim <= self.embedding_dim:
+            raise ValueError(
+                f"truncate_dim is {dim!r}; embeddings of this model have {self.embedding_dim} "
+                f"dimensions, so it must be a whole number from 1 to {self.embedding_dim}"
+            )
+        return int(dim)
+
+    @contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Truncate embeddings to some dimensions for a while.
+
+        Raises:
+            ValueError: they have fewer.
+        """
+        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    @property
+    def has_unit_norm(self) -> bool:
+        """Whether encoded texts have norm 1: embeddings are normalised and not truncated."""
+        return self.normalize and self.get_embedding_dimension() == self.embedding_dim
+
+    def get_embedding_dimension(self) -> int:
+        """Return the dimension of embeddings as they are encoded, which may be truncated."""
+        return self.truncate_dim or self.embedding_dim
+
+    @property
+    def max_length(self) -> dict[Side, int]:
+        """Maximum number of tokens of each side; empty if there is no limit."""
+        return self.backbone.max_lengths
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def token_ids(
+        self, texts: Iterable[str], side: Side, *, warn: bool = True
+    ) -> tuple[TokenIds, Integers, int]:
+        """Tokenise texts, prompted and truncated to the maximum length; `warn` of what that loses.
+
+        Returns:
+            The token ids of all texts, concatenated, int32; the number of tokens of each text,
+            int64 (n,); and how many texts were truncated.
+
+        Raises:
+            TypeError: a single string instead of a list, or an element that is not a string.
+            ValueError: an empty text (with its position), no text at all, or an unknown side.
+        """
+        texts = check_texts(texts, check_side(side))
+        if not texts:
+            raise ValueError(f"there is no {side} to tokenise; give at least one text")
+        return self._token_ids(texts, self.prompts.of_side(side), side, warn=warn)
+
+    def _token_ids(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        side: Side,
+        *,
+        warn: bool = True,
+        must_have_tokens: bool = True,
+    ) -> tuple[TokenIds, Integers, int]:
+        prompted = [prompt + text for text in texts]
+        ids, lengths, num_cut = self.backbone.token_ids(prompted, side)
+        if must_have_tokens:
+            check_num_tokens(prompted, lengths)
+        self.token_counts.add(side, ids, lengths, num_cut, warn=warn)
+        return ids, lengths, num_cut
+
+    def tokenizer_key(self, side: Side) -> str:
+        """Return a digest of tokenizer, prompt and maximum length: equal keys, equal token ids."""
+        parts = (
+            self.backbone.tokenizer_state(),
+            self.prompts.of_side(check_side(side)),
+            str(self.max_length.get(side)),
+            version("tokenizers"),
+        )
+        return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    def tokenize(self, texts: Iterable[str], side: Side) -> Features:
+        """Tokenise texts as `token_ids` does; return the features that `forward` takes, on the CPU.
+
+        Of a transformer these are `input_ids` (n, longest) and, if there is padding,
+        `attention_mask`; of a static encoder `input_ids`, the tokens of all texts concatenated, and
+        `offsets` (n,), where each text starts.
+
+        Raises:
+            TypeError, ValueError: as `token_ids`.
+        """
+        ids, lengths, _ = self.token_ids(texts, side)
+        return self._features(ids, lengths, self.prompt_length(side))
+
+    def _features(self, ids: TokenIds, lengths: Integers, prompt_length: int) -> Features:
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        return self.backbone.features(
+            ids,
+            offsets,
+            np.arange(len(lengths)),
+            prompt_lengths=np.full(len(lengths), prompt_length) if prompt_length else None,
+        )
+
+    def prompt_length(self, side: Side) -> int:
+        """Return how many tokens at the head of each text are not pooled, those of the prompt.
+
+        It is 0 unless the folder says `include_prompt: false`.
+        """
+        return self.backbone.prompt_length(self.prompts.of_side(side), side)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return embeddings (n, D), of norm 1 if the model normalises."""
+        embeddings = self.head(self.backbone(features))
+        return normalize(embeddings, dim=-1) if self.normalize else embeddings
+
+    def encode_queries(
+        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
+    ) -> np.ndarray:
+        """Encode queries without gradients, in evaluation mode.
+
+        Args:
+            texts: the queries; none may be empty.
+            batch_size: texts at a time, of like length; default 64, of a static encoder 1024.
+            show_progress: whether to show a progress bar, on a terminal and after two seconds.
+
+        Returns:
+            float32 (n, D), or fewer columns with a `truncate_dim`, in the order of the texts.
+
+        Raises:
+            TypeError: a single string instead of a list, or an element that is not a string.
+            ValueError: an empty text (with its position), or a batch size below 1.
+        """
+        return self._encode_side(texts, "query", batch_size, show_progress)
+
+    def encode_passages(
+        self, texts: Iterable[str], batch_size: int | None = None, show_progress: bool = False
+    ) -> np.ndarray:
+        """Encode passages; see `encode_queries`."""
+        return self._encode_side(texts, "passage", batch_size, show_progress)
+
+    def _encode_side(
+        self, texts: Iterable[str], side: Side, batch_size: int | None, show_progress: bool
+    ) -> np.ndarray:
+        texts, dim = check_texts(texts, side), self.get_embedding_dimension()
+        size = self.backbone.default_batch_size if batch_size is None else batch_size
+        options = EncodeOptions(side, self.prompts.of_side(side), dim, size)
+        return self.embed(texts, options, f"encode {side}" if show_progress else None).numpy()
+
+    def embed(
+        self, texts: Sequence[str], options: EncodeOptions, progress: str | None = None
+    ) -> Tensor:
+        """Return the embeddings of texts, (n, options.dim), without gradients.
+
+        Args:
+            texts: any number of strings.
+            options: how they are encoded.
+            progress: see `encode_in_batches`.
+
+        Raises:
+            ValueError: a text has no token, or a batch size is below 1.
+        """
+
+        def encode(batch: list[str]) -> Tensor:
+            kept = self(self._inputs(batch, options))[:, : options.dim]
+            return normalize(kept, dim=-1) if options.normalize else kept
+
+        with evaluation_mode(self):
+            return encode_in_batches(
+                encode,
+                texts,
+                options.dim,
+                options.batch_size,
+                on_cpu=options.on_cpu,
+                progress=progress,
+            )
+
+    def embed_tokens(
+        self, texts: Sequence[str], options: EncodeOptions, progress: str | None = None
+    ) -> list[Tensor]:
+        """Return the last hidden states of each text, (number of tokens, hidden size).
+
+        Those of the prompt and of the tokens added to each text are included.
+
+        Args:
+            texts: any number of strings.
+            options: how they are encoded; the dimension and the norm are those of the states.
+            progress: see `encode_in_batches`.
+
+        Raises:
+            ValueError: the encoder is static, a text has no token, or a batch size is below 1.
+        """
+        backbone = self.backbone
+        if not isinstance(backbone, TransformerBackbone):
+            raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
+        states: list[Tensor] = [torch.empty(0)] * len(texts)
+        with evaluation_mode(self), torch.no_grad():
+            for rows in longest_first(texts, options.batch_size, progress):
+                inputs = self._inputs([texts[row] for row in rows], options)
+                for row, each in zip(rows, backbone.token_states(inputs), strict=True):
+                    states[row] = each
+        return states
+
+    def _inputs(self, texts: list[str], options: EncodeOptions) -> Features:
+        must_have_tokens = options.must_have_tokens or self.backbone.pads
+        ids, lengths, _ = self._token_ids(
+            texts, options.prompt, options.side, must_have_tokens=must_have_tokens
+        )
+        prompt_length = self.backbone.prompt_length(options.prompt, options.side)
+        features = self._features(ids, lengths, prompt_length)
+        return {name: tensor.to(self.device) for name, tensor in features.items()}
