@@ -27,6 +27,28 @@ def reads_both_ways(config: Any) -> bool:
     return getattr(config, _FLAG, None) in (True, "all") if is_causal is None else not is_causal
 
 
+def direction_options(config: Any) -> dict[str, dict[str, object]]:
+    """Return options of a Transformer of sentence-transformers that turn a saved base.
+
+    They stand beside an adapter of a decoder that was turned after it was loaded. Where its
+    library cannot turn the base, it refuses them: attention would go in the other direction.
+    """
+    both, value = reads_both_ways(config), _FLAGGED.get(config.model_type)
+    if value is not None:
+        return {"config_kwargs": {_FLAG: value if both else None}}
+    return {"model_kwargs": {"is_causal": not both}}
+
+
+def take_direction(options: dict[str, Any]) -> bool | None:
+    """Take away what `direction_options` wrote; return whether attention goes both ways."""
+    of_config, of_model = (options.get(name) or {} for name in ("config_kwargs", "model_kwargs"))
+    if _FLAG in of_config:
+        return of_config.pop(_FLAG) in (True, "all")
+    if "is_causal" in of_model:
+        return not of_model.pop("is_causal")
+    return None
+
+
 def turned_config(config: Any, bidirectional: bool | None) -> Any:
     """Return the configuration that a model is to be made of.
 

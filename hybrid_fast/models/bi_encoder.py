@@ -10,26 +10,27 @@ import torch
 from torch import nn
 
 from hybrid_fast.common.files import complete_folder
+from hybrid_fast.models.adaptable_encoder import AdaptableEncoder
+from hybrid_fast.models.adapter_folders import find_adapter
 from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.evaluation_record import EvaluationRecord
-from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
+from hybrid_fast.models.folders import MODEL_FILES, find_folder
 from hybrid_fast.models.head import head_parts, load_head, save_head, untrained_head
 from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
 from hybrid_fast.models.loading import load_backbone
 from hybrid_fast.models.pooling import check_pooling
 from hybrid_fast.models.prompts import with_sides
-from hybrid_fast.models.sentence_encoder import SentenceEncoder
 from hybrid_fast.models.static import StaticBackbone, train_static
 from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 
 
-class BiEncoder(SentenceEncoder):
+class BiEncoder(AdaptableEncoder):
     """A dual encoder with shared weights; make one with `from_pretrained` or `static`.
 
     Attributes:
@@ -84,6 +85,7 @@ class BiEncoder(SentenceEncoder):
         cls,
         path_or_hub_name: str | Path,
         *,
+        adapter: str | Path | None = None,
         pooling: str | Sequence[str] | None = None,
         normalize: bool | None = None,
         similarity: str | None = None,
@@ -108,7 +110,9 @@ class BiEncoder(SentenceEncoder):
         normalised unless its similarity is "dot". Only safetensors and JSON are read.
 
         Args:
-            path_or_hub_name: a folder, or the name of a model on the hub.
+            path_or_hub_name: a folder, or the name of a model on the hub; that of an adapter (peft)
+                loads the model it belongs to as well.
+            adapter: a folder or the name on the hub of an adapter to put into the model.
             pooling: "mean", "cls", "last", "max", "mean_sqrt_len_tokens" or "weightedmean", or
                 several in a list or joined by "+", to be concatenated (transformer only).
             normalize: whether embeddings are scaled to norm 1.
@@ -119,7 +123,8 @@ class BiEncoder(SentenceEncoder):
             truncate_dim: entries of embeddings that encoding keeps, the first ones.
             max_query_length: maximum tokens of a query, prompt included (transformer only).
             max_passage_length: maximum tokens of a passage, prompt included (transformer only).
-            dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved.
+            dtype: of the weights, such as "float32" or "bf16"; "auto" and None as saved. An adapter
+                is never in half precision.
             device: to load onto, such as "cuda", or "auto"; default the CPU.
             attn_implementation: as in transformers (transformer only).
             bidirectional: whether a decoder attends in both directions, pooled by the mean, or to
@@ -131,11 +136,13 @@ class BiEncoder(SentenceEncoder):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or it lacks a file.
+            ImportError: there is an adapter, and peft is not installed.
             UntrainableChainError: a model of sentence-transformers that can only be evaluated.
             ValueError: an option or a file that is not supported.
         """
         place = check_device("cpu" if device is None else device)
-        folder = find_folder(path_or_hub_name, revision)
+        adapted = find_adapter(path_or_hub_name, revision, adapter)
+        folder = adapted.settings if adapted else find_folder(path_or_hub_name, revision)
         layout = read_layout(folder, trust_remote_code=trust_remote_code)
         similarity, normalize = choose_comparison(layout, similarity, normalize)
         backbone = load_backbone(
@@ -146,6 +153,7 @@ class BiEncoder(SentenceEncoder):
             attn_implementation=attn_implementation,
             bidirectional=bidirectional,
             trust_remote_code=trust_remote_code,
+            adapted=adapted,
         )
         weights_dtype = next(backbone.parameters()).dtype
         model = cls(
@@ -163,7 +171,7 @@ class BiEncoder(SentenceEncoder):
             prompts=layout.prompts,
             default_prompt_name=layout.default_prompt_name,
             truncate_dim=layout.truncate_dim if truncate_dim is None else truncate_dim,
-            name_or_path=str(path_or_hub_name),
+            name_or_path=str(path_or_hub_name if adapter is None else adapter),
             revision=revision,
             trust_remote_code=trust_remote_code,
         )
@@ -244,17 +252,29 @@ class BiEncoder(SentenceEncoder):
         }
         return {"": first, **with_weights}
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, *, merge_adapter: bool = True) -> None:
         """Write a folder that `from_pretrained` and `SentenceTransformer` read.
 
         It appears complete or not at all. In a folder that exists already, the model is replaced
         and other files stay. The folder of a transformer also loads with AutoModel.
 
+        Args:
+            folder: to write to.
+            merge_adapter: whether an adapter is merged into the weights that are written; the model
+                itself keeps it apart. Otherwise it is written instead of the weights, and the
+                folder names the model it belongs to.
+
         Raises:
             NotADirectoryError: `folder` is a file.
+            ValueError: there is an adapter that cannot be merged, or several to keep apart.
         """
-        with complete_folder(folder, stale=WEIGHT_FILES) as staged:
-            self.backbone.save(staged)
+        apart = not merge_adapter and self.adapter_config is not None
+        with complete_folder(folder, stale=MODEL_FILES) as staged:
+            direction = {}
+            if apart:
+                direction = self.save_apart(staged)
+            else:
+                self.backbone.save(staged)
             is_static = isinstance(self.backbone, StaticBackbone)
             layout = Layout(
                 staged,
@@ -268,5 +288,6 @@ class BiEncoder(SentenceEncoder):
                 default_prompt_name=self.default_prompt_name,
                 truncate_dim=self.truncate_dim,
                 max_lengths=self.max_length,
+                direction=direction,
             )
             write_layout(layout, self.backbone.token_dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -36,6 +37,19 @@ def without_load_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other)
+
+
+def mark_adapted(model: Any, adapted: bool) -> None:
+    """Tell a transformer whether peft's layers are in it, as its own `add_adapter` does.
+
+    transformers 5.4 to 5.23 keep it in `_hf_peft_config_loaded`: a model that is marked saves its
+    adapter alone, and one that is not saves all its weights. If a version keeps it elsewhere, our
+    folders stay the same, since we write an adapter ourselves and save only models without one.
+    """
+    if adapted:
+        model._hf_peft_config_loaded = True
+    else:
+        vars(model).pop("_hf_peft_config_loaded", None)  # the class says no
 
 
 @contextmanager

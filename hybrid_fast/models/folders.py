@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hybrid_fast.common.hub import fetch_folder, local_folder
 
-# Removed before a model is saved over another: left-over shards would be read instead of it.
 WEIGHT_FILES = ("model*.safetensors*",)
+# Removed before a model is saved over another: left-over shards would be read instead of it, and
+# an adapter would be put into it.
+MODEL_FILES = (*WEIGHT_FILES, "config.json", "adapter_config.json", "adapter_model.*")
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md")
 _HUB_OTHER_FILES = ("onnx/*", "openvino/*")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.json_files import read_json, read_optional
+from hybrid_fast.models.json_files import read_optional
 
 # What is not read of a folder without safetensors, by a file that tells.
 _FORMATS = {
@@ -81,19 +81,6 @@ def untrainable(
     return UntrainableChainError(
         f"{what}. The model cannot be trained here, but evaluated as it is: hybrid-fast evaluate "
         f"{folder} --task NAME{flag}, or task.evaluate(SentenceTransformer(folder{option}))"
-    )
-
-
-def refuse_adapter(folder: Path) -> None:
-    """Raise ValueError if a folder holds an adapter, with or without a model beside it."""
-    path = folder / "adapter_config.json"
-    if not path.is_file():
-        return
-    config = read_json(path, dict)
-    raise ValueError(
-        f"{folder} holds a {config.get('peft_type') or 'peft'} adapter of "
-        f"{config.get('base_model_name_or_path') or 'some model'}, which is not read; merge it "
-        "into its model with peft (merge_and_unload) and save that with the tokenizer"
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_fast.models.architectures import UNLIMITED
+from hybrid_fast.models.attention import take_direction
 from hybrid_fast.models.chain import (
     MODULES_FILE,
     Part,
@@ -28,7 +29,7 @@ from hybrid_fast.models.chain import (
     read_chain,
     write_chain,
 )
-from hybrid_fast.models.foreign import refuse_adapter, refuse_empty, refuse_settings, untrainable
+from hybrid_fast.models.foreign import refuse_empty, refuse_settings, untrainable
 from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
@@ -87,6 +88,8 @@ class Layout:
         truncate_dim: entries of embeddings that encoding keeps; None keeps all.
         max_lengths: maximum tokens of each side; empty for a static encoder.
         lowercase: whether texts are lower-cased before the tokenizer's own normalisation.
+        direction: see `direction_options`; what the transformer's configuration lacks.
+        bidirectional: what they say; None leaves it to the configuration.
 
     The defaults are those of a plain transformer.
     """
@@ -103,6 +106,8 @@ class Layout:
     truncate_dim: int | None = None
     max_lengths: dict[Side, int] = field(default_factory=lambda: {"query": 96, "passage": 256})
     lowercase: bool = False
+    direction: dict[str, dict[str, object]] = field(default_factory=dict)
+    bidirectional: bool | None = None
 
 
 def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
@@ -117,15 +122,15 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
         UntrainableChainError: its modules are none that can be trained here.
         ValueError: it holds a model of another kind, or a file is not the JSON it should be.
     """
-    refuse_adapter(folder)
     settings = read_optional(folder / SETTINGS_FILE)
     refuse_settings(folder / SETTINGS_FILE, settings)
     if not (folder / MODULES_FILE).is_file():
         return _plain_layout(folder)
     parts = read_chain(folder, trust_remote_code=trust_remote_code)
-    lengths = {}
+    lengths: dict[str, Any] = {}
+    bidirectional = None
     if parts and parts[0].name == "Transformer":
-        lengths = _read_lengths(folder, parts[0].folder)
+        lengths, bidirectional = _read_lengths(folder, parts[0].folder)
     pooling, head = check_order(folder, parts)
     normalize = bool(head) and head[-1].name == "Normalize"
     if normalize:
@@ -141,6 +146,7 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
         default_prompt_name=settings.get("default_prompt_name"),
         max_lengths={} if pooling is None else _max_lengths(lengths),
         lowercase=bool(lengths.get("do_lower_case")),
+        bidirectional=bidirectional,
         truncate_dim=_truncate_dim(folder / SETTINGS_FILE, settings.get("truncate_dim")),
         **of_pooling,
     )
@@ -190,7 +196,7 @@ def write_layout(layout: Layout, token_dim: int) -> None:
     if not layout.static:
         (folder / "1_Pooling").mkdir()
         write_json(folder / "1_Pooling" / "config.json", _pooling_config(layout, token_dim))
-        write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths))
+        write_json(folder / LENGTHS_FILE, _lengths(layout.max_lengths) | layout.direction)
     if layout.normalize:
         last = folder / chain_folders(names)[-1]
         last.mkdir()
@@ -215,8 +221,8 @@ def _pooling_config(layout: Layout, token_dim: int) -> dict[str, object]:
     }
 
 
-def _read_lengths(folder: Path, place: Path) -> dict[str, Any]:
-    """Return the settings of a Transformer in `place`.
+def _read_lengths(folder: Path, place: Path) -> tuple[dict[str, Any], bool | None]:
+    """Return the settings of a Transformer in `place`, and the direction that they turn it to.
 
     Raises:
         UntrainableChainError: it embeds tokens in another way than is usual.
@@ -225,6 +231,7 @@ def _read_lengths(folder: Path, place: Path) -> dict[str, Any]:
     file, lengths = next(
         ((file, content) for file in files if (content := read_optional(file))), (files[0], {})
     )
+    bidirectional = take_direction(lengths)
     for name, usual in _USUAL.items():
         if lengths.get(name) not in usual:
             raise untrainable(
@@ -240,7 +247,7 @@ def _read_lengths(folder: Path, place: Path) -> dict[str, Any]:
             options |= {*(lengths.get(f"{kind}_{ending}") or {})} - _HARMLESS_OPTIONS
     if options:
         raise untrainable(folder, f"{file} has options of its own: {', '.join(sorted(options))}")
-    return lengths
+    return lengths, bidirectional
 
 
 def _max_lengths(lengths: dict[str, Any]) -> dict[Side, int]:
@@ -259,9 +266,9 @@ def _truncate_dim(file: Path, value: object) -> int | None:
     )
 
 
-def _lengths(max_lengths: dict[Side, int]) -> dict[str, int | bool]:
+def _lengths(max_lengths: dict[Side, int]) -> dict[str, Any]:
     query, passage = max_lengths["query"], max_lengths["passage"]
-    lengths: dict[str, int | bool] = {"max_seq_length": max(query, passage), "do_lower_case": False}
+    lengths: dict[str, Any] = {"max_seq_length": max(query, passage), "do_lower_case": False}
     if query != passage:
         lengths |= {"query_length": query, "document_length": passage}
     return lengths

@@ -12,13 +12,14 @@ from tokenizers.normalizers import Lowercase, Sequence
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from hybrid_fast.models.adapter_folders import AdapterFolder, load_adapter
 from hybrid_fast.models.architectures import loading_class, position_limit
 from hybrid_fast.models.attention import turn, turned_config
 from hybrid_fast.models.compat import without_load_report
 from hybrid_fast.models.dtypes import Dtype, check_dtype
 from hybrid_fast.models.embedded_tokens import check_vocabulary, count_embeddings
 from hybrid_fast.models.foreign import refuse_config, refuse_head, refuse_weights
-from hybrid_fast.models.layout import Layout
+from hybrid_fast.models.layout import Layout, read_layout
 from hybrid_fast.models.static import StaticBackbone, load_static
 from hybrid_fast.models.texts import Side
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -37,6 +38,7 @@ def load_backbone(
     attn_implementation: str | None = None,
     bidirectional: bool | None = None,
     trust_remote_code: bool = False,
+    adapted: AdapterFolder | None = None,
 ) -> StaticBackbone | TransformerBackbone:
     """Load the weights and the tokenizer of a folder; see `BiEncoder.from_pretrained`.
 
@@ -48,6 +50,7 @@ def load_backbone(
         attn_implementation: as in transformers.
         bidirectional: whether a decoder attends in both directions.
         trust_remote_code: whether Python files of the folder may be run.
+        adapted: an adapter to put into the transformer; weights are then those of its base.
 
     Raises:
         FileNotFoundError: there are no safetensors, or there is no tokenizer.
@@ -55,6 +58,8 @@ def load_backbone(
             that cannot be read or do not belong together.
     """
     folder, checked_dtype = layout.weights_folder, check_dtype(dtype)
+    if adapted is not None:
+        folder = _weights_below(adapted, trust_remote_code)
     given = {side: length for side, length in lengths.items() if length is not None}
     if layout.static:
         only_transformer = {
@@ -72,9 +77,17 @@ def load_backbone(
     options: dict[str, Any] = {"dtype": checked_dtype}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
+    if bidirectional is None:
+        bidirectional = layout.bidirectional
     model, tokenizer = load_pretrained(
-        folder, bidirectional=bidirectional, trust_remote_code=trust_remote_code, **options
+        folder,
+        tokenizer_folder=adapted.tokenizer if adapted else None,
+        bidirectional=bidirectional,
+        trust_remote_code=trust_remote_code,
+        **options,
     )
+    if adapted is not None:
+        load_adapter(model, adapted)
     if layout.lowercase:
         lowercase_first(tokenizer)
     limit = int(min(position_limit(model), tokenizer.model_max_length))
@@ -86,6 +99,17 @@ def load_backbone(
         saved | given,
         include_prompt=layout.include_prompt,
     )
+
+
+def _weights_below(adapted: AdapterFolder, trust_remote_code: bool) -> Path:
+    """Return the folder of the transformer that an adapter belongs to."""
+    base = read_layout(adapted.base_folder, trust_remote_code=trust_remote_code)
+    if base.static:
+        raise ValueError(
+            f"{adapted.base_folder} is a static encoder, which has no layers for the adapter in "
+            f"{adapted.folder}; give the transformer it was made for"
+        )
+    return base.weights_folder
 
 
 def _refuse_options(options: Mapping[str, object], folder: Path) -> None:
@@ -101,6 +125,7 @@ def load_pretrained(
     auto_class: Any = AutoModel,
     *,
     new_head: bool = False,
+    tokenizer_folder: Path | None = None,
     bidirectional: bool | None = None,
     trust_remote_code: bool = False,
     **model_options: Any,
@@ -112,6 +137,7 @@ def load_pretrained(
         auto_class: of transformers; AutoModel loads the encoder of an encoder-decoder.
         new_head: whether the weights may lack the head that `auto_class` adds to the encoder, which
             is then initialised at random; they may always lack the pooler.
+        tokenizer_folder: of the tokenizer; None: the same folder.
         bidirectional: whether a decoder attends in both directions; None as saved.
         trust_remote_code: whether Python files of the folder may be run.
         **model_options: for its `from_pretrained`, such as dtype and attn_implementation.
@@ -136,11 +162,13 @@ def load_pretrained(
                 ignore_mismatched_sizes=True,  # named by `_check_weights`
                 **model_options,
             )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer_folder or folder, trust_remote_code=trust_remote_code
+        )
     except (ImportError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded: {error}") from error
     _check_weights(folder, model, report, new_head)
-    _check_tokenizer(folder, model, tokenizer)
+    _check_tokenizer(tokenizer_folder or folder, model, tokenizer)
     if bidirectional is not None:
         turn(model, bidirectional)
     return model, tokenizer

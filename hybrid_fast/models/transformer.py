@@ -5,6 +5,7 @@ Decoders (causal models) work too, with last-token pooling, or in both direction
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast import _core
+from hybrid_fast.models.adapters import Base, has_adapter, merged, save_adapter, transformer_of
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
 from hybrid_fast.models.attention import reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
@@ -228,7 +230,7 @@ class TransformerBackbone(nn.Module):
         """Return a backbone of the same configuration with freshly initialised weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = type(self.model)(deepcopy(self.model.config))
+            model = type(transformer_of(self.model))(deepcopy(self.model.config))
         model.to(device=self.model.device, dtype=self.model.dtype)
         tokenizer = deepcopy(self.tokenizer)
         return TransformerBackbone(
@@ -280,13 +282,26 @@ class TransformerBackbone(nn.Module):
         return states
 
     def save(self, folder: Path) -> None:
-        """Write model and tokenizer into an existing folder, as transformers does."""
+        """Write model and tokenizer into an existing folder, as transformers does.
+
+        An adapter is merged into the weights that are written.
+        """
+        transformer = transformer_of(self.model)
+        with merged(transformer) if has_adapter(self.model) else nullcontext():
+            transformer.save_pretrained(folder)
+            name_widest(transformer, folder)
+        self._save_tokenizer(folder)
+
+    def save_apart(self, folder: Path, base: Base) -> None:
+        """Write the adapter and the tokenizer into an existing folder; `base` is named there."""
+        save_adapter(self.model, folder, base)
+        self._save_tokenizer(folder)
+
+    def _save_tokenizer(self, folder: Path) -> None:
         if self.tokenizer.is_fast:
             # Truncation and padding of the last call would be saved as the tokenizer's own.
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        self.model.save_pretrained(folder)
-        name_widest(self.model, folder)
         self.tokenizer.save_pretrained(folder)
 
 

@@ -14,6 +14,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, Scheduler
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
+from hybrid_fast.models.adapter_options import plain_options
 from hybrid_fast.training.argument_checks import (
     check_compilation,
     check_launcher,
@@ -27,6 +28,7 @@ from hybrid_fast.training.field_values import (
     LanguageSampling,
     Layers,
     NumbersByName,
+    Options,
     make_plain,
     read_texts,
 )
@@ -176,6 +178,20 @@ class HybridTrainingArguments(TrainingArguments):
             "occurrences then share a mask. Default: only without dropout."
         },
     )
+    adapter: Options | None = field(
+        default=None,
+        metadata={
+            "help": 'Options of peft.LoraConfig, such as {"r": 16}: an adapter is put into the '
+            'transformer and trained in place of its weights. "peft_type" names other kinds.'
+        },
+    )
+    merge_adapter: bool = field(
+        default=True,
+        metadata={
+            "help": "Merge an adapter into the weights of models that are saved or pushed; "
+            "checkpoints always keep it apart."
+        },
+    )
     profile: bool = field(
         default=False,
         metadata={"help": "Time each part of a step; synchronises the GPU after each part."},
@@ -190,6 +206,7 @@ class HybridTrainingArguments(TrainingArguments):
         make_plain(self)
         if self.output_dir is not None:  # type: ignore[has-type]
             self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]
+        self.adapter = plain_options(self.adapter)
         check_plan(self.kind, self.alpha, self.pairs)
         check_loss_options(self)
         check_layers(self)

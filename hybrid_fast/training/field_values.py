@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     LanguageSampling = str | float | dict[str, float]
     Layers = int | list[str]
     NumbersByName = dict[str, float]
+    Options = dict[str, Any]
 else:
     # What is given is one of the types above; `read_texts` reads texts of a command line.
     # HfArgumentParser takes a union for text if None is a member, and str the first beside it, or
@@ -29,6 +30,7 @@ else:
     LanguageSampling = str | None | float | dict[str, float]
     Layers = int | str | list[str] | None
     NumbersByName = dict[str, float] | str | None
+    Options = dict[str, Any] | str | None
 
 _UNREAD = REFUSED.keys() | HARMLESS.keys()
 _NEEDED = {

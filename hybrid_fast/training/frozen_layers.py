@@ -9,7 +9,6 @@ from torch import nn
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.layers import Layers, find_layers
 from hybrid_fast.models.transformer import TransformerBackbone
-from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.weight_names import check_matches, matches
 
 logger = logging.getLogger(__name__)
@@ -48,31 +47,15 @@ def freeze_layers(encoder: BiEncoder, frozen: int | list[str] | None) -> None:
     )
 
 
-def check_trained(encoder: BiEncoder, args: HybridTrainingArguments) -> None:
-    """Check that there is something to train, and that gradients reach it.
-
-    Raises:
-        ValueError: all weights are frozen, or activations are to be recomputed in a way that needs
-            gradients of frozen embeddings.
-    """
-    if not any(parameter.requires_grad for parameter in encoder.parameters()):
-        raise ValueError(
-            "all weights of the encoder are frozen; set requires_grad of those to train, or give "
-            "frozen_layers less"
-        )
-    name = "activation_checkpointing"
-    name = name if hasattr(args, name) else "gradient_checkpointing"
-    options = getattr(args, f"{name}_kwargs") or {}
-    if not (getattr(args, name) and options.get("use_reentrant")):
+def check_trained(encoder: BiEncoder) -> None:
+    """Raise a ValueError if nothing of an encoder is to be trained."""
+    if any(parameter.requires_grad for parameter in encoder.parameters()):
         return
-    model = encoder.backbone.model if isinstance(encoder.backbone, TransformerBackbone) else None
-    if model is not None and not any(
-        parameter.requires_grad for parameter in model.get_input_embeddings().parameters()
-    ):
-        raise ValueError(
-            f"{name}_kwargs has use_reentrant, which gives no gradient to layers above frozen "
-            "embeddings; leave it out"
-        )
+    what = "encoder" if encoder.adapter_config is None else "encoder and of its adapter"
+    raise ValueError(
+        f"all weights of the {what} are frozen; set requires_grad of those to train, or give "
+        "frozen_layers less"
+    )
 
 
 def layers_of(encoder: BiEncoder, option: str) -> tuple[nn.Module, Layers]:

@@ -13,8 +13,9 @@ micro-batches, so the gradient is bitwise identical however many are cached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,14 @@ class Embedded:
     embeddings: Tensor  # (M, D), a leaf whose gradient comes from the loss
     graphs: list[Tensor]  # embeddings of the first micro-batches, with their cached graphs
     seed: int  # of dropout
+
+
+@contextmanager
+def _no_false_alarm() -> Iterator[None]:
+    """Keep torch from warning that a reentrant checkpoint without gradients has no gradients."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad", UserWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class GradientCache:
         num_tokens = 0
         # Cached graphs come first: a weight that autocast has cast without a graph would be reused
         # by a forward pass that needs one.
-        with self.part("encoder forward"), self.autocast():
+        with self.part("encoder forward"), self.autocast(), _no_false_alarm():
             for index, micro_batch in enumerate(micro_batches):
                 num_tokens += micro_batch.num_tokens
                 cached = num_tokens <= max_cached_tokens

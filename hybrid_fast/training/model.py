@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.adapter_options import make_config
+from hybrid_fast.models.adapters import is_adapter, transformer_of
 from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.models.transformer import TransformerBackbone
@@ -18,6 +21,7 @@ from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.frozen_layers import check_trained, freeze_layers
 from hybrid_fast.training.layer_rates import layer_rates
 
+logger = logging.getLogger(__name__)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,11 +39,15 @@ class ContrastiveModel(nn.Module):
         Raises:
             ValueError: the encoder is static, which has none worth recomputing.
         """
-        self._transformer().activation_checkpointing_enable(**options)
+        transformer = self._transformer()
+        transformer.activation_checkpointing_enable(**options)
+        _let_gradients_through(transformer)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Do the same, under the name that older versions of transformers call."""
-        self._transformer().gradient_checkpointing_enable(**options)
+        transformer = self._transformer()
+        transformer.gradient_checkpointing_enable(**options)
+        _let_gradients_through(transformer)
 
     def _transformer(self) -> PreTrainedModel:
         if not isinstance(self.encoder.backbone, TransformerBackbone):
@@ -47,20 +55,32 @@ class ContrastiveModel(nn.Module):
                 "only transformer encoders can recompute activations; leave out "
                 "gradient_checkpointing and activation_checkpointing"
             )
-        return self.encoder.backbone.model
+        return transformer_of(self.encoder.backbone.model)
+
+
+def _let_gradients_through(transformer: PreTrainedModel) -> None:
+    """Let states require gradients above embeddings that are frozen.
+
+    A reentrant checkpoint has no backward pass if its input requires none, whatever is trained
+    within.
+    """
+    if not any(p.requires_grad for p in transformer.get_input_embeddings().parameters()):
+        transformer.enable_input_require_grads()
 
 
 def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> ContrastiveModel:
     """Return an encoder with the loss that the arguments describe.
 
-    The encoder is changed in place: layers are frozen and its dropout is set, as the arguments say,
-    and weights in half precision are widened, see `widen_trainable`.
+    The encoder is changed in place: it is given an adapter, layers are frozen and its dropout is
+    set, as the arguments say, and weights in half precision are widened, see `widen_trainable`.
 
     Raises:
         ValueError: nothing is left to train, or an argument does not fit the encoder.
     """
+    if args.adapter is not None:
+        _add_adapter(encoder, args.adapter, args.seed)
     freeze_layers(encoder, args.frozen_layers)
-    check_trained(encoder, args)
+    check_trained(encoder)
     layer_rates(encoder, args)  # errors now, not after the texts have been tokenised
     if args.dropout is not None:
         set_dropout(encoder, args.dropout)
@@ -76,6 +96,20 @@ def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> Contrastive
         process_group=dist.group.WORLD if args.shares_negatives else None,
     )
     return ContrastiveModel(encoder, loss)
+
+
+def _add_adapter(encoder: BiEncoder, options: dict[str, Any], seed: int) -> None:
+    """Add an adapter, unless the encoder has it already, as one that was loaded from its folder."""
+    here = encoder.adapter_config
+    if here is None or not isinstance(encoder.backbone, TransformerBackbone):
+        encoder.add_adapter(options, seed=seed)
+        return
+    if not is_adapter(encoder.backbone.model, make_config(options)):
+        raise ValueError(
+            f"adapter is {options!r}, and the encoder has another one already: {here!r}; leave it "
+            "out to train that one, or merge it first (BiEncoder.merge_adapter)"
+        )
+    logger.info("The adapter that the encoder has is trained further.")
 
 
 def compile_transformer(encoder: BiEncoder, args: HybridTrainingArguments) -> None:

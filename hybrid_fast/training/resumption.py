@@ -28,7 +28,7 @@ SAME = frozenset(
     """
     seed gradient_accumulation_steps optim optim_args optim_target_modules
     temperature learn_temperature loss_precision symmetric margin negatives negatives_from
-    gather_negatives bf16 fp16 frozen_layers dropout
+    gather_negatives bf16 fp16 frozen_layers dropout adapter
     """.split()
     + _OF_PLAN
 )
@@ -64,7 +64,7 @@ FREE = frozenset(
     trackio_static_space_id skip_memory_metrics
 
     eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size
-    save_strategy save_steps save_total_limit save_only_model save_on_each_node
+    save_strategy save_steps save_total_limit save_only_model save_on_each_node merge_adapter
     restore_callback_states_from_checkpoint
 
     push_to_hub hub_model_id hub_strategy hub_token hub_private_repo hub_always_push hub_revision
@@ -124,6 +124,7 @@ def run_settings(
 def _of_encoder(encoder: BiEncoder) -> dict[str, Any]:
     tokenizer = blake2b(encoder.backbone.tokenizer_state().encode(), digest_size=16)
     return {
+        "adapter": encoder.adapter_config,
         "tokenizer": tokenizer.hexdigest(),
         "pooling": getattr(encoder.backbone, "pooling", None),
         "include_prompt": getattr(encoder.backbone, "include_prompt", None),

@@ -136,8 +136,11 @@ class SavingTrainer(Trainer):
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
-        save_weights(self.model, folder)
-        if checkpoints.is_checkpoint(folder):
+        is_checkpoint = checkpoints.is_checkpoint(folder)
+        save_weights(
+            self.model, folder, merge_adapter=self.args.merge_adapter and not is_checkpoint
+        )
+        if is_checkpoint:
             settings = {**self.settings, "schedule": type(self.lr_scheduler).__qualname__}
             checkpoints.save_settings(settings, self.cached_step.budget, folder)
 

@@ -1,14 +1,15 @@
 """Weights of a model in training: saved so that the encoder loads by itself, read back into it.
 
 The living modules stay: code of their own, adapters, dtype, attention and options are those of the
-run, and nothing is made anew. A folder holds what `BiEncoder.save_pretrained` writes, and two more
-files where they are needed: the weights of the loss, and those of modules whose own files do not
-have the names of their parameters, as those of adapters.
+run, and nothing is made anew. A folder holds what `BiEncoder.save_pretrained` writes, an adapter
+kept apart, and two more files where they are needed: the weights of the loss, and those of modules
+whose own files do not have the names of their parameters, or not all that is trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybrid_fast.common.files import staged_file
+from hybrid_fast.models.adapter_folders import read_adapter_state
+from hybrid_fast.models.adapters import adapter_state, has_adapter, load_adapter_state
 from hybrid_fast.models.folders import WEIGHT_FILES
 from hybrid_fast.training.model import ContrastiveModel
 
@@ -27,19 +30,33 @@ _OWN_PACKAGES = ("hybrid_fast", "transformers")
 Shapes = dict[str, tuple[int, ...]]
 
 
-def save_weights(model: ContrastiveModel, folder: Path) -> None:
-    """Save the encoder, and the loss if it has parameters."""
-    model.encoder.save_pretrained(folder)
+def save_weights(model: ContrastiveModel, folder: Path, *, merge_adapter: bool = False) -> None:
+    """Save the encoder, and the loss if it has parameters.
+
+    Args:
+        model: encoder and loss.
+        folder: to write to.
+        merge_adapter: see `BiEncoder.save_pretrained`; such a folder is not to be read back.
+    """
+    encoder = model.encoder
+    encoder.save_pretrained(folder, merge_adapter=merge_adapter)
     trained: dict[str, Tensor] = {}
-    for place, module in model.encoder.modules_by_folder().items():
-        if _difference(module, _saved_shapes(folder / place)):
-            trained |= {f"{place}:{name}": value for name, value in _to_keep(module)}
+    for place, module in encoder.modules_by_folder().items():
+        beside = _beside(module, folder / place, merge_adapter)
+        trained |= {f"{place}:{name}": value for name, value in beside.items()}
     for file, state in ((TRAINED_FILE, trained), (LOSS_FILE, model.loss.state_dict())):
         if state:
             with staged_file(folder / file) as staged:
                 save_file(state, staged)
         else:
             (folder / file).unlink(missing_ok=True)
+
+
+def _beside(module: nn.Module, folder: Path, merged: bool) -> dict[str, Tensor]:
+    """Return what training changes of a module and its own files in a folder do not hold."""
+    if has_adapter(module):
+        return {} if merged else dict(_beside_adapter(module))
+    return dict(_to_keep(module)) if _difference(module, _saved_shapes(folder)) else {}
 
 
 def load_weights(model: ContrastiveModel, folder: Path) -> None:
@@ -50,19 +67,24 @@ def load_weights(model: ContrastiveModel, folder: Path) -> None:
         ValueError: a file is damaged, or holds weights of other names or shapes.
     """
     trained = _read([folder / TRAINED_FILE]) if (folder / TRAINED_FILE).is_file() else {}
-    states: list[tuple[nn.Module, dict[str, Tensor]]] = []
+    loads: list[Callable[[], object]] = []
     for place, module in model.encoder.modules_by_folder().items():
         prefix = f"{place}:"
         state = {k.removeprefix(prefix): v for k, v in trained.items() if k.startswith(prefix)}
-        state = state or _read(_weight_files(folder / place))
-        _check_same(folder, module, state)
-        states.append((module, state))
+        if has_adapter(module):
+            adapter = read_adapter_state(folder / place)
+            _check_adapter(folder, module, adapter, state)
+            loads.append(partial(load_adapter_state, module, adapter))
+        else:
+            state = state or _read(_weight_files(folder / place))
+            _check_same(folder, module, state)
+        loads.append(partial(module.load_state_dict, state, strict=False))
     if model.loss.state_dict():
         state = _read([folder / LOSS_FILE])
         _check_same(folder, model.loss, state)
-        states.append((model.loss, state))
-    for module, state in states:  # all of them, or none
-        module.load_state_dict(state, strict=False)
+        loads.append(partial(model.loss.load_state_dict, state, strict=False))
+    for load in loads:  # all of them, or none
+        load()
 
 
 def has_foreign_code(model: ContrastiveModel) -> bool:
@@ -72,12 +94,33 @@ def has_foreign_code(model: ContrastiveModel) -> bool:
 
 
 def _check_same(folder: Path, module: nn.Module, state: dict[str, Tensor]) -> None:
-    difference = _difference(module, {name: tuple(value.shape) for name, value in state.items()})
+    _refuse(folder, _difference(module, _shapes(state)))
+
+
+def _check_adapter(
+    folder: Path, module: nn.Module, adapter: dict[str, Tensor], state: dict[str, Tensor]
+) -> None:
+    living, saved = _shapes(adapter_state(module)), _shapes(adapter)
+    for name in sorted({*living, *saved}):
+        if living.get(name) != saved.get(name):
+            here, there = living.get(name, "missing"), saved.get(name, "missing")
+            _refuse(folder, f"of the adapter {name} has shape {here}, and {there} in the folder")
+    living, saved = _shapes(dict(_beside_adapter(module))), _shapes(state)
+    for name in living:
+        if living[name] != saved.get(name):
+            _refuse(folder, f"{name}, which is trained beside the adapter, is not in the folder")
+
+
+def _refuse(folder: Path, difference: str) -> None:
     if difference:
         raise ValueError(
             f"{folder} holds another model: its weights are not those of the model to train: "
             f"{difference}; resume with the same model, or start anew"
         )
+
+
+def _shapes(state: dict[str, Tensor]) -> Shapes:
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def _difference(module: nn.Module, saved: Shapes) -> str:
@@ -103,6 +146,14 @@ def _to_keep(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if isinstance(value, Tensor) and id(value) not in seen and not frozen:
             seen.add(id(value))
             yield name, value.detach().contiguous()
+
+
+def _beside_adapter(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield what training changes of a module beside its adapter."""
+    of_adapter = {value.data_ptr() for value in adapter_state(module).values()}
+    for name, value in _to_keep(module):
+        if value.data_ptr() not in of_adapter:
+            yield name, value
 
 
 def _weight_files(folder: Path) -> list[Path]:

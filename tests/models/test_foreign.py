@@ -83,20 +83,6 @@ def test_other_formats(tmp_path, file, message, has_config):
         BiEncoder.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("beside_a_model", [True, False])
-def test_adapters(bert_folder, tmp_path, beside_a_model):
-    folder = tmp_path / "adapter"
-    if beside_a_model:
-        shutil.copytree(bert_folder, folder)
-    else:
-        folder.mkdir()
-        (folder / "adapter_model.safetensors").write_bytes(b"weights")
-    config = {"peft_type": "LORA", "base_model_name_or_path": "some/base"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"adapter holds a LORA adapter of some/base.*merge"):
-        BiEncoder.from_pretrained(folder)
-
-
 def test_weights_that_its_config_has_no_place_for(bert_folder, tmp_path, caplog):
     folder = shutil.copytree(bert_folder, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())

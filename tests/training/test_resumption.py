@@ -62,6 +62,7 @@ OTHERS = {
     "gather_negatives": False,
     "bf16": True,
     "fp16": True,
+    "adapter": {"r": 2},
     "batch_size": 6,
     "kind": "cross",
     "alpha": 0.25,

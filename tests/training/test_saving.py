@@ -162,7 +162,7 @@ def test_what_fails_before_an_update_is_raised_as_it_is(tmp_path):
 
 
 def test_an_error_outlives_a_model_that_cannot_be_saved(tmp_path, monkeypatch, caplog):
-    def fail(*_):
+    def fail(*_, **options):
         raise OSError("disk full")
 
     trainer = make_static_trainer(tmp_path, [At("on_step_end", 3)])

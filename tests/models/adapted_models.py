@@ -1,0 +1,45 @@
+"""Encoders with an adapter whose weights are no longer those it began with."""
+
+import warnings
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from hybrid_fast.models import BiEncoder
+
+peft = pytest.importorskip("peft")
+
+
+@contextmanager
+def peft_asks_by_an_old_name():
+    """Its PeftModel reads a property that transformers has renamed, and warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def shaken(model):
+    """Change what is trained, so that no vector stays as it was; return the model."""
+    generator = torch.Generator().manual_seed(1)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            noise = torch.randn(weight.shape, generator=generator) / 5
+            weight.data += noise.to(weight.dtype)
+    return model
+
+
+def adapted(folder, options=None, **of_encoder) -> BiEncoder:
+    model = BiEncoder.from_pretrained(folder, **of_encoder)
+    model.add_adapter({"r": 4} if options is None else options)
+    return shaken(model)
+
+
+def wrapped(folder, config=None, name="default", **of_encoder) -> BiEncoder:
+    """As users of peft do it: a PeftModel in place of the transformer."""
+    model = BiEncoder.from_pretrained(folder, **of_encoder)
+    config = config or peft.LoraConfig(r=4, target_modules=["query", "value"])
+    with peft_asks_by_an_old_name(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        model.backbone.model = peft.get_peft_model(model.backbone.model, config, name)
+    return shaken(model).eval()
