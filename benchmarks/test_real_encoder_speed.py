@@ -78,8 +78,8 @@ def our_encoder(folder: str, **more: Any) -> BiEncoder:
     )
 
 
-def their_encoder(folder: str, **model_options: Any) -> SentenceTransformer:
-    model = SentenceTransformer(folder, device="cpu", model_kwargs=model_options)
+def their_encoder(folder: str, **more: Any) -> SentenceTransformer:
+    model = SentenceTransformer(folder, device="cpu", **more)
     model.max_seq_length = LONGEST
     return model
 
@@ -96,7 +96,7 @@ def add_adapter(model: SentenceTransformer) -> SentenceTransformer:
 
 def run_theirs(name: str, folder: str, tmp_path, pairs: Pairs, lora: bool, bf16: bool) -> Run:
     cached, arguments, model_options = THEIRS[name]
-    model = their_encoder(folder, **model_options)
+    model = their_encoder(folder, model_kwargs=model_options)
     prompts = their_prompts(model)
     if lora:
         add_adapter(model)
@@ -114,7 +114,7 @@ def check_first_losses(folder: str, tmp_path, pairs: Pairs, lora: bool) -> None:
     more = {"adapter": ADAPTER} if lora else {}
     ours = train_ours(tmp_path / "ours", few, our_encoder(folder, dropout=0.0), {}, **more)
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = their_encoder(folder, **off)
+    model = their_encoder(folder, config_kwargs=off)
     prompts = their_prompts(model)
     if lora:
         add_adapter(model)
