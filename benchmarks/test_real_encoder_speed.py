@@ -119,7 +119,9 @@ def check_first_losses(folder: str, tmp_path, pairs: Pairs, lora: bool) -> None:
     if lora:
         add_adapter(model)
     theirs = train_theirs(tmp_path / "theirs", few, model, {"mini_batch_size": 16}, prompts=prompts)
-    assert ours.losses == pytest.approx(theirs.losses, rel=1e-4)
+    assert ours.losses[0] == pytest.approx(theirs.losses[0], rel=1e-4)
+    # By the second step adapters, which each draws for itself, have had an update.
+    assert ours.losses[1] == pytest.approx(theirs.losses[1], rel=1e-2 if lora else 1e-4)
 
 
 def in_turn(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:

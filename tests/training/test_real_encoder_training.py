@@ -99,7 +99,7 @@ def make_table(queries, passages):
 def train_ours(encoder, folder, queries, passages, **more):
     args = HybridTrainingArguments(
         kind="mono", temperature=0.05, micro_batch_tokens=256,
-        **options(folder, batch_size=len(queries)), **more,
+        **(options(folder, batch_size=len(queries)) | more),
     )  # fmt: skip
     watch = Watch()
     HybridTrainer(encoder, args, make_table(queries, passages), callbacks=[watch]).train()
@@ -112,7 +112,7 @@ def train_theirs(model, folder, queries, passages, **more):
     SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
-            prompts=prompts, **options(folder, per_device_train_batch_size=len(queries)), **more
+            prompts=prompts, **(options(folder, per_device_train_batch_size=len(queries)) | more)
         ),
         train_dataset=Dataset.from_dict({"query": queries, "passage": passages}),
         loss=CachedMultipleNegativesRankingLoss(model, scale=20.0, mini_batch_size=3),
@@ -155,6 +155,30 @@ def test_losses_and_gradients_are_those_of_sentence_transformers(
     assert ours.losses == pytest.approx(theirs.losses, rel=of_losses)
     assert ours.losses[-1] < ours.losses[0]
     check_gradients(ours.gradients, theirs.gradients, of_gradients)
+
+
+def test_adapters_are_trained_as_there_and_merged_when_saved(real_encoder, tydi, tmp_path):
+    peft = pytest.importorskip("peft")
+    options = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"]}
+    texts = [side[:NUM_PAIRS] for side in tydi]
+    ours, theirs = our_encoder(real_encoder), their_encoder(real_encoder)
+    ours.add_adapter(options)
+    theirs.add_adapter(peft.LoraConfig(**options))
+    drawn = {own_name(name): weight for name, weight in ours.named_parameters()}
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            if "lora_" in name:
+                weight.copy_(drawn[own_name(name)])
+    found = train_ours(ours, tmp_path / "ours", *texts, learning_rate=1e-3)
+    expected = train_theirs(theirs, tmp_path / "theirs", *texts, learning_rate=1e-3)
+    assert found.losses == pytest.approx(expected.losses, rel=1e-3)
+    assert all("lora_" in name for name in found.gradients)
+    check_gradients(found.gradients, expected.gradients, 1e-3)
+    ours.save_pretrained(tmp_path / "merged")
+    merged = SentenceTransformer(str(tmp_path / "merged"), device="cpu")
+    queries = ours.encode_queries(texts[0])
+    np.testing.assert_allclose(merged.encode_query(texts[0]), queries, atol=1e-5)
+    assert np.abs(our_encoder(real_encoder).encode_queries(texts[0]) - queries).max() > 1e-3
 
 
 def accuracy(encoder, queries, passages):
