@@ -1,12 +1,12 @@
 """
-C++ core of hybrid_fast: batch plan, kernels of the loss, ranks, texts and tokens.
+C++ core of hybrid_fast: batch plan, kernels of the loss, dropout, ranks, texts and tokens.
 """
 from __future__ import annotations
 import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -108,6 +108,18 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
+def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.
+    
+    Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or
+    a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,
+    queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.
+    """
+def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.Any, out_gradient: typing.Any, query_gradient: typing.Any, key_gradient: typing.Any, value_gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
+    """
 def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     As contrast_rows_float, on the product of bfloat16 queries and packed passages.
@@ -132,6 +144,12 @@ def count_ranks(scores: typing.Any, block_starts: typing.Any, offsets: typing.An
     Row r asks for columns[offsets[r]:offsets[r + 1]]; block b holds the columns
     block_starts[b]:block_starts[b + 1]. Ranks start at 1, highest score first, equal scores
     in the order of columns. Scores: float32, C-contiguous, no NaN; the rest int64.
+    """
+def drop(values: typing.Any, out: typing.Any, *, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write values / (1 - rate), or 0 where they are dropped, a function of seed and place.
+    
+    Arrays of one dimension, float32, or uint16 for bfloat16; `out` may be `values`.
     """
 def find_first(scores: typing.Any, num_first: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> numpy.typing.NDArray[numpy.int64]:
     """

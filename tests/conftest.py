@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ settings.load_profile("quick")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Processes that tests start import the package that the tests import, not the checkout around them.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
+# Code that comes with models is copied into one folder by name; workers and other runs would meet
+# there. It is removed with the process.
+_modules = tempfile.TemporaryDirectory(prefix="hybrid-fast-tests-modules-")
+os.environ["HF_MODULES_CACHE"] = _modules.name
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from hybrid_fast.cli.progress import TrainingProgress, stage
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.evaluable import load_evaluable
 from hybrid_fast.qa import (
     Reader,
     ReaderTraining,
@@ -67,7 +67,7 @@ def run_evaluation(
         sources: keyword arguments of `load_questions`.
         sizes: keyword arguments of `Reader.from_pretrained`.
         retriever: folder or hub name; None reads gold passages only.
-        retriever_options: keyword arguments of `BiEncoder.from_pretrained`.
+        retriever_options: keyword arguments of `load_evaluable`.
         rules: normalisation of exact match and F1, "squad" or "mlqa".
         **options: further keyword arguments of `evaluate_reader`.
 
@@ -81,7 +81,7 @@ def run_evaluation(
     loaded = Reader.from_pretrained(reader, **sizes)
     encoder = None
     if retriever is not None:
-        encoder = BiEncoder.from_pretrained(retriever, **retriever_options)
+        encoder = load_evaluable(retriever, **retriever_options)
     return evaluate_reader(
         loaded,
         data,

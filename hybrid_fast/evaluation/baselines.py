@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch.distributed import ProcessGroup
 
@@ -35,7 +35,7 @@ FUSIONS: dict[str, tuple[FusionRule, dict[str, float]]] = {
 
 def evaluate_with_baselines(
     task: RetrievalTask,
-    model: BiEncoder,
+    model: object,
     baselines: Sequence[str],
     *,
     batch_size: int | None = None,
@@ -48,7 +48,7 @@ def evaluate_with_baselines(
 
     Args:
         task: what to evaluate on.
-        model: the retriever; it encodes the texts once.
+        model: the retriever, see `RetrievalTask.evaluate`; it encodes the texts once.
         baselines: names from `BASELINES`: "bm25"; "untrained", the same architecture with fresh
             weights; "fusion", BM25 and the model by the rule of Mr. TyDi; "rrf", the two by
             reciprocal ranks.
@@ -63,10 +63,15 @@ def evaluate_with_baselines(
 
     Raises:
         ImportError: a package that BM25 needs is not installed.
-        ValueError: an unknown baseline, one that the task does not support, or embeddings that
-            cannot be ranked.
+        ValueError: an unknown baseline, one that the task or the model does not support, or
+            embeddings that cannot be ranked.
     """
     check_baselines(baselines)
+    if "untrained" in baselines and not isinstance(model, BiEncoder):
+        raise ValueError(
+            f"the model is a {type(model).__name__}, which cannot be made anew without training; "
+            "leave out the baseline 'untrained'"
+        )
     if run is not None:
         task.run_ids()
     if {*baselines} - {"untrained"}:
@@ -88,7 +93,9 @@ def evaluate_with_baselines(
                 own = RunInfo(baseline, settings=own_settings)
                 results.append(task.score_by(score_rows, info=own, **sharing))
             else:
-                fresh = task.encode(model.untrained(), batch_size=batch_size, **sharing)
+                fresh = task.encode(
+                    cast(BiEncoder, model).untrained(), batch_size=batch_size, **sharing
+                )
                 own = own.with_defaults("untrained", **fresh[2])
                 results.append(task.score(*fresh[:2], info=own, **sharing))
     return results

@@ -90,6 +90,12 @@ def adapter_of(model: nn.Module) -> tuple[str, PeftConfig] | None:
     return None
 
 
+def adapter_names(model: nn.Module) -> list[str]:
+    """Return what a model has as adapters, in words: ["LORA adapter"]."""
+    configs = getattr(model, "peft_config", None) or {}
+    return [f"{kind_of(config.peft_type)} adapter" for config in configs.values()]
+
+
 def add_adapter(model: Any, config: PeftConfig, seed: int = 0, *, strict: bool = True) -> None:
     """Put an adapter into a transformer, in place, and freeze all other weights of it.
 

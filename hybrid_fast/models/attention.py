@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hybrid_fast.models.compat import with_padding_attention
+from hybrid_fast.models.json_files import read_json, write_json
 
 _FLAG = "use_bidirectional_attention"
 # Kinds of models that heed the flag in all that they do, by its value for both directions.
@@ -49,13 +51,22 @@ def take_direction(options: dict[str, Any]) -> bool | None:
     return None
 
 
-def turned_config(config: Any, bidirectional: bool | None) -> Any:
+def turned_config(config: Any, folder: Path, bidirectional: bool | None) -> Any:
     """Return the configuration that a model is to be made of.
 
     Args:
         config: as saved.
+        folder: where it is saved.
         bidirectional: whether attention goes in both directions; None as saved.
+
+    Raises:
+        ValueError: bidirectional is something else.
     """
+    if bidirectional is not None and not isinstance(bidirectional, bool):
+        raise ValueError(
+            f"bidirectional is {bidirectional!r}; it must be True, False or None, which follows "
+            "the folder"
+        )
     value = _FLAGGED.get(config.model_type)
     if value is None:
         if reads_both_ways(config) and bidirectional is None:
@@ -64,9 +75,27 @@ def turned_config(config: Any, bidirectional: bool | None) -> Any:
         return config
     if bidirectional is None or bidirectional == reads_both_ways(config):
         return config
-    content = config.to_dict() | {_FLAG: value if bidirectional else None}
+    content = read_json(folder / "config.json", dict) | {_FLAG: value if bidirectional else None}
     content.pop("is_causal", None)
     return type(config).from_dict(content)  # which makes windows of the right size
+
+
+def keep_windows(config: Any, folder: Path) -> None:
+    """Correct the sliding windows of a saved configuration, so that they are read as they are.
+
+    transformers halves those of a bidirectional Gemma 3 whenever it reads them. Versions such as
+    5.4 write them halved.
+
+    Args:
+        config: of the model.
+        folder: where `save_pretrained` wrote it.
+    """
+    if config.model_type not in _FLAGGED or not reads_both_ways(config):
+        return
+    if type(config).from_pretrained(folder).sliding_window != config.sliding_window:
+        content = read_json(folder / "config.json", dict)
+        content["sliding_window"] = 2 * (config.sliding_window - 1)
+        write_json(folder / "config.json", content)
 
 
 def turn(model: PreTrainedModel, bidirectional: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, wr
 from hybrid_fast.models.loading import load_backbone
 from hybrid_fast.models.pooling import check_pooling
 from hybrid_fast.models.prompts import with_sides
+from hybrid_fast.models.sentence_transformer import parts_of
 from hybrid_fast.models.static import StaticBackbone, train_static
 from hybrid_fast.models.transformer import TransformerBackbone
 
@@ -182,6 +184,19 @@ class BiEncoder(AdaptableEncoder):
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
             hint_at_prompts(model.name_or_path, folder)
         return model
+
+    @classmethod
+    def from_sentence_transformer(cls, model: Any) -> BiEncoder:
+        """Make an encoder of a SentenceTransformer in memory, which shares its weights.
+
+        Where one is trained, moved or cast, so is the other. Prompts, lengths, similarity and
+        truncation are taken over, and may be changed for each.
+
+        Raises:
+            TypeError: it is no SentenceTransformer.
+            ValueError: its modules are none that can be trained here.
+        """
+        return cls(**parts_of(model))
 
     @classmethod
     def static(

@@ -48,23 +48,24 @@ def read_chain(folder: Path, *, trust_remote_code: bool = False) -> list[Part]:
         UntrainableChainError: it lists a module that cannot be trained.
         ValueError: it is damaged, or lists a class whose code is not trusted.
     """
-    entries = list(_read_entries(folder))
-    types = [each for each, _ in entries]
-    parts = []
-    for each, place in entries:
+    parts, has_own_code = [], False
+    for each, place in _read_entries(folder):
         if not each.startswith(f"{_HOME}."):
+            has_own_code = True
             each = find_ordinary(each, folder, place, tuple(_CLASSES), trust_remote_code)
-        name = each.rpartition(".")[2]
-        if name not in _CLASSES:
-            listed = ", ".join(type_.rpartition(".")[2] for type_ in types)
-            about = OTHER_MODULES.get(name) or f"not known here{nearest(name, _CLASSES)}"
-            raise untrainable(
-                folder,
-                f"{folder / MODULES_FILE} lists {listed}: {name} is {about}",
-                trust_remote_code=any(not type_.startswith(f"{_HOME}.") for type_ in types),
-            )
-        parts.append(Part(name, place))
+        parts.append(Part(each.rpartition(".")[2], place))
+    if not {part.name for part in parts} <= _CLASSES.keys():
+        listed = ", ".join(part.name + _about(part.name) for part in parts)
+        what = f"{folder / MODULES_FILE} lists {listed}"
+        raise untrainable(folder, what, trust_remote_code=has_own_code)
     return parts
+
+
+def _about(name: str) -> str:
+    """Return what a module is that cannot be trained, in brackets; "" of others."""
+    if name in _CLASSES:
+        return ""
+    return f" ({OTHER_MODULES.get(name) or 'not known here' + nearest(name, _CLASSES)})"
 
 
 def _read_entries(folder: Path) -> Iterator[tuple[str, Path]]:

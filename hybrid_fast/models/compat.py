@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 
 def uses_flash_attention(model: PreTrainedModel) -> bool:
@@ -17,6 +23,46 @@ def uses_flash_attention(model: PreTrainedModel) -> bool:
     If a version does not, texts are padded: slower, with the same embeddings.
     """
     return "flash" in (getattr(model.config, "_attn_implementation", None) or "")
+
+
+def register_attention(name: str, attend: Callable[..., Any]) -> None:
+    """Add an attention to those of transformers, with the masks of its "sdpa"."""
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
+
+
+def torch_attention() -> Callable[..., Any]:
+    """Return the attention of transformers that calls torch's fused one."""
+    attention: Callable[..., Any] = AttentionInterface()["sdpa"]
+    return attention
+
+
+def configs_of_attention(model: nn.Module) -> list[PreTrainedConfig]:
+    """Return the configs by which the attentions of a model can be chosen at any time.
+
+    transformers 5.4 to 5.23 tell by `_can_set_attn_implementation` whether modules look up their
+    attention at each call. If a version does not tell, there are none: dropout of the attention is
+    torch's.
+    """
+    configs = {
+        id(part.config): part.config
+        for each in model.modules()
+        if isinstance(each, PreTrainedModel)
+        and getattr(each, "_can_set_attn_implementation", lambda: False)()
+        for part in each.modules()
+        if isinstance(getattr(part, "config", None), PreTrainedConfig)
+    }
+    return list(configs.values())
+
+
+def attention_of(config: PreTrainedConfig) -> str | None:
+    """Return the name of the attention that a config chooses; see `uses_flash_attention`."""
+    return getattr(config, "_attn_implementation", None)
+
+
+def set_attention(config: PreTrainedConfig, name: str) -> None:
+    """Choose the attention of the modules of a config, not of configs within it."""
+    config._attn_implementation = {"": name}
 
 
 @contextmanager

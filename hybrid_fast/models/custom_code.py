@@ -9,6 +9,8 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
 from hybrid_fast.models.foreign import untrainable
 
 _HOME = "sentence_transformers."
@@ -64,8 +66,6 @@ def find_ordinary(
 
 def _load_class(reference: str, model: Path, place: Path) -> type:
     """Load a class from a file of the model or of the module, else from an installed package."""
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
     for folder in dict.fromkeys((model, place)):
         if "--" in reference or (folder / f"{reference.rpartition('.')[0]}.py").is_file():
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hybrid_fast.models.adapters import adapter_names
 from hybrid_fast.models.dtypes import dtype_names
 from hybrid_fast.models.head import members
 from hybrid_fast.models.texts import SIDES
@@ -18,6 +19,7 @@ def describe(model: BiEncoder) -> str:
     backbone = model.backbone
     parts = [f"{model.similarity_fn_name} similarity"]
     if isinstance(backbone, TransformerBackbone):
+        parts += adapter_names(backbone.model)
         parts += ["attention in both directions"] if backbone.bidirectional else []
         without = "" if backbone.include_prompt else " without the prompt"
         parts.append(f"{backbone.pooling} pooling{without}")

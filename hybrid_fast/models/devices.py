@@ -1,8 +1,9 @@
-"""The device that a model is loaded onto."""
+"""The devices that models are loaded onto."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 
@@ -31,3 +32,26 @@ def check_device(device: str | torch.device) -> torch.device:
             f"device is {str(device)!r}, which cannot be used here ({reason}); give 'cpu', or "
             "'auto' for the accelerator of this machine if it has one"
         ) from error
+
+
+def check_devices(devices: Sequence[str | torch.device]) -> tuple[str, ...]:
+    """Return devices that can be used here, without use of them in this process.
+
+    Raises:
+        ValueError: there is none, or one is not there.
+    """
+    if not devices:
+        raise ValueError("device is empty; name one for each process, such as ['cpu', 'cpu']")
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    counts = {"cpu": 1}
+    if accelerator is not None:
+        counts[accelerator.type] = torch.accelerator.device_count()
+    for device in devices:
+        try:
+            place = torch.device(device)
+        except RuntimeError:  # no such kind of device
+            place = torch.device("meta")
+        if (place.index or 0) >= counts.get(place.type, 0):
+            there = " and ".join(f"{count} {kind}" for kind, count in counts.items())
+            raise ValueError(f"device is {str(device)!r}, which is not here; there is {there}")
+    return tuple(map(str, devices))

@@ -14,7 +14,14 @@ from torch import nn
 
 from hybrid_fast.models.static import StaticBackbone
 
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+_DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 # Whole layers that are left out, which is something else, and heads that embed no text.
 _OTHERS = ("layerdrop", "layer_drop", "path", "connect", "classif", "summary", "qa_")
 # The dropout of an adapter is an option of the adapter.
@@ -57,6 +64,15 @@ def set_dropout(model: nn.Module, rate: float) -> None:
         _set_numbers(config, rate)
 
 
+def has_dropout(model: nn.Module) -> bool:
+    """Tell whether any rate of dropout of a model is above 0, those of an adapter included."""
+    modules = list(model.modules())
+    holders = (*modules, *_configs(modules))
+    return any(module.p > 0 for module in modules if isinstance(module, _DROPOUTS)) or any(
+        value > 0 for holder in holders for name, value in _numbers(holder) if _is_rate(name)
+    )
+
+
 def _is_adapter(name: str) -> bool:
     return any(part in _ADAPTERS for part in name.split("."))
 
@@ -76,19 +92,23 @@ def _set_in_module(module: nn.Module, rate: float) -> bool:
 
 def _set_numbers(holder: Any, rate: float) -> bool:
     """Set the attributes of a module or a configuration that are rates of dropout."""
-    numbers = [
-        name
-        for name, value in vars(holder).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    rates = [name for name in numbers if _is_rate(name)]
+    rates = [name for name, _ in _numbers(holder) if _is_rate(name)]
     for name in rates:
         setattr(holder, name, rate)
     if not rate:
-        for name in numbers:
+        for name, _ in _numbers(holder):
             if "layerdrop" in name or "layer_drop" in name:
                 setattr(holder, name, 0.0)
     return bool(rates)
+
+
+def _numbers(holder: Any) -> list[tuple[str, float]]:
+    """Return the attributes of a module or a configuration that are numbers."""
+    return [
+        (name, value)
+        for name, value in vars(holder).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
 
 
 def _is_rate(name: str) -> bool:

@@ -7,10 +7,9 @@ dtype of its own weights.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +19,15 @@ from hybrid_fast.models.layers import Layers, find_layers
 
 HALF = (torch.float16, torch.bfloat16)
 _CONVERTED = (*HALF, torch.float32)
-# The hooks of modules that convert what they are given, so that none has two.
-_hooks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+# Modules whose inputs are converted, so that none is told twice.
+_converting: WeakSet[nn.Module] = WeakSet()
 
 
-def keep_frozen_layers(backbone: nn.Module, autocast: torch.dtype | None) -> set[int]:
+def keep_frozen_layers(encoder: nn.Module, autocast: torch.dtype | None) -> set[int]:
     """Find the frozen weights below all trained ones, and let the layers above follow them.
 
     Args:
-        backbone: of an encoder; its `model`, if it has one, is a transformer.
+        encoder: its `backbone` may have a transformer, `model`; a `head` may follow it.
         autocast: the dtype that training computes in by autocast; weights in another one than that
             do not stay, since autocast would convert a part of what they take.
 
@@ -36,19 +35,20 @@ def keep_frozen_layers(backbone: nn.Module, autocast: torch.dtype | None) -> set
         The ids of the weights and buffers that may stay; none where trained weights come first, as
         where embeddings are trained.
     """
-    weights = [weight for weight in backbone.parameters() if weight.dtype in HALF]
-    if autocast is not None and any(weight.dtype != autocast for weight in weights):
+    backbone: Any = encoder.backbone
+    head: Any = getattr(encoder, "head", None)
+    half = [weight for weight in backbone.parameters() if weight.dtype in HALF]
+    if not half or (autocast is not None and any(each.dtype != autocast for each in half)):
         return set()
     if not any(weight.requires_grad for weight in backbone.parameters()):
-        if weights:
-            _convert(backbone.register_forward_hook, backbone, _output_in_float32)
-        return set(map(id, (*weights, *backbone.buffers())))
+        if head is not None and list(head.parameters()):
+            _convert_inputs(head)
+        return set(map(id, (*half, *backbone.buffers())))
     model = getattr(backbone, "model", None)
     try:
-        layers = None if model is None else find_layers(model)
-    except ValueError:
+        return set() if model is None else _keep_below(model, find_layers(model))
+    except ValueError:  # it has no layers
         return set()
-    return set() if model is None or layers is None else _keep_below(model, layers)
 
 
 def name_widest(model: nn.Module, folder: Path) -> None:
@@ -60,8 +60,13 @@ def name_widest(model: nn.Module, folder: Path) -> None:
         model: the transformer.
         folder: that it has been saved in.
     """
+    try:
+        meeting = _meeting(model, find_layers(model))
+    except ValueError:
+        return
     path = folder / "config.json"
-    if path.is_file() and any(module in _hooks for module in model.modules()):
+    dtypes = {next(each.parameters()).dtype for each in (model, *meeting)}
+    if len(dtypes) > 1 and torch.float32 in dtypes and path.is_file():
         write_json(path, {**read_json(path, dict), "dtype": "float32"})
 
 
@@ -72,37 +77,34 @@ def _keep_below(model: nn.Module, layers: Layers) -> set[int]:
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
         if layers.depth(name) < lowest
     ]
-    half = next((tensor.dtype for tensor in below if tensor.dtype in HALF), None)
-    if half is None:
-        return set()
-    after = {
-        name: module
-        for name, module in model.named_modules()
-        if layers.depths[name] > layers.number and list(module.parameters(recurse=False))
-    }
-    for name, module in (layers.modules | after).items():
-        dtype = half if layers.depths[name] < lowest else torch.float32
-        register = partial(module.register_forward_pre_hook, with_kwargs=True)
-        _convert(register, module, partial(_inputs_in, dtype))
+    if any(tensor.dtype in HALF for tensor in below):
+        for module in _meeting(model, layers):
+            _convert_inputs(module)
     return set(map(id, below))
 
 
-def _convert(register: Any, module: nn.Module, hook: Any) -> None:
-    if module in _hooks:
-        _hooks.pop(module).remove()
-    _hooks[module] = register(hook)
+def _meeting(model: nn.Module, layers: Layers) -> list[nn.Module]:
+    """Return the layers, and the modules with weights that follow them."""
+    following = (
+        module for name, module in model.named_modules() if layers.depths[name] > layers.number
+    )
+    modules = (*layers.modules.values(), *following)
+    return [each for each in modules if any(True for _ in each.parameters())]
 
 
-def _inputs_in(
-    dtype: torch.dtype, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+def _convert_inputs(module: nn.Module) -> None:
+    if module not in _converting:
+        module.register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
+        _converting.add(module)
+
+
+def _in_own_dtype(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Convert what a module is given: hidden states, masks, positions."""
+    """Convert what a module is given, hidden states, masks and positions, to its weights' dtype."""
+    dtype = next(module.parameters()).dtype
     converted = {name: _in(dtype, value) for name, value in kwargs.items()}
     return tuple(_in(dtype, value) for value in args), converted
-
-
-def _output_in_float32(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-    return output.float()
 
 
 def _in(dtype: torch.dtype, value: Any) -> Any:

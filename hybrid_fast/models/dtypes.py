@@ -71,7 +71,8 @@ def widen_trainable(module: nn.Module, autocast: torch.dtype | None = None) -> N
 def _kept(module: nn.Module, autocast: torch.dtype | None) -> set[int]:
     """Return the ids of the weights and buffers that stay."""
     if any(getattr(each, "peft_config", None) for each in module.modules()):
-        frozen = (weight for weight in module.parameters() if not weight.requires_grad)
+        frozen = [weight for weight in module.parameters() if not weight.requires_grad]
+        if autocast is not None and any(weight.dtype in {*HALF} - {autocast} for weight in frozen):
+            return set()  # autocast would convert a part of what they take
         return set(map(id, (*frozen, *module.buffers())))
-    backbone = getattr(module, "backbone", None)
-    return set() if backbone is None else keep_frozen_layers(backbone, autocast)
+    return keep_frozen_layers(module, autocast) if hasattr(module, "backbone") else set()

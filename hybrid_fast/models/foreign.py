@@ -66,15 +66,19 @@ class UntrainableChainError(ValueError):
 
 
 def untrainable(
-    folder: Path, what: str, *, trust_remote_code: bool = False
+    folder: Path | None, what: str, *, trust_remote_code: bool = False
 ) -> UntrainableChainError:
     """Return an error that says how the model can be evaluated.
 
     Args:
-        folder: of the model.
+        folder: of the model; None if it is in memory.
         what: what stands in the way of training.
         trust_remote_code: whether its own code is needed.
     """
+    if folder is None:
+        return UntrainableChainError(
+            f"{what}. It cannot be trained here, but evaluated as it is: task.evaluate(model)"
+        )
     option, flag = (
         (", trust_remote_code=True", " --trust-remote-code") if trust_remote_code else ("", "")
     )

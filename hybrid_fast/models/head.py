@@ -61,7 +61,7 @@ def head_parts(head: nn.Sequential, folder: Path, *, static: bool) -> list[Part]
         folder: of the model.
         static: whether the backbone is static.
     """
-    names = [type(module).__name__ for module in head]
+    names = [type(module).__name__ for module in members(head)]
     first = first_names(static=static)
     places = chain_folders([*first, *names])[len(first) :]
     return [Part(name, folder / place) for name, place in zip(names, places, strict=True)]
@@ -77,5 +77,15 @@ def save_head(head: nn.Sequential, folder: Path, *, static: bool) -> tuple[Part,
 
 
 def members(head: nn.Sequential) -> list[HeadModule]:
-    """Return the modules of a head."""
+    """Return the modules of a head.
+
+    Raises:
+        TypeError: one is of another kind, which sentence-transformers would not read.
+    """
+    for module in head:
+        if type(module) not in HEAD_MODULES.values():
+            raise TypeError(
+                f"the head holds a {type(module).__name__}, which is not saved; take "
+                f"{', '.join(HEAD_MODULES)} of hybrid_fast.models.head_modules"
+            )
     return cast(list[HeadModule], list(head))

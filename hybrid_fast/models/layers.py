@@ -42,18 +42,31 @@ def find_layers(model: nn.Module) -> Layers:
         raise ValueError(f"a {type(model).__name__} has no layers")
     number = len(next(iter(stacks.values())))
     of_layers = {f"{stack}.{place}": place + 1 for stack in stacks for place in range(number)}
-    depths: dict[str, int] = {}
-    others = 0
-    for name, module in model.named_modules(remove_duplicate=False):
-        layer = next((each for each in of_layers if f"{name}.".startswith(f"{each}.")), None)
-        if layer is not None:
-            depths[name], others = of_layers[layer], number + 1
-        else:
-            depths[name] = 0 if isinstance(module, nn.Embedding) else others
     modules: dict[str, nn.Module] = {}
     for stack, layers in stacks.items():
         modules |= _called(stack, layers)
-    return Layers(number, depths, modules)
+    return Layers(number, _depths(model, of_layers), modules)
+
+
+def _depths(model: nn.Module, of_layers: dict[str, int]) -> dict[str, int]:
+    """Return the depth of each module by its name, from those of the layers.
+
+    A module registered after the layers follows them, unless it is an embedding, as of relative
+    positions, or one that its parent has after that, as DeBERTa its normalisation.
+    """
+    depths: dict[str, int] = {}
+    others = 0
+    with_embeddings: tuple[str, ...] = ()
+    for name, module in model.named_modules(remove_duplicate=False):
+        layer = next((each for each in of_layers if f"{name}.".startswith(f"{each}.")), None)
+        if layer is not None:
+            depths[name], others = of_layers[layer], 1 + max(of_layers.values())
+            continue
+        if isinstance(module, nn.Embedding) and others and "." in name:
+            with_embeddings = (*with_embeddings, f"{name.rpartition('.')[0]}.")
+        is_embedding = isinstance(module, nn.Embedding) or f"{name}.".startswith(with_embeddings)
+        depths[name] = 0 if is_embedding else others
+    return depths
 
 
 def _called(name: str, module: nn.Module) -> dict[str, nn.Module]:

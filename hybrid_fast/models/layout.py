@@ -30,6 +30,7 @@ from hybrid_fast.models.chain import (
     write_chain,
 )
 from hybrid_fast.models.foreign import refuse_empty, refuse_settings, untrainable
+from hybrid_fast.models.head_files import CONFIG_FILE, read_config
 from hybrid_fast.models.head_modules import check_normalize
 from hybrid_fast.models.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.pooling import POOLINGS, check_pooling
@@ -135,7 +136,9 @@ def read_layout(folder: Path, *, trust_remote_code: bool = False) -> Layout:
     normalize = bool(head) and head[-1].name == "Normalize"
     if normalize:
         check_normalize(head.pop().folder)
-    of_pooling = {} if pooling is None else _read_pooling(pooling.folder / "config.json")
+    of_pooling = {}
+    if pooling is not None:
+        of_pooling = read_pooling(pooling.folder / CONFIG_FILE, read_config(pooling.folder))
     return Layout(
         parts[0].folder,
         static=pooling is None,
@@ -232,22 +235,39 @@ def _read_lengths(folder: Path, place: Path) -> tuple[dict[str, Any], bool | Non
         ((file, content) for file in files if (content := read_optional(file))), (files[0], {})
     )
     bidirectional = take_direction(lengths)
+    check_transformer(folder, file, lengths)
+    return lengths, bidirectional
+
+
+def check_transformer(folder: Path | None, place: object, config: dict[str, Any]) -> None:
+    """Check that a Transformer of sentence-transformers embeds tokens as ours does.
+
+    Args:
+        folder: of the model; None if it is in memory.
+        place: of the configuration, for messages.
+        config: what sentence-transformers saves of the module.
+
+    Raises:
+        UntrainableChainError: it embeds them in another way.
+    """
     for name, usual in _USUAL.items():
-        if lengths.get(name) not in usual:
+        if config.get(name) not in usual:
             raise untrainable(
-                folder, f"{file}: {name} is {lengths[name]!r}; only {usual[-1]!r} is known"
+                folder, f"{place}: {name} is {config[name]!r}; only {usual[-1]!r} is known"
             )
-    of_text = lengths.get("modality_config", {"text": {}}).get("text", {"method": "chat"})
+    modalities = config.get("modality_config", {"text": {}})
+    if "message" in modalities:
+        raise untrainable(folder, f"{place}: texts are put into the tokenizer's chat template")
+    of_text = modalities.get("text", {"method": "chat"})
     if {*of_text.values()} - {"forward", "last_hidden_state"}:
-        raise untrainable(folder, f"{file}: texts are embedded by {of_text}")
-    given = dict(lengths.get("processing_kwargs") or {})
+        raise untrainable(folder, f"{place}: texts are embedded by {of_text}")
+    given = dict(config.get("processing_kwargs") or {})
     options = {*given.get("text", {}), *given.get("common", {})}
     for kind in _OF_LOADING:
         for ending in ("args", "kwargs"):
-            options |= {*(lengths.get(f"{kind}_{ending}") or {})} - _HARMLESS_OPTIONS
+            options |= {*(config.get(f"{kind}_{ending}") or {})} - _HARMLESS_OPTIONS
     if options:
-        raise untrainable(folder, f"{file} has options of its own: {', '.join(sorted(options))}")
-    return lengths, bidirectional
+        raise untrainable(folder, f"{place} has options of its own: {', '.join(sorted(options))}")
 
 
 def _max_lengths(lengths: dict[str, Any]) -> dict[Side, int]:
@@ -274,19 +294,26 @@ def _lengths(max_lengths: dict[Side, int]) -> dict[str, Any]:
     return lengths
 
 
-def _read_pooling(path: Path) -> dict[str, Any]:
-    """Return the fields of a Layout that a Pooling decides."""
-    config = read_json(path, dict)
+def read_pooling(place: object, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a TransformerBackbone that a Pooling decides.
+
+    Args:
+        place: of the configuration, for messages.
+        config: what sentence-transformers saves of the module.
+
+    Raises:
+        ValueError: the pooling is missing or not known.
+    """
     if "pooling_mode" in config:
-        modes = config["pooling_mode"]
+        modes: Any = config["pooling_mode"]
     elif config.keys() & {*_POOLING_KEYS, "embedding_dimension", "word_embedding_dimension"}:
         modes = [mode for key, mode in _POOLING_KEYS.items() if config.get(key)] or "mean"
     else:
-        raise ValueError(f"{path}: pooling_mode is missing; add it, such as 'mean'")
+        raise ValueError(f"{place}: pooling_mode is missing; add it, such as 'mean'")
     ours = {saved: name for name, saved in _SAVED_POOLINGS.items()}
-    names = modes if isinstance(modes, list) else [modes]
+    names = modes if isinstance(modes, list | tuple) else [modes]
     try:
         pooling = check_pooling([ours.get(str(name), str(name)) for name in names])
     except ValueError as error:
-        raise ValueError(f"{path}: pooling_mode is {modes!r}: {error}") from error
+        raise ValueError(f"{place}: pooling_mode is {modes!r}: {error}") from error
     return {"pooling": pooling, "include_prompt": bool(config.get("include_prompt", True))}

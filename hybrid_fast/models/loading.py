@@ -151,7 +151,7 @@ def load_pretrained(
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         refuse_config(config)
-        config = turned_config(config, bidirectional)
+        config = turned_config(config, folder, bidirectional)
         with without_load_report():
             model, report = loading_class(config, auto_class).from_pretrained(
                 folder,

@@ -9,18 +9,19 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from threading import Thread
+from weakref import finalize
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.devices import check_devices
 from hybrid_fast.models.encoding import EncodeOptions
 from hybrid_fast.models.text_encoder import TextEncoder
 
@@ -40,7 +41,7 @@ class EncoderPool:
     """
 
     model: TextEncoder
-    devices: tuple[Device, ...]
+    devices: tuple[str, ...]
     executor: ProcessPoolExecutor
 
     @classmethod
@@ -53,29 +54,28 @@ class EncoderPool:
                 this machine, or four processes on the CPU.
 
         Raises:
-            ValueError: no device is named.
+            ValueError: no device is named, or one is not there.
         """
-        devices = _all_devices() if devices is None else tuple(devices)
-        if not devices:
-            raise ValueError(
-                "no device is given; name one for each process, such as ['cpu', 'cpu']"
-            )
+        used = check_devices(_all_devices() if devices is None else devices)
         context = get_context("spawn")  # a forked process cannot use a GPU
         places = context.SimpleQueue()
-        for device in devices:
-            places.put(str(device))
-        on_cpu = sum(torch.device(device).type == "cpu" for device in devices)
+        for device in used:
+            places.put(device)
+        on_cpu = sum(torch.device(device).type == "cpu" for device in used)
         threads = max(1, torch.get_num_threads() // max(1, on_cpu))
-        copied = model if model.device.type == "cpu" else deepcopy(model).to("cpu")
+        # Processes share the memory of what they are given on the CPU; a copy stays as it is.
+        copied = deepcopy(model).to("cpu")
         executor = ProcessPoolExecutor(
-            len(devices),
+            len(used),
             mp_context=context,
             initializer=_Worker.start,
             initargs=(copied, places, threads),
         )
-        for _ in devices:  # a process starts when there is work and no other is idle
+        for _ in used:  # a process starts when there is work and no other is idle
             executor.submit(os.getpid)
-        return cls(model, devices, executor)
+        pool = cls(model, used, executor)
+        finalize(pool, executor.shutdown, cancel_futures=True)  # a pool that nobody stops
+        return pool
 
     def stop(self) -> None:
         """End the processes; what they are at is finished first."""
@@ -113,6 +113,7 @@ class EncoderPool:
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
         chunks = [texts[start : start + chunk_size] for start in range(0, len(texts), chunk_size)]
+        options = replace(options, on_cpu=True)  # what goes from process to process
         encode = partial(_Worker.encode, options=options, tokens=tokens)
         try:
             parts = list(
@@ -178,7 +179,7 @@ class _Worker:
     ) -> np.ndarray | list[np.ndarray]:
         """Encode a chunk."""
         # Here, not at the start, where an error would end the process without its reason.
-        cls.model.to(check_device(cls.device))
+        cls.model.to(cls.device)
         if tokens:
             return [each.float().cpu().numpy() for each in cls.model.embed_tokens(texts, options)]
         return cls.model.embed(texts, options).numpy()

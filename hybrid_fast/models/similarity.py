@@ -82,8 +82,10 @@ def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[T
 
 
 def _as_tensor(vectors: Vectors) -> Tensor:
-    if isinstance(vectors, list | tuple) and vectors and isinstance(vectors[0], Tensor):
-        return torch.stack(tuple(vectors))
-    # A copy where torch cannot share an array that may not be written to.
-    array = vectors if isinstance(vectors, Tensor) else np.require(vectors, requirements="W")
-    return torch.as_tensor(array)
+    if isinstance(vectors, Tensor):
+        return vectors
+    if isinstance(vectors, np.ndarray):  # copied where it may not be written to
+        return torch.from_numpy(np.require(vectors, requirements="W"))
+    if vectors and isinstance(vectors[0], Tensor | np.ndarray):
+        return torch.stack([_as_tensor(each) for each in vectors])  # type: ignore[arg-type]
+    return torch.tensor(vectors)

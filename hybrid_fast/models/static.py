@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 from torch import Tensor, nn
 
 from hybrid_fast import _core
@@ -78,9 +80,12 @@ class StaticBackbone(nn.Module):
         """Number of rows of the table; token ids are below it."""
         return self.embedding.num_embeddings
 
-    @property
+    @cached_property
     def unknown_id(self) -> int | None:
         """Id of the token that stands for what is not in the vocabulary; None if there is none."""
+        if isinstance(self.tokenizer.model, Unigram):  # which names no token
+            unknown_id: int | None = json.loads(self.tokenizer.to_str())["model"]["unk_id"]
+            return unknown_id
         unknown: str | None = getattr(self.tokenizer.model, "unk_token", None)
         return None if unknown is None else self.tokenizer.token_to_id(unknown)
 
@@ -182,19 +187,33 @@ def load_static(folder: Path, dtype: torch.dtype | None = None) -> StaticBackbon
 def _read_table(path: Path, tensors: dict[str, Tensor]) -> Tensor:
     """Return the embedding of each token; model2vec may share rows and keep weights apart."""
     if WEIGHTS_KEY in tensors:
-        return tensors[WEIGHTS_KEY]
+        return _floating(tensors[WEIGHTS_KEY])
     if "embeddings" not in tensors:
         raise ValueError(
             f"{path} holds {', '.join(sorted(tensors))}; a static encoder needs {WEIGHTS_KEY}"
         )
-    table = tensors["embeddings"]
-    if not table.is_floating_point():  # quantised
-        table = table.float()
-    if "mapping" in tensors:
-        table = table[tensors["mapping"].long()]
-    if "weights" in tensors:
-        table = (table.float() * tensors["weights"][:, None]).to(table.dtype)
+    table = _floating(tensors["embeddings"])
+    mapping, weights = tensors.get("mapping"), tensors.get("weights")
+    if mapping is not None:
+        if mapping.ndim != 1 or not 0 <= mapping.min() <= mapping.max() < len(table):
+            raise ValueError(
+                f"{path}: mapping is no vector of numbers of the {len(table)} rows of embeddings; "
+                "they do not belong together"
+            )
+        table = table[mapping.long()]
+    if weights is not None:
+        if weights.shape != table.shape[:1]:
+            raise ValueError(
+                f"{path}: weights has shape {tuple(weights.shape)}, but there are {len(table)} "
+                "tokens; one number for each is needed"
+            )
+        wide = torch.promote_types(table.dtype, torch.float32)
+        table = (table.to(wide) * weights[:, None]).to(wide)
     return table
+
+
+def _floating(table: Tensor) -> Tensor:
+    return table if table.is_floating_point() else table.float()  # quantised
 
 
 def train_static(

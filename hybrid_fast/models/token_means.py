@@ -55,14 +55,14 @@ class TokenMeans(nn.EmbeddingBag):
     dense.
 
     Args:
-        weights: float (num_tokens, D), the embedding table.
+        weights: float (num_tokens, D), the embedding table; a parameter is shared.
     """
 
     def __init__(self, weights: Tensor) -> None:
         # On no device: no random entries are drawn that `weights` would replace.
         num_embeddings, embedding_dim = weights.shape
         super().__init__(num_embeddings, embedding_dim, mode="mean", device="meta")
-        self.weight = nn.Parameter(weights)
+        self.weight = weights if isinstance(weights, nn.Parameter) else nn.Parameter(weights)
 
     def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:  # type: ignore[override]
         """Return the means, (n, D).

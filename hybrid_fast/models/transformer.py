@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from hybrid_fast import _core
 from hybrid_fast.models.adapters import Base, has_adapter, merged, save_adapter, transformer_of
 from hybrid_fast.models.architectures import first_position, position_limit, state_size
-from hybrid_fast.models.attention import reads_both_ways
+from hybrid_fast.models.attention import keep_windows, reads_both_ways
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.embedded_tokens import check_token_ids, count_embeddings
@@ -289,6 +289,7 @@ class TransformerBackbone(nn.Module):
         transformer = transformer_of(self.model)
         with merged(transformer) if has_adapter(self.model) else nullcontext():
             transformer.save_pretrained(folder)
+            keep_windows(transformer.config, folder)
             name_widest(transformer, folder)
         self._save_tokenizer(folder)
 

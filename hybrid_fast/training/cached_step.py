@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.models.fast_dropout import fast_dropout
 from hybrid_fast.models.micro_batches import cut_by_length
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError
@@ -50,7 +51,8 @@ class CachedStep:
         autocast: see `GradientCache`.
         backward: runs the backward pass of the loss; accelerate's, which scales it for fp16.
         length_multiple: texts are padded to a multiple of it.
-        sparse_tables: see `sparse_gradients`, which a compiled encoder does not support.
+        compiled: whether the encoder is; it then has neither the sparse gradients of
+            `sparse_gradients` nor the kernels of `fast_dropout`.
         micro_batch_tokens: tokens embedded at a time, padding included; None: as memory allows.
         cached_activation_tokens: tokens whose activations are cached, padding included; None: as
             memory allows.
@@ -73,7 +75,7 @@ class CachedStep:
         backward: Callable[[Tensor], None],
         *,
         length_multiple: int = 1,
-        sparse_tables: bool = True,
+        compiled: bool = False,
         micro_batch_tokens: int | None = None,
         cached_activation_tokens: int | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class CachedStep:
         self.timer = timer
         self.backward = backward
         self.length_multiple = length_multiple
-        self.sparse_tables = sparse_tables
+        self.compiled = compiled
         self.stay_sparse = False
         self.micro_batch_tokens = micro_batch_tokens
         self.cached_activation_tokens = cached_activation_tokens
@@ -103,16 +105,11 @@ class CachedStep:
             torch.OutOfMemoryError: memory does not suffice for the smallest micro-batches.
             FloatingPointError: an embedding or the loss is not finite, here or on another rank.
         """
-        if self.budget is None:
-            self.budget = self._find_budget(batch)
         is_first = self.num_padded == 0
-        seed = int(torch.randint(2**62, ()))
-        tables = (
-            sparse_gradients(self.model.encoder, stay_sparse=self.stay_sparse)
-            if self.sparse_tables
-            else nullcontext()
-        )
-        with _set_aside_gradients(self.model), tables:
+        with _set_aside_gradients(self.model), self._fast_encoder():
+            if self.budget is None:
+                self.budget = self._find_budget(batch)
+            seed = int(torch.randint(2**62, ()))
             while True:
                 try:
                     loss = self._try(batch, self.budget, divisor, seed)
@@ -125,6 +122,18 @@ class CachedStep:
         if is_first:
             self._log_budget(self.budget)
         return loss
+
+    @contextmanager
+    def _fast_encoder(self) -> Iterator[None]:
+        """Let the encoder compute as fast as it can for the duration of a step."""
+        if self.compiled:
+            yield
+            return
+        encoder = self.model.encoder
+        on_cpu = self.device.type == "cpu"
+        with sparse_gradients(encoder, stay_sparse=self.stay_sparse):
+            with fast_dropout(encoder) if on_cpu else nullcontext():
+                yield
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():

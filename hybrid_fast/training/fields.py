@@ -71,7 +71,7 @@ _ONE_PROCESS = "run one process per device with torchrun"
 # Any value but the default raises a ValueError with the reason.
 REFUSED = {
     "label_smoothing_factor": "the loss has no classes to smooth; raise temperature instead",
-    "neftune_noise_alpha": "embeddings get no noise; raise the dropout of the encoder instead",
+    "neftune_noise_alpha": "embeddings get no noise; raise dropout instead",
     "use_liger_kernel": "its kernels are for causal models with labels; leave it out",
     "label_names": "the positive of a query is its label; leave it out",
     "auto_find_batch_size": "it would change the number of negatives; set batch_size, which memory "

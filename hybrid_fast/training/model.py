@@ -41,13 +41,13 @@ class ContrastiveModel(nn.Module):
         """
         transformer = self._transformer()
         transformer.activation_checkpointing_enable(**options)
-        _let_gradients_through(transformer)
+        _choose_input_gradients(transformer, options)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Do the same, under the name that older versions of transformers call."""
         transformer = self._transformer()
         transformer.gradient_checkpointing_enable(**options)
-        _let_gradients_through(transformer)
+        _choose_input_gradients(transformer, options)
 
     def _transformer(self) -> PreTrainedModel:
         if not isinstance(self.encoder.backbone, TransformerBackbone):
@@ -58,13 +58,17 @@ class ContrastiveModel(nn.Module):
         return transformer_of(self.encoder.backbone.model)
 
 
-def _let_gradients_through(transformer: PreTrainedModel) -> None:
-    """Let states require gradients above embeddings that are frozen.
+def _choose_input_gradients(transformer: PreTrainedModel, options: dict[str, Any]) -> None:
+    """Let states above frozen embeddings require gradients where recomputation needs it alone.
 
-    A reentrant checkpoint has no backward pass if its input requires none, whatever is trained
-    within.
+    A reentrant checkpoint has no backward pass if its input requires no gradient, whatever is
+    trained within. transformers lets inputs require them with any checkpoint, so that gradients
+    would be propagated through frozen layers too.
     """
-    if not any(p.requires_grad for p in transformer.get_input_embeddings().parameters()):
+    given = (value for value in options.values() if isinstance(value, dict))
+    if not any(value.get("use_reentrant") for value in given):
+        transformer.disable_input_require_grads()
+    elif not any(p.requires_grad for p in transformer.get_input_embeddings().parameters()):
         transformer.enable_input_require_grads()
 
 

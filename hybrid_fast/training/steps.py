@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback, TrainerState
 
@@ -26,6 +26,7 @@ from hybrid_fast.data import (
 )
 from hybrid_fast.data import Batch as Examples
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.dropout_rates import has_dropout
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.collectives import first_on_each_machine
@@ -33,15 +34,6 @@ from hybrid_fast.training.known_answers import KnownAnswers
 from hybrid_fast.training.token_report import report_tokens
 
 logger = logging.getLogger(__name__)
-
-_DROPOUT = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-)
 
 
 class Batch(NamedTuple):
@@ -262,15 +254,3 @@ def make_steps(
         known_answers=KnownAnswers.of_table(table, passages),
         shares_negatives=args.shares_negatives,
     )
-
-
-def has_dropout(model: BiEncoder) -> bool:
-    """Tell whether any module drops values; transformers has some rates in its config only."""
-    config = getattr(getattr(model.backbone, "model", None), "config", None)
-    rates = [
-        value
-        for name, value in ({} if config is None else config.to_dict()).items()
-        if "dropout" in name and isinstance(value, float)
-    ]
-    rates += [module.p for module in model.modules() if isinstance(module, _DROPOUT)]
-    return any(rate > 0 for rate in rates)

@@ -131,7 +131,7 @@ class HybridTrainer(EvaluatingTrainer):
             self.accelerator.autocast,
             self.accelerator.backward,
             length_multiple=_LENGTH_MULTIPLE_COMPILED if args.torch_compile else 1,
-            sparse_tables=not args.torch_compile,
+            compiled=args.torch_compile,
             micro_batch_tokens=args.micro_batch_tokens,
             cached_activation_tokens=args.cached_activation_tokens,
         )

@@ -66,6 +66,26 @@ def test_the_command_line_overrides_the_file(write_recipe):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("language_sampling", "proportional", "proportional"),
+        ("language_sampling", "0.5", 0.5),
+        ("pair_weights", "{de-en: 2, en-de: 0.5}", {"de-en": 2, "en-de": 0.5}),
+        ("frozen_layers", "6", 6),
+        ("frozen_layers", "embeddings", ["embeddings"]),
+        ("frozen_layers", "[embeddings, layer.0]", ["embeddings", "layer.0"]),
+        ("layer_lr_decay", "0.9", 0.9),
+        ("lr_multipliers", "{embeddings: 0.1, head: 10}", {"embeddings": 0.1, "head": 10}),
+        ("dropout", "0", 0),
+    ],
+)
+def test_fields_of_several_types_are_yaml(write_recipe, project, name, text, value):
+    for line, overrides in ((f"{name}: {text}", {}), ("", {name: text})):
+        _, training, _ = load_recipe(write_recipe(line), overrides)
+        assert getattr(make_arguments(training, project / "out"), name) == value
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("1e-3", 1e-3),
@@ -106,6 +126,10 @@ def test_numbers_and_truth_are_those_of_yaml_1_2(text, value):
             "language_sampling is .*; text, a number or a mapping of numbers",
         ),
         ("language_sampling: {1: 2}", "language_sampling is {1: 2}"),
+        ("frozen_layers: {a: 1}", "a whole number, text or a list of texts is needed"),
+        ("frozen_layer: 2", r"unknown field 'frozen_layer'; did you mean 'frozen_layers'\?"),
+        ("lr_multipliers: {a: x}", "lr_multipliers is .*; a mapping of numbers"),
+        ("layer_lr_decay: high", "layer_lr_decay is 'high'; a number is needed"),
         ("output_dir: x", "output_dir is not a field; use --out"),
         ("resume_from_checkpoint: x", "resume_from_checkpoint is not a field; use --resume"),
         ("alpha: 0.5\nalpha: 0.6", "alpha occurs twice, first in .*recipe.yaml:13"),
@@ -186,6 +210,8 @@ def test_later_errors_about_a_field_get_its_place():
     places = {"alpha": "r.yaml:3"}
     with pytest.raises(ValueError, match=r"^r\.yaml:3: alpha is 2"), located(places):
         raise ValueError("alpha is 2; a number from 0 to 1 is needed")
+    with pytest.raises(ValueError, match=r"^r\.yaml:3: alpha is None"), located(places):
+        raise TypeError("alpha is None; a number is needed")
     for message in ("alphabet is 2", "", "no alpha"):
         with pytest.raises(ValueError, match=f"^{message}$"), located(places):
             raise ValueError(message)

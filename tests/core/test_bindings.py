@@ -88,6 +88,60 @@ def test_bad_questions_of_ranks():
         _core.count_ranks(scores, starts, np.array([0, 1, 1]), np.array([1.0]))
 
 
+def test_bad_numbers_to_drop():
+    values, options = np.ones(5, np.float32), {"rate": 0.5, "seed": 1, "num_threads": 1}
+    with pytest.raises(TypeError, match=r"values is float64 \(5,\); .* float32, or uint16 for"):
+        _core.drop(values.astype(float), values, **options)
+    with pytest.raises(TypeError, match=r"out is uint16 \(5,\)"):
+        _core.drop(values, values.astype(np.uint16), **options)
+    with pytest.raises(ValueError, match=r"out has the shape \(4,\); it needs \(5,\), as values"):
+        _core.drop(values, np.ones(4, np.float32), **options)
+    values.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        _core.drop(values, values, **options)
+    for rate in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"rate is .*; it must be from 0 to 1"):
+            _core.drop(values, np.ones(5, np.float32), **options | {"rate": rate})
+
+
+BAD_ATTENTION = {
+    "two types": ("keys", np.ones((2, 4, 2, 5), np.uint16), r"keys is uint16 .* float32, or"),
+    "another width": ("keys", np.ones((2, 4, 2, 6), np.float32), r"it needs \(2, 4, 2, 5\), texts"),
+    "other values": ("values", np.ones((2, 3, 2, 5), np.float32), r"values has .* as keys has"),
+    "three axes": ("queries", np.ones((2, 4, 5), np.float32), "with 4 dimensions"),
+    "a mask of numbers": ("seen", np.ones((1, 1, 1, 4), np.float32), "seen is float32 .* bool"),
+    "a short mask": ("seen", np.ones((1, 1, 1, 3), bool), r"it needs \(1, 1, 1, 4\), or 1 for"),
+    "a mask of 3 heads": ("seen", np.ones((2, 3, 1, 4), bool), r"it needs \(2, 4, 1, 4\)"),
+    "a short output": ("out", np.ones((2, 2, 4, 5), np.float32), "out has .* as queries has"),
+    "other sums": ("log_sums", np.ones((2, 3, 4), np.float32), r"it needs \(2, 4, 3\), texts,"),
+    "no threads": ("num_threads", 0, "num_threads is 0"),
+    "three heads of keys": ("queries", np.ones((2, 3, 5, 5), np.float32), "have 5 heads, keys 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ATTENTION)
+def test_bad_attention(case):
+    name, value, message = BAD_ATTENTION[case]
+    states = {"queries": np.ones((2, 3, 4, 5), np.float32)}
+    states |= {key: np.ones((2, 4, 2, 5), np.float32) for key in ("keys", "values")}
+    law = {"seen": None, "scale": 1.0, "causal": False, "rate": 0.5, "seed": 1, "num_threads": 1}
+    given = {**states, **law, "log_sums": np.ones((2, 4, 3), np.float32), name: value}
+    out = np.ones_like(given["queries"])
+    if "heads of keys" in case:
+        given["log_sums"] = np.ones((2, 5, 3), np.float32)
+    with pytest.raises((TypeError, ValueError), match=message):
+        _core.attend(**{"out": out} | given)
+    given["out_gradient"] = given.pop("out", out)
+    kind = message.replace("out has", "out_gradient has")
+    gradients = {
+        "query_gradient": np.ones_like(given["queries"]),
+        "key_gradient": np.ones((2, 4, 2, 5), np.float32),
+        "value_gradient": np.ones((2, 4, 2, 5), np.float32),
+    }
+    with pytest.raises((TypeError, ValueError), match=kind):
+        _core.attend_backward(**given, **gradients)
+
+
 @pytest.mark.parametrize("name", COLUMNS)
 def test_bad_columns_of_a_table(name):
     columns = COLUMNS | {name: COLUMNS[name].astype(np.float32)}

@@ -91,9 +91,17 @@ def xlm_roberta_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def qwen_folder(tmp_path_factory) -> Path:
-    """Qwen2: causal, rotary positions, padding on the left."""
-    trainer = trainers.WordLevelTrainer(special_tokens=["<pad>", "<unk>", "<end>"])
-    tokenizer = trained(models.WordLevel(unk_token="<unk>"), trainer)
+    """Qwen2: causal, rotary positions, padding on the left, pieces of bytes.
+
+    transformers gives it that kind of tokenizer whatever the file says.
+    """
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<pad>", "<unk>", "<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer = trained(models.BPE(), trainer, pre_tokenizers.ByteLevel(add_prefix_space=False))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A <end>", special_tokens=[("<end>", 2)]
     )
@@ -105,9 +113,9 @@ def qwen_folder(tmp_path_factory) -> Path:
     return saved(Qwen2Model, config, fast, tmp_path_factory.mktemp("qwen"))
 
 
-def trained(model, trainer) -> Tokenizer:
+def trained(model, trainer, pre_tokenizer=None) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizer or pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(TEXTS, trainer)
     return tokenizer
 

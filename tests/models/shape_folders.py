@@ -1,10 +1,12 @@
 """Tiny random encoders of every shape that people have, by name, and their folders."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from model_folders import SIZES, TEXTS, trained
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -208,7 +210,19 @@ DECODERS = {
     "phi3": Shape("Phi3Model", "Phi3Config", {**SIZES, "pad_token_id": 0}, "decoder"),
 }
 
-SHAPES = ENCODERS | ENCODERS_OF_PAIRS | DECODERS
+
+def is_known(shape: Shape) -> bool:
+    """Tell whether the installed transformers has the architecture in these sizes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older versions compile DeBERTa in a way torch has left
+        try:
+            return bool(getattr(transformers, shape.model) and shape.configuration(120))
+        except (AttributeError, TypeError, StrictDataclassError):  # EuroBERT of 5.4
+            return False
+
+
+ALL = ENCODERS | ENCODERS_OF_PAIRS | DECODERS
+SHAPES = {name: shape for name, shape in ALL.items() if is_known(shape)}
 
 
 _SPECIAL = {  # all special tokens, that which begins a text, that which ends it

@@ -151,6 +151,20 @@ def test_encoders_attend_in_both_directions_and_only_so(name, tmp_path):
         BiEncoder.from_pretrained(folder, bidirectional=False)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_turned_too(dtype, tmp_path):
+    folder = make_folder("qwen3", tmp_path / "model")
+    wide = BiEncoder.from_pretrained(folder, bidirectional=True).encode_queries(LONG)
+    half = BiEncoder.from_pretrained(folder, bidirectional=True, dtype=dtype).encode_queries(LONG)
+    np.testing.assert_allclose(half, wide, atol=0.1)
+
+
+@pytest.mark.parametrize("given", ["yes", 1, "causal"])
+def test_something_else_than_a_direction(given, tmp_path):
+    with pytest.raises(ValueError, match=r"bidirectional is .*; it must be True, False or None"):
+        BiEncoder.from_pretrained(make_folder("llama", tmp_path / "m"), bidirectional=given)
+
+
 def test_attention_that_cannot_be_turned():
     torch.manual_seed(0)
     sizes = {"vocab_size": 64, "hidden_size": 32, "num_layers": 2, "num_heads": 4}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from shape_folders import SHAPES, make_folder
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import DistilBertConfig, DistilBertModel, PretrainedConfig
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout_rates import set_dropout
+from hybrid_fast.models.dropout_rates import has_dropout, set_dropout
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -99,3 +99,15 @@ def test_a_model_without_dropout(tmp_path, texts):
         BiEncoder.from_pretrained(tmp_path / "static", dropout=0.1)
     with pytest.raises(ValueError, match=r"dropout is 0.1, and a Linear has no dropout"):
         set_dropout(nn.Linear(2, 2), 0.1)
+
+
+def test_rates_of_heads_that_embed_no_text_are_no_dropout():
+    """DistilBERT's configuration has rates of a classifier and of a reader."""
+    config = DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=16, vocab_size=20)
+    model = DistilBertModel(config)
+    assert has_dropout(model)
+    set_dropout(model, 0)
+    assert config.seq_classif_dropout > 0
+    assert not has_dropout(model)
+    model.adapter = nn.Dropout(0.1)
+    assert has_dropout(model)

@@ -11,10 +11,12 @@ from chain_folders import DIM, assert_same_vectors, static_chain, transformer_ch
 from model_folders import edit_json
 from safetensors.torch import load_file, save_file
 from sentence_transformers.sentence_transformer import modules as st
+from shape_folders import make_folder
 from torch import nn
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.foreign import UntrainableChainError
+from hybrid_fast.models.head_modules import Dense, LayerNorm
 
 
 def dense(size_in, size_out, activation=None, **options):
@@ -77,6 +79,25 @@ def test_every_order(texts, tmp_path, order):
     }
     folder = static_chain(texts, tmp_path / "st", *(make[name]() for name in order))
     assert_round_trip(folder, texts, tmp_path / "ours")
+
+
+@pytest.mark.parametrize("shape", ["t5", "gemma3-bidirectional", "qwen3", "modernbert"])
+def test_heads_of_other_shapes(texts, tmp_path, shape):
+    encoder = make_folder(shape, tmp_path / "plain")
+    folder = transformer_chain(encoder, tmp_path / "st", *CHAINS["embedding-gemma"]())
+    assert_round_trip(folder, texts, tmp_path / "ours")
+
+
+def test_a_head_may_be_put_on(bert_folder, texts, tmp_path):
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.head.append(Dense(model.embedding_dim, 16, activation=nn.ReLU(), use_residual=True))
+    model.head.append(LayerNorm(model.embedding_dim))
+    assert model.embedding_dim == 16
+    model.save_pretrained(tmp_path / "saved")
+    assert_same_vectors(model, tmp_path / "saved", texts)
+    model.head.append(nn.Linear(16, 8))
+    with pytest.raises(TypeError, match="the head holds a Linear, which is not saved; take Dense,"):
+        model.save_pretrained(tmp_path / "saved")
 
 
 def test_the_folders_are_those_of_sentence_transformers(bert_folder, tmp_path):

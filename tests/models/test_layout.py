@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from chain_folders import assert_same_vectors
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.layout import read_layout
+from hybrid_fast.models.layout import read_layout, write_layout
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def old_folder(bert_folder, tmp_path):
     folder = shutil.copytree(bert_folder, tmp_path / "old")
     names = ["Transformer", "Pooling", "Normalize"]
     modules = [
-        {"idx": i, "path": path, "type": f"sentence_transformers.models.{name}"}
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
         for i, (name, path) in enumerate(zip(names, ["", "1_Pooling", "2_Normalize"], strict=True))
     ]
     pooling = {"word_embedding_dimension": 32, "pooling_mode_cls_token": True}
@@ -38,6 +40,64 @@ def test_old_folder(old_folder):
     assert (layout.pooling, layout.normalize, layout.lowercase) == ("cls", True, True)
     assert layout.max_lengths == {"query": 20, "passage": 20}
     assert layout.prompts == {"query": "", "passage": "the "}
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "albert", "xlm-roberta", "xlnet"])
+def test_older_names_of_the_file_of_lengths(old_folder, family):
+    file = old_folder / "sentence_bert_config.json"
+    file.rename(old_folder / f"sentence_{family}_config.json")
+    write(file, {})  # the first with content counts
+    assert read_layout(old_folder).max_lengths == {"query": 20, "passage": 20}
+    write(file, {"max_seq_length": 30, "query_length": 9})
+    layout = read_layout(old_folder)
+    assert (layout.max_lengths, layout.lowercase) == ({"query": 9, "passage": 30}, False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "pooling"),
+    [
+        (["max_tokens"], "max"),
+        (["mean_sqrt_len_tokens"], "mean_sqrt_len_tokens"),
+        (["weightedmean_tokens"], "weightedmean"),
+        (["lasttoken"], "last"),
+        (["mean_tokens", "cls_token", "lasttoken"], "cls+mean+last"),
+        ([], "mean"),
+    ],
+)
+def test_older_keys_of_poolings(old_folder, texts, keys, pooling):
+    config = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": False}
+    config |= {f"pooling_mode_{key}": True for key in keys}
+    write(old_folder / "1_Pooling" / "config.json", config)
+    (old_folder / "config_sentence_transformers.json").unlink()
+    model = BiEncoder.from_pretrained(old_folder)
+    assert model.backbone.pooling == pooling
+    assert_same_vectors(model, old_folder, texts)
+
+
+def test_a_pooling_that_names_no_mode_is_the_mean(old_folder, texts):
+    write(old_folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32})
+    (old_folder / "config_sentence_transformers.json").unlink()
+    model = BiEncoder.from_pretrained(old_folder)
+    assert model.backbone.pooling == "mean"
+    assert_same_vectors(model, old_folder, texts)
+
+
+def test_options_of_loading_that_change_no_vector(old_folder, texts):
+    harmless = {"model_args": {"add_pooling_layer": False}, "tokenizer_args": {"use_fast": True}}
+    expected = BiEncoder.from_pretrained(old_folder).encode_queries(texts)
+    write(old_folder / "sentence_bert_config.json", {"do_lower_case": True, **harmless})
+    model = BiEncoder.from_pretrained(old_folder, max_query_length=20)
+    np.testing.assert_array_equal(model.encode_queries(texts), expected)
+
+
+def test_truncate_dim_is_read_and_written(old_folder):
+    write(old_folder / "config_sentence_transformers.json", {"truncate_dim": 8})
+    layout = read_layout(old_folder)
+    assert layout.truncate_dim == 8
+    folder = old_folder / "written"
+    folder.mkdir()
+    write_layout(replace(layout, weights_folder=folder), 32)
+    assert read_layout(folder) == replace(layout, weights_folder=folder, lowercase=False)
 
 
 def test_lower_case_is_applied_and_saved_with_the_tokenizer(old_folder, tmp_path):
@@ -99,6 +159,11 @@ def test_no_normalize_module_and_no_settings(old_folder):
             {"modality_config": {"text": {"method": "get_text_features"}}},
             "embedded by .*get_text_features",
         ),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {"method": "forward"}, "message": {"format": "flat"}}},
+            "texts are put into the tokenizer's chat template",
+        ),
         ("config_sentence_transformers.json", {"truncate_dim": 33}, "33; .* have 32 dim"),
         ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; a number"),
         ("config_sentence_transformers.json", {"prompts": ["q: "]}, "prompts is .* a dict"),
@@ -122,7 +187,7 @@ def test_files_that_cannot_be_served(old_folder, file, content, message):
 
 def test_missing_module_folder(old_folder):
     shutil.rmtree(old_folder / "1_Pooling")
-    with pytest.raises(FileNotFoundError, match="1_Pooling"):
+    with pytest.raises(FileNotFoundError, match=r"1_Pooling holds no config.json, .* copy"):
         BiEncoder.from_pretrained(old_folder)
 
 

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.pooling import POOLINGS, check_pooling
 
 TRANSFORMERS = ["bert_folder", "xlm_roberta_folder", "qwen_folder"]
 OPTIONS = [
@@ -39,12 +40,17 @@ def test_transformer_equals_sentence_transformers(request, tmp_path, texts, name
     assert_same_vectors(tmp_path / "saved", model, [*texts, "the river of " * 40])
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("pooling", [*POOLINGS, "cls+mean", ["max", "last", "weightedmean"]])
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_poolings_equal_sentence_transformers(request, tmp_path, texts, name, pooling):
     model = BiEncoder.from_pretrained(request.getfixturevalue(name), pooling=pooling)
     model.save_pretrained(tmp_path / "saved")
     assert_same_vectors(tmp_path / "saved", model, texts)
+    again = BiEncoder.from_pretrained(tmp_path / "saved")
+    assert (again.backbone.pooling, again.embedding_dim) == (
+        check_pooling(pooling), 32 * len(check_pooling(pooling).split("+"))
+    )  # fmt: skip
+    np.testing.assert_array_equal(again.encode_queries(texts), model.encode_queries(texts))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ LENGTH = 30
 LONG = [*TEXTS, "river mountains sea " * LENGTH]
 
 
-@pytest.fixture(params=SHAPES)
-def folder(request, tmp_path):
-    return make_folder(request.param, tmp_path / request.param)
+@pytest.fixture(params=SHAPES, scope="module")
+def folder(request, tmp_path_factory):
+    return make_folder(request.param, tmp_path_factory.mktemp("shapes") / request.param)
 
 
 def load_peer(folder, **options):
@@ -53,7 +53,8 @@ def test_vectors_are_those_of_sentence_transformers_also_when_saved_by_either(fo
     np.testing.assert_allclose(again.encode_passages(LONG), expected, atol=1e-6)
     peer.save_pretrained(str(tmp_path / "theirs"))
     theirs = BiEncoder.from_pretrained(tmp_path / "theirs")
-    np.testing.assert_allclose(theirs.encode_passages(LONG), expected, atol=1e-5)
+    reloaded = load_peer(tmp_path / "theirs")
+    np.testing.assert_allclose(theirs.encode_passages(LONG), reloaded.encode(LONG), atol=1e-5)
 
 
 def test_untrained_is_the_same_architecture_with_other_weights(folder):
@@ -133,6 +134,33 @@ def test_the_encoder_of_a_whole_pair_is_loaded_alone_without_a_word(name, tmp_pa
         expected,
         atol=1e-6,
     )
+
+
+def test_a_sentence_t5_with_the_tokenizer_of_t5(tmp_path):
+    """Mean, a linear layer without bias, norm 1; a Unigram tokenizer that has sentinels."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    letters = sorted({letter for text in TEXTS[:4] for letter in text if letter != " "})
+    pieces += [(letter, -3.0) for letter in letters] + [("▁river", -4.0), ("▁the", -4.0)]
+    tokenizer = transformers.T5TokenizerFast(vocab=pieces, extra_ids=3)
+    SHAPES["mt5"].build(len(tokenizer)).save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    transformer = modules.Transformer(str(tmp_path / "encoder"), max_seq_length=LENGTH)
+    dense = modules.Dense(32, 24, bias=False, activation_function=torch.nn.Identity())
+    chain = [transformer, modules.Pooling(32), dense, modules.Normalize()]
+    peer = SentenceTransformer(modules=chain, device="cpu")
+    peer.save_pretrained(str(tmp_path / "model"))
+    model = BiEncoder.from_pretrained(tmp_path / "model")
+    assert model.embedding_dim == 24
+    ids, lengths, num_truncated = model.token_ids(TEXTS, "query")
+    assert 0 < num_truncated < len(TEXTS)
+    assert set(ids[lengths.cumsum() - 1]) == {1}  # </s>
+    expected = peer.encode(TEXTS)
+    np.testing.assert_allclose(model.encode_queries(TEXTS), expected, atol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    np.testing.assert_allclose(load_peer(tmp_path / "saved").encode(TEXTS), expected, atol=1e-5)
 
 
 def test_the_encoder_of_a_t5_lacks_weights(tmp_path):

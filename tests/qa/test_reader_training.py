@@ -170,8 +170,10 @@ def test_bad_input_is_named(bert_folder, qwen_folder, data, tmp_path):
         train_reader(str(tmp_path / "no" / "such" / "folder"), data, target)
     with pytest.raises(ValueError, match="max_length is 500; the model takes from 1 to 300"):
         train_reader(bert_folder, data, target, ReaderTraining(max_length=500))
+    mute = shutil.copytree(qwen_folder, tmp_path / "mute")  # a tokenizer that drops all words
+    shutil.copy(bert_folder / "tokenizer.json", mute)
     with pytest.raises(ValueError, match="no template for a pair of texts"):
-        train_reader(qwen_folder, data, target)
+        train_reader(mute, data, target)
     broken = shutil.copytree(bert_folder, tmp_path / "broken")
     (broken / "tokenizer.json").unlink()
     with pytest.raises((ValueError, FileNotFoundError)):

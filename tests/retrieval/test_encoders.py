@@ -210,6 +210,15 @@ def test_a_name_or_a_class_is_no_model(model):
         find_encoders(model)
 
 
+def test_a_bi_encoder_is_used_by_its_own_methods_before_those_of_a_sentence_transformer():
+    model = BiEncoder.static(TEXTS, dim=8, vocab_size=99)
+    assert [encoder.name for encoder in find_encoders(model)] == [
+        "encode_queries",
+        "encode_passages",
+    ]
+    assert "encoded_by" not in encode_both(model, TEXTS, TEXTS).settings
+
+
 def test_similarity_of_models_of_others():
     class Mteb:
         class mteb_model_meta:

@@ -175,6 +175,15 @@ def test_a_frozen_base_stays_as_it_is(xlm_roberta_folder, tmp_path, dtype, bf16)
     )
 
 
+def test_a_base_in_another_half_precision_than_autocast_is_widened(xlm_roberta_folder, tmp_path):
+    found = []
+    for dtype in ("fp16", "float32"):
+        model = BiEncoder.from_pretrained(xlm_roberta_folder, dtype=dtype)
+        found.append(losses(trainer_of(model, tmp_path, adapter=LORA, bf16=True)))
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-2)
+
+
 def test_tables_of_tokens_are_left_alone_unless_an_adapter_trains_them(
     xlm_roberta_folder, tmp_path, every_table_is_large
 ):

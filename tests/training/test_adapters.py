@@ -11,6 +11,7 @@ import torch
 from adapted_models import adapted, peft, wrapped
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from toy_training import Task, make_args, make_table, same, weights
 
 from hybrid_fast.models import BiEncoder
@@ -18,6 +19,7 @@ from hybrid_fast.training import HybridTrainer
 
 SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4, "learning_rate": 1e-2}
 LORA = {"r": 2, "target_modules": ["query", "value"], "lora_dropout": 0.3}
+TEXTS = ["en answer 3 of 21", "de answer 4 of 28"]
 KINDS = {
     "lora": LORA,
     "dora": {**LORA, "use_dora": True},
@@ -36,7 +38,7 @@ def trainer_of(model: BiEncoder, output: Path, task=None, **options) -> HybridTr
 
 
 def vectors(model) -> np.ndarray:
-    return model.encode_passages(["en answer 3 of 21", "de answer 4 of 28"])
+    return model.encode_passages(TEXTS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,8 +97,7 @@ def test_the_best_model_is_loaded_at_the_end_and_saved_merged(xlm_roberta_folder
         vectors(BiEncoder.from_pretrained(tmp_path / "model")), found, atol=1e-5
     )
     other = SentenceTransformer(str(tmp_path / "model"))
-    texts = ["en answer 3 of 21", "de answer 4 of 28"]
-    np.testing.assert_allclose(other.encode_document(texts), found, atol=1e-5)
+    np.testing.assert_allclose(other.encode_document(TEXTS), found, atol=1e-5)
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -112,6 +113,34 @@ def test_models_are_saved_merged_or_apart_as_asked(xlm_roberta_folder, tmp_path,
     loaded = BiEncoder.from_pretrained(tmp_path)
     np.testing.assert_allclose(vectors(loaded), vectors(trainer.encoder), atol=1e-5)
     assert trainer.encoder.adapter_config is not None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+def test_modules_after_pooling_are_trained_and_saved_with_the_adapter(
+    xlm_roberta_folder, tmp_path, dtype
+):
+    encoder = SentenceTransformer(str(xlm_roberta_folder))
+    encoder.append(Dense(32, 8))
+    encoder.save(str(tmp_path / "base"))
+
+    def make() -> HybridTrainer:
+        model = BiEncoder.from_pretrained(tmp_path / "base", dtype=dtype)
+        return trainer_of(model, tmp_path, adapter=LORA)
+
+    whole = make()
+    before = weights(whole.encoder.head)
+    whole.train()
+    assert not any(torch.equal(before[n], v) for n, v in weights(whole.encoder.head).items())
+    resumed = make()
+    resumed.train(resume_from_checkpoint=tmp_path / "checkpoint-2")
+    assert same(weights(whole.encoder), weights(resumed.encoder))
+    whole.save_model(str(tmp_path / "merged"))
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for folder in (tmp_path / "merged", tmp_path / "checkpoint-4"):
+        loaded = BiEncoder.from_pretrained(folder, dtype=dtype)
+        np.testing.assert_allclose(vectors(loaded), vectors(whole.encoder), atol=tolerance)
+        other = SentenceTransformer(str(folder))
+        np.testing.assert_allclose(other.encode_document(TEXTS), vectors(loaded), atol=tolerance)
 
 
 def test_a_checkpoint_holds_no_weight_and_no_state_of_the_base(xlm_roberta_folder, tmp_path):
@@ -166,6 +195,16 @@ def test_another_adapter_is_refused_with_both_values(xlm_roberta_folder, tmp_pat
     assert "this run has None" in resume(adapted(xlm_roberta_folder, LORA))
 
 
+def test_the_rate_of_dropout_of_the_encoder_leaves_that_of_the_adapter(
+    xlm_roberta_folder, tmp_path
+):
+    model = BiEncoder.from_pretrained(xlm_roberta_folder)
+    trainer_of(model, tmp_path, adapter=LORA, dropout=0.05)
+    rates = {name: m.p for name, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert {rate for name, rate in rates.items() if "lora" in name} == {0.3}
+    assert {rate for name, rate in rates.items() if "lora" not in name} == {0.05}
+
+
 def test_an_adapter_that_is_there_already(xlm_roberta_folder, tmp_path, caplog):
     first = trainer_of(BiEncoder.from_pretrained(xlm_roberta_folder), tmp_path, adapter=LORA)
     first.train()
@@ -214,11 +253,11 @@ def test_the_argument_is_a_mapping_json_or_a_configuration(tmp_path):
     assert json.loads(make_args(tmp_path, adapter=LORA).to_json_string())["adapter"] == LORA
     for given, message in (
         ("r=8", "adapter is 'r=8'; a mapping is needed, .*JSON"),
+        ("[1]", "a mapping is needed"),
         ({"r": 0}, "r is 0"),
         ({"dropout": 8}, "LoraConfig has no option 'dropout'; did you mean 'lora_dropout'"),
     ):
         with pytest.raises(ValueError, match=message):
             make_args(tmp_path, adapter=given)
-    for given in ("[1]", 8):
-        with pytest.raises(TypeError, match=r"options of peft.LoraConfig are needed"):
-            make_args(tmp_path, adapter=given)
+    with pytest.raises(TypeError, match=r"is 8; options of peft.LoraConfig are needed"):
+        make_args(tmp_path, adapter=8)

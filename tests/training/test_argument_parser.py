@@ -39,6 +39,8 @@ GIVEN = {
     "cached_activation_tokens": (["0"], 0),
     "token_store": (["store"], "store"),
     "embed_repeats_once": (["no"], False),
+    "adapter": (['{"r": 4, "use_dora": true}'], {"r": 4, "use_dora": True}),
+    "merge_adapter": (["false"], False),
     "profile": ([], True),
 }
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from hybrid_fast.models.fast_dropout import fast_dropout
 from hybrid_fast.models.pooling import mean_pooling
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training import token_tables
@@ -132,20 +133,29 @@ def test_without_dropout_it_is_the_gradient_of_one_big_batch(
     assert largest_difference(got, expected) < 10 * tolerance
 
 
+@pytest.mark.parametrize("kernels", [nullcontext, fast_dropout], ids=["torch's", "ours"])
 @pytest.mark.parametrize("max_cached_tokens", [0, 30, 10**6])
-def test_with_dropout_both_forward_passes_draw_the_same_masks(max_cached_tokens):
+def test_with_dropout_both_forward_passes_draw_the_same_masks(max_cached_tokens, kernels):
     micro_batches = make_micro_batches(3)
-    value, expected = plain_step(Encoder(0.3), micro_batches)
-    got_value, got = cached_step(Encoder(0.3), micro_batches, max_cached_tokens)
+    plain, cached = Encoder(0.3), Encoder(0.3)
+    with kernels(plain):
+        value, expected = plain_step(plain, micro_batches)
+    with kernels(cached):
+        got_value, got = cached_step(cached, micro_batches, max_cached_tokens)
     assert torch.allclose(got_value, value, rtol=1e-6)
     assert largest_difference(got, expected) < 1e-5
     # Dropout is at work: without it the loss is another one.
     assert abs(float(cached_step(Encoder(), micro_batches, 0)[0] - value)) > 1e-3
 
 
-def test_how_many_graphs_are_kept_changes_no_bit():
+@pytest.mark.parametrize("kernels", [nullcontext, fast_dropout], ids=["torch's", "ours"])
+def test_how_many_graphs_are_kept_changes_no_bit(kernels):
     micro_batches = make_micro_batches(3)
-    steps = [cached_step(Encoder(0.3), micro_batches, kept) for kept in (0, 30, 10**6)]
+    encoders = [Encoder(0.3) for _ in range(3)]
+    steps = []
+    for encoder, kept in zip(encoders, (0, 30, 10**6), strict=True):
+        with kernels(encoder):
+            steps.append(cached_step(encoder, micro_batches, kept))
     for value, found in steps[1:]:
         assert value == steps[0][0]
         assert all(torch.equal(found[name], steps[0][1][name]) for name in found)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from shape_folders import DECODERS, SHAPES, make_folder
 from test_cached_step import make_batches, make_step
 from torch import Tensor
+from toy_training import losses, make_transformer_trainer
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.training import token_tables
+from hybrid_fast.training.lazy_adam import LazyAdamW
 from hybrid_fast.training.model import ContrastiveModel
 
 # What takes no part: fixed sinusoids, and what XLNet has for pairs of texts and for masked words.
@@ -103,3 +107,45 @@ def test_the_relative_bias_of_a_t5_is_trained(tmp_path):
     names = [name for name in gradients(model) if "relative_attention_bias" in name]
     assert len(names) == 1  # of the first layer, shared by all
     assert gradients(model)[names[0]].any()
+
+
+@pytest.fixture(params=["t5", "gemma3 both ways"])
+def calm_folder(request, tmp_path):
+    """An encoder without dropout, saved."""
+    folder = tmp_path / "calm"
+    make_model(request.param, tmp_path).encoder.save_pretrained(folder)
+    return folder
+
+
+def test_lazy_updates_of_its_tables_are_those_of_adamw(calm_folder, tmp_path, monkeypatch):
+    """A T5 has a table under two names, of which it looks up in the second."""
+    plain = make_transformer_trainer(calm_folder, tmp_path, max_steps=6)
+    monkeypatch.setattr(token_tables, "_LARGE_TABLE", 1)
+    lazy = make_transformer_trainer(calm_folder, tmp_path, max_steps=6)
+    found = losses(lazy)
+    assert isinstance(lazy.optimizer.optimizer, LazyAdamW)
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, losses(plain), rtol=1e-4)
+
+
+def test_a_run_goes_on_from_its_checkpoint(calm_folder, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
+    whole = make_transformer_trainer(calm_folder, tmp_path / "a", max_steps=6, **options)
+    expected = losses(whole)
+    again = make_transformer_trainer(calm_folder, tmp_path / "a", max_steps=6, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
+    history = [entry["loss"] for entry in again.state.log_history if "loss" in entry]
+    assert history == expected
+    for name, weight in whole.encoder.state_dict().items():
+        assert torch.equal(weight, again.encoder.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_the_other_direction_is_refused(tmp_path):
+    folder = make_folder("qwen3", tmp_path / "qwen3")
+    options = {"save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    make_transformer_trainer(folder, tmp_path / "run", **options).train()
+    turned = tmp_path / "turned"
+    BiEncoder.from_pretrained(folder, bidirectional=True, pooling="mean").save_pretrained(turned)
+    other = make_transformer_trainer(turned, tmp_path / "run", **options)
+    with pytest.raises(ValueError, match=r"bidirectional = False.*this run has .*True"):
+        other.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-1"))

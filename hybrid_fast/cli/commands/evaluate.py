@@ -77,6 +77,7 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    adapter: options.Adapter = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
     pooling: options.Pooling = None,
@@ -112,7 +113,7 @@ def evaluate(
     from hybrid_fast.evaluation import load_task
     from hybrid_fast.evaluation.baselines import check_baselines, evaluate_with_baselines
     from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
-    from hybrid_fast.models import BiEncoder
+    from hybrid_fast.models.evaluable import load_evaluable
     from hybrid_fast.reporting import print_results, write_report
     from hybrid_fast.results import RunInfo
     from hybrid_fast.training.collectives import all_ranks
@@ -136,9 +137,7 @@ def evaluate(
         strict=strict or None,
         match=match,
     )
-    encoder = BiEncoder.from_pretrained(
-        model, **options.encoder_options(options.both_lengths(context.params))
-    )
+    encoder = load_evaluable(model, **options.encoder_options(options.both_lengths(context.params)))
     evaluate_all = partial(
         evaluate_with_baselines,
         loaded,

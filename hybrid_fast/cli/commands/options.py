@@ -34,8 +34,16 @@ QueryPrompt = Annotated[
 PassagePrompt = Annotated[
     str | None, typer.Option(help=r"Put before each passage; \n is a line break.", **_PANEL)
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option(help="Folder or hub name of an adapter (peft) to put into MODEL.", **_PANEL),
+]
 Pooling = Annotated[
-    str | None, typer.Option(help="'mean', 'cls' or 'last' (default: the folder's).", **_PANEL)
+    str | None,
+    typer.Option(
+        help="Such as 'mean', 'cls' or 'last'; several: 'cls+mean' (default: the folder's).",
+        **_PANEL,
+    ),
 ]
 Normalize = Annotated[
     bool | None,
@@ -81,6 +89,7 @@ TrustRemoteCode = Annotated[
     typer.Option("--trust-remote-code", help="Run Python files that come with it.", **_PANEL),
 ]
 _OF_FROM_PRETRAINED = (
+    "adapter",
     "query_prompt",
     "passage_prompt",
     "pooling",

@@ -114,6 +114,7 @@ def evaluate_reader(
         Path | None,
         typer.Option(help="New folder for reading.json and predictions.jsonl.", **AS_PATH),
     ] = None,
+    adapter: options.Adapter = None,
     query_prompt: options.QueryPrompt = None,
     passage_prompt: options.PassagePrompt = None,
     pooling: options.Pooling = None,

@@ -5,8 +5,10 @@ import json
 import re
 
 import pytest
-from model_folders import bert_folder  # noqa: F401
+from chain_folders import saved_chain
+from model_folders import bert_folder, edit_json  # noqa: F401
 from safetensors.torch import load_file, save_file
+from sentence_transformers.sentence_transformer import modules
 
 from hybrid_fast.cli import main
 from hybrid_fast.models import BiEncoder
@@ -40,6 +42,7 @@ OPTIONS = {
     "--device": "cpu",
     "--attn-implementation": "eager",
     "--revision": "abc",
+    "--adapter": "some/adapter",
 }
 
 
@@ -51,8 +54,8 @@ def test_evaluate_takes_what_from_pretrained_takes(
 ):
     given = {}
 
-    def load(cls, path, **options):
-        given.update(options)
+    def load(cls, path, *, adapter, **options):
+        given.update(options, adapter=adapter)
         return from_pretrained(path, **options)
 
     from_pretrained = BiEncoder.from_pretrained
@@ -63,6 +66,7 @@ def test_evaluate_takes_what_from_pretrained_takes(
     main([*command, *words, *flags])
     prompts = {"query": "Instruct: find\nQuery: ", "passage": "passage: "}
     assert given == {
+        "adapter": "some/adapter",
         "query_prompt": prompts["query"],
         "passage_prompt": prompts["passage"],
         "pooling": "last",
@@ -180,3 +184,57 @@ def test_a_model_that_gives_nan(project, model, fails):
     message = fails(*"evaluate m --task xquad-r --data task --out o".split())
     assert re.search(r"row 0 \(language de\) holds NaN or infinity", message)
     assert not (project / "o").exists()
+
+
+@pytest.fixture
+def words(project):
+    """A chain of sentence-transformers that cannot be trained."""
+    words = ["question", "answer", *map(str, range(20))]
+    return saved_chain(project / "words", [modules.BoW(words), modules.Normalize()])
+
+
+def test_chains_that_cannot_be_trained_are_evaluated(project, words, capsys):
+    main("evaluate words --task xquad-r --data task --query-prompt Q: --out e".split())
+    assert (
+        "by sentence-transformers: words/modules.json lists BoW (counts" in capsys.readouterr().err
+    )
+    results = json.loads((project / "e/results.json").read_text())
+    assert results["model"] == "words"
+    assert results["settings"]["prompts"]["query"] == "Q:"
+
+
+def test_their_untrained_baseline_is_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main("evaluate words --task xquad-r --data task --baselines untrained".split())
+    message = "the model is a SentenceTransformer, .* leave out the baseline 'untrained'"
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_code_of_a_model_is_run_if_it_is_trusted(words, capsys):
+    (words / "words_of_mine.py").write_text(
+        "from sentence_transformers.sentence_transformer.modules import BoW\n\n"
+        "class Words(BoW):\n    pass\n"
+    )
+    edit_json(words / "modules.json", lambda each: each[0].update(type="words_of_mine.Words"))
+    command = "evaluate words --task xquad-r --data task".split()
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "words_of_mine.Words, a class" in capsys.readouterr().err
+    main([*command, "--trust-remote-code"])
+    assert "words_of_mine.Words of words is no kind of" in capsys.readouterr().err
+
+
+def test_an_adapter_is_put_into_the_model(project, bert_folder, capsys):  # noqa: F811
+    pytest.importorskip("peft")
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.add_adapter({"r": 2, "init_lora_weights": False})
+    model.save_pretrained("adapted", merge_adapter=False)
+    task = ["--task", "xquad-r", "--data", "task"]
+    main(["evaluate", str(bert_folder), "--adapter", "adapted", *task, "--out", "beside"])
+    main(["evaluate", "adapted", *task, "--out", "alone"])
+    main(["evaluate", str(bert_folder), *task, "--out", "without"])
+    beside, alone, without = (
+        json.loads((project / folder / "results.json").read_text())["metrics"]
+        for folder in ("beside", "alone", "without")
+    )
+    assert beside == alone != without
