@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 
 import machine
 import pytest
@@ -70,6 +72,24 @@ def encoder_folders(tmp_path_factory):
         encoder.save_pretrained(folder)
         folders[dropout] = str(folder)
     return folders
+
+
+@pytest.fixture(scope="session")
+def real_encoder() -> str:
+    """The folder of a real encoder, which no package may hold."""
+    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER", "")
+    if not Path(folder, "config.json").is_file():
+        pytest.skip("HYBRID_FAST_REAL_ENCODER names no folder of a real encoder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data next to the checkout."""
+    folder = machine.ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}")
+    return folder
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

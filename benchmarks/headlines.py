@@ -15,6 +15,7 @@ BUDGETS_S = {
     "ranks": 45,
     "encoding": 40,
     "training": 200,
+    "real encoder": 480,
     "dropout": 50,
     "static encoder": 30,
     "token store": 20,

@@ -18,7 +18,7 @@ from training_corpus import draw_texts, make_table, save_encoder
 
 from hybrid_fast.data import HybridBatchSampler, open_token_store
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training.micro_batches import cut_by_length
+from hybrid_fast.models.micro_batches import cut_by_length
 from hybrid_fast.training.steps import StepDataset
 
 NUM_PAIRS = 50_000  # --full: ten times as many, so a million texts

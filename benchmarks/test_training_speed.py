@@ -11,35 +11,19 @@ with `--full` at each of its usual ones, and its plain loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain, count
-from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
 from machine import emulates_bfloat16
-from memory import PeakMemory
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MultipleNegativesRankingLoss,
-)
-from trainers import Clock, FindBudgetAgain, options
-from training_corpus import draw_texts, make_table
+from sentence_transformers import SentenceTransformer
+from trainers import TEXTS, Pairs, Run, train_ours, train_theirs
+from training_corpus import draw_texts
 
-from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.ops import info_nce
-from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.steps import has_dropout
 
-TEMPERATURE = 0.05
 LENGTHS = {"long": (15, 60, 250, 0.8), "short": (20, 20, 64, 0.3)}  # means, most words, sigma
 OURS = {"ours": {}, "ours, nothing cached": {"cached_activation_tokens": 0}}
 DEFAULT, PLAIN = "cached 32 (default)", "plain"
@@ -71,95 +55,11 @@ CASES = [
 TOLERANCES = {"float32": 1e-4, "bf16": 2e-2}
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The texts of both batches, the untimed one first."""
-
-    queries: list[list[str]]
-    passages: list[list[str]]
-
-    @classmethod
-    def draw(cls, size: int, lengths: str) -> Pairs:
-        query_mean, passage_mean, most, sigma = LENGTHS[lengths]
-        few_words = [[f"w{row} w{row + shift}" for row in range(size)] for shift in (1, 2)]
-        return cls(
-            [few_words[0], draw_texts(size, query_mean, most, 0, sigma)],
-            [few_words[1], draw_texts(size, passage_mean, most, 1, sigma)],
-        )
-
-    @property
-    def size(self) -> int:
-        return len(self.queries[0])
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training showed: seconds and loss of the timed step, and its highest memory."""
-
-    seconds: float
-    losses: list[float]
-    extra_mib: float
-
-
-def train(trainer: Any, clock: Clock) -> Run:
-    with PeakMemory() as memory:
-        trainer.train()
-    assert torch.isfinite(torch.tensor(clock.losses)).all()
-    return Run(clock.median_s, clock.losses, memory.extra_mib)
-
-
-def train_ours(folder, pairs, precision, encoder_folder, more, details) -> Run:
-    """Train; languages tell the two batches apart, and the seed is one that takes them in order."""
-    languages = [language for language in ("de", "en") for _ in range(pairs.size)]
-    table = make_table(
-        *(list(chain(*texts)) for texts in (pairs.queries, pairs.passages)), languages
+def draw_pairs(size: int, lengths: str) -> Pairs:
+    query_mean, passage_mean, most, sigma = LENGTHS[lengths]
+    return Pairs.of(
+        draw_texts(size, query_mean, most, 0, sigma), draw_texts(size, passage_mean, most, 1, sigma)
     )
-
-    def begins_with_few_words(seed: int) -> bool:
-        plan = HybridBatchSampler(table, batch_size=pairs.size, kind="mono", seed=seed)
-        return plan.batch(0).query_rows.max() < pairs.size <= plan.batch(1).query_rows.min()
-
-    args = HybridTrainingArguments(
-        kind="mono",
-        temperature=TEMPERATURE,
-        token_store=str(folder / "tokens"),
-        data_seed=next(seed for seed in count() if begins_with_few_words(seed)),
-        **options(folder, pairs.size, 2, learning_rate=1e-5, bf16=precision == "bf16"),
-        **more,
-    )
-    clock, again = Clock(), FindBudgetAgain()
-    encoder = BiEncoder.from_pretrained(encoder_folder)
-    trainer = again.trainer = HybridTrainer(encoder, args, table, callbacks=[clock, again])
-    run = train(trainer, clock)
-    details |= {
-        "padding_share": trainer.state.log_history[1]["padding_share"],
-        "seconds_by_part_of_both_steps": dict(trainer.timer.seconds),
-    }
-    return run
-
-
-def train_theirs(folder, pairs, precision, encoder_folder, cached) -> Run:
-    model = SentenceTransformer(encoder_folder, device="cpu")
-    if cached is None:
-        loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
-    else:
-        loss = CachedMultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE, **cached)
-    clock = Clock()
-    batches = zip(pairs.queries, pairs.passages, strict=True)
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(
-            multi_dataset_batch_sampler="round_robin",
-            **options(folder, pairs.size, 2, learning_rate=1e-5, bf16=precision == "bf16"),
-        ),
-        train_dataset={
-            name: Dataset.from_dict({"query": queries, "passage": passages})
-            for name, (queries, passages) in zip(("few words", "texts"), batches, strict=True)
-        },
-        loss=loss,
-        callbacks=[clock],
-    )
-    return train(trainer, clock)
 
 
 def check_masks_are_replayed(encoder_folder, pairs):
@@ -168,7 +68,7 @@ def check_masks_are_replayed(encoder_folder, pairs):
     encoder.train()
     assert has_dropout(encoder)
     num_queries = 6
-    texts = pairs.queries[1][:num_queries] + pairs.passages[1][:num_queries]
+    texts = pairs.queries[TEXTS][:num_queries] + pairs.passages[TEXTS][:num_queries]
     micro_batches = []
     for rows in torch.arange(len(texts)).split(5):
         features = encoder.tokenize([texts[row] for row in rows], "passage")
@@ -210,19 +110,27 @@ def check_losses(runs: dict[str, Run], precision: str, dropout: float) -> None:
 def test_step(benchmark, headline, full, tmp_path, encoder_folders, precision, lengths, dropout):
     if precision == "bf16" and emulates_bfloat16() and not full:
         pytest.skip("this processor emulates bfloat16, so that a step takes minutes")
-    pairs = Pairs.draw(256 if full else 96, lengths)
+    pairs = draw_pairs(256 if full else 96, lengths)
     folder = encoder_folders[dropout]
     if dropout:
         check_masks_are_replayed(folder, pairs)
+    bf16 = precision == "bf16"
     names = list(THEIRS) if full else [DEFAULT, *BEST[precision, lengths, dropout]]
     theirs = {
-        name: train_theirs(tmp_path / name, pairs, precision, folder, THEIRS[name])
+        name: train_theirs(
+            tmp_path / name,
+            pairs,
+            SentenceTransformer(folder, device="cpu"),
+            THEIRS[name],
+            bf16=bf16,
+        )
         for name in names
     }
     benchmark.extra_info["details"] = details = {name: {} for name in OURS}
 
     def run_ours(name: str) -> Run:
-        return train_ours(tmp_path / name, pairs, precision, folder, OURS[name], details[name])
+        encoder = BiEncoder.from_pretrained(folder)
+        return train_ours(tmp_path / name, pairs, encoder, details[name], bf16=bf16, **OURS[name])
 
     ours = {"ours": benchmark.pedantic(run_ours, ["ours"], rounds=1)}
     if full:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from hybrid_fast.training.micro_batches import cut_by_length
+from hybrid_fast.models.micro_batches import cut_by_length
 
 BATCH_SIZE, BUDGET, MINI_BATCH = 128, 2048, 32
 SIGMA = 0.8

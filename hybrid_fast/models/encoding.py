@@ -4,10 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
+
+from hybrid_fast.models.micro_batches import cut_by_length
+from hybrid_fast.models.texts import Integers, Side
+
+# On a CPU so many tokens are embedded at a time, padding included: what one layer leaves to the
+# next stays in its caches. With 64 passages at a time it takes twice as long.
+CPU_TOKENS = 768
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How texts are encoded.
+
+    Attributes:
+        side: whose maximum length holds.
+        prompt: put before each text.
+        dim: entries that are kept of each embedding, the first ones.
+        batch_size: texts at a time.
+        normalize: whether what is kept is scaled to norm 1.
+        on_cpu: see `encode_in_batches`.
+        must_have_tokens: whether a static encoder refuses a text without tokens, which otherwise
+            is embedded as zeros; a transformer always does.
+    """
+
+    side: Side
+    prompt: str
+    dim: int
+    batch_size: int
+    normalize: bool = False
+    on_cpu: bool = True
+    must_have_tokens: bool = True
 
 
 def encode_in_batches(
@@ -45,6 +78,25 @@ def encode_in_batches(
         embeddings[rows] = batch.to(embeddings)
         is_first = False
     return embeddings
+
+
+def embed_in_parts(
+    embed: Callable[[Integers], Tensor], lengths: Integers, max_tokens: int | None
+) -> Tensor:
+    """Embed the texts of a batch some at a time, those of like length together.
+
+    Args:
+        embed: returns the embeddings of texts by their positions in the batch, (m, D).
+        lengths: int64 (n,), tokens of each text.
+        max_tokens: at a time, padding included, or a longer text alone; None: all at once.
+
+    Returns:
+        (n, D), in the order of the batch.
+    """
+    if max_tokens is None:
+        return embed(np.arange(len(lengths)))
+    parts = [rows for rows, _ in cut_by_length(lengths, max_tokens)]
+    return torch.cat([embed(rows) for rows in parts])[np.concatenate(parts).argsort()]
 
 
 def longest_first(

@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.models.devices import check_devices
-from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder
+from hybrid_fast.models.encoding import EncodeOptions
+from hybrid_fast.models.text_encoder import TextEncoder
 
 Device = str | torch.device
 _CPU_PROCESSES = 4  # where there is no accelerator and none are named, as sentence-transformers

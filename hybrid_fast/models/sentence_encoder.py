@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.devices import check_device
+from hybrid_fast.models.encoding import EncodeOptions
 from hybrid_fast.models.pools import Device, EncoderPool, pool_of
 from hybrid_fast.models.prompts import check_prompts, fills
 from hybrid_fast.models.quantisation import Precision, check_precision, converted
@@ -29,7 +30,7 @@ from hybrid_fast.models.similarity import (
     score_pairs,
 )
 from hybrid_fast.models.static import StaticBackbone
-from hybrid_fast.models.text_encoder import EncodeOptions, TextEncoder, check_truncate_dim
+from hybrid_fast.models.text_encoder import TextEncoder, check_truncate_dim
 from hybrid_fast.models.texts import Side, check_inputs
 from hybrid_fast.models.transformer import TransformerBackbone
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 
@@ -17,7 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode, longest_first
+from hybrid_fast.models.encoding import (
+    CPU_TOKENS,
+    EncodeOptions,
+    embed_in_parts,
+    encode_in_batches,
+    evaluation_mode,
+    longest_first,
+)
 from hybrid_fast.models.head import members
 from hybrid_fast.models.prompts import Prompts, check_prompts
 from hybrid_fast.models.static import StaticBackbone
@@ -32,30 +38,6 @@ from hybrid_fast.models.texts import (
 )
 from hybrid_fast.models.token_counts import TokenCounts
 from hybrid_fast.models.transformer import TransformerBackbone
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """How texts are encoded.
-
-    Attributes:
-        side: whose maximum length holds.
-        prompt: put before each text.
-        dim: entries that are kept of each embedding, the first ones.
-        batch_size: texts at a time.
-        normalize: whether what is kept is scaled to norm 1.
-        on_cpu: see `encode_in_batches`.
-        must_have_tokens: whether a static encoder refuses a text without tokens, which otherwise
-            is embedded as zeros; a transformer always does.
-    """
-
-    side: Side
-    prompt: str
-    dim: int
-    batch_size: int
-    normalize: bool = False
-    on_cpu: bool = True
-    must_have_tokens: bool = True
 
 
 def check_truncate_dim(dim: int, embedding_dim: int) -> int:
@@ -219,12 +201,14 @@ class TextEncoder(nn.Module):
         ids, lengths, _ = self.token_ids(texts, side)
         return self._features(ids, lengths, self.prompt_length(side))
 
-    def _features(self, ids: TokenIds, lengths: Integers, prompt_length: int) -> Features:
+    def _features(
+        self, ids: TokenIds, lengths: Integers, prompt_length: int, rows: Integers | None = None
+    ) -> Features:
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         return self.backbone.features(
             ids,
             offsets,
-            np.arange(len(lengths)),
+            np.arange(len(lengths)) if rows is None else rows,
             prompt_lengths=np.full(len(lengths), prompt_length) if prompt_length else None,
         )
 
@@ -247,7 +231,8 @@ class TextEncoder(nn.Module):
 
         Args:
             texts: the queries; none may be empty.
-            batch_size: texts at a time, of like length; default 64, of a static encoder 1024.
+            batch_size: texts at a time, of like length, or fewer: on a CPU a transformer embeds
+                768 tokens at a time; default 64, of a static encoder 1024.
             show_progress: whether to show a progress bar, on a terminal and after two seconds.
 
         Returns:
@@ -288,7 +273,7 @@ class TextEncoder(nn.Module):
         """
 
         def encode(batch: list[str]) -> Tensor:
-            kept = self(self._inputs(batch, options))[:, : options.dim]
+            kept = self._embed_batch(batch, options)[:, : options.dim]
             return normalize(kept, dim=-1) if options.normalize else kept
 
         with evaluation_mode(self):
@@ -322,16 +307,26 @@ class TextEncoder(nn.Module):
         states: list[Tensor] = [torch.empty(0)] * len(texts)
         with evaluation_mode(self), torch.no_grad():
             for rows in longest_first(texts, options.batch_size, progress):
-                inputs = self._inputs([texts[row] for row in rows], options)
+                inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
                 for row, each in zip(rows, backbone.token_states(inputs), strict=True):
                     states[row] = each
         return states
 
-    def _inputs(self, texts: list[str], options: EncodeOptions) -> Features:
+    def _embed_batch(self, texts: list[str], options: EncodeOptions) -> Tensor:
+        tokens = self._tokens(texts, options)
+        limit = CPU_TOKENS if self.backbone.pads and self.device.type == "cpu" else None
+        return embed_in_parts(lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit)
+
+    def _tokens(self, texts: list[str], options: EncodeOptions) -> tuple[TokenIds, Integers, int]:
+        """Return the ids of all tokens, how many each text has, and the prompt where not pooled."""
         must_have_tokens = options.must_have_tokens or self.backbone.pads
         ids, lengths, _ = self._token_ids(
             texts, options.prompt, options.side, must_have_tokens=must_have_tokens
         )
-        prompt_length = self.backbone.prompt_length(options.prompt, options.side)
-        features = self._features(ids, lengths, prompt_length)
+        return ids, lengths, self.backbone.prompt_length(options.prompt, options.side)
+
+    def _inputs(
+        self, ids: TokenIds, lengths: Integers, prompt_length: int, rows: Integers | None = None
+    ) -> Features:
+        features = self._features(ids, lengths, prompt_length, rows)
         return {name: tensor.to(self.device) for name, tensor in features.items()}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_fast.models.fast_dropout import fast_dropout
+from hybrid_fast.models.micro_batches import cut_by_length
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
@@ -25,7 +26,6 @@ from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.learning import spread
 from hybrid_fast.training.memory import TokenBudget, find_budget
-from hybrid_fast.training.micro_batches import cut_by_length
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch
 from hybrid_fast.training.timing import StepTimer

@@ -72,4 +72,6 @@ def test_what_ran_reduced_is_said_once():
 
 
 def test_a_default_run_is_planned_to_take_ten_minutes_at_most():
-    assert sum(BUDGETS_S.values()) <= 600
+    with_real_encoder = BUDGETS_S["real encoder"]  # for those who have one, and as long again
+    assert sum(BUDGETS_S.values()) - with_real_encoder <= 600
+    assert with_real_encoder <= 600

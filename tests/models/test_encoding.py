@@ -1,10 +1,17 @@
 """Encoding in batches: order, sizes, and the modes of modules afterwards."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from hybrid_fast.models.encoding import encode_in_batches, evaluation_mode
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.encoding import (
+    CPU_TOKENS,
+    embed_in_parts,
+    encode_in_batches,
+    evaluation_mode,
+)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
@@ -22,6 +29,41 @@ def test_embeddings_come_back_in_the_order_of_the_texts(batch_size):
     assert max(map(len, sizes)) <= batch_size
     flat = [size for batch in sizes for size in batch]
     assert flat == sorted(flat, reverse=True)
+
+
+@pytest.mark.parametrize("max_tokens", [None, 1, 6, 10, 100])
+def test_parts_have_few_tokens_and_come_back_in_order(max_tokens):
+    lengths = np.array([3, 9, 1, 2, 9, 4, 1])
+    sizes = []
+
+    def embed(rows):
+        sizes.append(len(rows) * lengths[rows].max())
+        return torch.from_numpy(np.stack([rows, lengths[rows]], axis=1))
+
+    embeddings = embed_in_parts(embed, lengths, max_tokens)
+    assert embeddings[:, 0].tolist() == list(range(7))
+    assert embeddings[:, 1].tolist() == lengths.tolist()
+    if max_tokens is None:
+        assert len(sizes) == 1
+    else:
+        assert max(sizes) <= max(max_tokens, 9)
+
+
+def test_a_transformer_on_the_cpu_embeds_few_tokens_at_a_time(bert_folder, monkeypatch):
+    encoder = BiEncoder.from_pretrained(bert_folder)
+    texts = [" ".join(["river"] * (1 + row % 60)) for row in range(200)]
+    sizes, whole = [], type(encoder).forward
+
+    def forward(self, features):
+        sizes.append(features["input_ids"].numel())
+        return whole(self, features)
+
+    monkeypatch.setattr(type(encoder), "forward", forward)
+    vectors = encoder.encode_passages(texts, batch_size=200)
+    assert len(sizes) > 1
+    assert max(sizes) <= CPU_TOKENS
+    expected = whole(encoder.eval(), encoder.tokenize(texts, "passage")).detach().numpy()
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
 
 def test_no_text_and_a_bad_size():

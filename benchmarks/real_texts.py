@@ -1,0 +1,32 @@
+"""What the real encoder is measured on: questions of TyDi QA GoldP and their passages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hybrid_fast.data import load_table
+
+QUESTIONS = "tydiqa-goldp/train/{lang}.json.gz"  # in English, Korean and Swahili
+
+
+def draw_tydi(data: Path, size: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Return questions and their passages; no text comes twice, so all are negatives.
+
+    Args:
+        data: folder with the one of TyDi QA GoldP.
+        size: how many pairs.
+        seed: of the draw.
+    """
+    table = load_table(QUESTIONS, root=data, group_by="position")
+    queries: list[str] = []
+    passages: list[str] = []
+    seen: set[str] = set()
+    for row in np.random.default_rng(seed).permutation(len(table)):
+        (query,), (passage,) = table.queries([row]), table.passages([row])
+        if len(queries) < size and not {query, passage} & seen:
+            seen |= {query, passage}
+            queries.append(query)
+            passages.append(passage)
+    return queries, passages

@@ -1,0 +1,135 @@
+"""A real encoder, its real tokenizer and real texts: what sentence-transformers makes of them.
+
+The folder, one of the shape and size of multilingual-e5-small, is named by the environment variable
+HYBRID_FAST_REAL_ENCODER.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+from transformers.utils.logging import disable_progress_bar
+
+from hybrid_fast.data import load_table
+from hybrid_fast.models import BiEncoder
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = [
+    "Where does the river rise?",
+    "Wo entspringt der Fluss? Größe, Straße, ﬁ, e\u0301",
+    "Откуда берёт начало река?",
+    "Πού πηγάζει το ποτάμι;",
+    "أين ينبع النهر؟",
+    "नदी कहाँ से निकलती है?",
+    "แม่น้ำเกิดที่ไหน",
+    "河流发源于哪里？",
+    "강은 어디에서 시작되나요?",
+    "მდინარე სად იღებს სათავეს?",
+    "🌊 → 🏔️  ?",
+    "a",
+    " leading, trailing and\tother\nblanks ",
+]
+LENGTHS = [" ".join(["Wasser", "water", "水"] * count) for count in (1, 7, 40, 120)]
+TOO_LONG = ["the river and the sea " * 400, "河" * 2000]
+TEXTS = SCRIPTS + LENGTHS + TOO_LONG
+
+
+@pytest.fixture(scope="module")
+def real_encoder():
+    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER", "")
+    if not Path(folder, "config.json").is_file():
+        pytest.skip("HYBRID_FAST_REAL_ENCODER names no folder of a real encoder")
+    disable_progress_bar()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(real_encoder):
+    return SentenceTransformer(real_encoder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def ours(real_encoder):
+    return BiEncoder.from_pretrained(real_encoder)
+
+
+@pytest.fixture(scope="module")
+def tydi(shared_data):
+    """Questions in English, Korean and Swahili and their passages; no text comes twice."""
+    path = "tydiqa-goldp/train/{lang}.json.gz"
+    table = load_table(path, root=shared_data, group_by="position")
+    rows = np.random.default_rng(0).permutation(len(table))[:400]
+    passages = dict(zip(table.passages(rows), rows, strict=True))
+    pairs = dict(zip(table.queries([*passages.values()]), passages, strict=True))
+    return list(pairs), list(pairs.values())
+
+
+def close(found, expected, tolerance=1e-5):
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=tolerance)
+
+
+def test_queries_passages_and_bare_texts_have_the_same_vectors(ours, theirs):
+    close(ours.encode_queries(TEXTS), theirs.encode_query(TEXTS))
+    close(ours.encode_passages(TEXTS), theirs.encode_document(TEXTS))
+    close(ours.encode_query(TEXTS), theirs.encode_query(TEXTS))
+    close(ours.encode_document(TEXTS), theirs.encode_document(TEXTS))
+    close(ours.encode(TEXTS), theirs.encode(TEXTS))
+
+
+def test_prompts_change_vectors_and_long_texts_are_cut(ours):
+    queries, bare = ours.encode_queries(TEXTS), ours.encode(TEXTS)
+    assert np.abs(queries - bare).max(axis=1).min() > 1e-3
+    cut = ours.encode_queries([TOO_LONG[0], TOO_LONG[0] * 2])
+    close(cut[0], cut[1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_vectors_do_not_depend_on_the_texts_of_a_batch(ours, batch_size):
+    texts = SCRIPTS + LENGTHS
+    close(ours.encode_queries(texts, batch_size=batch_size), ours.encode_queries(texts))
+
+
+def test_real_questions_and_passages(ours, theirs, tydi):
+    queries, passages = (texts[:24] for texts in tydi)
+    vectors = ours.encode_queries(queries), ours.encode_passages(passages)
+    close(vectors[0], theirs.encode_query(queries))
+    close(vectors[1], theirs.encode_document(passages))
+    assert ((vectors[0] @ vectors[1].T).argmax(axis=1) == np.arange(24)).mean() > 0.8
+
+
+def test_half_precision(real_encoder, ours):
+    half = BiEncoder.from_pretrained(real_encoder, dtype="bf16")
+    options = {"torch_dtype": torch.bfloat16}
+    theirs = SentenceTransformer(real_encoder, device="cpu", model_kwargs=options)
+    whole = ours.encode_passages(SCRIPTS)
+    found = half.encode_passages(SCRIPTS)
+    expected = theirs.encode_document(SCRIPTS, convert_to_tensor=True).float().numpy()
+    assert found.dtype == np.float32
+    errors = [np.abs(vectors - whole).max() for vectors in (found, expected)]
+    assert 1e-5 < errors[0] <= 1.5 * errors[1]
+    close(found, expected, 0.01)
+
+
+def test_a_saved_folder_is_the_same_model_there(ours, theirs, tmp_path):
+    ours.save_pretrained(tmp_path / "saved")
+    again = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert again.prompts["query"] == theirs.prompts["query"]
+    assert again.max_seq_length == theirs.max_seq_length
+    close(again.encode_query(TEXTS), theirs.encode_query(TEXTS), 1e-6)
+    close(again.encode_document(TEXTS), theirs.encode_document(TEXTS), 1e-6)
+
+
+def test_a_dense_layer_after_pooling(real_encoder, theirs, tmp_path):
+    torch.manual_seed(0)
+    chain = [theirs[0], theirs[1], Dense(384, 96, activation_function=torch.nn.Tanh()), Normalize()]
+    headed = SentenceTransformer(modules=chain, device="cpu", prompts=theirs.prompts)
+    headed.save_pretrained(str(tmp_path / "headed"))
+    ours = BiEncoder.from_pretrained(tmp_path / "headed")
+    assert ours.embedding_dim == 96
+    close(ours.encode_queries(TEXTS), headed.encode_query(TEXTS))
+    close(ours.encode_passages(TEXTS), headed.encode_document(TEXTS))
