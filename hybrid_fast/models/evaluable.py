@@ -111,18 +111,18 @@ def _load_theirs(
         raise ValueError(f"{folder} has no transformer; leave attn_implementation out")
     if similarity is not None:
         model.similarity_fn_name = check_similarity("similarity", similarity)
-    _check_dim(model, truncate_dim)
+    _check_dim(model)
     _set_length(model, folder, max_query_length, max_passage_length)
-    _check_truncation(model, folder)
     checked = check_dtype(dtype)
     return model if checked == "auto" else model.to(checked)
 
 
-def _check_dim(model: SentenceTransformer, truncate_dim: int | None) -> None:
+def _check_dim(model: SentenceTransformer) -> None:
+    kept = model.truncate_dim  # given, or the folder's
     with model.truncate_embeddings(None):
         dim = model.get_embedding_dimension()
-    if truncate_dim is not None and dim is not None:  # the last module may not say it
-        check_truncate_dim(truncate_dim, dim)
+    if kept is not None and dim is not None:  # the last module may not say it
+        check_truncate_dim(kept, dim)
 
 
 def _set_length(
@@ -138,17 +138,3 @@ def _set_length(
     if not isinstance(model.max_seq_length, int):
         raise ValueError(f"{folder} has no maximum length; leave max_query_length out")
     model.max_seq_length = of_queries
-
-
-def _check_truncation(model: SentenceTransformer, folder: Path) -> None:
-    """Raise ValueError if more dimensions are to be kept than there are."""
-    kept = model.truncate_dim
-    if kept is None:
-        return
-    with model.truncate_embeddings(None):
-        dim = model.get_embedding_dimension()
-    if kept < 1 or (dim is not None and kept > dim):
-        raise ValueError(
-            f"truncate_dim is {kept}; embeddings of {folder} have {dim} dimensions, so it must be "
-            f"a whole number from 1 to {dim}"
-        )

@@ -1,6 +1,7 @@
 """Chains that cannot be trained: named, and evaluated by sentence-transformers."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -94,7 +95,6 @@ def test_options_are_passed_on(chains, texts):
         ("CNN", {"normalize": False}, "leave normalize out"),
         ("CNN", {"bidirectional": True, "dropout": 0.1}, "leave bidirectional, dropout out"),
         ("CNN", {"max_query_length": 7}, "max_passage_length None, .* the same value"),
-        ("CNN", {"truncate_dim": 999}, "truncate_dim is 999; embeddings of this model have"),
         ("CNN", {"device": "nowhere"}, "device is 'nowhere'"),
         ("CNN", {"truncate_dim": 25}, "truncate_dim is 25; .* 24 dimensions"),
         ("Router", {"truncate_dim": 33}, "truncate_dim is 33; .* 32 dimensions"),
@@ -107,6 +107,15 @@ def test_options_are_passed_on(chains, texts):
 def test_options_that_cannot_be(chains, name, options, message):
     with pytest.raises(ValueError, match=message):
         load_evaluable(chains[name], **options)
+
+
+def test_the_folder_s_truncation_is_checked_too(chains, tmp_path):
+    folder = shutil.copytree(chains["CNN"], tmp_path / "chain")
+    file = folder / "config_sentence_transformers.json"
+    edit_json(file, lambda settings: settings.update(truncate_dim=25))
+    with pytest.raises(ValueError, match=r"truncate_dim is 25; .* 24 dimensions"):
+        load_evaluable(folder)
+    assert load_evaluable(folder, truncate_dim=24).truncate_dim == 24
 
 
 def test_the_prompt_of_passages_is_read_by_its_other_name(chains, texts):
