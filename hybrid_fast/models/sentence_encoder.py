@@ -20,7 +20,7 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.encoding import EncodeOptions
 from hybrid_fast.models.pools import Device, EncoderPool, pool_of
-from hybrid_fast.models.prompts import check_prompts, fills
+from hybrid_fast.models.prompts import check_prompts
 from hybrid_fast.models.quantisation import Precision, check_precision, converted
 from hybrid_fast.models.similarity import (
     Similarity,
@@ -82,13 +82,19 @@ class SentenceEncoder(TextEncoder):
 
     @property
     def default_prompt_name(self) -> str | None:
-        """Of the prompt that `encode` uses if none is asked for; None is no prompt."""
-        return self._default_prompt_name
+        """Of the prompt that `encode` uses if none is asked for; None is no prompt.
+
+        Raises:
+            ValueError: there is no prompt of this name, or none any more.
+        """
+        name = self._default_prompt_name
+        return None if name is None else self.prompts.check_name("default_prompt_name", name)
 
     @default_prompt_name.setter
     def default_prompt_name(self, name: str | None) -> None:
-        checked = None if name is None else self.prompts.check_name("default_prompt_name", name)
-        self._default_prompt_name = checked
+        if name is not None:
+            self.prompts.check_name("default_prompt_name", name)
+        self._default_prompt_name = name
 
     @property
     def similarity_fn_name(self) -> Similarity:
@@ -286,7 +292,7 @@ class SentenceEncoder(TextEncoder):
             on_cpu=to_numpy,
             must_have_tokens=False,
         )
-        self._check_room(options)
+        self.check_room(options.prompt, options.side)
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
         progress = "encode" if show_progress_bar else None
@@ -311,14 +317,6 @@ class SentenceEncoder(TextEncoder):
             return _SIDES[check_choice("task", task, _SIDES)]
         lengths = self.max_length
         return "query" if lengths.get("query", 0) > lengths.get("passage", 0) else "passage"
-
-    def _check_room(self, options: EncodeOptions) -> None:
-        limit = self.max_length.get(options.side)
-        if limit is not None and fills(self.backbone, options.prompt, options.side, limit):
-            raise ValueError(
-                f"the prompt {options.prompt[:60]!r} alone fills the {limit} tokens that texts may "
-                "have; shorten it or raise max_seq_length"
-            )
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
         """Return what an evaluator of sentence-transformers returns for this model.

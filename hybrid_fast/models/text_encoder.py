@@ -25,7 +25,7 @@ from hybrid_fast.models.encoding import (
     longest_first,
 )
 from hybrid_fast.models.head import members
-from hybrid_fast.models.prompts import Prompts, check_prompts
+from hybrid_fast.models.prompts import Prompts, check_prompts, fills
 from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import (
     Features,
@@ -160,7 +160,18 @@ class TextEncoder(nn.Module):
         texts = check_texts(texts, check_side(side))
         if not texts:
             raise ValueError(f"there is no {side} to tokenise; give at least one text")
-        return self._token_ids(texts, self.prompts.of_side(side), side, warn=warn)
+        prompt = self.prompts.of_side(side)
+        self.check_room(prompt, side)
+        return self._token_ids(texts, prompt, side, warn=warn)
+
+    def check_room(self, prompt: str, side: Side) -> None:
+        """Raise ValueError if a prompt leaves no room for texts, which would all be the same."""
+        limit = self.max_length.get(side)
+        if limit is not None and fills(self.backbone, prompt, side, limit):
+            raise ValueError(
+                f"the prompt {prompt[:60]!r} alone fills the {limit} tokens that texts may have; "
+                "shorten it or raise max_seq_length"
+            )
 
     def _token_ids(
         self,
@@ -256,6 +267,7 @@ class TextEncoder(nn.Module):
         texts, dim = check_texts(texts, side), self.get_embedding_dimension()
         size = self.backbone.default_batch_size if batch_size is None else batch_size
         options = EncodeOptions(side, self.prompts.of_side(side), dim, size)
+        self.check_room(options.prompt, side)
         return self.embed(texts, options, f"encode {side}" if show_progress else None).numpy()
 
     def embed(
