@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hybrid_fast.common.hub import is_hub_name, local_folder
 from hybrid_fast.common.paths import expanded
-from hybrid_fast.models.adapter_options import import_peft, kind_of, refuse_prompts
+from hybrid_fast.models.adapter_options import import_peft, kind_of, refuse_unsupported
 from hybrid_fast.models.adapters import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -183,7 +183,7 @@ def _read_config(folder: Path) -> Any:
         raise ValueError(f"{path}: peft_type is {kind!r}, which this version of peft does not have")
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
-        refuse_prompts(config)
+        refuse_unsupported(config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     config.inference_mode = False
