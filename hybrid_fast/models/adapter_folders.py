@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -166,6 +167,7 @@ def load_adapter(model: Any, saved: AdapterFolder) -> None:
     state = read_adapter_state(saved.folder)
     made_for = config.base_model_name_or_path
     try:
+        _check_family(config, model)
         add_adapter(model, config, strict=False)
         load_adapter_state(model, _fitting(state, model))
     except ValueError as error:
@@ -174,6 +176,19 @@ def load_adapter(model: Any, saved: AdapterFolder) -> None:
             f"for {made_for or 'a model that it does not name'}"
         ) from error
     config.base_model_name_or_path, config.revision = saved.base.name, saved.base.revision
+
+
+def _check_family(config: Any, model: Any) -> None:
+    """Raise ValueError if the class that an adapter was made for is of another family.
+
+    Sizes and names of layers may be the same nevertheless. Heads and parts of a model are of its
+    family: gemma3 and gemma3_text.
+    """
+    name = (config.auto_mapping or {}).get("base_model_class")
+    made_for = getattr(getattr(transformers, str(name), None), "config_class", None)
+    kinds = getattr(made_for, "model_type", ""), model.config.model_type
+    if made_for and not (kinds[0].startswith(kinds[1]) or kinds[1].startswith(kinds[0])):
+        raise ValueError(f"it is for a {name}, and this is a {type(model).__name__}")
 
 
 def _read_config(folder: Path) -> Any:

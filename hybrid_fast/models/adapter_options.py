@@ -118,7 +118,7 @@ def _is_number(value: object) -> bool:
 
 
 def refuse_unsupported(config: Any) -> None:
-    """Raise ValueError about an adapter that changes no layers, or changes its ranks in training."""
+    """Raise ValueError about an adapter that changes no layers, or its ranks between steps."""
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise ValueError(
             f"a {kind_of(config.peft_type)} adapter puts tokens of its own before a text instead "
