@@ -15,6 +15,7 @@ from hybrid_fast.models.adapters import (
     add_adapter,
     find_base,
     merge_adapter,
+    trained_beside_adapter,
     transformer_of,
 )
 from hybrid_fast.models.direction import direction_options, reads_both_ways
@@ -102,6 +103,15 @@ class AdaptableEncoder(SentenceEncoder):
         of_hub = "/" in name and is_hub_name(name) and not expanded(name).exists()
         base = find_base(backbone.model, name if of_hub else "", self.revision)
         backbone.save_apart(folder, base)
+        beside = trained_beside_adapter(backbone.model)
+        if beside:
+            logger.warning(
+                "%d weights are trained beside the adapter, such as %s, and are not in its folder, "
+                "which gives other embeddings without them; name their modules in modules_to_save "
+                "of the adapter, or save the model merged.",
+                len(beside),
+                beside[0],
+            )
         return {} if base.name is None else _turned(transformer_of(backbone.model))
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from hybrid_fast.common.hub import is_hub_name, local_folder
 from hybrid_fast.common.paths import expanded
-from hybrid_fast.models.adapter_options import import_peft, kind_of, refuse_prompts
+from hybrid_fast.models.adapter_options import import_peft, kind_of, refuse_unsupported
 from hybrid_fast.models.adapters import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -166,6 +167,7 @@ def load_adapter(model: Any, saved: AdapterFolder) -> None:
     state = read_adapter_state(saved.folder)
     made_for = config.base_model_name_or_path
     try:
+        _check_family(config, model)
         add_adapter(model, config, strict=False)
         load_adapter_state(model, _fitting(state, model))
     except ValueError as error:
@@ -176,6 +178,19 @@ def load_adapter(model: Any, saved: AdapterFolder) -> None:
     config.base_model_name_or_path, config.revision = saved.base.name, saved.base.revision
 
 
+def _check_family(config: Any, model: Any) -> None:
+    """Raise ValueError if the class that an adapter was made for is of another family.
+
+    Sizes and names of layers may be the same nevertheless. Heads and parts of a model are of its
+    family: gemma3 and gemma3_text.
+    """
+    name = (config.auto_mapping or {}).get("base_model_class")
+    made_for = getattr(getattr(transformers, str(name), None), "config_class", None)
+    kinds = getattr(made_for, "model_type", ""), model.config.model_type
+    if made_for and not (kinds[0].startswith(kinds[1]) or kinds[1].startswith(kinds[0])):
+        raise ValueError(f"it is for a {name}, and this is a {type(model).__name__}")
+
+
 def _read_config(folder: Path) -> Any:
     path = folder / ADAPTER_CONFIG
     peft, kind = import_peft(), kind_of(read_json(path, dict).get("peft_type"))
@@ -183,7 +198,7 @@ def _read_config(folder: Path) -> Any:
         raise ValueError(f"{path}: peft_type is {kind!r}, which this version of peft does not have")
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
-        refuse_prompts(config)
+        refuse_unsupported(config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     config.inference_mode = False

@@ -65,7 +65,7 @@ def make_config(options: AdapterOptions | PeftConfig) -> PeftConfig:
             "{'r': 16}, or a configuration of peft"
         )
     _check_numbers(config)
-    refuse_prompts(config)
+    refuse_unsupported(config)
     return config
 
 
@@ -117,12 +117,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def refuse_prompts(config: Any) -> None:
-    """Raise ValueError about an adapter that changes no layers."""
+def refuse_unsupported(config: Any) -> None:
+    """Raise ValueError about an adapter that changes no layers, or its ranks between steps."""
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise ValueError(
             f"a {kind_of(config.peft_type)} adapter puts tokens of its own before a text instead "
             "of changing layers, which is not supported; use LORA or another kind that does"
+        )
+    if kind_of(config.peft_type) == "ADALORA":
+        raise ValueError(
+            "an ADALORA adapter moves its ranks between layers by a call after each step, which is "
+            "not supported; use LORA, with rank_pattern for ranks of layers"
         )
 
 
@@ -154,7 +159,7 @@ def complete_targets(config: Any, model: nn.Module) -> None:
         return
     config.target_modules = ALL_LINEAR
     if config.exclude_modules is None:
-        names = [name for name, _ in model.named_modules() if name.split(".")[0] == "pooler"]
+        names = {name for name, _ in model.named_modules() if name.split(".")[0] == "pooler"}
         config.exclude_modules = names or None
 
 

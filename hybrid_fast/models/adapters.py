@@ -26,7 +26,7 @@ from hybrid_fast.models.adapter_options import (
     import_peft,
     kind_of,
     plain_config,
-    refuse_prompts,
+    refuse_unsupported,
     targets_all,
 )
 from hybrid_fast.models.compat import mark_adapted
@@ -85,7 +85,7 @@ def adapter_of(model: nn.Module) -> tuple[str, PeftConfig] | None:
             "delete the others with peft (delete_adapter)"
         )
     for name, config in configs.items():
-        refuse_prompts(config)
+        refuse_unsupported(config)
         return name, config
     return None
 
@@ -184,6 +184,16 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     return {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
 
 
+def trained_beside_adapter(model: nn.Module) -> list[str]:
+    """Return the names of trained weights of a model that are not those of its adapter."""
+    of_adapter = {weight.data_ptr() for weight in adapter_state(model).values()}
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and weight.data_ptr() not in of_adapter
+    ]
+
+
 def load_adapter_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Copy weights of `adapter_state` into the adapter of a model."""
     found = adapter_of(model)
@@ -250,6 +260,20 @@ def _adapted_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
             yield module, name, child
         else:
             yield from _adapted_layers(child)
+
+
+def modules_of_base(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules of a transformer, copies that are trained in their place included.
+
+    What an adapter adds to a layer, as LoRA its two matrices, is left out.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    yield model
+    for child in model.children():
+        yield from modules_of_base(
+            child.get_base_layer() if isinstance(child, BaseTunerLayer) else child
+        )
 
 
 def _merged_copy(layer: Any) -> nn.Module:

@@ -184,6 +184,13 @@ def test_an_adapter_for_another_base(base, alone, tmp_path):
         BiEncoder.from_pretrained(tmp_path / "static", adapter=alone)
 
 
+def test_an_adapter_for_another_family_of_the_same_sizes(bert_folder, xlm_roberta_folder, tmp_path):
+    model = adapted(bert_folder, {"target_modules": ["query"]})
+    model.save_pretrained(tmp_path, merge_adapter=False)
+    with pytest.raises(ValueError, match=r"for a BertModel, and this is a XLMRobertaModel; it was"):
+        BiEncoder.from_pretrained(xlm_roberta_folder, adapter=tmp_path)
+
+
 def test_a_base_that_is_not_there_says_where_it_was_looked_for(alone, tmp_path, monkeypatch):
     gone = of_base(alone, tmp_path / "gone", "/nowhere/base")
     with pytest.raises(FileNotFoundError, match=r"no folder /nowhere/base; give it: BiEncoder"):

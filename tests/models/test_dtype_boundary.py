@@ -50,6 +50,10 @@ def output_and_gradient(encoder, autocast=None) -> tuple[torch.Tensor, dict[str,
     return output.detach().float(), gradients
 
 
+def number_of_hooks(encoder) -> int:
+    return sum(len(module._forward_pre_hooks) for module in encoder.modules())
+
+
 def relative_error(found, expected) -> float:
     return float((found - expected).norm() / expected.norm())
 
@@ -121,14 +125,16 @@ def test_layers_thawed_later_are_widened_and_compute_in_float32():
     encoder = frozen_below(Encoder(make_family("t5")), 2)
     reference = deepcopy(encoder).float().requires_grad_(True)
     widen_trainable(encoder)
+    hooks = number_of_hooks(encoder)
+    widen_trainable(encoder)
+    assert number_of_hooks(encoder) == hooks > 0
     encoder(features())
-    encoder.requires_grad_(True)
-    widen_trainable(encoder)
-    for model in (encoder, deepcopy(encoder)):
+    copied = deepcopy(encoder)
+    for model in (encoder, copied):
+        model.requires_grad_(True)
+        widen_trainable(model)
         torch.testing.assert_close(model(features()), reference(features()))
-    hooks = sum(len(module._forward_pre_hooks) for module in encoder.modules())
-    widen_trainable(encoder)
-    assert hooks == sum(len(module._forward_pre_hooks) for module in encoder.modules()) > 0
+        assert number_of_hooks(model) == 0  # nothing is left to convert
 
 
 def test_it_is_said_and_saved_so_that_nothing_trained_is_rounded(
