@@ -4,7 +4,7 @@ torch's fused attention of the CPU takes no dropout: it falls to products of who
 mask for each, and keeps both for the backward pass. The core's kernel holds the scores of a few
 queries at a time and keeps one number a row. The softmax is not renormalised after dropout, as in
 torch. Forward and backward it is also faster than the fused attention without dropout, on the kind
-of processor where that was measured; see `_is_faster_without_dropout`.
+of processor where that was measured; see `_beats_fused_attention`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def attend(
         (n, queries, heads, D), and None for the probabilities.
     """
     query, key, value = _autocast(query, key, value)
-    is_wanted = dropout > 0 or (module.training and _is_faster_without_dropout())
+    is_wanted = dropout > 0 or (module.training and _beats_fused_attention(key))
     if not (is_wanted and _takes(query, key, value, attention_mask, options)):
         out, _ = torch_attention()(
             module,
@@ -183,13 +183,17 @@ def _takes(
     )
 
 
-@cache
-def _is_faster_without_dropout() -> bool:
-    """Tell whether this is the kind of processor where the kernel was faster at every size.
+def _beats_fused_attention(key: Tensor) -> bool:
+    """Tell whether the kernel was measured to be faster without dropout, forward and backward.
 
-    Texts of 16 to 512 tokens, heads of 32 to 128: 1.4 to 10 times forward and backward, beside the
-    fused attention of torch 2.13 on Zen 5. With AMX, which torch uses, nothing was measured.
+    Beside torch 2.13 on Zen 5, for texts of 16 to 512 tokens and heads of 32 and 64, it was in
+    bfloat16 and, from 64 tokens on, in float32; with AMX, which torch uses, it was not measured.
     """
+    return _has_avx512_alone() and (key.dtype == torch.bfloat16 or key.shape[2] >= 64)
+
+
+@cache
+def _has_avx512_alone() -> bool:
     return _core.contrast_instructions() == "avx512" and not _core.has_amx()
 
 

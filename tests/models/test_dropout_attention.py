@@ -224,15 +224,23 @@ def test_an_option_that_is_off_or_none_of_the_computation_is_no_reason(calls):
     assert len(calls) == 1
 
 
-def test_a_softcap_is_refused_as_by_transformers():
-    with pytest.raises(ValueError, match="softcap"):
-        attend(MODULE, *states(), None, dropout=RATE, softcap=50.0)
+def test_a_softcap_is_left_to_transformers_which_may_refuse_it(calls, monkeypatch):
+    given = []
+
+    def theirs(*_, **options):
+        given.append(options["softcap"])
+        return "out", None
+
+    monkeypatch.setattr(dropout_attention, "torch_attention", lambda: theirs)
+    assert attend(MODULE, *states(), None, dropout=RATE, softcap=50.0) == ("out", None)
+    assert given == [50.0]
+    assert not calls
 
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_without_dropout_it_is_torchs_and_draws_nothing(dtype, mask, calls, monkeypatch):
-    monkeypatch.setattr(dropout_attention, "_is_faster_without_dropout", lambda: True)
+    monkeypatch.setattr(dropout_attention, "_beats_fused_attention", lambda _: True)
     inputs = [x.detach().to(dtype).requires_grad_() for x in states()]
     before = torch.get_rng_state()
     out, _ = attend(MODULE, *inputs, MASKS[mask])
@@ -252,7 +260,7 @@ def test_without_dropout_it_is_torchs_and_draws_nothing(dtype, mask, calls, monk
 def test_without_dropout_it_is_torchs_own_where_it_does_not_train_or_is_not_faster(
     training, faster, calls, monkeypatch
 ):
-    monkeypatch.setattr(dropout_attention, "_is_faster_without_dropout", lambda: faster)
+    monkeypatch.setattr(dropout_attention, "_beats_fused_attention", lambda _: faster)
     query, key, value = states()
     module = SimpleNamespace(is_causal=False, training=training)
     out, _ = attend(module, query, key, value, None)
@@ -262,15 +270,24 @@ def test_without_dropout_it_is_torchs_own_where_it_does_not_train_or_is_not_fast
 
 
 @pytest.mark.parametrize(
-    ("instructions", "amx", "faster"),
-    [("avx512", False, True), ("avx512", True, False), ("avx2", False, False)],
+    ("instructions", "amx", "dtype", "num_keys", "faster"),
+    [
+        ("avx512", False, torch.float32, 64, True),
+        ("avx512", False, torch.float32, 63, False),
+        ("avx512", False, torch.bfloat16, 1, True),
+        ("avx512", True, torch.bfloat16, 64, False),
+        ("avx2", False, torch.bfloat16, 64, False),
+    ],
 )
 def test_only_where_it_was_measured_it_is_faster_without_dropout(
-    instructions, amx, faster, monkeypatch
+    instructions, amx, dtype, num_keys, faster, monkeypatch
 ):
     core = SimpleNamespace(contrast_instructions=lambda: instructions, has_amx=lambda: amx)
     monkeypatch.setattr(dropout_attention, "_core", core)
-    assert dropout_attention._is_faster_without_dropout.__wrapped__() is faster
+    alone = dropout_attention._has_avx512_alone.__wrapped__
+    monkeypatch.setattr(dropout_attention, "_has_avx512_alone", alone)
+    key = torch.empty(2, 4, num_keys, 8, dtype=dtype)
+    assert dropout_attention._beats_fused_attention(key) is faster
 
 
 def test_a_mask_of_other_sizes_is_an_error():

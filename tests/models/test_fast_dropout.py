@@ -103,7 +103,7 @@ def test_a_model_computes_what_it_does_with_plain_attention_and_the_same_masks(
     inputs = make_inputs(padded)
     fast, plain = make(CONFIGS[name], "sdpa").train(), make(CONFIGS[name], "eager").train()
     if name == "modernbert" and not configs_of_attention(fast):
-        pytest.skip("versions such as 5.4 of transformers do not tell that its attention can be set")
+        pytest.skip("transformers, such as 5.4, does not tell that its attention can be set")
     kernel_calls = []
     kernel = dropout_attention.drop_attention
     monkeypatch.setattr(
