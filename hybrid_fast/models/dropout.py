@@ -81,7 +81,7 @@ def takes(*tensors: Tensor) -> bool:
 
 def draw_seed() -> int:
     """Return a number of torch's random state on the CPU."""
-    return int(torch.randint(2**63 - 1, ()))
+    return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
 def numbers(x: Tensor) -> np.ndarray:

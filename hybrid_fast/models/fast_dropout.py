@@ -16,25 +16,22 @@ from hybrid_fast.models.dropout import Dropout
 def fast_dropout(model: nn.Module) -> Iterator[None]:
     """Let a model drop values by our kernels within; afterwards it is as it was.
 
-    In place of each `torch.nn.Dropout` stands one of ours, and the attention "sdpa" of
-    transformers is `dropout_attention.attend`. Rates and semantics stay, masks are others. Modules
-    with a dropout of their own, such as DeBERTa's, and other attentions keep theirs.
+    Each `torch.nn.Dropout` is one of ours meanwhile, with its rate, mode and hooks, and the
+    attention "sdpa" of transformers is `dropout_attention.attend`. Rates and semantics stay, masks
+    are others. Modules with a dropout of their own, such as DeBERTa's, and other attentions keep
+    theirs.
     """
-    replaced = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if type(child) is nn.Dropout and not child.inplace
-    ]
+    dropouts = [each for each in model.modules() if type(each) is nn.Dropout and not each.inplace]
     configs = [config for config in configs_of_attention(model) if attention_of(config) == "sdpa"]
     try:
-        for parent, name, child in replaced:
-            setattr(parent, name, Dropout(child.p).train(child.training))
+        # The modules stay, since others may hold them and what was compiled looks for them.
+        for module in dropouts:
+            module.__class__ = Dropout
         for config in configs:
             set_attention(config, dropout_attention.NAME)
         yield
     finally:
-        for parent, name, child in replaced:
-            setattr(parent, name, child)
+        for module in dropouts:
+            module.__class__ = nn.Dropout
         for config in configs:
             set_attention(config, "sdpa")

@@ -13,7 +13,7 @@ from hybrid_fast.models import dropout_attention
 from hybrid_fast.models.dropout import draw_seed
 from hybrid_fast.models.dropout_attention import attend, drop_attention
 
-MODULE = SimpleNamespace(is_causal=False)
+MODULE = SimpleNamespace(is_causal=False, training=True)
 RATE = 0.3
 
 
@@ -105,7 +105,7 @@ def test_grouped_heads_and_odd_sizes(sizes, calls):
 
 
 def test_causal_by_argument_by_module_and_not_beside_a_mask(calls):
-    causal = SimpleNamespace(is_causal=True)
+    causal = SimpleNamespace(is_causal=True, training=True)
     for module, argument, seen, expected in [
         (MODULE, True, None, True),
         (causal, None, None, True),
@@ -188,11 +188,12 @@ def test_a_second_derivative_is_refused():
 @pytest.mark.parametrize(
     "case",
     [
-        "no dropout",
         "float64",
         "float16",
         "mask of numbers",
         "bias",
+        "sinks",
+        "probabilities",
         "wider values",
         "autocast fp16",
     ],
@@ -201,21 +202,92 @@ def test_what_the_kernel_does_not_compute_goes_to_torch(case, calls):
     dtype = {"float64": torch.float64, "float16": torch.float16}.get(case, torch.float32)
     query, key, value = (x.detach() for x in states(dtype=dtype))
     mask, options = None, {"dropout": RATE}
-    if case == "no dropout":
-        options["dropout"] = 0.0
     if case == "mask of numbers":
         mask = torch.zeros(2, 1, 9, 9)
     if case == "bias":
         options["position_bias"] = torch.zeros(1, 4, 9, 9)
+    if case == "sinks":
+        options["s_aux"] = torch.zeros(4)
+    if case == "probabilities":
+        options["output_attentions"] = True
     if case == "wider values":
         value = torch.cat([value, value], -1)
     with torch.autocast("cpu", torch.float16, enabled=case == "autocast fp16"):
         out, _ = attend(MODULE, query, key, value, mask, **options)
     assert out.shape == (2, 9, 4, value.shape[-1])
     assert not calls
-    if case == "no dropout":
-        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-        assert torch.equal(out, expected.transpose(1, 2))
+
+
+def test_an_option_that_is_off_or_none_of_the_computation_is_no_reason(calls):
+    options = {"output_attentions": False, "softcap": None, "position_ids": torch.arange(9)[None]}
+    check(states(), None, **options)
+    assert len(calls) == 1
+
+
+def test_a_softcap_is_left_to_transformers_which_may_refuse_it(calls, monkeypatch):
+    given = []
+
+    def theirs(*_, **options):
+        given.append(options["softcap"])
+        return "out", None
+
+    monkeypatch.setattr(dropout_attention, "torch_attention", lambda: theirs)
+    assert attend(MODULE, *states(), None, dropout=RATE, softcap=50.0) == ("out", None)
+    assert given == [50.0]
+    assert not calls
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_without_dropout_it_is_torchs_and_draws_nothing(dtype, mask, calls, monkeypatch):
+    monkeypatch.setattr(dropout_attention, "_beats_fused_attention", lambda _: True)
+    inputs = [x.detach().to(dtype).requires_grad_() for x in states()]
+    before = torch.get_rng_state()
+    out, _ = attend(MODULE, *inputs, MASKS[mask])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [call["rate"] for call in calls] == [0.0]
+    plain = torch.nn.functional.scaled_dot_product_attention
+    truth = plain(*(x.double() for x in inputs), MASKS[mask]).transpose(1, 2)
+    tolerance = {"rtol": 1e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {}
+    towards = torch.randn(truth.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    torch.testing.assert_close(out, truth.to(dtype), **tolerance)
+    expected = torch.autograd.grad(truth, inputs, towards.double())
+    found = torch.autograd.grad(out, inputs, towards)
+    torch.testing.assert_close(found, expected, **tolerance)
+
+
+@pytest.mark.parametrize(("training", "faster"), [(False, True), (True, False)])
+def test_without_dropout_it_is_torchs_own_where_it_does_not_train_or_is_not_faster(
+    training, faster, calls, monkeypatch
+):
+    monkeypatch.setattr(dropout_attention, "_beats_fused_attention", lambda _: faster)
+    query, key, value = states()
+    module = SimpleNamespace(is_causal=False, training=training)
+    out, _ = attend(module, query, key, value, None)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    assert torch.equal(out, expected.transpose(1, 2))
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("instructions", "amx", "dtype", "num_keys", "faster"),
+    [
+        ("avx512", False, torch.float32, 64, True),
+        ("avx512", False, torch.float32, 63, False),
+        ("avx512", False, torch.bfloat16, 1, True),
+        ("avx512", True, torch.bfloat16, 64, False),
+        ("avx2", False, torch.bfloat16, 64, False),
+    ],
+)
+def test_only_where_it_was_measured_it_is_faster_without_dropout(
+    instructions, amx, dtype, num_keys, faster, monkeypatch
+):
+    core = SimpleNamespace(contrast_instructions=lambda: instructions, has_amx=lambda: amx)
+    monkeypatch.setattr(dropout_attention, "_core", core)
+    alone = dropout_attention._has_avx512_alone.__wrapped__
+    monkeypatch.setattr(dropout_attention, "_has_avx512_alone", alone)
+    key = torch.empty(2, 4, num_keys, 8, dtype=dtype)
+    assert dropout_attention._beats_fused_attention(key) is faster
 
 
 def test_a_mask_of_other_sizes_is_an_error():
