@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.common.paths import expanded
-from hybrid_fast.models.adapter_options import AdapterOptions, make_config, plain_config
-from hybrid_fast.models.adapters import (
+from hybrid_fast.models.adapters.adapters import (
     adapter_of,
     add_adapter,
-    find_base,
     merge_adapter,
     trained_beside_adapter,
     transformer_of,
 )
-from hybrid_fast.models.direction import direction_options, reads_both_ways
-from hybrid_fast.models.json_files import read_optional
+from hybrid_fast.models.adapters.options import AdapterOptions, make_config, plain_config
+from hybrid_fast.models.adapters.saving import find_base
+from hybrid_fast.models.backbones.direction import direction_options, reads_both_ways
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.folders.json_files import read_optional
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
-from hybrid_fast.models.transformer import TransformerBackbone
 
 if TYPE_CHECKING:
     from peft import PeftConfig

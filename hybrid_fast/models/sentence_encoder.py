@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.encoding import EncodeOptions
-from hybrid_fast.models.pools import Device, EncoderPool, pool_of
+from hybrid_fast.models.process_pool import Device, EncoderPool, pool_of
 from hybrid_fast.models.prompts import check_prompts
 from hybrid_fast.models.quantisation import Precision, check_precision, converted
 from hybrid_fast.models.similarity import (
@@ -29,10 +31,8 @@ from hybrid_fast.models.similarity import (
     score_all,
     score_pairs,
 )
-from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.text_encoder import TextEncoder, check_truncate_dim
 from hybrid_fast.models.texts import Side, check_inputs
-from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 _Options = ParamSpec("_Options")

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.encoding import (
     CPU_TOKENS,
     EncodeOptions,
@@ -24,9 +26,8 @@ from hybrid_fast.models.encoding import (
     evaluation_mode,
     longest_first,
 )
-from hybrid_fast.models.head import members
+from hybrid_fast.models.head.head import members
 from hybrid_fast.models.prompts import Prompts, check_prompts, fills
-from hybrid_fast.models.static import StaticBackbone
 from hybrid_fast.models.texts import (
     Features,
     Integers,
@@ -37,7 +38,6 @@ from hybrid_fast.models.texts import (
     check_texts,
 )
 from hybrid_fast.models.token_counts import TokenCounts
-from hybrid_fast.models.transformer import TransformerBackbone
 
 
 def check_truncate_dim(dim: int, embedding_dim: int) -> int:

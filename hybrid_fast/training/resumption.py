@@ -13,8 +13,8 @@ from typing import Any
 
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.adapter_options import make_config, plain_config
-from hybrid_fast.models.head import members
+from hybrid_fast.models.adapters.options import make_config, plain_config
+from hybrid_fast.models.head.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 

@@ -13,8 +13,8 @@ from layered_models import FAMILIES, Encoder, features, make_family
 from torch import nn
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.backbones.layers import find_layers
 from hybrid_fast.models.dtypes import widen_trainable
-from hybrid_fast.models.layers import find_layers
 
 # DeBERTa of transformers 5.4.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script")

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.evaluable import load_evaluable
-from hybrid_fast.models.foreign import UntrainableChainError
+from hybrid_fast.models.folders.foreign import UntrainableChainError
 
 
 def word_embeddings():

@@ -6,7 +6,7 @@ import torch
 from shape_folders import make_folder
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.foreign import UntrainableChainError
+from hybrid_fast.models.folders.foreign import UntrainableChainError
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
