@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout import drop
-from hybrid_fast.models.dropout_attention import drop_attention
-from hybrid_fast.models.fast_dropout import fast_dropout
+from hybrid_fast.models.dropout.attention import drop_attention
+from hybrid_fast.models.dropout.fast import fast_dropout
+from hybrid_fast.models.dropout.modules import drop
 
 RATE = 0.1
 TOKENS, WIDTH, HEADS = 2_048, 384, 12

@@ -23,7 +23,7 @@ from trainers import Clock, options
 from training_corpus import draw_texts, make_table
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.ops import info_nce
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 

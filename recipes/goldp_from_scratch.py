@@ -21,7 +21,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from hybrid_fast.cli.recipe import load_recipe
 from hybrid_fast.cli.runs import load_items
-from hybrid_fast.models.vocabulary import UNKNOWN_TOKEN, sample_texts, train_tokenizer
+from hybrid_fast.models.backbones.vocabulary import UNKNOWN_TOKEN, sample_texts, train_tokenizer
 
 LANGUAGES = ("en", "ko", "sw")
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]")

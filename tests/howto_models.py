@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from hybrid_fast.data import load_builtin
-from hybrid_fast.models.vocabulary import UNKNOWN_TOKEN, sample_texts, train_tokenizer
+from hybrid_fast.models.backbones.vocabulary import UNKNOWN_TOKEN, sample_texts, train_tokenizer
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<mask>")
 VOCAB_SIZE = 1500

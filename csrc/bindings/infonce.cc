@@ -151,6 +151,7 @@ void bind_infonce(py::module_& m) {
   m.def("contrast_instructions", &chosen_instructions,
         "The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of\n"
         "this processor, or the one that HYBRID_FAST_CPU names.");
+  m.def("has_amx", &has_amx, "Whether this processor has tiles for products (AMX).");
 }
 
 }  // namespace hybrid_fast::bindings

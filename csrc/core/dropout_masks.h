@@ -43,6 +43,10 @@ class KeptBlock {
   // Block number `block` of `row` of `matrix`.
   KeptBlock(const DropoutMask& mask, std::uint32_t block, std::uint32_t row, std::uint32_t matrix)
       : least_(static_cast<std::int32_t>(mask.threshold)) {
+    if (least_ == 0) {  // all are kept
+      for (int i = 0; i < kWords; i += kLanes) store(words_ + i, Words{});
+      return;
+    }
     Words lanes;
     for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<std::uint32_t>(i);
 #pragma GCC unroll 4

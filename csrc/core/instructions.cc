@@ -8,6 +8,10 @@
 #include <stdexcept>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace hybrid_fast {
 namespace {
 
@@ -90,6 +94,16 @@ const char* chosen_instructions() {
                                "HYBRID_FAST_CPU");
   }();
   return chosen;
+}
+
+bool has_amx() {
+#if defined(__x86_64__)
+  constexpr unsigned kAmxTile = 1u << 24;
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxTile) != 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace hybrid_fast

@@ -26,4 +26,7 @@ const char* choose_instructions(std::span<const InstructionSet> sets, std::strin
 // Throws as choose_instructions.
 const char* chosen_instructions();
 
+// Whether this processor has tiles for products of matrices (AMX), which our kernels do not use.
+bool has_amx();
+
 }  // namespace hybrid_fast

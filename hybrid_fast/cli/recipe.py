@@ -179,8 +179,9 @@ def _paths(source: dict[str, Any]) -> list[str]:
 
 def _typed_training_fields(fields: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
     from hybrid_fast.training import HybridTrainingArguments
+    from hybrid_fast.training.field_values import field_types
 
-    annotations = typing.get_type_hints(HybridTrainingArguments)
+    annotations = field_types(HybridTrainingArguments)
     return {
         name: typed_value(name, value, annotations[name], places[name])
         for name, value in fields.items()

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_fast.common.hub import is_hub_name
 from hybrid_fast.common.paths import expanded
-from hybrid_fast.models.adapter_options import AdapterOptions, make_config, plain_config
-from hybrid_fast.models.adapters import (
+from hybrid_fast.models.adapters.adapters import (
     adapter_of,
     add_adapter,
-    find_base,
     merge_adapter,
+    trained_beside_adapter,
     transformer_of,
 )
-from hybrid_fast.models.attention import direction_options, reads_both_ways
-from hybrid_fast.models.json_files import read_optional
+from hybrid_fast.models.adapters.options import AdapterOptions, make_config, plain_config
+from hybrid_fast.models.adapters.saving import find_base
+from hybrid_fast.models.backbones.direction import direction_options, reads_both_ways
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.folders.json_files import read_optional
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
-from hybrid_fast.models.transformer import TransformerBackbone
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -102,6 +103,15 @@ class AdaptableEncoder(SentenceEncoder):
         of_hub = "/" in name and is_hub_name(name) and not expanded(name).exists()
         base = find_base(backbone.model, name if of_hub else "", self.revision)
         backbone.save_apart(folder, base)
+        beside = trained_beside_adapter(backbone.model)
+        if beside:
+            logger.warning(
+                "%d weights are trained beside the adapter, such as %s, and are not in its folder, "
+                "which gives other embeddings without them; name their modules in modules_to_save "
+                "of the adapter, or save the model merged.",
+                len(beside),
+                beside[0],
+            )
         return {} if base.name is None else _turned(transformer_of(backbone.model))
 
 

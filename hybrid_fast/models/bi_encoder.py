@@ -12,22 +12,22 @@ from torch import nn
 
 from hybrid_fast.common.files import complete_folder
 from hybrid_fast.models.adaptable_encoder import AdaptableEncoder
-from hybrid_fast.models.adapter_folders import find_adapter
+from hybrid_fast.models.adapters.folders import find_adapter
+from hybrid_fast.models.backbones.pooling import check_pooling
+from hybrid_fast.models.backbones.static import StaticBackbone, train_static
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
-from hybrid_fast.models.dropout_rates import set_dropout
+from hybrid_fast.models.dropout.rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.evaluation_record import EvaluationRecord
-from hybrid_fast.models.folders import MODEL_FILES, find_folder
-from hybrid_fast.models.head import head_parts, load_head, save_head, untrained_head
-from hybrid_fast.models.layout import Layout, choose_comparison, read_layout, write_layout
-from hybrid_fast.models.loading import load_backbone
-from hybrid_fast.models.pooling import check_pooling
+from hybrid_fast.models.folders.finding import MODEL_FILES, find_folder
+from hybrid_fast.models.folders.layout import Layout, choose_comparison, read_layout, write_layout
+from hybrid_fast.models.folders.loading import load_backbone
+from hybrid_fast.models.head.head import head_parts, load_head, save_head, untrained_head
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.sentence_transformer import parts_of
-from hybrid_fast.models.static import StaticBackbone, train_static
-from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class BiEncoder(AdaptableEncoder):
 
     Attributes:
         backbone: a StaticBackbone or TransformerBackbone.
-        head: the modules after it, see `hybrid_fast.models.head`; empty if there are none.
+        head: the modules after it, see `hybrid_fast.models.head.head`; empty if there are none.
         normalize: whether embeddings are scaled to norm 1.
         similarity_fn_name: "cosine" or "dot", what embeddings are compared by. Loss and evaluation
             normalise where it is "cosine" and the model does not.

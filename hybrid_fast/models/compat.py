@@ -110,3 +110,16 @@ def with_padding_attention(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = before
+
+
+def remove_hooks(module: nn.Module, *functions: Callable[..., Any]) -> None:
+    """Take hooks of a forward pass from a module, however often it has been copied.
+
+    Handles that torch returns know the module alone that they were made for. torch 2.4 to 2.13 keep
+    the hooks in two dictionaries; if a version does not, they stay.
+    """
+    for name in ("_forward_pre_hooks", "_forward_hooks"):
+        hooks = getattr(module, name, {})
+        for key, hook in list(hooks.items()):
+            if getattr(hook, "func", hook) in functions:
+                del hooks[key]

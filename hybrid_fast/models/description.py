@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hybrid_fast.models.adapters import adapter_names
+from hybrid_fast.models.adapters.adapters import adapter_names
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.dtypes import dtype_names
-from hybrid_fast.models.head import members
+from hybrid_fast.models.head.head import members
 from hybrid_fast.models.texts import SIDES
-from hybrid_fast.models.transformer import TransformerBackbone
 
 if TYPE_CHECKING:
     from hybrid_fast.models.bi_encoder import BiEncoder

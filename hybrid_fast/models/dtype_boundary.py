@@ -1,4 +1,4 @@
-"""Frozen layers in half precision below layers in float32: who stays, and how they meet.
+"""Frozen weights in half precision beside trained ones in float32: who stays, and how they meet.
 
 Layers of two dtypes do not follow one another by themselves, and autocast converts only a part of
 what they exchange. So where weights stay in half precision each layer is given what it takes in the
@@ -7,20 +7,50 @@ dtype of its own weights.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from hybrid_fast.models.json_files import read_json, write_json
-from hybrid_fast.models.layers import Layers, find_layers
+from hybrid_fast.models.adapters.adapters import modules_of_base
+from hybrid_fast.models.backbones.layers import Layers, find_layers
+from hybrid_fast.models.compat import remove_hooks
+from hybrid_fast.models.folders.json_files import read_json, write_json
 
 HALF = (torch.float16, torch.bfloat16)
 _CONVERTED = (*HALF, torch.float32)
-# Modules whose inputs are converted, so that none is told twice.
-_converting: WeakSet[nn.Module] = WeakSet()
+
+
+def keep_below_adapter(model: nn.Module) -> set[int]:
+    """Find the frozen weights of a transformer with an adapter, and let what is trained meet them.
+
+    The layers of an adapter convert by themselves. A module of the transformer that has trained
+    weights of its own, a copy that is trained in its place (`modules_to_save`) or a layer with a
+    trained bias, computes in float32 as a whole, and returns what the others take.
+
+    Returns:
+        The ids of the weights and buffers that may stay.
+    """
+    trained = [
+        module
+        for module in modules_of_base(model)
+        if any(weight.requires_grad for weight in module.parameters(recurse=False))
+    ]
+    widened = {id(weight) for module in trained for weight in module.parameters(recurse=False)}
+    kept = [
+        weight
+        for weight in model.parameters()
+        if not weight.requires_grad and id(weight) not in widened
+    ]
+    half = [weight for weight in kept if weight.dtype in HALF]
+    if half:
+        around = min(half, key=Tensor.numel)  # it is copied with the modules
+        for module in trained:
+            _convert_inputs(module)
+            module.register_forward_hook(partial(_in_dtype_of, around))
+    return set(map(id, (*kept, *model.buffers())))
 
 
 def keep_frozen_layers(encoder: nn.Module, autocast: torch.dtype | None) -> set[int]:
@@ -92,10 +122,19 @@ def _meeting(model: nn.Module, layers: Layers) -> list[nn.Module]:
     return [each for each in modules if any(True for _ in each.parameters())]
 
 
+def forget_conversions(module: nn.Module) -> None:
+    """Let modules take and return what they are given, as before any of them was converted."""
+    for each in module.modules():
+        remove_hooks(each, _in_own_dtype, _in_dtype_of)
+
+
 def _convert_inputs(module: nn.Module) -> None:
-    if module not in _converting:
-        module.register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
-        _converting.add(module)
+    module.register_forward_pre_hook(_in_own_dtype, with_kwargs=True)
+
+
+def _in_dtype_of(weight: Tensor, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """Convert what a module returns to the dtype of a weight of other modules."""
+    return _in(weight.dtype, output)
 
 
 def _in_own_dtype(

@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.models.dtype_boundary import HALF, keep_frozen_layers
+from hybrid_fast.models.dtype_boundary import (
+    HALF,
+    forget_conversions,
+    keep_below_adapter,
+    keep_frozen_layers,
+)
 
 logger = logging.getLogger(__name__)
 Dtype = torch.dtype | str
@@ -39,15 +44,16 @@ def dtype_names(module: nn.Module) -> str:
 def widen_trainable(module: nn.Module, autocast: torch.dtype | None = None) -> None:
     """Widen weights in half precision to float32, in place, so that small updates are not lost.
 
-    Frozen weights stay as they are below an adapter, which converts what it takes from them, and
-    in the layers below all trained weights: see `keep_frozen_layers`. Elsewhere they are widened
-    too, since layers of two dtypes do not follow one another.
+    Frozen weights stay as they are below an adapter, see `keep_below_adapter`, and in the layers
+    below all trained weights, see `keep_frozen_layers`. Elsewhere they are widened too, since
+    layers of two dtypes do not follow one another.
 
     Args:
         module: an encoder.
         autocast: the dtype that training computes in by autocast, if it does.
     """
     before = dtype_names(module)
+    forget_conversions(module)
     kept = _kept(module, autocast)
     half = [weight for weight in module.parameters() if weight.dtype in HALF]
     widened = [weight for weight in half if id(weight) not in kept]
@@ -70,9 +76,10 @@ def widen_trainable(module: nn.Module, autocast: torch.dtype | None = None) -> N
 
 def _kept(module: nn.Module, autocast: torch.dtype | None) -> set[int]:
     """Return the ids of the weights and buffers that stay."""
-    if any(getattr(each, "peft_config", None) for each in module.modules()):
-        frozen = [weight for weight in module.parameters() if not weight.requires_grad]
-        if autocast is not None and any(weight.dtype in {*HALF} - {autocast} for weight in frozen):
-            return set()  # autocast would convert a part of what they take
-        return set(map(id, (*frozen, *module.buffers())))
-    return keep_frozen_layers(module, autocast) if hasattr(module, "backbone") else set()
+    adapted = next((each for each in module.modules() if getattr(each, "peft_config", None)), None)
+    if adapted is None:
+        return keep_frozen_layers(module, autocast) if hasattr(module, "backbone") else set()
+    frozen = (weight for weight in adapted.parameters() if not weight.requires_grad)
+    if autocast is not None and any(weight.dtype in {*HALF} - {autocast} for weight in frozen):
+        return set()  # autocast would convert a part of what they take
+    return keep_below_adapter(adapted)

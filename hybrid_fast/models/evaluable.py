@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybrid_fast.models.bi_encoder import BiEncoder
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import check_dtype
-from hybrid_fast.models.folders import find_folder
-from hybrid_fast.models.foreign import UntrainableChainError, refuse_weights
+from hybrid_fast.models.folders.finding import find_folder
+from hybrid_fast.models.folders.foreign import UntrainableChainError, refuse_weights
+from hybrid_fast.models.folders.json_files import read_optional
+from hybrid_fast.models.folders.layout import SETTINGS_FILE
+from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity
+from hybrid_fast.models.text_encoder import check_truncate_dim
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
+_PICKLED = ("pytorch_model*.bin", "adapter_model*.bin")
 _WHAT_A_LIBRARY_RAISES = (
     *(AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError),
 )
@@ -81,15 +87,18 @@ def _load_theirs(
             f"{reason}. That needs sentence-transformers: pip install sentence-transformers"
         ) from error
     folder = find_folder(path_or_hub_name, revision)
-    for path in folder.rglob("pytorch_model.bin"):
+    for path in chain.from_iterable(map(folder.rglob, _PICKLED)):
         refuse_weights(path.parent)
-    prompts = {"query": query_prompt, "document": passage_prompt}
+    # By itself it puts nothing before documents where a folder calls their prompt "passage".
+    prompts = with_sides(
+        read_optional(folder / SETTINGS_FILE).get("prompts") or {}, query_prompt, passage_prompt
+    )
     attention = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     try:
         model = SentenceTransformer(
             str(folder),
             device=str(check_device("cpu" if device is None else device)),
-            prompts={name: prompt for name, prompt in prompts.items() if prompt is not None},
+            prompts=dict(prompts),
             truncate_dim=truncate_dim,
             trust_remote_code=trust_remote_code,
             model_kwargs=attention,
@@ -102,9 +111,18 @@ def _load_theirs(
         raise ValueError(f"{folder} has no transformer; leave attn_implementation out")
     if similarity is not None:
         model.similarity_fn_name = check_similarity("similarity", similarity)
+    _check_dim(model)
     _set_length(model, folder, max_query_length, max_passage_length)
     checked = check_dtype(dtype)
     return model if checked == "auto" else model.to(checked)
+
+
+def _check_dim(model: SentenceTransformer) -> None:
+    kept = model.truncate_dim  # given, or the folder's
+    with model.truncate_embeddings(None):
+        dim = model.get_embedding_dimension()
+    if kept is not None and dim is not None:  # the last module may not say it
+        check_truncate_dim(kept, dim)
 
 
 def _set_length(

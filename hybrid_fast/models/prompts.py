@@ -8,9 +8,9 @@ from typing import Any
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.texts import check_unicode
-from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.texts import SIDES, Side
-from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.similarity import Vectors, as_tensor
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +35,12 @@ def check_precision(precision: object) -> Precision:
 
 
 def quantize_embeddings(
-    embeddings: np.ndarray, precision: Precision, ranges: np.ndarray | None = None
+    embeddings: Vectors, precision: Precision, ranges: np.ndarray | None = None
 ) -> np.ndarray:
     """Return embeddings in a precision.
 
     Args:
-        embeddings: float (n, D).
+        embeddings: float (n, D), an array, a tensor or a list of them.
         precision: see the module.
         ranges: for int8 and uint8, (2, D): the smallest and the largest value of each dimension;
             default those of the embeddings.
@@ -48,9 +49,11 @@ def quantize_embeddings(
         (n, D) of float32, int8 or uint8; of binary int8 and of ubinary uint8, (n, ceil(D / 8)).
 
     Raises:
+        TypeError: they are not of floats, as those that are quantised already.
         ValueError: an unknown precision, or ranges are to be taken from a single embedding.
     """
     precision = check_precision(precision)
+    embeddings = _as_array(embeddings)
     if precision == "float32":
         return embeddings.astype(np.float32)
     if precision in ("binary", "ubinary"):
@@ -61,6 +64,15 @@ def quantize_embeddings(
     return (bits.astype(np.int16) - 128).astype(np.int8) if is_signed else bits
 
 
+def _as_array(embeddings: Vectors) -> np.ndarray:
+    tensor = as_tensor(embeddings)
+    if not tensor.is_floating_point():
+        raise TypeError(f"embeddings are of {tensor.dtype}; floats are needed to be quantised")
+    if tensor.dtype == torch.bfloat16:  # which NumPy does not have
+        tensor = tensor.float()
+    return tensor.numpy(force=True)
+
+
 def _buckets(embeddings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     smallest, largest = ranges.astype(np.float32, copy=False)
     steps = (largest - smallest) / 255
@@ -69,6 +81,8 @@ def _buckets(embeddings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 
 
 def _ranges(embeddings: np.ndarray, precision: str) -> np.ndarray:
+    if not len(embeddings):
+        return np.zeros((2, embeddings.shape[-1]), embeddings.dtype)
     if len(embeddings) == 1:
         raise ValueError(
             f"the ranges of {precision} cannot be taken from a single embedding; encode more texts "
@@ -103,8 +117,8 @@ def converted(
         if to_tensor:
             return torch.tensor([], device=embeddings.device)
         return np.array([]) if to_numpy else []
-    if precision not in ("float32", None):
-        quantised = quantize_embeddings(embeddings.float().cpu().numpy(), precision)
+    if precision != "float32":
+        quantised = quantize_embeddings(embeddings.float(), precision)
         embeddings = torch.from_numpy(quantised)
     if to_tensor:
         return embeddings

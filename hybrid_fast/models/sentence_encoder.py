@@ -8,18 +8,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.encoding import EncodeOptions
-from hybrid_fast.models.pools import Device, EncoderPool, pool_of
-from hybrid_fast.models.prompts import check_prompts, fills
+from hybrid_fast.models.process_pool import Device, EncoderPool, pool_of
+from hybrid_fast.models.prompts import check_prompts
 from hybrid_fast.models.quantisation import Precision, check_precision, converted
 from hybrid_fast.models.similarity import (
     Similarity,
@@ -28,16 +31,30 @@ from hybrid_fast.models.similarity import (
     score_all,
     score_pairs,
 )
-from hybrid_fast.models.static import StaticBackbone
-from hybrid_fast.models.text_encoder import TextEncoder
+from hybrid_fast.models.text_encoder import TextEncoder, check_truncate_dim
 from hybrid_fast.models.texts import Side, check_inputs
-from hybrid_fast.models.transformer import TransformerBackbone
 
 logger = logging.getLogger(__name__)
+_Options = ParamSpec("_Options")
+_Result = TypeVar("_Result")
 Inputs = str | Iterable[str]
 Encoded = np.ndarray | Tensor | list[Tensor]
 _SIDES: dict[str, Side] = {"query": "query", "document": "passage"}
 _OUTPUTS = ("sentence_embedding", "token_embeddings")
+
+
+def _takes_sentences(method: Callable[_Options, _Result]) -> Callable[_Options, _Result]:
+    """Let a method take its `inputs` as `sentences` too, the older name of them."""
+
+    @wraps(method)
+    def named(*args: _Options.args, **options: _Options.kwargs) -> _Result:
+        if "sentences" in options:
+            if "inputs" in options:
+                raise TypeError("inputs and sentences are given, which are the same; give one")
+            options["inputs"] = options.pop("sentences")
+        return method(*args, **options)
+
+    return named
 
 
 class SentenceEncoder(TextEncoder):
@@ -65,13 +82,19 @@ class SentenceEncoder(TextEncoder):
 
     @property
     def default_prompt_name(self) -> str | None:
-        """Of the prompt that `encode` uses if none is asked for; None is no prompt."""
-        return self._default_prompt_name
+        """Of the prompt that `encode` uses if none is asked for; None is no prompt.
+
+        Raises:
+            ValueError: there is no prompt of this name, or none any more.
+        """
+        name = self._default_prompt_name
+        return None if name is None else self.prompts.check_name("default_prompt_name", name)
 
     @default_prompt_name.setter
     def default_prompt_name(self, name: str | None) -> None:
-        checked = None if name is None else self.prompts.check_name("default_prompt_name", name)
-        self._default_prompt_name = checked
+        if name is not None:
+            self.prompts.check_name("default_prompt_name", name)
+        self._default_prompt_name = name
 
     @property
     def similarity_fn_name(self) -> Similarity:
@@ -89,6 +112,10 @@ class SentenceEncoder(TextEncoder):
     def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Tensor:
         """Return the similarity of each embedding to that at its place in others, float (n,)."""
         return score_pairs(embeddings1, embeddings2, self.similarity_fn_name)
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return what `get_embedding_dimension` does; the older name of it."""
+        return self.get_embedding_dimension()
 
     @property
     def tokenizer(self) -> Any:
@@ -121,6 +148,7 @@ class SentenceEncoder(TextEncoder):
             self.backbone.set_max_lengths(before)
             raise
 
+    @_takes_sentences
     def encode_query(
         self,
         inputs: Inputs,
@@ -159,6 +187,7 @@ class SentenceEncoder(TextEncoder):
             task="query",
         )
 
+    @_takes_sentences
     def encode_document(
         self,
         inputs: Inputs,
@@ -197,6 +226,7 @@ class SentenceEncoder(TextEncoder):
             task="document",
         )
 
+    @_takes_sentences
     def encode(
         self,
         inputs: Inputs,
@@ -256,13 +286,13 @@ class SentenceEncoder(TextEncoder):
         options = EncodeOptions(
             side=self._side_of(task),
             prompt=self.prompts.choose(prompt, prompt_name, self.default_prompt_name),
-            dim=self.embedding_dim if dim is None else self.check_dim(dim),
+            dim=self.embedding_dim if dim is None else check_truncate_dim(dim, self.embedding_dim),
             batch_size=batch_size,
             normalize=normalize_embeddings,
             on_cpu=to_numpy,
             must_have_tokens=False,
         )
-        self._check_room(options)
+        self.check_room(options.prompt, options.side)
         if show_progress_bar is None:
             show_progress_bar = logger.isEnabledFor(logging.INFO)
         progress = "encode" if show_progress_bar else None
@@ -287,14 +317,6 @@ class SentenceEncoder(TextEncoder):
             return _SIDES[check_choice("task", task, _SIDES)]
         lengths = self.max_length
         return "query" if lengths.get("query", 0) > lengths.get("passage", 0) else "passage"
-
-    def _check_room(self, options: EncodeOptions) -> None:
-        limit = self.max_length.get(options.side)
-        if limit is not None and fills(self.backbone, options.prompt, options.side, limit):
-            raise ValueError(
-                f"the prompt {options.prompt[:60]!r} alone fills the {limit} tokens that texts may "
-                "have; shorten it or raise max_seq_length"
-            )
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
         """Return what an evaluator of sentence-transformers returns for this model.

@@ -10,14 +10,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.models.architectures import position_limit
-from hybrid_fast.models.chain import first_names
-from hybrid_fast.models.foreign import OTHER_MODULES, refuse_config, untrainable
-from hybrid_fast.models.head_modules import HEAD_MODULES, Dense, Dropout, LayerNorm, Normalize
-from hybrid_fast.models.layout import check_transformer, read_pooling
-from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.adapters.adapters import transformer_of
+from hybrid_fast.models.backbones.architectures import position_limit
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.folders.chain import first_names
+from hybrid_fast.models.folders.foreign import OTHER_MODULES, refuse_config, untrainable
+from hybrid_fast.models.folders.layout import check_transformer, read_pooling
+from hybrid_fast.models.head.modules import HEAD_MODULES, Dense, Dropout, LayerNorm, Normalize
 from hybrid_fast.models.texts import Side
-from hybrid_fast.models.transformer import TransformerBackbone
 
 _HOME = "sentence_transformers."
 
@@ -81,7 +82,8 @@ def _static(module: Any) -> StaticBackbone:
 
 def _transformer(module: Any, pooling: Any) -> TransformerBackbone:
     model, tokenizer = module.model, module.tokenizer
-    if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, Tokenizer):
+    is_known = isinstance(transformer_of(model), PreTrainedModel)  # in one of peft, or alone
+    if not is_known or not isinstance(tokenizer, Tokenizer):
         what = f"its Transformer runs a {type(model).__name__}, no model of transformers in torch"
         raise untrainable(None, what)
     check_transformer(None, "its Transformer", module.get_config_dict())

@@ -55,6 +55,9 @@ def score_all(first: Vectors, second: Vectors, similarity: Similarity) -> Tensor
 
     Returns:
         float (n, m), at least float32.
+
+    Raises:
+        ValueError: their shapes are others, or do not fit.
     """
     left, right = (torch.atleast_2d(each) for each in _prepare(first, second, similarity))
     return left @ right.T
@@ -65,15 +68,32 @@ def score_pairs(first: Vectors, second: Vectors, similarity: Similarity) -> Tens
 
     Args:
         first: float (n, D), or (D,) of a single embedding.
-        second: of the same shape.
+        second: of the same shape; one of them may be a single embedding.
         similarity: cosine or dot product.
+
+    Raises:
+        ValueError: their shapes are others, or do not fit.
     """
     left, right = _prepare(first, second, similarity)
+    if (
+        left.ndim == right.ndim == 2
+        and len(left) != len(right)
+        and 1 not in (len(left), len(right))
+    ):
+        raise ValueError(
+            f"there are {len(left)} and {len(right)} embeddings; as many of both are needed"
+        )
     return (left * right).sum(-1)
 
 
 def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[Tensor, Tensor]:
-    left, right = _as_tensor(first), _as_tensor(second)
+    left, right = as_tensor(first), as_tensor(second)
+    shapes = left.shape, right.shape
+    if not all(len(shape) in (1, 2) for shape in shapes) or shapes[0][-1] != shapes[1][-1]:
+        given = " and ".join(str(tuple(shape)) for shape in shapes)
+        raise ValueError(
+            f"the embeddings have the shapes {given}; (n, D) or (D,) is needed, with one D for both"
+        )
     dtype = torch.promote_types(torch.promote_types(left.dtype, right.dtype), torch.float32)
     left, right = left.to(dtype), right.to(dtype)
     if similarity == "cosine":
@@ -81,11 +101,12 @@ def _prepare(first: Vectors, second: Vectors, similarity: Similarity) -> tuple[T
     return left, right
 
 
-def _as_tensor(vectors: Vectors) -> Tensor:
+def as_tensor(vectors: Vectors) -> Tensor:
+    """Return embeddings as one tensor, without a copy where they are an array or a tensor."""
     if isinstance(vectors, Tensor):
         return vectors
-    if isinstance(vectors, np.ndarray):  # copied where it may not be written to
+    if isinstance(vectors, np.ndarray):  # copied if it is read-only
         return torch.from_numpy(np.require(vectors, requirements="W"))
-    if vectors and isinstance(vectors[0], Tensor | np.ndarray):
-        return torch.stack([_as_tensor(each) for each in vectors])  # type: ignore[arg-type]
+    if isinstance(vectors, Sequence) and vectors and isinstance(vectors[0], Tensor | np.ndarray):
+        return torch.stack([as_tensor(each) for each in vectors])  # type: ignore[arg-type]
     return torch.tensor(vectors)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from hybrid_fast.models.backbones.static import StaticBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.encoding import (
     CPU_TOKENS,
     EncodeOptions,
@@ -24,9 +26,8 @@ from hybrid_fast.models.encoding import (
     evaluation_mode,
     longest_first,
 )
-from hybrid_fast.models.head import members
-from hybrid_fast.models.prompts import Prompts, check_prompts
-from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.head.head import members
+from hybrid_fast.models.prompts import Prompts, check_prompts, fills
 from hybrid_fast.models.texts import (
     Features,
     Integers,
@@ -37,7 +38,21 @@ from hybrid_fast.models.texts import (
     check_texts,
 )
 from hybrid_fast.models.token_counts import TokenCounts
-from hybrid_fast.models.transformer import TransformerBackbone
+
+
+def check_truncate_dim(dim: int, embedding_dim: int) -> int:
+    """Return a number of entries of embeddings to keep.
+
+    Raises:
+        ValueError: they have fewer, or it is no number from 1.
+    """
+    is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+    if not is_number or not 1 <= dim <= embedding_dim:
+        raise ValueError(
+            f"truncate_dim is {dim!r}; embeddings of this model have {embedding_dim} "
+            f"dimensions, so it must be a whole number from 1 to {embedding_dim}"
+        )
+    return int(dim)
 
 
 class TextEncoder(nn.Module):
@@ -95,21 +110,7 @@ class TextEncoder(nn.Module):
 
     @truncate_dim.setter
     def truncate_dim(self, dim: int | None) -> None:
-        self._truncate_dim = None if dim is None else self.check_dim(dim)
-
-    def check_dim(self, dim: int) -> int:
-        """Return a number of entries that embeddings have.
-
-        Raises:
-            ValueError: they have fewer.
-        """
-        is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
-        if not is_number or not 1 <= dim <= self.embedding_dim:
-            raise ValueError(
-                f"truncate_dim is {dim!r}; embeddings of this model have {self.embedding_dim} "
-                f"dimensions, so it must be a whole number from 1 to {self.embedding_dim}"
-            )
-        return int(dim)
+        self._truncate_dim = None if dim is None else check_truncate_dim(dim, self.embedding_dim)
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
@@ -159,7 +160,18 @@ class TextEncoder(nn.Module):
         texts = check_texts(texts, check_side(side))
         if not texts:
             raise ValueError(f"there is no {side} to tokenise; give at least one text")
-        return self._token_ids(texts, self.prompts.of_side(side), side, warn=warn)
+        prompt = self.prompts.of_side(side)
+        self.check_room(prompt, side)
+        return self._token_ids(texts, prompt, side, warn=warn)
+
+    def check_room(self, prompt: str, side: Side) -> None:
+        """Raise ValueError if a prompt leaves no room for texts, which would all be the same."""
+        limit = self.max_length.get(side)
+        if limit is not None and fills(self.backbone, prompt, side, limit):
+            raise ValueError(
+                f"the prompt {prompt[:60]!r} alone fills the {limit} tokens that texts may have; "
+                "shorten it or raise max_seq_length"
+            )
 
     def _token_ids(
         self,
@@ -255,6 +267,7 @@ class TextEncoder(nn.Module):
         texts, dim = check_texts(texts, side), self.get_embedding_dimension()
         size = self.backbone.default_batch_size if batch_size is None else batch_size
         options = EncodeOptions(side, self.prompts.of_side(side), dim, size)
+        self.check_room(options.prompt, side)
         return self.embed(texts, options, f"encode {side}" if show_progress else None).numpy()
 
     def embed(

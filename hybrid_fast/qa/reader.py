@@ -21,9 +21,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from hybrid_fast.models.architectures import position_limit
-from hybrid_fast.models.folders import find_folder
-from hybrid_fast.models.loading import load_pretrained
+from hybrid_fast.models.backbones.architectures import position_limit
+from hybrid_fast.models.folders.finding import find_folder
+from hybrid_fast.models.folders.loading import load_pretrained
 from hybrid_fast.models.texts import check_strings
 from hybrid_fast.qa.windows import (
     Window,

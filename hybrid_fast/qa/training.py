@@ -31,10 +31,10 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from hybrid_fast.common.errors import kept
 from hybrid_fast.common.files import check_writable, complete_folder
-from hybrid_fast.models.architectures import position_limit
-from hybrid_fast.models.folders import WEIGHT_FILES, find_folder
-from hybrid_fast.models.layout import read_layout
-from hybrid_fast.models.loading import load_pretrained, lowercase_first
+from hybrid_fast.models.backbones.architectures import position_limit
+from hybrid_fast.models.folders.finding import WEIGHT_FILES, find_folder
+from hybrid_fast.models.folders.layout import read_layout
+from hybrid_fast.models.folders.loading import load_pretrained, lowercase_first
 from hybrid_fast.qa.questions import ReadingData
 from hybrid_fast.qa.reader import check_tokenizer
 from hybrid_fast.qa.windows import (

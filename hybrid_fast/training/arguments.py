@@ -14,7 +14,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, Scheduler
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.plan_options import check_batch_size, check_plan
-from hybrid_fast.models.adapter_options import plain_options
+from hybrid_fast.models.adapters.options import plain_options
 from hybrid_fast.training.argument_checks import (
     check_compilation,
     check_launcher,
@@ -202,7 +202,7 @@ class HybridTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        read_texts(self)
+        read_texts(self, HybridTrainingArguments)
         make_plain(self)
         if self.output_dir is not None:  # type: ignore[has-type]
             self.output_dir = str(expanded(self.output_dir))  # type: ignore[has-type]

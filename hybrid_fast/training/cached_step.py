@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hybrid_fast.models.fast_dropout import fast_dropout
+from hybrid_fast.models.dropout.fast import fast_dropout
 from hybrid_fast.models.micro_batches import cut_by_length
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError

@@ -12,7 +12,9 @@ import types
 import typing
 from contextlib import suppress
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
 
 from transformers import TrainingArguments
 
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
     NumbersByName = dict[str, float]
     Options = dict[str, Any]
 else:
-    # What is given is one of the types above; `read_texts` reads texts of a command line.
-    # HfArgumentParser takes a union for text if None is a member, and str the first beside it, or
-    # the second of all.
-    LanguageSampling = str | None | float | dict[str, float]
+    # HfArgumentParser takes a union for text if None is a member, and str the second of all;
+    # `read_texts` reads these texts. What is given elsewhere stands behind.
+    LanguageSampling = Annotated[
+        float | str | dict[str, float] | None, str | float | dict[str, float]
+    ]
     Layers = int | str | list[str] | None
-    NumbersByName = dict[str, float] | str | None
-    Options = dict[str, Any] | str | None
+    NumbersByName = Annotated[dict[str, float] | str | None, dict[str, float]]
+    Options = Annotated[dict[str, Any] | str | None, dict[str, Any]]
 
 _UNREAD = REFUSED.keys() | HARMLESS.keys()
 _NEEDED = {
@@ -41,19 +44,36 @@ _NEEDED = {
 }
 
 
-def read_texts(args: Any) -> None:
+def field_types(owner: type) -> dict[str, Any]:
+    """Return the types of the fields of HybridTrainingArguments, texts of a command line aside."""
+    hints = typing.get_type_hints(owner, include_extras=True)
+    return {name: _given(hint) for name, hint in hints.items()}
+
+
+def _given(hint: Any) -> Any:
+    if typing.get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    members = typing.get_args(hint)
+    if any(typing.get_origin(member) is Annotated for member in members):
+        return reduce(or_, map(_given, members))
+    return hint
+
+
+def read_texts(args: Any, owner: type) -> None:
     """Replace texts that stand for numbers, lists or mappings, as HfArgumentParser gives them.
 
-    Mappings of transformers' own fields are only checked: it reads them itself.
+    Mappings of transformers' own fields are only checked: it reads them itself. What a subclass
+    adds is left as it is: it alone knows what its texts stand for.
 
     Args:
         args: HybridTrainingArguments.
+        owner: that class, whose fields are read.
 
     Raises:
         ValueError: a text that stands for nothing that its field takes; the message begins with the
             name.
     """
-    hints = typing.get_type_hints(type(args))
+    hints = typing.get_type_hints(owner)
     of_transformers = TrainingArguments.__dataclass_fields__
     for name, hint in hints.items():
         value, taken = getattr(args, name, None), _taken(hint)
@@ -97,6 +117,8 @@ def make_plain(args: Any) -> None:
     """
     hints = typing.get_type_hints(type(args))
     for field in fields(args):
+        if not hasattr(args, field.name):  # a subclass sets it later
+            continue
         value = _plain(getattr(args, field.name))
         scalar = _scalar(hints[field.name])
         if scalar is int and isinstance(value, float) and value.is_integer():

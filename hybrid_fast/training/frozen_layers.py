@@ -7,8 +7,8 @@ import logging
 from torch import nn
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.layers import Layers, find_layers
-from hybrid_fast.models.transformer import TransformerBackbone
+from hybrid_fast.models.backbones.layers import Layers, find_layers
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.training.weight_names import check_matches, matches
 
 logger = logging.getLogger(__name__)

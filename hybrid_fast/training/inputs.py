@@ -18,7 +18,7 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.table_makers import loading_call
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.transformer import TransformerBackbone
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.results.metrics import SETTINGS, score_name
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.layer_rates import has_layer_rates

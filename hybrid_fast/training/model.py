@@ -11,11 +11,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.adapter_options import make_config
-from hybrid_fast.models.adapters import is_adapter, transformer_of
-from hybrid_fast.models.dropout_rates import set_dropout
+from hybrid_fast.models.adapters.adapters import is_adapter, transformer_of
+from hybrid_fast.models.adapters.options import make_config
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.dropout.rates import set_dropout
 from hybrid_fast.models.dtypes import widen_trainable
-from hybrid_fast.models.transformer import TransformerBackbone
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.frozen_layers import check_trained, freeze_layers

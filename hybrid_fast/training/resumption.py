@@ -13,7 +13,8 @@ from typing import Any
 
 from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.head import members
+from hybrid_fast.models.adapters.options import make_config, plain_config
+from hybrid_fast.models.head.head import members
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 
@@ -92,8 +93,14 @@ FIXED = SAME | frozenset(
 
 
 def plain_arguments(args: HybridTrainingArguments) -> dict[str, Any]:
-    """Return the fields by name, as JSON holds them; secrets are masked."""
-    values: dict[str, Any] = json.loads(json.dumps(args.to_dict(), default=str))
+    """Return the fields by name, as JSON holds them; secrets are masked.
+
+    Of an adapter only what differs from peft's defaults: how it is written makes no difference.
+    """
+    given = args.to_dict()
+    if args.adapter is not None:
+        given["adapter"] = plain_config(make_config(args.adapter))
+    values: dict[str, Any] = json.loads(json.dumps(given, default=str))
     return values
 
 

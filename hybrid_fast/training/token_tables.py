@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from hybrid_fast.models.token_means import TokenMeans
-from hybrid_fast.models.transformer import TransformerBackbone
+from hybrid_fast.models.backbones.token_means import TokenMeans
+from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.training.compat import sparse_entries
 
 # From so many rows on, work proportional to the table costs more than work proportional to a batch.

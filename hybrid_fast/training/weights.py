@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybrid_fast.common.files import staged_file
-from hybrid_fast.models.adapter_folders import read_adapter_state
-from hybrid_fast.models.adapters import adapter_state, has_adapter, load_adapter_state
-from hybrid_fast.models.folders import WEIGHT_FILES
+from hybrid_fast.models.adapters.adapters import adapter_state, has_adapter, load_adapter_state
+from hybrid_fast.models.adapters.folders import read_adapter_state
+from hybrid_fast.models.folders.finding import WEIGHT_FILES
 from hybrid_fast.training.model import ContrastiveModel
 
 LOSS_FILE = "loss.safetensors"

@@ -129,6 +129,9 @@ def test_numbers_and_truth_are_those_of_yaml_1_2(text, value):
         ("frozen_layers: {a: 1}", "a whole number, text or a list of texts is needed"),
         ("frozen_layer: 2", r"unknown field 'frozen_layer'; did you mean 'frozen_layers'\?"),
         ("lr_multipliers: {a: x}", "lr_multipliers is .*; a mapping of numbers"),
+        ("adapter: 5", "adapter is 5; a mapping is needed$"),
+        ("pair_weights: [a]", r"pair_weights is \['a'\]; a mapping of numbers is needed$"),
+        ("language_sampling:", "language_sampling has no value; text, a number or a mapping of"),
         ("layer_lr_decay: high", "layer_lr_decay is 'high'; a number is needed"),
         ("output_dir: x", "output_dir is not a field; use --out"),
         ("resume_from_checkpoint: x", "resume_from_checkpoint is not a field; use --resume"),
@@ -162,7 +165,7 @@ def test_mistakes_are_named_with_file_line_and_field(write_recipe, line, message
 
 def test_options_of_a_pretrained_model_are_its_own(write_recipe):
     path = write_recipe("model: some/name", "model_options: {dim: 3}")
-    with pytest.raises(ValueError, match="model_options has no option 'dim', only pooling"):
+    with pytest.raises(ValueError, match="has no option 'dim', only adapter, pooling"):
         load_recipe(path)
 
 

@@ -1,10 +1,13 @@
 """HYBRID_FAST_CPU names the instructions of the kernels, or is refused."""
 
+from pathlib import Path
+
 import pytest
 from core_programs import run_program
 
 from hybrid_fast import _core
 
+CPU_INFO = Path("/proc/cpuinfo")
 CHOSEN = "from hybrid_fast import _core\nprint(_core.contrast_instructions())"
 # What losses say of the variable, twice; values of float64 have kernels for any processor.
 LOSSES = """
@@ -37,3 +40,9 @@ def test_a_wrong_name_is_refused_at_every_call():
 
 def test_it_was_chosen_among_those_of_the_processor():
     assert _core.contrast_instructions() in ("avx512", "avx2", "portable")
+
+
+@pytest.mark.skipif(not CPU_INFO.is_file(), reason="needs a list of the processor's instructions")
+def test_whether_there_are_tiles_is_what_the_system_says():
+    words = CPU_INFO.read_text(encoding="utf-8").split()
+    assert _core.has_amx() == ("amx_tile" in words)

@@ -5,10 +5,22 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
+from sentence_transformers import SentenceTransformer
 
 from hybrid_fast.models import BiEncoder
 
 peft = pytest.importorskip("peft")
+
+
+def read_by_peer(folder) -> SentenceTransformer:
+    """Load a saved model in sentence-transformers, or skip the rest of a test."""
+    if (folder / "adapter_config.json").exists() and Version(transformers.__version__) < Version(
+        "5.6"
+    ):
+        pytest.skip("transformers loads the weights of adapters, those of peft too, since 5.6")
+    return SentenceTransformer(str(folder))
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from layered_models import FAMILIES, Encoder, features, make_family
 from torch import nn
 
 from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.backbones.layers import find_layers
 from hybrid_fast.models.dtypes import widen_trainable
-from hybrid_fast.models.layers import find_layers
 
 # DeBERTa of transformers 5.4.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script")
@@ -48,6 +48,10 @@ def output_and_gradient(encoder, autocast=None) -> tuple[torch.Tensor, dict[str,
     (output.float() * weights).sum().backward()
     gradients = {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}
     return output.detach().float(), gradients
+
+
+def number_of_hooks(encoder) -> int:
+    return sum(len(module._forward_pre_hooks) for module in encoder.modules())
 
 
 def relative_error(found, expected) -> float:
@@ -121,14 +125,16 @@ def test_layers_thawed_later_are_widened_and_compute_in_float32():
     encoder = frozen_below(Encoder(make_family("t5")), 2)
     reference = deepcopy(encoder).float().requires_grad_(True)
     widen_trainable(encoder)
+    hooks = number_of_hooks(encoder)
+    widen_trainable(encoder)
+    assert number_of_hooks(encoder) == hooks > 0
     encoder(features())
-    encoder.requires_grad_(True)
-    widen_trainable(encoder)
-    for model in (encoder, deepcopy(encoder)):
+    copied = deepcopy(encoder)
+    for model in (encoder, copied):
+        model.requires_grad_(True)
+        widen_trainable(model)
         torch.testing.assert_close(model(features()), reference(features()))
-    hooks = sum(len(module._forward_pre_hooks) for module in encoder.modules())
-    widen_trainable(encoder)
-    assert hooks == sum(len(module._forward_pre_hooks) for module in encoder.modules()) > 0
+        assert number_of_hooks(model) == 0  # nothing is left to convert
 
 
 def test_it_is_said_and_saved_so_that_nothing_trained_is_rounded(

@@ -1,6 +1,7 @@
 """Chains that cannot be trained: named, and evaluated by sentence-transformers."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -14,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.evaluable import load_evaluable
-from hybrid_fast.models.foreign import UntrainableChainError
+from hybrid_fast.models.folders.foreign import UntrainableChainError
 
 
 def word_embeddings():
@@ -95,6 +96,9 @@ def test_options_are_passed_on(chains, texts):
         ("CNN", {"bidirectional": True, "dropout": 0.1}, "leave bidirectional, dropout out"),
         ("CNN", {"max_query_length": 7}, "max_passage_length None, .* the same value"),
         ("CNN", {"device": "nowhere"}, "device is 'nowhere'"),
+        ("CNN", {"truncate_dim": 25}, "truncate_dim is 25; .* 24 dimensions"),
+        ("Router", {"truncate_dim": 33}, "truncate_dim is 33; .* 32 dimensions"),
+        ("CNN", {"truncate_dim": 0}, "truncate_dim is 0; .* from 1 to 24"),
         ("CNN", {"similarity": "manhattan"}, "similarity is 'manhattan'"),
         ("BoW", {"attn_implementation": "eager"}, "no transformer; leave attn_implementation"),
         ("BoW", {"max_query_length": 7, "max_passage_length": 7}, "has no maximum length"),
@@ -103,6 +107,29 @@ def test_options_are_passed_on(chains, texts):
 def test_options_that_cannot_be(chains, name, options, message):
     with pytest.raises(ValueError, match=message):
         load_evaluable(chains[name], **options)
+
+
+def test_the_folder_s_truncation_is_checked_too(chains, tmp_path):
+    folder = shutil.copytree(chains["CNN"], tmp_path / "chain")
+    file = folder / "config_sentence_transformers.json"
+    edit_json(file, lambda settings: settings.update(truncate_dim=25))
+    with pytest.raises(ValueError, match=r"truncate_dim is 25; .* 24 dimensions"):
+        load_evaluable(folder)
+    assert load_evaluable(folder, truncate_dim=24).truncate_dim == 24
+
+
+def test_the_prompt_of_passages_is_read_by_its_other_name(chains, texts):
+    """By itself sentence-transformers leaves it out."""
+    file = chains["CNN"] / "config_sentence_transformers.json"
+    before = file.read_text()
+    try:
+        edit_json(file, lambda settings: settings.update(prompts={"passage": "sea "}))
+        model = load_evaluable(chains["CNN"], query_prompt="the ")
+    finally:
+        file.write_text(before)
+    for method, prompt in (("encode_query", "the "), ("encode_document", "sea ")):
+        expected = model.encode(texts, prompt=prompt)
+        np.testing.assert_array_equal(getattr(model, method)(texts), expected)
 
 
 def test_modules_that_are_not_known(bert_folder, tmp_path):
@@ -122,13 +149,14 @@ def test_without_sentence_transformers(chains, monkeypatch):
         load_evaluable(chains["CNN"])
 
 
-def test_pickled_weights_are_not_read_there_either(chains, tmp_path):
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_pickled_weights_are_not_read_there_either(tmp_path, name):
     folder = saved_chain(tmp_path / "chain", [word_embeddings(), st.Pooling(DIM)])
     (place,) = {path.parent for path in folder.rglob("model.safetensors")}
-    torch.save({}, place / "pytorch_model.bin")
+    torch.save({}, place / name)
     load_evaluable(folder)
     (place / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin, weights as pickled PyTorch"):
+    with pytest.raises(FileNotFoundError, match=rf"{name}, weights as pickled PyTorch"):
         load_evaluable(folder)
 
 

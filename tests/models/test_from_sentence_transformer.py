@@ -6,7 +6,7 @@ import torch
 from shape_folders import make_folder
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.foreign import UntrainableChainError
+from hybrid_fast.models.folders.foreign import UntrainableChainError
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
@@ -136,6 +136,27 @@ def test_training_one_trains_the_other(bert_folder, texts):
     optimizer.step()
     assert np.abs(theirs.encode(texts) - before).max() > 0.01
     assert_same_vectors(ours, theirs, texts)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_adapters_come_along(bert_folder, texts, tmp_path, wrapped):
+    """Of `add_adapter`, and of peft's own model around the transformer."""
+    peft = pytest.importorskip("peft")
+    theirs = SentenceTransformer(modules=chain(bert_folder), device="cpu")
+    options = {"r": 4, "target_modules": ["query", "value"], "init_lora_weights": False}
+    if wrapped:
+        theirs[0].model = peft.get_peft_model(theirs[0].model, peft.LoraConfig(**options))
+    else:
+        theirs.add_adapter(peft.LoraConfig(**options))
+    ours = BiEncoder.from_sentence_transformer(theirs)
+    assert ours.adapter_config["r"] == 4
+    assert_same_vectors(ours, theirs, texts)
+    for merge in (True, False):
+        ours.save_pretrained(tmp_path / str(merge), merge_adapter=merge)
+        assert_same_vectors(BiEncoder.from_pretrained(tmp_path / str(merge)), theirs, texts)
+        saved = SentenceTransformer(str(tmp_path / str(merge)), device="cpu")
+        assert_same_vectors(saved, theirs, texts)
 
 
 def test_lower_case_and_lengths_of_the_model(bert_folder):

@@ -157,3 +157,27 @@ def test_a_prompt_that_fills_all_tokens(bert_folder):
     with pytest.raises(ValueError, match="alone fills the 6 tokens that texts may have"):
         model.encode_document(["river"], prompt="the river of the sea ")
     model.encode_query(["river"], prompt="the river of the sea ")
+
+
+def test_a_prompt_that_is_changed_to_one_without_room(bert_folder, texts):
+    """All texts would have the same embedding."""
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.prompts["query"] = "the " * 99
+    for encode in (model.encode_queries, model.encode_query, lambda t: model.token_ids(t, "query")):
+        with pytest.raises(ValueError, match=r"'the the .* alone fills the 96 tokens"):
+            encode(texts)
+    assert len(model.encode_passages(texts)) == len(texts)
+
+
+def test_a_default_prompt_that_is_taken_away_is_not_saved(bert_folder, texts, tmp_path):
+    """The folder could not be loaded."""
+    model = BiEncoder.from_pretrained(bert_folder)
+    model.prompts = {"sts": "sea "}
+    model.default_prompt_name = "sts"
+    model.prompts = {"query": "the "}
+    for use in (lambda: model.encode(texts), lambda: model.save_pretrained(tmp_path / "m")):
+        with pytest.raises(ValueError, match="default_prompt_name is 'sts'; it must be one of"):
+            use()
+    assert not (tmp_path / "m").exists()
+    model.default_prompt_name = None
+    model.save_pretrained(tmp_path / "m")

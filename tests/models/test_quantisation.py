@@ -28,6 +28,29 @@ def test_equal_to_sentence_transformers(embeddings, precision, with_ranges):
     np.testing.assert_array_equal(quantised, expected)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_any_kind_of_embeddings(embeddings, precision):
+    theirs = pytest.importorskip("sentence_transformers.util.quantization").quantize_embeddings
+    tensor = torch.from_numpy(embeddings)
+    for given in (
+        *(
+            tensor,
+            tensor.bfloat16(),
+            list(tensor),
+            list(embeddings),
+            tensor.clone().requires_grad_(),
+        ),
+        *(embeddings.astype(np.float64), embeddings.astype(np.float16), embeddings[:0]),
+    ):
+        detached = given.detach() if isinstance(given, torch.Tensor) else given
+        expected = theirs(detached, precision)
+        quantised = quantize_embeddings(given, precision)
+        assert quantised.dtype == expected.dtype
+        np.testing.assert_array_equal(quantised, expected)
+    with pytest.raises(TypeError, match=r"embeddings are of torch\.int8; floats are needed"):
+        quantize_embeddings(embeddings.astype(np.int8), precision)
+
+
 def test_worked_by_hand():
     embeddings = np.array([[0, 0.1], [255, -1], [127.9, 0], [1, 3]], dtype=np.float32)
     uint8 = quantize_embeddings(embeddings, "uint8")

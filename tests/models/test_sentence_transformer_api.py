@@ -131,6 +131,23 @@ def test_similarities(pair, texts):
     assert ours.similarity(frozen, frozen).diagonal().allclose(torch.ones(len(texts)))
 
 
+def test_shapes_that_do_not_fit():
+    model = BiEncoder.static(["the river"], dim=8, vocab_size=99)
+    ones = np.ones((3, 8), dtype=np.float32)
+    for other, shapes in (
+        (ones[:, :4], r"\(3, 8\) and \(3, 4\); \(n, D\) or \(D,\) is needed, with one D"),
+        (ones[None], r"\(3, 8\) and \(1, 3, 8\)"),
+        (3.0, r"\(3, 8\) and \(\)"),
+        ([], r"\(3, 8\) and \(0,\)"),
+    ):
+        for method in (model.similarity, model.similarity_pairwise):
+            with pytest.raises(ValueError, match=f"embeddings have the shapes {shapes}"):
+                method(ones, other)
+    with pytest.raises(ValueError, match="there are 3 and 2 embeddings; as many of both"):
+        model.similarity_pairwise(ones, ones[:2])
+    assert model.similarity(ones, ones[:2]).shape == (3, 2)
+
+
 def test_similarity_may_be_given_by_their_names():
     enum = pytest.importorskip("sentence_transformers").SimilarityFunction
     model = BiEncoder.static(["the river"], dim=8, vocab_size=99, normalize=False)
@@ -150,6 +167,23 @@ def test_attributes(pair):
     assert ours.max_seq_length == theirs.max_seq_length
     assert ours.dtype == theirs.dtype == torch.float32
     assert ours.tokenizer is ours.backbone.tokenizer
+
+
+def test_older_names_that_much_code_uses(pair, texts):
+    ours, theirs = pair
+    with pytest.warns(FutureWarning, match="get_embedding_dimension"):
+        dim = theirs.get_sentence_embedding_dimension()
+    assert ours.get_sentence_embedding_dimension() == dim
+    with ours.truncate_embeddings(4):
+        assert ours.get_sentence_embedding_dimension() == 4
+    for name in ("encode", "encode_query", "encode_document"):
+        encode = getattr(ours, name)
+        np.testing.assert_array_equal(
+            encode(sentences=texts, batch_size=3), encode(texts, batch_size=3)
+        )
+        assert_equal(encode(sentences=texts[0]), getattr(theirs, name)(sentences=texts[0]))
+        with pytest.raises(TypeError, match="inputs and sentences are given"):
+            encode(inputs=texts, sentences=texts)
 
 
 def test_max_seq_length(bert_folder, texts):

@@ -175,6 +175,52 @@ def test_a_frozen_base_stays_as_it_is(xlm_roberta_folder, tmp_path, dtype, bf16)
     )
 
 
+BESIDE = {
+    "normalisation": {"modules_to_save": ["LayerNorm"]},
+    "layer": {"modules_to_save": ["intermediate.dense"]},
+    "embeddings": {"modules_to_save": ["word_embeddings"]},
+    "biases": {"bias": "lora_only"},
+    "all biases": {"bias": "all"},
+}
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_is_trained_beside_an_adapter_meets_a_half_precision_base(
+    xlm_roberta_folder, tmp_path, kind, bf16
+):
+    lora = {"r": 2, "target_modules": ["query"], **BESIDE[kind]}
+    saving = {"save_strategy": "steps", "save_steps": 2, "dropout": 0.0}
+
+    def make(dtype: str) -> HybridTrainer:
+        model = BiEncoder.from_pretrained(xlm_roberta_folder, dtype=dtype)
+        return trainer_of(model, tmp_path / dtype, adapter=lora, bf16=bf16, **saving)
+
+    whole = make("bf16")
+    curve = losses(whole)
+    model = whole.encoder.backbone.model
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    assert model.embeddings.position_embeddings.weight.dtype == torch.bfloat16
+    np.testing.assert_allclose(curve, losses(make("float32")), rtol=5e-2)
+    resumed = make("bf16")
+    resumed.train(resume_from_checkpoint=tmp_path / "bf16" / "checkpoint-2")
+    for name, weight in weights(whole.encoder).items():
+        assert torch.equal(weight, weights(resumed.encoder)[name])
+    whole.encoder.merge_adapter()
+    again = trainer_of(whole.encoder, tmp_path / "again", bf16=bf16)  # all weights are trained
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert np.isfinite(losses(again)).all()
+
+
+def test_weights_that_are_thawed_by_hand_meet_a_half_precision_base(xlm_roberta_folder, tmp_path):
+    model = adapted(xlm_roberta_folder, LORA, dtype="bf16")
+    model.backbone.model.encoder.layer[1].attention.output.LayerNorm.requires_grad_(True)
+    model.backbone.model.embeddings.word_embeddings.requires_grad_(True)
+    assert np.isfinite(losses(trainer_of(model, tmp_path))).all()
+    model.float()
+    assert np.isfinite(model.encode_passages(TEXTS)).all()
+
+
 def test_a_base_in_another_half_precision_than_autocast_is_widened(xlm_roberta_folder, tmp_path):
     found = []
     for dtype in ("fp16", "float32"):

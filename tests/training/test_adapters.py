@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from adapted_models import adapted, peft, wrapped
+from adapted_models import adapted, peft, read_by_peer, wrapped
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
@@ -139,7 +140,7 @@ def test_modules_after_pooling_are_trained_and_saved_with_the_adapter(
     for folder in (tmp_path / "merged", tmp_path / "checkpoint-4"):
         loaded = BiEncoder.from_pretrained(folder, dtype=dtype)
         np.testing.assert_allclose(vectors(loaded), vectors(whole.encoder), atol=tolerance)
-        other = SentenceTransformer(str(folder))
+        other = read_by_peer(folder)
         np.testing.assert_allclose(other.encode_document(TEXTS), vectors(loaded), atol=tolerance)
 
 
@@ -160,7 +161,7 @@ def test_a_checkpoint_holds_no_weight_and_no_state_of_the_base(xlm_roberta_folde
 
 
 def test_weights_that_are_trained_beside_an_adapter_are_kept_beside_it(
-    xlm_roberta_folder, tmp_path
+    xlm_roberta_folder, tmp_path, caplog
 ):
     def make() -> HybridTrainer:
         model = adapted(xlm_roberta_folder, LORA)
@@ -169,6 +170,8 @@ def test_weights_that_are_trained_beside_an_adapter_are_kept_beside_it(
 
     whole = make()
     whole.train()
+    said = "2 weights are trained beside the adapter, such as embeddings.LayerNorm.weight"
+    assert said in caplog.text  # who loads the checkpoint by itself has them not
     names = set(load_file(tmp_path / "checkpoint-2" / "trained.safetensors"))
     assert names == {":embeddings.LayerNorm.weight", ":embeddings.LayerNorm.bias"}
     resumed = make()
@@ -189,10 +192,22 @@ def test_another_adapter_is_refused_with_both_values(xlm_roberta_folder, tmp_pat
 
     plain = BiEncoder.from_pretrained(xlm_roberta_folder)
     message = resume(plain, adapter={**LORA, "lora_alpha": 4})
-    assert f"was trained with adapter = {LORA!r}" in message
-    assert "'lora_alpha': 4}; resume with the same" in message
+    assert re.search(r"trained with adapter = \{'peft_type': 'LORA', 'r': 2, .*\}, this", message)
+    assert "'lora_alpha': 4" in message
     assert "this run has None" in resume(BiEncoder.from_pretrained(xlm_roberta_folder))
     assert "this run has None" in resume(adapted(xlm_roberta_folder, LORA))
+
+
+def test_how_an_adapter_is_written_makes_no_difference_to_a_resumption(
+    xlm_roberta_folder, tmp_path
+):
+    whole = trainer_of(BiEncoder.from_pretrained(xlm_roberta_folder), tmp_path, adapter={"r": 8})
+    whole.train()
+    written = {"peft_type": "LORA", "lora_dropout": 0.0, "lora_alpha": 8}
+    for model in (xlm_roberta_folder, tmp_path / "checkpoint-2"):
+        resumed = trainer_of(BiEncoder.from_pretrained(model), tmp_path, adapter=written)
+        resumed.train(resume_from_checkpoint=tmp_path / "checkpoint-2")
+        assert same(weights(whole.encoder), weights(resumed.encoder))
 
 
 def test_the_rate_of_dropout_of_the_encoder_leaves_that_of_the_adapter(

@@ -152,3 +152,32 @@ def test_every_argument_is_compared_or_of_a_rank_or_harmless(tmp_path):
 
 def test_one_process_hashes_no_weights(tmp_path):
     assert facts_of_run(make_args(tmp_path), make_table(), make_model(), None) == {}
+
+
+def train_with_adapters(rank: int, world_size: int, base: Path, output: Path, what: str) -> str:
+    options = {"adapter": {"r": 2, "target_modules": ["query"]}, "frozen_layers": 0}
+    others = {
+        "adapter": {"r": 2, "target_modules": ["key"]},
+        "frozen_layers": 1,
+        "lr_multipliers": {"lora_B": 16.0},
+        "dropout": 0.2,
+    }
+    if rank == 1:
+        options[what] = others[what]
+    said = "nothing"
+    try:
+        args = make_args(output, max_steps=1, **options)
+        HybridTrainer(BiEncoder.from_pretrained(base), args, make_table()).train()
+    except ValueError as error:
+        said = str(error)
+    leave_process_group()
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["adapter", "frozen_layers", "lr_multipliers", "dropout"])
+def test_ranks_that_would_train_other_weights(xlm_roberta_folder, tmp_path, what):
+    pytest.importorskip("peft")
+    for said in run_ranks(train_with_adapters, 2, xlm_roberta_folder, tmp_path, what):
+        assert "the ranks of this training differ in" in said
+        assert f"{what} (rank" in said

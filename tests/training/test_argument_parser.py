@@ -153,6 +153,34 @@ def test_what_other_classes_take_remains(tmp_path):
     assert (args.alpha, data.table, rest) == (1.0, "mine", ["--else", "x"])
 
 
+@dataclasses.dataclass
+class OfAProject(HybridTrainingArguments):
+    """Fields of a subclass, of the types that ours have too."""
+
+    tags: list[str] | str | None = None
+    options: dict[str, int] | str | None = None
+    threshold: float = 0.5
+    number: int | str | None = None
+    languages: list[str] = dataclasses.field(default_factory=list)
+    made: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.made = 3
+
+
+def test_a_subclass_may_have_fields_of_its_own(tmp_path):
+    own = {"tags": "river", "options": "options.json", "number": "7", "threshold": "1"}
+    texts = [*(f"--{name}={text}" for name, text in own.items()), "--languages", "de", "en"]
+    args = parsed(HfArgumentParser(OfAProject), tmp_path, *texts, "--frozen_layers", "2")
+    assert (args.tags, args.options, args.number) == ("river", "options.json", "7")
+    assert (args.threshold, args.languages, args.made) == (1.0, ["de", "en"], 3)
+    assert args.frozen_layers == 2
+    assert args.to_dict()["languages"] == ["de", "en"]
+    with pytest.raises(TypeError, match=r"OfAProject has no argument 'treshold'; .* 'threshold'"):
+        OfAProject(str(tmp_path), treshold=1)
+
+
 def test_arguments_are_made_again_from_what_they_say(parser, tmp_path):
     texts = [text for name, (given, _) in GIVEN.items() for text in (f"--{name}", *given)]
     args = parsed(parser, tmp_path, *texts)

@@ -7,7 +7,8 @@ import torch
 from toy_training import make_args
 
 from hybrid_fast.data import AlignedTable
-from hybrid_fast.models import BiEncoder, dropout, dropout_attention
+from hybrid_fast.models import BiEncoder
+from hybrid_fast.models.dropout import attention, modules
 from hybrid_fast.training import HybridTrainer
 
 
@@ -22,8 +23,8 @@ def calls(monkeypatch) -> list[str]:
             module, name, lambda *args, **options: found.append(name) or kernel(*args, **options)
         )
 
-    watch(dropout, "_run")
-    watch(dropout_attention, "drop_attention")
+    watch(modules, "_run")
+    watch(attention, "drop_attention")
     return found
 
 

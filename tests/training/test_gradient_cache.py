@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from hybrid_fast.models.fast_dropout import fast_dropout
-from hybrid_fast.models.pooling import mean_pooling
+from hybrid_fast.models.backbones.pooling import mean_pooling
+from hybrid_fast.models.dropout.fast import fast_dropout
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training import token_tables
 from hybrid_fast.training.gradient_cache import Embedded, GradientCache, MicroBatch

@@ -11,7 +11,7 @@ from toy_training import make_args, make_table
 
 from hybrid_fast.data import AlignedTable, open_token_store
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.static import StaticBackbone
+from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.training import HybridTrainer
 from hybrid_fast.training.token_report import LanguageCounts, count_tokens, report_tokens
 

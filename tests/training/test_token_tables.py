@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.token_means import TokenMeans
+from hybrid_fast.models.backbones.token_means import TokenMeans
 from hybrid_fast.training import token_tables
 from hybrid_fast.training.token_tables import (
     clip_gradients,

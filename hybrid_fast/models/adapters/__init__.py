@@ -1,0 +1,1 @@
+"""Adapters (peft): options, layers, folders."""

@@ -1,0 +1,1 @@
+"""What embeds tokenised texts: a static table, or a transformer and its pooling."""

@@ -1,0 +1,1 @@
+"""Dropout: rates, and its computation on CPUs."""

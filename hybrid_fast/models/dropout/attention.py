@@ -1,0 +1,200 @@
+"""Attention in training on the CPU by the C++ core, as an attention of transformers.
+
+torch's fused attention of the CPU takes no dropout: it falls to products of whole score matrices, a
+mask for each, and keeps both for the backward pass. The core's kernel holds the scores of a few
+queries at a time and keeps one number a row. The softmax is not renormalised after dropout, as in
+torch. Forward and backward it is also faster than the fused attention without dropout, on the kind
+of processor where that was measured; see `_beats_fused_attention`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybrid_fast import _core
+from hybrid_fast.models.compat import register_attention, torch_attention
+from hybrid_fast.models.dropout.modules import draw_seed, numbers, takes
+
+NAME = "hybrid_fast"
+# Options of transformers that change what is computed, and that are left to its own attention.
+_LEFT_TO_TORCH = ("position_bias", "softcap", "s_aux", "cache", "output_attentions")
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend as transformers' "sdpa" does, by our kernel where it takes the call and is faster.
+
+    Args:
+        module: the attention module; without dropout the kernel serves it in training mode alone.
+        query: (n, heads, queries, D), float32 or bfloat16 for the kernel, or what autocast makes
+            of it.
+        key: (n, heads or a divisor, keys, D).
+        value: likewise.
+        attention_mask: bool (n or 1, heads or 1, queries or 1, keys), True where a query sees a
+            key; a mask of numbers is left to torch.
+        dropout: probability.
+        scaling: of the scores; default D ** -0.5.
+        is_causal: whether query i sees keys 0 to i alone, unless there is a mask; default the
+            module's.
+        options: others of transformers.
+
+    Returns:
+        (n, queries, heads, D), and None for the probabilities.
+    """
+    query, key, value = _autocast(query, key, value)
+    is_wanted = dropout > 0 or (module.training and _beats_fused_attention(key))
+    if not (is_wanted and _takes(query, key, value, attention_mask, options)):
+        out, _ = torch_attention()(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            is_causal=is_causal,
+            **options,
+        )
+        return out, None
+    if is_causal is None:
+        is_causal = getattr(module, "is_causal", True)
+    out = drop_attention(
+        query,
+        key,
+        value,
+        attention_mask,
+        rate=dropout,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        causal=is_causal and attention_mask is None and query.shape[2] > 1,
+    )
+    return out, None
+
+
+def drop_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    seen: Tensor | None,
+    *,
+    rate: float,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    """Return drop(softmax(scale Q K^T)) V by the kernel, (n, queries, heads, D); see `attend`.
+
+    A query that sees no key gets zeros. It cannot be differentiated twice. torch's random state is
+    used only if the rate is not 0.
+    """
+    if seen is not None:
+        # A mask of padding is the same for all queries, and need not be written out for each.
+        seen = seen[tuple(slice(None, None if step else 1) for step in seen.stride()[:3])]
+        seen = seen.contiguous()
+    states = (x.transpose(1, 2).contiguous() for x in (query, key, value))
+    seed = draw_seed() if rate else 0
+    out: Tensor = _Attention.apply(*states, seen, rate, scale, causal, seed)
+    return out
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        seen: Tensor | None,
+        rate: float,
+        scale: float,
+        causal: bool,
+        seed: int,
+    ) -> Tensor:
+        num_texts, num_queries, num_heads, _ = queries.shape
+        out = torch.empty_like(queries)
+        log_sums = queries.new_empty(num_texts, num_heads, num_queries, dtype=torch.float32)
+        ctx.law = {"scale": scale, "causal": causal, "rate": rate, "seed": seed}
+        _core.attend(
+            **_arrays(queries, keys, values, seen),
+            **ctx.law,
+            out=numbers(out),
+            log_sums=numbers(log_sums),
+            num_threads=torch.get_num_threads(),
+        )
+        ctx.save_for_backward(queries, keys, values, seen, log_sums)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        queries, keys, values, seen, log_sums = ctx.saved_tensors
+        gradients = [torch.empty_like(x) for x in (queries, keys, values)]
+        of_queries, of_keys, of_values = map(numbers, gradients)
+        _core.attend_backward(
+            **_arrays(queries, keys, values, seen),
+            **ctx.law,
+            log_sums=numbers(log_sums),
+            out_gradient=numbers(gradient.contiguous()),
+            query_gradient=of_queries,
+            key_gradient=of_keys,
+            value_gradient=of_values,
+            num_threads=torch.get_num_threads(),
+        )
+        return *gradients, None, None, None, None, None
+
+
+def _arrays(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> dict[str, Any]:
+    arrays = {"queries": queries, "keys": keys, "values": values}
+    return {name: numbers(x) for name, x in arrays.items()} | {
+        "seen": None if seen is None else seen.numpy()
+    }
+
+
+def _autocast(*states: Tensor) -> list[Tensor]:
+    """Return what torch's attention would compute with in this context."""
+    if not torch.is_autocast_enabled("cpu"):
+        return list(states)
+    dtype = torch.get_autocast_dtype("cpu")
+    return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]
+
+
+def _takes(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+) -> bool:
+    """Tell whether the kernel computes exactly what is asked for."""
+    return (
+        takes(query, key, value)
+        and query.ndim == 4
+        and key.shape == value.shape
+        and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])
+        and (mask is None or (mask.dtype == torch.bool and mask.ndim == 4))
+        and all(options.get(name) is None or options[name] is False for name in _LEFT_TO_TORCH)
+    )
+
+
+def _beats_fused_attention(key: Tensor) -> bool:
+    """Tell whether the kernel was measured to be faster without dropout, forward and backward.
+
+    Beside torch 2.13 on Zen 5, for texts of 16 to 512 tokens and heads of 32 and 64, it was in
+    bfloat16 and, from 64 tokens on, in float32; with AMX, which torch uses, it was not measured.
+    """
+    return _has_avx512_alone() and (key.dtype == torch.bfloat16 or key.shape[2] >= 64)
+
+
+@cache
+def _has_avx512_alone() -> bool:
+    return _core.contrast_instructions() == "avx512" and not _core.has_amx()
+
+
+register_attention(NAME, attend)

@@ -1,0 +1,1 @@
+"""Modules between pooling and the embedding."""
