@@ -55,8 +55,8 @@ VIT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ima
             r"a bart is an encoder-decoder.*encoder alone.*BERT, XLM-R or that of a T5.*Qwen3",
         ),
         (
-            lambda t: t.MBartForConditionalGeneration(t.MBartConfig(**BART)),
-            "a mbart is an encoder-decoder",
+            lambda t: t.BlenderbotForConditionalGeneration(t.BlenderbotConfig(**BART)),
+            "a blenderbot is an encoder-decoder",
         ),
         (lambda t: t.ViTModel(t.ViTConfig(**VIT)), "a vit is a model of images"),
         (
