@@ -32,7 +32,7 @@ from trainers import Pairs, Run, train_ours, train_theirs
 from hybrid_fast.models import BiEncoder
 
 LONGEST = 256
-SIZE, FULL_SIZE, ROUNDS = 96, 256, 3
+SIZE, FULL_SIZE, ROUNDS = 96, 256, 2
 ADAPTER = {"r": 16, "lora_alpha": 32, "target_modules": ["query", "key", "value", "dense"]}
 ENCODING_S = 45
 

@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from functools import cache
+from pathlib import Path
 from string import Formatter
 
 import pytest
@@ -22,6 +23,7 @@ from hybrid_fast.data.builtin.facts import FACTS
 from hybrid_fast.data.builtin.names import names
 from hybrid_fast.data.builtin.templates import number_words, phrasings
 
+OWN_DATA = Path(__file__).parents[2] / "recipes" / "own_data.jsonl"
 XQUAD_R_LANGUAGES = {"ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"}
 SCRIPTS = {
     "ar": ("ARABIC",),
@@ -224,3 +226,11 @@ def test_the_split_and_texts_do_not_depend_on_the_process():
 def test_an_unknown_split_is_an_error(split):
     with pytest.raises(ValueError, match=r"split is .*; it must be one of 'train', 'test'"):
         builtin_items(split)
+
+
+def test_the_sample_of_own_data_has_nothing_of_the_test():
+    tested = builtin_items("test")
+    sample = [json.loads(line) for line in OWN_DATA.read_text("utf-8").splitlines()]
+    assert sample
+    assert not {*tested["query"]} & {row["question"] for row in sample}
+    assert not {*tested["passage"]} & {row["answer"] for row in sample}
