@@ -49,6 +49,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_encoder() -> str:
+    """Folder of a real encoder; tests that need one skip, visibly, where none is named."""
+    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER", "")
+    if not Path(folder, "config.json").is_file():
+        pytest.skip("HYBRID_FAST_REAL_ENCODER names no folder of a real encoder")
+    return folder
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of the loopback address that was free a moment ago."""

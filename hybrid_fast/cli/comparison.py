@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hybrid_fast.cli.messages import say
+from hybrid_fast.common.json_files import read_json
 from hybrid_fast.evaluation.significance import compare_runs
 from hybrid_fast.results import Comparison, PerQuery, Results, load_runs
 from hybrid_fast.results.labels import family_labels
@@ -25,12 +26,7 @@ def read_runs(path: Path) -> list[Results]:
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; a {FILE_NAME} is needed")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: malformed JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
+    content: Any = read_json(path, object)
     contents = content.get("runs", [content]) if isinstance(content, dict) else content
     try:
         runs = load_runs(contents)

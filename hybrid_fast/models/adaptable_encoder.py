@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hybrid_fast.common.hub import is_hub_name
+from hybrid_fast.common.json_files import read_optional
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.models.adapters.adapters import (
     adapter_of,
@@ -20,7 +21,6 @@ from hybrid_fast.models.adapters.options import AdapterOptions, make_config, pla
 from hybrid_fast.models.adapters.saving import find_base
 from hybrid_fast.models.backbones.direction import direction_options, reads_both_ways
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
-from hybrid_fast.models.folders.json_files import read_optional
 from hybrid_fast.models.sentence_encoder import SentenceEncoder
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hybrid_fast.models.folders.json_files import read_optional
+from hybrid_fast.common.json_files import read_optional
 
 logger = logging.getLogger(__name__)
 _CARD_BYTES = 200_000

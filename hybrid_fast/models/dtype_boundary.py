@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.json_files import read_json, write_json
 from hybrid_fast.models.adapters.adapters import modules_of_base
 from hybrid_fast.models.backbones.layers import Layers, find_layers
 from hybrid_fast.models.compat import remove_hooks
-from hybrid_fast.models.folders.json_files import read_json, write_json
 
 HALF = (torch.float16, torch.bfloat16)
 _CONVERTED = (*HALF, torch.float32)

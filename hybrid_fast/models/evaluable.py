@@ -7,12 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybrid_fast.common.json_files import read_optional
 from hybrid_fast.models.bi_encoder import BiEncoder
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import check_dtype
 from hybrid_fast.models.folders.finding import find_folder
 from hybrid_fast.models.folders.foreign import UntrainableChainError, refuse_weights
-from hybrid_fast.models.folders.json_files import read_optional
 from hybrid_fast.models.folders.layout import SETTINGS_FILE
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity

@@ -14,6 +14,7 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hybrid_fast.common.files import complete_file
+from hybrid_fast.common.json_files import read_json
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.memory import TokenBudget
 
@@ -97,7 +98,7 @@ def settings_in(folder: Path) -> dict[str, Any] | None:
         ValueError: another version wrote it.
     """
     path = folder / PLAN_FILE
-    settings = _read_json(path) if path.is_file() else None
+    settings = read_json(path, dict) if path.is_file() else None
     if settings is not None and not {"same", "followed"} <= settings.keys():
         raise ValueError(f"{path} is of an older version of hybrid_fast; start anew")
     return settings
@@ -123,7 +124,7 @@ def load_budget(
     )
     if args.micro_batch_tokens is not None or set_no_more or not path.is_file():
         return None
-    budget = TokenBudget(**_read_json(path))
+    budget = TokenBudget(**read_json(path, dict))
     if args.cached_activation_tokens is not None:
         budget.cached = args.cached_activation_tokens
     return budget
@@ -132,8 +133,3 @@ def load_budget(
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     with complete_file(path) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

@@ -4,15 +4,11 @@ The folder, one of the shape and size of multilingual-e5-small, is named by the 
 HYBRID_FAST_REAL_ENCODER.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
-from transformers.utils.logging import disable_progress_bar
 
 from hybrid_fast.data import load_table
 from hybrid_fast.models import BiEncoder
@@ -38,15 +34,6 @@ LENGTHS = [" ".join(["Wasser", "water", "水"] * count) for count in (1, 7, 40, 
 TOO_LONG = ["the river and the sea " * 400, "河" * 2000]
 SHORT = SCRIPTS + LENGTHS
 TEXTS = SHORT + TOO_LONG
-
-
-@pytest.fixture(scope="module")
-def real_encoder():
-    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER", "")
-    if not Path(folder, "config.json").is_file():
-        pytest.skip("HYBRID_FAST_REAL_ENCODER names no folder of a real encoder")
-    disable_progress_bar()
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 See tests/models/test_real_encoder.py.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +14,6 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from transformers import TrainerCallback
-from transformers.utils.logging import disable_progress_bar
 
 from hybrid_fast.data import AlignedTable, load_table
 from hybrid_fast.models import BiEncoder
@@ -27,15 +23,6 @@ pytestmark = pytest.mark.slow
 
 LONGEST, NUM_PAIRS, NUM_STEPS = 64, 8, 3
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-
-
-@pytest.fixture(scope="module")
-def real_encoder():
-    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER", "")
-    if not Path(folder, "config.json").is_file():
-        pytest.skip("HYBRID_FAST_REAL_ENCODER names no folder of a real encoder")
-    disable_progress_bar()
-    return folder
 
 
 @pytest.fixture(scope="module")

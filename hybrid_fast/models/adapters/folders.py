@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hybrid_fast.common.hub import is_hub_name, local_folder
+from hybrid_fast.common.json_files import read_json
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.models.adapters.adapters import (
     ADAPTER_CONFIG,
@@ -31,7 +32,6 @@ from hybrid_fast.models.adapters.adapters import (
 from hybrid_fast.models.adapters.options import import_peft, kind_of, refuse_unsupported
 from hybrid_fast.models.adapters.saving import Base
 from hybrid_fast.models.folders.finding import find_folder
-from hybrid_fast.models.folders.json_files import read_json
 
 logger = logging.getLogger(__name__)
 _MODULES = "modules.json"

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from hybrid_fast.common.json_files import read_json, write_json
 from hybrid_fast.models.compat import with_padding_attention
-from hybrid_fast.models.folders.json_files import read_json, write_json
 
 # What models raise that give no gradient to embeddings of tokens in evaluation mode.
 _NO_GRADIENT = (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.folders.custom_code import find_ordinary
 from hybrid_fast.models.folders.foreign import OTHER_MODULES, untrainable
-from hybrid_fast.models.folders.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.head.modules import HEAD_MODULES
 
 MODULES_FILE = "modules.json"

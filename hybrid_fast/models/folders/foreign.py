@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hybrid_fast.models.folders.json_files import read_optional
+from hybrid_fast.common.json_files import read_optional
 
 # What is not read of a folder without safetensors, by a file that tells.
 _FORMATS = {

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hybrid_fast.common.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.backbones.direction import take_direction
 from hybrid_fast.models.backbones.pooling import POOLINGS, check_pooling
 from hybrid_fast.models.folders.chain import (
@@ -30,7 +31,6 @@ from hybrid_fast.models.folders.chain import (
     write_chain,
 )
 from hybrid_fast.models.folders.foreign import refuse_empty, refuse_settings, untrainable
-from hybrid_fast.models.folders.json_files import read_json, read_optional, write_json
 from hybrid_fast.models.head.files import CONFIG_FILE, read_config
 from hybrid_fast.models.head.modules import check_normalize
 from hybrid_fast.models.prompts import Prompts

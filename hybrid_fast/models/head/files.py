@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.json_files import read_json
 from hybrid_fast.models.folders.foreign import refuse_weights, untrainable
-from hybrid_fast.models.folders.json_files import read_json
 
 CONFIG_FILE = "config.json"
 _WEIGHTS_FILE = "model.safetensors"

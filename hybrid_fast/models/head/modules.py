@@ -12,7 +12,7 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from hybrid_fast.models.folders.json_files import read_optional, write_json
+from hybrid_fast.common.json_files import read_optional, write_json
 from hybrid_fast.models.head.files import (
     CONFIG_FILE,
     check_dim,

@@ -152,7 +152,7 @@ def test_no_normalize_module_and_no_settings(old_folder):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("modules.json", "[{]", "modules.json: line 1: .*JSON is needed"),
+        ("modules.json", "[{]", "modules.json:1: malformed JSON"),
         ("modules.json", [], "lists nothing"),
         ("modules.json", {}, "modules.json holds a dict; a list is needed"),
         ("modules.json", [{"type": "a.Transformer"}], "entry 0 .* 'path'"),

@@ -1,4 +1,4 @@
-"""JSON files of a model's folder, with errors that name file and line."""
+"""JSON files, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_json(path: Path, kind: type[T]) -> T:
 
     Args:
         path: the file.
-        kind: what it holds, such as dict.
+        kind: what it holds, such as dict; object for anything.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -23,9 +23,9 @@ def read_json(path: Path, kind: type[T]) -> T:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno}: {error.msg}; JSON is needed") from error
+        raise ValueError(f"{path}:{error.lineno}: malformed JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason}); JSON is needed") from error
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason}") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} holds a {type(content).__name__}; a {kind.__name__} is needed")
     return content
