@@ -23,6 +23,16 @@ def read_by_peer(folder) -> SentenceTransformer:
     return SentenceTransformer(str(folder))
 
 
+def add_by_peer(model: SentenceTransformer, config) -> None:
+    """Give a model an adapter as sentence-transformers does, or skip the rest of a test."""
+    try:
+        model.add_adapter(config)
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip(f"transformers {transformers.__version__} needs another peft: {error}")
+
+
 @contextmanager
 def peft_asks_by_an_old_name():
     """Its PeftModel reads a property that transformers has renamed, and warns of."""

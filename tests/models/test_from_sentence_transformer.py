@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from adapted_models import read_by_peer
+from adapted_models import add_by_peer, read_by_peer
 from shape_folders import make_folder
 
 from hybrid_fast.models import BiEncoder
@@ -149,7 +149,7 @@ def test_adapters_come_along(bert_folder, texts, tmp_path, wrapped):
     if wrapped:
         theirs[0].model = peft.get_peft_model(theirs[0].model, peft.LoraConfig(**options))
     else:
-        theirs.add_adapter(peft.LoraConfig(**options))
+        add_by_peer(theirs, peft.LoraConfig(**options))
     ours = BiEncoder.from_sentence_transformer(theirs)
     assert ours.adapter_config["r"] == 4
     assert_same_vectors(ours, theirs, texts)

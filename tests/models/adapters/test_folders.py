@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adapted_models import adapted, peft, peft_asks_by_an_old_name, shaken, wrapped
+from adapted_models import (
+    adapted,
+    add_by_peer,
+    peft,
+    peft_asks_by_an_old_name,
+    shaken,
+    wrapped,
+)
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, BertConfig, BertForMaskedLM, BertModel
@@ -67,7 +74,7 @@ def test_settings_beside_an_adapter_go_before_those_of_its_base(base, texts, tmp
 
 def test_an_adapter_of_sentence_transformers(base, texts, tmp_path):
     other = SentenceTransformer(str(base))
-    other.add_adapter(peft.LoraConfig(r=3, target_modules=["query"], use_dora=True))
+    add_by_peer(other, peft.LoraConfig(r=3, target_modules=["query"], use_dora=True))
     shaken(other)
     other.save(str(tmp_path))
     model = BiEncoder.from_pretrained(tmp_path)
