@@ -163,7 +163,7 @@ def test_a_hub_that_cannot_be_reached(project, fails, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("modules.json", b"{", "modules.json: line 1"),
+        ("modules.json", b"{", "modules.json:1: malformed JSON"),
         ("model.safetensors", b"xx", "m cannot be loaded"),
         ("model.safetensors", None, "m holds no model.safetensors"),
     ],
