@@ -1,4 +1,4 @@
-"""What the real encoder is measured on: questions of TyDi QA GoldP and their passages."""
+"""What a real encoder is measured and tested on: questions of TyDi QA GoldP, their passages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def draw_tydi(data: Path, size: int, seed: int = 0) -> tuple[list[str], list[str
     passages: list[str] = []
     seen: set[str] = set()
     for row in np.random.default_rng(seed).permutation(len(table)):
+        if len(queries) == size:
+            break
         (query,), (passage,) = table.queries([row]), table.passages([row])
-        if len(queries) < size and not {query, passage} & seen:
+        if not {query, passage} & seen:
             seen |= {query, passage}
             queries.append(query)
             passages.append(passage)

@@ -9,11 +9,10 @@
 #include "check.h"
 #include "contrast_problem.h"
 #include "core/contrast_rows.h"
+#include "instructions.h"
 
 namespace hybrid_fast {
 namespace {
-
-constexpr int kSkipped = 77;
 
 std::uint16_t to_bf16(double value) {
   return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16);

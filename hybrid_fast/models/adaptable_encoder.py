@@ -13,8 +13,8 @@ from hybrid_fast.common.paths import expanded
 from hybrid_fast.models.adapters.adapters import (
     adapter_of,
     add_adapter,
+    beside_adapter,
     merge_adapter,
-    trained_beside_adapter,
     transformer_of,
 )
 from hybrid_fast.models.adapters.options import AdapterOptions, make_config, plain_config
@@ -92,7 +92,7 @@ class AdaptableEncoder(SentenceEncoder):
             raise ValueError("a static encoder has no layers for an adapter; use a transformer")
         return self.backbone
 
-    def save_apart(self, folder: Path) -> dict[str, dict[str, object]]:
+    def _save_apart(self, folder: Path) -> dict[str, dict[str, object]]:
         """Write the adapter and the tokenizer into an existing folder.
 
         Returns:
@@ -103,14 +103,15 @@ class AdaptableEncoder(SentenceEncoder):
         of_hub = "/" in name and is_hub_name(name) and not expanded(name).exists()
         base = find_base(backbone.model, name if of_hub else "", self.revision)
         backbone.save_apart(folder, base)
-        beside = trained_beside_adapter(backbone.model)
+        trained = (item for item in backbone.model.named_parameters() if item[1].requires_grad)
+        beside = beside_adapter(backbone.model, trained)
         if beside:
             logger.warning(
                 "%d weights are trained beside the adapter, such as %s, and are not in its folder, "
                 "which gives other embeddings without them; name their modules in modules_to_save "
                 "of the adapter, or save the model merged.",
                 len(beside),
-                beside[0],
+                next(iter(beside)),
             )
         return {} if base.name is None else _turned(transformer_of(backbone.model))
 

@@ -287,7 +287,7 @@ class BiEncoder(AdaptableEncoder):
         with complete_folder(folder, stale=MODEL_FILES) as staged:
             direction = {}
             if apart:
-                direction = self.save_apart(staged)
+                direction = self._save_apart(staged)
             else:
                 self.backbone.save(staged)
             is_static = isinstance(self.backbone, StaticBackbone)

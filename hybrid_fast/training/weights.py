@@ -18,7 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybrid_fast.common.files import staged_file
-from hybrid_fast.models.adapters.adapters import adapter_state, has_adapter, load_adapter_state
+from hybrid_fast.models.adapters.adapters import (
+    adapter_state,
+    beside_adapter,
+    has_adapter,
+    load_adapter_state,
+)
 from hybrid_fast.models.adapters.folders import read_adapter_state
 from hybrid_fast.models.folders.finding import WEIGHT_FILES
 from hybrid_fast.training.model import ContrastiveModel
@@ -55,7 +60,7 @@ def save_weights(model: ContrastiveModel, folder: Path, *, merge_adapter: bool =
 def _beside(module: nn.Module, folder: Path, merged: bool) -> dict[str, Tensor]:
     """Return what training changes of a module and its own files in a folder do not hold."""
     if has_adapter(module):
-        return {} if merged else dict(_beside_adapter(module))
+        return {} if merged else beside_adapter(module, _to_keep(module))
     return dict(_to_keep(module)) if _difference(module, _saved_shapes(folder)) else {}
 
 
@@ -105,7 +110,7 @@ def _check_adapter(
         if living.get(name) != saved.get(name):
             here, there = living.get(name, "missing"), saved.get(name, "missing")
             _refuse(folder, f"of the adapter {name} has shape {here}, and {there} in the folder")
-    living, saved = _shapes(dict(_beside_adapter(module))), _shapes(state)
+    living, saved = _shapes(beside_adapter(module, _to_keep(module))), _shapes(state)
     for name in living:
         if living[name] != saved.get(name):
             _refuse(folder, f"{name}, which is trained beside the adapter, is not in the folder")
@@ -146,14 +151,6 @@ def _to_keep(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if isinstance(value, Tensor) and id(value) not in seen and not frozen:
             seen.add(id(value))
             yield name, value.detach().contiguous()
-
-
-def _beside_adapter(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield what training changes of a module beside its adapter."""
-    of_adapter = {value.data_ptr() for value in adapter_state(module).values()}
-    for name, value in _to_keep(module):
-        if value.data_ptr() not in of_adapter:
-            yield name, value
 
 
 def _weight_files(folder: Path) -> list[Path]:

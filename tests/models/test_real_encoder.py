@@ -7,10 +7,10 @@ HYBRID_FAST_REAL_ENCODER.
 import numpy as np
 import pytest
 import torch
+from real_texts import draw_tydi
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
-from hybrid_fast.data import load_table
 from hybrid_fast.models import BiEncoder
 
 pytestmark = pytest.mark.slow
@@ -49,12 +49,7 @@ def ours(real_encoder):
 @pytest.fixture(scope="module")
 def tydi(shared_data):
     """Questions in English, Korean and Swahili and their passages; no text comes twice."""
-    path = "tydiqa-goldp/train/{lang}.json.gz"
-    table = load_table(path, root=shared_data, group_by="position")
-    rows = np.random.default_rng(0).permutation(len(table))[:400]
-    passages = dict(zip(table.passages(rows), rows, strict=True))
-    pairs = dict(zip(table.queries([*passages.values()]), passages, strict=True))
-    return list(pairs), list(pairs.values())
+    return draw_tydi(shared_data, 24)
 
 
 def close(found, expected, tolerance=1e-5):
@@ -82,7 +77,7 @@ def test_vectors_do_not_depend_on_the_texts_of_a_batch(ours, batch_size):
 
 
 def test_real_questions_and_passages(ours, theirs, tydi):
-    queries, passages = (texts[:24] for texts in tydi)
+    queries, passages = tydi
     vectors = ours.encode_queries(queries), ours.encode_passages(passages)
     close(vectors[0], theirs.encode_query(queries))
     close(vectors[1], theirs.encode_document(passages))

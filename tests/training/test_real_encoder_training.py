@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from real_texts import draw_tydi
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -15,7 +16,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from transformers import TrainerCallback
 
-from hybrid_fast.data import AlignedTable, load_table
+from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 
@@ -28,12 +29,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 @pytest.fixture(scope="module")
 def tydi(shared_data):
     """Questions in English, Korean and Swahili and their passages; no text comes twice."""
-    path = "tydiqa-goldp/train/{lang}.json.gz"
-    table = load_table(path, root=shared_data, group_by="position")
-    rows = np.random.default_rng(0).permutation(len(table))[:600]
-    passages = dict(zip(table.passages(rows), rows, strict=True))
-    pairs = dict(zip(table.queries([*passages.values()]), passages, strict=True))
-    return list(pairs), list(pairs.values())
+    return draw_tydi(shared_data, 240)
 
 
 class Watch(TrainerCallback):

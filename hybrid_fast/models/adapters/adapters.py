@@ -8,7 +8,7 @@ taken as well; its layers stand in the same places.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -165,14 +165,10 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     return {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
 
 
-def trained_beside_adapter(model: nn.Module) -> list[str]:
-    """Return the names of trained weights of a model that are not those of its adapter."""
+def beside_adapter(model: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Return those of some weights of a model, by name, that are not its adapter's."""
     of_adapter = {weight.data_ptr() for weight in adapter_state(model).values()}
-    return [
-        name
-        for name, weight in model.named_parameters()
-        if weight.requires_grad and weight.data_ptr() not in of_adapter
-    ]
+    return {name: weight for name, weight in weights if weight.data_ptr() not in of_adapter}
 
 
 def load_adapter_state(model: nn.Module, state: dict[str, Tensor]) -> None:
