@@ -1,4 +1,4 @@
-"""Make docs/performance.md from the JSON of runs in benchmarks/results/.
+"""Make the tables of docs/performance.md from the JSON of runs in benchmarks/results/.
 
     python benchmarks/performance_page.py
 
@@ -18,25 +18,7 @@ from machine import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-HEAD = """# Performance
-
-What was measured, on which machine: ours beside each peer and, where there is one, the limit. `python
-benchmarks/performance_page.py` makes this page from the JSON in [benchmarks/results](../benchmarks/results); a figure
-that is not here was not measured. All ways of a case ran in turns in one process and gave the same results first;
-figures are medians, "times" says how many times better ours is than what stands beside it, and a missed goal is shown
-as such. [benchmarks/README.md](../benchmarks/README.md) says what each part measures.
-
-```
-make bench                                    # all parts but the real encoder, ten minutes on two idle cores
-HYBRID_FAST_REAL_ENCODER=FOLDER make bench    # with a real encoder, such as multilingual-e5-small
-pytest benchmarks/ --benchmark-only --full    # all sizes and settings, hours
-python -c "from hybrid_fast.ops import cpu_report; print(cpu_report())"    # which libraries compute on this machine
-```
-
-"Limit" in the part "loss" is the time of its three matrix products alone, at the best rate that any library of torch
-reaches on the machine in the same run. Freed memory is kept for the next allocation while the loss is timed (`mallopt`),
-which helps the plain loss most: with glibc's defaults it spends half of its time on page faults.
-"""
+MARK = "<!-- Below this line: benchmarks/performance_page.py -->\n"
 COLUMNS = "| case | unit | ours | beside | | times | goal |\n|---|---|---|---|---|---|---|"
 
 
@@ -80,9 +62,9 @@ def newest(parts: Iterable[Part]) -> list[Part]:
     return sorted(last.values(), key=lambda part: (part.processor, order.index(part.name)))
 
 
-def page(parts: list[Part]) -> str:
-    """Return the page."""
-    lines, processor = [HEAD], ""
+def tables(parts: list[Part]) -> str:
+    """Return the page below its mark."""
+    lines, processor = [""], ""
     for part in parts:
         if part.processor != processor:
             processor = part.processor
@@ -102,7 +84,8 @@ def _headline(values: dict[str, Any]) -> Headline:
 
 def _processor(info: dict[str, Any]) -> str:
     sets = ", ".join(info["instruction_sets"])
-    return f"{info['name']}, family {info['family']}, model {info['model']} ({sets}), {info['cores']} cores"
+    kind = f"{info['name']}, family {info['family']}, model {info['model']}"
+    return f"{kind} ({sets}), {info['cores']} cores"
 
 
 def _row(cells: tuple[str, ...]) -> str:
@@ -115,11 +98,12 @@ def _reduced(headlines: list[Headline]) -> str:
     return "".join(f"; {text}" for text in said)
 
 
-def main() -> None:
-    """Write the page."""
+def page() -> str:
+    """Return the page, its text above the mark as it is."""
     parts = [part for path in sorted(RESULTS.glob("*.json")) for part in parts_of(path)]
-    PAGE.write_text(page(newest(parts)), encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    return text + MARK + tables(newest(parts))
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(), encoding="utf-8")
