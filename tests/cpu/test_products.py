@@ -7,7 +7,7 @@ from hybrid_fast.cpu import choices, compat, products, ways
 
 WAYS = ["torch", pytest.param("onednn", marks=pytest.mark.skipif(
     not compat.has_onednn_product(), reason="this torch has no product by oneDNN"))]  # fmt: skip
-SIZES = [(160, 130, 70), (1, 1536, 1024), (129, 1, 8200), (1100, 1031, 1), (33, 2048, 17)]
+SIZES = [(160, 130, 70), (1, 700, 300), (129, 1, 2100), (300, 131, 1)]
 LAYOUTS = ["r", "c", "g"]
 
 
@@ -32,7 +32,8 @@ def matrix(rows, columns, layout="r", dtype=torch.float32):
 def check(found, expected, k):
     assert found.dtype == torch.float32
     assert found.shape == expected.shape
-    assert (found.double() - expected).abs().max() <= 2e-6 * k**0.5 * 4
+    error = (found.double() - expected).norm() / expected.norm()
+    assert error <= 1e-6 + 2e-7 * k**0.5
 
 
 @pytest.mark.parametrize("sizes", SIZES)
