@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hybrid_fast import _core
 from hybrid_fast.models.compat import register_attention, torch_attention
-from hybrid_fast.models.dropout.modules import draw_seed, numbers, takes
+from hybrid_fast.models.kernels.dropout import draw_seed, numbers, takes
 
 NAME = "hybrid_fast"
 # Options of transformers that change what is computed, and that are left to its own attention.
