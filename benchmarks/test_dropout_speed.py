@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.kernels.attention import drop_attention
-from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.kernels.dropout import drop
+from hybrid_fast.models.kernels.encoder import fast_encoder
 
 RATE = 0.1
 TOKENS, WIDTH, HEADS = 2_048, 384, 12

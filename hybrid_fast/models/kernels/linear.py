@@ -73,8 +73,7 @@ def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         x.numel() * len(weight) >= _FEWEST
         and all(
-            each.dtype is torch.float32 and each.is_cpu and type(each) in _PLAIN
-            for each in tensors
+            each.dtype is torch.float32 and each.is_cpu and type(each) in _PLAIN for each in tensors
         )
         and x.shape[-1] == weight.shape[-1]
         and weight.ndim == 2

@@ -25,8 +25,8 @@ from transformers import (
 
 from hybrid_fast.models.compat import configs_of_attention
 from hybrid_fast.models.kernels import attention
-from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.kernels.dropout import Dropout
+from hybrid_fast.models.kernels.encoder import fast_encoder
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 24, "max_position_embeddings": 40}  # fmt: skip
