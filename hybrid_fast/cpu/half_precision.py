@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hybrid_fast.common.launch import find_launch
 from hybrid_fast.cpu.machine import processor
+from hybrid_fast.cpu.products import setting
 from hybrid_fast.cpu.ways import compare
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,8 @@ def slowdown(dtype: torch.dtype) -> float:
     Measured once, then kept in the user's cache, see `ways.compare`.
     """
     name = str(dtype).removeprefix("torch.")
-    setting = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
     layers = {"float32": _Layer(torch.float32), name: _Layer(dtype)}
-    seconds = compare(f"layer {name}", setting, layers).seconds
+    seconds = compare(f"layer {name}", setting(), layers).seconds
     return seconds[name] / seconds["float32"]
 
 

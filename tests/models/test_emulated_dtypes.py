@@ -1,10 +1,12 @@
 """Encoders on a CPU that emulates half precision: one warning, where it is computed in."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hybrid_fast.cpu import half_precision
-from hybrid_fast.models import BiEncoder, dtypes
+from hybrid_fast.models import BiEncoder, dtypes, process_pool
 
 pytestmark = pytest.mark.usefixtures("emulating")
 
@@ -107,22 +109,28 @@ def test_nothing_is_said_on_another_device(said):
     assert said() == []
 
 
-def test_a_pool_on_the_cpu_is_said_once_and_here(half_folder, texts, said, capfd):
+def test_a_pool_on_the_cpu_is_said_once_and_here(half_folder, texts, said, monkeypatch):
+    started = []
+
+    def start(*_, initargs, **__):
+        started.append(initargs)
+        return SimpleNamespace(submit=lambda work: None, shutdown=lambda **_: None)
+
+    monkeypatch.setattr(process_pool, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(process_pool, "finalize", lambda *_, **__: None)
     model = BiEncoder.from_pretrained(half_folder)
-    with torch.autocast("cpu", torch.bfloat16):  # not that of the processes
-        pool = model.start_multi_process_pool(["cpu"])
-    try:
-        assert len(model.encode(texts, pool=pool)) == len(texts)
-    finally:
-        model.stop_multi_process_pool(pool)
+    with torch.autocast("cpu", torch.float16):  # not that of the processes
+        process_pool.EncoderPool.start(model, ["cpu", "cpu"])
     assert [text.partition(":")[0] for text in said()] == ["weights in bfloat16"]
-    assert "emulates" not in capfd.readouterr().err
+    monkeypatch.setattr(half_precision, "_said", set())
+    ((copied, places, threads),) = started
+    process_pool._Worker.start(copied, places, threads)
+    copied.encode_queries(texts)
+    assert len(said()) == 1
 
 
-def test_a_compiled_encoder_says_nothing_within(bert_folder, texts, said):
+def test_a_compiler_is_told_nothing(bert_folder, texts, said, monkeypatch):
     model = BiEncoder.from_pretrained(bert_folder).to(torch.bfloat16)
-    features = model.tokenize(texts, "query")
-    compiled = torch.compile(model, backend="eager")
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(features), model(features), atol=0.02, rtol=0.02)
-    assert len(said()) == 1  # by the model itself
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    dtypes.say_if_slow(model)
+    assert said() == []
