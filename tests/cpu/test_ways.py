@@ -90,6 +90,29 @@ def test_settled_choices_go_before_measured_and_kept_ones(new_process):
     assert {choice.source for choice in choices().values()} == {"settled"}
 
 
+def test_what_was_settled_as_it_was_chosen_keeps_its_measurement(new_process):
+    process = new_process()
+    process.choose(slow="torch")
+    settle({"nt 9 13 9": "onednn"})
+    assert choices()["nt 9 13 9"].source == "measured"
+    assert choices()["nt 9 13 9"].seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("onednn", {"nn 1": "onednn"}),
+        ("nt=torch", {"nt 9 13 9": "torch"}),
+        ("torch, attention=core", {"nt 9 13 9": "torch", "attention 4": "core"}),
+    ],
+)
+def test_what_the_variable_asks_for_otherwise(monkeypatch, text, expected):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", text)
+    made = {"nt 9 13 9": "onednn", "nn 1": "torch", "attention 4": "torch", "unknown 3": "x"}
+    assert ways.asked_otherwise(made) == expected
+
+
 def test_a_settled_way_that_does_not_exist_here_is_measured_with_a_warning(new_process, caplog):
     settle_for = new_process()
     settle({"nt 9 13 9": "onednn"})
