@@ -1,0 +1,33 @@
+"""What the processor is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# As Linux names those by which kernels are chosen, ours and those of libraries.
+INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+@cache
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """Return name, vendor, family, model and instruction sets of the first processor, and cores.
+
+    Args:
+        cpuinfo: Linux's description; where it is missing only the architecture is known.
+    """
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    flags = fields.get("flags", "").split()
+    return {
+        "name": fields.get("model name", platform.machine()),
+        "vendor": fields.get("vendor_id", "unknown vendor"),
+        "family": fields.get("cpu family", "?"),
+        "model": fields.get("model", "?"),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "cores": len(os.sched_getaffinity(0)),
+    }

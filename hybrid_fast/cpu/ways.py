@@ -1,0 +1,192 @@
+"""Which of several ways to compute the same is fastest here: measured once, kept, followed.
+
+Ways round differently, so a choice decides on the last bits of a result. Each is therefore made
+once in a process and kept in the user's cache for this processor and these versions; a run that
+resumes, and all ranks of a run, follow choices that were made before: see `settle`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+from hybrid_fast.common.cache import cache_folder
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.common.files import complete_file
+from hybrid_fast.common.json_files import read_json
+from hybrid_fast.cpu.machine import processor
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "HYBRID_FAST_WAYS"
+# What there is to choose, and the ways of it, the usual one first.
+WAYS = {
+    "nt": ("torch", "onednn"),  # products A B^T of float32 matrices
+    "nn": ("torch", "onednn"),  # A B
+    "tn": ("torch", "onednn"),  # A^T B
+    "attention": ("torch", "core"),
+}
+_ROUNDS = 5
+_MOST_SECONDS = 0.05
+_MARGIN = 0.97  # of the usual way's time: noise alone does not make another one the fastest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way that was chosen."""
+
+    way: str
+    source: str  # "measured", "kept" from an earlier process, "settled", or the variable
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of each way, where measured
+
+
+_chosen: dict[tuple[str, str], Choice] = {}
+_settled: dict[str, str] = {}
+
+
+def fastest(
+    kind: str, case: str, setting: str, ways: Callable[[], Mapping[str, Callable[[], object]]]
+) -> str:
+    """Return the name of the fastest way.
+
+    Args:
+        kind: of `WAYS`.
+        case: what else decides, such as a class of shapes; a word.
+        setting: versions of libraries and number of threads that a measurement holds for.
+        ways: returns, by name, functions that compute once; called only to measure. A way that is
+            missing does not exist here.
+
+    Raises:
+        ValueError: HYBRID_FAST_WAYS names no way, or one that does not exist here.
+    """
+    choice = _chosen.get((kind, case))
+    if choice is None:
+        choice = _chosen[kind, case] = _choose(kind, case, setting, ways)
+    return choice.way
+
+
+def choices() -> dict[str, Choice]:
+    """Return what was chosen in this process so far, by kind and case."""
+    return {f"{kind} {case}": choice for (kind, case), choice in sorted(_chosen.items())}
+
+
+def settle(ways: Mapping[str, str]) -> None:
+    """Follow choices of another process from now on, where HYBRID_FAST_WAYS asks for no other.
+
+    Args:
+        ways: names of ways, by kind and case, as `choices` has them.
+    """
+    _settled.update(ways)
+    for kind, case in [key for key in _chosen if " ".join(key) in ways]:
+        del _chosen[kind, case]
+
+
+def _choose(
+    kind: str, case: str, setting: str, ways: Callable[[], Mapping[str, Callable[[], object]]]
+) -> Choice:
+    question, available = f"{kind} {case}", ways()
+    asked = _asked(os.environ.get(VARIABLE, "")).get(kind)
+    if asked is not None:
+        if asked not in available:
+            names = ", ".join(map(repr, available))
+            raise ValueError(
+                f"the environment variable {VARIABLE} asks for {asked!r}, which does not exist "
+                f"here for {kind!r}; there is {names}"
+            )
+        return Choice(asked, VARIABLE)
+    settled = _settled.get(question)
+    if settled is not None:
+        if settled in available:
+            return Choice(settled, "settled")
+        logger.warning(
+            "%r was computed by %r before, which does not exist here: results differ in their "
+            "last bits.",
+            question,
+            settled,
+        )
+    path = _file()
+    kept = _settings_in(path).get(setting, {}).get(question)
+    if kept is not None and kept.keys() == available.keys():
+        return Choice(_least(kept), "kept", kept)
+    return _keep(path, setting, question, _measure(available))
+
+
+@cache
+def _asked(text: str) -> dict[str, str]:
+    """Return the way of each kind that HYBRID_FAST_WAYS names: "onednn" or "nn=torch, nt=onednn".
+
+    A way alone is that of all kinds that have it.
+    """
+    asked: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        kind, equals, way = map(str.strip, part.partition("="))
+        if equals:
+            check_choice(f"a kind of {VARIABLE}", kind, WAYS)
+            asked[kind] = check_choice(f"{kind} of {VARIABLE}", way, WAYS[kind])
+        else:
+            check_choice(f"a way of {VARIABLE}", part, dict.fromkeys(sum(WAYS.values(), ())))
+            asked |= {kind: part for kind, known in WAYS.items() if part in known}
+    return asked
+
+
+def _file() -> Path:
+    described = repr(processor()) + os.environ.get("HYBRID_FAST_CPU", "")
+    digest = blake2b(described.encode(), digest_size=8).hexdigest()
+    return cache_folder("processors") / f"{digest}.json"
+
+
+def _settings_in(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    with suppress(OSError, ValueError, KeyError, AttributeError):  # then it is measured again
+        return {
+            setting: {question: dict(seconds) for question, seconds in questions.items()}
+            for setting, questions in read_json(path, dict)["seconds"].items()
+        }
+    return {}
+
+
+def _keep(path: Path, setting: str, question: str, seconds: dict[str, float]) -> Choice:
+    """Write a measurement, unless another process was first: then its choice is taken."""
+    settings = _settings_in(path)
+    questions = settings.setdefault(setting, {})
+    kept = questions.get(question, {})
+    if kept.keys() == seconds.keys():
+        return Choice(_least(kept), "kept", kept)
+    questions[question] = seconds
+    try:
+        with complete_file(path) as file:
+            json.dump({"processor": processor(), "seconds": settings}, file, indent=1)
+    except OSError as error:
+        logger.debug("%s cannot be written; each process measures anew: %s", path, error)
+    return Choice(_least(seconds), "measured", seconds)
+
+
+def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the least seconds of each way, in turns."""
+    seconds = dict.fromkeys(ways, float("inf"))
+    if len(ways) == 1:
+        return dict.fromkeys(ways, 0.0)
+    for compute in ways.values():
+        compute()  # the first call prepares
+    began = time.perf_counter()
+    for _ in range(_ROUNDS):
+        for way, compute in ways.items():
+            start = time.perf_counter()
+            compute()
+            seconds[way] = min(seconds[way], time.perf_counter() - start)
+        if time.perf_counter() - began > _MOST_SECONDS:
+            break
+    return seconds
+
+
+def _least(seconds: Mapping[str, float]) -> str:
+    usual = next(iter(seconds))
+    best = min(seconds, key=lambda way: seconds[way])
+    return best if seconds[best] < _MARGIN * seconds[usual] else usual

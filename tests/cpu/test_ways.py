@@ -1,0 +1,165 @@
+"""The fastest way: measured once, kept for the next process, settled, or asked for."""
+
+import json
+import logging
+import time
+
+import pytest
+
+from hybrid_fast.cpu import choices, settle, ways
+
+
+class Process:
+    """Calls of a process that knows nothing yet but what is in its cache."""
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr(ways, "_chosen", {})
+        monkeypatch.setattr(ways, "_settled", {})
+        self.measured = 0
+
+    def choose(self, setting="torch 2", kind="nt", case="9 13 9", slow="torch", lacks=()):
+        def available():
+            return {
+                way: lambda way=way: self._compute(0.002 if way == slow else 0)
+                for way in ("torch", "onednn")
+                if way not in lacks
+            }
+
+        return ways.fastest(kind, case, setting, available)
+
+    def _compute(self, seconds):
+        self.measured += 1
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def new_process(monkeypatch, tmp_path):
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path))
+    monkeypatch.delenv("HYBRID_FAST_WAYS", raising=False)
+    return lambda: Process(monkeypatch)
+
+
+@pytest.mark.parametrize(("slow", "fast"), [("torch", "onednn"), ("onednn", "torch")])
+def test_the_faster_way_is_taken_and_measured_once(new_process, slow, fast):
+    process = new_process()
+    assert process.choose(slow=slow) == fast
+    measured = process.measured
+    assert measured >= 4
+    assert process.choose(slow=fast) == fast
+    assert process.measured == measured
+    choice = choices()["nt 9 13 9"]
+    assert (choice.way, choice.source) == (fast, "measured")
+    assert choice.seconds[fast] < choice.seconds[slow]
+
+
+def test_the_next_process_follows_what_was_kept(new_process):
+    assert new_process().choose(slow="torch") == "onednn"
+    process = new_process()
+    assert process.choose(slow="onednn") == "onednn"
+    assert process.measured == 0
+    assert choices()["nt 9 13 9"].source == "kept"
+
+
+@pytest.mark.parametrize("other", [{"setting": "torch 3"}, {"case": "9 14 9"}, {"kind": "nn"}])
+def test_another_setting_or_case_is_measured(new_process, other):
+    new_process().choose(slow="torch")
+    process = new_process()
+    assert process.choose(slow="onednn", **other) == "torch"
+    assert process.measured > 0
+
+
+def test_other_instructions_are_measured(new_process, monkeypatch):
+    new_process().choose()
+    monkeypatch.setenv("HYBRID_FAST_CPU", "portable")
+    process = new_process()
+    process.choose()
+    assert process.measured > 0
+
+
+def test_noise_does_not_move_it_from_the_usual_way():
+    assert ways._least({"torch": 1.0, "onednn": 0.98}) == "torch"
+    assert ways._least({"torch": 1.0, "onednn": 0.96}) == "onednn"
+
+
+def test_settled_choices_go_before_measured_and_kept_ones(new_process):
+    process = new_process()
+    assert process.choose(slow="torch") == "onednn"
+    settle({"nt 9 13 9": "torch", "nn 1 1 1": "onednn"})
+    assert process.choose(slow="torch") == "torch"
+    assert process.choose(kind="nn", case="1 1 1", slow="onednn") == "onednn"
+    assert {choice.source for choice in choices().values()} == {"settled"}
+
+
+def test_a_settled_way_that_does_not_exist_here_is_measured_with_a_warning(new_process, caplog):
+    settle_for = new_process()
+    settle({"nt 9 13 9": "onednn"})
+    with caplog.at_level(logging.WARNING):
+        assert settle_for.choose(lacks=("onednn",)) == "torch"
+    assert "'nt 9 13 9' was computed by 'onednn' before" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["torch", " torch ,", "nt=torch", "nn=onednn, nt = torch"])
+def test_the_variable_goes_first(new_process, monkeypatch, text):
+    process = new_process()
+    settle({"nt 9 13 9": "onednn"})
+    monkeypatch.setenv("HYBRID_FAST_WAYS", text)
+    assert process.choose(slow="torch") == "torch"
+    assert process.measured == 0
+    assert choices()["nt 9 13 9"].source == "HYBRID_FAST_WAYS"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("onednm", "a way of HYBRID_FAST_WAYS is 'onednm'; .* did you mean 'onednn'"),
+        ("nt=core", "nt of HYBRID_FAST_WAYS is 'core'; it must be one of 'torch', 'onednn'"),
+        ("tt=torch", "a kind of HYBRID_FAST_WAYS is 'tt'; it must be one of 'nt'"),
+        ("nt=", "nt of HYBRID_FAST_WAYS is ''"),
+    ],
+)
+def test_a_wrong_variable_is_refused(new_process, monkeypatch, text, message):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", text)
+    with pytest.raises(ValueError, match=message):
+        new_process().choose(kind="attention")
+
+
+def test_a_way_that_does_not_exist_here_cannot_be_asked_for(new_process, monkeypatch):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "onednn")
+    with pytest.raises(ValueError, match="asks for 'onednn', which does not exist here"):
+        new_process().choose(lacks=("onednn",))
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"seconds": []}', '{"seconds": {"torch 2": 1}}']
+)
+def test_a_damaged_cache_is_written_anew(new_process, tmp_path, content):
+    new_process().choose(slow="torch")
+    (path,) = (tmp_path / "processors").iterdir()
+    path.write_text(content, encoding="utf-8")
+    process = new_process()
+    assert process.choose(slow="torch") == "onednn"
+    assert process.measured > 0
+    assert "nt 9 13 9" in json.loads(path.read_text(encoding="utf-8"))["seconds"]["torch 2"]
+
+
+def test_without_a_cache_each_process_measures(new_process, tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(ways, "complete_file", refuse)
+    assert new_process().choose(slow="torch") == "onednn"
+    assert new_process().choose(slow="onednn") == "torch"
+
+
+def test_the_process_that_measured_first_decides(new_process):
+    """Two processes measure at once; the second finds the other's measurement when it writes."""
+    first = new_process()
+    path = ways._file()
+
+    def other_way():
+        if not path.exists():
+            ways._keep(path, "torch 2", "nt 9 13 9", {"torch": 2.0, "onednn": 1.0})
+
+    computes = {"torch": other_way, "onednn": lambda: time.sleep(0.002)}
+    assert ways.fastest("nt", "9 13 9", "torch 2", lambda: computes) == "onednn"
+    assert first.measured == 0
