@@ -208,13 +208,14 @@ def take_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any) -> tuple
     
     ids: uint16 or int32, which the result keeps; offsets and rows: int64.
     """
-def update_rows(weights: typing.Any, first_moments: typing.Any, second_moments: typing.Any, weight_steps: typing.Any, moment_steps: typing.Any, *, history: typing.Any, begin: typing.SupportsInt | typing.SupportsIndex, betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: typing.Any, gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def update_rows(weights: typing.Any, first_moments: typing.Any, second_moments: typing.Any, places: typing.Any, weight_steps: typing.Any, moment_steps: typing.Any, *, history: typing.Any, begin: typing.SupportsInt | typing.SupportsIndex, betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: typing.Any, gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Give rows, which ascend, the last update of AdamW's history and all that they missed;
     without a gradient give rows, in any order, what they missed. All in place.
     
     weights, moments, gradient: float32 or float64, alike; rows: int64; history: float64
-    (3, updates after the first `begin`), 1 - learning rate * weight decay, learning rate /
-    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
-    update of its weights and the one that left its moments, from 1.
+    (updates after the first `begin`, 3), 1 - learning rate * weight decay, learning rate /
+    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; places: int32, of each row that of its
+    moments, -1 without; steps: int32, of each row the last update of its weights, and of
+    each place the one that left its moments, from 1.
     """
