@@ -299,7 +299,7 @@ class TextEncoder(nn.Module):
             kept = self._embed_batch(batch, options)[:, : options.dim]
             return normalize(kept, dim=-1) if options.normalize else kept
 
-        with evaluation_mode(self), fast_encoder(self):
+        with evaluation_mode(self), fast_encoder(self, unpadded=self.can_unpad()):
             return encode_in_batches(
                 encode,
                 texts,
@@ -329,7 +329,8 @@ class TextEncoder(nn.Module):
             raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
         say_if_slow(self)
         states: list[Tensor] = [torch.empty(0)] * len(texts)
-        with evaluation_mode(self), fast_encoder(self), torch.no_grad():
+        unpadded = self.can_unpad()
+        with evaluation_mode(self), fast_encoder(self, unpadded=unpadded), torch.no_grad():
             for rows in longest_first(texts, options.batch_size, progress):
                 inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
                 for row, each in zip(rows, backbone.token_states(inputs), strict=True):
@@ -339,7 +340,15 @@ class TextEncoder(nn.Module):
     def _embed_batch(self, texts: list[str], options: EncodeOptions) -> Tensor:
         tokens = self._tokens(texts, options)
         limit = CPU_TOKENS if self.backbone.pads and self.device.type == "cpu" else None
-        return embed_in_parts(lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit)
+        backbone = self.backbone
+        unpadded = isinstance(backbone, TransformerBackbone) and backbone.is_unpadded
+        return embed_in_parts(
+            lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit, unpadded=unpadded
+        )
+
+    def can_unpad(self) -> bool:
+        """Tell whether `fast_encoder` may embed texts without padding."""
+        return isinstance(self.backbone, TransformerBackbone) and self.backbone.can_unpad
 
     def _tokens(self, texts: list[str], options: EncodeOptions) -> tuple[TokenIds, Integers, int]:
         """Return the ids of all tokens, how many each text has, and the prompt where not pooled."""
