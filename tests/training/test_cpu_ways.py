@@ -177,6 +177,7 @@ def train_on_ranks(
     rank: int, world_size: int, folder: Path, resume: str | None, late: int, fast: list[str]
 ) -> dict[str, Any]:
     """Train where each rank measures another way to be the fastest, on a machine of its own."""
+    os.environ.pop("HYBRID_FAST_WAYS", None)
     os.environ["HYBRID_FAST_CACHE"] = str(folder / f"cache-{fast[rank]}")
     ways._measure = lambda available: SECONDS[fast[rank]]
     TrainerByWays.late = late
