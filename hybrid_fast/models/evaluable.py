@@ -11,12 +11,12 @@ from hybrid_fast.common.json_files import read_optional
 from hybrid_fast.models.bi_encoder import BiEncoder
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dtypes import check_dtype, say_if_asked_slow, say_if_slow
+from hybrid_fast.models.encoding import check_truncate_dim
 from hybrid_fast.models.folders.finding import find_folder
 from hybrid_fast.models.folders.foreign import UntrainableChainError, refuse_weights
 from hybrid_fast.models.folders.layout import SETTINGS_FILE
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity
-from hybrid_fast.models.text_encoder import check_truncate_dim
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
