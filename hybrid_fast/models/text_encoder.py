@@ -125,9 +125,7 @@ class TextEncoder(nn.Module):
     @property
     def has_layers(self) -> bool:
         """Whether embeddings take matrix products: not those of a static encoder without a head."""
-        return isinstance(self.backbone, TransformerBackbone) or any(
-            True for _ in self.head.parameters()
-        )
+        return isinstance(self.backbone, TransformerBackbone) or bool(self.head.state_dict())
 
     @property
     def max_length(self) -> dict[Side, int]:
