@@ -17,6 +17,8 @@ settings.load_profile("quick")
 # Before torch is imported: workers, and the processes that tests start, share the cores. Tests of
 # several threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is fastest here must not decide on what a test computes; those of other ways say so.
+os.environ.setdefault("HYBRID_FAST_WAYS", "nt=torch, nn=torch, tn=torch")
 # Processes that tests start import the package that the tests import, not the checkout around them.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 # Code that comes with models is copied into one folder by name; workers and other runs would meet
