@@ -65,7 +65,8 @@ class FloatKernels:
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         scores = self._scores(chunk)
-        losses, grad_dot_logits = scores.new_empty(2, len(scores))
+        losses = scores.new_empty(scores.shape[0])
+        grad_dot_logits = torch.empty_like(losses)
         self._contrast(
             describe(chunk, logit_scale, scores),
             **addresses(

@@ -122,7 +122,7 @@ def _losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: A
     with without_autocast(queries):
         problem = Settings(*settings).problem(passages, temperature.dtype, one_pass=False)
         queries = queries.to(problem.kernels.dtype).contiguous()
-        return compute_losses(problem, queries, len(passages), 1 / temperature)
+        return compute_losses(problem, queries, len(passages), temperature.reciprocal())
 
 
 def _fake_losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
@@ -146,7 +146,7 @@ def _loss_and_gradients(
             problem,
             queries.to(problem.kernels.dtype).contiguous(),
             len(passages),
-            1 / temperature,
+            temperature.reciprocal(),
             coefficients.contiguous(),
             needs_grad,
             known_losses,
