@@ -1,13 +1,17 @@
-// Work that throws, and threads that cannot start.
+// Work that throws, OpenMP's threads, and threads that cannot start.
 #include "core/parallel.h"
 
+#include <dlfcn.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <new>
+#include <set>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "check.h"
 
@@ -76,6 +80,46 @@ void test_number_of_threads() {
   }
 }
 
+// The threads that took part in work that waits for all of them.
+std::set<std::thread::id> threads_of_work(std::size_t num_threads) {
+  std::vector<std::thread::id> ids(num_threads);
+  std::atomic<std::size_t> begun = 0;
+  parallel_for(num_threads, num_threads, [&](std::size_t i) {
+    ids[i] = std::this_thread::get_id();
+    ++begun;
+    while (begun < num_threads) std::this_thread::yield();
+  });
+  return {ids.begin(), ids.end()};
+}
+
+// After those without it: a library that is loaded stays.
+void test_threads_of_openmp() {
+#if !defined(HYBRID_FAST_CHECKS_RACES)  // which does not see how OpenMP's threads meet
+  void* library = dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) {
+    std::puts("no OpenMP on this system: not tested");
+    return;
+  }
+  reinterpret_cast<void (*)(int)>(dlsym(library, "omp_set_num_threads"))(4);
+  const auto team = threads_of_work(4);
+  CHECK(team.size() == 4 && team.contains(std::this_thread::get_id()));
+  CHECK(threads_of_work(4) == team);  // they waited for more
+  const auto some = threads_of_work(2);
+  CHECK(std::ranges::includes(team, some));
+  CHECK(threads_of_work(6).size() == 6);  // more than OpenMP has
+  test_every_piece_once();
+  test_what_work_throws_comes_out_after_all_threads();
+  test_one_of_many_exceptions_comes_out();
+  test_the_rest_is_not_begun();
+  // Within the work, and in a process that the others did not follow.
+  parallel_for(4, 4, [](std::size_t) { CHECK(does_all(100, 4)); });
+  const pid_t child = fork();
+  if (child == 0) _exit(does_all(1000, 4) ? 0 : 1);
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+#endif
+}
+
 // Last, since the limit stays. It does not count for root, who becomes somebody else.
 void test_threads_that_cannot_start() {
   if (geteuid() == 0 && setuid(65534) != 0) return;
@@ -100,6 +144,7 @@ int main() {
   test_one_of_many_exceptions_comes_out();
   test_the_rest_is_not_begun();
   test_number_of_threads();
+  test_threads_of_openmp();
   test_threads_that_cannot_start();
   _exit(0);  // a search for leaks would need a thread
 }
