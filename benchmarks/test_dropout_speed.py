@@ -11,15 +11,15 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from machine import emulates_bfloat16
 from side_by_side import side_by_side
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybrid_fast.cpu import emulates
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout.attention import drop_attention
-from hybrid_fast.models.dropout.fast import fast_dropout
-from hybrid_fast.models.dropout.modules import drop
+from hybrid_fast.models.kernels.attention import drop_attention
+from hybrid_fast.models.kernels.dropout import drop
+from hybrid_fast.models.kernels.encoder import fast_encoder
 
 RATE = 0.1
 TOKENS, WIDTH, HEADS = 2_048, 384, 12
@@ -66,7 +66,7 @@ def check_mean_of_masks(query: Tensor, key: Tensor, value: Tensor, scale: float)
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention(benchmark, headline, full, dtype, length):
-    if dtype == "bf16" and emulates_bfloat16() and not full:
+    if dtype == "bf16" and emulates(torch.bfloat16) and not full:
         pytest.skip("this processor emulates bfloat16")
     shape = TOKENS // length, length, HEADS, WIDTH // HEADS
     states = [torch.randn(shape).to(DTYPES[dtype]).transpose(1, 2) for _ in range(3)]
@@ -96,7 +96,7 @@ def test_attention(benchmark, headline, full, dtype, length):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_encoder(benchmark, headline, full, encoder_folders, dtype):
     """Gradients of the weights, 2,048 tokens of texts of 256."""
-    if dtype == "bf16" and emulates_bfloat16() and not full:
+    if dtype == "bf16" and emulates(torch.bfloat16) and not full:
         pytest.skip("this processor emulates bfloat16")
     encoder = BiEncoder.from_pretrained(encoder_folders[RATE]).train()
     model = encoder.backbone.model
@@ -108,7 +108,7 @@ def test_an_encoder(benchmark, headline, full, encoder_folders, dtype):
             model(inputs_embeds=states).last_hidden_state.float().square().mean().backward()
         model.zero_grad()
 
-    ways = {"ours": lambda: step(fast_dropout), "torch": lambda: step(lambda _: nullcontext())}
+    ways = {"ours": lambda: step(fast_encoder), "torch": lambda: step(lambda _: nullcontext())}
     ours, theirs = side_by_side(benchmark, ways, 2 * ROUNDS_S).values()
     layers = model.config.num_hidden_layers
     headline("dropout", f"encoder of {layers} x {WIDTH}, {dtype}", "tokens/s", TOKENS / ours,

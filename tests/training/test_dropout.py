@@ -8,22 +8,26 @@ from toy_training import make_args
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout import attention, modules
+from hybrid_fast.models.kernels import attention, dropout
 from hybrid_fast.training import HybridTrainer
 
 
 @pytest.fixture
 def calls(monkeypatch) -> list[str]:
-    """What reaches the kernels."""
+    """What drops values by the kernels."""
     found = []
 
     def watch(module, name):
         kernel = getattr(module, name)
-        monkeypatch.setattr(
-            module, name, lambda *args, **options: found.append(name) or kernel(*args, **options)
-        )
 
-    watch(modules, "_run")
+        def watched(*args, **options):
+            if options.get("rate", 1):
+                found.append(name)
+            return kernel(*args, **options)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(dropout, "_run")
     watch(attention, "drop_attention")
     return found
 

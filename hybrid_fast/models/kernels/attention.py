@@ -1,27 +1,31 @@
-"""Attention in training on the CPU by the C++ core, as an attention of transformers.
+"""Attention on the CPU by the C++ core, as an attention of transformers.
 
 torch's fused attention of the CPU takes no dropout: it falls to products of whole score matrices, a
 mask for each, and keeps both for the backward pass. The core's kernel holds the scores of a few
 queries at a time and keeps one number a row. The softmax is not renormalised after dropout, as in
-torch. Forward and backward it is also faster than the fused attention without dropout, on the kind
-of processor where that was measured; see `_beats_fused_attention`.
+torch. Without dropout the faster of the two is measured for a class of shapes.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from hybrid_fast import _core
+from hybrid_fast.cpu import fastest, products
 from hybrid_fast.models.compat import register_attention, torch_attention
-from hybrid_fast.models.dropout.modules import draw_seed, numbers, takes
+from hybrid_fast.models.kernels.dropout import draw_seed, numbers, takes
 
 NAME = "hybrid_fast"
 # Options of transformers that change what is computed, and that are left to its own attention.
 _LEFT_TO_TORCH = ("position_bias", "softcap", "s_aux", "cache", "output_attentions")
+_LONGEST = 256  # texts of so many tokens and more are of one class
+_MEASURED_TOKENS, _MEASURED_WIDTH = 768, 384  # of texts together; of heads together
 
 
 def attend(
@@ -38,7 +42,7 @@ def attend(
     """Attend as transformers' "sdpa" does, by our kernel where it takes the call and is faster.
 
     Args:
-        module: the attention module; without dropout the kernel serves it in training mode alone.
+        module: the attention module, in training mode or not.
         query: (n, heads, queries, D), float32 or bfloat16 for the kernel, or what autocast makes
             of it.
         key: (n, heads or a divisor, keys, D).
@@ -54,9 +58,11 @@ def attend(
     Returns:
         (n, queries, heads, D), and None for the probabilities.
     """
-    query, key, value = _autocast(query, key, value)
-    is_wanted = dropout > 0 or (module.training and _beats_fused_attention(key))
-    if not (is_wanted and _takes(query, key, value, attention_mask, options)):
+    query, key, value = autocast(query, key, value)
+    if not (
+        takes_attention(query, key, value, attention_mask, options)
+        and (dropout > 0 or _is_faster(query, key, module.training))
+    ):
         out, _ = torch_attention()(
             module,
             query,
@@ -92,11 +98,25 @@ def drop_attention(
     rate: float,
     scale: float,
     causal: bool,
+    offsets: Tensor | None = None,
+    window: int = 0,
 ) -> Tensor:
     """Return drop(softmax(scale Q K^T)) V by the kernel, (n, queries, heads, D); see `attend`.
 
     A query that sees no key gets zeros. It cannot be differentiated twice. torch's random state is
     used only if the rate is not 0.
+
+    Args:
+        query: (n, heads, queries, D).
+        key: (n, heads or a divisor, keys, D).
+        value: likewise.
+        seen: see `attention_mask` of `attend`.
+        rate: of dropout.
+        scale: of the scores.
+        causal: whether query i sees keys 0 to i alone.
+        offsets: int (m + 1,), where each of m texts starts and the last one ends, if they lie one
+            after another in states of n = 1; each is computed by itself, and there is no `seen`.
+        window: query i sees keys less than this away from i alone; 0: any.
     """
     if seen is not None:
         # A mask of padding is the same for all queries, and need not be written out for each.
@@ -104,7 +124,9 @@ def drop_attention(
         seen = seen.contiguous()
     states = (x.transpose(1, 2).contiguous() for x in (query, key, value))
     seed = draw_seed() if rate else 0
-    out: Tensor = _Attention.apply(*states, seen, rate, scale, causal, seed)
+    law = {"scale": scale, "causal": causal, "window": window, "rate": rate, "seed": seed}
+    begins = None if offsets is None else offsets.long().contiguous()
+    out: Tensor = _Attention.apply(*states, seen, begins, law)
     return out
 
 
@@ -116,33 +138,31 @@ class _Attention(torch.autograd.Function):
         keys: Tensor,
         values: Tensor,
         seen: Tensor | None,
-        rate: float,
-        scale: float,
-        causal: bool,
-        seed: int,
+        offsets: Tensor | None,
+        law: dict[str, Any],
     ) -> Tensor:
         num_texts, num_queries, num_heads, _ = queries.shape
         out = torch.empty_like(queries)
         log_sums = queries.new_empty(num_texts, num_heads, num_queries, dtype=torch.float32)
-        ctx.law = {"scale": scale, "causal": causal, "rate": rate, "seed": seed}
+        ctx.law = law
         _core.attend(
-            **_arrays(queries, keys, values, seen),
-            **ctx.law,
+            **_arrays(queries, keys, values, seen, offsets),
+            **law,
             out=numbers(out),
             log_sums=numbers(log_sums),
             num_threads=torch.get_num_threads(),
         )
-        ctx.save_for_backward(queries, keys, values, seen, log_sums)
+        ctx.save_for_backward(queries, keys, values, seen, offsets, log_sums)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, seen, log_sums = ctx.saved_tensors
+        queries, keys, values, seen, offsets, log_sums = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in (queries, keys, values)]
         of_queries, of_keys, of_values = map(numbers, gradients)
         _core.attend_backward(
-            **_arrays(queries, keys, values, seen),
+            **_arrays(queries, keys, values, seen, offsets),
             **ctx.law,
             log_sums=numbers(log_sums),
             out_gradient=numbers(gradient.contiguous()),
@@ -151,17 +171,20 @@ class _Attention(torch.autograd.Function):
             value_gradient=of_values,
             num_threads=torch.get_num_threads(),
         )
-        return *gradients, None, None, None, None, None
+        return *gradients, None, None, None
 
 
-def _arrays(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> dict[str, Any]:
+def _arrays(
+    queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, offsets: Tensor | None
+) -> dict[str, Any]:
     arrays = {"queries": queries, "keys": keys, "values": values}
+    options = {"seen": seen, "offsets": offsets}
     return {name: numbers(x) for name, x in arrays.items()} | {
-        "seen": None if seen is None else seen.numpy()
+        name: None if x is None else x.numpy() for name, x in options.items()
     }
 
 
-def _autocast(*states: Tensor) -> list[Tensor]:
+def autocast(*states: Tensor) -> list[Tensor]:
     """Return what torch's attention would compute with in this context."""
     if not torch.is_autocast_enabled("cpu"):
         return list(states)
@@ -169,7 +192,7 @@ def _autocast(*states: Tensor) -> list[Tensor]:
     return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]
 
 
-def _takes(
+def takes_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
 ) -> bool:
     """Tell whether the kernel computes exactly what is asked for."""
@@ -183,18 +206,43 @@ def _takes(
     )
 
 
-def _beats_fused_attention(key: Tensor) -> bool:
-    """Tell whether the kernel was measured to be faster without dropout, forward and backward.
+def _is_faster(query: Tensor, key: Tensor, training: bool) -> bool:
+    """Tell whether the kernel beats torch's fused attention without dropout, at such shapes.
 
-    Beside torch 2.13 on Zen 5, for texts of 16 to 512 tokens and heads of 32 and 64, it was in
-    bfloat16 and, from 64 tokens on, in float32; with AMX, which torch uses, it was not measured.
+    In training it is asked for both passes together, also where the first one keeps no graph: the
+    second must repeat it to the bit.
     """
-    return _has_avx512_alone() and (key.dtype == torch.bfloat16 or key.shape[2] >= 64)
+    dtype, dim = query.dtype, query.shape[3]
+    bits = [min(x.shape[2], _LONGEST).bit_length() for x in (query, key)]
+    use = "training" if training else "encoding"
+    case = f"{str(dtype).removeprefix('torch.')} {bits[0]} {bits[1]} {dim} {use}"
+    ways = partial(_to_measure, bits, dim, dtype, training)
+    return fastest("attention", case, products.setting(), ways) == "core"
 
 
-@cache
-def _has_avx512_alone() -> bool:
-    return _core.contrast_instructions() == "avx512" and not _core.has_amx()
+def _to_measure(
+    bits: list[int], dim: int, dtype: torch.dtype, training: bool
+) -> dict[str, Callable[[], object]]:
+    """Return both ways to attend at a shape in the middle of a class, for `fastest`."""
+    num_queries, num_keys = (max(3 * 2**bit // 4, 1) for bit in bits)
+    num_texts = max(_MEASURED_TOKENS // max(num_queries, num_keys), 1)
+    heads = max(_MEASURED_WIDTH // dim, 1)
+    states = [
+        torch.ones(num_texts, length, heads, dim, dtype=dtype, requires_grad=training)
+        for length in (num_queries, num_keys, num_keys)
+    ]
+    core = partial(drop_attention, seen=None, rate=0, scale=dim**-0.5, causal=False)
+    ways: dict[str, Callable[..., Tensor]] = {"torch": scaled_dot_product_attention, "core": core}
+    return {way: partial(_attend_once, attend, states) for way, attend in ways.items()}
+
+
+def _attend_once(attend: Callable[..., Tensor], states: list[Tensor]) -> None:
+    """Attend, and go backward if states have gradients, whatever surrounds the measurement."""
+    own_hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False), own_hooks:
+        out = attend(*(x.transpose(1, 2) for x in states))
+        if out.requires_grad:
+            torch.autograd.grad(out, states, torch.ones_like(out))
 
 
 register_attention(NAME, attend)
