@@ -16,6 +16,7 @@ namespace {
 // holds and all of it the second.
 constexpr std::int64_t kPairsOfBlock = 256;
 constexpr std::int64_t kRowsOfBlock = 64;
+constexpr std::int64_t kPairsAhead = 16;
 static_assert(kSide == kPairsOfTile && kPanel % kSide == 0 && kPairsOfBlock % kSide == 0);
 
 using Words = std::vector<std::uint32_t>;
@@ -51,8 +52,19 @@ void copy_pairs(const std::uint16_t* vector, std::int64_t dim, std::int64_t firs
   if (whole < count) out[whole] = vector[dim - 1];
 }
 
+// Asks for coordinate d of vectors whose stride is 1. Every coordinate begins another page when
+// there are many vectors, and processors fetch ahead within a page.
+void fetch_ahead(const Bf16Vectors& vectors, std::int64_t d) {
+  constexpr std::int64_t kPerLine = 64 / sizeof(std::uint16_t);
+  if (d >= vectors.dim) return;
+  const std::uint16_t* coordinates = vectors.data + d * vectors.step;
+  for (std::int64_t v = 0; v < vectors.size; v += kPerLine) __builtin_prefetch(coordinates + v);
+}
+
 // Writes pair k of all vectors, whose stride is 1, and zeros up to `end`.
 void zip_pairs(const Bf16Vectors& vectors, std::int64_t k, std::uint32_t* out, std::int64_t end) {
+  fetch_ahead(vectors, 2 * (k + kPairsAhead));
+  fetch_ahead(vectors, 2 * (k + kPairsAhead) + 1);
   const std::uint16_t* low = vectors.data + 2 * k * vectors.step;
   if (2 * k + 1 < vectors.dim) {
     const std::uint16_t* high = low + vectors.step;
