@@ -1,6 +1,7 @@
 #include "core/contrast_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -57,6 +58,7 @@ void require_positives(const ContrastChunk<T>& chunk) {
 }
 
 constexpr std::int64_t kRowsOfBlock = 4;
+constexpr std::int64_t kCoordinatesOfPiece = 64;
 constexpr std::int64_t kBytesOfScores = 1 << 19;         // half of a second-level cache
 constexpr std::int64_t kFewestRows = 6, kMostRows = 48;  // of them, a multiple of those of a tile
 
@@ -126,12 +128,31 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
     ContrastGradient<float> out = gradient;
     out.coefficients = after(gradient.coefficients, first);
     out.bf16 = after(gradient.bf16, first * chunk.num_columns);
+    out.grad_positives = after(gradient.grad_positives, first);
     out.losses = gradient.losses + first;
     out.grad_dot_logits = after(gradient.grad_dot_logits, first);
     multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
                   part.scores, /*add=*/false);
     for (std::int64_t row = 0; row < part.num_rows; ++row) {
       chosen.contrast_row(part, out, row);
+    }
+  });
+}
+
+void add_positives(const float* weights, std::int64_t count, const std::uint16_t* vectors,
+                   const std::int64_t* from, float* sums, const std::int64_t* into,
+                   std::int64_t dim, int num_threads) {
+  const auto pieces = static_cast<std::size_t>((dim + kCoordinatesOfPiece - 1) / kCoordinatesOfPiece);
+  // Rows may repeat, coordinates do not.
+  parallel_for(pieces, threads_for(count * dim / 8, num_threads), [&](std::size_t piece) {
+    const std::int64_t first = static_cast<std::int64_t>(piece) * kCoordinatesOfPiece;
+    const std::int64_t size = std::min(kCoordinatesOfPiece, dim - first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::uint16_t* vector = vectors + (from == nullptr ? i : from[i]) * dim + first;
+      float* sum = sums + (into == nullptr ? i : into[i]) * dim + first;
+      for (std::int64_t d = 0; d < size; ++d) {
+        sum[d] += weights[i] * std::bit_cast<float>(std::uint32_t{vector[d]} << 16);
+      }
     }
   });
 }

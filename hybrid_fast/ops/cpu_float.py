@@ -82,27 +82,11 @@ class FloatKernels:
             **addresses(
                 chunk, scores.shape[1], columns, losses, grad_dot_logits, gradient=gradient
             ),
-            bf16=0,
         )
         return losses, grad_dot_logits, scores
 
     def _scores(self, chunk: Chunk) -> Tensor:
         return multiply(chunk.queries, self._passages)
-
-
-class RoundedKernels(FloatKernels):
-    """The same for bfloat16 on processors without a product of it: exact, in float32."""
-
-    def __init__(self, passages: Tensor, max_bytes: int) -> None:
-        super().__init__(passages.float(), max_bytes)
-        self.dtype = torch.bfloat16
-
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
-        """Add W^T Q to the gradient of the passages."""
-        super().add_passage_gradient(gradient, queries.float())
-
-    def _scores(self, chunk: Chunk) -> Tensor:
-        return multiply(chunk.queries.float(), self._passages)
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
