@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/contrast_rows_table.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -52,10 +52,10 @@ PairedRows pair_up(const Bf16Vectors& rows, std::int64_t first, std::int64_t cou
 bool has_bf16_product() { return product_kernels() != nullptr; }
 
 void pack_bf16(const Bf16Vectors& columns, std::uint16_t* packed, int num_threads) {
-  num_threads = threads_for(columns.size * columns.dim, num_threads);
   const std::int64_t num_panels = (columns.size + kPanel - 1) / kPanel;
   const std::int64_t pairs = num_pairs(columns.dim);
-  parallel_for(static_cast<std::size_t>(num_panels), num_threads, [&](std::size_t number) {
+  const std::int64_t size = columns.size * columns.dim;
+  parallel_for_in_team(static_cast<std::size_t>(num_panels), size, num_threads, [&](std::size_t number) {
     const std::int64_t first = static_cast<std::int64_t>(number) * kPanel;
     const std::int64_t size = std::min(kPanel, columns.size - first);
     std::uint16_t* panel = packed + first * 2 * pairs;
@@ -96,9 +96,9 @@ void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::in
 
 void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
                    float* out, bool add, int num_threads) {
-  num_threads = threads_for(rows.size * num_columns * (1 + rows.dim / 64), num_threads);
+  const std::int64_t work = rows.size * num_columns * (1 + rows.dim / 64);
   const auto blocks = static_cast<std::size_t>((rows.size + kRowsOfBlock - 1) / kRowsOfBlock);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
+  parallel_for_in_team(blocks, work, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
     multiply_bf16(part_of(rows, first, std::min(kRowsOfBlock, rows.size - first)), packed,
                   num_columns, out + first * num_columns, add);

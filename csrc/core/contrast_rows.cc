@@ -10,7 +10,7 @@
 #include "core/bf16_product.h"
 #include "core/contrast_rows_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -71,9 +71,9 @@ void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gra
                    int num_threads) {
   require_positives(chunk);
   const ContrastKernels<T>& chosen = kernels(T{});
-  num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
+  const std::int64_t size = chunk.num_rows * chunk.num_columns;
   const auto blocks = static_cast<std::size_t>((chunk.num_rows + kRowsOfBlock - 1) / kRowsOfBlock);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
+  parallel_for_in_team(blocks, size, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
     for (std::int64_t row = first; row < std::min(first + kRowsOfBlock, chunk.num_rows); ++row) {
       chosen.contrast_row(chunk, gradient, row);
@@ -86,13 +86,14 @@ void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* posi
                      int num_threads) {
   require_positives(chunk);
   const ContrastKernels<T>& chosen = kernels(T{});
-  num_threads = threads_for(chunk.num_rows * chunk.num_columns, num_threads);
-  parallel_for(static_cast<std::size_t>(chunk.num_rows), num_threads, [&](std::size_t row) {
+  const std::int64_t size = chunk.num_rows * chunk.num_columns;
+  const auto num_rows = static_cast<std::size_t>(chunk.num_rows);
+  parallel_for_in_team(num_rows, size, num_threads, [&](std::size_t row) {
     chosen.prepare_column_row(chunk, positive_logits, static_cast<std::int64_t>(row));
   });
   const auto blocks =
       static_cast<std::size_t>((chunk.num_columns + kColumnsOfBlock - 1) / kColumnsOfBlock);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
+  parallel_for_in_team(blocks, size, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kColumnsOfBlock;
     chosen.sum_columns(chunk, largest, sums, first,
                        std::min(kColumnsOfBlock, chunk.num_columns - first));
@@ -105,7 +106,7 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
   require_positives(chunk);
   if (chunk.num_rows == 0) return;
   const ContrastKernels<float>& chosen = kernels(float{});
-  num_threads = threads_for(chunk.num_rows * chunk.num_columns * (1 + dim / 64), num_threads);
+  const std::int64_t size = chunk.num_rows * chunk.num_columns * (1 + dim / 64);
   const auto after = [](auto* pointer, std::int64_t offset) {
     return pointer == nullptr ? pointer : pointer + offset;
   };
@@ -113,7 +114,7 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
       kBytesOfScores / static_cast<std::int64_t>(sizeof(float)) / chunk.num_columns;
   const std::int64_t rows = std::clamp(rows_that_fit / 6 * 6, kFewestRows, kMostRows);
   const auto blocks = static_cast<std::size_t>((chunk.num_rows + rows - 1) / rows);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
+  parallel_for_in_team(blocks, size, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * rows;
     // The scores of a few rows stay in the second-level cache until they are done with.
     thread_local std::vector<float> scores;
@@ -144,7 +145,7 @@ void add_positives(const float* weights, std::int64_t count, const std::uint16_t
                    std::int64_t dim, int num_threads) {
   const auto pieces = static_cast<std::size_t>((dim + kCoordinatesOfPiece - 1) / kCoordinatesOfPiece);
   // Rows may repeat, coordinates do not.
-  parallel_for(pieces, threads_for(count * dim / 8, num_threads), [&](std::size_t piece) {
+  parallel_for_in_team(pieces, count * dim / 8, num_threads, [&](std::size_t piece) {
     const std::int64_t first = static_cast<std::int64_t>(piece) * kCoordinatesOfPiece;
     const std::int64_t size = std::min(kCoordinatesOfPiece, dim - first);
     for (std::int64_t i = 0; i < count; ++i) {
