@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout.attention import drop_attention
-from hybrid_fast.models.dropout.fast import fast_dropout
-from hybrid_fast.models.dropout.modules import drop
+from hybrid_fast.models.kernels.attention import drop_attention
+from hybrid_fast.models.kernels.dropout import drop
+from hybrid_fast.models.kernels.encoder import fast_encoder
 
 RATE = 0.1
 TOKENS, WIDTH, HEADS = 2_048, 384, 12
@@ -108,7 +108,7 @@ def test_an_encoder(benchmark, headline, full, encoder_folders, dtype):
             model(inputs_embeds=states).last_hidden_state.float().square().mean().backward()
         model.zero_grad()
 
-    ways = {"ours": lambda: step(fast_dropout), "torch": lambda: step(lambda _: nullcontext())}
+    ways = {"ours": lambda: step(fast_encoder), "torch": lambda: step(lambda _: nullcontext())}
     ours, theirs = side_by_side(benchmark, ways, 2 * ROUNDS_S).values()
     layers = model.config.num_hidden_layers
     headline("dropout", f"encoder of {layers} x {WIDTH}, {dtype}", "tokens/s", TOKENS / ours,

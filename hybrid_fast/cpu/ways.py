@@ -85,8 +85,23 @@ def settle(ways: Mapping[str, str]) -> None:
         ways: names of ways, by kind and case, as `choices` has them.
     """
     _settled.update(ways)
-    for kind, case in [key for key in _chosen if " ".join(key) in ways]:
-        del _chosen[kind, case]
+    for key, choice in list(_chosen.items()):
+        if ways.get(" ".join(key), choice.way) != choice.way:
+            del _chosen[key]
+
+
+def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
+    """Return the ways that HYBRID_FAST_WAYS asks for in place of others, by kind and case.
+
+    Args:
+        ways: as of `settle`.
+
+    Raises:
+        ValueError: the variable names no way.
+    """
+    asked = _asked(os.environ.get(VARIABLE, ""))
+    of_kind = {question: asked.get(question.partition(" ")[0]) for question in ways}
+    return {name: way for name, way in of_kind.items() if way not in (None, ways[name])}
 
 
 def _choose(

@@ -19,7 +19,7 @@ from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
-from hybrid_fast.models.dropout.rates import set_dropout
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import Dtype
 from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders.finding import MODEL_FILES, find_folder

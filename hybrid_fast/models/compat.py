@@ -123,3 +123,12 @@ def remove_hooks(module: nn.Module, *functions: Callable[..., Any]) -> None:
         for key, hook in list(hooks.items()):
             if getattr(hook, "func", hook) in functions:
                 del hooks[key]
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether a module was compiled in place, by `module.compile()`.
+
+    torch 2.4 to 2.13 keep the compiled call in `_compiled_call_impl`. If a version does not, its
+    code is compiled once more with the kernels of `fast_encoder`, which then leave all to torch.
+    """
+    return getattr(module, "_compiled_call_impl", None) is not None

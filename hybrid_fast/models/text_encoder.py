@@ -27,6 +27,7 @@ from hybrid_fast.models.encoding import (
     longest_first,
 )
 from hybrid_fast.models.head.head import members
+from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.prompts import Prompts, check_prompts, fills
 from hybrid_fast.models.texts import (
     Features,
@@ -288,7 +289,7 @@ class TextEncoder(nn.Module):
             kept = self._embed_batch(batch, options)[:, : options.dim]
             return normalize(kept, dim=-1) if options.normalize else kept
 
-        with evaluation_mode(self):
+        with evaluation_mode(self), fast_encoder(self):
             return encode_in_batches(
                 encode,
                 texts,
@@ -317,7 +318,7 @@ class TextEncoder(nn.Module):
         if not isinstance(backbone, TransformerBackbone):
             raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
         states: list[Tensor] = [torch.empty(0)] * len(texts)
-        with evaluation_mode(self), torch.no_grad():
+        with evaluation_mode(self), fast_encoder(self), torch.no_grad():
             for rows in longest_first(texts, options.batch_size, progress):
                 inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
                 for row, each in zip(rows, backbone.token_states(inputs), strict=True):

@@ -36,6 +36,17 @@ def required(holder: Any, name: str) -> Any:
 BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
 
 
+def sees_operators(*tensors: Tensor) -> bool:
+    """Tell whether something looks at operators before they run: a mode or the class of a tensor.
+
+    True if this torch cannot tell.
+    """
+    num_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    if num_modes is None or num_modes() > 0:
+        return True
+    return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+
+
 def process_group(name: str) -> dist.ProcessGroup:
     """Return the process group with the given `group_name`."""
     group: dist.ProcessGroup = required(dist.distributed_c10d, "_resolve_process_group")(name)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hybrid_fast.models.dropout.fast import fast_dropout
+from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.micro_batches import cut_by_length
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError
@@ -52,7 +52,7 @@ class CachedStep:
         backward: runs the backward pass of the loss; accelerate's, which scales it for fp16.
         length_multiple: texts are padded to a multiple of it.
         compiled: whether the encoder is; it then has neither the sparse gradients of
-            `sparse_gradients` nor the kernels of `fast_dropout`.
+            `sparse_gradients` nor the kernels of `fast_encoder`.
         micro_batch_tokens: tokens embedded at a time, padding included; None: as memory allows.
         cached_activation_tokens: tokens whose activations are cached, padding included; None: as
             memory allows.
@@ -132,7 +132,7 @@ class CachedStep:
         encoder = self.model.encoder
         on_cpu = self.device.type == "cpu"
         with sparse_gradients(encoder, stay_sparse=self.stay_sparse):
-            with fast_dropout(encoder) if on_cpu else nullcontext():
+            with fast_encoder(encoder) if on_cpu else nullcontext():
                 yield
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.adapters.adapters import is_adapter, transformer_of
 from hybrid_fast.models.adapters.options import make_config
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
-from hybrid_fast.models.dropout.rates import set_dropout
+from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.arguments import HybridTrainingArguments

@@ -26,7 +26,7 @@ from hybrid_fast.data import (
 )
 from hybrid_fast.data import Batch as Examples
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout.rates import has_dropout
+from hybrid_fast.models.dropout_rates import has_dropout
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.collectives import first_on_each_machine

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_fast import _core
-from hybrid_fast.models.dropout.modules import draw_seed, numbers
+from hybrid_fast.models.kernels.dropout import draw_seed, numbers
 
 
 def state_mask(shape: torch.Size, rate: float, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ from toy_training import make_args
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout import attention, modules
+from hybrid_fast.models.kernels import attention, dropout
 from hybrid_fast.training import HybridTrainer
 
 
@@ -23,7 +23,7 @@ def calls(monkeypatch) -> list[str]:
             module, name, lambda *args, **options: found.append(name) or kernel(*args, **options)
         )
 
-    watch(modules, "_run")
+    watch(dropout, "_run")
     watch(attention, "drop_attention")
     return found
 

@@ -8,7 +8,7 @@ from torch import nn
 from toy_training import losses, make_args, make_model, make_table, make_transformer_trainer
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout.rates import has_dropout
+from hybrid_fast.models.dropout_rates import has_dropout
 from hybrid_fast.training import HybridTrainer
 
 

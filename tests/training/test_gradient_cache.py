@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from hybrid_fast.models.backbones.pooling import mean_pooling
-from hybrid_fast.models.dropout.fast import fast_dropout
+from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training import token_tables
 from hybrid_fast.training.gradient_cache import Embedded, GradientCache, MicroBatch
@@ -133,7 +133,7 @@ def test_without_dropout_it_is_the_gradient_of_one_big_batch(
     assert largest_difference(got, expected) < 10 * tolerance
 
 
-@pytest.mark.parametrize("kernels", [nullcontext, fast_dropout], ids=["torch's", "ours"])
+@pytest.mark.parametrize("kernels", [nullcontext, fast_encoder], ids=["torch's", "ours"])
 @pytest.mark.parametrize("max_cached_tokens", [0, 30, 10**6])
 def test_with_dropout_both_forward_passes_draw_the_same_masks(max_cached_tokens, kernels):
     micro_batches = make_micro_batches(3)
@@ -148,7 +148,7 @@ def test_with_dropout_both_forward_passes_draw_the_same_masks(max_cached_tokens,
     assert abs(float(cached_step(Encoder(), micro_batches, 0)[0] - value)) > 1e-3
 
 
-@pytest.mark.parametrize("kernels", [nullcontext, fast_dropout], ids=["torch's", "ours"])
+@pytest.mark.parametrize("kernels", [nullcontext, fast_encoder], ids=["torch's", "ours"])
 def test_how_many_graphs_are_kept_changes_no_bit(kernels):
     micro_batches = make_micro_batches(3)
     encoders = [Encoder(0.3) for _ in range(3)]

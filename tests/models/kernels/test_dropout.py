@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from hybrid_fast.models.dropout import modules
-from hybrid_fast.models.dropout.modules import Dropout, draw_seed, drop
+from hybrid_fast.models.kernels import dropout
+from hybrid_fast.models.kernels.dropout import Dropout, draw_seed, drop
 
 DTYPES = [torch.float32, torch.bfloat16]
 
@@ -24,9 +24,9 @@ def seeded(seed: int, call, *arguments):
 def calls(monkeypatch) -> list[float]:
     """Rates of the calls that reach the kernel."""
     rates = []
-    run = modules._run
+    run = dropout._run
     monkeypatch.setattr(
-        modules, "_run", lambda x, rate, seed: rates.append(rate) or run(x, rate, seed)
+        dropout, "_run", lambda x, rate, seed: rates.append(rate) or run(x, rate, seed)
     )
     return rates
 

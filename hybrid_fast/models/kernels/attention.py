@@ -1,27 +1,31 @@
-"""Attention in training on the CPU by the C++ core, as an attention of transformers.
+"""Attention on the CPU by the C++ core, as an attention of transformers.
 
 torch's fused attention of the CPU takes no dropout: it falls to products of whole score matrices, a
 mask for each, and keeps both for the backward pass. The core's kernel holds the scores of a few
 queries at a time and keeps one number a row. The softmax is not renormalised after dropout, as in
-torch. Forward and backward it is also faster than the fused attention without dropout, on the kind
-of processor where that was measured; see `_beats_fused_attention`.
+torch. Without dropout the faster of the two is measured for a class of shapes.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from hybrid_fast import _core
+from hybrid_fast.cpu import fastest, products
 from hybrid_fast.models.compat import register_attention, torch_attention
-from hybrid_fast.models.dropout.modules import draw_seed, numbers, takes
+from hybrid_fast.models.kernels.dropout import draw_seed, numbers, takes
 
 NAME = "hybrid_fast"
 # Options of transformers that change what is computed, and that are left to its own attention.
 _LEFT_TO_TORCH = ("position_bias", "softcap", "s_aux", "cache", "output_attentions")
+_LONGEST = 256  # texts of so many tokens and more are of one class
+_MEASURED_TOKENS, _MEASURED_WIDTH = 768, 384  # of texts together; of heads together
 
 
 def attend(
@@ -38,7 +42,7 @@ def attend(
     """Attend as transformers' "sdpa" does, by our kernel where it takes the call and is faster.
 
     Args:
-        module: the attention module; without dropout the kernel serves it in training mode alone.
+        module: the attention module, in training mode or not.
         query: (n, heads, queries, D), float32 or bfloat16 for the kernel, or what autocast makes
             of it.
         key: (n, heads or a divisor, keys, D).
@@ -55,8 +59,10 @@ def attend(
         (n, queries, heads, D), and None for the probabilities.
     """
     query, key, value = _autocast(query, key, value)
-    is_wanted = dropout > 0 or (module.training and _beats_fused_attention(key))
-    if not (is_wanted and _takes(query, key, value, attention_mask, options)):
+    if not (
+        _takes(query, key, value, attention_mask, options)
+        and (dropout > 0 or _is_faster(query, key, module.training))
+    ):
         out, _ = torch_attention()(
             module,
             query,
@@ -183,18 +189,43 @@ def _takes(
     )
 
 
-def _beats_fused_attention(key: Tensor) -> bool:
-    """Tell whether the kernel was measured to be faster without dropout, forward and backward.
+def _is_faster(query: Tensor, key: Tensor, training: bool) -> bool:
+    """Tell whether the kernel beats torch's fused attention without dropout, at such shapes.
 
-    Beside torch 2.13 on Zen 5, for texts of 16 to 512 tokens and heads of 32 and 64, it was in
-    bfloat16 and, from 64 tokens on, in float32; with AMX, which torch uses, it was not measured.
+    In training it is asked for both passes together, also where the first one keeps no graph: the
+    second must repeat it to the bit.
     """
-    return _has_avx512_alone() and (key.dtype == torch.bfloat16 or key.shape[2] >= 64)
+    dtype, dim = query.dtype, query.shape[3]
+    bits = [min(x.shape[2], _LONGEST).bit_length() for x in (query, key)]
+    use = "training" if training else "encoding"
+    case = f"{str(dtype).removeprefix('torch.')} {bits[0]} {bits[1]} {dim} {use}"
+    ways = partial(_to_measure, bits, dim, dtype, training)
+    return fastest("attention", case, products.setting(), ways) == "core"
 
 
-@cache
-def _has_avx512_alone() -> bool:
-    return _core.contrast_instructions() == "avx512" and not _core.has_amx()
+def _to_measure(
+    bits: list[int], dim: int, dtype: torch.dtype, training: bool
+) -> dict[str, Callable[[], object]]:
+    """Return both ways to attend at a shape in the middle of a class, for `fastest`."""
+    num_queries, num_keys = (max(3 * 2**bit // 4, 1) for bit in bits)
+    num_texts = max(_MEASURED_TOKENS // max(num_queries, num_keys), 1)
+    heads = max(_MEASURED_WIDTH // dim, 1)
+    states = [
+        torch.ones(num_texts, length, heads, dim, dtype=dtype, requires_grad=training)
+        for length in (num_queries, num_keys, num_keys)
+    ]
+    core = partial(drop_attention, seen=None, rate=0, scale=dim**-0.5, causal=False)
+    ways: dict[str, Callable[..., Tensor]] = {"torch": scaled_dot_product_attention, "core": core}
+    return {way: partial(_attend_once, attend, states) for way, attend in ways.items()}
+
+
+def _attend_once(attend: Callable[..., Tensor], states: list[Tensor]) -> None:
+    """Attend, and go backward if states have gradients, whatever surrounds the measurement."""
+    own_hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False), own_hooks:
+        out = attend(*(x.transpose(1, 2) for x in states))
+        if out.requires_grad:
+            torch.autograd.grad(out, states, torch.ones_like(out))
 
 
 register_attention(NAME, attend)

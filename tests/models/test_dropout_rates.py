@@ -9,7 +9,7 @@ from torch import nn
 from transformers import DistilBertConfig, DistilBertModel, PretrainedConfig
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.dropout.rates import has_dropout, set_dropout
+from hybrid_fast.models.dropout_rates import has_dropout, set_dropout
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -24,9 +24,9 @@ from transformers import (
 )
 
 from hybrid_fast.models.compat import configs_of_attention
-from hybrid_fast.models.dropout import attention
-from hybrid_fast.models.dropout.fast import fast_dropout
-from hybrid_fast.models.dropout.modules import Dropout
+from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels.dropout import Dropout
+from hybrid_fast.models.kernels.encoder import fast_encoder
 
 SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 24, "max_position_embeddings": 40}  # fmt: skip
@@ -111,11 +111,11 @@ def test_a_model_computes_what_it_does_with_plain_attention_and_the_same_masks(
         "drop_attention",
         lambda *a, **k: kernel_calls.append(k["rate"]) or kernel(*a, **k),
     )
-    with fast_dropout(fast):
+    with fast_encoder(fast):
         states, gradients = run(fast, inputs)
     assert kernel_calls == [0.3, 0.3]
     torch_dropout_with_our_masks(monkeypatch)
-    with fast_dropout(plain):
+    with fast_encoder(plain):
         expected, expected_gradients = run(plain, inputs)
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
     assert gradients.keys() == expected_gradients.keys()
@@ -127,7 +127,7 @@ def test_a_model_computes_what_it_does_with_plain_attention_and_the_same_masks(
 def test_models_with_ways_of_their_own_train_too(name):
     model = make(OTHERS[name]).train()
     before = [type(module) for module in model.modules()]
-    with fast_dropout(model):
+    with fast_encoder(model):
         within = [type(module) for module in model.modules()]
         states, gradients = run(model, make_inputs())
     assert states.isfinite().all()
@@ -142,7 +142,7 @@ def test_evaluation_is_the_models_own_within_and_after(name):
     model = make((CONFIGS | OTHERS)[name]).eval()
     inputs = make_inputs()
     expected = model(**inputs).last_hidden_state
-    with fast_dropout(model):
+    with fast_encoder(model):
         assert torch.equal(model(**inputs).last_hidden_state, expected)
     assert torch.equal(model(**inputs).last_hidden_state, expected)
 
@@ -152,7 +152,7 @@ def test_the_model_is_afterwards_as_it_was_also_after_an_error():
     modules, description, weights = list(model.modules()), repr(model), list(model.state_dict())
 
     def fail_within():
-        with fast_dropout(model):
+        with fast_encoder(model):
             assert model.config._attn_implementation == attention.NAME
             assert list(model.state_dict()) == weights
             assert repr(model) == description
@@ -171,13 +171,13 @@ def test_rates_that_change_are_those_of_the_moment():
             module.p = 0.0
     inputs = make_inputs()
     expected = model(**inputs).last_hidden_state
-    with fast_dropout(model):
+    with fast_encoder(model):
         torch.testing.assert_close(model(**inputs).last_hidden_state, expected)
 
 
 def test_an_attention_chosen_by_the_user_stays():
     model = make(CONFIGS["bert"], "eager").train()
-    with fast_dropout(model):
+    with fast_encoder(model):
         assert model.config._attn_implementation == "eager"
 
 
@@ -189,7 +189,7 @@ def test_hooks_modules_in_two_places_and_forwards_of_the_users_own_stay():
     seen = []
     hooked.register_forward_hook(lambda *_: seen.append("hook"))
     own.forward = lambda x: seen.append("own") or x
-    with fast_dropout(model):
+    with fast_encoder(model):
         assert type(model["a"]) is type(model["b"]) is Dropout
         assert type(inplace) is nn.Dropout
         assert type(derived).__name__ == "Derived"
@@ -211,7 +211,7 @@ def test_a_model_that_the_user_compiled_is_not_compiled_anew_at_each_step():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     compiled = torch.compile(model, backend=backend)
     for _ in range(4):
-        with fast_dropout(model):
+        with fast_encoder(model):
             compiled(torch.ones(2, 4))
     assert len(compilations) == 1
 
@@ -219,14 +219,14 @@ def test_a_model_that_the_user_compiled_is_not_compiled_anew_at_each_step():
 def test_modules_in_evaluation_stay_so():
     model = make(CONFIGS["bert"]).train()
     model.embeddings.dropout.eval()
-    with fast_dropout(model):
+    with fast_encoder(model):
         assert not model.embeddings.dropout.training
         assert model.encoder.layer[0].output.dropout.training
 
 
 def test_a_model_saved_within_names_no_attention_of_ours(tmp_path):
     model = make(CONFIGS["bert"]).train()
-    with fast_dropout(model):
+    with fast_encoder(model):
         model.save_pretrained(tmp_path)
     text = (tmp_path / "config.json").read_text(encoding="utf-8")
     assert attention.NAME not in text
@@ -235,7 +235,7 @@ def test_a_model_saved_within_names_no_attention_of_ours(tmp_path):
 
 def test_activation_checkpointing_gives_the_same_gradient():
     model = make(CONFIGS["bert"]).train()
-    with fast_dropout(model):
+    with fast_encoder(model):
         _, expected = run(model, make_inputs())
         expected = {name: gradient.clone() for name, gradient in expected.items()}
         # Older versions of transformers have the other name alone.

@@ -9,9 +9,9 @@ import torch
 from dropout_masks import attention_mask
 from torch import Tensor
 
-from hybrid_fast.models.dropout import attention
-from hybrid_fast.models.dropout.attention import attend, drop_attention
-from hybrid_fast.models.dropout.modules import draw_seed
+from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels.attention import attend, drop_attention
+from hybrid_fast.models.kernels.dropout import draw_seed
 
 MODULE = SimpleNamespace(is_causal=False, training=True)
 RATE = 0.3

@@ -1,0 +1,184 @@
+"""Products of float32 matrices on the CPU, each form by the library that is fastest at it here.
+
+    nt  A B^T, such as a linear layer
+    nn  A B, such as the gradient of its input
+    tn  A^T B, such as the gradient of its weights
+
+On an AMD processor with AVX-512 oneDNN is 2.4 times as fast as the MKL behind `torch.mm`; on one
+with AVX2 it is faster at A B^T alone, on an Intel slower at all. So the way of each form is
+measured for a class of shapes and layouts, see `ways.fastest`. Small products, other dtypes, and
+what is not on the CPU take torch's. Results are exact in float32, and the same each time. Nothing
+here is differentiable.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid_fast.cpu import compat
+from hybrid_fast.cpu.ways import fastest
+
+_FEWEST = 2**20  # multiplications that are worth a question
+_MOST_MEASURED = 2**28  # multiplications: a millisecond or two
+_LARGEST = 4096  # sizes from here on are of one class
+_GAP = 16  # numbers between the rows of a measured operand that has gaps
+
+_Ways = Mapping[str, Callable[..., Any]]
+
+
+def nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a b^T + bias, (M, N).
+
+    Args:
+        a: (M, K); detached, as are all operands here, and in any layout.
+        b: (N, K), of the same dtype.
+        bias: (N,).
+    """
+    (m, k), n = a.shape, b.shape[0]
+    product: Tensor = _way("nt", _NT, a, b, (m, n, k))(a, b, bias)
+    return product
+
+
+def nn(a: Tensor, b: Tensor) -> Tensor:
+    """Return a b, (M, N), for (M, K) and (K, N)."""
+    (m, k), n = a.shape, b.shape[1]
+    product: Tensor = _way("nn", _NN, a, b, (m, n, k))(a, b)
+    return product
+
+
+def tn(a: Tensor, b: Tensor) -> Tensor:
+    """Return a^T b, (M, N), for (K, M) and (K, N)."""
+    (k, m), n = a.shape, b.shape[1]
+    product: Tensor = _way("tn", _TN, a, b, (m, n, k))(a, b)
+    return product
+
+
+def add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
+    """Add a^T b to a contiguous total (M, N), for (K, M) and (K, N)."""
+    (k, m), n = a.shape, b.shape[1]
+    _way("tn", _ADD_TN, a, b, (m, n, k), "added")(a, b, total)
+
+
+def setting() -> str:
+    """Return what a measurement holds for: versions of torch's libraries, and threads."""
+    return f"{libraries()}, {torch.get_num_threads()} threads"
+
+
+@cache
+def libraries() -> str:
+    """Return the versions of torch and of the libraries it multiplies with, as it tells them."""
+    told = torch.__config__.show()
+    known = {
+        "BLAS": r"BLAS_INFO=(\w+)",
+        "MKL": r"Math Kernel Library Version (\S+)",
+        "oneDNN": r"MKL-DNN v(\S+)",
+    }
+    found = {name: re.search(pattern, told) for name, pattern in known.items()}
+    named = [f"{name} {match[1]}" for name, match in found.items() if match]
+    return ", ".join([f"torch {torch.__version__}", *named])
+
+
+def _torch_nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.mm(a, b.T) if bias is None else torch.addmm(bias, a, b.T)
+
+
+def _onednn_nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    return compat.onednn_product(a, _without_gaps(b), bias)
+
+
+def _onednn_nn(a: Tensor, b: Tensor) -> Tensor:
+    return compat.onednn_product(a, _without_gaps(b.T))
+
+
+def _torch_tn(a: Tensor, b: Tensor) -> Tensor:
+    return torch.mm(a.T, b)
+
+
+def _onednn_tn(a: Tensor, b: Tensor) -> Tensor:
+    # oneDNN copies a transposed first operand.
+    return compat.onednn_product(a.T, _without_gaps(b.T))
+
+
+def _torch_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
+    total.addmm_(a.T, b)
+
+
+def _onednn_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
+    total.copy_(compat.onednn_product_added(a.T, _without_gaps(b.T), total))
+
+
+_NT: _Ways = {"torch": _torch_nt, "onednn": _onednn_nt}
+_NN: _Ways = {"torch": torch.mm, "onednn": _onednn_nn}
+_TN: _Ways = {"torch": _torch_tn, "onednn": _onednn_tn}
+_ADD_TN: _Ways = {"torch": _torch_add_tn, "onednn": _onednn_add_tn}
+
+
+def _without_gaps(b: Tensor) -> Tensor:
+    """Return a second operand whose rows or columns lie side by side.
+
+    For others oneDNN takes its reference code, 2,500 times as slow.
+    """
+    return b if b.is_contiguous() or b.T.is_contiguous() else b.contiguous()
+
+
+def _way(
+    kind: str, ways: _Ways, a: Tensor, b: Tensor, sizes: tuple[int, int, int], added: str = ""
+) -> Callable[..., Any]:
+    """Return the function that computes a product of sizes (M, N, K)."""
+    m, n, k = sizes
+    if (
+        m * n * k < _FEWEST
+        or a.dtype is not torch.float32
+        or not a.is_cpu
+        or torch.compiler.is_compiling()  # a trace can measure nothing
+    ):
+        return ways["torch"]
+    layouts = _layout(a) + _layout(b)
+    bits = _bits(m), _bits(n), _bits(k)
+    case = f"{bits[0]} {bits[1]} {bits[2]} {layouts}{added}"
+    measured = partial(_to_measure, ways, kind, bits, layouts, bool(added))
+    return ways[fastest(kind, case, setting(), measured)]
+
+
+def _bits(size: int) -> int:
+    return (size if size < _LARGEST else _LARGEST).bit_length()
+
+
+def _layout(matrix: Tensor) -> str:
+    """Return "r" if rows lie side by side, "c" if columns do, "g" if there are gaps."""
+    return "r" if matrix.is_contiguous() else "c" if matrix.T.is_contiguous() else "g"
+
+
+def _to_measure(
+    ways: _Ways, kind: str, bits: tuple[int, ...], layouts: str, added: bool
+) -> dict[str, Callable[[], object]]:
+    """Return the ways to compute one product of a class, for `fastest`."""
+    sizes = [3 * 2**bit // 4 for bit in bits]  # in the middle of each class
+    while math.prod(sizes) > _MOST_MEASURED:
+        sizes[sizes.index(max(sizes))] //= 2
+    m, n, k = sizes
+    shapes = {"nt": ((m, k), (n, k)), "nn": ((m, k), (k, n)), "tn": ((k, m), (k, n))}[kind]
+    operands = [_operand(*shape, layout) for shape, layout in zip(shapes, layouts, strict=True)]
+    if added:
+        operands.append(_operand(m, n, "r"))
+    available = ways if compat.has_onednn_product() else {"torch": ways["torch"]}
+    return {way: partial(_computed, compute, operands) for way, compute in available.items()}
+
+
+def _operand(rows: int, columns: int, layout: str) -> Tensor:
+    if layout == "c":
+        return _operand(columns, rows, "r").T
+    width = columns + (_GAP if layout == "g" else 0)
+    return torch.ones(rows, width, dtype=torch.float32, device="cpu")[:, :columns]
+
+
+def _computed(compute: Callable[..., Any], operands: list[Tensor]) -> None:
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        compute(*operands)

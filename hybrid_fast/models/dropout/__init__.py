@@ -1,1 +1,0 @@
-"""Dropout: rates, and its computation on CPUs."""

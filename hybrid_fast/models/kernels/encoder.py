@@ -1,0 +1,53 @@
+"""An encoder that computes on the CPU by the kernels of this library, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from hybrid_fast.models.compat import (
+    attention_of,
+    configs_of_attention,
+    is_compiled,
+    set_attention,
+)
+from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels.dropout import Dropout
+from hybrid_fast.models.kernels.linear import Linear
+
+_KERNELS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: Dropout, nn.Linear: Linear}
+
+
+@contextmanager
+def fast_encoder(model: nn.Module) -> Iterator[None]:
+    """Let a model compute as fast as this processor can within; afterwards it is as it was.
+
+    Each `torch.nn.Linear` and `torch.nn.Dropout` is one of ours meanwhile, with its weights, mode
+    and hooks, and the attention "sdpa" of transformers is `attention.attend`. What they compute
+    stays, up to rounding and the masks of dropout. Derived classes, other attentions and modules
+    that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and so does a
+    whole model that is compiled.
+    """
+    if any(map(is_compiled, model.modules())):
+        yield
+        return
+    replaced = [(each, type(each)) for each in model.modules() if _is_replaced(each)]
+    configs = [config for config in configs_of_attention(model) if attention_of(config) == "sdpa"]
+    try:
+        # The modules stay, since others may hold them and what was compiled looks for them.
+        for module, kind in replaced:
+            module.__class__ = _KERNELS[kind]
+        for config in configs:
+            set_attention(config, attention.NAME)
+        yield
+    finally:
+        for module, kind in replaced:
+            module.__class__ = kind
+        for config in configs:
+            set_attention(config, "sdpa")
+
+
+def _is_replaced(module: nn.Module) -> bool:
+    return type(module) in _KERNELS and not getattr(module, "inplace", False)
