@@ -132,8 +132,8 @@ def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.Supp
     """
 def contrast_instructions() -> str:
     """
-    The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of
-    this processor, or the one that HYBRID_FAST_CPU names.
+    The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the
+    widest of this processor, or the one that HYBRID_FAST_CPU names.
     """
 def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -167,7 +167,7 @@ def has_amx() -> bool:
     """
 def has_bf16_product() -> bool:
     """
-    Whether this processor multiplies bfloat16 (AVX-512 BF16).
+    Whether this processor multiplies bfloat16 (AMX or AVX-512 BF16).
     """
 def hash_texts(offsets: typing.Any, data: typing.Any) -> numpy.typing.NDArray[numpy.uint64]:
     """

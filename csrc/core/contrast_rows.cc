@@ -1,13 +1,15 @@
 #include "core/contrast_rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/bf16_product.h"
+#include "core/bf16_product_table.h"
 #include "core/contrast_rows_table.h"
 #include "core/instructions.h"
 #include "core/team.h"
@@ -15,33 +17,23 @@
 namespace hybrid_fast {
 namespace {
 
-struct Choice {
-  const ContrastKernels<float>* kernels;
-  const ProductKernels* product;
-};
-
-Choice choose() {
+const ContrastKernels<float>& choose() {
 #if defined(__x86_64__)
-  const std::string_view name = chosen_instructions();
-  if (name == "avx512") {
-    const bool bf16 = __builtin_cpu_supports("avx512bf16");
-    return {&kContrast_avx512, bf16 ? &kProduct_avx512bf16 : nullptr};
-  }
-  if (name == "avx2") return {&kContrast_avx2, nullptr};
+  const std::string_view name = chosen_vectors();
+  if (name == "avx512") return kContrast_avx512;
+  if (name == "avx2") return kContrast_avx2;
 #else
-  chosen_instructions();
+  chosen_vectors();
 #endif
-  return {&kContrast_portable, nullptr};
+  return kContrast_portable;
 }
 
-const Choice& chosen() {
-  static const Choice choice = choose();
-  return choice;
+const ContrastKernels<float>& kernels(float) {
+  static const ContrastKernels<float>& chosen = choose();
+  return chosen;
 }
-
-const ContrastKernels<float>& kernels(float) { return *chosen().kernels; }
 const ContrastKernels<double>& kernels(double) {
-  chosen();  // a wrong name is an error of all kernels
+  kernels(float{});  // a wrong name is an error of all kernels
   return kContrastDouble;
 }
 
@@ -59,12 +51,46 @@ void require_positives(const ContrastChunk<T>& chunk) {
 
 constexpr std::int64_t kRowsOfBlock = 4;
 constexpr std::int64_t kCoordinatesOfPiece = 64;
-constexpr std::int64_t kBytesOfScores = 1 << 19;         // half of a second-level cache
-constexpr std::int64_t kFewestRows = 6, kMostRows = 48;  // of them, a multiple of those of a tile
+constexpr std::int64_t kBytesOfScores = 1 << 19;  // half of a second-level cache
+constexpr std::int64_t kMostRows = 48;            // of them
+
+// Of how many rows the second-level cache holds the scores until they are done with.
+std::int64_t rows_that_fit(std::int64_t num_columns) {
+  const std::int64_t rows =
+      kBytesOfScores / static_cast<std::int64_t>(sizeof(float)) / num_columns;
+  const std::int64_t unit = bf16_rows_at_once();
+  return std::max(unit, std::min(rows, kMostRows) / unit * unit);
+}
+
+template <typename T>
+T* after(T* pointer, std::int64_t offset) {
+  return pointer == nullptr ? nullptr : pointer + offset;
+}
+
+// Rows [first, first + num_rows) of a chunk, whose scores stand apart.
+ContrastChunk<float> rows_of(ContrastChunk<float> chunk, std::int64_t first, std::int64_t num_rows,
+                             float* scores) {
+  chunk.scores = scores;
+  chunk.num_rows = num_rows;
+  chunk.positives += first;
+  chunk.row_groups = after(chunk.row_groups, first);
+  chunk.row_ids = after(chunk.row_ids, first);
+  chunk.mask = after(chunk.mask, first * chunk.mask_stride);
+  return chunk;
+}
+
+// The results of rows from `first` on.
+ContrastGradient<float> rows_of(ContrastGradient<float> gradient, std::int64_t first,
+                                std::int64_t num_columns) {
+  gradient.coefficients = after(gradient.coefficients, first);
+  gradient.bf16 = after(gradient.bf16, first * num_columns);
+  gradient.grad_positives = after(gradient.grad_positives, first);
+  gradient.losses += first;
+  gradient.grad_dot_logits = after(gradient.grad_dot_logits, first);
+  return gradient;
+}
 
 }  // namespace
-
-const ProductKernels* product_kernels() { return chosen().product; }
 
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
@@ -107,35 +133,19 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
   if (chunk.num_rows == 0) return;
   const ContrastKernels<float>& chosen = kernels(float{});
   const std::int64_t size = chunk.num_rows * chunk.num_columns * (1 + dim / 64);
-  const auto after = [](auto* pointer, std::int64_t offset) {
-    return pointer == nullptr ? pointer : pointer + offset;
-  };
-  const std::int64_t rows_that_fit =
-      kBytesOfScores / static_cast<std::int64_t>(sizeof(float)) / chunk.num_columns;
-  const std::int64_t rows = std::clamp(rows_that_fit / 6 * 6, kFewestRows, kMostRows);
-  const auto blocks = static_cast<std::size_t>((chunk.num_rows + rows - 1) / rows);
-  parallel_for_in_team(blocks, size, num_threads, [&](std::size_t block) {
-    const std::int64_t first = static_cast<std::int64_t>(block) * rows;
-    // The scores of a few rows stay in the second-level cache until they are done with.
-    thread_local std::vector<float> scores;
-    ContrastChunk<float> part = chunk;
-    part.num_rows = std::min(rows, chunk.num_rows - first);
-    scores.resize(part.num_rows * chunk.num_columns);
-    part.scores = scores.data();
-    part.positives = chunk.positives + first;
-    part.row_groups = after(chunk.row_groups, first);
-    part.row_ids = after(chunk.row_ids, first);
-    part.mask = after(chunk.mask, first * chunk.mask_stride);
-    ContrastGradient<float> out = gradient;
-    out.coefficients = after(gradient.coefficients, first);
-    out.bf16 = after(gradient.bf16, first * chunk.num_columns);
-    out.grad_positives = after(gradient.grad_positives, first);
-    out.losses = gradient.losses + first;
-    out.grad_dot_logits = after(gradient.grad_dot_logits, first);
-    multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
-                  part.scores, /*add=*/false);
-    for (std::int64_t row = 0; row < part.num_rows; ++row) {
-      chosen.contrast_row(part, out, row);
+  const std::int64_t rows_at_once = rows_that_fit(chunk.num_columns);
+  std::atomic<std::int64_t> next = 0;  // row
+  // Threads live longer than the call, and its scores must not.
+  parallel_for_in_team(static_cast<std::size_t>(num_threads), size, num_threads, [&](std::size_t) {
+    const auto scores = std::make_unique_for_overwrite<float[]>(rows_at_once * chunk.num_columns);
+    for (std::int64_t first = next.fetch_add(rows_at_once); first < chunk.num_rows;
+         first = next.fetch_add(rows_at_once)) {
+      const ContrastChunk<float> part =
+          rows_of(chunk, first, std::min(rows_at_once, chunk.num_rows - first), scores.get());
+      const ContrastGradient<float> out = rows_of(gradient, first, chunk.num_columns);
+      multiply_bf16({queries + first * dim, part.num_rows, dim, dim, 1}, packed, chunk.num_columns,
+                    part.scores, /*add=*/false);
+      for (std::int64_t row = 0; row < part.num_rows; ++row) chosen.contrast_row(part, out, row);
     }
   });
 }
@@ -143,7 +153,8 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
 void add_positives(const float* weights, std::int64_t count, const std::uint16_t* vectors,
                    const std::int64_t* from, float* sums, const std::int64_t* into,
                    std::int64_t dim, int num_threads) {
-  const auto pieces = static_cast<std::size_t>((dim + kCoordinatesOfPiece - 1) / kCoordinatesOfPiece);
+  const auto pieces =
+      static_cast<std::size_t>((dim + kCoordinatesOfPiece - 1) / kCoordinatesOfPiece);
   // Rows may repeat, coordinates do not.
   parallel_for_in_team(pieces, count * dim / 8, num_threads, [&](std::size_t piece) {
     const std::int64_t first = static_cast<std::int64_t>(piece) * kCoordinatesOfPiece;

@@ -18,7 +18,7 @@ from hybrid_fast.ops.cpu_chunks import (
 
 
 def has_bf16_product() -> bool:
-    """Tell whether this processor multiplies bfloat16 (AVX-512 BF16)."""
+    """Tell whether this processor multiplies bfloat16 (AMX or AVX-512 BF16)."""
     return _core.has_bf16_product()
 
 
@@ -28,8 +28,8 @@ class Bf16Kernels:
     Scores, losses and sums are float32. W is rounded to bfloat16, but for its entries of the
     positives, whose part of the gradients is added in float32: half of a gradient's size comes from
     the positive, as one term, while the rounding errors of many negatives average out. The C++ core
-    multiplies with AVX-512 BF16, since torch's products of bfloat16 on the CPU round their results.
-    Only the scores of a few rows exist at a time.
+    multiplies with AMX or AVX-512 BF16, since torch's products of bfloat16 on the CPU round their
+    results. Only the scores of a few rows exist at a time.
     """
 
     dtype = torch.bfloat16
