@@ -7,7 +7,7 @@
 
 #include "core/float_product_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -95,12 +95,14 @@ void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool
   const std::int64_t num_rows = a.num_rows, num_columns = b.num_columns;
   if (b.num_rows == 0 && !add) std::fill(out, out + num_rows * num_columns, 0.0f);
   if (num_rows * num_columns * b.num_rows == 0) return;
-  num_threads = threads_for(num_rows * num_columns * (1 + b.num_rows / 64), num_threads);
+  const std::int64_t work = num_rows * num_columns * (1 + b.num_rows / 64);
+  const int threads = threads_for(work, num_threads);
   const std::int64_t across = (num_columns + kColumns - 1) / kColumns;
-  const std::int64_t share = (num_rows * across + num_threads - 1) / num_threads;
+  const std::int64_t share = (num_rows * across + threads - 1) / threads;
   const std::int64_t rows = std::clamp((share + 5) / 6 * 6, kFewestRows, kMostRows);
   const std::int64_t down = (num_rows + rows - 1) / rows;
-  parallel_for(static_cast<std::size_t>(across * down), num_threads, [&](std::size_t block) {
+  const auto blocks = static_cast<std::size_t>(across * down);
+  parallel_for_in_team(blocks, work, num_threads, [&](std::size_t block) {
     const std::int64_t row = static_cast<std::int64_t>(block) / across * rows;
     const std::int64_t column = static_cast<std::int64_t>(block) % across * kColumns;
     const std::int64_t height = std::min(rows, num_rows - row);
