@@ -81,8 +81,8 @@ def test_other_instructions_are_measured(new_process, monkeypatch):
 
 
 def test_noise_does_not_move_it_from_the_usual_way():
-    assert ways._least({"torch": 1.0, "onednn": 0.98}) == "torch"
-    assert ways._least({"torch": 1.0, "onednn": 0.96}) == "onednn"
+    assert ways._least({"torch": 1.0, "onednn": 0.96}) == "torch"
+    assert ways._least({"torch": 1.0, "onednn": 0.94}) == "onednn"
 
 
 def test_settled_choices_go_before_measured_and_kept_ones(new_process):
@@ -134,7 +134,16 @@ def test_a_way_that_does_not_exist_here_cannot_be_asked_for(new_process, monkeyp
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"seconds": []}', '{"seconds": {"torch 2": 1}}']
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"seconds": []}',
+        '{"seconds": {"torch 2": 1}}',
+        '{"seconds": {"torch 2": {"nt 9 13 9": 1}}}',
+        '{"seconds": {"torch 2": {"nt 9 13 9": {"torch": null, "onednn": 1}}}}',
+    ],
 )
 def test_a_damaged_cache_is_written_anew(new_process, tmp_path, content):
     new_process().choose(slow="torch")
@@ -191,6 +200,15 @@ def test_processes_at_once_agree(tmp_path):
     assert len(answers) == 1
     (path,) = (tmp_path / "processors").glob("*.json")
     assert len(json.loads(path.read_text(encoding="utf-8"))["seconds"]["torch 2"]) == 4
+
+
+def test_a_busy_machine_is_measured_until_turns_agree(new_process):
+    """Of the first turns of the faster way only one in four is undisturbed."""
+    turns = iter([0.02, 0.02, 0.001, 0.02, 0.02, 0.02] + [0.001] * 1000)
+    computes = {"torch": lambda: time.sleep(0.008), "onednn": lambda: time.sleep(next(turns))}
+    new_process()
+    assert ways.fastest("nt", "9 13 9", "torch 2", lambda: computes) == "onednn"
+    assert choices()["nt 9 13 9"].seconds["onednn"] < 0.008
 
 
 def test_threads_at_once_agree(new_process):
