@@ -2,11 +2,10 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
+import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -178,26 +177,18 @@ def test_the_process_that_measured_first_decides(new_process):
     assert first.measured == 0
 
 
-PROCESS = """
-import sys, time
-from hybrid_fast.cpu import fastest
-slow = sys.argv[1]
-ways = {way: lambda way=way: time.sleep(0.002 * (way == slow)) for way in ("torch", "onednn")}
-print(*[fastest("nt", f"{n} 1 1", "torch 2", lambda: ways) for n in range(4)])
-"""
+def choose_four(slow):
+    computes = {way: partial(time.sleep, 0.002 * (way == slow)) for way in ("torch", "onednn")}
+    return [ways.fastest("nt", f"{n} 1 1", "torch 2", lambda: computes) for n in range(4)]
 
 
-def test_processes_at_once_agree(tmp_path):
+def test_processes_at_once_agree(new_process, tmp_path):
     """Each finds another way faster than the next one does; what is kept holds for all."""
-    environment = {**os.environ, "HYBRID_FAST_CACHE": str(tmp_path), "HYBRID_FAST_WAYS": ""}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, slow], env=environment, stdout=subprocess.PIPE
-        )
-        for slow in ("torch", "onednn") * 2
-    ]
-    answers = {process.communicate()[0] for process in processes}
-    assert len(answers) == 1
+    new_process()
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        tasks = [pool.apply_async(choose_four, (slow,)) for slow in ("torch", "onednn") * 2]
+        answers = [task.get() for task in tasks]
+    assert all(answer == answers[0] for answer in answers)
     (path,) = (tmp_path / "processors").glob("*.json")
     assert len(json.loads(path.read_text(encoding="utf-8"))["seconds"]["torch 2"]) == 4
 
