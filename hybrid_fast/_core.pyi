@@ -108,15 +108,18 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
-def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.
     
     Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or
     a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,
     queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.
+    With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to
+    offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see
+    keys less than `window` away; 0: any.
     """
-def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.Any, out_gradient: typing.Any, query_gradient: typing.Any, key_gradient: typing.Any, value_gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.Any, out_gradient: typing.Any, query_gradient: typing.Any, key_gradient: typing.Any, value_gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
     """
