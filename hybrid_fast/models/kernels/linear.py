@@ -65,10 +65,13 @@ def cast_once(x: Tensor) -> Tensor:
         return x
     dtype = torch.get_autocast_dtype("cpu")
     key = (x._version, x.requires_grad, torch.is_grad_enabled(), dtype)
-    if _last.cast is None or _last.source is None or _last.source() is not x or _last.key != key:
-        _last.cast, _last.key = x.to(dtype), key
-        _last.source = weakref.ref(x, _last.forget)
-    return _last.cast
+    cast = _last.cast
+    if cast is None or _last.source is None or _last.source() is not x or _last.key != key:
+        cast = x.to(dtype)
+        # The old input may die with its cast: by then it is none to forget.
+        _last.source, _last.key = weakref.ref(x, _last.forget), key
+        _last.cast = cast
+    return cast
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
