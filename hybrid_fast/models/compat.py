@@ -65,11 +65,8 @@ def configs_of_attention(model: nn.Module) -> list[PreTrainedConfig]:
     configs: dict[int, PreTrainedConfig] = {}
     seen: set[nn.Module] = set()
     for each in model.modules():
-        if (
-            isinstance(each, PreTrainedModel)
-            and each not in seen
-            and _can_set_attention(type(each))
-        ):
+        kind: Any = type(each)
+        if isinstance(each, PreTrainedModel) and each not in seen and _can_set_attention(kind):
             parts = list(each.modules())
             held = (vars(part).get("config") for part in parts)
             configs |= {id(own): own for own in held if isinstance(own, PreTrainedConfig)}
@@ -78,7 +75,7 @@ def configs_of_attention(model: nn.Module) -> list[PreTrainedConfig]:
 
 
 @cache  # transformers reads the source of the model
-def _can_set_attention(kind: type[PreTrainedModel]) -> bool:
+def _can_set_attention(kind: type[nn.Module]) -> bool:
     return bool(getattr(kind, "_can_set_attn_implementation", lambda: False)())
 
 
