@@ -17,7 +17,7 @@ namespace {
 const AttentionKernels& chosen() {
   static const AttentionKernels& kernels = []() -> const AttentionKernels& {
 #if defined(__x86_64__)
-    const std::string_view name = chosen_instructions();
+    const std::string_view name = chosen_vectors();
     if (name == "avx512") return kAttention_avx512;
     if (name == "avx2") return kAttention_avx2;
 #else

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.dtypes import say_if_slow
 from hybrid_fast.models.encoding import (
     CPU_TOKENS,
     EncodeOptions,
@@ -136,6 +137,13 @@ class TextEncoder(nn.Module):
         return self.truncate_dim or self.embedding_dim
 
     @property
+    def has_layers(self) -> bool:
+        """Whether embeddings take matrix products: not those of a static encoder without a head."""
+        return isinstance(self.backbone, TransformerBackbone) or any(
+            True for _ in self.head.parameters()
+        )
+
+    @property
     def max_length(self) -> dict[Side, int]:
         """Maximum number of tokens of each side; empty if there is no limit."""
         return self.backbone.max_lengths
@@ -233,6 +241,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Return embeddings (n, D), of norm 1 if the model normalises."""
+        if self.has_layers:
+            say_if_slow(self)
         embeddings = self.head(self.backbone(features))
         return normalize(embeddings, dim=-1) if self.normalize else embeddings
 
@@ -317,6 +327,7 @@ class TextEncoder(nn.Module):
         backbone = self.backbone
         if not isinstance(backbone, TransformerBackbone):
             raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
+        say_if_slow(self)
         states: list[Tensor] = [torch.empty(0)] * len(texts)
         unpadded = self.can_unpad()
         with evaluation_mode(self), fast_encoder(self, unpadded=unpadded), torch.no_grad():
