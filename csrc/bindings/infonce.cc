@@ -66,8 +66,8 @@ void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uint
                    std::uintptr_t column_coefficients, std::uintptr_t losses,
                    std::uintptr_t grad_dot_logits, int num_threads) {
   const ContrastChunk<T> rows = contrast_chunk<T>(chunk);
-  const ContrastGradient<T> gradient = contrast_gradient<T>(
-      coefficients, column_lse, column_coefficients, losses, grad_dot_logits);
+  const ContrastGradient<T> gradient =
+      contrast_gradient<T>(coefficients, column_lse, column_coefficients, losses, grad_dot_logits);
   without_gil(rows_of(rows), [&] { hybrid_fast::contrast_rows(rows, gradient, num_threads); });
 }
 
@@ -116,9 +116,8 @@ void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uint
                         std::uintptr_t grad_dot_logits, std::uintptr_t bf16,
                         std::uintptr_t grad_positives, int num_threads) {
   const ContrastChunk<float> rows = contrast_chunk<float>(chunk);
-  const ContrastGradient<float> gradient =
-      contrast_gradient<float>(coefficients, column_lse, column_coefficients, losses,
-                               grad_dot_logits, bf16, grad_positives);
+  const ContrastGradient<float> gradient = contrast_gradient<float>(
+      coefficients, column_lse, column_coefficients, losses, grad_dot_logits, bf16, grad_positives);
   without_gil(rows_of(rows), [&] {
     hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
                                     at<const std::uint16_t>(packed), dim, num_threads);
