@@ -15,6 +15,7 @@ import pytest
 from headlines import Headline, notes, table
 from training_corpus import LONGEST, save_encoder
 
+from hybrid_fast.cpu import processor
 from hybrid_fast.models import BiEncoder
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -109,7 +110,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     for name in ("node", "release"):  # no names of machines
         machine_info.pop(name, None)
     machine_info["cpu"].pop("flags", None)
-    machine_info["processor"] = machine.processor()
+    machine_info["processor"] = processor()
     machine_info["versions"] = machine.versions()
 
 

@@ -24,9 +24,10 @@ from loss_ways import (
     square_products,
     step,
 )
-from machine import emulates_bfloat16
 from memory import run_fresh
 from side_by_side import side_by_side
+
+from hybrid_fast.cpu import emulates
 
 BUDGET_S = {1024: 3, 4096: 12, 8192: 32}
 naive = cross_entropy("mean")
@@ -119,7 +120,7 @@ def test_float32(benchmark, headline, size, dim):
 @pytest.mark.usefixtures("kept_memory")
 @pytest.mark.parametrize("size", GOALS)
 def test_bfloat16(benchmark, headline, size):
-    if emulates_bfloat16() and size > 1024:
+    if emulates(torch.bfloat16) and size > 1024:
         pytest.skip("this processor emulates bfloat16, so that a round takes minutes")
     for name, way in WAYS_OF_HALF.items():
         check(name, way, size, 384, torch.bfloat16, 5e-2)
@@ -137,7 +138,7 @@ def test_bfloat16(benchmark, headline, size):
 
 def test_gradient_error(benchmark, headline):
     """Of the gradients at 4,096 x 384, of bfloat16 embeddings and of rounded ones."""
-    size = 1024 if emulates_bfloat16() else 4096
+    size = 1024 if emulates(torch.bfloat16) else 4096
 
     def errors(ways, dtype):
         rounded, truths = exact(size, 384, dtype)

@@ -5,9 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 #include <string_view>
+#include <vector>
 
 #include "check.h"
 
@@ -42,7 +44,7 @@ void test_what_work_throws_comes_out() {
 void test_a_forked_process() {
   const pid_t child = fork();
   if (child == 0) {
-    const bool in_team = run_in_team([](void*) {}, nullptr, 2);
+    const bool in_team = run_in_team(2, [] {});
     _exit(!in_team && does_all(1000, 1 << 30, 2) ? 0 : 1);
   }
   int status = -1;
@@ -52,11 +54,10 @@ void test_a_forked_process() {
 
 void test_a_team_where_openmp_is_loaded(bool loaded) {
   std::atomic<int> calls = 0;
-  const auto count = [](void* data) { ++*static_cast<std::atomic<int>*>(data); };
 #ifdef HYBRID_FAST_CHECKS_RACES
   loaded = false;
 #endif
-  CHECK(run_in_team(count, &calls, 2) == loaded);
+  CHECK(run_in_team(2, [&] { ++calls; }) == loaded);
   CHECK(calls == (loaded ? 2 : 0));
 }
 
@@ -66,8 +67,7 @@ void test_a_team_where_openmp_is_loaded(bool loaded) {
 int main(int argc, char** argv) {
   using namespace hybrid_fast;
   const bool without = argc == 2 && std::string_view(argv[1]) == "without";
-  const bool loaded =
-      !without && dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr;
+  const bool loaded = !without && dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr;
   if (!without && !loaded) std::puts("this system has no libgomp: not tested");
   test_a_team_where_openmp_is_loaded(loaded);
   test_every_piece_once();

@@ -6,7 +6,6 @@ the versions that work.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -61,24 +60,3 @@ def keeps_graph() -> bool:
     autograd = getattr(torch._C, "_autograd", None)
     tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)
     return True if tell is None else bool(tell())
-
-
-@cache
-def has_fused_linear() -> bool:
-    """Tell whether this torch has a fused linear layer by oneDNN, which `linear` needs."""
-    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if packet is None or not torch.backends.mkldnn.is_available():
-        return False
-    return {"default", "binary"} <= set(packet.overloads())
-
-
-def linear(a: Tensor, b: Tensor) -> Tensor:
-    """Return a b^T by oneDNN, for (M, K) and (N, K)."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
-    return product
-
-
-def linear_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a b^T + c by oneDNN, for (M, K), (N, K) and (M, N)."""
-    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(a, c, b, None, "add")
-    return total

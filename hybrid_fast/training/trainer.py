@@ -37,6 +37,7 @@ from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
 from hybrid_fast.training.cpu_ways import CpuWays
+from hybrid_fast.training.devices import say_if_emulated
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
@@ -205,6 +206,7 @@ class HybridTrainer(EvaluatingTrainer):
             }
         )
         self.cpu_ways.begin(checkpoint)
+        say_if_emulated(self.args, checkpoint)
         return checkpoint
 
     def get_train_dataloader(self) -> StepLoader:

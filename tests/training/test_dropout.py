@@ -14,14 +14,18 @@ from hybrid_fast.training import HybridTrainer
 
 @pytest.fixture
 def calls(monkeypatch) -> list[str]:
-    """What reaches the kernels."""
+    """What drops values by the kernels."""
     found = []
 
     def watch(module, name):
         kernel = getattr(module, name)
-        monkeypatch.setattr(
-            module, name, lambda *args, **options: found.append(name) or kernel(*args, **options)
-        )
+
+        def watched(*args, **options):
+            if options.get("rate", 1):
+                found.append(name)
+            return kernel(*args, **options)
+
+        monkeypatch.setattr(module, name, watched)
 
     watch(dropout, "_run")
     watch(attention, "drop_attention")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hybrid_fast.cpu import products
 
-_FEWEST = 2**21  # multiplications; below, what Python adds is more than a faster product saves
+_FEWEST = 2**22  # multiplications; below, what Python adds is more than a faster product saves
 _PLAIN = (Tensor, nn.Parameter)  # not quantised, sharded or traced
 
 

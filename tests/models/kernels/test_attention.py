@@ -9,6 +9,7 @@ import torch
 from dropout_masks import attention_mask
 from torch import Tensor
 
+from hybrid_fast.cpu import ways
 from hybrid_fast.models.kernels import attention
 from hybrid_fast.models.kernels.attention import attend, drop_attention
 from hybrid_fast.models.kernels.dropout import draw_seed
@@ -240,7 +241,7 @@ def test_a_softcap_is_left_to_transformers_which_may_refuse_it(calls, monkeypatc
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_without_dropout_it_is_torchs_and_draws_nothing(dtype, mask, calls, monkeypatch):
-    monkeypatch.setattr(attention, "_beats_fused_attention", lambda _: True)
+    monkeypatch.setattr(attention, "_is_faster", lambda *_: True)
     inputs = [x.detach().to(dtype).requires_grad_() for x in states()]
     before = torch.get_rng_state()
     out, _ = attend(MODULE, *inputs, MASKS[mask])
@@ -256,11 +257,67 @@ def test_without_dropout_it_is_torchs_and_draws_nothing(dtype, mask, calls, monk
     torch.testing.assert_close(found, expected, **tolerance)
 
 
-@pytest.mark.parametrize(("training", "faster"), [(False, True), (True, False)])
-def test_without_dropout_it_is_torchs_own_where_it_does_not_train_or_is_not_faster(
-    training, faster, calls, monkeypatch
-):
-    monkeypatch.setattr(attention, "_beats_fused_attention", lambda _: faster)
+@pytest.fixture
+def asked(monkeypatch, calls) -> list[str]:
+    """Cases that `fastest` is asked for; both ways are computed once, and the core's is taken."""
+    cases = []
+
+    def fastest(kind, case, setting, ways):
+        assert kind == "attention"
+        assert "threads" in setting
+        if case not in cases:
+            cases.append(case)
+            assert list(ways()) == ["torch", "core"]
+            for compute in ways().values():
+                compute()
+            calls.clear()
+        return "core"
+
+    monkeypatch.setattr(attention, "fastest", fastest)
+    return cases
+
+
+def test_it_is_asked_which_way_is_faster_for_each_class_of_shapes_and_use(asked, calls):
+    evaluated = SimpleNamespace(is_causal=False, training=False)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        attend(MODULE, *states(), None)
+        attend(evaluated, *states(), None)
+        attend(evaluated, *states(queries=15, keys=15), None)
+        attend(evaluated, *states(queries=5, keys=17), None)
+        attend(evaluated, *states(dtype=torch.bfloat16, queries=1, keys=1, dim=1), None)
+    attend(MODULE, *states(), None)
+    assert asked == [
+        "float32 4 4 8 training",
+        "float32 4 4 8 encoding",
+        "float32 3 5 8 encoding",
+        "bfloat16 1 1 1 encoding",
+    ]
+    assert len(calls) == 2  # since the last question
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_long_texts_are_of_one_class_and_measured_at_a_moderate_length(asked):
+    query = torch.randn(1, 2, 700, 8)
+    attend(MODULE, query, query, query, None)
+    attend(MODULE, query[:, :, :256], query, query, None)
+    assert asked == ["float32 9 9 8 training"]
+
+
+def test_a_measurement_keeps_nothing_where_saved_tensors_are_counted_or_autocast(asked):
+    saved = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        attend(MODULE, *(x.detach() for x in states()), None)
+    assert len(asked) == 1
+    assert not saved
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_without_dropout_it_is_torchs_own_where_that_is_faster(training, calls, monkeypatch):
+    monkeypatch.setattr(attention, "fastest", lambda *_: "torch")
     query, key, value = states()
     module = SimpleNamespace(is_causal=False, training=training)
     out, _ = attend(module, query, key, value, None)
@@ -269,25 +326,14 @@ def test_without_dropout_it_is_torchs_own_where_it_does_not_train_or_is_not_fast
     assert not calls
 
 
-@pytest.mark.parametrize(
-    ("instructions", "amx", "dtype", "num_keys", "faster"),
-    [
-        ("avx512", False, torch.float32, 64, True),
-        ("avx512", False, torch.float32, 63, False),
-        ("avx512", False, torch.bfloat16, 1, True),
-        ("avx512", True, torch.bfloat16, 64, False),
-        ("avx2", False, torch.bfloat16, 64, False),
-    ],
-)
-def test_only_where_it_was_measured_it_is_faster_without_dropout(
-    instructions, amx, dtype, num_keys, faster, monkeypatch
-):
-    core = SimpleNamespace(contrast_instructions=lambda: instructions, has_amx=lambda: amx)
-    monkeypatch.setattr(attention, "_core", core)
-    alone = attention._has_avx512_alone.__wrapped__
-    monkeypatch.setattr(attention, "_has_avx512_alone", alone)
-    key = torch.empty(2, 4, num_keys, 8, dtype=dtype)
-    assert attention._beats_fused_attention(key) is faster
+@pytest.mark.parametrize("way", ["torch", "core"])
+def test_the_variable_decides_without_dropout(way, calls, monkeypatch):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", f"attention={way}")
+    monkeypatch.setattr(ways, "_chosen", {})
+    attend(MODULE, *states(), None)
+    assert bool(calls) is (way == "core")
+    attend(MODULE, *states(), None, dropout=RATE)
+    assert calls[-1]["rate"] == RATE
 
 
 def test_a_mask_of_other_sizes_is_an_error():

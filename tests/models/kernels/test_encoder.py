@@ -138,12 +138,14 @@ def test_models_with_ways_of_their_own_train_too(name):
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, *OTHERS])
-def test_evaluation_is_the_models_own_within_and_after(name):
+def test_evaluation_is_without_dropout_within_and_the_models_own_after(name):
     model = make((CONFIGS | OTHERS)[name]).eval()
     inputs = make_inputs()
     expected = model(**inputs).last_hidden_state
     with fast_encoder(model):
-        assert torch.equal(model(**inputs).last_hidden_state, expected)
+        within = model(**inputs).last_hidden_state
+        assert torch.equal(model(**inputs).last_hidden_state, within)
+    torch.testing.assert_close(within, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(model(**inputs).last_hidden_state, expected)
 
 
