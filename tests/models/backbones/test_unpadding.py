@@ -105,6 +105,12 @@ def test_an_attention_that_was_chosen_stays(tmp_path):
     assert not unpadding.can_unpad(model.backbone)
 
 
+@pytest.mark.parametrize(("ways", "expected"), [("attention=torch", False), ("nt=torch", True)])
+def test_torchs_attention_pads_where_it_is_asked_for(tmp_path, monkeypatch, ways, expected):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", ways)
+    assert load("bert", tmp_path).can_unpad() == expected
+
+
 def test_adapters(texts, tmp_path):
     model = load("xlm-roberta", tmp_path)
     model.add_adapter({"r": 2, "target_modules": ["query", "value"]})
