@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections import defaultdict
@@ -14,8 +15,10 @@ import pytest
 from headlines import Headline, notes, table
 from training_corpus import LONGEST, save_encoder
 
+from hybrid_fast.cpu import processor
 from hybrid_fast.models import BiEncoder
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 HEADLINES = pytest.StashKey[list[tuple[str, Headline]]]()  # with the test they are from
 STARTED = pytest.StashKey[float]()
 
@@ -38,6 +41,17 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("full")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def kept_memory() -> None:
+    """Freed memory is kept for the next allocation from here on, in this process.
+
+    glibc gives large blocks back at once, and plain torch's loss, which makes many, then spends
+    half of its time on page faults.
+    """
+    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        assert ctypes.CDLL(None).mallopt(parameter, 2**31 - 1) == 1
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +110,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     for name in ("node", "release"):  # no names of machines
         machine_info.pop(name, None)
     machine_info["cpu"].pop("flags", None)
-    machine_info["processor"] = machine.processor()
+    machine_info["processor"] = processor()
     machine_info["versions"] = machine.versions()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hybrid_fast.ops import info_nce
 
 TEMPERATURE = 0.05
+SQUARE = 2048
 NO_ENCODER = nn.Sequential(nn.Identity())  # embeddings come ready
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -76,3 +77,17 @@ def step(loss: Loss, queries: Tensor, passages: Tensor) -> tuple[Tensor, Tensor,
     if value.requires_grad:
         value.backward()
     return value.detach(), queries.grad, passages.grad
+
+
+def limit(size: int, dim: int, seconds_of_square: float) -> float:
+    """Return the seconds of the loss's three products at the rate of a square one of `SQUARE`."""
+    return seconds_of_square * 3 * size**2 * dim / SQUARE**3
+
+
+def square_products(dtype: torch.dtype = torch.float32) -> dict[str, Callable[[], Tensor]]:
+    """Return, by library of torch, a product of two matrices of `SQUARE`: its best rate."""
+    a, b = (torch.rand(SQUARE, SQUARE).to(dtype) for _ in range(2))
+    products = {"torch.mm": lambda: a @ b}
+    if torch.backends.mkldnn.is_available():
+        products["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+    return products

@@ -11,11 +11,11 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from machine import emulates_bfloat16
 from side_by_side import side_by_side
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybrid_fast.cpu import emulates
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.kernels.attention import drop_attention
 from hybrid_fast.models.kernels.dropout import drop
@@ -66,7 +66,7 @@ def check_mean_of_masks(query: Tensor, key: Tensor, value: Tensor, scale: float)
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention(benchmark, headline, full, dtype, length):
-    if dtype == "bf16" and emulates_bfloat16() and not full:
+    if dtype == "bf16" and emulates(torch.bfloat16) and not full:
         pytest.skip("this processor emulates bfloat16")
     shape = TOKENS // length, length, HEADS, WIDTH // HEADS
     states = [torch.randn(shape).to(DTYPES[dtype]).transpose(1, 2) for _ in range(3)]
@@ -96,7 +96,7 @@ def test_attention(benchmark, headline, full, dtype, length):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_encoder(benchmark, headline, full, encoder_folders, dtype):
     """Gradients of the weights, 2,048 tokens of texts of 256."""
-    if dtype == "bf16" and emulates_bfloat16() and not full:
+    if dtype == "bf16" and emulates(torch.bfloat16) and not full:
         pytest.skip("this processor emulates bfloat16")
     encoder = BiEncoder.from_pretrained(encoder_folders[RATE]).train()
     model = encoder.backbone.model

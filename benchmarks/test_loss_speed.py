@@ -3,8 +3,9 @@
 Baselines: `reference`, the definition in plain torch; `naive`, F.cross_entropy as a user writes it,
 and the same under torch.compile; sentence-transformers' cached loss on given embeddings (its
 default takes 32 rows at a time; also 512). For bfloat16 the baseline is `mm().float()`. Before
-anything is timed, loss and gradients are compared with float64. Peak memory is measured in fresh
-processes, each of which runs one of them.
+anything is timed, loss and gradients are compared with float64. The limit is the time of the three
+products at the best rate of torch's libraries. Peak memory is measured in fresh processes, each of
+which runs one of them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,20 @@ from functools import cache, partial
 
 import pytest
 import torch
-from loss_ways import cached_loss, cross_entropy, embeddings, naive_of_half, ours, step
-from machine import emulates_bfloat16
+from loss_ways import (
+    cached_loss,
+    cross_entropy,
+    embeddings,
+    limit,
+    naive_of_half,
+    ours,
+    square_products,
+    step,
+)
 from memory import run_fresh
 from side_by_side import side_by_side
+
+from hybrid_fast.cpu import emulates
 
 BUDGET_S = {1024: 3, 4096: 12, 8192: 32}
 naive = cross_entropy("mean")
@@ -38,6 +49,10 @@ WAYS_OF_HALF = {
 }
 GOALS = {1024: 1.3, 4096: 1.7, 8192: 1.9}
 GOALS_BF16 = {4096: 6, 8192: 7}
+GOALS_OF_HALF = {1024: 1, 8192: 1.3}
+# Shares of the limit that large products leave room for.
+GOALS_OF_LIMIT = {4096: 0.9, 8192: 0.9}
+GOALS_OF_LIMIT_BF16 = {4096: 0.8, 8192: 0.8}
 SIZES = [(size, 384) for size in GOALS] + [
     pytest.param(size, dim, marks=pytest.mark.full) for dim in (768, 1024) for size in GOALS
 ]
@@ -68,6 +83,12 @@ def check(name, way, size, dim, dtype, tolerance):
     assert max(relative_errors(way, *rounded, truths)) <= tolerance, name
 
 
+def goals(by_baseline, size):
+    """Of each baseline, where there is one for the size."""
+    return {name: sizes[size] for name, sizes in by_baseline.items() if size in sizes}
+
+
+@pytest.mark.usefixtures("kept_memory")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize(("size", "dim"), SIZES)
 def test_float32(benchmark, headline, size, dim):
@@ -76,38 +97,48 @@ def test_float32(benchmark, headline, size, dim):
         check(name, way, size, dim, torch.float32, 5e-3 if "bf16" in name else 1e-5)
     tensors = embeddings(size, dim)
     steps = {name: partial(step, way, *tensors) for name, way in ways.items()}
-    found = side_by_side(benchmark, steps, BUDGET_S[size], fewest=2)
+    squares = square_products() | {"bf16": square_products(torch.bfloat16)["torch.mm"]}
+    found = side_by_side(benchmark, steps | squares, BUDGET_S[size], fewest=2)
+    best = min(found[name] for name in square_products())
     case = f"float32 {size:,} x {dim}"
     others = {name: found[name] for name in WAYS if "ours" not in name and "symm" not in name}
-    headline("loss", case, "s", found["ours"], others, {"naive": GOALS[size]})
+    headline(
+        "loss", case, "s", found["ours"], others | {"limit": limit(size, dim, best)},
+        goals({"naive": GOALS, "limit": GOALS_OF_LIMIT}, size),
+    )  # fmt: skip
     headline(
         "loss", f"{case}, symmetric", "s", found["ours, symmetric"],
         {"naive, symmetric": found["naive, symmetric"]},
     )  # fmt: skip
-    goals = {"naive": GOALS_BF16[size]} if size in GOALS_BF16 else {}
     headline(
         "loss", f'{case}, precision="bf16"', "s", found["ours, precision bf16"],
-        {"naive": found["naive"]}, goals,
+        {"naive": found["naive"], "limit": limit(size, dim, found["bf16"])},
+        goals({"naive": GOALS_BF16, "limit": GOALS_OF_LIMIT_BF16}, size),
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("kept_memory")
 @pytest.mark.parametrize("size", GOALS)
 def test_bfloat16(benchmark, headline, size):
-    if emulates_bfloat16() and size > 1024:
+    if emulates(torch.bfloat16) and size > 1024:
         pytest.skip("this processor emulates bfloat16, so that a round takes minutes")
     for name, way in WAYS_OF_HALF.items():
         check(name, way, size, 384, torch.bfloat16, 5e-2)
     tensors = embeddings(size, 384, torch.bfloat16)
     steps = {name: partial(step, way, *tensors) for name, way in WAYS_OF_HALF.items()}
-    found = side_by_side(benchmark, steps, BUDGET_S[size] / 4)
-    seconds = found.pop("ours")
-    goals = {"naive of mm().float()": 5} if size == 8192 else {}
-    headline("loss", f"bfloat16 {size:,} x 384", "s", seconds, found, goals)
+    square = {"bf16": square_products(torch.bfloat16)["torch.mm"]}
+    found = side_by_side(benchmark, steps | square, BUDGET_S[size] / 4)
+    headline(
+        "loss", f"bfloat16 {size:,} x 384", "s", found["ours"],
+        {name: found[name] for name in WAYS_OF_HALF if name != "ours"}
+        | {"limit": limit(size, 384, found["bf16"])},
+        goals({"naive of mm().float()": GOALS_OF_HALF, "limit": GOALS_OF_LIMIT_BF16}, size),
+    )  # fmt: skip
 
 
 def test_gradient_error(benchmark, headline):
     """Of the gradients at 4,096 x 384, of bfloat16 embeddings and of rounded ones."""
-    size = 1024 if emulates_bfloat16() else 4096
+    size = 1024 if emulates(torch.bfloat16) else 4096
 
     def errors(ways, dtype):
         rounded, truths = exact(size, 384, dtype)
@@ -116,8 +147,8 @@ def test_gradient_error(benchmark, headline):
     of_half = benchmark.pedantic(errors, (WAYS_OF_HALF, torch.bfloat16), rounds=1)
     rounding = errors({"": WAYS["ours, precision bf16"]}, torch.float32)
     own = of_half.pop("ours")
-    goals = {"naive of mm().float()": 1}
-    headline("loss", f"gradient error, bfloat16 {size:,} x 384", "", own, of_half, goals)
+    most = {"naive of mm().float()": 1}
+    headline("loss", f"gradient error, bfloat16 {size:,} x 384", "", own, of_half, most)
     case = f'gradient error, precision="bf16", {size:,} x 384'
     headline("loss", case, "", rounding[""], bound=3.5e-3)
 
@@ -140,8 +171,7 @@ def test_peak_memory(benchmark, headline):
     names = ("ours, precision bf16", "naive", "cached loss, 32")
     found = {name: run_fresh(MEMORY, name=name, size=size) for name in names}
     own = benchmark.pedantic(run_fresh, (MEMORY,), {"name": "ours", "size": size}, rounds=1)
-    goals = {"naive": 20}
     others = {name: found[name] for name in names[1:]}
-    headline("memory", f"loss, float32 {size:,} x 384", "MiB", own, others, goals)
+    headline("memory", f"loss, float32 {size:,} x 384", "MiB", own, others, {"naive": 20})
     headline("memory", 'the same, precision="bf16"', "MiB", found[names[0]], others)
     benchmark.extra_info["extra_mib"] = {"ours": own} | found

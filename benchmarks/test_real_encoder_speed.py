@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from machine import emulates_bfloat16
 from real_texts import draw_tydi
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from side_by_side import side_by_side
 from trainers import Pairs, Run, train_ours, train_theirs
 
+from hybrid_fast.cpu import emulates
 from hybrid_fast.models import BiEncoder
 
 LONGEST = 256
@@ -135,7 +135,7 @@ def in_turn(ways: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, lis
 
 @pytest.mark.parametrize(("kind", "goal"), [("whole", 3), ("LoRA", 2.5)])
 def test_step(benchmark, headline, full, tmp_path, real_encoder, pairs, kind, goal):
-    lora, bf16 = kind == "LoRA", not emulates_bfloat16()
+    lora, bf16 = kind == "LoRA", not emulates(torch.bfloat16)
     check_first_losses(real_encoder, tmp_path / "gate", pairs, lora)
     benchmark.extra_info["details"] = details = {}
     fixed = {"folder": real_encoder, "pairs": pairs, "lora": lora, "bf16": bf16}

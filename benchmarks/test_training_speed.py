@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from machine import emulates_bfloat16
 from sentence_transformers import SentenceTransformer
 from trainers import TEXTS, Pairs, Run, train_ours, train_theirs
 from training_corpus import draw_texts
 
+from hybrid_fast.cpu import emulates
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.ops import info_nce
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
@@ -108,7 +108,7 @@ def check_losses(runs: dict[str, Run], precision: str, dropout: float) -> None:
 
 @pytest.mark.parametrize(("precision", "lengths", "dropout"), CASES)
 def test_step(benchmark, headline, full, tmp_path, encoder_folders, precision, lengths, dropout):
-    if precision == "bf16" and emulates_bfloat16() and not full:
+    if precision == "bf16" and emulates(torch.bfloat16) and not full:
         pytest.skip("this processor emulates bfloat16, so that a step takes minutes")
     pairs = draw_pairs(256 if full else 96, lengths)
     folder = encoder_folders[dropout]

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'multiply_float', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -108,15 +108,18 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
-def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.
     
     Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or
     a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,
     queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.
+    With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to
+    offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see
+    keys less than `window` away; 0: any.
     """
-def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.Any, out_gradient: typing.Any, query_gradient: typing.Any, key_gradient: typing.Any, value_gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, log_sums: typing.Any, out_gradient: typing.Any, query_gradient: typing.Any, key_gradient: typing.Any, value_gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
     """
@@ -126,8 +129,8 @@ def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.Supp
     """
 def contrast_instructions() -> str:
     """
-    The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of
-    this processor, or the one that HYBRID_FAST_CPU names.
+    The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the
+    widest of this processor, or the one that HYBRID_FAST_CPU names.
     """
 def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -161,7 +164,7 @@ def has_amx() -> bool:
     """
 def has_bf16_product() -> bool:
     """
-    Whether this processor multiplies bfloat16 (AVX-512 BF16).
+    Whether this processor multiplies bfloat16 (AMX or AVX-512 BF16).
     """
 def hash_texts(offsets: typing.Any, data: typing.Any) -> numpy.typing.NDArray[numpy.uint64]:
     """
@@ -173,6 +176,11 @@ def multiply_bf16(*, rows: typing.SupportsInt | typing.SupportsIndex, num_rows: 
     """
     Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates
     `step`, and packed columns; arguments are addresses.
+    """
+def multiply_float(a: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], b: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], *, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write a b to the contiguous `out`, or add it. Matrices are address, rows, columns, and
+    the steps from row to row and from column to column.
     """
 def pack_bf16(*, columns: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -208,13 +216,14 @@ def take_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any) -> tuple
     
     ids: uint16 or int32, which the result keeps; offsets and rows: int64.
     """
-def update_rows(weights: typing.Any, first_moments: typing.Any, second_moments: typing.Any, weight_steps: typing.Any, moment_steps: typing.Any, *, history: typing.Any, begin: typing.SupportsInt | typing.SupportsIndex, betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: typing.Any, gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def update_rows(weights: typing.Any, first_moments: typing.Any, second_moments: typing.Any, places: typing.Any, weight_steps: typing.Any, moment_steps: typing.Any, *, history: typing.Any, begin: typing.SupportsInt | typing.SupportsIndex, betas: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex], epsilon: typing.SupportsFloat | typing.SupportsIndex, rows: typing.Any, gradient: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Give rows, which ascend, the last update of AdamW's history and all that they missed;
     without a gradient give rows, in any order, what they missed. All in place.
     
     weights, moments, gradient: float32 or float64, alike; rows: int64; history: float64
-    (3, updates after the first `begin`), 1 - learning rate * weight decay, learning rate /
-    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last
-    update of its weights and the one that left its moments, from 1.
+    (updates after the first `begin`, 3), 1 - learning rate * weight decay, learning rate /
+    (1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; places: int32, of each row that of its
+    moments, -1 without; steps: int32, of each row the last update of its weights, and of
+    each place the one that left its moments, from 1.
     """

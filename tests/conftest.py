@@ -17,6 +17,8 @@ settings.load_profile("quick")
 # Before torch is imported: workers, and the processes that tests start, share the cores. Tests of
 # several threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is fastest here must not decide on what a test computes; those of other ways say so.
+os.environ.setdefault("HYBRID_FAST_WAYS", "nt=torch, nn=torch, tn=torch")
 # Processes that tests start import the package that the tests import, not the checkout around them.
 os.environ.setdefault("PYTHONSAFEPATH", "1")
 # Code that comes with models is copied into one folder by name; workers and other runs would meet
@@ -73,3 +75,14 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         environment.setenv("HYBRID_FAST_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def emulating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on a processor without half precision, whose products then take 15.8 times as long."""
+    from hybrid_fast.cpu import half_precision
+
+    zen3 = {"name": "AMD EPYC 7763", "instruction_sets": ["avx2"]}
+    monkeypatch.setattr(half_precision, "processor", lambda: zen3)
+    monkeypatch.setattr(half_precision, "slowdown", lambda dtype: 15.8)
+    monkeypatch.setattr(half_precision, "_said", set())

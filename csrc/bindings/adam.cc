@@ -9,44 +9,52 @@ namespace {
 
 // What Python hands over, before it is known what type of numbers it has.
 struct TableArguments {
-  const py::object &weights, &first_moments, &second_moments, &weight_steps, &moment_steps;
+  const py::object &weights, &first_moments, &second_moments, &places, &weight_steps, &moment_steps;
 };
 
 template <typename T>
 AdamTable<T> adam_table(const TableArguments& given) {
   Array<T> weights = checked_output<T>(given.weights, "weights", 2, "float32 or float64");
+  Array<T> first = checked_output<T>(given.first_moments, "first_moments", 2);
+  Array<T> second = checked_output<T>(given.second_moments, "second_moments", 2);
   const py::ssize_t num_rows = weights.shape(0), dim = weights.shape(1);
-  const auto moments = [&](const py::object& moment, const char* name) {
-    Array<T> array = checked_output<T>(moment, name, 2);
-    require_shape(array, name, {num_rows, dim}, "the shape of the weights");
+  const py::ssize_t num_places = first.shape(0);
+  require_shape(first, "first_moments", {num_places, dim}, "rows as long as those of the weights");
+  require_shape(second, "second_moments", {num_places, dim}, "the shape of the first moments");
+  const auto integers = [](const py::object& given, const char* name, py::ssize_t size,
+                           const char* of_what) {
+    auto array = checked_output<std::int32_t>(given, name, 1);
+    require_shape(array, name, {size}, of_what);
     return array.mutable_data();
   };
-  const auto steps = [&](const py::object& step, const char* name) {
-    auto array = checked_output<std::int32_t>(step, name, 1);
-    require_shape(array, name, {num_rows}, "an entry for each row of the weights");
-    return array.mutable_data();
-  };
+  const char* const of_rows = "an entry for each row of the weights";
   return {weights.mutable_data(),
-          moments(given.first_moments, "first_moments"),
-          moments(given.second_moments, "second_moments"),
-          steps(given.weight_steps, "weight_steps"),
-          steps(given.moment_steps, "moment_steps"),
+          first.mutable_data(),
+          second.mutable_data(),
+          integers(given.places, "places", num_rows, of_rows),
+          integers(given.weight_steps, "weight_steps", num_rows, of_rows),
+          integers(given.moment_steps, "moment_steps", num_places,
+                   "an entry for each row of the moments"),
           num_rows,
+          num_places,
           dim};
 }
 
 AdamHistory adam_history(const Array<double>& history, std::int64_t begin,
                          std::pair<double, double> betas, double epsilon) {
-  require_shape(history, "history", {3, history.shape(1)}, "three factors of each update");
+  require_shape(history, "history", {history.shape(0), 3}, "three factors of each update");
   if (!(betas.first >= 0 && betas.first * betas.first < betas.second && betas.second < 1)) {
     throw py::value_error("betas are " + std::to_string(betas.first) + " and " +
                           std::to_string(betas.second) +
                           "; betas must have 0 <= beta1 < sqrt(beta2) < 1");
   }
-  const std::span<const double> all = view(history);
-  const std::size_t count = all.size() / 3;
-  return {begin,        all.first(count), all.subspan(count, count), all.last(count), betas.first,
-          betas.second, epsilon};
+  static_assert(sizeof(AdamUpdate) == 3 * sizeof(double));
+  const auto* const updates = reinterpret_cast<const AdamUpdate*>(history.data());
+  return {begin,
+          {updates, static_cast<std::size_t>(history.shape(0))},
+          betas.first,
+          betas.second,
+          epsilon};
 }
 
 template <typename T>
@@ -71,11 +79,13 @@ void update(const TableArguments& given, const AdamHistory& history,
 }
 
 void update_rows(const py::object& weights, const py::object& first_moments,
-                 const py::object& second_moments, const py::object& weight_steps,
-                 const py::object& moment_steps, const py::object& history, std::int64_t begin,
-                 std::pair<double, double> betas, double epsilon, const py::object& rows,
-                 const py::object& gradient, int num_threads) {
-  const TableArguments given{weights, first_moments, second_moments, weight_steps, moment_steps};
+                 const py::object& second_moments, const py::object& places,
+                 const py::object& weight_steps, const py::object& moment_steps,
+                 const py::object& history, std::int64_t begin, std::pair<double, double> betas,
+                 double epsilon, const py::object& rows, const py::object& gradient,
+                 int num_threads) {
+  const TableArguments given{weights, first_moments, second_moments,
+                             places,  weight_steps,  moment_steps};
   const auto factors = checked<double>(history, "history", 2);
   const AdamHistory updates = adam_history(factors, begin, betas, epsilon);
   const auto row_array = checked<std::int64_t>(rows, "rows", 1);
@@ -90,15 +100,17 @@ void update_rows(const py::object& weights, const py::object& first_moments,
 
 void bind_adam(py::module_& m) {
   m.def("update_rows", &update_rows, py::arg("weights"), py::arg("first_moments"),
-        py::arg("second_moments"), py::arg("weight_steps"), py::arg("moment_steps"), py::kw_only(),
-        py::arg("history"), py::arg("begin"), py::arg("betas"), py::arg("epsilon"), py::arg("rows"),
-        py::arg("gradient").none(true), py::arg("num_threads"),
+        py::arg("second_moments"), py::arg("places"), py::arg("weight_steps"),
+        py::arg("moment_steps"), py::kw_only(), py::arg("history"), py::arg("begin"),
+        py::arg("betas"), py::arg("epsilon"), py::arg("rows"), py::arg("gradient").none(true),
+        py::arg("num_threads"),
         "Give rows, which ascend, the last update of AdamW's history and all that they missed;\n"
         "without a gradient give rows, in any order, what they missed. All in place.\n\n"
         "weights, moments, gradient: float32 or float64, alike; rows: int64; history: float64\n"
-        "(3, updates after the first `begin`), 1 - learning rate * weight decay, learning rate /\n"
-        "(1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; steps: int32, of each row the last\n"
-        "update of its weights and the one that left its moments, from 1.");
+        "(updates after the first `begin`, 3), 1 - learning rate * weight decay, learning rate /\n"
+        "(1 - beta1^j) and 1 / sqrt(1 - beta2^j) of each; places: int32, of each row that of its\n"
+        "moments, -1 without; steps: int32, of each row the last update of its weights, and of\n"
+        "each place the one that left its moments, from 1.");
 }
 
 }  // namespace hybrid_fast::bindings

@@ -20,12 +20,13 @@ namespace hybrid_fast::bindings {
 
 namespace py = pybind11;
 
-void bind_plan(py::module_& m);     // the index of a table and the batch plan
-void bind_ranks(py::module_& m);    // ranks and best columns of rows of scores
-void bind_tokens(py::module_& m);   // hashes of texts, tokens of texts and their gradients
-void bind_adam(py::module_& m);     // AdamW for rows with a gradient
-void bind_infonce(py::module_& m);  // the row kernels of the loss and products of bfloat16
-void bind_dropout(py::module_& m);  // dropout, and attention with it
+void bind_plan(py::module_& m);      // the index of a table and the batch plan
+void bind_ranks(py::module_& m);     // ranks and best columns of rows of scores
+void bind_tokens(py::module_& m);    // hashes of texts, tokens of texts and their gradients
+void bind_adam(py::module_& m);      // AdamW for rows with a gradient
+void bind_infonce(py::module_& m);   // the row kernels of the loss and products of bfloat16
+void bind_products(py::module_& m);  // products of float
+void bind_dropout(py::module_& m);   // dropout, and attention with it
 
 // What pybind11 makes a MemoryError of, with a text.
 class OutOfMemory : public std::bad_alloc {

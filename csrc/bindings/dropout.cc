@@ -37,37 +37,47 @@ void drop(const py::object& values, const py::object& out, double rate, std::uin
   });
 }
 
+// What a call is told beside arrays of numbers.
+struct AttentionLaw {
+  double scale;
+  bool causal;
+  std::int64_t window;
+  DropoutLaw dropout;
+};
+
 // Arrays of one call, and what they are to each other.
 template <typename T>
 struct Attention {
   Array<T> queries, keys, values;
   Array<bool> seen;
+  Array<std::int64_t> offsets;
   AttentionShape shape{};
 
   Attention(const py::object& given_queries, const py::object& given_keys,
-            const py::object& given_values, const py::object& given_seen, double scale, bool causal,
-            DropoutLaw law)
+            const py::object& given_values, const py::object& given_seen,
+            const py::object& given_offsets, const AttentionLaw& law)
       : queries(checked<T>(given_queries, "queries", 4, kTypes)),
         keys(checked<T>(given_keys, "keys", 4, kTypes)),
         values(checked<T>(given_values, "values", 4, kTypes)) {
-    shape = {queries.shape(0),
-             queries.shape(2),
-             keys.shape(2),
-             queries.shape(1),
-             keys.shape(1),
-             queries.shape(3),
-             static_cast<float>(scale),
-             nullptr,
-             0,
-             0,
-             0,
-             causal,
-             law};
+    shape.num_texts = queries.shape(0);
+    shape.num_heads = queries.shape(2);
+    shape.num_key_heads = keys.shape(2);
+    shape.num_queries = queries.shape(1);
+    shape.num_keys = keys.shape(1);
+    shape.dim = queries.shape(3);
+    shape.scale = static_cast<float>(law.scale);
+    shape.causal = law.causal;
+    shape.window = law.window;
+    shape.dropout = law.dropout;
     require_shape(keys, "keys", {shape.num_texts, keys.shape(1), keys.shape(2), shape.dim},
                   "texts and width of the queries");
     require_shape(values, "values", {keys.shape(0), keys.shape(1), keys.shape(2), keys.shape(3)},
                   "as keys has");
+    if (law.window < 0) {
+      throw py::value_error("window is " + std::to_string(law.window) + "; it must be at least 0");
+    }
     if (!given_seen.is_none()) read_seen(given_seen);
+    if (!given_offsets.is_none()) read_offsets(given_offsets);
   }
 
   AttentionInputs<T> inputs() const { return {queries.data(), keys.data(), values.data()}; }
@@ -78,7 +88,7 @@ struct Attention {
                   "as queries has");
   }
   void require_log_sums(const py::array& array) const {
-    require_shape(array, "log_sums", {shape.num_texts, shape.num_heads, shape.num_queries},
+    require_shape(array, "log_sums", {queries.shape(0), queries.shape(2), queries.shape(1)},
                   "texts, heads and queries");
   }
 
@@ -104,14 +114,40 @@ struct Attention {
     shape.head_stride = stride(1);
     shape.query_stride = stride(2);
   }
+
+  // Texts of one row of the arrays, one after another.
+  void read_offsets(const py::object& given) {
+    offsets = checked<std::int64_t>(given, "offsets", 1);
+    require_shape(keys, "keys", {1, queries.shape(1), keys.shape(2), keys.shape(3)},
+                  "one row of texts, of the length of queries");
+    if (shape.seen != nullptr) throw py::value_error("with offsets there is no seen");
+    const std::int64_t* begins = offsets.data();
+    const py::ssize_t count = offsets.shape(0) - 1;
+    bool rises = count >= 0 && begins[0] == 0 && begins[count] == queries.shape(1);
+    shape.num_queries = 0;
+    for (py::ssize_t text = 0; rises && text < count; ++text) {
+      const std::int64_t length = begins[text + 1] - begins[text];
+      rises = length >= 0;
+      shape.num_queries = std::max(shape.num_queries, length);
+    }
+    if (!rises) {
+      throw py::value_error("offsets must rise from 0 to the " +
+                            std::to_string(queries.shape(1)) + " rows of queries");
+    }
+    shape.num_texts = count;
+    shape.num_keys = shape.num_queries;
+    shape.offsets = begins;
+  }
 };
 
 void attend(const py::object& queries, const py::object& keys, const py::object& values,
-            const py::object& seen, double scale, bool causal, double rate, std::uint64_t seed,
-            const py::object& out, const py::object& log_sums, int num_threads) {
+            const py::object& seen, const py::object& offsets, double scale, bool causal,
+            std::int64_t window, double rate, std::uint64_t seed, const py::object& out,
+            const py::object& log_sums, int num_threads) {
   with_type(queries, [&](auto type) {
     using T = decltype(type);
-    const Attention<T> of(queries, keys, values, seen, scale, causal, {rate, seed});
+    const Attention<T> of(queries, keys, values, seen, offsets,
+                          {scale, causal, window, {rate, seed}});
     auto to = checked_output<T>(out, "out", 4, kTypes);
     of.require_queries(to, "out");
     auto sums = checked_output<float>(log_sums, "log_sums", 3);
@@ -125,13 +161,15 @@ void attend(const py::object& queries, const py::object& keys, const py::object&
 }
 
 void attend_backward(const py::object& queries, const py::object& keys, const py::object& values,
-                     const py::object& seen, double scale, bool causal, double rate,
-                     std::uint64_t seed, const py::object& log_sums, const py::object& out_gradient,
+                     const py::object& seen, const py::object& offsets, double scale, bool causal,
+                     std::int64_t window, double rate, std::uint64_t seed,
+                     const py::object& log_sums, const py::object& out_gradient,
                      const py::object& query_gradient, const py::object& key_gradient,
                      const py::object& value_gradient, int num_threads) {
   with_type(queries, [&](auto type) {
     using T = decltype(type);
-    const Attention<T> of(queries, keys, values, seen, scale, causal, {rate, seed});
+    const Attention<T> of(queries, keys, values, seen, offsets,
+                          {scale, causal, window, {rate, seed}});
     const auto sums = checked<float>(log_sums, "log_sums", 3);
     of.require_log_sums(sums);
     const auto from = checked<T>(out_gradient, "out_gradient", 4, kTypes);
@@ -162,14 +200,17 @@ void bind_dropout(py::module_& m) {
         "Write values / (1 - rate), or 0 where they are dropped, a function of seed and place.\n\n"
         "Arrays of one dimension, float32, or uint16 for bfloat16; `out` may be `values`.");
   m.def("attend", &attend, py::kw_only(), py::arg("queries"), py::arg("keys"), py::arg("values"),
-        py::arg("seen"), py::arg("scale"), py::arg("causal"), py::arg("rate"), py::arg("seed"),
+        py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"), py::arg("rate"), py::arg("seed"),
         py::arg("out"), py::arg("log_sums"), py::arg("num_threads"),
         "Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.\n\n"
         "Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or\n"
         "a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,\n"
-        "queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.");
+        "queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.\n"
+        "With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to\n"
+        "offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see\n"
+        "keys less than `window` away; 0: any.");
   m.def("attend_backward", &attend_backward, py::kw_only(), py::arg("queries"), py::arg("keys"),
-        py::arg("values"), py::arg("seen"), py::arg("scale"), py::arg("causal"), py::arg("rate"),
+        py::arg("values"), py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"), py::arg("rate"),
         py::arg("seed"), py::arg("log_sums"), py::arg("out_gradient"), py::arg("query_gradient"),
         py::arg("key_gradient"), py::arg("value_gradient"), py::arg("num_threads"),
         "Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.");

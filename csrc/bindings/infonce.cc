@@ -123,7 +123,7 @@ void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uint
 
 void define_bf16(py::module_& m) {
   m.def("has_bf16_product", &has_bf16_product,
-        "Whether this processor multiplies bfloat16 (AVX-512 BF16).");
+        "Whether this processor multiplies bfloat16 (AMX or AVX-512 BF16).");
   m.def("packed_size", &packed_size, py::arg("num_columns"), py::arg("dim"),
         "Return how many numbers the packed form of a bfloat16 matrix has.");
   m.def(
@@ -149,8 +149,8 @@ void bind_infonce(py::module_& m) {
   define_contrast<double>(m, "double");
   define_bf16(m);
   m.def("contrast_instructions", &chosen_instructions,
-        "The instruction set of the contrastive kernels: avx512, avx2 or portable; the widest of\n"
-        "this processor, or the one that HYBRID_FAST_CPU names.");
+        "The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the\n"
+        "widest of this processor, or the one that HYBRID_FAST_CPU names.");
   m.def("has_amx", &has_amx, "Whether this processor has tiles for products (AMX).");
 }
 

@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, m) {
   hybrid_fast::bindings::bind_tokens(m);
   hybrid_fast::bindings::bind_adam(m);
   hybrid_fast::bindings::bind_infonce(m);
+  hybrid_fast::bindings::bind_products(m);
   hybrid_fast::bindings::bind_dropout(m);
 }

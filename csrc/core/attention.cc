@@ -17,7 +17,7 @@ namespace {
 const AttentionKernels& chosen() {
   static const AttentionKernels& kernels = []() -> const AttentionKernels& {
 #if defined(__x86_64__)
-    const std::string_view name = chosen_instructions();
+    const std::string_view name = chosen_vectors();
     if (name == "avx512") return kAttention_avx512;
     if (name == "avx2") return kAttention_avx2;
 #else
@@ -43,6 +43,15 @@ struct Freed {
   void operator()(float* floats) const { ::operator delete[](floats, kAlignment); }
 };
 
+std::int64_t count_scores(const AttentionShape& shape) {
+  std::int64_t count = 0;
+  for (std::int64_t text = 0; text < shape.num_texts; ++text) {
+    const TextRows rows = rows_of(shape, text);
+    count += shape.num_heads * rows.num_queries * rows.num_keys;
+  }
+  return count;
+}
+
 // Calls work(head, scratch) for every head of the keys.
 template <typename Work>
 void for_each_head(const AttentionShape& shape, int num_threads, Work&& work) {
@@ -51,9 +60,7 @@ void for_each_head(const AttentionShape& shape, int num_threads, Work&& work) {
                                 " heads, keys " + std::to_string(shape.num_key_heads) +
                                 "; the first must be a multiple of the second");
   }
-  const std::int64_t num_scores =
-      shape.num_texts * shape.num_heads * shape.num_queries * shape.num_keys;
-  num_threads = threads_for(num_scores, num_threads);
+  num_threads = threads_for(count_scores(shape), num_threads);
   const std::size_t size = chosen().scratch_size(shape);
   parallel_for(static_cast<std::size_t>(shape.num_texts * shape.num_key_heads),
                static_cast<std::size_t>(num_threads), [&](std::size_t i) {
@@ -71,6 +78,14 @@ void for_each_head(const AttentionShape& shape, int num_threads, Work&& work) {
 }
 
 }  // namespace
+
+TextRows rows_of(const AttentionShape& shape, std::int64_t text) {
+  if (shape.offsets == nullptr) {
+    return {text * shape.num_queries, shape.num_queries, text * shape.num_keys, shape.num_keys};
+  }
+  const std::int64_t first = shape.offsets[text], count = shape.offsets[text + 1] - first;
+  return {first, count, first, count};
+}
 
 template <typename T>
 void attend(const AttentionShape& shape, const AttentionInputs<T>& inputs, T* out, float* log_sums,

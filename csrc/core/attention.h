@@ -15,13 +15,19 @@ namespace hybrid_fast {
 // (num_texts, num_queries, num_heads, dim), those of keys and values
 // (num_texts, num_keys, num_key_heads, dim); head h of the queries takes head
 // h / (num_heads / num_key_heads) of the keys.
+//
+// Texts without padding lie one after another: arrays are (offsets[num_texts], heads, dim), text t
+// has the rows offsets[t] to offsets[t + 1] of all of them, and num_queries and num_keys are the
+// rows of the longest. A text is computed to the bit as it is alone, but for its masks.
 struct AttentionShape {
   std::int64_t num_texts, num_heads, num_key_heads, num_queries, num_keys, dim;
+  const std::int64_t* offsets;  // null: every text has num_queries and num_keys
   float scale;
   // Whether a query sees a key, 1 or 0; null: it sees all. Strides of texts, heads and queries.
   const std::uint8_t* seen;
   std::int64_t text_stride, head_stride, query_stride;
-  bool causal;  // query i sees keys 0 to i alone
+  bool causal;          // query i sees keys 0 to i alone
+  std::int64_t window;  // query i sees keys less than `window` away from i alone; 0: any
   DropoutLaw dropout;
 };
 
@@ -34,8 +40,8 @@ struct AttentionInputs {
 // shared out over num_threads threads; the result does not depend on their number.
 // Both throw as `drop`, and if num_heads is no multiple of num_key_heads.
 
-// Writes `out`, of the queries' shape, and log_sums (num_texts, num_heads, num_queries): the
-// logarithm of the sum of the exponentials of each row.
+// Writes `out`, of the queries' shape, and log_sums: the logarithm of the sum of the exponentials
+// of each row, (num_heads, num_queries) of each text, one after another.
 template <typename T>
 void attend(const AttentionShape& shape, const AttentionInputs<T>& inputs, T* out, float* log_sums,
             int num_threads);

@@ -31,10 +31,10 @@ struct Scratch {
   std::int64_t dim, keys, num_keys;  // padded
   float* end;
 
-  Scratch(const AttentionShape& shape, float* begin)
-      : dim(padded(shape.dim, kLanes)),
-        keys(padded(padded(shape.num_keys, kRowMultiple), kLanes)),
-        num_keys(padded(shape.num_keys, kRowMultiple)),
+  Scratch(std::int64_t width, std::int64_t count, float* begin)
+      : dim(padded(width, kLanes)),
+        keys(padded(padded(count, kRowMultiple), kLanes)),
+        num_keys(padded(count, kRowMultiple)),
         end(begin) {}
 
   Rows take(std::int64_t num_rows, std::int64_t stride) {
@@ -51,7 +51,7 @@ struct Scratch {
 
 // Of attend_backward(), which needs the most.
 inline std::size_t scratch_size(const AttentionShape& shape) {
-  const Scratch s(shape, nullptr);
+  const Scratch s(shape.dim, shape.num_keys, nullptr);
   constexpr std::int64_t kMatrices = 12;
   return static_cast<std::size_t>(3 * s.num_keys * s.dim + 2 * s.dim * s.keys + 2 * s.keys +
                                   kQueriesOfBlock * (3 * s.dim + 2 * s.keys) +
@@ -94,15 +94,21 @@ void write_rows(Rows from, std::int64_t count, std::int64_t dim, float factor, T
 
 // What is added to the scores of a query: 0, or -infinity at keys that it does not see.
 inline void write_biases(const AttentionShape& shape, const std::uint8_t* seen, std::int64_t query,
-                         float* biases, std::int64_t num_columns) {
-  std::int64_t limit = shape.num_keys;
-  if (shape.causal && query + 1 < limit) limit = query + 1;
-  if (seen == nullptr) {
-    for (std::int64_t j = 0; j < limit; ++j) biases[j] = 0;
-  } else {
-    for (std::int64_t j = 0; j < limit; ++j) biases[j] = seen[j] ? 0 : -kInfinity;
+                         std::int64_t num_keys, float* biases, std::int64_t num_columns) {
+  std::int64_t begin = 0, end = num_keys;
+  if (shape.causal && query + 1 < end) end = query + 1;
+  if (shape.window > 0) {
+    if (query + shape.window < end) end = query + shape.window;
+    begin = query + 1 - shape.window;
+    begin = begin < 0 ? 0 : begin < end ? begin : end;
   }
-  for (std::int64_t j = limit; j < num_columns; ++j) biases[j] = -kInfinity;
+  for (std::int64_t j = 0; j < begin; ++j) biases[j] = -kInfinity;
+  if (seen == nullptr) {
+    for (std::int64_t j = begin; j < end; ++j) biases[j] = 0;
+  } else {
+    for (std::int64_t j = begin; j < end; ++j) biases[j] = seen[j] ? 0 : -kInfinity;
+  }
+  for (std::int64_t j = end; j < num_columns; ++j) biases[j] = -kInfinity;
 }
 
 inline float sum_of(Floats x) {
@@ -171,11 +177,11 @@ struct QueryHead {
   std::int64_t log_sums;
   std::uint32_t matrix;
 
-  QueryHead(const AttentionShape& s, std::int64_t text, std::int64_t head)
+  QueryHead(const AttentionShape& s, const TextRows& rows, std::int64_t text, std::int64_t head)
       : stride(s.num_heads * s.dim),
-        first((text * s.num_queries * s.num_heads + head) * s.dim),
+        first((rows.first_query * s.num_heads + head) * s.dim),
         seen(s.seen == nullptr ? nullptr : s.seen + text * s.text_stride + head * s.head_stride),
-        log_sums((text * s.num_heads + head) * s.num_queries),
+        log_sums(rows.first_query * s.num_heads + head * rows.num_queries),
         matrix(static_cast<std::uint32_t>(text * s.num_heads + head)) {}
 
   const std::uint8_t* seen_by(const AttentionShape& s, std::int64_t query) const {
@@ -196,28 +202,29 @@ void for_each_block(std::int64_t num_queries, Work&& work) {
 template <typename T>
 void attend(const AttentionShape& s, const AttentionInputs<T>& in, T* out, float* log_sums,
             const DropoutMask& mask, AttentionHead head, float* scratch_begin) {
-  Scratch scratch(s, scratch_begin);
+  const TextRows text = rows_of(s, head.text);
+  Scratch scratch(s.dim, text.num_keys, scratch_begin);
   const Rows values = scratch.of_keys(), transposed = scratch.of_dimensions();
   const Rows queries = scratch.of_queries(), scores = scratch.of_scores();
   const Rows biases = scratch.of_biases();
-  const std::int64_t columns = padded(s.num_keys, kLanes);
+  const std::int64_t columns = padded(text.num_keys, kLanes);
   const std::int64_t key_stride = s.num_key_heads * s.dim;
-  const std::int64_t key_first = (head.text * s.num_keys * s.num_key_heads + head.key_head) * s.dim;
-  read_rows(in.keys + key_first, key_stride, s.dim, s.num_keys, s.num_keys, 1, values, scratch.dim);
-  transpose(values, s.num_keys, s.dim, transposed, scratch.keys);
-  read_rows(in.values + key_first, key_stride, s.dim, s.num_keys, s.num_keys, 1, values,
+  const std::int64_t key_first = (text.first_key * s.num_key_heads + head.key_head) * s.dim;
+  read_rows(in.keys + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, values, scratch.dim);
+  transpose(values, text.num_keys, s.dim, transposed, scratch.keys);
+  read_rows(in.values + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, values,
             scratch.dim);
   const std::int64_t group = s.num_heads / s.num_key_heads;
   for (std::int64_t h = head.key_head * group; h < (head.key_head + 1) * group; ++h) {
-    const QueryHead at(s, head.text, h);
-    for_each_block(s.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
+    const QueryHead at(s, text, head.text, h);
+    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
       const std::int64_t place = at.first + first * at.stride;
       read_rows(in.queries + place, at.stride, s.dim, count, rows, s.scale, queries, scratch.dim);
       multiply<false>({queries.data, queries.stride, 1}, transposed, scores, rows, columns, s.dim);
       float factors[kQueriesOfBlock];
       for (std::int64_t r = 0; r < count; ++r) {
         const std::int64_t query = first + r;
-        write_biases(s, at.seen_by(s, query), query, biases.data, columns);
+        write_biases(s, at.seen_by(s, query), query, text.num_keys, biases.data, columns);
         const RowSum row = drop_exponentials(scores.data + r * scores.stride, biases.data, columns,
                                              mask, static_cast<std::uint32_t>(query), at.matrix);
         const bool sees = !(row.sum == 0);  // one that is not a number stays visible
@@ -226,7 +233,7 @@ void attend(const AttentionShape& s, const AttentionInputs<T>& in, T* out, float
         factors[r] = sees ? mask.factor / row.sum : 0;
       }
       multiply<false>({scores.data, scores.stride, 1}, values, queries, rows, scratch.dim,
-                      s.num_keys);
+                      text.num_keys);
       for (std::int64_t r = 0; r < count; ++r) {
         write_rows({queries.data + r * queries.stride, 0}, 1, s.dim, factors[r],
                    out + place + r * at.stride, 0);
@@ -239,7 +246,8 @@ template <typename T>
 void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, const T* out_gradient,
                      const float* log_sums, const AttentionGradients<T>& gradients,
                      const DropoutMask& mask, AttentionHead head, float* scratch_begin) {
-  Scratch scratch(s, scratch_begin);
+  const TextRows text = rows_of(s, head.text);
+  Scratch scratch(s.dim, text.num_keys, scratch_begin);
   const Rows keys = scratch.of_keys(), key_gradient = scratch.of_keys();
   const Rows value_gradient = scratch.of_keys();
   const Rows keys_transposed = scratch.of_dimensions(), values_transposed = scratch.of_dimensions();
@@ -247,13 +255,13 @@ void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, cons
   const Rows outputs = scratch.of_queries();
   const Rows scores = scratch.of_scores(), score_gradient = scratch.of_scores();
   const Rows biases = scratch.of_biases(), shares = scratch.of_biases();
-  const std::int64_t columns = padded(s.num_keys, kLanes), dim = scratch.dim;
+  const std::int64_t columns = padded(text.num_keys, kLanes), dim = scratch.dim;
   const std::int64_t key_stride = s.num_key_heads * s.dim;
-  const std::int64_t key_first = (head.text * s.num_keys * s.num_key_heads + head.key_head) * s.dim;
-  read_rows(in.values + key_first, key_stride, s.dim, s.num_keys, s.num_keys, 1, keys, dim);
-  transpose(keys, s.num_keys, s.dim, values_transposed, scratch.keys);
-  read_rows(in.keys + key_first, key_stride, s.dim, s.num_keys, s.num_keys, 1, keys, dim);
-  transpose(keys, s.num_keys, s.dim, keys_transposed, scratch.keys);
+  const std::int64_t key_first = (text.first_key * s.num_key_heads + head.key_head) * s.dim;
+  read_rows(in.values + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, keys, dim);
+  transpose(keys, text.num_keys, s.dim, values_transposed, scratch.keys);
+  read_rows(in.keys + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, keys, dim);
+  transpose(keys, text.num_keys, s.dim, keys_transposed, scratch.keys);
   for (std::int64_t i = 0; i < scratch.num_keys * dim; ++i) {
     key_gradient.data[i] = value_gradient.data[i] = 0;
   }
@@ -265,8 +273,8 @@ void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, cons
   }
   const std::int64_t group = s.num_heads / s.num_key_heads;
   for (std::int64_t h = head.key_head * group; h < (head.key_head + 1) * group; ++h) {
-    const QueryHead at(s, head.text, h);
-    for_each_block(s.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
+    const QueryHead at(s, text, head.text, h);
+    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
       const std::int64_t place = at.first + first * at.stride;
       read_rows(in.queries + place, at.stride, s.dim, count, rows, s.scale, queries, dim);
       read_rows(out_gradient + place, at.stride, s.dim, count, rows, 1, outputs, dim);
@@ -275,13 +283,13 @@ void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, cons
                       s.dim);
       for (std::int64_t r = 0; r < count; ++r) {
         const std::int64_t query = first + r;
-        write_biases(s, at.seen_by(s, query), query, biases.data, columns);
+        write_biases(s, at.seen_by(s, query), query, text.num_keys, biases.data, columns);
         differentiate_row(scores.data + r * scores.stride, score_gradient.data + r * scores.stride,
                           biases.data, log_sums[at.log_sums + query], columns, mask,
                           static_cast<std::uint32_t>(query), at.matrix, shares.data);
       }
       multiply<false>({score_gradient.data, scores.stride, 1}, keys, query_gradient, rows, dim,
-                      s.num_keys);
+                      text.num_keys);
       write_rows(query_gradient, count, s.dim, s.scale, gradients.queries + place, at.stride);
       multiply<true>({score_gradient.data, 1, scores.stride}, queries, key_gradient,
                      scratch.num_keys, dim, count);
@@ -289,8 +297,8 @@ void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, cons
                      dim, count);
     });
   }
-  write_rows(key_gradient, s.num_keys, s.dim, 1, gradients.keys + key_first, key_stride);
-  write_rows(value_gradient, s.num_keys, s.dim, 1, gradients.values + key_first, key_stride);
+  write_rows(key_gradient, text.num_keys, s.dim, 1, gradients.keys + key_first, key_stride);
+  write_rows(value_gradient, text.num_keys, s.dim, 1, gradients.values + key_first, key_stride);
 }
 
 }  // namespace hybrid_fast::HYBRID_FAST_ISA

@@ -14,6 +14,12 @@ struct AttentionHead {
   std::int64_t text, key_head;
 };
 
+// The rows of one text in arrays, and how many there are.
+struct TextRows {
+  std::int64_t first_query, num_queries, first_key, num_keys;
+};
+TextRows rows_of(const AttentionShape& shape, std::int64_t text);
+
 template <typename T>
 struct AttentionKernel {
   // `scratch` has scratch_size floats, aligned to 64 bytes.

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
-#include "core/contrast_rows_table.h"
+#include "core/bf16_product_table.h"
+#include "core/instructions.h"
 #include "core/parallel.h"
 
 namespace hybrid_fast {
@@ -14,90 +16,160 @@ namespace {
 // holds and all of it the second.
 constexpr std::int64_t kPairsOfBlock = 256;
 constexpr std::int64_t kRowsOfBlock = 64;
+static_assert(kSide == kPairsOfTile && kPanel % kSide == 0 && kPairsOfBlock % kSide == 0);
+
+using Words = std::vector<std::uint32_t>;
+
+const ProductKernels* choose() {
+#if defined(__x86_64__)
+  const std::string_view name = chosen_instructions();
+#if defined(HYBRID_FAST_AMX)
+  if (name == "amx") return &kProduct_amx;
+#endif
+  if (name == "avx512" && __builtin_cpu_supports("avx512bf16")) return &kProduct_avx512bf16;
+#else
+  chosen_instructions();
+#endif
+  return nullptr;
+}
 
 Bf16Vectors part_of(const Bf16Vectors& rows, std::int64_t first, std::int64_t size) {
   return {rows.data + first * rows.stride, size, rows.dim, rows.stride, rows.step};
 }
 
-// Pairs of coordinates [first, first + count) of some rows; what the last one lacks is 0. They keep
-// the order in memory of the rows, which is then read line by line.
-PairedRows pair_up(const Bf16Vectors& rows, std::int64_t first, std::int64_t count,
-                   std::vector<std::uint32_t>& words) {
-  words.resize(rows.size * count);
-  const std::int64_t whole = std::min(count, rows.dim / 2 - first);  // pairs
+std::uint32_t word(std::uint16_t low, std::uint16_t high) {
+  return low | std::uint32_t{high} << 16;
+}
+
+// Writes pairs [first, first + count) of a vector with step 1 and zeros up to `end`. The last
+// coordinate of an odd number of them is paired with 0.
+void copy_pairs(const std::uint16_t* vector, std::int64_t dim, std::int64_t first,
+                std::int64_t count, std::uint32_t* out, std::int64_t end) {
+  const std::int64_t whole = std::min(count, dim / 2 - first);
+  std::memcpy(out, vector + 2 * first, whole * sizeof(*out));
+  std::fill(out + whole, out + end, 0);
+  if (whole < count) out[whole] = vector[dim - 1];
+}
+
+// Writes pair k of all vectors, whose stride is 1, and zeros up to `end`.
+void zip_pairs(const Bf16Vectors& vectors, std::int64_t k, std::uint32_t* out, std::int64_t end) {
+  const std::uint16_t* low = vectors.data + 2 * k * vectors.step;
+  if (2 * k + 1 < vectors.dim) {
+    const std::uint16_t* high = low + vectors.step;
+    for (std::int64_t v = 0; v < vectors.size; ++v) out[v] = word(low[v], high[v]);
+  } else {
+    std::copy(low, low + vectors.size, out);
+  }
+  std::fill(out + vectors.size, out + end, 0);
+}
+
+// Pairs [first, first + count) of some rows, as `kernels` want them, in `words`.
+PairedRows pair_up(const ProductKernels& kernels, const Bf16Vectors& rows, std::int64_t first,
+                   std::int64_t count, Words& words) {
+  const std::int64_t unit = kernels.whole_tiles ? kSide : 1;
+  const std::int64_t size = round_up(rows.size, unit), pairs = round_up(count, unit);
+  words.resize(size * pairs);
   if (rows.step == 1) {
     for (std::int64_t r = 0; r < rows.size; ++r) {
-      const std::uint16_t* row = rows.data + r * rows.stride + 2 * first;
-      std::uint32_t* out = words.data() + r * count;
-      std::memcpy(out, row, whole * sizeof(std::uint32_t));
-      if (whole < count) out[whole] = row[2 * whole];
+      copy_pairs(rows.data + r * rows.stride, rows.dim, first, count, &words[r * pairs], pairs);
     }
-    return {words.data(), count, 1};
+    std::fill(words.begin() + rows.size * pairs, words.end(), 0);
+    return {words.data(), rows.size, pairs, 1};
   }
-  for (std::int64_t k = 0; k < count; ++k) {
-    const std::uint16_t* low = rows.data + 2 * (first + k) * rows.step;
-    std::uint32_t* out = words.data() + k * rows.size;
-    if (k < whole) {
-      const std::uint16_t* high = low + rows.step;
-      for (std::int64_t r = 0; r < rows.size; ++r) out[r] = low[r] | std::uint32_t{high[r]} << 16;
-    } else {
-      std::copy(low, low + rows.size, out);
+  for (std::int64_t k = 0; k < count; ++k) zip_pairs(rows, first + k, &words[k * size], size);
+  if (!kernels.whole_tiles) return {words.data(), rows.size, 1, size};
+  std::fill(words.begin() + count * size, words.end(), 0);
+  thread_local Words turned;
+  turned.resize(words.size());
+  for (std::int64_t k = 0; k < pairs; k += kSide) {
+    for (std::int64_t r = 0; r < size; r += kSide) {
+      kernels.transpose(reinterpret_cast<const std::uint16_t*>(&words[k * size + r]), 2 * size,
+                        &turned[r * pairs + k], pairs);
     }
   }
-  return {words.data(), 1, rows.size};
+  return {turned.data(), rows.size, pairs, 1};
+}
+
+// Columns whose coordinates lie side by side: blocks of them are transposed. What is no whole block
+// is first made one.
+void pack_across(const Bf16Vectors& columns, std::uint32_t* panel) {
+  const auto transpose =
+      product_kernels() == nullptr ? &transpose_plainly : product_kernels()->transpose;
+  const std::int64_t pairs = num_pairs(columns.dim);
+  for (std::int64_t c = 0; c < kPanel; c += kSide) {
+    const std::int64_t size = std::clamp<std::int64_t>(columns.size - c, 0, kSide);
+    for (std::int64_t k = 0; k < pairs; k += kSide) {
+      const std::uint16_t* from = columns.data + c * columns.stride;
+      std::uint32_t* to = panel + k * kPanel + c;
+      if (size == kSide && 2 * (k + kSide) <= columns.dim) {
+        transpose(from + 2 * k, columns.stride, to, kPanel);
+        continue;
+      }
+      std::uint32_t block[kSide * kSide] = {};
+      for (std::int64_t i = 0; i < size; ++i) {
+        copy_pairs(from + i * columns.stride, columns.dim, k, std::min(kSide, pairs - k),
+                   block + i * kSide, kSide);
+      }
+      transpose(reinterpret_cast<const std::uint16_t*>(block), 2 * kSide, to, kPanel);
+    }
+  }
+}
+
+// Columns whose equal coordinates lie side by side.
+void pack_along(const Bf16Vectors& columns, std::uint32_t* panel) {
+  const std::int64_t pairs = num_pairs(columns.dim);
+  for (std::int64_t k = 0; k < pairs; ++k) zip_pairs(columns, k, panel + k * kPanel, kPanel);
+  std::fill(panel + pairs * kPanel, panel + round_up(pairs, kSide) * kPanel, 0);
 }
 
 }  // namespace
 
+const ProductKernels* product_kernels() {
+  static const ProductKernels* const kernels = choose();
+  return kernels;
+}
+
 bool has_bf16_product() { return product_kernels() != nullptr; }
+std::int64_t bf16_rows_at_once() { return product_kernels()->rows_at_once; }
 
 void pack_bf16(const Bf16Vectors& columns, std::uint16_t* packed, int num_threads) {
-  num_threads = threads_for(columns.size * columns.dim, num_threads);
-  const std::int64_t num_panels = (columns.size + kPanel - 1) / kPanel;
-  const std::int64_t pairs = num_pairs(columns.dim);
+  num_threads = threads_for(columns.size * columns.dim / 16, num_threads);
+  const std::int64_t num_panels = round_up(columns.size, kPanel) / kPanel;
   parallel_for(static_cast<std::size_t>(num_panels), num_threads, [&](std::size_t number) {
-    const std::int64_t first = static_cast<std::int64_t>(number) * kPanel;
-    const std::int64_t size = std::min(kPanel, columns.size - first);
-    std::uint16_t* panel = packed + first * 2 * pairs;
-    if (size < kPanel || columns.dim % 2 == 1) {
-      std::fill(panel, panel + kPanel * 2 * pairs, std::uint16_t{0});
-    }
-    const auto copy = [&](std::int64_t c, std::int64_t d) {
-      panel[(d / 2) * 2 * kPanel + 2 * c + d % 2] =
-          columns.data[(first + c) * columns.stride + d * columns.step];
-    };
+    const auto first = static_cast<std::int64_t>(number) * kPanel;
+    const Bf16Vectors some = part_of(columns, first, std::min(kPanel, columns.size - first));
+    auto* panel = reinterpret_cast<std::uint32_t*>(packed + number * panel_size(columns.dim));
     if (columns.step == 1) {
-      for (std::int64_t c = 0; c < size; ++c) {
-        for (std::int64_t d = 0; d < columns.dim; ++d) copy(c, d);
-      }
+      pack_across(some, panel);
     } else {
-      for (std::int64_t d = 0; d < columns.dim; ++d) {
-        for (std::int64_t c = 0; c < size; ++c) copy(c, d);
-      }
+      pack_along(some, panel);
     }
   });
 }
 
-void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
-                   float* out, bool add) {
+void multiply_with(const ProductKernels& kernels, const Bf16Vectors& rows,
+                   const std::uint16_t* packed, std::int64_t num_columns, float* out, bool add) {
   const std::int64_t pairs = num_pairs(rows.dim);
   const auto* panels = reinterpret_cast<const std::uint32_t*>(packed);
-  thread_local std::vector<std::uint32_t> words;
+  thread_local Words words;
   for (std::int64_t first = 0; first < pairs; first += kPairsOfBlock) {
     const std::int64_t count = std::min(kPairsOfBlock, pairs - first);
-    const PairedRows block = pair_up(rows, first, count, words);
-    for (std::int64_t column = 0; column < num_columns; column += kPanel) {
-      product_kernels()->multiply(
-          block, rows.size, panels + column * pairs + first * kPanel, count,
-          {out + column, num_columns, std::min(kPanel, num_columns - column), add || first > 0});
-    }
+    kernels.multiply(pair_up(kernels, rows, first, count, words),
+                     {panels + first * kPanel, num_columns, panel_size(rows.dim) / 2,
+                      kernels.whole_tiles ? round_up(count, kSide) : count},
+                     {out, num_columns, add || first > 0});
   }
+}
+
+void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
+                   float* out, bool add) {
+  multiply_with(*product_kernels(), rows, packed, num_columns, out, add);
 }
 
 void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
                    float* out, bool add, int num_threads) {
   num_threads = threads_for(rows.size * num_columns * (1 + rows.dim / 64), num_threads);
-  const auto blocks = static_cast<std::size_t>((rows.size + kRowsOfBlock - 1) / kRowsOfBlock);
+  const auto blocks = static_cast<std::size_t>(round_up(rows.size, kRowsOfBlock) / kRowsOfBlock);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
     multiply_bf16(part_of(rows, first, std::min(kRowsOfBlock, rows.size - first)), packed,

@@ -3,8 +3,7 @@
 
 #include <cstdint>
 
-#include "core/bf16_product.h"
-#include "core/contrast_rows_table.h"
+#include "core/bf16_product_table.h"
 
 namespace hybrid_fast {
 namespace {
@@ -12,12 +11,14 @@ namespace {
 constexpr int kVectors = kPanel / 16;
 constexpr int kMostRows = 6;  // times four vectors: 24 sums, of the 32 registers that there are
 
+// Rows times the `columns.size` columns of one panel. What it adds to comes into the cache while it
+// multiplies.
 template <int kRows>
-void multiply_rows(PairedRows rows, const std::uint32_t* panel, std::int64_t pairs, Tile out) {
+void multiply_rows(PairedRows rows, PairedColumns columns, Sums out) {
   __mmask16 lanes[kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    const std::int64_t left = out.count - 16 * v;
+    const std::int64_t left = columns.size - 16 * v;
     lanes[v] = static_cast<__mmask16>(left >= 16 ? 0xFFFF : left > 0 ? (1u << left) - 1 : 0);
   }
   __m512 sums[kRows][kVectors];
@@ -25,15 +26,15 @@ void multiply_rows(PairedRows rows, const std::uint32_t* panel, std::int64_t pai
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = out.add ? _mm512_maskz_loadu_ps(lanes[v], out.data + r * out.stride + 16 * v)
-                           : _mm512_setzero_ps();
+      __builtin_prefetch(out.data + r * out.stride + 16 * v, 1);
+      sums[r][v] = _mm512_setzero_ps();
     }
   }
-  for (std::int64_t k = 0; k < pairs; ++k) {
-    __m512bh columns[kVectors];
+  for (std::int64_t k = 0; k < columns.pairs; ++k) {
+    __m512bh column[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      columns[v] = (__m512bh)_mm512_loadu_si512(panel + k * kPanel + 16 * v);
+      column[v] = (__m512bh)_mm512_loadu_si512(columns.words + k * kPanel + 16 * v);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -41,7 +42,7 @@ void multiply_rows(PairedRows rows, const std::uint32_t* panel, std::int64_t pai
           static_cast<int>(rows.words[r * rows.stride + k * rows.step]));
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], row, columns[v]);
+        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], row, column[v]);
       }
     }
   }
@@ -49,26 +50,31 @@ void multiply_rows(PairedRows rows, const std::uint32_t* panel, std::int64_t pai
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      _mm512_mask_storeu_ps(out.data + r * out.stride + 16 * v, lanes[v], sums[r][v]);
+      float* to = out.data + r * out.stride + 16 * v;
+      if (out.add) sums[r][v] = _mm512_add_ps(sums[r][v], _mm512_maskz_loadu_ps(lanes[v], to));
+      _mm512_mask_storeu_ps(to, lanes[v], sums[r][v]);
     }
   }
 }
 
-void multiply(PairedRows rows, std::int64_t num_rows, const std::uint32_t* panel,
-              std::int64_t pairs, Tile out) {
+void multiply(PairedRows rows, PairedColumns columns, Sums out) {
   constexpr decltype(&multiply_rows<1>) kernels[] = {&multiply_rows<1>, &multiply_rows<2>,
                                                      &multiply_rows<3>, &multiply_rows<4>,
                                                      &multiply_rows<5>, &multiply_rows<6>};
-  for (std::int64_t first = 0; first < num_rows; first += kMostRows) {
-    const std::int64_t left = num_rows - first;
-    kernels[(left < kMostRows ? left : kMostRows) - 1](rows, panel, pairs, out);
-    rows.words += kMostRows * rows.stride;
-    out.data += kMostRows * out.stride;
+  for (std::int64_t c = 0; c < columns.size; c += kPanel) {
+    const std::int64_t width = columns.size - c < kPanel ? columns.size - c : kPanel;
+    const PairedColumns panel{columns.words + c / kPanel * columns.stride, width, columns.stride,
+                              columns.pairs};
+    for (std::int64_t r = 0; r < rows.size; r += kMostRows) {
+      const std::int64_t high = rows.size - r < kMostRows ? rows.size - r : kMostRows;
+      kernels[high - 1]({rows.words + r * rows.stride, high, rows.stride, rows.step}, panel,
+                        {out.data + r * out.stride + c, out.stride, out.add});
+    }
   }
 }
 
 }  // namespace
 
-const ProductKernels kProduct_avx512bf16 = {&multiply};
+const ProductKernels kProduct_avx512bf16 = {&multiply, &transpose_avx512, kMostRows, false};
 
 }  // namespace hybrid_fast

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/bf16_product.h"
+#include "core/bf16_product_table.h"
 #include "core/contrast_rows_table.h"
 #include "core/instructions.h"
 #include "core/parallel.h"
@@ -14,33 +15,23 @@
 namespace hybrid_fast {
 namespace {
 
-struct Choice {
-  const ContrastKernels<float>* kernels;
-  const ProductKernels* product;
-};
-
-Choice choose() {
+const ContrastKernels<float>& choose() {
 #if defined(__x86_64__)
-  const std::string_view name = chosen_instructions();
-  if (name == "avx512") {
-    const bool bf16 = __builtin_cpu_supports("avx512bf16");
-    return {&kContrast_avx512, bf16 ? &kProduct_avx512bf16 : nullptr};
-  }
-  if (name == "avx2") return {&kContrast_avx2, nullptr};
+  const std::string_view name = chosen_vectors();
+  if (name == "avx512") return kContrast_avx512;
+  if (name == "avx2") return kContrast_avx2;
 #else
-  chosen_instructions();
+  chosen_vectors();
 #endif
-  return {&kContrast_portable, nullptr};
+  return kContrast_portable;
 }
 
-const Choice& chosen() {
-  static const Choice choice = choose();
-  return choice;
+const ContrastKernels<float>& kernels(float) {
+  static const ContrastKernels<float>& chosen = choose();
+  return chosen;
 }
-
-const ContrastKernels<float>& kernels(float) { return *chosen().kernels; }
 const ContrastKernels<double>& kernels(double) {
-  chosen();  // a wrong name is an error of all kernels
+  kernels(float{});  // a wrong name is an error of all kernels
   return kContrastDouble;
 }
 
@@ -57,12 +48,10 @@ void require_positives(const ContrastChunk<T>& chunk) {
 }
 
 constexpr std::int64_t kRowsOfBlock = 4;
-constexpr std::int64_t kBytesOfScores = 1 << 19;         // half of a second-level cache
-constexpr std::int64_t kFewestRows = 6, kMostRows = 48;  // of them, a multiple of those of a tile
+constexpr std::int64_t kBytesOfScores = 1 << 19;  // half of a second-level cache
+constexpr std::int64_t kMostRows = 48;            // of them
 
 }  // namespace
-
-const ProductKernels* product_kernels() { return chosen().product; }
 
 template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
@@ -109,7 +98,8 @@ void contrast_bf16_rows(const ContrastChunk<float>& chunk, const ContrastGradien
   };
   const std::int64_t rows_that_fit =
       kBytesOfScores / static_cast<std::int64_t>(sizeof(float)) / chunk.num_columns;
-  const std::int64_t rows = std::clamp(rows_that_fit / 6 * 6, kFewestRows, kMostRows);
+  const std::int64_t unit = bf16_rows_at_once();
+  const std::int64_t rows = std::max(unit, std::min(rows_that_fit, kMostRows) / unit * unit);
   const auto blocks = static_cast<std::size_t>((chunk.num_rows + rows - 1) / rows);
   parallel_for(blocks, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * rows;

@@ -16,7 +16,7 @@ namespace {
 const DropoutKernels& chosen() {
   static const DropoutKernels& kernels = []() -> const DropoutKernels& {
 #if defined(__x86_64__)
-    const std::string_view name = chosen_instructions();
+    const std::string_view name = chosen_vectors();
     if (name == "avx512") return kDropout_avx512;
     if (name == "avx2") return kDropout_avx2;
 #else

@@ -10,6 +10,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace hybrid_fast {
@@ -48,39 +52,65 @@ std::string nearest(std::span<const InstructionSet> sets, const std::string& ask
 std::string names(std::span<const InstructionSet> sets, bool present_alone) {
   std::string list;
   for (const InstructionSet& set : sets) {
-    if (present_alone && !set.present) continue;
+    if (present_alone && !set.present()) continue;
     list += (list.empty() ? "'" : ", '") + std::string(set.name) + "'";
   }
   return list;
 }
 
+#if defined(__x86_64__)
+// Tiles, and their products of bfloat16, by CPUID's leaf 7.
+enum TileBits : unsigned { kAmxTile = 1u << 24, kAmxBf16 = 1u << 22 };
+
+bool has_tiles(unsigned bits) {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & bits) == bits;
+}
+
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#else
+bool has_avx512() { return false; }
+bool has_avx2() { return false; }
+#endif
+
+// Linux lets a process use the registers of tiles once it has asked. This stays for the life of the
+// process and changes nothing else: only threads that hold tiles have more to save.
+bool may_use_tiles() {
+#if defined(HYBRID_FAST_AMX) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  static const bool permitted = has_avx512() && has_tiles(kAmxBf16 | kAmxTile) &&
+                                syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 std::span<const InstructionSet> instruction_sets() {
-#if defined(__x86_64__)
-  static const std::array sets{
-      InstructionSet{"avx512",
-                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")},
-      InstructionSet{"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
-      InstructionSet{"portable", true}};
-#else
-  static const std::array sets{InstructionSet{"avx512", false}, InstructionSet{"avx2", false},
-                               InstructionSet{"portable", true}};
-#endif
+  static constexpr std::array sets{
+      InstructionSet{"amx", &may_use_tiles}, InstructionSet{"avx512", &has_avx512},
+      InstructionSet{"avx2", &has_avx2}, InstructionSet{"portable", [] { return true; }}};
   return sets;
 }
 
 const char* choose_instructions(std::span<const InstructionSet> sets, std::string_view asked,
                                 const std::string& variable) {
-  if (asked.empty()) return std::ranges::find(sets, true, &InstructionSet::present)->name;
+  const auto present = [](const InstructionSet& set) { return set.present(); };
+  if (asked.empty()) return std::ranges::find_if(sets, present)->name;
   const std::string wanted = lower(asked), given = variable + " is '" + std::string(asked) + "'";
   const auto set = std::ranges::find_if(sets, [&](const auto& s) { return wanted == s.name; });
   if (set == sets.end()) {
     throw std::invalid_argument(given + "; it must be one of " + names(sets, false) +
                                 nearest(sets, wanted));
   }
-  if (!set->present) {
+  if (!set->present()) {
     throw std::invalid_argument(given + ", which this processor lacks; it has " +
                                 names(sets, true));
   }
@@ -96,11 +126,14 @@ const char* chosen_instructions() {
   return chosen;
 }
 
+const char* chosen_vectors() {
+  const char* chosen = chosen_instructions();
+  return chosen == std::string_view("amx") ? "avx512" : chosen;
+}
+
 bool has_amx() {
 #if defined(__x86_64__)
-  constexpr unsigned kAmxTile = 1u << 24;
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxTile) != 0;
+  return has_tiles(kAmxTile);
 #else
   return false;
 #endif

@@ -14,7 +14,7 @@ constexpr int kSkipped = 77;  // the exit status that CMakeLists.txt names
 inline bool asks_for_absent_instructions() {
   const char* asked = std::getenv("HYBRID_FAST_CPU");
   for (const InstructionSet& set : instruction_sets()) {
-    if (asked != nullptr && std::string(asked) == set.name && !set.present) return true;
+    if (asked != nullptr && std::string(asked) == set.name && !set.present()) return true;
   }
   return false;
 }

@@ -9,7 +9,17 @@
 namespace hybrid_fast {
 namespace {
 
-const std::vector<InstructionSet> kOlder{{"avx512", false}, {"avx2", true}, {"portable", true}};
+bool present() { return true; }
+bool absent() { return false; }
+bool not_to_be_asked() {
+  CHECK(!"asked for permission to use what was turned off");
+  return true;
+}
+
+const std::vector<InstructionSet> kOlder{
+    {"amx", &absent}, {"avx512", &absent}, {"avx2", &present}, {"portable", &present}};
+const std::vector<InstructionSet> kNewer{
+    {"amx", &not_to_be_asked}, {"avx512", &present}, {"portable", &present}};
 
 std::string refused(const char* asked) {
   try {
@@ -25,6 +35,12 @@ void test_the_widest_that_is_present() {
   CHECK(choose_instructions(std::span(kOlder).last(1), "", "CPU") == std::string("portable"));
 }
 
+void test_those_that_are_turned_off_are_not_asked() {
+  CHECK(choose_instructions(kNewer, "avx512", "CPU") == std::string("avx512"));
+  CHECK(choose_instructions(kNewer, "portable", "CPU") == std::string("portable"));
+  CHECK_THROWS(choose_instructions(kNewer, "avx", "CPU"), std::invalid_argument);
+}
+
 void test_a_name_in_any_case() {
   for (const char* name : {"portable", "PORTABLE", "Portable"}) {
     CHECK(choose_instructions(kOlder, name, "CPU") == std::string("portable"));
@@ -33,9 +49,10 @@ void test_a_name_in_any_case() {
 }
 
 void test_what_is_refused() {
-  const std::string one_of = "; it must be one of 'avx512', 'avx2', 'portable'";
+  const std::string one_of = "; it must be one of 'amx', 'avx512', 'avx2', 'portable'";
   CHECK(refused("avx-2") == "CPU is 'avx-2'" + one_of + "; did you mean 'avx2'?");
   CHECK(refused("AVX512F") == "CPU is 'AVX512F'" + one_of + "; did you mean 'avx512'?");
+  CHECK(refused("AMXT") == "CPU is 'AMXT'" + one_of + "; did you mean 'amx'?");
   CHECK(refused("sse") == "CPU is 'sse'" + one_of);
   CHECK(refused("avx2 ") == "CPU is 'avx2 '" + one_of + "; did you mean 'avx2'?");
   CHECK(refused("AVX512") ==
@@ -44,8 +61,10 @@ void test_what_is_refused() {
 
 void test_those_of_this_processor() {
   const auto sets = instruction_sets();
-  CHECK(sets.size() == 3);
-  CHECK(sets.back().name == std::string("portable") && sets.back().present);
+  CHECK(sets.size() == 4);
+  CHECK(sets.front().name == std::string("amx") && (has_amx() || !sets.front().present()));
+  CHECK(sets.front().present() == sets.front().present());  // asking twice changes nothing
+  CHECK(sets.back().name == std::string("portable") && sets.back().present());
 }
 
 }  // namespace
@@ -54,6 +73,7 @@ void test_those_of_this_processor() {
 int main() {
   using namespace hybrid_fast;
   test_the_widest_that_is_present();
+  test_those_that_are_turned_off_are_not_asked();
   test_a_name_in_any_case();
   test_what_is_refused();
   test_those_of_this_processor();

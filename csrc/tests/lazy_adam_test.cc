@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -19,22 +20,28 @@ template <typename T>
 struct Table {
   std::int64_t num_rows, dim;
   std::vector<T> weights, first_moments, second_moments;
-  std::vector<std::int32_t> weight_steps, moment_steps;
+  std::vector<std::int32_t> places, weight_steps, moment_steps;
 
+  // The moments of the last row come first.
   Table(std::int64_t num_rows, std::int64_t dim)
       : num_rows(num_rows),
         dim(dim),
         weights(num_rows * dim, 1),
         first_moments(num_rows * dim),
         second_moments(num_rows * dim),
+        places(num_rows),
         weight_steps(num_rows),
-        moment_steps(num_rows) {}
+        moment_steps(num_rows) {
+    std::iota(places.rbegin(), places.rend(), 0);
+  }
   AdamTable<T> view() {
     return {weights.data(),
             first_moments.data(),
             second_moments.data(),
+            places.data(),
             weight_steps.data(),
             moment_steps.data(),
+            num_rows,
             num_rows,
             dim};
   }
@@ -42,21 +49,15 @@ struct Table {
 
 // Factors of updates, and those from one on as a history.
 struct Factors {
-  std::vector<double> kept, rates, roots;
+  std::vector<AdamUpdate> updates;
 
   void add(double rate, double decay) {
-    const auto step = static_cast<double>(kept.size() + 1);
-    kept.push_back(1 - rate * decay);
-    rates.push_back(rate / (1 - std::pow(kBeta1, step)));
-    roots.push_back(1 / std::sqrt(1 - std::pow(kBeta2, step)));
+    const auto step = static_cast<double>(updates.size() + 1);
+    updates.push_back({1 - rate * decay, rate / (1 - std::pow(kBeta1, step)),
+                       1 / std::sqrt(1 - std::pow(kBeta2, step))});
   }
   AdamHistory from(std::size_t begin) const {
-    return {static_cast<std::int64_t>(begin),
-            std::span(kept).subspan(begin),
-            std::span(rates).subspan(begin),
-            std::span(roots).subspan(begin),
-            kBeta1,
-            kBeta2,
+    return {static_cast<std::int64_t>(begin), std::span(updates).subspan(begin), kBeta1, kBeta2,
             kEpsilon};
   }
 };
@@ -64,12 +65,13 @@ struct Factors {
 // A step of AdamW of all rows; `gradient` has zeros for those without one.
 void update_densely(Table<double>& table, const Factors& factors,
                     const std::vector<double>& gradient) {
+  const AdamUpdate& last = factors.updates.back();
   for (std::size_t k = 0; k < table.weights.size(); ++k) {
     double &m = table.first_moments[k], &v = table.second_moments[k];
     m = kBeta1 * m + (1 - kBeta1) * gradient[k];
     v = kBeta2 * v + (1 - kBeta2) * gradient[k] * gradient[k];
-    table.weights[k] = factors.kept.back() * table.weights[k] -
-                       factors.rates.back() * m / (std::sqrt(v) * factors.roots.back() + kEpsilon);
+    table.weights[k] =
+        last.kept * table.weights[k] - last.rate * m / (std::sqrt(v) * last.root + kEpsilon);
   }
 }
 
@@ -99,9 +101,9 @@ std::vector<T> train(std::int64_t dim, std::size_t longest, int num_threads, Tab
     }
     update_rows(table.view(), factors.from(begin), rows, values.data(), num_threads);
     update_densely(dense, factors, gradient);
-    if (factors.kept.size() - begin < longest) continue;
+    if (factors.updates.size() - begin < longest) continue;
     catch_up(table.view(), factors.from(begin), all, num_threads);
-    begin = factors.kept.size();
+    begin = factors.updates.size();
   }
   catch_up(table.view(), factors.from(begin), all, num_threads);
   return table.weights;
@@ -137,6 +139,19 @@ void test_many_rows_on_several_threads() {
   CHECK(table.weights == other.weights);
 }
 
+void test_rows_without_moments_decay() {
+  Table<double> table(3, 130);
+  table.places = {0, -1, -1};
+  Factors factors;
+  for (int step = 0; step < 90; ++step) factors.add(0.1 + step, 1e-3);
+  catch_up(table.view(), factors.from(0), std::vector<std::int64_t>{1, 0}, 1);
+  double expected = 1;
+  for (const AdamUpdate& update : factors.updates) expected *= update.kept;
+  for (std::int64_t d = 0; d < 3 * 130; ++d) {
+    CHECK(table.weights[d] == (d < 2 * 130 ? expected : 1));
+  }
+}
+
 void test_bad_input() {
   Factors factors;
   for (int step = 0; step < 8; ++step) factors.add(0.1, 0.1);
@@ -161,6 +176,15 @@ void test_bad_input() {
   refuses({1}, 3, 4, 5);  // moments ahead of the weights
   refuses({1}, 8, 8, 0);  // nothing to give
   Table<float> table(4, 2);
+  for (const std::int32_t place : {-2, 4}) {  // none of the moments
+    table.places[1] = place;
+    CHECK_THROWS(catch_up(table.view(), factors.from(0), std::vector<std::int64_t>{1}, 1),
+                 std::invalid_argument);
+  }
+  table.places[1] = -1;
+  CHECK_THROWS(
+      update_rows(table.view(), factors.from(0), std::vector<std::int64_t>{1}, gradient.data(), 1),
+      std::invalid_argument);
   AdamHistory far = factors.from(0);
   far.begin = std::numeric_limits<std::int32_t>::max();
   CHECK_THROWS(catch_up(table.view(), far, std::vector<std::int64_t>{1}, 1), std::invalid_argument);
@@ -174,5 +198,6 @@ int main() {
   test_it_is_adamw<double>(1e-13);
   test_it_is_adamw<float>(1e-4);
   test_many_rows_on_several_threads();
+  test_rows_without_moments_decay();
   test_bad_input();
 }

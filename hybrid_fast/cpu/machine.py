@@ -8,8 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# As Linux names those by which kernels are chosen, ours and those of libraries.
-INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+# As Linux names those by which kernels are chosen, ours and those of libraries; x86, then Arm.
+INSTRUCTION_SETS = (
+    *("avx2", "avx_ne_convert", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"),
+    *("asimd", "asimdhp", "bf16"),
+)
 
 
 @cache
@@ -22,7 +25,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
     fields = {name.strip(): value.strip() for name, _, value in lines}
-    flags = fields.get("flags", "").split()
+    flags = fields.get("flags", fields.get("Features", "")).split()
     return {
         "name": fields.get("model name", platform.machine()),
         "vendor": fields.get("vendor_id", "unknown vendor"),

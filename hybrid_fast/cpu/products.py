@@ -5,10 +5,11 @@
     tn  A^T B, such as the gradient of its weights
 
 On an AMD processor with AVX-512 oneDNN is 2.4 times as fast as the MKL behind `torch.mm`; on one
-with AVX2 it is faster at A B^T alone, on an Intel slower at all. So the way of each form is
-measured for a class of shapes and layouts, see `ways.fastest`. Small products, other dtypes, and
-what is not on the CPU take torch's. Results are exact in float32, and the same each time. Nothing
-here is differentiable.
+with AVX2 it is faster at A B^T alone, on an Intel slower at all. The C++ core is near the faster
+one at A B and, since it copies nothing, at A^T B, and adds to a total in place. So the way of each
+form is measured for a class of shapes and layouts, see `ways.fastest`. Small products, other
+dtypes, and what is not on the CPU take torch's. Results are exact in float32, and the same each
+time. Nothing here is differentiable.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from hybrid_fast.cpu import compat
-from hybrid_fast.cpu.ways import fastest
+from hybrid_fast.cpu.ways import fastest, known
 
 _FEWEST = 2**20  # multiplications that are worth a question
 _MOST_MEASURED = 2**28  # multiplications: a millisecond or two
@@ -33,37 +34,57 @@ _GAP = 16  # numbers between the rows of a measured operand that has gaps
 _Ways = Mapping[str, Callable[..., Any]]
 
 
-def nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def nt(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, *, scratch: Tensor | None = None
+) -> Tensor:
     """Return a b^T + bias, (M, N).
 
     Args:
         a: (M, K); detached, as are all operands here, and in any layout.
         b: (N, K), of the same dtype.
         bias: (N,).
+        scratch: (M, N), contiguous; a way that can returns the result in it.
     """
     (m, k), n = a.shape, b.shape[0]
-    product: Tensor = _way("nt", _NT, a, b, (m, n, k))(a, b, bias)
+    product: Tensor = _way("nt", _NT, a, b, m, n, k)(a, b, bias, scratch)
     return product
 
 
 def nn(a: Tensor, b: Tensor) -> Tensor:
     """Return a b, (M, N), for (M, K) and (K, N)."""
     (m, k), n = a.shape, b.shape[1]
-    product: Tensor = _way("nn", _NN, a, b, (m, n, k))(a, b)
+    product: Tensor = _way("nn", _NN, a, b, m, n, k)(a, b)
     return product
 
 
 def tn(a: Tensor, b: Tensor) -> Tensor:
     """Return a^T b, (M, N), for (K, M) and (K, N)."""
     (k, m), n = a.shape, b.shape[1]
-    product: Tensor = _way("tn", _TN, a, b, (m, n, k))(a, b)
+    product: Tensor = _way("tn", _TN, a, b, m, n, k)(a, b)
     return product
 
 
 def add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
     """Add a^T b to a contiguous total (M, N), for (K, M) and (K, N)."""
     (k, m), n = a.shape, b.shape[1]
-    _way("tn", _ADD_TN, a, b, (m, n, k), "added")(a, b, total)
+    _way("tn", _ADD_TN, a, b, m, n, k, "added")(a, b, total)
+
+
+PRODUCTS = ("nt", "nn", "tn")  # of `ways.WAYS`
+
+
+def described(case: str) -> str:
+    """Return a class of products in words: sizes M x N x K, and how the operands lie."""
+    *bits, layouts = case.split(" ", 3)
+    sizes = [f"{2 ** (int(bit) - 1)}-{2 ** int(bit) - 1}" for bit in bits]
+    largest = _bits(_LARGEST)
+    sizes = [
+        f"{_LARGEST} and more" if int(bit) == largest else size
+        for bit, size in zip(bits, sizes, strict=True)
+    ]
+    names = {"r": "rows", "c": "columns", "g": "gaps"}
+    words = [" x ".join(sizes), f"by {names[layouts[0]]} and {names[layouts[1]]}"]
+    return ", ".join([*words, layouts[2:]] if layouts[2:] else words)
 
 
 def setting() -> str:
@@ -85,16 +106,33 @@ def libraries() -> str:
     return ", ".join([f"torch {torch.__version__}", *named])
 
 
-def _torch_nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.mm(a, b.T) if bias is None else torch.addmm(bias, a, b.T)
+def _torch_nt(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, scratch: Tensor | None = None
+) -> Tensor:
+    return torch.mm(a, b.T, out=scratch) if bias is None else torch.addmm(bias, a, b.T, out=scratch)
 
 
-def _onednn_nt(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def _onednn_nt(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, scratch: Tensor | None = None
+) -> Tensor:
     return compat.onednn_product(a, _without_gaps(b), bias)
+
+
+def _core_nt(
+    a: Tensor, b: Tensor, bias: Tensor | None = None, scratch: Tensor | None = None
+) -> Tensor:
+    out = a.new_empty(a.shape[0], b.shape[0]) if scratch is None else scratch
+    if bias is not None:
+        out.copy_(bias.expand_as(out))
+    return _by_core(a, b.T, out, add=bias is not None)
 
 
 def _onednn_nn(a: Tensor, b: Tensor) -> Tensor:
     return compat.onednn_product(a, _without_gaps(b.T))
+
+
+def _core_nn(a: Tensor, b: Tensor) -> Tensor:
+    return _by_core(a, b, a.new_empty(a.shape[0], b.shape[1]))
 
 
 def _torch_tn(a: Tensor, b: Tensor) -> Tensor:
@@ -106,6 +144,10 @@ def _onednn_tn(a: Tensor, b: Tensor) -> Tensor:
     return compat.onednn_product(a.T, _without_gaps(b.T))
 
 
+def _core_tn(a: Tensor, b: Tensor) -> Tensor:
+    return _by_core(a.T, b, a.new_empty(a.shape[1], b.shape[1]))
+
+
 def _torch_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
     total.addmm_(a.T, b)
 
@@ -114,10 +156,29 @@ def _onednn_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
     total.copy_(compat.onednn_product_added(a.T, _without_gaps(b.T), total))
 
 
-_NT: _Ways = {"torch": _torch_nt, "onednn": _onednn_nt}
-_NN: _Ways = {"torch": torch.mm, "onednn": _onednn_nn}
-_TN: _Ways = {"torch": _torch_tn, "onednn": _onednn_tn}
-_ADD_TN: _Ways = {"torch": _torch_add_tn, "onednn": _onednn_add_tn}
+def _core_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
+    _by_core(a.T, b, total, add=True)
+
+
+_NT: _Ways = {"torch": _torch_nt, "onednn": _onednn_nt, "core": _core_nt}
+_NN: _Ways = {"torch": torch.mm, "onednn": _onednn_nn, "core": _core_nn}
+_TN: _Ways = {"torch": _torch_tn, "onednn": _onednn_tn, "core": _core_tn}
+_ADD_TN: _Ways = {"torch": _torch_add_tn, "onednn": _onednn_add_tn, "core": _core_add_tn}
+
+
+def _by_core(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> Tensor:
+    """Write a b to a contiguous `out`, or add it, and return it."""
+    from hybrid_fast import _core  # loaded by those who need it
+
+    assert out.is_contiguous()
+    _core.multiply_float(
+        (a.data_ptr(), *a.shape, *a.stride()),
+        (b.data_ptr(), *b.shape, *b.stride()),
+        out=out.data_ptr(),
+        add=add,
+        num_threads=torch.get_num_threads(),
+    )
+    return out
 
 
 def _without_gaps(b: Tensor) -> Tensor:
@@ -129,10 +190,9 @@ def _without_gaps(b: Tensor) -> Tensor:
 
 
 def _way(
-    kind: str, ways: _Ways, a: Tensor, b: Tensor, sizes: tuple[int, int, int], added: str = ""
+    kind: str, ways: _Ways, a: Tensor, b: Tensor, m: int, n: int, k: int, added: str = ""
 ) -> Callable[..., Any]:
-    """Return the function that computes a product of sizes (M, N, K)."""
-    m, n, k = sizes
+    """Return the function that computes a product of sizes M, N, K. Costs about a microsecond."""
     if (
         m * n * k < _FEWEST
         or a.dtype is not torch.float32
@@ -141,10 +201,13 @@ def _way(
     ):
         return ways["torch"]
     layouts = _layout(a) + _layout(b)
-    bits = _bits(m), _bits(n), _bits(k)
-    case = f"{bits[0]} {bits[1]} {bits[2]} {layouts}{added}"
-    measured = partial(_to_measure, ways, kind, bits, layouts, bool(added))
-    return ways[fastest(kind, case, setting(), measured)]
+    case = f"{_bits(m)} {_bits(n)} {_bits(k)} {layouts}{added}"
+    way = known(kind, case)
+    if way is None:
+        bits = _bits(m), _bits(n), _bits(k)
+        measured = partial(_to_measure, ways, kind, bits, layouts, bool(added))
+        way = fastest(kind, case, setting(), measured)
+    return ways[way]
 
 
 def _bits(size: int) -> int:
@@ -168,8 +231,11 @@ def _to_measure(
     operands = [_operand(*shape, layout) for shape, layout in zip(shapes, layouts, strict=True)]
     if added:
         operands.append(_operand(m, n, "r"))
-    available = ways if compat.has_onednn_product() else {"torch": ways["torch"]}
-    return {way: partial(_computed, compute, operands) for way, compute in available.items()}
+    return {
+        way: partial(_computed, compute, operands)
+        for way, compute in ways.items()
+        if way != "onednn" or compat.has_onednn_product()
+    }
 
 
 def _operand(rows: int, columns: int, layout: str) -> Tensor:

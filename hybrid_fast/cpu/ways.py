@@ -22,6 +22,7 @@ from hybrid_fast.common.cache import cache_folder
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import complete_file
 from hybrid_fast.common.json_files import read_json
+from hybrid_fast.common.locks import sole_use
 from hybrid_fast.cpu.machine import processor
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,9 @@ logger = logging.getLogger(__name__)
 VARIABLE = "HYBRID_FAST_WAYS"
 # What there is to choose, and the ways of it, the usual one first.
 WAYS = {
-    "nt": ("torch", "onednn"),  # products A B^T of float32 matrices
-    "nn": ("torch", "onednn"),  # A B
-    "tn": ("torch", "onednn"),  # A^T B
+    "nt": ("torch", "onednn", "core"),  # products A B^T of float32 matrices
+    "nn": ("torch", "onednn", "core"),  # A B
+    "tn": ("torch", "onednn", "core"),  # A^T B
     "attention": ("torch", "core"),
 }
 _ROUNDS = 5
@@ -68,9 +69,15 @@ def fastest(
         ValueError: HYBRID_FAST_WAYS names no way, or one that does not exist here.
     """
     choice = _chosen.get((kind, case))
-    if choice is None:
-        choice = _chosen[kind, case] = _choose(kind, case, setting, ways)
+    if choice is None:  # another thread may have been first
+        choice = _chosen.setdefault((kind, case), _choose(kind, case, setting, ways))
     return choice.way
+
+
+def known(kind: str, case: str) -> str | None:
+    """Return the way that was chosen before, if any."""
+    choice = _chosen.get((kind, case))
+    return None if choice is None else choice.way
 
 
 def choices() -> dict[str, Choice]:
@@ -85,8 +92,23 @@ def settle(ways: Mapping[str, str]) -> None:
         ways: names of ways, by kind and case, as `choices` has them.
     """
     _settled.update(ways)
-    for kind, case in [key for key in _chosen if " ".join(key) in ways]:
-        del _chosen[kind, case]
+    for key, choice in list(_chosen.items()):
+        if ways.get(" ".join(key), choice.way) != choice.way:
+            del _chosen[key]
+
+
+def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
+    """Return the ways that HYBRID_FAST_WAYS asks for in place of others, by kind and case.
+
+    Args:
+        ways: as of `settle`.
+
+    Raises:
+        ValueError: the variable names no way.
+    """
+    asked = _asked(os.environ.get(VARIABLE, ""))
+    of_kind = {question: asked.get(question.partition(" ")[0]) for question in ways}
+    return {name: way for name, way in of_kind.items() if way not in (None, ways[name])}
 
 
 def _choose(
@@ -112,7 +134,18 @@ def _choose(
             question,
             settled,
         )
-    path = _file()
+    return compare(question, setting, available)
+
+
+def compare(question: str, setting: str, available: Mapping[str, Callable[[], object]]) -> Choice:
+    """Return the fastest way and the seconds of each, kept or measured.
+
+    Args:
+        question: what is computed, in few words.
+        setting: see `fastest`.
+        available: functions that compute once, by name, that of the usual way first.
+    """
+    path = cache_file()
     kept = _settings_in(path).get(setting, {}).get(question)
     if kept is not None and kept.keys() == available.keys():
         return Choice(_least(kept), "kept", kept)
@@ -137,7 +170,8 @@ def _asked(text: str) -> dict[str, str]:
     return asked
 
 
-def _file() -> Path:
+def cache_file() -> Path:
+    """Return where measurements of this processor are kept; it may not exist."""
     described = repr(processor()) + os.environ.get("HYBRID_FAST_CPU", "")
     digest = blake2b(described.encode(), digest_size=8).hexdigest()
     return cache_folder("processors") / f"{digest}.json"
@@ -154,15 +188,15 @@ def _settings_in(path: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 def _keep(path: Path, setting: str, question: str, seconds: dict[str, float]) -> Choice:
     """Write a measurement, unless another process was first: then its choice is taken."""
-    settings = _settings_in(path)
-    questions = settings.setdefault(setting, {})
-    kept = questions.get(question, {})
-    if kept.keys() == seconds.keys():
-        return Choice(_least(kept), "kept", kept)
-    questions[question] = seconds
     try:
-        with complete_file(path) as file:
-            json.dump({"processor": processor(), "seconds": settings}, file, indent=1)
+        with sole_use(path):
+            settings = _settings_in(path)
+            kept = settings.setdefault(setting, {}).setdefault(question, seconds)
+            if kept is not seconds and kept.keys() == seconds.keys():
+                return Choice(_least(kept), "kept", kept)
+            settings[setting][question] = seconds
+            with complete_file(path) as file:
+                json.dump({"processor": processor(), "seconds": settings}, file, indent=1)
     except OSError as error:
         logger.debug("%s cannot be written; each process measures anew: %s", path, error)
     return Choice(_least(seconds), "measured", seconds)

@@ -20,7 +20,7 @@ from hybrid_fast.models.card_prompts import hint_at_prompts
 from hybrid_fast.models.description import describe
 from hybrid_fast.models.devices import check_device
 from hybrid_fast.models.dropout_rates import set_dropout
-from hybrid_fast.models.dtypes import Dtype
+from hybrid_fast.models.dtypes import Dtype, say_if_asked_slow
 from hybrid_fast.models.evaluation_record import EvaluationRecord
 from hybrid_fast.models.folders.finding import MODEL_FILES, find_folder
 from hybrid_fast.models.folders.layout import Layout, choose_comparison, read_layout, write_layout
@@ -180,6 +180,8 @@ class BiEncoder(AdaptableEncoder):
         if dropout is not None:
             set_dropout(model, dropout)
         model.to(place)
+        if model.has_layers:
+            say_if_asked_slow(dtype, place)
         logger.info("%s", describe(model))
         if query_prompt is None and passage_prompt is None and not any(model.prompts.values()):
             hint_at_prompts(model.name_or_path, folder)

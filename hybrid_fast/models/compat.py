@@ -26,10 +26,27 @@ def uses_flash_attention(model: PreTrainedModel) -> bool:
     return "flash" in (getattr(model.config, "_attn_implementation", None) or "")
 
 
-def register_attention(name: str, attend: Callable[..., Any]) -> None:
-    """Add an attention to those of transformers, with the masks of its "sdpa"."""
+def register_attention(
+    name: str, attend: Callable[..., Any], mask: Callable[..., Any] | None = None
+) -> None:
+    """Add an attention to those of transformers, with the masks of its "sdpa" or others."""
     AttentionInterface.register(name, attend)
-    AttentionMaskInterface.register(name, AttentionMaskInterface()["sdpa"])
+    AttentionMaskInterface.register(name, mask or sdpa_mask())
+
+
+def sdpa_mask() -> Callable[..., Any]:
+    """Return what makes the masks of transformers' "sdpa"."""
+    mask: Callable[..., Any] = AttentionMaskInterface()["sdpa"]
+    return mask
+
+
+def supports_flash_attention(model: nn.Module) -> bool:
+    """Tell whether a family is written for flash attentions, which need no padding.
+
+    transformers 5.4 to 5.23 tell by `_supports_flash_attn`. If a version does not, texts are
+    padded.
+    """
+    return bool(getattr(model, "_supports_flash_attn", False))
 
 
 def torch_attention() -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Dtypes of weights: their names, and the widening of half precision for training."""
+"""Dtypes of weights: names, what they cost on a CPU, and the widening of half precision."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.cpu import say_if_emulated
 from hybrid_fast.models.dtype_boundary import (
     HALF,
     forget_conversions,
@@ -38,7 +39,42 @@ def check_dtype(dtype: Dtype | None) -> torch.dtype | Literal["auto"]:
 
 def dtype_names(module: nn.Module) -> str:
     """Return the names of the dtypes of a module's parameters, separated by spaces."""
-    return " ".join(sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()}))
+    return " ".join(sorted({_name(p.dtype) for p in module.parameters()}))
+
+
+def say_if_asked_slow(dtype: Dtype | None, device: torch.device) -> None:
+    """Warn if weights are asked for in a dtype that this CPU emulates, see `say_if_emulated`.
+
+    Nothing is said where there is an accelerator, which a model may be moved to.
+
+    Args:
+        dtype: as the caller gave it.
+        device: where the weights are.
+    """
+    asked = check_dtype(dtype)
+    if asked != "auto" and device.type == "cpu" and not torch.accelerator.is_available():
+        say_if_emulated(asked, f"dtype={str(dtype)!r}", "Set dtype='float32'")
+
+
+def say_if_slow(module: nn.Module) -> None:
+    """Warn if a module on a CPU that emulates it is about to compute in half precision.
+
+    Args:
+        module: with weights, the first of which stands for all.
+    """
+    weight = next(module.parameters())
+    if weight.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        say_if_emulated(dtype, f"autocast to {_name(dtype)}", "Leave autocast out")
+    else:
+        instead = "Load the model with dtype='float32', or call its float()"
+        say_if_emulated(weight.dtype, f"weights in {_name(weight.dtype)}", instead)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def widen_trainable(module: nn.Module, autocast: torch.dtype | None = None) -> None:

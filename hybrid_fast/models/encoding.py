@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.models.micro_batches import cut_by_length
+from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import Integers, Side
 
 # On a CPU so many tokens are embedded at a time, padding included: what one layer leaves to the
@@ -81,7 +81,11 @@ def encode_in_batches(
 
 
 def embed_in_parts(
-    embed: Callable[[Integers], Tensor], lengths: Integers, max_tokens: int | None
+    embed: Callable[[Integers], Tensor],
+    lengths: Integers,
+    max_tokens: int | None,
+    *,
+    unpadded: bool = False,
 ) -> Tensor:
     """Embed the texts of a batch some at a time, those of like length together.
 
@@ -89,13 +93,17 @@ def embed_in_parts(
         embed: returns the embeddings of texts by their positions in the batch, (m, D).
         lengths: int64 (n,), tokens of each text.
         max_tokens: at a time, padding included, or a longer text alone; None: all at once.
+        unpadded: whether there is no padding.
 
     Returns:
         (n, D), in the order of the batch.
     """
     if max_tokens is None:
         return embed(np.arange(len(lengths)))
-    parts = [rows for rows, _ in cut_by_length(lengths, max_tokens)]
+    if unpadded:
+        parts = cut_by_tokens(lengths, max_tokens)
+    else:
+        parts = [rows for rows, _ in cut_by_length(lengths, max_tokens)]
     return torch.cat([embed(rows) for rows in parts])[np.concatenate(parts).argsort()]
 
 

@@ -1,7 +1,8 @@
 """Splitting a batch into micro-batches of similar length.
 
 A contrastive loss does not depend on the order in which texts are embedded, so they are sorted by
-length: texts of equal length need no padding, and texts of similar length little.
+length: texts of equal length need no padding, and texts of similar length little. Where texts lie
+one after another, without padding, memory that suffices for the longest suffices for the others.
 """
 
 from __future__ import annotations
@@ -34,4 +35,26 @@ def cut_by_length(
         size = max(max_tokens // longest, 1)
         micro_batches.append((longest_first[start : start + size], longest))
         start += size
+    return micro_batches
+
+
+def cut_by_tokens(lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Split texts that need no padding into micro-batches of at most `max_tokens`, longest first.
+
+    Args:
+        lengths: int (n,), tokens of each text, at least 1.
+        max_tokens: size of a micro-batch; a longer text forms one by itself.
+
+    Returns:
+        For each micro-batch the positions of its texts, int64 (m,).
+    """
+    longest_first = np.argsort(-lengths, kind="stable")
+    ends = lengths[longest_first].cumsum()
+    micro_batches = []
+    start = 0
+    while start < len(lengths):
+        before = ends[start - 1] if start else 0
+        end = max(int(np.searchsorted(ends, before + max_tokens, side="right")), start + 1)
+        micro_batches.append(longest_first[start:end])
+        start = end
     return micro_batches

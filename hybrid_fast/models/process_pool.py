@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.cpu.half_precision import leave_unsaid
 from hybrid_fast.models.devices import check_devices
+from hybrid_fast.models.dtypes import say_if_slow
 from hybrid_fast.models.encoding import EncodeOptions
 from hybrid_fast.models.text_encoder import TextEncoder
 
@@ -67,6 +69,9 @@ class EncoderPool:
         threads = max(1, torch.get_num_threads() // max(1, on_cpu))
         # Processes share the memory of what they are given on the CPU; a copy stays as it is.
         copied = deepcopy(model).to("cpu")
+        if on_cpu and copied.has_layers:
+            with torch.autocast("cpu", enabled=False):  # as in the processes, which say nothing
+                say_if_slow(copied)
         executor = ProcessPoolExecutor(
             len(used),
             mp_context=context,
@@ -177,6 +182,7 @@ class _Worker:
         Thread(target=_leave_with_parent, daemon=True).start()
         cls.model, cls.device = model, places.get()
         torch.set_num_threads(threads)
+        leave_unsaid()
 
     @classmethod
     def encode(

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.models.dtypes import say_if_slow
 from hybrid_fast.models.encoding import (
     CPU_TOKENS,
     EncodeOptions,
@@ -136,6 +137,13 @@ class TextEncoder(nn.Module):
         return self.truncate_dim or self.embedding_dim
 
     @property
+    def has_layers(self) -> bool:
+        """Whether embeddings take matrix products: not those of a static encoder without a head."""
+        return isinstance(self.backbone, TransformerBackbone) or any(
+            True for _ in self.head.parameters()
+        )
+
+    @property
     def max_length(self) -> dict[Side, int]:
         """Maximum number of tokens of each side; empty if there is no limit."""
         return self.backbone.max_lengths
@@ -233,6 +241,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Return embeddings (n, D), of norm 1 if the model normalises."""
+        if self.has_layers:
+            say_if_slow(self)
         embeddings = self.head(self.backbone(features))
         return normalize(embeddings, dim=-1) if self.normalize else embeddings
 
@@ -289,7 +299,7 @@ class TextEncoder(nn.Module):
             kept = self._embed_batch(batch, options)[:, : options.dim]
             return normalize(kept, dim=-1) if options.normalize else kept
 
-        with evaluation_mode(self), fast_encoder(self):
+        with evaluation_mode(self), fast_encoder(self, unpadded=self.can_unpad()):
             return encode_in_batches(
                 encode,
                 texts,
@@ -317,8 +327,10 @@ class TextEncoder(nn.Module):
         backbone = self.backbone
         if not isinstance(backbone, TransformerBackbone):
             raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
+        say_if_slow(self)
         states: list[Tensor] = [torch.empty(0)] * len(texts)
-        with evaluation_mode(self), fast_encoder(self), torch.no_grad():
+        unpadded = self.can_unpad()
+        with evaluation_mode(self), fast_encoder(self, unpadded=unpadded), torch.no_grad():
             for rows in longest_first(texts, options.batch_size, progress):
                 inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
                 for row, each in zip(rows, backbone.token_states(inputs), strict=True):
@@ -328,7 +340,15 @@ class TextEncoder(nn.Module):
     def _embed_batch(self, texts: list[str], options: EncodeOptions) -> Tensor:
         tokens = self._tokens(texts, options)
         limit = CPU_TOKENS if self.backbone.pads and self.device.type == "cpu" else None
-        return embed_in_parts(lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit)
+        backbone = self.backbone
+        unpadded = isinstance(backbone, TransformerBackbone) and backbone.is_unpadded
+        return embed_in_parts(
+            lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit, unpadded=unpadded
+        )
+
+    def can_unpad(self) -> bool:
+        """Tell whether `fast_encoder` may embed texts without padding."""
+        return isinstance(self.backbone, TransformerBackbone) and self.backbone.can_unpad
 
     def _tokens(self, texts: list[str], options: EncodeOptions) -> tuple[TokenIds, Integers, int]:
         """Return the ids of all tokens, how many each text has, and the prompt where not pooled."""

@@ -22,6 +22,7 @@ Deterministic: chunks are visited in order, and every sum has a fixed order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -146,8 +147,11 @@ class Problem:
         self, queries: Tensor, coefficients: Tensor, losses: Tensor | None = None
     ) -> list[tuple[slice, Chunk]]:
         """Return the chunks, each with its rows."""
-        size = self.kernels.rows_per_chunk()
-        slices = [slice(first, first + size) for first in range(0, len(queries), size)]
+        size, num_rows = self.kernels.rows_per_chunk(), queries.shape[0]
+        if num_rows <= size:
+            mask = self.negative_mask
+            return [(slice(num_rows), Chunk(queries, self.positives, coefficients, losses, mask))]
+        slices = [slice(first, first + size) for first in range(0, num_rows, size)]
         return [
             (
                 rows,
@@ -165,11 +169,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of the sum of a_i l_i."""
+    """Gradients of the sum of a_i l_i; None where not needed."""
 
     queries: Tensor | None
     passages: Tensor | None
-    temperature: Tensor
+    temperature: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ def compute_gradients(
     num_columns: int,
     logit_scale: Tensor,
     coefficients: Tensor,
-    needs_grad: tuple[bool, bool],
+    needs_grad: Sequence[bool],
     losses: Tensor | None = None,
 ) -> tuple[Tensor, Gradients]:
     """Return l_i of each row and the gradients of sum a_i l_i.
@@ -250,7 +254,7 @@ def compute_gradients(
         num_columns: N.
         logit_scale: 1 / temperature.
         coefficients: (B,), a_i.
-        needs_grad: whether queries and passages need their gradient.
+        needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
     kernels = problem.kernels
@@ -259,14 +263,16 @@ def compute_gradients(
         coefficients = coefficients / 2
         other = other_direction(problem, queries, num_columns, logit_scale, coefficients)
         columns, losses = other.columns, other.losses
-    row_losses, grad_dot_logits = logit_scale.new_empty(2, len(queries))
-    grad_queries = logit_scale.new_empty(queries.shape) if needs_grad[0] else None
+    row_losses = torch.empty_like(coefficients)
+    grad_dot_logits = torch.empty_like(coefficients) if needs_grad[2] else None
+    grad_queries = None
     for rows, chunk in problem.chunks(queries, coefficients, losses):
-        row_losses[rows], grad_dot_logits[rows], gradient = kernels.gradients(
-            chunk, logit_scale, columns
-        )
-        if grad_queries is not None:
-            grad_queries[rows] = kernels.query_gradient(gradient)
+        row_losses[rows], dots, gradient = kernels.gradients(chunk, logit_scale, columns)
+        if grad_dot_logits is not None:
+            grad_dot_logits[rows] = dots
+        if needs_grad[0]:
+            part = kernels.query_gradient(gradient)
+            grad_queries = _with_rows(grad_queries, rows, part, queries.shape[0])
         if needs_grad[1]:
             kernels.add_passage_gradient(gradient, chunk.queries)
         del gradient  # before the next one is made
@@ -276,4 +282,20 @@ def compute_gradients(
             grad *= logit_scale
     if problem.symmetric:
         row_losses /= 2
-    return row_losses, Gradients(grad_queries, grad_passages, -grad_dot_logits.sum() * logit_scale)
+    grad_temperature = None
+    if grad_dot_logits is not None:
+        grad_temperature = -grad_dot_logits.sum() * logit_scale
+    return row_losses, Gradients(grad_queries, grad_passages, grad_temperature)
+
+
+def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:
+    """Return `whole` (num_rows, ...), made if need be, with `part` in its rows.
+
+    A part that has all rows is the whole: it is not copied.
+    """
+    if part.shape[0] == num_rows:
+        return part.contiguous()
+    if whole is None:
+        whole = part.new_empty(num_rows, *part.shape[1:])
+    whole[rows] = part
+    return whole

@@ -6,7 +6,6 @@ the versions that work.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -36,6 +35,17 @@ def required(holder: Any, name: str) -> Any:
 BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
 
 
+def sees_operators(*tensors: Tensor) -> bool:
+    """Tell whether something looks at operators before they run: a mode or the class of a tensor.
+
+    True if this torch cannot tell.
+    """
+    num_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
+    if num_modes is None or num_modes() > 0:
+        return True
+    return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+
+
 def process_group(name: str) -> dist.ProcessGroup:
     """Return the process group with the given `group_name`."""
     group: dist.ProcessGroup = required(dist.distributed_c10d, "_resolve_process_group")(name)
@@ -50,24 +60,3 @@ def keeps_graph() -> bool:
     autograd = getattr(torch._C, "_autograd", None)
     tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)
     return True if tell is None else bool(tell())
-
-
-@cache
-def has_fused_linear() -> bool:
-    """Tell whether this torch has a fused linear layer by oneDNN, which `linear` needs."""
-    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if packet is None or not torch.backends.mkldnn.is_available():
-        return False
-    return {"default", "binary"} <= set(packet.overloads())
-
-
-def linear(a: Tensor, b: Tensor) -> Tensor:
-    """Return a b^T by oneDNN, for (M, K) and (N, K)."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
-    return product
-
-
-def linear_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a b^T + c by oneDNN, for (M, K), (N, K) and (M, N)."""
-    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(a, c, b, None, "add")
-    return total

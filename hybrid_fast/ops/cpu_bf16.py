@@ -18,7 +18,7 @@ from hybrid_fast.ops.cpu_chunks import (
 
 
 def has_bf16_product() -> bool:
-    """Tell whether this processor multiplies bfloat16 (AVX-512 BF16)."""
+    """Tell whether this processor multiplies bfloat16 (AMX or AVX-512 BF16)."""
     return _core.has_bf16_product()
 
 
@@ -26,8 +26,9 @@ class Bf16Kernels:
     """Steps of the chunked loss for bfloat16; see `chunked.Kernels`.
 
     Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16 after
-    subtracting its one-hot. The C++ core multiplies with AVX-512 BF16, since torch's products of
-    bfloat16 on the CPU round their results. Only the scores of a few rows exist at a time.
+    subtracting its one-hot. The C++ core multiplies with AMX or AVX-512 BF16, since torch's
+    products of bfloat16 on the CPU round their results. Only the scores of a few rows exist at a
+    time.
     """
 
     dtype = torch.bfloat16

@@ -1,4 +1,4 @@
-"""Kernels of the chunked loss on the CPU for float32 and float64: torch's products."""
+"""Kernels of the chunked loss on the CPU for float32 and float64: the fastest products."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from hybrid_fast import _core
-from hybrid_fast.ops import compat
+from hybrid_fast.cpu import products
 from hybrid_fast.ops.chunked import Chunk, Columns
 from hybrid_fast.ops.cpu_chunks import MOST_ROWS, add_sums, addresses, describe, rows_of_chunk
-
-_COLUMNS_OF_SLICE = 1024  # what the fused product returns stands beside what it adds to
 
 
 class FloatKernels:
@@ -20,11 +18,8 @@ class FloatKernels:
         self.dtype = passages.dtype
         self._passages = passages
         self._rows = rows_of_chunk(len(passages), passages.element_size(), MOST_ROWS, max_bytes)
-        self._slices = [
-            slice(first, first + _COLUMNS_OF_SLICE)
-            for first in range(0, len(passages), _COLUMNS_OF_SLICE)
-        ]
-        self._grad_passages: list[Tensor] = []  # transposed, (D, columns) of each slice
+        self._scratch: Tensor | None = None  # (R, N), the scores of each chunk in turn
+        self._grad_passages: Tensor | None = None
         suffix = "double" if passages.dtype == torch.float64 else "float"
         self._contrast = getattr(_core, f"contrast_rows_{suffix}")
         self._add_sums = getattr(_core, f"add_column_sums_{suffix}")
@@ -51,25 +46,19 @@ class FloatKernels:
 
     def query_gradient(self, gradient: Tensor) -> Tensor:
         """Return W P, (R, D)."""
-        return multiply(gradient, self._passages.T)
+        return products.nn(gradient, self._passages)
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        queries = queries.T.contiguous()
-        # Copied: for a matrix with gaps oneDNN takes its reference code, 2,500 times as slow.
-        parts = (gradient[:, columns].contiguous().T for columns in self._slices)
-        if self._grad_passages:
-            for i, part in enumerate(parts):
-                self._grad_passages[i] = multiply_add(queries, part, self._grad_passages[i])
+        if self._grad_passages is None:
+            self._grad_passages = products.tn(gradient, queries)
         else:
-            self._grad_passages = [multiply(queries, part) for part in parts]
+            products.add_tn(gradient, queries, self._grad_passages)
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
-        # In the layout of the passages, or whoever keeps the gradient would copy it later.
-        gradient = torch.empty_like(self._passages)
-        for columns in reversed(self._slices):
-            gradient[columns] = self._grad_passages.pop().T
+        assert self._grad_passages is not None
+        gradient, self._grad_passages = self._grad_passages, None
         return gradient
 
     def _run(
@@ -87,7 +76,14 @@ class FloatKernels:
         return losses, grad_dot_logits, scores
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        return multiply(chunk.queries, self._passages)
+        return self._scores_of(chunk.queries)
+
+    def _scores_of(self, queries: Tensor) -> Tensor:
+        """Return the scores of the rows of a chunk; those of the last chunk are gone."""
+        num_rows = queries.shape[0]
+        if self._scratch is None:
+            self._scratch = queries.new_empty(num_rows, self._passages.shape[0])
+        return products.nt(queries, self._passages, scratch=self._scratch[:num_rows])
 
 
 class RoundedKernels(FloatKernels):
@@ -102,23 +98,4 @@ class RoundedKernels(FloatKernels):
         super().add_passage_gradient(gradient, queries.float())
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        return multiply(chunk.queries.float(), self._passages)
-
-
-def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Return a b^T, for (M, K) and (N, K)."""
-    return compat.linear(a, b) if _by_onednn(a) else a @ b.T
-
-
-def multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a b^T + c, for (M, K), (N, K) and (M, N)."""
-    return compat.linear_add(a, b, c) if _by_onednn(a) else c.addmm_(a, b.T)
-
-
-def _by_onednn(a: Tensor) -> bool:
-    """Tell whether torch's fused linear layer takes the product.
-
-    It goes to oneDNN, exact in float32 as `torch.mm` is, and on an AMD processor with AVX-512 it is
-    2.4 times as fast as the MKL behind `torch.mm`.
-    """
-    return a.dtype == torch.float32 and compat.has_fused_linear()
+        return self._scores_of(chunk.queries.float())

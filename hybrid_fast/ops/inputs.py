@@ -23,6 +23,16 @@ REDUCTIONS = ("none", "sum", "mean")
 NEGATIVES = ("all", "hard_only")
 PRECISIONS = (None, "bf16")
 BACKENDS = ("triton", "cpu", "reference")  # the fastest first
+# What else has a row or an entry for each query or passage, and its dtypes.
+_ROWS_AND_DTYPES = {
+    "positives": ((torch.int64,), "queries"),
+    "query_groups": ((torch.int64,), "queries"),
+    "passage_groups": ((torch.int64,), "passages"),
+    "query_passage_ids": ((torch.int64,), "queries"),
+    "passage_ids": ((torch.int64,), "passages"),
+    "weights": (EMBEDDING_DTYPES, "queries"),
+    "mask": ((torch.bool,), "queries"),
+}
 
 
 class InfoNCEOptions(TypedDict, total=False):
@@ -214,26 +224,18 @@ def check_max_scratch_bytes(max_bytes: int | None) -> None:
 
 
 def _check_tensors(inputs: InfoNCEInputs) -> None:
-    num_queries, num_passages = len(inputs.queries), len(inputs.passages)
-    expected = {
-        "positives": ((torch.int64,), num_queries),
-        "query_groups": ((torch.int64,), num_queries),
-        "passage_groups": ((torch.int64,), num_passages),
-        "query_passage_ids": ((torch.int64,), num_queries),
-        "passage_ids": ((torch.int64,), num_passages),
-        "weights": (EMBEDDING_DTYPES, num_queries),
-        "mask": ((torch.bool,), num_queries),
-    }
-    for name, (dtypes, num_rows) in expected.items():
+    num_rows = {"queries": inputs.queries.shape[0], "passages": inputs.passages.shape[0]}
+    for name, (dtypes, rows_of) in _ROWS_AND_DTYPES.items():
         tensor = getattr(inputs, name)
         if tensor is None:
             continue
         check_tensor(name, tensor, dtypes)
-        if tensor.ndim != (2 if name == "mask" else 1) or len(tensor) != num_rows:
-            need = f"({num_rows}, number of passages)" if name == "mask" else f"({num_rows},)"
+        num_entries = num_rows[rows_of]
+        if tensor.ndim != (2 if name == "mask" else 1) or tensor.shape[0] != num_entries:
+            need = f"({num_entries}, number of passages)" if name == "mask" else f"({num_entries},)"
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; need {need}")
     device = inputs.queries.device
-    for name in ("passages", "temperature", *expected):
+    for name in ("passages", "temperature", *_ROWS_AND_DTYPES):
         tensor = getattr(inputs, name)
         if isinstance(tensor, Tensor) and tensor.device != device:
             raise ValueError(
@@ -251,7 +253,10 @@ def check_mask_width(mask_width: int, num_passages: int) -> None:
 
 
 def check_values(inputs: InfoNCEInputs) -> None:
-    """Raise unless all tensors have valid values. Synchronises with the device."""
+    """Raise unless embeddings, temperature and weights have valid values.
+
+    Synchronises with the device.
+    """
     for name, embeddings in (("queries", inputs.queries), ("passages", inputs.passages)):
         embeddings = embeddings.detach()
         # A sum is finite only if all its terms are, and costs a tenth of checking each of them.
@@ -260,17 +265,24 @@ def check_values(inputs: InfoNCEInputs) -> None:
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
     if isinstance(inputs.temperature, Tensor):
         check_temperature(float(inputs.temperature.detach()), inputs.compute_dtype)
-    num_passages, positives = len(inputs.passages), inputs.positives
-    in_range = (positives >= 0) & (positives < num_passages)
-    _require_rows(in_range, f"positives must be columns of passages, 0 to {num_passages - 1}")
     if inputs.weights is not None:
         _check_weights(inputs.weights.detach(), inputs.compute_dtype)
 
 
+def check_positives(positives: Tensor, num_passages: int) -> None:
+    """Raise unless all positives (B,) are columns of passages. Synchronises with the device."""
+    least, most = torch.aminmax(positives)
+    if int(least) < 0 or int(most) >= num_passages:
+        in_range = (positives >= 0) & (positives < num_passages)
+        _require_rows(in_range, f"positives must be columns of passages, 0 to {num_passages - 1}")
+
+
 def _check_weights(weights: Tensor, dtype: torch.dtype) -> None:
     used = weights.to(dtype)
-    _require_rows(torch.isfinite(used) & (used >= 0), "weights must be finite and at least 0")
     total = float(used.sum())
+    # Neither a NaN nor an infinity leaves the sum finite.
+    if float(used.min()) < 0 or not math.isfinite(total):
+        _require_rows(torch.isfinite(used) & (used >= 0), "weights must be finite and at least 0")
     if not math.isfinite(total):
         raise ValueError(f"the sum of weights is beyond {dtype}; divide them by their largest")
     if total == 0 and bool((weights > 0).any()):

@@ -49,7 +49,8 @@ def info_nce_reference(inputs: InfoNCEInputs, coefficients: Tensor) -> Tensor:
 def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     """Return a context without autocast on the tensor's device; not all kinds of device have it."""
     device_type = tensor.device.type
-    if not torch.amp.is_autocast_available(device_type):
+    available = torch.amp.is_autocast_available(device_type)
+    if not available or not torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
 
@@ -65,7 +66,7 @@ def row_coefficients(weights: Tensor, total_weight: Tensor, reduction: str) -> T
     """Return a_i, (B,): w_i, for "mean" w_i / total_weight, or 0 if all weights are 0."""
     if reduction != "mean":
         return weights
-    return weights / torch.where(total_weight > 0, total_weight, 1)
+    return weights / total_weight.masked_fill(~(total_weight > 0), 1)
 
 
 def score_matrix(inputs: InfoNCEInputs) -> Tensor:

@@ -6,6 +6,7 @@ that these are others than elsewhere, or only by waiting.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from hybrid_fast import __version__
+from hybrid_fast.cpu.ways import VARIABLE
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.training.checkpoints import PLAN_FILE
-from hybrid_fast.training.collectives import all_ranks
+from hybrid_fast.training.collectives import all_ranks, of_ranks
 from hybrid_fast.training.fields import HARMLESS
 
 # Arguments that may differ: places, names and displays of a run, and how a process loads batches.
@@ -52,16 +53,12 @@ def check_agreement(facts: Mapping[str, object]) -> None:
     Raises:
         ValueError: on all ranks, if they differ; it says which rank differs in what.
     """
-    group = all_ranks()
-    if group is None:
-        return
-    of_ranks: list[Any] = [None] * group.size()
-    dist.all_gather_object(of_ranks, {name: str(value) for name, value in facts.items()})
-    names = dict.fromkeys(name for stated in of_ranks for name in stated)
-    differing = [name for name in names if len({stated.get(name) for stated in of_ranks}) > 1]
+    all_stated = of_ranks({name: str(value) for name, value in facts.items()})
+    names = dict.fromkeys(name for stated in all_stated for name in stated)
+    differing = [name for name in names if len({stated.get(name) for stated in all_stated}) > 1]
     if not differing:
         return
-    shown = [_difference(name, of_ranks) for name in differing[:_MAX_SHOWN]]
+    shown = [_difference(name, all_stated) for name in differing[:_MAX_SHOWN]]
     more = len(differing) - len(shown)
     raise ValueError(
         f"the ranks of this training differ in {'; in '.join(shown)}"
@@ -70,9 +67,9 @@ def check_agreement(facts: Mapping[str, object]) -> None:
     )
 
 
-def _difference(name: str, of_ranks: list[dict[str, str]]) -> str:
+def _difference(name: str, all_stated: list[dict[str, str]]) -> str:
     ranks_by_value = defaultdict(list)
-    for rank, stated in enumerate(of_ranks):
+    for rank, stated in enumerate(all_stated):
         ranks_by_value[stated.get(name, "nothing")].append(str(rank))
     # The value of most ranks comes last: the others are what to look at.
     values = sorted(ranks_by_value.items(), key=lambda item: len(item[1]))
@@ -106,6 +103,7 @@ def facts_of_run(
         "version of hybrid_fast": __version__,
         "number of rows": len(table),
         "languages": table.languages,
+        VARIABLE: os.environ.get(VARIABLE, "not set"),
         **facts_of_arguments(args),
         "fingerprint of the table": table.fingerprint,
         **{f"tokens of a {side}": encoder.max_length.get(side) for side in SIDES},

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_fast.models.kernels.encoder import fast_encoder
-from hybrid_fast.models.micro_batches import cut_by_length
+from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import SIDES
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
@@ -132,7 +132,8 @@ class CachedStep:
         encoder = self.model.encoder
         on_cpu = self.device.type == "cpu"
         with sparse_gradients(encoder, stay_sparse=self.stay_sparse):
-            with fast_encoder(encoder) if on_cpu else nullcontext():
+            unpadded = on_cpu and encoder.can_unpad()
+            with fast_encoder(encoder, unpadded=unpadded) if on_cpu else nullcontext():
                 yield
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
@@ -225,6 +226,8 @@ class CachedStep:
         lengths = batch.lengths.numpy()
         if not encoder.backbone.pads:
             rows = [(np.arange(len(lengths)), 0)]
+        elif encoder.backbone.is_unpadded:
+            rows = [(rows, 0) for rows in cut_by_tokens(lengths, max_tokens)]
         else:
             # Longer than its longest text a batch may ask for positions that the model lacks.
             limit = max(encoder.max_length.values())

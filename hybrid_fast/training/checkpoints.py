@@ -1,12 +1,13 @@
 """What a checkpoint holds beside weights and the Trainer's own state, and which are complete.
 
-Settings of the run and the token budget stand in it, since a resumed run must follow both to give
-the same weights; see `resumption`.
+Settings of the run, the token budget and the ways to compute on a CPU stand in it, since a resumed
+run must follow them to give the same weights; see `resumption` and `cpu_ways`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hybrid_fast.common.files import complete_file
-from hybrid_fast.common.json_files import read_json
+from hybrid_fast.common.json_files import read_json, read_optional
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.memory import TokenBudget
 
 PLAN_FILE = "plan.json"
 BUDGET_FILE = "token_budget.json"
+WAYS_FILE = "cpu_ways.json"
 OPTIMIZER_FILE = "optimizer.pt"
 
 
@@ -128,6 +130,32 @@ def load_budget(
     if args.cached_activation_tokens is not None:
         budget.cached = args.cached_activation_tokens
     return budget
+
+
+def save_ways(ways: Mapping[str, str], checkpoint: Path) -> None:
+    """Write the ways that a run computes by, see `cpu_ways`; no file if it has chosen none."""
+    path = checkpoint / WAYS_FILE
+    if ways:
+        _write_json(path, dict(sorted(ways.items())))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_ways(checkpoint: Path) -> dict[str, str]:
+    """Return what `save_ways` wrote into a checkpoint; {} if it wrote nothing.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    path = checkpoint / WAYS_FILE
+    ways = read_optional(path)
+    for name, way in ways.items():
+        if not isinstance(way, str):
+            raise ValueError(
+                f"{path}: {name} is {way!r}; the name of a way is needed. Remove the file to let "
+                "ways be chosen anew"
+            )
+    return ways
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

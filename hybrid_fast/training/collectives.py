@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,21 @@ _T = TypeVar("_T")
 def num_ranks() -> int:
     """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among them."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def of_ranks(value: _T) -> list[_T]:
+    """Return the value of each rank, which all call this together, in rank order."""
+    group = all_ranks()
+    if group is None:
+        return [value]
+    values: list[Any] = [None] * group.size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from transformers import TrainingArguments
 from transformers.utils import is_torch_xla_available, strtobool
 
+from hybrid_fast import cpu
 from hybrid_fast.common.launch import TO_RUN_ALONE, find_launch
 from hybrid_fast.retrieval.endings import bind
 from hybrid_fast.training.collectives import all_ranks
@@ -26,6 +29,21 @@ def trains_on_cpu() -> bool:
     if strtobool(os.environ.get("ACCELERATE_USE_CPU", "False")):
         return True
     return not (torch.accelerator.is_available() or is_torch_xla_available())
+
+
+def say_if_emulated(args: TrainingArguments, checkpoint: Path | None) -> None:
+    """Warn once if training runs on a CPU that emulates the bfloat16 it is to compute in.
+
+    Args:
+        args: of the training.
+        checkpoint: that it goes on from; None: it starts.
+    """
+    if args.device.type == "cpu" and args.mixed_precision == "bf16":
+        given = "bf16=True" if args.bf16 else "ACCELERATE_MIXED_PRECISION=bf16"
+        instead = "Set bf16=False" if args.bf16 else "Leave it out"
+        if args.bf16 and checkpoint is not None:
+            instead = f"{checkpoint} is followed with bf16=True alone; start anew to set bf16=False"
+        cpu.say_if_emulated(torch.bfloat16, given, instead)
 
 
 def join_ranks(

@@ -12,21 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid_fast import _core
 from hybrid_fast.training.compat import adamw_step
+from hybrid_fast.training.lazy_table import LazyTable, is_saved, saved_for_adamw
 from hybrid_fast.training.token_tables import coalesce
 
-# The state of a table beside AdamW's own: for each row the last update of its weights and the one
-# that left its moments; for the latest updates, of which rows may have missed some, the factors
-# that `_core.update_rows` documents.
-_LAZY_STATE = ("weight_steps", "moment_steps", "history")
-# After so many updates all rows are caught up, so that a step costs the same however many came
-# before it. A row would get the updates that it missed later anyway.
-_LONGEST_HISTORY = 1024
+_LAZY = "lazy"  # name of the LazyTable in the state of a parameter that has one
 
 
 class LazyAdamW(torch.optim.AdamW):
@@ -83,11 +76,10 @@ class LazyAdamW(torch.optim.AdamW):
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
-            and (parameter.grad.is_sparse or "history" in self.state[parameter])
+            and (parameter.grad.is_sparse or _LAZY in self.state[parameter])
         ]
         for table, gradient, group in tables:
-            self._begin_update(table, group)
-            self._update_rows(table, group, *rows_and_values(gradient))
+            self._lazy(table).update(table, group, *rows_and_values(gradient))
             table.grad = None  # torch's AdamW refuses it
         adamw_step(self)
         for table, gradient, _ in tables:
@@ -104,78 +96,48 @@ class LazyAdamW(torch.optim.AdamW):
         Raises:
             ValueError: a row outside the table.
         """
-        if "history" not in self.state.get(table, {}):
-            return
-        group = next(g for g in self.param_groups if any(p is table for p in g["params"]))
-        self._update_rows(table, group, torch.arange(len(table)) if rows is None else rows)
-        if rows is None:
-            self.state[table]["history"] = _no_history()
+        state = self.state.get(table, {})
+        if _LAZY in state:
+            group = next(g for g in self.param_groups if any(p is table for p in g["params"]))
+            state[_LAZY].catch_up(table, group, rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors; of a table what `LazyTable.saved` says."""
+        result: dict[str, Any] = super().state_dict()
+        result["state"] = {
+            number: state[_LAZY].saved() if _LAZY in state else state
+            for number, state in result["state"].items()
+        }
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the result of `state_dict`, or of that of torch.optim.AdamW.
 
         Raises:
-            ValueError: betas out of range.
+            ValueError: betas out of range, or the state of a table that does not fit.
         """
         for group in state_dict["param_groups"]:
             _check_betas(group["betas"])
-        super().load_state_dict(state_dict)
+        states = state_dict["state"]
+        # torch would cast all their tensors to the dtype of the weights.
+        of_tables = {number for number, state in states.items() if is_saved(state)}
+        others = {number: state for number, state in states.items() if number not in of_tables}
+        super().load_state_dict({**state_dict, "state": others})
         parameters = [p for group in self.param_groups for p in group["params"]]
         numbers = [n for group in state_dict["param_groups"] for n in group["params"]]
         for parameter, number in zip(parameters, numbers, strict=True):
-            saved = state_dict["state"].get(number, {})
-            # torch has cast all tensors to the dtype of the weights.
-            kept = {name: saved[name] for name in _LAZY_STATE if name in saved}
-            self.state[parameter].update(kept)
+            if number in of_tables:
+                self._set_lazy(parameter, LazyTable.of_saved(parameter, states[number]))
 
-    def _begin_update(self, table: Tensor, group: dict[str, Any]) -> None:
+    def _lazy(self, table: Tensor) -> LazyTable:
         state = self.state[table]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"], state["exp_avg_sq"] = _zeros(table), _zeros(table)
-        if "history" not in state:  # all rows have had all updates
-            steps = torch.full((len(table),), int(state["step"]), dtype=torch.int32)
-            state["weight_steps"], state["moment_steps"] = steps, steps.clone()
-            state["history"] = _no_history()
-        if state["history"].shape[1] == _LONGEST_HISTORY:
-            self.catch_up(table)
-        state["step"] += 1
-        step, rate, (beta1, beta2) = int(state["step"]), float(group["lr"]), group["betas"]
-        update = [
-            1 - rate * group["weight_decay"],
-            rate / (1 - beta1**step),
-            (1 - beta2**step) ** -0.5,
-        ]
-        column = torch.tensor(update, dtype=torch.float64)[:, None]
-        state["history"] = torch.cat([state["history"], column], dim=1)
+        if _LAZY not in state:
+            lazy = LazyTable.of_adamw(table, state) if state else LazyTable(table)
+            self._set_lazy(table, lazy)
+        return self.state[table][_LAZY]
 
-    def _update_rows(
-        self, table: Tensor, group: dict[str, Any], rows: Tensor, gradient: Tensor | None = None
-    ) -> None:
-        state = self.state[table]
-        _core.update_rows(
-            table.detach().numpy(),
-            state["exp_avg"].numpy(),
-            state["exp_avg_sq"].numpy(),
-            state["weight_steps"].numpy(),
-            state["moment_steps"].numpy(),
-            history=state["history"].numpy(),
-            begin=int(state["step"]) - state["history"].shape[1],
-            betas=group["betas"],
-            epsilon=group["eps"],
-            rows=rows.numpy(),
-            gradient=None if gradient is None else gradient.contiguous().numpy(),
-            num_threads=torch.get_num_threads(),
-        )
-
-
-def _no_history() -> Tensor:
-    return torch.empty(3, 0, dtype=torch.float64)
-
-
-def _zeros(table: Tensor) -> Tensor:
-    """Return zeros that take memory only where they are written, unlike torch's."""
-    return torch.from_numpy(np.zeros(table.shape, table.detach().numpy().dtype))
+    def _set_lazy(self, table: Tensor, lazy: LazyTable) -> None:
+        self.state[table] = {"step": lazy.step, _LAZY: lazy}  # torch wants each state to have one
 
 
 def rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,20 +175,7 @@ def adamw_state(state_dict: dict[str, Any]) -> dict[str, Any]:
     """
     betas = {n: group["betas"] for group in state_dict["param_groups"] for n in group["params"]}
     states = {
-        number: _with_decayed_moments(state, betas[number]) if "history" in state else state
+        number: saved_for_adamw(state, betas[number]) if is_saved(state) else state
         for number, state in state_dict["state"].items()
     }
     return {**state_dict, "state": states}
-
-
-def _with_decayed_moments(
-    state: dict[str, Tensor], betas: tuple[float, float]
-) -> dict[str, Tensor]:
-    if (state["weight_steps"] != state["step"]).any():
-        raise ValueError("rows have missed updates; call LazyAdamW.catch_up before state_dict")
-    ages = (state["step"] - state["moment_steps"]).double()[:, None]
-    moments = {
-        name: state[name] * (beta**ages).to(state[name])
-        for name, beta in zip(("exp_avg", "exp_avg_sq"), betas, strict=True)
-    }
-    return {"step": state["step"], **moments}

@@ -108,7 +108,8 @@ class ResumingTrainer(OptimisingTrainer):
         # After the weights, whose names and shapes say more.
         resumption.check_same(saved["encoder"], self.settings["encoder"], folder)
         # On the CPU first, which has more memory, unless it would hold the states of many ranks.
-        device = self.args.device if self.args.world_size > 1 else "cpu"
+        many = self.args.world_size > 1 and self.args.device.type != "cpu"
+        device = self.args.device if many else "cpu"  # never "cpu:0", which torch.load refuses
         schedules.load_optimiser(
             self.optimizer, folder, device, saved["options"], self.settings["options"]
         )

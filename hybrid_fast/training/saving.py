@@ -22,6 +22,7 @@ from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import checkpoints, hub
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.cpu_ways import CpuWays
 from hybrid_fast.training.divergence import DivergenceError
 from hybrid_fast.training.weights import has_foreign_code, load_weights, save_weights
 
@@ -35,6 +36,7 @@ class SavingTrainer(Trainer):
         settings: of the run, which checkpoints keep.
         languages: of the training table.
         cached_step: whose token budget checkpoints keep.
+        cpu_ways: which checkpoints keep too.
         trained_from: number of updates before this call of `train`; None before its first step.
     """
 
@@ -42,6 +44,7 @@ class SavingTrainer(Trainer):
     settings: dict[str, Any]
     languages: tuple[str, ...]
     cached_step: CachedStep
+    cpu_ways: CpuWays
     trained_from: int | None = None
     push_in_progress: PushInProgress | None = None
     is_in_train: bool
@@ -143,6 +146,7 @@ class SavingTrainer(Trainer):
         if is_checkpoint:
             settings = {**self.settings, "schedule": type(self.lr_scheduler).__qualname__}
             checkpoints.save_settings(settings, self.cached_step.budget, folder)
+            checkpoints.save_ways(self.cpu_ways.agreed, folder)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None

@@ -36,6 +36,8 @@ from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
+from hybrid_fast.training.cpu_ways import CpuWays
+from hybrid_fast.training.devices import say_if_emulated
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
@@ -141,6 +143,8 @@ class HybridTrainer(EvaluatingTrainer):
         self._batches_in_update = 1
         self._termination = StopOnSignal(self.cached_step)
         self.add_callback(self._termination)
+        self.cpu_ways = CpuWays()
+        self.add_callback(self.cpu_ways)
         self.add_callback(EndOfUpdate(self.timer))
         self.add_callback(SetEpoch(self.sampler))
         self.add_callback(TrainsNoMore(self.evaluate_late))
@@ -201,6 +205,8 @@ class HybridTrainer(EvaluatingTrainer):
                 **facts_of_optimizer(self.optimizer),
             }
         )
+        self.cpu_ways.begin(checkpoint)
+        say_if_emulated(self.args, checkpoint)
         return checkpoint
 
     def get_train_dataloader(self) -> StepLoader:
@@ -305,5 +311,6 @@ class HybridTrainer(EvaluatingTrainer):
 
     def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
         folder = checkpoints.checkpoint_folder(self.args.output_dir, self.state.global_step)
+        self.cpu_ways.agree()
         with awaited_by_all(), writing(folder):
             super()._save_checkpoint(*arguments, **options)

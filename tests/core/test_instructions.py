@@ -28,18 +28,27 @@ def test_a_name_in_any_case(name):
     assert run_program(CHOSEN, HYBRID_FAST_CPU=name) == "portable"
 
 
+def test_tiles_can_be_turned_off():
+    if _core.contrast_instructions() == "amx":
+        assert run_program(CHOSEN, HYBRID_FAST_CPU="avx512") == "avx512"
+        return
+    lacks = "HYBRID_FAST_CPU is 'amx', which this processor lacks; it has "
+    assert run_program(LOSSES, HYBRID_FAST_CPU="amx").splitlines()[0].startswith(lacks)
+
+
 def test_an_empty_name_is_none():
     assert run_program(CHOSEN, HYBRID_FAST_CPU="") == run_program(CHOSEN)
 
 
 def test_a_wrong_name_is_refused_at_every_call():
-    message = "HYBRID_FAST_CPU is 'axv2'; it must be one of 'avx512', 'avx2', 'portable'; did you"
+    names = "'amx', 'avx512', 'avx2', 'portable'"
+    message = f"HYBRID_FAST_CPU is 'axv2'; it must be one of {names}; did"
     lines = run_program(LOSSES, HYBRID_FAST_CPU="axv2").splitlines()
-    assert lines == [f"{message} mean 'avx2'?"] * 4
+    assert lines == [f"{message} you mean 'avx2'?"] * 4
 
 
 def test_it_was_chosen_among_those_of_the_processor():
-    assert _core.contrast_instructions() in ("avx512", "avx2", "portable")
+    assert _core.contrast_instructions() in ("amx", "avx512", "avx2", "portable")
 
 
 @pytest.mark.skipif(not CPU_INFO.is_file(), reason="needs a list of the processor's instructions")

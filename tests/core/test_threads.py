@@ -99,12 +99,12 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.parametrize("num_threads", [0, -1])
 def test_the_number_of_threads_is_checked(num_threads):
-    table = [np.ones((4, 2)) for _ in range(3)] + [np.zeros(4, np.int32) for _ in range(2)]
+    table = [np.ones((4, 2)) for _ in range(3)] + [np.zeros(4, np.int32) for _ in range(3)]
     options = {"begin": 0, "betas": (0.9, 0.999), "epsilon": 1e-8, "gradient": np.ones((4, 2))}
     with pytest.raises(ValueError, match=f"num_threads is {num_threads}; at least 1 is needed"):
         _core.update_rows(
             *table,
-            history=np.ones((3, 1)),
+            history=np.ones((1, 3)),
             rows=np.arange(4),
             num_threads=num_threads,
             **options,

@@ -5,8 +5,8 @@ import torch
 
 from hybrid_fast.cpu import choices, compat, products, ways
 
-WAYS = ["torch", pytest.param("onednn", marks=pytest.mark.skipif(
-    not compat.has_onednn_product(), reason="this torch has no product by oneDNN"))]  # fmt: skip
+LACKING = pytest.mark.skipif(not compat.has_onednn_product(), reason="torch has no oneDNN here")
+WAYS = ["torch", pytest.param("onednn", marks=LACKING), "core"]
 SIZES = [(160, 130, 70), (1, 700, 300), (129, 1, 2100), (300, 131, 1)]
 LAYOUTS = ["r", "c", "g"]
 
@@ -59,6 +59,17 @@ def test_a_bias_is_added(way, sizes):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
+def test_a_scratch_may_hold_the_result(way, sizes):
+    m, n, k = sizes
+    a, b, bias = matrix(m, k), matrix(n, k), matrix(1, n)[0]
+    scratch = torch.full((m, n), float("nan"))
+    found = products.nt(a, b, scratch=scratch)
+    assert (found.data_ptr() == scratch.data_ptr()) == (way != "onednn")
+    assert torch.equal(found, products.nt(a, b))
+    assert torch.equal(products.nt(a, b, bias, scratch=scratch), products.nt(a, b, bias))
+
+
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_product_is_added_in_place(way, sizes, layout):
     m, n, k = sizes
@@ -101,5 +112,35 @@ def test_a_class_is_measured_once_and_both_ways_are_timed(monkeypatch, tmp_path)
     ((case, choice),) = choices().items()
     assert case == "nn 8 8 8 rr"
     assert choice.source == "measured"
-    assert "torch" in choice.seconds
-    assert ("onednn" in choice.seconds) == compat.has_onednn_product()
+    lacking = set() if compat.has_onednn_product() else {"onednn"}
+    assert set(choice.seconds) == {"torch", "onednn", "core"} - lacking
+
+
+def test_without_onednn_the_others_are_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(ways, "_chosen", {})
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path))
+    monkeypatch.delenv("HYBRID_FAST_WAYS", raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    monkeypatch.setattr(compat, "has_onednn_product", compat.has_onednn_product.__wrapped__)
+    a, b = matrix(130, 140), matrix(150, 140)
+    check(products.nt(a, b), a.double() @ b.double().T, 140)
+    (choice,) = choices().values()
+    assert set(choice.seconds) == {"torch", "core"}
+    monkeypatch.setattr(ways, "_chosen", {})
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "onednn")
+    with pytest.raises(ValueError, match="'onednn', which does not exist here for 'nt'"):
+        products.nt(a, b)
+
+
+def test_a_build_whose_kernel_fails_has_no_onednn(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("not built with oneDNN")
+
+    monkeypatch.setattr(compat, "onednn_product", refuse)
+    assert not compat.has_onednn_product.__wrapped__()
+
+
+def test_a_compiler_takes_torch():
+    a, b = matrix(130, 140), matrix(150, 140)
+    compiled = torch.compile(products.nt, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(a, b), a @ b.T)

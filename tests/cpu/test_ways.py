@@ -2,7 +2,11 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -112,7 +116,7 @@ def test_the_variable_goes_first(new_process, monkeypatch, text):
     ("text", "message"),
     [
         ("onednm", "a way of HYBRID_FAST_WAYS is 'onednm'; .* did you mean 'onednn'"),
-        ("nt=core", "nt of HYBRID_FAST_WAYS is 'core'; it must be one of 'torch', 'onednn'"),
+        ("nt=mkl", "nt of HYBRID_FAST_WAYS is 'mkl'; it must be one of 'torch', 'onednn', 'core'"),
         ("tt=torch", "a kind of HYBRID_FAST_WAYS is 'tt'; it must be one of 'nt'"),
         ("nt=", "nt of HYBRID_FAST_WAYS is ''"),
     ],
@@ -144,9 +148,9 @@ def test_a_damaged_cache_is_written_anew(new_process, tmp_path, content):
 
 def test_without_a_cache_each_process_measures(new_process, tmp_path, monkeypatch):
     def refuse(path):
-        raise OSError("read-only")
+        raise PermissionError("read-only")
 
-    monkeypatch.setattr(ways, "complete_file", refuse)
+    monkeypatch.setattr(ways, "sole_use", refuse)
     assert new_process().choose(slow="torch") == "onednn"
     assert new_process().choose(slow="onednn") == "torch"
 
@@ -154,7 +158,7 @@ def test_without_a_cache_each_process_measures(new_process, tmp_path, monkeypatc
 def test_the_process_that_measured_first_decides(new_process):
     """Two processes measure at once; the second finds the other's measurement when it writes."""
     first = new_process()
-    path = ways._file()
+    path = ways.cache_file()
 
     def other_way():
         if not path.exists():
@@ -163,3 +167,47 @@ def test_the_process_that_measured_first_decides(new_process):
     computes = {"torch": other_way, "onednn": lambda: time.sleep(0.002)}
     assert ways.fastest("nt", "9 13 9", "torch 2", lambda: computes) == "onednn"
     assert first.measured == 0
+
+
+PROCESS = """
+import sys, time
+from hybrid_fast.cpu import fastest
+slow = sys.argv[1]
+ways = {way: lambda way=way: time.sleep(0.002 * (way == slow)) for way in ("torch", "onednn")}
+print(*[fastest("nt", f"{n} 1 1", "torch 2", lambda: ways) for n in range(4)])
+"""
+
+
+def test_processes_at_once_agree(tmp_path):
+    """Each finds another way faster than the next one does; what is kept holds for all."""
+    environment = {**os.environ, "HYBRID_FAST_CACHE": str(tmp_path), "HYBRID_FAST_WAYS": ""}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, slow], env=environment, stdout=subprocess.PIPE
+        )
+        for slow in ("torch", "onednn") * 2
+    ]
+    answers = {process.communicate()[0] for process in processes}
+    assert len(answers) == 1
+    (path,) = (tmp_path / "processors").glob("*.json")
+    assert len(json.loads(path.read_text(encoding="utf-8"))["seconds"]["torch 2"]) == 4
+
+
+def test_threads_at_once_agree(new_process):
+    process = new_process()
+    with ThreadPoolExecutor(4) as pool:
+        slow = ("torch", "onednn") * 2
+        assert len(set(pool.map(lambda way: process.choose(slow=way), slow))) == 1
+
+
+def test_a_folder_that_is_a_file_is_an_error(new_process, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file"))
+    with pytest.raises(NotADirectoryError, match=r"HYBRID_FAST_CACHE names .*file"):
+        new_process().choose()
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(new_process, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file/cache"))
+    assert new_process().choose(slow="torch") == "onednn"

@@ -51,17 +51,6 @@ def test_saved_gradients_are_copied_where_torch_cannot_tell_whether_a_graph_is_k
     assert all(torch.equal(gradient, expected) for gradient in gradients(backward_passes=2))
 
 
-def test_products_fall_back_on_matmul_without_the_fused_linear_layer(monkeypatch):
-    (expected,) = gradients()
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    compat.has_fused_linear.cache_clear()
-    assert not compat.has_fused_linear()
-    (found,) = gradients()
-    monkeypatch.undo()
-    compat.has_fused_linear.cache_clear()
-    torch.testing.assert_close(found, expected)
-
-
 def test_an_unknown_process_group_is_an_error():
     with pytest.raises((RuntimeError, ValueError)):
         compat.process_group("no such group")

@@ -310,7 +310,9 @@ def test_an_empty_contrast_has_no_loss_however_large_the_logits():
 def run_this_file(rank, world_size, instructions):
     """Return pytest's exit code and output; None if the processor lacks the instructions."""
     os.environ["HYBRID_FAST_CPU"] = instructions  # read at the first call
-    if _core.contrast_instructions() != instructions:
+    try:
+        assert _core.contrast_instructions() == instructions
+    except ValueError:
         return None
     chosen = "(shapes or masks or bf16 or bits) and not every"
     # What is imported already cannot be rewritten: plain assertions.
@@ -320,7 +322,7 @@ def run_this_file(rank, world_size, instructions):
     return int(code), output.getvalue()
 
 
-@pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("instructions", ["amx", "avx512", "avx2", "portable"])
 def test_every_instruction_set_passes(instructions):
     """The tests of this file once more, in a process that is told to take others."""
     if instructions == _core.contrast_instructions():

@@ -203,8 +203,9 @@ import sys
 for name in ("numpy", "transformers", "datasets", "scipy", "matplotlib", "triton"):
     sys.modules[name] = None  # makes its import fail
 import hybrid_fast.ops
+PARTS = ("hybrid_fast.ops", "hybrid_fast.cpu", "hybrid_fast.common")
 ours = {name for name in sys.modules if name.startswith("hybrid_fast.")}
-assert all(name.startswith(("hybrid_fast.ops", "hybrid_fast.common")) for name in ours), ours
+assert all(name.startswith(PARTS) for name in ours), ours
 """
     paths = [path for path in sys.path if path]
     run = subprocess.run(

@@ -85,7 +85,7 @@ def test_an_address_is_that_of_the_first_number():
     assert cpu_chunks.address("scores", None, torch.float32, 3, 4) == 0
 
 
-@pytest.mark.skipif(not has_bf16_product(), reason="needs AVX-512 BF16")
+@pytest.mark.skipif(not has_bf16_product(), reason="needs AMX or AVX-512 BF16")
 def test_products_of_other_shapes_are_errors():
     packed = PackedColumns(torch.ones(7, 4, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="rows have 5 coordinates; need 4"):

@@ -14,6 +14,7 @@ from ranks import run_ranks
 from toy_training import make_args, make_model, make_table
 
 from hybrid_fast.common.launch import find_launch
+from hybrid_fast.cpu import half_precision
 from hybrid_fast.training import HybridTrainer
 from hybrid_fast.training.devices import check_joined, join_ranks, trains_on_cpu
 from hybrid_fast.training.termination import leave_process_group
@@ -120,3 +121,57 @@ def test_processes_of_a_launcher_train_together_on_the_cpu(tmp_path, launcher):
     (checkpoint,) = tmp_path.glob("checkpoint-*")
     states = sorted(path.name for path in checkpoint.glob("rng_state*"))
     assert states == ["rng_state_0.pth", "rng_state_1.pth"]
+
+
+@pytest.mark.parametrize("given", ["bf16=True", "ACCELERATE_MIXED_PRECISION=bf16"])
+def test_emulated_bfloat16_is_said_once_when_training_starts(
+    tmp_path, emulating, monkeypatch, caplog, given
+):
+    if given != "bf16=True":
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    args = make_args(tmp_path, max_steps=1, bf16=given == "bf16=True")
+    trainers = [HybridTrainer(make_model(), args, make_table()) for _ in range(2)]
+    assert "emulates" not in caplog.text
+    for trainer in trainers:
+        trainer.train()
+    (said,) = (text for text in caplog.messages if "emulates" in text)
+    assert said.startswith(f"{given}: this processor (AMD EPYC 7763) has no products of bfloat16")
+    assert "take 16 times as long as in float32" in said
+    assert said.endswith("Set bf16=False." if given == "bf16=True" else "Leave it out.")
+
+
+def test_a_checkpoint_in_emulated_bfloat16_needs_a_new_run(tmp_path, emulating, caplog):
+    args = make_args(tmp_path, max_steps=1, bf16=True, save_strategy="steps", save_steps=1)
+    HybridTrainer(make_model(), args, make_table()).train()
+    half_precision._said.clear()
+    HybridTrainer(make_model(), args, make_table()).train(resume_from_checkpoint=True)
+    first, second = (text for text in caplog.messages if "emulates" in text)
+    assert first.endswith("Set bf16=False.")
+    assert second.endswith(
+        "checkpoint-1 is followed with bf16=True alone; start anew to set bf16=False."
+    )
+
+
+def test_the_loss_in_bfloat16_and_float32_are_no_such_case(tmp_path, emulating, caplog):
+    for options in ({"loss_precision": "bf16"}, {}):
+        args = make_args(tmp_path, max_steps=1, **options)
+        HybridTrainer(make_model(), args, make_table()).train()
+    assert "emulates" not in caplog.text
+
+
+def train_emulated(rank: int, world_size: int, folder: Path) -> list[str]:
+    half_precision.processor = lambda: {"name": "EPYC", "instruction_sets": ["avx2"]}
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("hybrid_fast").addHandler(handler)
+    args = make_args(folder, max_steps=1, bf16=True)
+    HybridTrainer(make_model(), args, make_table()).train()
+    leave_process_group()
+    return [text for text in said if "emulates" in text]
+
+
+def test_one_rank_says_it_for_all(tmp_path):
+    first, second = run_ranks(train_emulated, 2, tmp_path)
+    assert len(first) == 1
+    assert second == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from itertools import chain
 
 import pytest
 import torch
 from torch import nn
 
-from hybrid_fast.training import lazy_adam
+from hybrid_fast.training import lazy_table
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state
 
 SHAPE = 41, 149  # longer than a block of columns, and no multiple of it
@@ -259,29 +260,36 @@ def test_a_row_outside_the_table_is_an_error_and_changes_nothing(row):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-def test_how_long_updates_are_kept_changes_no_bit(dtype, monkeypatch):
-    """A row that waits longer than a history lasts gets the same updates, in parts."""
+def test_how_long_rows_wait_changes_no_bit(dtype, monkeypatch):
+    """A row that waits longer than updates are kept gets the same ones, in parts."""
     steps, tables = list(enumerate(gradients(dtype))), []
     for longest in (1024, 37, 1):
-        monkeypatch.setattr(lazy_adam, "_LONGEST_HISTORY", longest)
+        monkeypatch.setattr(lazy_table, "LONGEST_WAIT", longest)
         tables.append(parameter(dtype))
         train(LazyAdamW([tables[-1]], **OPTIONS), tables[-1], steps)
     assert torch.equal(tables[0], tables[1])
     assert torch.equal(tables[0], tables[2])
 
 
-def test_what_is_kept_of_updates_does_not_grow_with_their_number(monkeypatch):
-    monkeypatch.setattr(lazy_adam, "_LONGEST_HISTORY", 16)
+def test_each_update_catches_up_an_equal_part_of_the_table(monkeypatch):
+    """So none costs more than another, and updates are kept for so long and no longer."""
+    monkeypatch.setattr(lazy_table, "LONGEST_WAIT", 16)
     table = parameter()
     optimizer = LazyAdamW([table], **OPTIONS)
-    gradient, lengths = sparse(torch.tensor([3]), torch.ones(1, SHAPE[1]).double()), []
-    for _ in range(50):
-        table.grad = gradient
+    gradient, before, lengths = sparse(torch.tensor([3]), torch.ones(1, SHAPE[1])), parameter(), []
+    caught_up = []
+    for _ in range(48):
+        table.grad = gradient.double()
         optimizer.step()
-        lengths.append(optimizer.state[table]["history"].shape[1])
-    assert lengths == [step % 16 + 1 for step in range(50)]
-    optimizer.catch_up(table)
-    assert optimizer.state[table]["history"].shape == (3, 0)
+        moved = (table != before).any(1).nonzero()[:, 0].tolist()
+        caught_up.append([row for row in moved if row != 3])
+        before = table.detach().clone()
+        lengths.append(len(optimizer.state_dict()["state"][0]["history"]))
+    assert lengths == [min(step + 1, 16) for step in range(48)]
+    assert {len(rows) for rows in caught_up} <= {1, 2, 3}  # of 41, whatever the update
+    for first in (0, 16, 32):
+        of_a_round = sorted(chain(*caught_up[first : first + 16]))
+        assert of_a_round == [row for row in range(SHAPE[0]) if row != 3]
 
 
 def test_a_state_whose_rows_and_history_disagree_is_an_error():
@@ -291,7 +299,7 @@ def test_a_state_whose_rows_and_history_disagree_is_an_error():
         table.grad = gradient
         optimizer.step()
     state = saved(optimizer)
-    state["state"][0]["history"] = state["state"][0]["history"][:, 1:].contiguous()
+    state["state"][0]["history"] = state["state"][0]["history"][1:]
     other = LazyAdamW([nn.Parameter(table.detach().clone())])
     other.load_state_dict(state)
     with pytest.raises(

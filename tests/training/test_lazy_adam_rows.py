@@ -13,16 +13,20 @@ class Table:
 
     def __init__(self, num_rows: int, dim: int, dtype: type = np.float64) -> None:
         self.arrays = [np.ones((num_rows, dim), dtype) for _ in range(3)]
-        self.steps = [np.zeros(num_rows, np.int32) for _ in range(2)]
+        places = np.arange(num_rows, dtype=np.int32)[::-1].copy()  # of moments, the last row first
+        self.integers = [places, *(np.zeros(num_rows, np.int32) for _ in range(2))]
 
     def set(self, place: int, array) -> None:
         self.arrays[place] = array
 
+    def set_integers(self, place: int, array) -> None:
+        self.integers[place] = array
+
     def update(self, rows, gradient, num_updates=1, num_threads=1, betas=(0.9, 0.999), begin=0):
         _core.update_rows(
             *self.arrays,
-            *self.steps,
-            history=np.full((3, num_updates), 0.9),
+            *self.integers,
+            history=np.full((num_updates, 3), 0.9),
             begin=begin,
             betas=betas,
             epsilon=1e-8,
@@ -67,11 +71,28 @@ def test_a_row_has_an_update_once():
 def test_steps_that_the_history_does_not_reach_are_errors(weights):
     """A damaged state would otherwise read beside the history."""
     table = Table(4, 2)
-    table.steps[0][:] = weights
+    table.integers[1][:] = weights
     for gradient in (None, np.ones((1, 2))):
         message = rf"row 1 has had updates up to {weights}, .* goes on from update 3 to 8"
         with pytest.raises(ValueError, match=message):
             table.update([1], gradient, num_updates=5, begin=3)
+
+
+@pytest.mark.parametrize("place", [-2, 4])
+def test_a_place_beside_the_moments_is_an_error(place):
+    table = Table(4, 2)
+    table.integers[0][1] = place
+    for gradient in (None, np.ones((1, 2))):
+        with pytest.raises(ValueError, match=rf"row 1 has its moments at {place} of 4"):
+            table.update([1], gradient)
+
+
+def test_a_row_with_a_gradient_needs_a_place_for_its_moments():
+    table = Table(4, 2)
+    table.integers[0][1] = -1
+    table.update([1], None)
+    with pytest.raises(ValueError, match="row 1 has no place for its moments"):
+        table.update([1], np.ones((1, 2)))
 
 
 def test_a_gradient_without_an_update_is_an_error():
@@ -87,15 +108,20 @@ BAD_ARRAYS = {
     "no array": (TypeError, "weights is list; it must be", lambda t: t.set(0, [[1.0]])),
     "moments of another type": (TypeError, r"first_moments is float32 \(4, 2\); .* of float64",
                                 lambda t: t.set(1, np.ones((4, 2), np.float32))),
-    "moments of another shape": (ValueError, r"second_moments has the shape \(4, 3\); it needs "
-                                 r"\(4, 2\), the shape of the weights",
-                                 lambda t: t.set(2, np.ones((4, 3)))),
+    "moments of another shape": (ValueError, r"first_moments has the shape \(4, 3\); it needs "
+                                 r"\(4, 2\), rows as long as those of the weights",
+                                 lambda t: t.set(1, np.ones((4, 3)))),
+    "unequal moments": (ValueError, r"second_moments has the shape \(5, 2\); it needs "
+                        r"\(4, 2\), the shape of the first moments",
+                        lambda t: t.set(2, np.ones((5, 2)))),
+    "places": (ValueError, r"places has the shape \(5,\); it needs \(4,\), an entry for each",
+               lambda t: t.set_integers(0, np.zeros(5, np.int32))),
     "one dimension": (ValueError, r"first_moments is float64 \(8,\); .* with 2 dimensions",
                       lambda t: t.set(1, np.ones(8))),
     "steps": (ValueError, r"weight_steps has the shape \(3,\); it needs \(4,\), an entry for each",
-              lambda t: t.steps.__setitem__(0, np.zeros(3, np.int32))),
+              lambda t: t.set_integers(1, np.zeros(3, np.int32))),
     "steps of another type": (TypeError, r"moment_steps is int64 \(4,\); .* array of int32",
-                              lambda t: t.steps.__setitem__(1, np.zeros(4, np.int64))),
+                              lambda t: t.set_integers(2, np.zeros(4, np.int64))),
     "read-only": (ValueError, "weights is read-only",
                   lambda t: t.set(0, np.broadcast_to(np.float64(1), (4, 2)).copy())),
 }  # fmt: skip

@@ -72,7 +72,7 @@ def state_size(model: PreTrainedModel) -> int:
     Raises:
         ValueError: the configuration does not say.
     """
-    for config in _with_parts(model.config):
+    for config in parts_of(model.config):
         # An OPT may project its states to the size of its token embeddings.
         for name in ("word_embed_proj_dim", "hidden_size", "hidden_dim"):
             size = getattr(config, name, None)
@@ -84,7 +84,7 @@ def state_size(model: PreTrainedModel) -> int:
     )
 
 
-def _with_parts(config: Any) -> Iterator[Any]:
+def parts_of(config: Any) -> Iterator[Any]:
     """Yield a configuration, and those of its parts, that of texts or of an encoder first."""
     yield config
     for name in ("text_config", "encoder", *(getattr(config, "sub_configs", None) or ())):
@@ -94,7 +94,7 @@ def _with_parts(config: Any) -> Iterator[Any]:
 
 def position_limit(model: PreTrainedModel) -> int:
     """Return the number of tokens that the model has positions for, `UNLIMITED` if any number."""
-    configs = _with_parts(model.config)
+    configs = parts_of(model.config)
     limits = (getattr(config, "max_position_embeddings", None) for config in configs)
     limit = next(filter(None, limits), -1)
     return int(limit) - first_position(model) if limit > 0 else UNLIMITED

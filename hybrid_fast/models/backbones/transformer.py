@@ -27,6 +27,7 @@ from hybrid_fast.models.backbones.architectures import first_position, position_
 from hybrid_fast.models.backbones.direction import keep_windows, reads_both_ways
 from hybrid_fast.models.backbones.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.backbones.pooling import check_pooling, pool, pool_flat
+from hybrid_fast.models.backbones.unpadding import can_unpad
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
@@ -68,6 +69,8 @@ class TransformerBackbone(nn.Module):
         tokenizer.padding_side = "right"
         self.tokenizer = tokenizer
         self.model = model
+        self._tried: tuple[object, ...] = ()
+        self._can_unpad = False
         self.set_max_lengths(max_lengths)
         if getattr(model, "pooler", None) is not None:
             # Our embeddings do not depend on it; without gradients DDP does not wait for it.
@@ -110,8 +113,25 @@ class TransformerBackbone(nn.Module):
 
     @property
     def is_unpadded(self) -> bool:
-        """Whether texts are concatenated instead of padded: flash attention tells them apart."""
+        """Whether texts are concatenated instead of padded: the attention tells them apart.
+
+        It does with flash attention and, where `can_unpad`, within `fast_encoder`.
+        """
         return uses_flash_attention(self.model)
+
+    @property
+    def can_unpad(self) -> bool:
+        """Whether `fast_encoder` may concatenate texts; tried again when the model changes."""
+        case = (self.model.dtype, self.model.device, has_adapter(self.model))
+        longest = max(self.max_lengths.values())
+        if self._tried != (*case, longest):
+            self._can_unpad, self._tried = can_unpad(self), (*case, longest)
+        return self._can_unpad
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of tokens that the model has embeddings of."""
+        return count_embeddings(self.model)
 
     @property
     def vocab_size(self) -> int:

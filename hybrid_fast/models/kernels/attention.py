@@ -58,9 +58,9 @@ def attend(
     Returns:
         (n, queries, heads, D), and None for the probabilities.
     """
-    query, key, value = _autocast(query, key, value)
+    query, key, value = autocast(query, key, value)
     if not (
-        _takes(query, key, value, attention_mask, options)
+        takes_attention(query, key, value, attention_mask, options)
         and (dropout > 0 or _is_faster(query, key, module.training))
     ):
         out, _ = torch_attention()(
@@ -98,11 +98,25 @@ def drop_attention(
     rate: float,
     scale: float,
     causal: bool,
+    offsets: Tensor | None = None,
+    window: int = 0,
 ) -> Tensor:
     """Return drop(softmax(scale Q K^T)) V by the kernel, (n, queries, heads, D); see `attend`.
 
     A query that sees no key gets zeros. It cannot be differentiated twice. torch's random state is
     used only if the rate is not 0.
+
+    Args:
+        query: (n, heads, queries, D).
+        key: (n, heads or a divisor, keys, D).
+        value: likewise.
+        seen: see `attention_mask` of `attend`.
+        rate: of dropout.
+        scale: of the scores.
+        causal: whether query i sees keys 0 to i alone.
+        offsets: int (m + 1,), where each of m texts starts and the last one ends, if they lie one
+            after another in states of n = 1; each is computed by itself, and there is no `seen`.
+        window: query i sees keys less than this away from i alone; 0: any.
     """
     if seen is not None:
         # A mask of padding is the same for all queries, and need not be written out for each.
@@ -110,7 +124,9 @@ def drop_attention(
         seen = seen.contiguous()
     states = (x.transpose(1, 2).contiguous() for x in (query, key, value))
     seed = draw_seed() if rate else 0
-    out: Tensor = _Attention.apply(*states, seen, rate, scale, causal, seed)
+    law = {"scale": scale, "causal": causal, "window": window, "rate": rate, "seed": seed}
+    begins = None if offsets is None else offsets.long().contiguous()
+    out: Tensor = _Attention.apply(*states, seen, begins, law)
     return out
 
 
@@ -122,33 +138,31 @@ class _Attention(torch.autograd.Function):
         keys: Tensor,
         values: Tensor,
         seen: Tensor | None,
-        rate: float,
-        scale: float,
-        causal: bool,
-        seed: int,
+        offsets: Tensor | None,
+        law: dict[str, Any],
     ) -> Tensor:
         num_texts, num_queries, num_heads, _ = queries.shape
         out = torch.empty_like(queries)
         log_sums = queries.new_empty(num_texts, num_heads, num_queries, dtype=torch.float32)
-        ctx.law = {"scale": scale, "causal": causal, "rate": rate, "seed": seed}
+        ctx.law = law
         _core.attend(
-            **_arrays(queries, keys, values, seen),
-            **ctx.law,
+            **_arrays(queries, keys, values, seen, offsets),
+            **law,
             out=numbers(out),
             log_sums=numbers(log_sums),
             num_threads=torch.get_num_threads(),
         )
-        ctx.save_for_backward(queries, keys, values, seen, log_sums)
+        ctx.save_for_backward(queries, keys, values, seen, offsets, log_sums)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, seen, log_sums = ctx.saved_tensors
+        queries, keys, values, seen, offsets, log_sums = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in (queries, keys, values)]
         of_queries, of_keys, of_values = map(numbers, gradients)
         _core.attend_backward(
-            **_arrays(queries, keys, values, seen),
+            **_arrays(queries, keys, values, seen, offsets),
             **ctx.law,
             log_sums=numbers(log_sums),
             out_gradient=numbers(gradient.contiguous()),
@@ -157,17 +171,20 @@ class _Attention(torch.autograd.Function):
             value_gradient=of_values,
             num_threads=torch.get_num_threads(),
         )
-        return *gradients, None, None, None, None, None
+        return *gradients, None, None, None
 
 
-def _arrays(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> dict[str, Any]:
+def _arrays(
+    queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, offsets: Tensor | None
+) -> dict[str, Any]:
     arrays = {"queries": queries, "keys": keys, "values": values}
+    options = {"seen": seen, "offsets": offsets}
     return {name: numbers(x) for name, x in arrays.items()} | {
-        "seen": None if seen is None else seen.numpy()
+        name: None if x is None else x.numpy() for name, x in options.items()
     }
 
 
-def _autocast(*states: Tensor) -> list[Tensor]:
+def autocast(*states: Tensor) -> list[Tensor]:
     """Return what torch's attention would compute with in this context."""
     if not torch.is_autocast_enabled("cpu"):
         return list(states)
@@ -175,7 +192,7 @@ def _autocast(*states: Tensor) -> list[Tensor]:
     return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]
 
 
-def _takes(
+def takes_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
 ) -> bool:
     """Tell whether the kernel computes exactly what is asked for."""

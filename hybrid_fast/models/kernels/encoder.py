@@ -14,6 +14,7 @@ from hybrid_fast.models.compat import (
     set_attention,
 )
 from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
 from hybrid_fast.models.kernels.linear import Linear
 
@@ -21,7 +22,7 @@ _KERNELS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: Dropout, nn.Line
 
 
 @contextmanager
-def fast_encoder(model: nn.Module) -> Iterator[None]:
+def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
     """Let a model compute as fast as this processor can within; afterwards it is as it was.
 
     Each `torch.nn.Linear` and `torch.nn.Dropout` is one of ours meanwhile, with its weights, mode
@@ -29,6 +30,11 @@ def fast_encoder(model: nn.Module) -> Iterator[None]:
     stays, up to rounding and the masks of dropout. Derived classes, other attentions and modules
     that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and so does a
     whole model that is compiled.
+
+    Args:
+        model: an encoder or a part of one.
+        unpadded: whether the attention "sdpa" is that of texts without padding, see
+            `unpadded.attend_unpadded`, for a model of which `can_unpad` is true.
     """
     modules = list(model.modules())
     if any(map(is_compiled, modules)):
@@ -41,7 +47,7 @@ def fast_encoder(model: nn.Module) -> Iterator[None]:
         for module, kind in replaced:
             _set_class(module, _KERNELS[kind])
         for config in configs:
-            set_attention(config, attention.NAME)
+            set_attention(config, unpadded_attention.NAME if unpadded else attention.NAME)
         yield
     finally:
         for module, kind in replaced:

@@ -1,0 +1,22 @@
+// Products of float matrices of any layout, added in place where a library would copy.
+#pragma once
+
+#include <cstdint>
+
+namespace hybrid_fast {
+
+// Entry (r, c) is data[r * stride + c * step]; one of stride and step is 1, or rows or columns are.
+struct FloatMatrix {
+  const float* data;
+  std::int64_t num_rows, num_columns;
+  std::int64_t stride, step;
+};
+
+// Writes a b to out (a.num_rows, b.num_columns), or adds it to what is there, shared out over
+// num_threads threads, on whose number no bit of it depends.
+// REQUIRES: a.num_columns == b.num_rows
+// Throws std::invalid_argument if HYBRID_FAST_CPU names no instructions of this processor.
+void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool add,
+                    int num_threads);
+
+}  // namespace hybrid_fast

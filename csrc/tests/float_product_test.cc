@@ -1,0 +1,76 @@
+// Products of float matrices of any layout against plain loops.
+#include "core/float_product.h"
+
+#include <vector>
+
+#include "check.h"
+#include "contrast_problem.h"
+#include "instructions.h"
+
+namespace hybrid_fast {
+namespace {
+
+// Numbers by rows, by columns, or with gaps between rows.
+struct Numbers {
+  std::vector<float> data;
+  FloatMatrix matrix;
+
+  Numbers(std::int64_t rows, std::int64_t columns, char layout) {
+    const std::int64_t width = layout == 'g' ? columns + 3 : columns;
+    data.resize(rows * width + 1);
+    for (float& number : data) number = static_cast<float>(uniform(-1, 1));
+    matrix = layout == 'c' ? FloatMatrix{data.data(), rows, columns, 1, rows}
+                           : FloatMatrix{data.data(), rows, columns, width, 1};
+  }
+  double at(std::int64_t r, std::int64_t c) const {
+    return matrix.data[r * matrix.stride + c * matrix.step];
+  }
+};
+
+void test_product(std::int64_t rows, std::int64_t columns, std::int64_t depth, bool add) {
+  for (const char left : {'r', 'c', 'g'}) {
+    for (const char right : {'r', 'c', 'g'}) {
+      const Numbers a(rows, depth, left), b(depth, columns, right);
+      std::vector<float> out(rows * columns + 1, 0.5f), alone = out;
+      multiply_float(a.matrix, b.matrix, out.data(), add, 3);
+      multiply_float(a.matrix, b.matrix, alone.data(), add, 1);
+      CHECK(out == alone);  // whatever the number of threads
+      CHECK(out.back() == 0.5f);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < columns; ++j) {
+          double dot = add ? 0.5 : 0;
+          for (std::int64_t k = 0; k < depth; ++k) dot += a.at(i, k) * b.at(k, j);
+          CHECK(near(out[i * columns + j], dot, double(depth), 1e-6));
+        }
+      }
+    }
+  }
+}
+
+void test_products() {
+  for (const std::int64_t rows : {1, 5, 6, 97}) {
+    for (const std::int64_t columns : {1, 16, 63, 64, 130}) {
+      for (const std::int64_t depth : {1, 17, 257}) {
+        test_product(rows, columns, depth, (rows + columns + depth) % 2 == 0);
+      }
+    }
+  }
+  test_product(390, 390, 70, true);  // several blocks
+}
+
+void test_nothing() {
+  test_product(0, 5, 5, false);
+  test_product(5, 0, 5, true);
+  test_product(2, 3, 0, false);
+  test_product(2, 3, 0, true);
+}
+
+}  // namespace
+}  // namespace hybrid_fast
+
+int main() {
+  using namespace hybrid_fast;
+  if (asks_for_absent_instructions()) return kSkipped;
+  test_products();
+  test_nothing();
+}
