@@ -1,14 +1,7 @@
-"""Linear layers on the CPU: float32 products by the fastest library, casts to bfloat16 once.
-
-In float32 each product is computed by the library that is fastest at it here. Under autocast
-products are torch's, but layers that take the same input, such as the projections of an attention,
-share its cast, forward and backward; autocast itself casts it for each of them.
-"""
+"""Linear layers in float32 on the CPU, each product by the library that is fastest at it here."""
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import Any
 
 import torch
@@ -22,56 +15,11 @@ _PLAIN = (Tensor, nn.Parameter)  # not quantised, sharded or traced
 
 
 class Linear(nn.Linear):
-    """torch's linear layer with other products and fewer casts; see `linear` and `cast_once`."""
+    """torch's linear layer with other products; see `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `linear` of the input."""
-        return linear(cast_once(input), self.weight, self.bias)
-
-
-class _LastCast(threading.local):
-    """The last input that was cast in this thread, and what became of it."""
-
-    source: weakref.ref[Tensor] | None = None
-    key: tuple[Any, ...] = ()
-    cast: Tensor | None = None
-
-    def forget(self, source: weakref.ref[Tensor]) -> None:
-        """Let go of the cast of an input that is no more, and of its graph."""
-        if self.source is source:
-            self.source = self.cast = None
-
-
-_last = _LastCast()
-
-
-def cast_once(x: Tensor) -> Tensor:
-    """Return what autocast would make of the input of a product, made once for all that take it.
-
-    Gradients by those layers are then added in the dtype of autocast.
-
-    Args:
-        x: of any shape, dtype and device; all but float32 on a CPU under autocast comes back as it
-            is.
-    """
-    if not (
-        torch.is_autocast_enabled("cpu")
-        and x.dtype is torch.float32
-        and x.is_cpu
-        and type(x) is Tensor
-        and not x.is_inference()
-        and not torch.compiler.is_compiling()
-    ):
-        return x
-    dtype = torch.get_autocast_dtype("cpu")
-    key = (x._version, x.requires_grad, torch.is_grad_enabled(), dtype)
-    cast = _last.cast
-    if cast is None or _last.source is None or _last.source() is not x or _last.key != key:
-        cast = x.to(dtype)
-        # The old input may die with its cast: by then it is none to forget.
-        _last.source, _last.key = weakref.ref(x, _last.forget), key
-        _last.cast = cast
-    return cast
+        return linear(input, self.weight, self.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
