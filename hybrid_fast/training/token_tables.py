@@ -71,13 +71,13 @@ class _RowSums:
     """Sums the sparse gradients of a weight in `weight.grad`, with one row for each token in any.
 
     Autograd would keep a row for each occurrence of a token, and copy all of them whenever a
-    micro-batch adds its own. Where `weight.grad` is set to None the sum begins anew; dense
-    gradients are autograd's business.
+    micro-batch adds its own. Where `weight.grad` is something else than the sum, such as None, the
+    sum begins anew with it; dense gradients are autograd's business.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight
-        self._begin()
+        self._given: Tensor | None = None  # the sum so far, as weight.grad
         self._hooks = [
             weight.register_hook(self._before),
             weight.register_post_accumulate_grad_hook(self._after),
@@ -94,9 +94,9 @@ class _RowSums:
         self._sums = weight.new_empty(0, weight.shape[1])  # by place, with room for more
 
     def _before(self, gradient: Tensor) -> None:
-        if self._weight.grad is None:
+        if self._given is None or self._weight.grad is not self._given:
             self._begin()
-        elif gradient.is_sparse and self._weight.grad.is_sparse:
+        elif gradient.is_sparse:
             self._weight.grad = None  # or autograd would add to it
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ class _RowSums:
         tokens = gradient.indices()[0]
         self._make_room(tokens[self._places[tokens] < 0])
         self._sums.index_add_(0, self._places[tokens], gradient.values())
-        weight.grad = torch.sparse_coo_tensor(
+        self._given = weight.grad = torch.sparse_coo_tensor(
             self._tokens[None],
             self._sums[: len(self._tokens)],
             weight.shape,

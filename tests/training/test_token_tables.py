@@ -101,6 +101,24 @@ def test_a_sparse_gradient_never_has_more_entries_than_its_table_and_a_micro_bat
     assert min(sizes[3:]) > 20
 
 
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_gradient_that_is_there_is_added_to(when):
+    """As of another batch of the same update."""
+    encoder, plain = Words(), Words()
+    given = sparse([3, 1, 3])
+    plain.table.weight.grad = given.to_dense()
+    if when == "before":
+        encoder.table.weight.grad = given
+    with sparse_gradients(encoder, stay_sparse=True):
+        for seed in range(3):
+            if when == "between" and seed == 2:
+                encoder.table.weight.grad = encoder.table.weight.grad + given
+            encoder(draw_ids(seed)).square().sum().backward()
+            plain(draw_ids(seed)).square().sum().backward()
+    assert encoder.table.weight.grad.is_sparse
+    torch.testing.assert_close(encoder.table.weight.grad.to_dense(), plain.table.weight.grad)
+
+
 def test_a_gradient_that_is_discarded_is_not_in_the_sum():
     encoder, plain = Words(), Words()
     with sparse_gradients(encoder, stay_sparse=True):
