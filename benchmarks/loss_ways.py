@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hybrid_fast.cpu.compat import has_onednn_product, onednn_product
 from hybrid_fast.ops import info_nce
 
 TEMPERATURE = 0.05
@@ -88,6 +89,6 @@ def square_products(dtype: torch.dtype = torch.float32) -> dict[str, Callable[[]
     """Return, by library of torch, a product of two matrices of `SQUARE`: its best rate."""
     a, b = (torch.rand(SQUARE, SQUARE).to(dtype) for _ in range(2))
     products = {"torch.mm": lambda: a @ b}
-    if torch.backends.mkldnn.is_available():
-        products["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+    if has_onednn_product():
+        products["oneDNN"] = lambda: onednn_product(a, b)
     return products

@@ -63,7 +63,8 @@ def check_agreement(facts: Mapping[str, object]) -> None:
     raise ValueError(
         f"the ranks of this training differ in {'; in '.join(shown)}"
         f"{f'; and in {more} more' if more else ''}. They train one model together: give all of "
-        "them the same rows in the same order, the same model and the same arguments, seed included"
+        "them the same rows in the same order, the same model, the same arguments, seed included, "
+        f"and the same {VARIABLE}"
     )
 
 
@@ -103,7 +104,7 @@ def facts_of_run(
         "version of hybrid_fast": __version__,
         "number of rows": len(table),
         "languages": table.languages,
-        VARIABLE: os.environ.get(VARIABLE, "not set"),
+        VARIABLE: os.environ.get(VARIABLE, "").strip() or "not set",
         **facts_of_arguments(args),
         "fingerprint of the table": table.fingerprint,
         **{f"tokens of a {side}": encoder.max_length.get(side) for side in SIDES},

@@ -39,7 +39,7 @@ class LazyAdamW(torch.optim.AdamW):
         fused: see there; of dense gradients.
 
     Raises:
-        ValueError: betas out of range.
+        ValueError: betas out of range, or `amsgrad` or `maximize` in a group of `params`.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class LazyAdamW(torch.optim.AdamW):
         """Add a group of parameters.
 
         Raises:
-            ValueError: its betas are out of range.
+            ValueError: its betas are out of range, or it asks for `amsgrad` or `maximize`.
         """
         super().add_param_group(param_group)
-        _check_betas(self.param_groups[-1]["betas"])
+        _check_options(self.param_groups[-1])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -114,10 +114,11 @@ class LazyAdamW(torch.optim.AdamW):
         """Load the result of `state_dict`, or of that of torch.optim.AdamW.
 
         Raises:
-            ValueError: betas out of range, or the state of a table that does not fit.
+            ValueError: options that `add_param_group` refuses, or the state of a table that does
+                not fit.
         """
         for group in state_dict["param_groups"]:
-            _check_betas(group["betas"])
+            _check_options(group)
         states = state_dict["state"]
         # torch would cast all their tensors to the dtype of the weights.
         of_tables = {number for number, state in states.items() if is_saved(state)}
@@ -156,7 +157,13 @@ def momentum_decays(betas: tuple[float, float]) -> bool:
     return betas[1] > 0 and 0 <= betas[0] <= 0.995 * betas[1] ** 0.5
 
 
-def _check_betas(betas: tuple[float, float]) -> None:
+def _check_options(group: dict[str, Any]) -> None:
+    for name in ("amsgrad", "maximize"):
+        if group.get(name):
+            raise ValueError(
+                f"{name} is {group[name]}; lazy updates have no such option: use torch.optim.AdamW"
+            )
+    betas = group["betas"]
     if not momentum_decays(betas):
         raise ValueError(
             f"betas are {betas}; beta1 must be at most 0.995 sqrt(beta2), or momentum decays too "

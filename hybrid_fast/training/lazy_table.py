@@ -200,6 +200,10 @@ def saved_for_adamw(saved: dict[str, Any], betas: tuple[float, float]) -> dict[s
 
 def _check_saved(saved: dict[str, Any], table: Tensor) -> None:
     num_rows, dim = table.shape
+    needed = {"step", "rows", "moment_steps", *_MOMENTS}
+    needed |= {"weight_steps"} if "history" in saved else set()
+    if missing := sorted(needed - saved.keys()):
+        raise ValueError(f"the state is damaged: it lacks {', '.join(missing)}")
     if saved["num_rows"] != num_rows:
         raise ValueError(
             f"the state is that of a table of {saved['num_rows']} rows; this one has {num_rows}"

@@ -49,20 +49,81 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
         stay_sparse: whether the sum stays sparse (coalesced) or becomes dense.
     """
     tables = large_tables(encoder)
-    hooks = [table.weight.register_post_accumulate_grad_hook(_merge_repeated) for table in tables]
+    weights = {id(table.weight): table.weight for table in tables}.values()  # several may share one
+    sums = [_RowSums(weight) for weight in weights]
     for table in tables:
         table.sparse = True
     try:
         yield
     finally:
-        for table, hook in zip(tables, hooks, strict=True):
+        for table in tables:
             table.sparse = False
-            hook.remove()
-    for table in tables:
-        gradient = table.weight.grad
+        for each in sums:
+            each.detach()
+    for weight in weights:
+        gradient = weight.grad
         if gradient is not None and gradient.is_sparse:
             gradient = coalesce(gradient)
-            table.weight.grad = gradient if stay_sparse else gradient.to_dense()
+            weight.grad = gradient if stay_sparse else gradient.to_dense()
+
+
+class _RowSums:
+    """Sums the sparse gradients of a weight in `weight.grad`, with one row for each token in any.
+
+    Autograd would keep a row for each occurrence of a token, and copy all of them whenever a
+    micro-batch adds its own. Where `weight.grad` is something else than the sum, such as None, the
+    sum begins anew with it; dense gradients are autograd's business.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight
+        self._given: Tensor | None = None  # the sum so far, as weight.grad
+        self._hooks = [
+            weight.register_hook(self._before),
+            weight.register_post_accumulate_grad_hook(self._after),
+        ]
+
+    def detach(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self) -> None:
+        weight = self._weight
+        self._places = torch.full((len(weight),), -1, device=weight.device)  # of tokens, or -1
+        self._tokens = torch.empty(0, dtype=torch.int64, device=weight.device)  # by place
+        self._sums = weight.new_empty(0, weight.shape[1])  # by place, with room for more
+
+    def _before(self, gradient: Tensor) -> None:
+        if self._given is None or self._weight.grad is not self._given:
+            self._begin()
+        elif gradient.is_sparse:
+            self._weight.grad = None  # or autograd would add to it
+
+    @torch.no_grad()
+    def _after(self, weight: Tensor) -> None:
+        if weight.grad is None or not weight.grad.is_sparse:
+            return
+        # Summed by itself first, so that no token occurs twice below: in any order, on a GPU.
+        gradient = coalesce(weight.grad)
+        tokens = gradient.indices()[0]
+        self._make_room(tokens[self._places[tokens] < 0])
+        self._sums.index_add_(0, self._places[tokens], gradient.values())
+        self._given = weight.grad = torch.sparse_coo_tensor(
+            self._tokens[None],
+            self._sums[: len(self._tokens)],
+            weight.shape,
+            check_invariants=False,
+        )
+
+    def _make_room(self, tokens: Tensor) -> None:
+        first, count = len(self._tokens), len(self._tokens) + len(tokens)
+        self._places[tokens] = torch.arange(first, count, device=tokens.device)
+        self._tokens = torch.cat([self._tokens, tokens])
+        if count > len(self._sums):
+            room = min(2 * count, len(self._places))
+            sums = self._sums.new_zeros(room, self._sums.shape[1])
+            sums[:first] = self._sums[:first]
+            self._sums = sums
 
 
 @contextmanager
@@ -146,13 +207,3 @@ def coalesce(gradient: Tensor) -> Tensor:
     return torch.sparse_coo_tensor(
         indices, values, gradient.shape, is_coalesced=True, check_invariants=False
     )
-
-
-def _merge_repeated(weight: Tensor) -> None:
-    """Sum the entries of each token before they take more memory than a dense gradient."""
-    gradient = weight.grad
-    if gradient is None or not gradient.is_sparse:
-        return
-    _, values = sparse_entries(gradient)
-    if len(values) > len(weight):
-        weight.grad = gradient.coalesce()

@@ -82,6 +82,18 @@ def test_a_resumed_run_follows_its_checkpoint_and_ends_bit_equal(new_process, tm
     assert same(weights(whole.model), weights(resumed.model))
 
 
+def test_a_later_run_of_the_process_computes_as_the_resumed_one_and_says_so(new_process, tmp_path):
+    new_process("onednn")
+    train(tmp_path / "first")
+    new_process("torch")
+    train(tmp_path / "first", 1, str(tmp_path / "first" / "checkpoint-2"))
+    whole = train(tmp_path / "second")
+    assert whole.followed == ["onednn"] * 6
+    new_process("torch")
+    checkpoint = str(tmp_path / "second" / "checkpoint-4")
+    assert same(weights(train(tmp_path, 1, checkpoint).model), weights(whole.model))
+
+
 def test_without_the_file_ways_are_chosen_anew(new_process, tmp_path):
     new_process("onednn")
     whole = train(tmp_path)
@@ -174,14 +186,20 @@ def test_a_way_that_does_not_exist_here_is_chosen_anew_with_a_warning(
 
 
 def train_on_ranks(
-    rank: int, world_size: int, folder: Path, resume: str | None, late: int, fast: list[str]
+    rank: int,
+    world_size: int,
+    folder: Path,
+    resume: str | None,
+    late: int,
+    fast: list[str],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Train where each rank measures another way to be the fastest, on a machine of its own."""
     os.environ.pop("HYBRID_FAST_WAYS", None)
     os.environ["HYBRID_FAST_CACHE"] = str(folder / f"cache-{fast[rank]}")
     ways._measure = lambda available: SECONDS[fast[rank]]
     TrainerByWays.late = late
-    trainer = train(folder / "out", seed=0 if resume is None else 1, resume=resume)
+    trainer = train(folder / "out", seed=0 if resume is None else 1, resume=resume, **options)
     record = {
         "followed": trainer.followed,
         "late": ways._settled.get("nt late"),
@@ -193,11 +211,11 @@ def train_on_ranks(
 
 def test_ranks_follow_the_first_after_a_step_and_in_a_resumed_run_at_once(tmp_path):
     fast = ["onednn", "torch"]
-    first, second = run_ranks(train_on_ranks, 2, tmp_path, None, 99, fast)
+    first, second = run_ranks(train_on_ranks, 2, tmp_path, None, 99, fast, {})
     assert first["followed"] == ["onednn"] * 6
     assert second["followed"] == ["torch"] + ["onednn"] * 5
     checkpoint = str(tmp_path / "out" / "checkpoint-2")
-    for resumed in run_ranks(train_on_ranks, 2, tmp_path, checkpoint, 99, fast[::-1]):
+    for resumed in run_ranks(train_on_ranks, 2, tmp_path, checkpoint, 99, fast[::-1], {}):
         assert resumed["followed"] == ["onednn"] * 4
         assert same(first["weights"], resumed["weights"])
 
@@ -205,13 +223,33 @@ def test_ranks_follow_the_first_after_a_step_and_in_a_resumed_run_at_once(tmp_pa
 def test_what_is_first_asked_after_a_checkpoint_is_agreed_on_at_the_same_step(tmp_path):
     """In the run that goes on, and in the one that resumes; rank 1 follows rank 0 a step later."""
     fast = ["onednn", "torch"]
-    first, second = run_ranks(train_on_ranks, 2, tmp_path, None, 2, fast)
+    first, second = run_ranks(train_on_ranks, 2, tmp_path, None, 2, fast, {})
     assert second["followed"] == ["torch", "onednn", "torch", "onednn", "onednn", "onednn"]
     assert first["late"] == second["late"] == "onednn"
     checkpoint = str(tmp_path / "out" / "checkpoint-2")
-    again, resumed = run_ranks(train_on_ranks, 2, tmp_path, checkpoint, 2, fast)
+    again, resumed = run_ranks(train_on_ranks, 2, tmp_path, checkpoint, 2, fast, {})
     assert resumed["followed"] == second["followed"][2:]
     assert same(first["weights"], again["weights"])
+
+
+def test_ranks_follow_the_first_after_an_update_of_several_batches_without_checkpoints(tmp_path):
+    options = {"gradient_accumulation_steps": 2, "save_strategy": "no", "max_steps": 3}
+    fast = ["onednn", "torch"]
+    first, second = run_ranks(train_on_ranks, 2, tmp_path, None, 99, fast, options)
+    assert first["followed"] == ["onednn"] * 6
+    assert second["followed"] == ["torch"] * 2 + ["onednn"] * 4
+
+
+def make_with_unset_variable(rank: int, world_size: int, folder: Path) -> None:
+    os.environ.pop("HYBRID_FAST_WAYS", None)
+    if rank == 1:
+        os.environ["HYBRID_FAST_WAYS"] = " "
+    HybridTrainer(make_model(), make_args(folder), make_table())
+    leave_process_group()
+
+
+def test_an_empty_variable_is_as_none(tmp_path):
+    run_ranks(make_with_unset_variable, 2, tmp_path)
 
 
 def train_with_variable(rank: int, world_size: int, folder: Path) -> str:

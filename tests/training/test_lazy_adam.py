@@ -220,6 +220,17 @@ def test_betas_whose_moves_hardly_fade_are_an_error(betas):
         optimizer.load_state_dict(torch.optim.AdamW([parameter()], betas=betas).state_dict())
 
 
+@pytest.mark.parametrize("option", ["amsgrad", "maximize"])
+def test_options_that_lazy_updates_lack_are_an_error(option):
+    message = f"{option} is True; lazy updates have no such option"
+    with pytest.raises(ValueError, match=message):
+        LazyAdamW([{"params": [parameter()], option: True}])
+    optimizer = LazyAdamW([parameter()])
+    other = torch.optim.AdamW([parameter()], **{option: True})
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(other.state_dict())
+
+
 def test_hooks_of_a_step_run_once():
     torch.optim.AdamW([parameter()])  # whose class then has hooks of its own
     table = parameter()

@@ -151,3 +151,11 @@ def test_a_state_that_does_not_fit_is_an_error(name, value, message):
     state["state"][0][name] = value
     with pytest.raises(ValueError, match=message):
         make_optimizer()[0].load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", ["step", "rows", "moment_steps", "exp_avg_sq", "weight_steps"])
+def test_a_state_that_lacks_something_is_an_error(name):
+    state, _ = as_file(trained()[0].state_dict())
+    del state["state"][0][name]
+    with pytest.raises(ValueError, match=f"the state is damaged: it lacks {name}$"):
+        make_optimizer()[0].load_state_dict(state)

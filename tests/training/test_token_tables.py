@@ -101,6 +101,57 @@ def test_a_sparse_gradient_never_has_more_entries_than_its_table_and_a_micro_bat
     assert min(sizes[3:]) > 20
 
 
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_gradient_that_is_there_is_added_to(when):
+    """As of another batch of the same update."""
+    encoder, plain = Words(), Words()
+    given = sparse([3, 1, 3])
+    plain.table.weight.grad = given.to_dense()
+    if when == "before":
+        encoder.table.weight.grad = given
+    with sparse_gradients(encoder, stay_sparse=True):
+        for seed in range(3):
+            if when == "between" and seed == 2:
+                encoder.table.weight.grad = encoder.table.weight.grad + given
+            encoder(draw_ids(seed)).square().sum().backward()
+            plain(draw_ids(seed)).square().sum().backward()
+    assert encoder.table.weight.grad.is_sparse
+    torch.testing.assert_close(encoder.table.weight.grad.to_dense(), plain.table.weight.grad)
+
+
+def test_a_gradient_that_is_discarded_is_not_in_the_sum():
+    encoder, plain = Words(), Words()
+    with sparse_gradients(encoder, stay_sparse=True):
+        for seed in range(3):
+            encoder(draw_ids(seed)).sum().backward()
+        encoder.zero_grad()  # as when a step is repeated
+        for seed in (5, 6):
+            encoder(draw_ids(seed)).square().sum().backward()
+            plain(draw_ids(seed)).square().sum().backward()
+    gradient = encoder.table.weight.grad
+    used = torch.cat([draw_ids(seed).flatten() for seed in (5, 6)]).unique()
+    assert gradient.indices()[0].tolist() == used.tolist()
+    torch.testing.assert_close(gradient.to_dense(), plain.table.weight.grad)
+
+
+@pytest.mark.parametrize("order", ["sparse, dense, sparse", "dense, sparse", "both, sparse"])
+def test_dense_gradients_are_added_to_sparse_ones(order):
+    encoder, plain = Words(), Words()
+
+    def loss_of(words, kind):
+        sparsely = words(draw_ids(len(kind))).square().sum()
+        return {"sparse": sparsely, "dense": words.table.weight.square().sum()}.get(
+            kind, sparsely + words.table.weight.sum()
+        )
+
+    with sparse_gradients(encoder, stay_sparse=True):
+        for kind in order.split(", "):
+            loss_of(encoder, kind).backward()
+            loss_of(plain, kind).backward()
+    assert not encoder.table.weight.grad.is_sparse
+    torch.testing.assert_close(encoder.table.weight.grad, plain.table.weight.grad)
+
+
 def test_small_and_frozen_tables_are_left_alone(monkeypatch):
     frozen = Words()
     frozen.table.weight.requires_grad_(False)
