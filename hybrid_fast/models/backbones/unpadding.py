@@ -17,12 +17,11 @@ from torch import Tensor
 from hybrid_fast.cpu.ways import asked_otherwise
 from hybrid_fast.models.backbones.architectures import parts_of
 from hybrid_fast.models.compat import (
-    attention_of,
     configs_of_attention,
     supports_flash_attention,
 )
 from hybrid_fast.models.encoding import evaluation_mode
-from hybrid_fast.models.kernels.encoder import fast_encoder
+from hybrid_fast.models.kernels.encoder import can_replace_attention, fast_encoder
 
 _LENGTHS = (5, 1, 9)
 # Windows that take longer texts to show are not tried; texts that reach them stay padded.
@@ -45,18 +44,33 @@ def can_unpad(backbone: Any) -> bool:
         transformer.device.type == "cpu"
         and transformer.dtype in _TOLERANCES
         and configs
-        and all(attention_of(config) == "sdpa" for config in configs)
+        and all(map(can_replace_attention, configs))
         and any(map(supports_flash_attention, transformer.modules()))
-        and not asked_otherwise({"attention": "core"})
+        and not _asks_for_torch()
     ):
         return False
     lengths = _lengths(transformer.config, max(backbone.max_lengths.values()))
     return lengths is not None and _embeds_alike(backbone, np.array(lengths))
 
 
+def case_of(backbone: Any) -> object:
+    """Return what `can_unpad` depends on; whatever weights have become, it stays."""
+    transformer = backbone.model
+    modules = tuple(
+        (id(each), len(each._forward_hooks), len(each._forward_pre_hooks))
+        for each in transformer.modules()
+    )
+    longest, asked = max(backbone.max_lengths.values()), _asks_for_torch()
+    return transformer.dtype, transformer.device, longest, asked, modules
+
+
+def _asks_for_torch() -> bool:
+    return bool(asked_otherwise({"attention": "core"}))
+
+
 def _lengths(config: Any, longest: int) -> list[int] | None:
     """Return lengths of texts to try, those of windows that `longest` reaches; None: too long."""
-    names = ("sliding_window", "local_attention")
+    names = ("sliding_window", "local_attention", "attention_chunk_size")
     windows = [getattr(part, name, None) for part in parts_of(config) for name in names]
     lengths = {each + 3 for each in windows if isinstance(each, int) and 0 < each < longest}
     if max(lengths, default=0) > _LONGEST:
