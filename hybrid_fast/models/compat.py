@@ -16,6 +16,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+# Of `kernels.unpadded`, which a model has for a while; transformers looks for "flash" in it.
+OUR_FLASH_ATTENTION = "hybrid_fast_flash"
+
 
 def uses_flash_attention(model: PreTrainedModel) -> bool:
     """Tell whether a model was loaded with a flash attention, which needs no padding.
@@ -23,7 +26,8 @@ def uses_flash_attention(model: PreTrainedModel) -> bool:
     transformers 5.4 to 5.23 keep the name of the implementation in `config._attn_implementation`.
     If a version does not, texts are padded: slower, with the same embeddings.
     """
-    return "flash" in (getattr(model.config, "_attn_implementation", None) or "")
+    name = getattr(model.config, "_attn_implementation", None) or ""
+    return "flash" in name and name != OUR_FLASH_ATTENTION
 
 
 def register_attention(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import Integers, Side
 
@@ -148,11 +149,14 @@ def longest_first(
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and each of its modules back into its own mode."""
     # Module by module: a user may have put some part of a model in training into evaluation mode.
-    in_training = [module for module in model.modules() if module.training]
-    for module in in_training:
-        module.training = False
-    try:
+    with _EVALUATION.hold(model.modules(), lambda module: _set_training(module, False)):
         yield
-    finally:
-        for module in in_training:
-            module.training = True
+
+
+def _set_training(module: nn.Module, training: bool) -> None:
+    module.training = training
+
+
+_EVALUATION = HeldChange[nn.Module](
+    applies=lambda module: module.training, undo=lambda module: _set_training(module, True)
+)

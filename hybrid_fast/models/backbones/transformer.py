@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import torch
@@ -27,10 +28,13 @@ from hybrid_fast.models.backbones.architectures import first_position, position_
 from hybrid_fast.models.backbones.direction import keep_windows, reads_both_ways
 from hybrid_fast.models.backbones.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.backbones.pooling import check_pooling, pool, pool_flat
-from hybrid_fast.models.backbones.unpadding import can_unpad
+from hybrid_fast.models.backbones.unpadding import can_unpad, case_of
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
+from hybrid_fast.models.kernels.encoder import is_unpadded
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
+
+_lock = RLock()
 
 
 class TransformerBackbone(nn.Module):
@@ -69,7 +73,7 @@ class TransformerBackbone(nn.Module):
         tokenizer.padding_side = "right"
         self.tokenizer = tokenizer
         self.model = model
-        self._tried: tuple[object, ...] = ()
+        self._tried: object = None
         self._can_unpad = False
         self.set_max_lengths(max_lengths)
         if getattr(model, "pooler", None) is not None:
@@ -117,16 +121,19 @@ class TransformerBackbone(nn.Module):
 
         It does with flash attention and, where `can_unpad`, within `fast_encoder`.
         """
-        return uses_flash_attention(self.model)
+        return uses_flash_attention(self.model) or is_unpadded(self.model.config)
 
     @property
     def can_unpad(self) -> bool:
-        """Whether `fast_encoder` may concatenate texts; tried again when the model changes."""
-        case = (self.model.dtype, self.model.device, has_adapter(self.model))
-        longest = max(self.max_lengths.values())
-        if self._tried != (*case, longest):
-            self._can_unpad, self._tried = can_unpad(self), (*case, longest)
-        return self._can_unpad
+        """Whether `fast_encoder` may concatenate texts; tried again when the model changes.
+
+        A change is another dtype, device or maximum length, other modules, or more or fewer hooks.
+        """
+        with _lock:  # threads wait for the first one's trial
+            case = case_of(self)
+            if self._tried != case:
+                self._can_unpad, self._tried = can_unpad(self), case
+            return self._can_unpad
 
     @property
     def num_embeddings(self) -> int:

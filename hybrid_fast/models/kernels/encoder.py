@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from hybrid_fast.models.compat import (
     attention_of,
@@ -13,12 +15,18 @@ from hybrid_fast.models.compat import (
     is_compiled,
     set_attention,
 )
+from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels import attention
 from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
 from hybrid_fast.models.kernels.linear import Linear
 
 _KERNELS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: Dropout, nn.Linear: Linear}
+_PLAIN = {kernel: kind for kind, kernel in _KERNELS.items()}
+# Ours too: those of a model that was copied or pickled while it computed by our kernels.
+_ATTENTIONS = ("sdpa", attention.NAME, unpadded_attention.NAME)
+
+_without_padding: ContextVar[tuple[PreTrainedConfig, ...]] = ContextVar("configs", default=())
 
 
 @contextmanager
@@ -29,36 +37,59 @@ def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
     and hooks, and the attention "sdpa" of transformers is `attention.attend`. What they compute
     stays, up to rounding and the masks of dropout. Derived classes, other attentions and modules
     that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and so does a
-    whole model that is compiled.
+    whole model that is compiled. Several threads may be within with one model.
 
     Args:
         model: an encoder or a part of one.
         unpadded: whether the attention "sdpa" is that of texts without padding, see
-            `unpadded.attend_unpadded`, for a model of which `can_unpad` is true.
+            `unpadded.attend_unpadded`, for a model of which `can_unpad` is true. If another thread
+            is within that pads, texts are padded here too.
     """
     modules = list(model.modules())
     if any(map(is_compiled, modules)):
         yield
         return
-    replaced = [(each, type(each)) for each in modules if _is_replaced(each)]
-    configs = [config for config in configs_of_attention(model) if attention_of(config) == "sdpa"]
+    configs = configs_of_attention(model)
+    name = unpadded_attention.NAME if unpadded else attention.NAME
+    token = _without_padding.set((*_without_padding.get(), *(configs if unpadded else ())))
     try:
         # The modules stay, since others may hold them and what was compiled looks for them.
-        for module, kind in replaced:
-            _set_class(module, _KERNELS[kind])
-        for config in configs:
-            set_attention(config, unpadded_attention.NAME if unpadded else attention.NAME)
-        yield
+        with (
+            _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS)),
+            _CHOICES.hold(configs, lambda config: set_attention(config, name)),
+        ):
+            yield
     finally:
-        for module, kind in replaced:
-            _set_class(module, kind)
-        for config in configs:
-            set_attention(config, "sdpa")
+        _without_padding.reset(token)
+
+
+def is_unpadded(config: PreTrainedConfig) -> bool:
+    """Tell whether this thread is within `fast_encoder` where a config is that of unpadded texts.
+
+    Another thread that makes features meanwhile, and has them embedded later, has to pad.
+    """
+    return attention_of(config) == unpadded_attention.NAME and any(
+        each is config for each in _without_padding.get()
+    )
+
+
+def can_replace_attention(config: PreTrainedConfig) -> bool:
+    """Tell whether `fast_encoder` replaces the attention that a config chooses."""
+    return attention_of(config) in _ATTENTIONS
 
 
 def _is_replaced(module: nn.Module) -> bool:
-    return type(module) in _KERNELS and not getattr(module, "inplace", False)
+    return (type(module) in _KERNELS or type(module) in _PLAIN) and not getattr(
+        module, "inplace", False
+    )
 
 
-def _set_class(module: nn.Module, kind: type[nn.Module]) -> None:
+def _set_class(module: nn.Module, kinds: dict[type[nn.Module], type[nn.Module]]) -> None:
+    kind = kinds.get(type(module), type(module))
     object.__setattr__(module, "__class__", kind)  # that of modules first looks for parameters
+
+
+_CLASSES = HeldChange[nn.Module](_is_replaced, undo=lambda module: _set_class(module, _PLAIN))
+_CHOICES = HeldChange[PreTrainedConfig](
+    can_replace_attention, undo=lambda config: set_attention(config, "sdpa")
+)

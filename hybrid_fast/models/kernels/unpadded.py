@@ -2,7 +2,7 @@
 
 transformers hands a flash attention the places of the texts by keywords, all other layers compute
 on tokens as they come, and so they do here: the name of this attention has "flash" in it, by which
-transformers, and `uses_flash_attention`, know one that takes texts so.
+transformers knows one that takes texts so.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybrid_fast.models.compat import register_attention, sdpa_mask, torch_attention
+from hybrid_fast.models.compat import (
+    OUR_FLASH_ATTENTION,
+    register_attention,
+    sdpa_mask,
+    torch_attention,
+)
 from hybrid_fast.models.kernels.attention import attend, autocast, drop_attention, takes_attention
 
-NAME = "hybrid_fast_flash"
+NAME = OUR_FLASH_ATTENTION
 
 
 def attend_unpadded(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from shape_folders import SHAPES, make_folder
+from torch.nn import functional
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.backbones import unpadding
@@ -190,3 +191,24 @@ def test_the_trial_is_made_once_and_again_for_another_model(tmp_path, monkeypatc
     model.add_adapter({"r": 2, "target_modules": ["query"]})
     assert model.can_unpad()
     assert len(trials) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_states_that_leak_a_little_into_the_next_text(dtype, tmp_path):
+    model = load("bert", tmp_path, dtype=dtype)
+    assert model.can_unpad()
+
+    def leak(module, args, states):
+        return states + 0.003 * functional.pad(states, (0, 0, 1, 0))[:, :-1]
+
+    hook = model.backbone.model.encoder.layer[-1].register_forward_hook(leak)
+    assert not model.can_unpad()
+    hook.remove()
+    assert model.can_unpad()
+
+
+def test_the_trial_is_made_again_where_torchs_attention_is_asked_for(tmp_path, monkeypatch):
+    model = load("bert", tmp_path)
+    assert model.can_unpad()
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
+    assert not model.can_unpad()
