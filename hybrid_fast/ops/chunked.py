@@ -234,7 +234,10 @@ def compute_losses(
     if losses is None:
         chunks = problem.chunks(queries, no_coefficients)
         losses = torch.cat([problem.kernels.losses(chunk, logit_scale) for _, chunk in chunks])
-    return losses if gaps is None else (losses + F.softplus(gaps)) / 2
+    if gaps is None:
+        return losses
+    # The default threshold, 20, drops digits of float64.
+    return (losses + F.softplus(gaps, threshold=40)) / 2
 
 
 def compute_gradients(

@@ -6,6 +6,8 @@ the versions that work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import torch
@@ -35,15 +37,21 @@ def required(holder: Any, name: str) -> Any:
 BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
 
 
-def sees_operators(*tensors: Tensor) -> bool:
-    """Tell whether something looks at operators before they run: a mode or the class of a tensor.
+# What an operator takes, and nothing sees: a class of tensors of its own would.
+_PLAIN = frozenset(
+    (Tensor, torch.nn.Parameter, torch.dtype, list, tuple, bool, int, float, str, NoneType)
+)
+
+
+def is_watched(arguments: Sequence[object]) -> bool:
+    """Tell whether something looks at a call of an operator: a mode, or the class of an argument.
 
     True if this torch cannot tell.
     """
     num_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
     if num_modes is None or num_modes() > 0:
         return True
-    return any(type(tensor) not in (Tensor, torch.nn.Parameter) for tensor in tensors)
+    return not _PLAIN.issuperset(map(type, arguments))
 
 
 def process_group(name: str) -> dist.ProcessGroup:

@@ -269,7 +269,7 @@ def _define(
             return operator(*arguments)
 
     def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling() or compat.sees_operators(*arguments[:2]):
+        if torch.compiler.is_compiling() or compat.is_watched(arguments):
             return operator(*arguments)
         return autograd.apply(compute, *arguments)
 

@@ -66,7 +66,7 @@ def row_coefficients(weights: Tensor, total_weight: Tensor, reduction: str) -> T
     """Return a_i, (B,): w_i, for "mean" w_i / total_weight, or 0 if all weights are 0."""
     if reduction != "mean":
         return weights
-    return weights / total_weight.masked_fill(~(total_weight > 0), 1)
+    return weights / torch.where(total_weight > 0, total_weight, 1)
 
 
 def score_matrix(inputs: InfoNCEInputs) -> Tensor:

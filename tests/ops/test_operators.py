@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from hybrid_fast.ops import InfoNCELoss, info_nce
 from hybrid_fast.ops.operators import Settings
@@ -146,6 +147,47 @@ def test_other_classes_of_tensors_give_the_same_bits(kind):
 
     expected = loss_and_grads(function, *problem(), 0.3)
     assert all(map(torch.equal, loss_and_grads(function, *arguments), expected))
+
+
+class Wrapper(torch.Tensor):
+    """Holds a tensor, and has no numbers of its own where a kernel would look for them."""
+
+    def __new__(cls, held):
+        size = {"strides": held.stride(), "dtype": held.dtype, "device": held.device}
+        self = torch.Tensor._make_wrapper_subclass(cls, held.shape, **size)
+        self.held = held
+        return self
+
+    @classmethod
+    def __torch_dispatch__(cls, operator, types, args=(), kwargs=None):
+        args, kwargs = tree_map_only(cls, lambda wrapper: wrapper.held, (args, kwargs or {}))
+        return tree_map_only(torch.Tensor, cls, operator(*args, **kwargs))
+
+
+TENSORS = {
+    "queries": torch.linspace(-1, 2, 30).reshape(6, 5).sin(),
+    "passages": torch.linspace(-3, 4, 45).reshape(9, 5).cos(),
+    "temperature": torch.tensor(0.3),
+    "positives": torch.arange(6).flip(0),
+    "query_groups": GROUPS["query_groups"],
+    "passage_groups": GROUPS["passage_groups"],
+    "query_passage_ids": torch.arange(6) // 2,
+    "passage_ids": torch.arange(9) // 2,
+    "mask": torch.arange(54).reshape(6, 9) % 5 == 0,
+    "weights": torch.linspace(0, 2, 6),
+}
+
+
+@pytest.mark.parametrize("wrapped", TENSORS)
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_kernels_read_what_a_wrapper_holds(wrapped, needs_grad):
+    temperature = TENSORS["temperature"].clone().requires_grad_(needs_grad)
+    if wrapped == "temperature":
+        temperature = TENSORS["temperature"]
+    tensors = TENSORS | {"temperature": temperature}
+    expected = info_nce(**tensors, backend="cpu")
+    loss = info_nce(**tensors | {wrapped: Wrapper(tensors[wrapped])}, backend="cpu").detach()
+    assert torch.equal(loss.held, expected.detach())
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
