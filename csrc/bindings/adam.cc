@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdint>
 #include <utility>
 
@@ -43,7 +44,7 @@ AdamTable<T> adam_table(const TableArguments& given) {
 AdamHistory adam_history(const Array<double>& history, std::int64_t begin,
                          std::pair<double, double> betas, double epsilon) {
   require_shape(history, "history", {history.shape(0), 3}, "three factors of each update");
-  if (!(betas.first >= 0 && betas.first * betas.first < betas.second && betas.second < 1)) {
+  if (!(betas.first >= 0 && betas.first < std::sqrt(betas.second) && betas.second < 1)) {
     throw py::value_error("betas are " + std::to_string(betas.first) + " and " +
                           std::to_string(betas.second) +
                           "; betas must have 0 <= beta1 < sqrt(beta2) < 1");

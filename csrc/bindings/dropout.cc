@@ -1,7 +1,10 @@
 #include "core/dropout.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <string>
+#include <utility>
 
 #include "bindings/bindings.h"
 #include "core/attention.h"
@@ -121,22 +124,19 @@ struct Attention {
     require_shape(keys, "keys", {1, queries.shape(1), keys.shape(2), keys.shape(3)},
                   "one row of texts, of the length of queries");
     if (shape.seen != nullptr) throw py::value_error("with offsets there is no seen");
-    const std::int64_t* begins = offsets.data();
-    const py::ssize_t count = offsets.shape(0) - 1;
-    bool rises = count >= 0 && begins[0] == 0 && begins[count] == queries.shape(1);
-    shape.num_queries = 0;
-    for (py::ssize_t text = 0; rises && text < count; ++text) {
-      const std::int64_t length = begins[text + 1] - begins[text];
-      rises = length >= 0;
-      shape.num_queries = std::max(shape.num_queries, length);
-    }
-    if (!rises) {
+    const std::span<const std::int64_t> begins = view(std::as_const(offsets));
+    if (begins.empty() || begins.front() != 0 || begins.back() != queries.shape(1) ||
+        !std::is_sorted(begins.begin(), begins.end())) {
       throw py::value_error("offsets must rise from 0 to the " + std::to_string(queries.shape(1)) +
                             " rows of queries");
     }
-    shape.num_texts = count;
+    shape.num_texts = std::ssize(begins) - 1;
+    shape.num_queries = 0;
+    for (std::int64_t text = 0; text < shape.num_texts; ++text) {
+      shape.num_queries = std::max(shape.num_queries, begins[text + 1] - begins[text]);
+    }
     shape.num_keys = shape.num_queries;
-    shape.offsets = begins;
+    shape.offsets = begins.data();
   }
 };
 

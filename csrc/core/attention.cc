@@ -4,7 +4,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <type_traits>
 
 #include "core/attention_table.h"
@@ -15,16 +14,7 @@ namespace hybrid_fast {
 namespace {
 
 const AttentionKernels& chosen() {
-  static const AttentionKernels& kernels = []() -> const AttentionKernels& {
-#if defined(__x86_64__)
-    const std::string_view name = chosen_vectors();
-    if (name == "avx512") return kAttention_avx512;
-    if (name == "avx2") return kAttention_avx2;
-#else
-    chosen_instructions();
-#endif
-    return kAttention_portable;
-  }();
+  static const AttentionKernels& kernels = HYBRID_FAST_CHOSEN(kAttention);
   return kernels;
 }
 

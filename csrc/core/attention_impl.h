@@ -98,7 +98,7 @@ inline void write_biases(const AttentionShape& shape, const std::uint8_t* seen, 
   std::int64_t begin = 0, end = num_keys;
   if (shape.causal && query + 1 < end) end = query + 1;
   if (shape.window > 0) {
-    if (query + shape.window < end) end = query + shape.window;
+    if (shape.window < end - query) end = query + shape.window;
     begin = query + 1 - shape.window;
     begin = begin < 0 ? 0 : begin < end ? begin : end;
   }

@@ -6,7 +6,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 #include "core/bf16_product.h"
 #include "core/bf16_product_table.h"
@@ -17,19 +16,8 @@
 namespace hybrid_fast {
 namespace {
 
-const ContrastKernels<float>& choose() {
-#if defined(__x86_64__)
-  const std::string_view name = chosen_vectors();
-  if (name == "avx512") return kContrast_avx512;
-  if (name == "avx2") return kContrast_avx2;
-#else
-  chosen_vectors();
-#endif
-  return kContrast_portable;
-}
-
 const ContrastKernels<float>& kernels(float) {
-  static const ContrastKernels<float>& chosen = choose();
+  static const ContrastKernels<float>& chosen = HYBRID_FAST_CHOSEN(kContrast);
   return chosen;
 }
 const ContrastKernels<double>& kernels(double) {

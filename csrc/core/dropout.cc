@@ -4,7 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 #include "core/dropout_table.h"
 #include "core/instructions.h"
@@ -14,16 +13,7 @@ namespace hybrid_fast {
 namespace {
 
 const DropoutKernels& chosen() {
-  static const DropoutKernels& kernels = []() -> const DropoutKernels& {
-#if defined(__x86_64__)
-    const std::string_view name = chosen_vectors();
-    if (name == "avx512") return kDropout_avx512;
-    if (name == "avx2") return kDropout_avx2;
-#else
-    chosen_instructions();
-#endif
-    return kDropout_portable;
-  }();
+  static const DropoutKernels& kernels = HYBRID_FAST_CHOSEN(kDropout);
   return kernels;
 }
 

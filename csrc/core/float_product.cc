@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string_view>
 #include <vector>
 
 #include "core/float_product_table.h"
@@ -17,16 +16,7 @@ namespace hybrid_fast {
 namespace {
 
 const FloatProductKernels& chosen() {
-  static const FloatProductKernels& kernels = []() -> const FloatProductKernels& {
-#if defined(__x86_64__)
-    const std::string_view name = chosen_instructions();
-    if (name == "avx512") return kFloatProduct_avx512;
-    if (name == "avx2") return kFloatProduct_avx2;
-#else
-    chosen_instructions();
-#endif
-    return kFloatProduct_portable;
-  }();
+  static const FloatProductKernels& kernels = HYBRID_FAST_CHOSEN(kFloatProduct);
   return kernels;
 }
 

@@ -78,8 +78,9 @@ bool has_avx512() { return false; }
 bool has_avx2() { return false; }
 #endif
 
-// Linux lets a process use the registers of tiles once it has asked. This stays for the life of the
-// process and changes nothing else: only threads that hold tiles have more to save.
+// Linux lets a process use the registers of tiles once it has asked, all of its threads, also those
+// that run already. This stays for the life of the process. Only threads that hold tiles have more
+// to save; stacks for signals must have room for it, and where one has not, Linux refuses.
 bool may_use_tiles() {
 #if defined(HYBRID_FAST_AMX) && defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
@@ -111,7 +112,7 @@ const char* choose_instructions(std::span<const InstructionSet> sets, std::strin
                                 nearest(sets, wanted));
   }
   if (!set->present()) {
-    throw std::invalid_argument(given + ", which this processor lacks; it has " +
+    throw std::invalid_argument(given + ", which this process cannot use; it can use " +
                                 names(sets, true));
   }
   return set->name;
@@ -126,10 +127,7 @@ const char* chosen_instructions() {
   return chosen;
 }
 
-const char* chosen_vectors() {
-  const char* chosen = chosen_instructions();
-  return chosen == std::string_view("amx") ? "avx512" : chosen;
-}
+std::string_view vectors_of(std::string_view chosen) { return chosen == "amx" ? "avx512" : chosen; }
 
 bool has_amx() {
 #if defined(__x86_64__)

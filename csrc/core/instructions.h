@@ -27,9 +27,27 @@ const char* choose_instructions(std::span<const InstructionSet> sets, std::strin
 // Throws as choose_instructions.
 const char* chosen_instructions();
 
-// The name of the set whose vectors go with the choice: its own, or "avx512" for "amx", whose tiles
-// serve products of matrices alone. Throws as choose_instructions.
-const char* chosen_vectors();
+// The name of the set whose vectors go with a choice: its own, or "avx512" for "amx", whose tiles
+// serve products of matrices alone.
+std::string_view vectors_of(std::string_view chosen);
+
+// Those of kernels for vectors that go with the choice for this process. Throws as
+// choose_instructions.
+template <typename Kernels>
+const Kernels& of_chosen_vectors(const Kernels& portable, const Kernels* avx2 = nullptr,
+                                 const Kernels* avx512 = nullptr) {
+  const std::string_view vectors = vectors_of(chosen_instructions());
+  if (vectors == "avx512" && avx512 != nullptr) return *avx512;
+  if (vectors == "avx2" && avx2 != nullptr) return *avx2;
+  return portable;
+}
+
+// The same of the kernels name_portable and, where they are compiled, name_avx2 and name_avx512.
+#if defined(__x86_64__)
+#define HYBRID_FAST_CHOSEN(name) of_chosen_vectors(name##_portable, &name##_avx2, &name##_avx512)
+#else
+#define HYBRID_FAST_CHOSEN(name) of_chosen_vectors(name##_portable)
+#endif
 
 // Whether this processor has tiles for products of matrices (AMX), which torch may use whatever our
 // kernels take.

@@ -223,9 +223,12 @@ void require_steps(const AdamTable<T>& table, const AdamHistory& history, std::i
 
 // The last update of a history, which rows count in 32 bits.
 std::int32_t last_step(const AdamHistory& history) {
-  if (history.begin < 0 || history.last() > std::numeric_limits<std::int32_t>::max()) {
-    throw std::invalid_argument("the history ends with update " + std::to_string(history.last()) +
-                                "; fewer than 2^31 can be counted");
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  const auto size = static_cast<std::int64_t>(history.updates.size());
+  if (history.begin < 0 || size > kMost - std::min(history.begin, kMost)) {
+    throw std::invalid_argument("the history has " + std::to_string(size) + " updates after " +
+                                std::to_string(history.begin) +
+                                "; updates are counted from 0 to fewer than 2^31");
   }
   return static_cast<std::int32_t>(history.last());
 }
@@ -253,13 +256,17 @@ void catch_up(const AdamTable<T>& table, const AdamHistory& history,
     require_row(row, 0, table.num_rows, "");
     require_steps(table, history, row);
   }
+  const auto has_all = [&](std::int64_t row) { return table.weight_steps[row] == last; };
+  if (std::ranges::all_of(rows, has_all)) return;
+  // Nothing may throw once rows are said to have the updates that they are about to get.
+  threads_for(0, num_threads);
+  const RowUpdates<T> updates(table, history);
   std::vector<std::pair<std::int64_t, std::int32_t>> late;  // rows, and the last update they had
+  late.reserve(rows.size());
   for (const std::int64_t row : rows) {
-    if (table.weight_steps[row] == last) continue;
+    if (has_all(row)) continue;
     late.emplace_back(row, std::exchange(table.weight_steps[row], last));
   }
-  if (late.empty()) return;
-  const RowUpdates<T> updates(table, history);
   for_each_row(static_cast<std::int64_t>(late.size()), table.dim, num_threads,
                [&](std::int64_t i) { updates.miss(late[i].first, late[i].second, last); });
 }

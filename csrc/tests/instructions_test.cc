@@ -48,6 +48,22 @@ void test_a_name_in_any_case() {
   CHECK(choose_instructions(kOlder, "AVX2", "CPU") == std::string("avx2"));
 }
 
+struct Kernels {
+  const char* vectors;
+};
+constexpr Kernels kKernels_portable{"portable"};
+#if defined(__x86_64__)
+constexpr Kernels kKernels_avx2{"avx2"}, kKernels_avx512{"avx512"};
+#endif
+
+// A processor with tiles has the widest vectors too.
+void test_the_vectors_that_go_with_a_choice() {
+  CHECK(vectors_of("amx") == "avx512");
+  for (const char* name : {"avx512", "avx2", "portable"}) CHECK(vectors_of(name) == name);
+  CHECK(HYBRID_FAST_CHOSEN(kKernels).vectors == vectors_of(chosen_instructions()));
+  CHECK(of_chosen_vectors(kKernels_portable).vectors == kKernels_portable.vectors);
+}
+
 void test_what_is_refused() {
   const std::string one_of = "; it must be one of 'amx', 'avx512', 'avx2', 'portable'";
   CHECK(refused("avx-2") == "CPU is 'avx-2'" + one_of + "; did you mean 'avx2'?");
@@ -56,7 +72,7 @@ void test_what_is_refused() {
   CHECK(refused("sse") == "CPU is 'sse'" + one_of);
   CHECK(refused("avx2 ") == "CPU is 'avx2 '" + one_of + "; did you mean 'avx2'?");
   CHECK(refused("AVX512") ==
-        "CPU is 'AVX512', which this processor lacks; it has 'avx2', 'portable'");
+        "CPU is 'AVX512', which this process cannot use; it can use 'avx2', 'portable'");
 }
 
 void test_those_of_this_processor() {
@@ -75,6 +91,7 @@ int main() {
   test_the_widest_that_is_present();
   test_those_that_are_turned_off_are_not_asked();
   test_a_name_in_any_case();
+  test_the_vectors_that_go_with_a_choice();
   test_what_is_refused();
   test_those_of_this_processor();
 }

@@ -186,8 +186,24 @@ void test_bad_input() {
       update_rows(table.view(), factors.from(0), std::vector<std::int64_t>{1}, gradient.data(), 1),
       std::invalid_argument);
   AdamHistory far = factors.from(0);
-  far.begin = std::numeric_limits<std::int32_t>::max();
-  CHECK_THROWS(catch_up(table.view(), far, std::vector<std::int64_t>{1}, 1), std::invalid_argument);
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  for (const std::int64_t begin : {std::int64_t{-1}, kMost - 7, kMost, kMost << 32 | kMost << 1}) {
+    far.begin = begin;
+    CHECK_THROWS(catch_up(table.view(), far, std::vector<std::int64_t>{1}, 1),
+                 std::invalid_argument);
+  }
+}
+
+// A call that throws has changed nothing, or rows would never get the updates that they missed.
+void test_what_is_refused_is_not_counted() {
+  Factors factors;
+  factors.add(0.1, 0.1);
+  Table<float> table(4, 2);
+  const std::vector<std::int64_t> rows{0, 3};
+  CHECK_THROWS(catch_up(table.view(), factors.from(0), rows, 0), std::invalid_argument);
+  CHECK(table.weight_steps == std::vector<std::int32_t>(4) && table.weights[0] == 1);
+  catch_up(table.view(), factors.from(0), rows, 1);
+  CHECK((table.weight_steps == std::vector<std::int32_t>{1, 0, 0, 1}) && table.weights[0] < 1);
 }
 
 }  // namespace
@@ -200,4 +216,5 @@ int main() {
   test_many_rows_on_several_threads();
   test_rows_without_moments_decay();
   test_bad_input();
+  test_what_is_refused_is_not_counted();
 }

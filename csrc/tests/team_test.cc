@@ -37,6 +37,22 @@ void test_what_work_throws_comes_out() {
   CHECK_THROWS(parallel_for_in_team(3, 1, 0, [](std::size_t) {}), std::invalid_argument);
 }
 
+// A team within a team, which OpenMP gives fewer threads than were asked for.
+void test_work_within_work() {
+  std::atomic<int> failed = 0;
+  parallel_for_in_team(5, 1 << 30, 3, [&](std::size_t) { failed += !does_all(50, 1 << 30, 4); });
+  CHECK(failed == 0);
+}
+
+// As several threads of Python do.
+void test_several_callers_at_once() {
+  std::atomic<int> failed = 0;
+  parallel_for(4, 4, [&](std::size_t) {
+    for (int round = 0; round < 20; ++round) failed += !does_all(50, 1 << 30, 3);
+  });
+  CHECK(failed == 0);
+}
+
 // Its threads are not those of the process that it was forked from.
 void test_a_forked_process() {
   const pid_t child = fork();
@@ -70,5 +86,7 @@ int main(int argc, char** argv) {
   test_a_team_where_openmp_is_loaded(loaded);
   test_every_piece_once();
   test_what_work_throws_comes_out();
+  test_work_within_work();
+  test_several_callers_at_once();
   test_a_forked_process();
 }

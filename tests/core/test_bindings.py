@@ -146,6 +146,64 @@ def test_bad_attention(case):
         _core.attend_backward(**given, **gradients)
 
 
+# Texts of an array of one row of 5.
+BAD_OFFSETS = {
+    "none": [],
+    "one beyond": [5],
+    "from 1 on": [1, 5],
+    "too short": [0, 4],
+    "too long": [0, 6],
+    "falling": [0, 3, 2, 5],
+    "below 0": [0, -3, 5],
+    "far beyond, and back": [0, 2**63 - 1, 5],
+    "further apart than int64": [0, 2**63 - 1, -(2**63), 5],
+}
+
+
+def packed_texts(**given):
+    """Arguments of `_core.attend` for texts of one row of 5."""
+    states = {key: np.ones((1, 5, 2, 3), np.float32) for key in ("queries", "keys", "values")}
+    law = {"seen": None, "offsets": np.array([0, 2, 2, 5]), "scale": 1.0, "causal": False,
+           "window": 0, "rate": 0.0, "seed": 1, "num_threads": 1}  # fmt: skip
+    sums = np.ones((1, 2, 5), np.float32)
+    return {**states, **law, "out": np.ones((1, 5, 2, 3), np.float32), "log_sums": sums, **given}
+
+
+@pytest.mark.parametrize("case", BAD_OFFSETS)
+def test_bad_offsets_of_texts(case):
+    offsets = np.array(BAD_OFFSETS[case], np.int64)
+    with pytest.raises(ValueError, match="offsets must rise from 0 to the 5 rows of queries"):
+        _core.attend(**packed_texts(offsets=offsets))
+
+
+BAD_PACKED = {
+    "a matrix of offsets": ("offsets", np.array([[0, 5]]), "offsets is int64 .* with 1 dimension"),
+    "no integers": ("offsets", np.array([0.0, 5.0]), "offsets is float64"),
+    "a mask": ("seen", np.ones((1, 1, 1, 5), bool), "with offsets there is no seen"),
+    "other keys": ("keys", np.ones((1, 4, 2, 3), np.float32), r"values has .* as keys has"),
+    "sums of texts": ("log_sums", np.ones((3, 2, 2), np.float32), r"it needs \(1, 2, 5\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PACKED)
+def test_what_does_not_go_with_offsets(case):
+    name, value, message = BAD_PACKED[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        _core.attend(**packed_texts(**{name: value}))
+
+
+@pytest.mark.parametrize("window", [5, 2**31, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_window_wider_than_any_text(window, causal):
+    wide, whole = packed_texts(causal=causal, window=window), packed_texts(causal=causal)
+    for call in (wide, whole):
+        call["queries"] = call["keys"] = np.random.default_rng(0).random((1, 5, 2, 3), np.float32)
+        call["values"] = call["queries"] + 1
+        _core.attend(**call)
+    assert np.array_equal(wide["out"], whole["out"])
+    assert np.array_equal(wide["log_sums"], whole["log_sums"])
+
+
 @pytest.mark.parametrize("name", COLUMNS)
 def test_bad_columns_of_a_table(name):
     columns = COLUMNS | {name: COLUMNS[name].astype(np.float32)}

@@ -32,8 +32,8 @@ def test_tiles_can_be_turned_off():
     if _core.contrast_instructions() == "amx":
         assert run_program(CHOSEN, HYBRID_FAST_CPU="avx512") == "avx512"
         return
-    lacks = "HYBRID_FAST_CPU is 'amx', which this processor lacks; it has "
-    assert run_program(LOSSES, HYBRID_FAST_CPU="amx").splitlines()[0].startswith(lacks)
+    refused = "HYBRID_FAST_CPU is 'amx', which this process cannot use; it can use "
+    assert run_program(LOSSES, HYBRID_FAST_CPU="amx").splitlines()[0].startswith(refused)
 
 
 def test_an_empty_name_is_none():
