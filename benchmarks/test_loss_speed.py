@@ -30,6 +30,7 @@ from side_by_side import side_by_side
 from hybrid_fast.cpu import emulates
 
 BUDGET_S = {1024: 3, 4096: 12, 8192: 32}
+SMALL_BUDGET_S = 0.5
 naive = cross_entropy("mean")
 WAYS = {
     "ours": ours,
@@ -47,6 +48,9 @@ WAYS_OF_HALF = {
     "naive of mm().float()": naive_of_half,
     "naive of bf16 logits": naive,
 }
+# Small calls: at most half a millisecond more than naive, from 256 on at most 5 %.
+MOST_MORE_S = {64: 5e-4}
+GOALS_OF_SMALL = {256: 1 / 1.05}
 GOALS = {1024: 1.3, 4096: 1.7, 8192: 1.9}
 GOALS_BF16 = {4096: 6, 8192: 7}
 GOALS_OF_HALF = {1024: 1, 8192: 1.3}
@@ -115,6 +119,28 @@ def test_float32(benchmark, headline, size, dim):
         {"naive": found["naive"], "limit": limit(size, dim, found["bf16"])},
         goals({"naive": GOALS_BF16, "limit": GOALS_OF_LIMIT_BF16}, size),
     )  # fmt: skip
+
+
+@pytest.mark.usefixtures("kept_memory")
+@pytest.mark.parametrize("dim", [32, 384])
+@pytest.mark.parametrize("size", [64, 256])
+def test_small_calls(benchmark, headline, size, dim):
+    """Most of the time of which is Python's."""
+    ways = {name: WAYS[name] for name in WAYS if "cached" not in name and "compile" not in name}
+    for name, way in ways.items():
+        check(name, way, size, dim, torch.float32, 5e-3 if "bf16" in name else 1e-5)
+    tensors = embeddings(size, dim)
+    steps = {name: partial(step, way, *tensors) for name, way in ways.items()}
+    found = side_by_side(benchmark, steps, SMALL_BUDGET_S, most=500)
+    baselines = {"": ("naive", "reference"), ", symmetric": ("naive, symmetric",)}
+    baselines[", precision bf16"] = baselines[""]
+    for option, names in baselines.items():
+        bound = found[names[0]] + MOST_MORE_S[size] if size in MOST_MORE_S else None
+        headline(
+            "loss", f"float32 {size} x {dim}{option}", "s", found[f"ours{option}"],
+            {name: found[name] for name in names},
+            goals({names[0]: GOALS_OF_SMALL}, size), bound,
+        )  # fmt: skip
 
 
 @pytest.mark.usefixtures("kept_memory")

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'multiply_float', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'multiply_float', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -108,6 +108,11 @@ def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.S
     """
     Add a chunk of scores to the sums of its columns; arguments are addresses.
     """
+def add_positives(*, weights: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, vectors: typing.SupportsInt | typing.SupportsIndex, from_rows: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, into_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Add weight i times bfloat16 vector from_rows[i] to sum into_rows[i]; arguments are
+    addresses, and rows are 0, 1, .. where they are 0.
+    """
 def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.
@@ -123,20 +128,21 @@ def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any
     """
     Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
     """
-def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, grad_positives: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    As contrast_rows_float, on the product of bfloat16 queries and packed passages.
+    As contrast_rows_float, on the product of bfloat16 queries and packed passages; the
+    gradient is rounded to bfloat16 but for the positives', which stand apart.
     """
 def contrast_instructions() -> str:
     """
     The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the
     widest of this processor, or the one that HYBRID_FAST_CPU names.
     """
-def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """
-def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
     """

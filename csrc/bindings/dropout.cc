@@ -131,8 +131,8 @@ struct Attention {
       shape.num_queries = std::max(shape.num_queries, length);
     }
     if (!rises) {
-      throw py::value_error("offsets must rise from 0 to the " +
-                            std::to_string(queries.shape(1)) + " rows of queries");
+      throw py::value_error("offsets must rise from 0 to the " + std::to_string(queries.shape(1)) +
+                            " rows of queries");
     }
     shape.num_texts = count;
     shape.num_keys = shape.num_queries;
@@ -200,8 +200,9 @@ void bind_dropout(py::module_& m) {
         "Write values / (1 - rate), or 0 where they are dropped, a function of seed and place.\n\n"
         "Arrays of one dimension, float32, or uint16 for bfloat16; `out` may be `values`.");
   m.def("attend", &attend, py::kw_only(), py::arg("queries"), py::arg("keys"), py::arg("values"),
-        py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"), py::arg("rate"), py::arg("seed"),
-        py::arg("out"), py::arg("log_sums"), py::arg("num_threads"),
+        py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"),
+        py::arg("rate"), py::arg("seed"), py::arg("out"), py::arg("log_sums"),
+        py::arg("num_threads"),
         "Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.\n\n"
         "Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or\n"
         "a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,\n"
@@ -210,9 +211,10 @@ void bind_dropout(py::module_& m) {
         "offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see\n"
         "keys less than `window` away; 0: any.");
   m.def("attend_backward", &attend_backward, py::kw_only(), py::arg("queries"), py::arg("keys"),
-        py::arg("values"), py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"), py::arg("rate"),
-        py::arg("seed"), py::arg("log_sums"), py::arg("out_gradient"), py::arg("query_gradient"),
-        py::arg("key_gradient"), py::arg("value_gradient"), py::arg("num_threads"),
+        py::arg("values"), py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"),
+        py::arg("window"), py::arg("rate"), py::arg("seed"), py::arg("log_sums"),
+        py::arg("out_gradient"), py::arg("query_gradient"), py::arg("key_gradient"),
+        py::arg("value_gradient"), py::arg("num_threads"),
         "Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.");
 }
 

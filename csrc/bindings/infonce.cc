@@ -37,10 +37,12 @@ ContrastChunk<T> contrast_chunk(const py::dict& c) {
 
 template <typename T>
 ContrastGradient<T> contrast_gradient(std::uintptr_t coefficients, std::uintptr_t column_lse,
-                                      std::uintptr_t column_coefficients, std::uintptr_t bf16,
-                                      std::uintptr_t losses, std::uintptr_t grad_dot_logits) {
+                                      std::uintptr_t column_coefficients, std::uintptr_t losses,
+                                      std::uintptr_t grad_dot_logits, std::uintptr_t bf16 = 0,
+                                      std::uintptr_t grad_positives = 0) {
   return {at<const T>(coefficients), at<const T>(column_lse), at<const T>(column_coefficients),
-          at<std::uint16_t>(bf16),   at<T>(losses),           at<T>(grad_dot_logits)};
+          at<std::uint16_t>(bf16),   at<T>(grad_positives),   at<T>(losses),
+          at<T>(grad_dot_logits)};
 }
 
 // What the memory is for that threads take.
@@ -61,11 +63,11 @@ auto product_of(std::int64_t num_rows, std::int64_t num_columns, std::int64_t di
 
 template <typename T>
 void contrast_rows(const py::dict& chunk, std::uintptr_t coefficients, std::uintptr_t column_lse,
-                   std::uintptr_t column_coefficients, std::uintptr_t bf16, std::uintptr_t losses,
+                   std::uintptr_t column_coefficients, std::uintptr_t losses,
                    std::uintptr_t grad_dot_logits, int num_threads) {
   const ContrastChunk<T> rows = contrast_chunk<T>(chunk);
-  const ContrastGradient<T> gradient = contrast_gradient<T>(
-      coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
+  const ContrastGradient<T> gradient =
+      contrast_gradient<T>(coefficients, column_lse, column_coefficients, losses, grad_dot_logits);
   without_gil(rows_of(rows), [&] { hybrid_fast::contrast_rows(rows, gradient, num_threads); });
 }
 
@@ -83,7 +85,7 @@ template <typename T>
 void define_contrast(py::module_& m, const std::string& suffix) {
   m.def(("contrast_rows_" + suffix).c_str(), &contrast_rows<T>, py::arg("chunk"), py::kw_only(),
         py::arg("coefficients"), py::arg("column_lse"), py::arg("column_coefficients"),
-        py::arg("bf16"), py::arg("losses"), py::arg("grad_dot_logits"), py::arg("num_threads"),
+        py::arg("losses"), py::arg("grad_dot_logits"), py::arg("num_threads"),
         "Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.");
   m.def(("add_column_sums_" + suffix).c_str(), &add_column_sums<T>, py::arg("chunk"), py::kw_only(),
         py::arg("largest"), py::arg("sums"), py::arg("positive_logits"), py::arg("num_threads"),
@@ -110,14 +112,29 @@ void multiply_bf16(std::uintptr_t rows, std::int64_t num_rows, std::int64_t dim,
 
 void contrast_bf16_rows(const py::dict& chunk, std::uintptr_t queries, std::uintptr_t packed,
                         std::int64_t dim, std::uintptr_t coefficients, std::uintptr_t column_lse,
-                        std::uintptr_t column_coefficients, std::uintptr_t bf16,
-                        std::uintptr_t losses, std::uintptr_t grad_dot_logits, int num_threads) {
+                        std::uintptr_t column_coefficients, std::uintptr_t losses,
+                        std::uintptr_t grad_dot_logits, std::uintptr_t bf16,
+                        std::uintptr_t grad_positives, int num_threads) {
   const ContrastChunk<float> rows = contrast_chunk<float>(chunk);
   const ContrastGradient<float> gradient = contrast_gradient<float>(
-      coefficients, column_lse, column_coefficients, bf16, losses, grad_dot_logits);
+      coefficients, column_lse, column_coefficients, losses, grad_dot_logits, bf16, grad_positives);
   without_gil(rows_of(rows), [&] {
     hybrid_fast::contrast_bf16_rows(rows, gradient, at<const std::uint16_t>(queries),
                                     at<const std::uint16_t>(packed), dim, num_threads);
+  });
+}
+
+void add_positives(std::uintptr_t weights, std::int64_t count, std::uintptr_t vectors,
+                   std::uintptr_t from, std::uintptr_t sums, std::uintptr_t into, std::int64_t dim,
+                   int num_threads) {
+  const auto what = [=] {
+    return "the gradients of " + std::to_string(count) + " positives of " + std::to_string(dim) +
+           " coordinates";
+  };
+  without_gil(what, [&] {
+    hybrid_fast::add_positives(at<const float>(weights), count, at<const std::uint16_t>(vectors),
+                               at<const std::int64_t>(from), at<float>(sums),
+                               at<const std::int64_t>(into), dim, num_threads);
   });
 }
 
@@ -137,9 +154,16 @@ void define_bf16(py::module_& m) {
         "`step`, and packed columns; arguments are addresses.");
   m.def("contrast_bf16_rows", &contrast_bf16_rows, py::arg("chunk"), py::kw_only(),
         py::arg("queries"), py::arg("packed"), py::arg("dim"), py::arg("coefficients"),
-        py::arg("column_lse"), py::arg("column_coefficients"), py::arg("bf16"), py::arg("losses"),
-        py::arg("grad_dot_logits"), py::arg("num_threads"),
-        "As contrast_rows_float, on the product of bfloat16 queries and packed passages.");
+        py::arg("column_lse"), py::arg("column_coefficients"), py::arg("losses"),
+        py::arg("grad_dot_logits"), py::arg("bf16"), py::arg("grad_positives"),
+        py::arg("num_threads"),
+        "As contrast_rows_float, on the product of bfloat16 queries and packed passages; the\n"
+        "gradient is rounded to bfloat16 but for the positives', which stand apart.");
+  m.def("add_positives", &add_positives, py::kw_only(), py::arg("weights"), py::arg("count"),
+        py::arg("vectors"), py::arg("from_rows"), py::arg("sums"), py::arg("into_rows"),
+        py::arg("dim"), py::arg("num_threads"),
+        "Add weight i times bfloat16 vector from_rows[i] to sum into_rows[i]; arguments are\n"
+        "addresses, and rows are 0, 1, .. where they are 0.");
 }
 
 }  // namespace

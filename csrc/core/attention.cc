@@ -9,7 +9,7 @@
 
 #include "core/attention_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -60,21 +60,19 @@ void for_each_head(const AttentionShape& shape, int num_threads, Work&& work) {
                                 " heads, keys " + std::to_string(shape.num_key_heads) +
                                 "; the first must be a multiple of the second");
   }
-  num_threads = threads_for(count_scores(shape), num_threads);
   const std::size_t size = chosen().scratch_size(shape);
-  parallel_for(static_cast<std::size_t>(shape.num_texts * shape.num_key_heads),
-               static_cast<std::size_t>(num_threads), [&](std::size_t i) {
-                 thread_local std::unique_ptr<float[], Freed> scratch;
-                 thread_local std::size_t held = 0;
-                 if (held < size) {
-                   held = 0;
-                   scratch.reset(new (kAlignment) float[size]);
-                   held = size;
-                 }
-                 const auto head = static_cast<std::int64_t>(i);
-                 work(AttentionHead{head / shape.num_key_heads, head % shape.num_key_heads},
-                      scratch.get());
-               });
+  const auto heads = static_cast<std::size_t>(shape.num_texts * shape.num_key_heads);
+  parallel_for_in_team(heads, count_scores(shape), num_threads, [&](std::size_t i) {
+    thread_local std::unique_ptr<float[], Freed> scratch;
+    thread_local std::size_t held = 0;
+    if (held < size) {
+      held = 0;
+      scratch.reset(new (kAlignment) float[size]);
+      held = size;
+    }
+    const auto head = static_cast<std::int64_t>(i);
+    work(AttentionHead{head / shape.num_key_heads, head % shape.num_key_heads}, scratch.get());
+  });
 }
 
 }  // namespace

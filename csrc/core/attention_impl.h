@@ -210,14 +210,16 @@ void attend(const AttentionShape& s, const AttentionInputs<T>& in, T* out, float
   const std::int64_t columns = padded(text.num_keys, kLanes);
   const std::int64_t key_stride = s.num_key_heads * s.dim;
   const std::int64_t key_first = (text.first_key * s.num_key_heads + head.key_head) * s.dim;
-  read_rows(in.keys + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, values, scratch.dim);
+  read_rows(in.keys + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, values,
+            scratch.dim);
   transpose(values, text.num_keys, s.dim, transposed, scratch.keys);
   read_rows(in.values + key_first, key_stride, s.dim, text.num_keys, text.num_keys, 1, values,
             scratch.dim);
   const std::int64_t group = s.num_heads / s.num_key_heads;
   for (std::int64_t h = head.key_head * group; h < (head.key_head + 1) * group; ++h) {
     const QueryHead at(s, text, head.text, h);
-    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
+    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count,
+                                         std::int64_t rows) {
       const std::int64_t place = at.first + first * at.stride;
       read_rows(in.queries + place, at.stride, s.dim, count, rows, s.scale, queries, scratch.dim);
       multiply<false>({queries.data, queries.stride, 1}, transposed, scores, rows, columns, s.dim);
@@ -274,7 +276,8 @@ void attend_backward(const AttentionShape& s, const AttentionInputs<T>& in, cons
   const std::int64_t group = s.num_heads / s.num_key_heads;
   for (std::int64_t h = head.key_head * group; h < (head.key_head + 1) * group; ++h) {
     const QueryHead at(s, text, head.text, h);
-    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count, std::int64_t rows) {
+    for_each_block(text.num_queries, [&](std::int64_t first, std::int64_t count,
+                                         std::int64_t rows) {
       const std::int64_t place = at.first + first * at.stride;
       read_rows(in.queries + place, at.stride, s.dim, count, rows, s.scale, queries, dim);
       read_rows(out_gradient + place, at.stride, s.dim, count, rows, 1, outputs, dim);

@@ -7,7 +7,7 @@
 
 #include "core/bf16_product_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -16,6 +16,7 @@ namespace {
 // holds and all of it the second.
 constexpr std::int64_t kPairsOfBlock = 256;
 constexpr std::int64_t kRowsOfBlock = 64;
+constexpr std::int64_t kPairsAhead = 16;
 static_assert(kSide == kPairsOfTile && kPanel % kSide == 0 && kPairsOfBlock % kSide == 0);
 
 using Words = std::vector<std::uint32_t>;
@@ -51,8 +52,19 @@ void copy_pairs(const std::uint16_t* vector, std::int64_t dim, std::int64_t firs
   if (whole < count) out[whole] = vector[dim - 1];
 }
 
+// Asks for coordinate d of vectors whose stride is 1. Every coordinate begins another page when
+// there are many vectors, and processors fetch ahead within a page.
+void fetch_ahead(const Bf16Vectors& vectors, std::int64_t d) {
+  constexpr std::int64_t kPerLine = 64 / sizeof(std::uint16_t);
+  if (d >= vectors.dim) return;
+  const std::uint16_t* coordinates = vectors.data + d * vectors.step;
+  for (std::int64_t v = 0; v < vectors.size; v += kPerLine) __builtin_prefetch(coordinates + v);
+}
+
 // Writes pair k of all vectors, whose stride is 1, and zeros up to `end`.
 void zip_pairs(const Bf16Vectors& vectors, std::int64_t k, std::uint32_t* out, std::int64_t end) {
+  fetch_ahead(vectors, 2 * (k + kPairsAhead));
+  fetch_ahead(vectors, 2 * (k + kPairsAhead) + 1);
   const std::uint16_t* low = vectors.data + 2 * k * vectors.step;
   if (2 * k + 1 < vectors.dim) {
     const std::uint16_t* high = low + vectors.step;
@@ -133,9 +145,9 @@ bool has_bf16_product() { return product_kernels() != nullptr; }
 std::int64_t bf16_rows_at_once() { return product_kernels()->rows_at_once; }
 
 void pack_bf16(const Bf16Vectors& columns, std::uint16_t* packed, int num_threads) {
-  num_threads = threads_for(columns.size * columns.dim / 16, num_threads);
-  const std::int64_t num_panels = round_up(columns.size, kPanel) / kPanel;
-  parallel_for(static_cast<std::size_t>(num_panels), num_threads, [&](std::size_t number) {
+  const std::int64_t work = columns.size * columns.dim / 16;
+  const auto num_panels = static_cast<std::size_t>(round_up(columns.size, kPanel) / kPanel);
+  parallel_for_in_team(num_panels, work, num_threads, [&](std::size_t number) {
     const auto first = static_cast<std::int64_t>(number) * kPanel;
     const Bf16Vectors some = part_of(columns, first, std::min(kPanel, columns.size - first));
     auto* panel = reinterpret_cast<std::uint32_t*>(packed + number * panel_size(columns.dim));
@@ -168,9 +180,9 @@ void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::in
 
 void multiply_bf16(const Bf16Vectors& rows, const std::uint16_t* packed, std::int64_t num_columns,
                    float* out, bool add, int num_threads) {
-  num_threads = threads_for(rows.size * num_columns * (1 + rows.dim / 64), num_threads);
+  const std::int64_t work = rows.size * num_columns * (1 + rows.dim / 64);
   const auto blocks = static_cast<std::size_t>(round_up(rows.size, kRowsOfBlock) / kRowsOfBlock);
-  parallel_for(blocks, num_threads, [&](std::size_t block) {
+  parallel_for_in_team(blocks, work, num_threads, [&](std::size_t block) {
     const std::int64_t first = static_cast<std::int64_t>(block) * kRowsOfBlock;
     multiply_bf16(part_of(rows, first, std::min(kRowsOfBlock, rows.size - first)), packed,
                   num_columns, out + first * num_columns, add);

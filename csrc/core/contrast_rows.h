@@ -32,9 +32,12 @@ struct ContrastGradient {
   const T* coefficients;         // (num_rows,); null: only the losses are asked for
   const T* column_lse;           // (num_columns,), u_j, for `symmetric`; null: one direction
   const T* column_coefficients;  // (num_columns,), beta_j, likewise
-  std::uint16_t* bf16;  // (num_rows, num_columns): the gradient goes here, rounded; null: in place
-  T* losses;            // (num_rows,)
-  T* grad_dot_logits;   // (num_rows,): sum of gradient * logit
+  // (num_rows, num_columns): the gradient goes here, rounded, with 0 for the positive; null: it
+  // goes to the scores, the positive's too.
+  std::uint16_t* bf16;
+  T* grad_positives;   // (num_rows,), beside bf16: the positive's gradient
+  T* losses;           // (num_rows,)
+  T* grad_dot_logits;  // (num_rows,): sum of gradient * logit
 };
 
 // Overwrites the scores. T is float or double; float takes the vectors of chosen_instructions().
@@ -52,6 +55,13 @@ void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gra
 template <typename T>
 void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
                      int num_threads);
+
+// Adds the positives' part of a gradient, which `bf16` leaves out: to row into[i] of sums (..,
+// dim), weights[i] times row from[i] of bfloat16 vectors (.., dim). Null rows are 0, 1, .., count -
+// 1; of one sum they are added in this order.
+void add_positives(const float* weights, std::int64_t count, const std::uint16_t* vectors,
+                   const std::int64_t* from, float* sums, const std::int64_t* into,
+                   std::int64_t dim, int num_threads);
 
 // The same as `contrast_rows` on the product of bfloat16 queries (num_rows, dim) and packed
 // passages (bf16_product.h), a few rows of which are held at a time; chunk.scores is not used.

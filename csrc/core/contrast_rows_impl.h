@@ -189,10 +189,11 @@ void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::
   const T rest = one_direction ? factor : T(1);
   if constexpr (sizeof(T) == sizeof(float)) {
     if (g.bf16 != nullptr) {
-      std::uint16_t* out = g.bf16 + row * n;
-      write_bf16(x, n, rest, out);
-      const auto rounded_gradient = static_cast<float>(positive_gradient);
-      write_bf16(&rounded_gradient, 1, 1.0f, out + positive);
+      // Half of the gradients' size comes from the positive; rounded it would be their largest
+      // error.
+      g.grad_positives[row] = static_cast<float>(positive_gradient);
+      write_bf16(x, n, rest, g.bf16 + row * n);
+      g.bf16[row * n + positive] = 0;
       return;
     }
   }

@@ -8,7 +8,7 @@
 
 #include "core/dropout_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -53,9 +53,9 @@ DropoutMask mask_of(DropoutLaw law, std::uint32_t kind) {
 template <typename T>
 void drop(const T* x, T* out, std::int64_t size, DropoutLaw law, int num_threads) {
   const DropoutMask mask = mask_of(law, kDropsStates);
-  num_threads = threads_for(size / 4, num_threads);  // .25 nanoseconds an entry
   const auto pieces = static_cast<std::size_t>((size + kEntriesOfPiece - 1) / kEntriesOfPiece);
-  parallel_for(pieces, static_cast<std::size_t>(num_threads), [&](std::size_t piece) {
+  constexpr std::int64_t kEntriesOfNanosecond = 4;
+  parallel_for_in_team(pieces, size / kEntriesOfNanosecond, num_threads, [&](std::size_t piece) {
     const std::int64_t first = static_cast<std::int64_t>(piece) * kEntriesOfPiece;
     drop_piece(x, out, first, std::min(kEntriesOfPiece, size - first), mask);
   });

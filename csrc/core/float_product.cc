@@ -7,7 +7,11 @@
 
 #include "core/float_product_table.h"
 #include "core/instructions.h"
-#include "core/parallel.h"
+#include "core/team.h"
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 
 namespace hybrid_fast {
 namespace {
@@ -26,28 +30,55 @@ const FloatProductKernels& chosen() {
   return kernels;
 }
 
-// A block of the right factor, 384 KiB, and what it is multiplied with lie in the second-level
-// cache together.
-constexpr std::int64_t kDepth = 256, kColumns = 384;
-constexpr std::int64_t kFewestRows = 96, kMostRows = 384;  // a block is copied once for so many
+// A panel of the right factor, 96 KiB at most, and the rows that it is multiplied with, 576 KiB,
+// lie in the second-level cache together. It is copied once for so many rows.
+constexpr std::int64_t kDepth = 384, kColumns = 384;
+constexpr std::int64_t kFewestRows = 96, kMostRows = 384;
 
 FloatMatrix part_of(const FloatMatrix& m, std::int64_t row, std::int64_t num_rows,
                     std::int64_t column, std::int64_t num_columns) {
   return {m.data + row * m.stride + column * m.step, num_rows, num_columns, m.stride, m.step};
 }
 
-// Panels of `width` columns, one after the other.
-void pack_panels(const FloatMatrix& b, std::int64_t width, float* out) {
-  for (std::int64_t first = 0; first < b.num_columns; first += width) {
-    const std::int64_t count = std::min(width, b.num_columns - first);
-    const float* data = b.data + first * b.step;
-    for (std::int64_t r = 0; r < b.num_rows; ++r, out += width) {
-      if (b.step == 1) {
-        std::memcpy(out, data + r * b.stride, count * sizeof(float));
-      } else {
-        for (std::int64_t c = 0; c < count; ++c) out[c] = data[r * b.stride + c * b.step];
-      }
-      std::fill(out + count, out + width, 0.0f);
+// Copies four columns of length n, whose entries lie side by side and which are `stride` apart, to
+// rows that are `width` apart.
+void transpose_four(const float* columns, std::int64_t stride, std::int64_t n, float* out,
+                    std::int64_t width) {
+  std::int64_t r = 0;
+#if defined(__SSE2__)
+  for (; r + 4 <= n; r += 4) {
+    __m128 a = _mm_loadu_ps(columns + r), b = _mm_loadu_ps(columns + stride + r);
+    __m128 c = _mm_loadu_ps(columns + 2 * stride + r), d = _mm_loadu_ps(columns + 3 * stride + r);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(out + r * width, a);
+    _mm_storeu_ps(out + (r + 1) * width, b);
+    _mm_storeu_ps(out + (r + 2) * width, c);
+    _mm_storeu_ps(out + (r + 3) * width, d);
+  }
+#endif
+  for (; r < n; ++r) {
+    for (std::int64_t c = 0; c < 4; ++c) out[r * width + c] = columns[c * stride + r];
+  }
+}
+
+// One panel of `width` columns, of which those that b lacks are 0.
+void pack_panel(const FloatMatrix& b, std::int64_t width, float* out) {
+  if (b.num_columns < width) std::fill(out, out + b.num_rows * width, 0.0f);
+  if (b.step == 1) {
+    for (std::int64_t r = 0; r < b.num_rows; ++r) {
+      std::memcpy(out + r * width, b.data + r * b.stride, b.num_columns * sizeof(float));
+    }
+    return;
+  }
+  std::int64_t c = 0;
+  if (b.stride == 1) {
+    for (; c + 4 <= b.num_columns; c += 4) {
+      transpose_four(b.data + c * b.step, b.step, b.num_rows, out + c, width);
+    }
+  }
+  for (; c < b.num_columns; ++c) {
+    for (std::int64_t r = 0; r < b.num_rows; ++r) {
+      out[r * width + c] = b.data[r * b.stride + c * b.step];
     }
   }
 }
@@ -71,19 +102,17 @@ FloatMatrix gathered(const FloatMatrix& a, std::vector<float>& scratch) {
 // One block of rows and columns of the result, whose rows are out_stride apart.
 void multiply_block(const FloatMatrix& a, const FloatMatrix& b, float* out, std::int64_t out_stride,
                     bool add) {
-  thread_local std::vector<float> panels, rows;
+  thread_local std::vector<float> panel, rows;
   const std::int64_t width = chosen().panel_columns;
-  const std::int64_t num_panels = (b.num_columns + width - 1) / width;
+  panel.resize(kDepth * width);
   for (std::int64_t first = 0; first < b.num_rows; first += kDepth) {
     const std::int64_t depth = std::min(kDepth, b.num_rows - first);
-    panels.resize(num_panels * width * depth);
-    pack_panels(part_of(b, first, depth, 0, b.num_columns), width, panels.data());
     const FloatMatrix left = gathered(part_of(a, 0, a.num_rows, first, depth), rows);
-    for (std::int64_t panel = 0; panel < num_panels; ++panel) {
-      const std::int64_t column = panel * width;
-      chosen().multiply({left.data, left.num_rows, left.stride, left.step,
-                         panels.data() + panel * width * depth, depth, out + column, out_stride,
-                         std::min(width, b.num_columns - column), add || first > 0});
+    for (std::int64_t column = 0; column < b.num_columns; column += width) {
+      const std::int64_t count = std::min(width, b.num_columns - column);
+      pack_panel(part_of(b, first, depth, column, count), width, panel.data());
+      chosen().multiply({left.data, left.num_rows, left.stride, left.step, panel.data(), depth,
+                         out + column, out_stride, count, add || first > 0});
     }
   }
 }
@@ -95,12 +124,14 @@ void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool
   const std::int64_t num_rows = a.num_rows, num_columns = b.num_columns;
   if (b.num_rows == 0 && !add) std::fill(out, out + num_rows * num_columns, 0.0f);
   if (num_rows * num_columns * b.num_rows == 0) return;
-  num_threads = threads_for(num_rows * num_columns * (1 + b.num_rows / 64), num_threads);
+  const std::int64_t work = num_rows * num_columns * (1 + b.num_rows / 64);
+  const int threads = threads_for(work, num_threads);
   const std::int64_t across = (num_columns + kColumns - 1) / kColumns;
-  const std::int64_t share = (num_rows * across + num_threads - 1) / num_threads;
+  const std::int64_t share = (num_rows * across + threads - 1) / threads;
   const std::int64_t rows = std::clamp((share + 5) / 6 * 6, kFewestRows, kMostRows);
   const std::int64_t down = (num_rows + rows - 1) / rows;
-  parallel_for(static_cast<std::size_t>(across * down), num_threads, [&](std::size_t block) {
+  const auto blocks = static_cast<std::size_t>(across * down);
+  parallel_for_in_team(blocks, work, num_threads, [&](std::size_t block) {
     const std::int64_t row = static_cast<std::int64_t>(block) / across * rows;
     const std::int64_t column = static_cast<std::int64_t>(block) % across * kColumns;
     const std::int64_t height = std::min(rows, num_rows - row);

@@ -8,9 +8,20 @@ namespace hybrid_fast::HYBRID_FAST_ISA {
 
 constexpr std::int64_t kPanelColumns = kWideVectors * kLanes;
 
+// What is added to comes from memory while the rows before it are multiplied.
+inline void prefetch_rows(const FloatProductPart& p, std::int64_t first) {
+  const std::int64_t last = first + kWideRows < p.num_rows ? first + kWideRows : p.num_rows;
+  for (std::int64_t row = first; row < last; ++row) {
+    for (std::int64_t c = 0; c < p.num_columns; c += 16) {  // a line of 64 bytes
+      __builtin_prefetch(p.out + row * p.out_stride + c, 1);
+    }
+  }
+}
+
 template <int kRows, bool kAdd>
 void multiply_rows(const FloatProductPart& p, std::int64_t first) {
   float* out = p.out + first * p.out_stride;
+  if (kAdd) prefetch_rows(p, first + kRows);
   const LeftFactor rows = {p.left + first * p.stride, p.stride, p.step};
   if (p.num_columns == kPanelColumns) {
     multiply_tile<kRows, kWideVectors, kAdd>(rows, p.panel, kPanelColumns, out, p.out_stride,

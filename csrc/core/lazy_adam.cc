@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/parallel.h"
+#include "core/team.h"
 
 // Loops over a row with the widest instructions that the processor has. They are chosen while the
 // program is loaded, when the checks for data races do not work yet; the results are the same.
@@ -234,13 +234,13 @@ std::int32_t last_step(const AdamHistory& history) {
 template <typename Work>
 void for_each_row(std::int64_t count, std::int64_t size, int num_threads, const Work& work) {
   const std::int64_t num_pieces = (count + kRowsOfPiece - 1) / kRowsOfPiece;
-  parallel_for(static_cast<std::size_t>(num_pieces), threads_for(count * size, num_threads),
-               [&](std::size_t piece) {
-                 const std::int64_t first = static_cast<std::int64_t>(piece) * kRowsOfPiece;
-                 for (std::int64_t i = first; i < std::min(first + kRowsOfPiece, count); ++i) {
-                   work(i);
-                 }
-               });
+  const auto pieces = static_cast<std::size_t>(num_pieces);
+  parallel_for_in_team(pieces, count * size, num_threads, [&](std::size_t piece) {
+    const std::int64_t first = static_cast<std::int64_t>(piece) * kRowsOfPiece;
+    for (std::int64_t i = first; i < std::min(first + kRowsOfPiece, count); ++i) {
+      work(i);
+    }
+  });
 }
 
 }  // namespace

@@ -6,18 +6,39 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace hybrid_fast {
 
-// Calls work() on this thread, and also on up to `num_helpers` threads that are free before this
-// one returns from it; then returns when all have returned. work must not throw. Helpers are
-// threads that stay and sleep, since one takes 20 to 50 microseconds to start; none is waited for
-// that has not begun. A process that is forked starts its own.
-void run_with_helpers(std::size_t num_helpers, const std::function<void()>& work);
+// Work on `count` pieces that several threads share: each calls run().
+template <typename Work>
+class Pieces {
+ public:
+  Pieces(std::size_t count, Work& work) : count_(count), work_(work) {}
+  // Calls work(i) for pieces that nobody has begun, until there are none.
+  void run() {
+    try {
+      for (std::size_t i = next_++; i < count_; i = next_++) work_(i);
+    } catch (...) {
+      next_ = count_;
+      if (!failed_.test_and_set()) error_ = std::current_exception();
+    }
+  }
+  // Throws what work threw, the first of it. To be called when all threads have ended.
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::size_t count_;
+  Work& work_;
+  std::atomic<std::size_t> next_ = 0;
+  std::atomic_flag failed_;
+  std::exception_ptr error_;
+};
 
 // Calls work(i) for every i in [0, count), each once, in any order, on at most `num_threads`
 // threads; those that the system does not let start leave their share to the others. Throws what
@@ -25,24 +46,21 @@ void run_with_helpers(std::size_t num_helpers, const std::function<void()>& work
 // begun.
 template <typename Work>
 void parallel_for(std::size_t count, std::size_t num_threads, Work&& work) {
-  std::atomic<std::size_t> next = 0;
-  std::atomic_flag failed;
-  std::exception_ptr error;
-  const auto run = [&] {
-    try {
-      for (std::size_t i = next++; i < count; i = next++) work(i);
-    } catch (...) {
-      next = count;
-      if (!failed.test_and_set()) error = std::current_exception();
+  Pieces pieces(count, work);
+  std::vector<std::jthread> others;
+  try {
+    for (std::size_t k = 1; k < std::min(num_threads, count); ++k) {
+      others.emplace_back([&] { pieces.run(); });
     }
-  };
-  const std::size_t most = std::min(num_threads, count);
-  run_with_helpers(most > 1 ? most - 1 : 0, std::ref(run));
-  if (error) std::rethrow_exception(error);
+  } catch (const std::exception&) {  // a limit of threads, or no memory for one
+  }
+  pieces.run();
+  others.clear();
+  pieces.rethrow();
 }
 
-// How many of `num_threads` are worth waking for `size` entries of about a nanosecond each: a
-// helper takes some 10 microseconds to come, or has nothing left to do.
+// How many of `num_threads` are worth starting for `size` entries of about a nanosecond each: a
+// thread takes some 50 microseconds to start.
 // Throws std::invalid_argument unless num_threads is at least 1.
 inline int threads_for(std::int64_t size, int num_threads) {
   constexpr std::int64_t kEntriesOfThread = 1 << 16;

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "core/parallel.h"
+#include "core/team.h"
 
 namespace hybrid_fast {
 namespace {
@@ -69,9 +69,9 @@ template <typename T>
 void sum_by_token(const TokenUses& uses, std::span<const std::int64_t> lengths, const T* gradient,
                   std::int64_t dim, T* sums, int num_threads) {
   const auto num_tokens = static_cast<std::int64_t>(uses.tokens.size());
-  num_threads = threads_for(static_cast<std::int64_t>(uses.texts.size()) * dim / 4, num_threads);
+  const std::int64_t work = static_cast<std::int64_t>(uses.texts.size()) * dim / 4;
   const auto pieces = static_cast<std::size_t>((num_tokens + kTokensOfPiece - 1) / kTokensOfPiece);
-  parallel_for(pieces, num_threads, [&](std::size_t piece) {
+  parallel_for_in_team(pieces, work, num_threads, [&](std::size_t piece) {
     const std::int64_t first = static_cast<std::int64_t>(piece) * kTokensOfPiece;
     for (std::int64_t u = first; u < std::min(first + kTokensOfPiece, num_tokens); ++u) {
       T* __restrict sum = sums + u * dim;

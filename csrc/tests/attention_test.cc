@@ -2,6 +2,7 @@
 // that HYBRID_FAST_CPU names.
 #include "core/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -45,6 +46,7 @@ struct Problem {
   }
   bool sees(std::int64_t t, std::int64_t h, std::int64_t i, std::int64_t j) const {
     if (s.causal && j > i) return false;
+    if (s.window > 0 && std::abs(i - j) >= s.window) return false;
     return s.seen == nullptr ||
            s.seen[t * s.text_stride + h * s.head_stride + i * s.query_stride + j] != 0;
   }
@@ -55,15 +57,12 @@ enum class Mask { kNone, kOfKeys, kOfPairs };
 template <typename T>
 Problem<T> make(std::int64_t texts, std::int64_t heads, std::int64_t key_heads,
                 std::int64_t queries, std::int64_t keys, std::int64_t dim, Mask mask, bool causal,
-                double rate) {
+                double rate, std::int64_t window = 0) {
   const auto scale = static_cast<float>(2 / std::sqrt(static_cast<double>(dim)));
-  Problem<T> p{
-      {texts, heads, key_heads, queries, keys, dim, scale, nullptr, 0, 0, 0, causal, {rate, kSeed}},
-      {},
-      {},
-      {},
-      {},
-      {}};
+  Problem<T> p{{}, {}, {}, {}, {}, {}};
+  p.s.num_texts = texts, p.s.num_heads = heads, p.s.num_key_heads = key_heads;
+  p.s.num_queries = queries, p.s.num_keys = keys, p.s.dim = dim;
+  p.s.scale = scale, p.s.causal = causal, p.s.window = window, p.s.dropout = {rate, kSeed};
   const auto size = [&](std::int64_t rows, std::int64_t of_heads) {
     return static_cast<std::size_t>(texts * rows * of_heads * dim);
   };
@@ -91,8 +90,9 @@ struct Truth {
   std::vector<double> out, queries, keys, values, log_sums;
 };
 
+// Masks are those of texts from `first_text` on.
 template <typename T>
-Truth define(const Problem<T>& p) {
+Truth define(const Problem<T>& p, std::int64_t first_text = 0) {
   const AttentionShape& s = p.s;
   Truth truth{std::vector<double>(p.queries.size()),
               std::vector<double>(p.queries.size()),
@@ -114,12 +114,12 @@ Truth define(const Problem<T>& p) {
           }
           share[j] = p.sees(t, h, i, static_cast<std::int64_t>(j)) ? std::exp(s.scale * score) : 0;
           sum += share[j];
-          scale[j] =
-              is_kept(kSeed, s.dropout.rate, 1, static_cast<std::uint32_t>(t * s.num_heads + h),
-                      static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(j / 128),
-                      static_cast<std::uint32_t>(j % 128))
-                  ? factor
-                  : 0;
+          scale[j] = is_kept(kSeed, s.dropout.rate, 1,
+                             static_cast<std::uint32_t>((first_text + t) * s.num_heads + h),
+                             static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(j / 128),
+                             static_cast<std::uint32_t>(j % 128))
+                         ? factor
+                         : 0;
         }
         truth.log_sums.push_back(sum > 0 ? std::log(sum) : std::numeric_limits<double>::infinity());
         for (std::size_t j = 0; j < keys; ++j) {
@@ -168,7 +168,7 @@ struct Found {
 
 template <typename T>
 Found<T> run(const Problem<T>& p, int num_threads) {
-  const auto rows = static_cast<std::size_t>(p.s.num_texts * p.s.num_heads * p.s.num_queries);
+  const auto rows = p.queries.size() / static_cast<std::size_t>(p.s.dim);
   Found<T> f{p.queries, p.queries, p.keys, p.keys, std::vector<float>(rows)};
   const AttentionInputs<T> inputs{p.queries.data(), p.keys.data(), p.values.data()};
   attend(p.s, inputs, f.out.data(), f.log_sums.data(), num_threads);
@@ -178,9 +178,8 @@ Found<T> run(const Problem<T>& p, int num_threads) {
 }
 
 template <typename T>
-void check(const Problem<T>& p) {
+void check(const Problem<T>& p, const Truth& truth) {
   const double tolerance = sizeof(T) == 2 ? 1.0 / 256 : 2e-5;
-  const Truth truth = define(p);
   const Found<T> found = run(p, 3);
   check_near(found.out, truth.out, tolerance);
   check_near(found.log_sums, truth.log_sums, 2e-5);
@@ -188,6 +187,43 @@ void check(const Problem<T>& p) {
   check_near(found.keys, truth.keys, tolerance);
   check_near(found.values, truth.values, tolerance);
   CHECK(run(p, 1) == found);
+}
+
+template <typename T>
+void check(const Problem<T>& p) {
+  check(p, define(p));
+}
+
+template <typename A>
+void append(std::vector<A>& to, const std::vector<A>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+// Texts of these lengths one after another, each as it is alone.
+template <typename T>
+void check_unpadded(const std::vector<std::int64_t>& lengths, std::int64_t heads,
+                    std::int64_t key_heads, std::int64_t dim, bool causal, std::int64_t window,
+                    double rate) {
+  Problem<T> whole = make<T>(0, heads, key_heads, 0, 0, dim, Mask::kNone, causal, rate, window);
+  Truth truth;
+  std::vector<std::int64_t> offsets{0};
+  for (const std::int64_t n : lengths) {
+    const auto p = make<T>(1, heads, key_heads, n, n, dim, Mask::kNone, causal, rate, window);
+    const Truth of_text = define(p, whole.s.num_texts);
+    for (const auto part : {&Problem<T>::queries, &Problem<T>::keys, &Problem<T>::values,
+                            &Problem<T>::out_gradient}) {
+      append(whole.*part, p.*part);
+    }
+    for (const auto part :
+         {&Truth::out, &Truth::queries, &Truth::keys, &Truth::values, &Truth::log_sums}) {
+      append(truth.*part, of_text.*part);
+    }
+    offsets.push_back(offsets.back() + n);
+    ++whole.s.num_texts;
+    whole.s.num_queries = whole.s.num_keys = std::max(whole.s.num_keys, n);
+  }
+  whole.s.offsets = offsets.data();
+  check(whole, truth);
 }
 
 template <typename T>
@@ -205,6 +241,21 @@ void test_against_the_definition() {
     }
   }
   check(make<T>(7, 4, 4, 64, 64, 32, Mask::kOfKeys, false, 0.1));  // worth several threads
+}
+
+template <typename T>
+void test_texts_one_after_another() {
+  for (const bool causal : {false, true}) {
+    for (const std::int64_t window : {0, 1, 7, 60}) {
+      for (const double rate : {0.0, 0.3}) {
+        check_unpadded<T>({5, 1, 70, 0, 13}, 4, 2, 12, causal, window, rate);
+        check_unpadded<T>({300}, 1, 1, 16, causal, window, rate);
+        check_unpadded<T>({}, 2, 1, 8, causal, window, rate);
+        check(make<T>(2, 2, 1, 40, 53, 8, Mask::kOfKeys, causal, rate, window));
+      }
+    }
+  }
+  check_unpadded<T>({64, 65, 200, 3, 2, 1, 90}, 4, 4, 32, false, 0, 0.1);  // several threads
 }
 
 void test_nothing_to_see() {
@@ -243,6 +294,8 @@ int main() {
   if (asks_for_absent_instructions()) return kSkipped;
   test_against_the_definition<float>();
   test_against_the_definition<std::uint16_t>();
+  test_texts_one_after_another<float>();
+  test_texts_one_after_another<std::uint16_t>();
   test_nothing_to_see();
   test_not_a_number();
   test_bad_arguments();

@@ -57,15 +57,19 @@ void test_losses_of_bf16() {
     const auto columns = packed(passages, 1);
     p.logit_scale = 2;
     multiply_bf16(queries.view(), columns.data(), num_columns, p.scores.data(), false, 1);
-    std::vector<float> coefficients(num_rows, 0.5f), losses(num_rows), dots(num_rows), none;
+    std::vector<float> coefficients(num_rows, 0.5f), of_positives(num_rows), losses(num_rows),
+        dots(num_rows), none;
     std::vector<std::uint16_t> gradient(num_rows * num_columns);
-    contrast_bf16_rows(
-        p.chunk(none),
-        {coefficients.data(), nullptr, nullptr, gradient.data(), losses.data(), dots.data()},
-        queries.data.data(), columns.data(), dim, 3);
-    const Expected expected = define(p, coefficients, {}, {});
+    contrast_bf16_rows(p.chunk(none),
+                       {coefficients.data(), nullptr, nullptr, gradient.data(), of_positives.data(),
+                        losses.data(), dots.data()},
+                       queries.data.data(), columns.data(), dim, 3);
+    Expected expected = define(p, coefficients, {}, {});
     for (std::int64_t i = 0; i < num_rows; ++i) {
       CHECK(near(losses[i], expected.losses[i], 1e-3, 1e-4));
+      const std::int64_t k = i * num_columns + p.positives[i];
+      CHECK(near(of_positives[i], expected.gradient[k], 1e-3, 1e-4));
+      expected.gradient[k] = 0;  // it stands apart
     }
     for (std::size_t k = 0; k < gradient.size(); ++k) {
       CHECK(near(from_bf16(gradient[k]), expected.gradient[k], 1e-3, 1.0 / 200));

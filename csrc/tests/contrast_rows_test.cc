@@ -51,14 +51,24 @@ void check_rows(const Problem<T>& p, bool symmetric, double tolerance) {
   const T* betas = symmetric ? column_coefficients.data() : nullptr;
   std::vector<T> work = p.scores, losses(p.num_rows), dots(p.num_rows);
   contrast_rows(p.chunk(work),
-                {coefficients.data(), lse, betas, nullptr, losses.data(), dots.data()}, 3);
+                {coefficients.data(), lse, betas, nullptr, nullptr, losses.data(), dots.data()}, 3);
   std::vector<std::uint16_t> rounded(std::is_same_v<T, float> ? work.size() : 0);
   if (!rounded.empty()) {
-    std::vector<T> again = p.scores, other_losses(p.num_rows);
-    contrast_rows(
-        p.chunk(again),
-        {coefficients.data(), lse, betas, rounded.data(), other_losses.data(), dots.data()}, 2);
+    std::vector<T> again = p.scores, other_losses(p.num_rows), of_positives(p.num_rows);
+    contrast_rows(p.chunk(again),
+                  {coefficients.data(), lse, betas, rounded.data(), of_positives.data(),
+                   other_losses.data(), dots.data()},
+                  2);
     CHECK(other_losses == losses);
+    for (std::size_t k = 0; k < work.size(); ++k) {
+      const std::int64_t i = k / p.num_columns, j = k % p.num_columns;
+      const std::uint32_t bits = std::uint32_t{rounded[k]} << 16;
+      if (j == p.positives[i]) {
+        CHECK(of_positives[i] == work[k] && rounded[k] == 0);
+      } else {
+        CHECK(near(std::bit_cast<float>(bits), work[k], 0, 1.0 / 256));
+      }
+    }
   }
   for (std::int64_t i = 0; i < p.num_rows; ++i) {
     CHECK(near(losses[i], expected.losses[i], 1e-3, tolerance));
@@ -66,14 +76,12 @@ void check_rows(const Problem<T>& p, bool symmetric, double tolerance) {
   }
   for (std::size_t k = 0; k < work.size(); ++k) {
     CHECK(near(work[k], expected.gradient[k], 1e-2, tolerance));
-    if (rounded.empty()) continue;
-    const std::uint32_t bits = std::uint32_t{rounded[k]} << 16;
-    CHECK(near(std::bit_cast<float>(bits), work[k], 0, 1.0 / 256));
   }
   if (symmetric) return;
   work = p.scores;  // the losses alone
   std::vector<T> alone(p.num_rows);
-  contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, alone.data(), nullptr}, 2);
+  contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, nullptr, alone.data(), nullptr},
+                2);
   for (std::int64_t i = 0; i < p.num_rows; ++i) {
     CHECK(near(alone[i], expected.losses[i], 1e-3, tolerance));
   }
@@ -109,7 +117,8 @@ void test_not_a_number() {
   p.positives = {0, 1, 2};
   p.scores[37 + 36] = std::numeric_limits<T>::quiet_NaN();
   std::vector<T> work = p.scores, losses(3);
-  contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, losses.data(), nullptr}, 1);
+  contrast_rows(p.chunk(work),
+                {nullptr, nullptr, nullptr, nullptr, nullptr, losses.data(), nullptr}, 1);
   CHECK(!std::isnan(losses[0]) && std::isnan(losses[1]) && !std::isnan(losses[2]));
 }
 
@@ -120,12 +129,43 @@ void test_bad_positives() {
     p.positives[2] = bad;
     std::vector<T> work = p.scores, out(7), sums(7);
     CHECK_THROWS(
-        contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, out.data(), nullptr}, 1),
+        contrast_rows(p.chunk(work),
+                      {nullptr, nullptr, nullptr, nullptr, nullptr, out.data(), nullptr}, 1),
         std::invalid_argument);
     CHECK_THROWS(add_column_sums(p.chunk(work), out.data(), sums.data(), out.data(), 1),
                  std::invalid_argument);
     CHECK(work == p.scores);
   }
+}
+
+// Positives of which some repeat, in rows and in columns.
+void test_positives() {
+  for (const std::int64_t dim : {1, 63, 64, 65, 200}) {
+    const std::int64_t count = 4000, num_others = 1500;
+    Ints others(count);
+    for (auto& other : others) other = random_bits() % num_others;
+    std::vector<float> weights(count), sums(num_others * dim, 0.5f), rows(count * dim, 0.5f);
+    for (auto& weight : weights) weight = static_cast<float>(uniform(-1, 1));
+    std::vector<std::uint16_t> vectors(count * dim);
+    for (auto& half : vectors) half = static_cast<std::uint16_t>(random_bits() % 0x4000);
+    const auto value = [&](std::int64_t row, std::int64_t d) {
+      return std::bit_cast<float>(std::uint32_t{vectors[row * dim + d]} << 16);
+    };
+    std::vector<float> expected_sums = sums, expected_rows = rows;
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t d = 0; d < dim; ++d) {
+        expected_sums[others[i] * dim + d] += weights[i] * value(i, d);
+        expected_rows[i * dim + d] += weights[i] * value(others[i], d);
+      }
+    }
+    add_positives(weights.data(), count, vectors.data(), nullptr, sums.data(), others.data(), dim,
+                  3);
+    add_positives(weights.data(), count, vectors.data(), others.data(), rows.data(), nullptr, dim,
+                  2);
+    CHECK(sums == expected_sums);
+    CHECK(rows == expected_rows);
+  }
+  add_positives(nullptr, 0, nullptr, nullptr, nullptr, nullptr, 7, 2);
 }
 
 }  // namespace
@@ -140,4 +180,5 @@ int main() {
   test_not_a_number<double>();
   test_bad_positives<float>();
   test_bad_positives<double>();
+  test_positives();
 }

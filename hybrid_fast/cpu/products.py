@@ -160,10 +160,11 @@ def _core_add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
     _by_core(a.T, b, total, add=True)
 
 
-_NT: _Ways = {"torch": _torch_nt, "onednn": _onednn_nt, "core": _core_nt}
-_NN: _Ways = {"torch": torch.mm, "onednn": _onednn_nn, "core": _core_nn}
-_TN: _Ways = {"torch": _torch_tn, "onednn": _onednn_tn, "core": _core_tn}
-_ADD_TN: _Ways = {"torch": _torch_add_tn, "onednn": _onednn_add_tn, "core": _core_add_tn}
+# The core stands first: libraries pack whole operands, so one has to be faster to be taken.
+_NT: _Ways = {"core": _core_nt, "torch": _torch_nt, "onednn": _onednn_nt}
+_NN: _Ways = {"core": _core_nn, "torch": torch.mm, "onednn": _onednn_nn}
+_TN: _Ways = {"core": _core_tn, "torch": _torch_tn, "onednn": _onednn_tn}
+_ADD_TN: _Ways = {"core": _core_add_tn, "torch": _torch_add_tn, "onednn": _onednn_add_tn}
 
 
 def _by_core(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> Tensor:

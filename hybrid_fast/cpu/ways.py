@@ -28,16 +28,17 @@ from hybrid_fast.cpu.machine import processor
 logger = logging.getLogger(__name__)
 
 VARIABLE = "HYBRID_FAST_WAYS"
-# What there is to choose, and the ways of it, the usual one first.
+# What there is to choose, and the ways of it.
 WAYS = {
     "nt": ("torch", "onednn", "core"),  # products A B^T of float32 matrices
     "nn": ("torch", "onednn", "core"),  # A B
     "tn": ("torch", "onednn", "core"),  # A^T B
     "attention": ("torch", "core"),
 }
-_ROUNDS = 5
-_MOST_SECONDS = 0.05
-_MARGIN = 0.97  # of the usual way's time: noise alone does not make another one the fastest
+_FEWEST_TURNS = 4
+_MOST_SECONDS = 0.3
+_AGREEING = 1.03
+_MARGIN = 0.95  # of the usual way's time: noise alone does not make another one the fastest
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,14 @@ def cache_file() -> Path:
 
 
 def _settings_in(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    with suppress(OSError, ValueError, KeyError, AttributeError):  # then it is measured again
+    with suppress(
+        OSError, ValueError, KeyError, AttributeError, TypeError
+    ):  # then it is measured again
         return {
-            setting: {question: dict(seconds) for question, seconds in questions.items()}
+            setting: {
+                question: {way: float(spent) for way, spent in seconds.items()}
+                for question, seconds in questions.items()
+            }
             for setting, questions in read_json(path, dict)["seconds"].items()
         }
     return {}
@@ -203,21 +209,27 @@ def _keep(path: Path, setting: str, question: str, seconds: dict[str, float]) ->
 
 
 def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the least seconds of each way, in turns."""
-    seconds = dict.fromkeys(ways, float("inf"))
+    """Return the least seconds of each way, in turns until another turn would not tell more.
+
+    Two turns of a way that agree were not disturbed; on a busy machine it takes more of them.
+    """
     if len(ways) == 1:
         return dict.fromkeys(ways, 0.0)
     for compute in ways.values():
         compute()  # the first call prepares
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     began = time.perf_counter()
-    for _ in range(_ROUNDS):
+    while not all(map(_agree, seconds.values())) and time.perf_counter() - began < _MOST_SECONDS:
         for way, compute in ways.items():
             start = time.perf_counter()
             compute()
-            seconds[way] = min(seconds[way], time.perf_counter() - start)
-        if time.perf_counter() - began > _MOST_SECONDS:
-            break
-    return seconds
+            seconds[way].append(time.perf_counter() - start)
+    return {way: min(turns) for way, turns in seconds.items()}
+
+
+def _agree(turns: list[float]) -> bool:
+    least = sorted(turns)[:2]
+    return len(turns) >= _FEWEST_TURNS and least[1] < _AGREEING * least[0]
 
 
 def _least(seconds: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -61,15 +62,21 @@ def configs_of_attention(model: nn.Module) -> list[PreTrainedConfig]:
     attention at each call. If a version does not tell, there are none: dropout of the attention is
     torch's.
     """
-    configs = {
-        id(part.config): part.config
-        for each in model.modules()
-        if isinstance(each, PreTrainedModel)
-        and getattr(each, "_can_set_attn_implementation", lambda: False)()
-        for part in each.modules()
-        if isinstance(getattr(part, "config", None), PreTrainedConfig)
-    }
+    configs: dict[int, PreTrainedConfig] = {}
+    seen: set[nn.Module] = set()
+    for each in model.modules():
+        kind: Any = type(each)
+        if isinstance(each, PreTrainedModel) and each not in seen and _can_set_attention(kind):
+            parts = list(each.modules())
+            held = (vars(part).get("config") for part in parts)
+            configs |= {id(own): own for own in held if isinstance(own, PreTrainedConfig)}
+            seen.update(parts)
     return list(configs.values())
+
+
+@cache  # transformers reads the source of the model
+def _can_set_attention(kind: type[nn.Module]) -> bool:
+    return bool(getattr(kind, "_can_set_attn_implementation", lambda: False)())
 
 
 def attention_of(config: PreTrainedConfig) -> str | None:
@@ -148,4 +155,4 @@ def is_compiled(module: nn.Module) -> bool:
     torch 2.4 to 2.13 keep the compiled call in `_compiled_call_impl`. If a version does not, its
     code is compiled once more with the kernels of `fast_encoder`, which then leave all to torch.
     """
-    return getattr(module, "_compiled_call_impl", None) is not None
+    return vars(module).get("_compiled_call_impl") is not None

@@ -60,10 +60,10 @@ def say_if_slow(module: nn.Module) -> None:
     """Warn if a module on a CPU that emulates it is about to compute in half precision.
 
     Args:
-        module: with weights, the first of which stands for all.
+        module: the first of its weights stands for all.
     """
-    weight = next(module.parameters())
-    if weight.device.type != "cpu" or torch.compiler.is_compiling():
+    weight = next(module.parameters(), None)
+    if weight is None or weight.device.type != "cpu" or torch.compiler.is_compiling():
         return
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")

@@ -43,6 +43,21 @@ class EncodeOptions:
     must_have_tokens: bool = True
 
 
+def check_truncate_dim(dim: int, embedding_dim: int) -> int:
+    """Return a number of entries of embeddings to keep.
+
+    Raises:
+        ValueError: they have fewer, or it is no number from 1.
+    """
+    is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+    if not is_number or not 1 <= dim <= embedding_dim:
+        raise ValueError(
+            f"truncate_dim is {dim!r}; embeddings of this model have {embedding_dim} "
+            f"dimensions, so it must be a whole number from 1 to {embedding_dim}"
+        )
+    return int(dim)
+
+
 def encode_in_batches(
     encode: Callable[[list[str]], Tensor],
     texts: Sequence[str],

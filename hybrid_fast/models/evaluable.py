@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hybrid_fast.common.json_files import read_optional
 from hybrid_fast.models.bi_encoder import BiEncoder
 from hybrid_fast.models.devices import check_device
-from hybrid_fast.models.dtypes import check_dtype
+from hybrid_fast.models.dtypes import check_dtype, say_if_asked_slow, say_if_slow
+from hybrid_fast.models.encoding import check_truncate_dim
 from hybrid_fast.models.folders.finding import find_folder
 from hybrid_fast.models.folders.foreign import UntrainableChainError, refuse_weights
 from hybrid_fast.models.folders.layout import SETTINGS_FILE
 from hybrid_fast.models.prompts import with_sides
 from hybrid_fast.models.similarity import check_similarity
-from hybrid_fast.models.text_encoder import check_truncate_dim
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -114,7 +114,11 @@ def _load_theirs(
     _check_dim(model)
     _set_length(model, folder, max_query_length, max_passage_length)
     checked = check_dtype(dtype)
-    return model if checked == "auto" else model.to(checked)
+    if checked != "auto":
+        model = model.to(checked)
+    say_if_asked_slow(dtype, model.device)
+    say_if_slow(model)  # here, since it encodes by itself
+    return model
 
 
 def _check_dim(model: SentenceTransformer) -> None:

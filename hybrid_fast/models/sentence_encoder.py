@@ -20,7 +20,7 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.devices import check_device
-from hybrid_fast.models.encoding import EncodeOptions
+from hybrid_fast.models.encoding import EncodeOptions, check_truncate_dim
 from hybrid_fast.models.process_pool import Device, EncoderPool, pool_of
 from hybrid_fast.models.prompts import check_prompts
 from hybrid_fast.models.quantisation import Precision, check_precision, converted
@@ -31,7 +31,7 @@ from hybrid_fast.models.similarity import (
     score_all,
     score_pairs,
 )
-from hybrid_fast.models.text_encoder import TextEncoder, check_truncate_dim
+from hybrid_fast.models.text_encoder import TextEncoder
 from hybrid_fast.models.texts import Side, check_inputs
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from hybrid_fast.models.dtypes import say_if_slow
 from hybrid_fast.models.encoding import (
     CPU_TOKENS,
     EncodeOptions,
+    check_truncate_dim,
     embed_in_parts,
     encode_in_batches,
     evaluation_mode,
@@ -40,21 +41,6 @@ from hybrid_fast.models.texts import (
     check_texts,
 )
 from hybrid_fast.models.token_counts import TokenCounts
-
-
-def check_truncate_dim(dim: int, embedding_dim: int) -> int:
-    """Return a number of entries of embeddings to keep.
-
-    Raises:
-        ValueError: they have fewer, or it is no number from 1.
-    """
-    is_number = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
-    if not is_number or not 1 <= dim <= embedding_dim:
-        raise ValueError(
-            f"truncate_dim is {dim!r}; embeddings of this model have {embedding_dim} "
-            f"dimensions, so it must be a whole number from 1 to {embedding_dim}"
-        )
-    return int(dim)
 
 
 class TextEncoder(nn.Module):
@@ -139,9 +125,7 @@ class TextEncoder(nn.Module):
     @property
     def has_layers(self) -> bool:
         """Whether embeddings take matrix products: not those of a static encoder without a head."""
-        return isinstance(self.backbone, TransformerBackbone) or any(
-            True for _ in self.head.parameters()
-        )
+        return isinstance(self.backbone, TransformerBackbone) or bool(self.head.state_dict())
 
     @property
     def max_length(self) -> dict[Side, int]:

@@ -28,17 +28,17 @@ def make_kernels(
     Args:
         passages: (N, D).
         dtype: of scores and sums, float32 or float64.
-        product_dtype: embeddings are rounded to it if it is bfloat16.
+        product_dtype: embeddings are rounded to it. What the processor cannot multiply in it is
+            then multiplied in `dtype`.
         max_scratch_bytes: of a chunk of scores; at least 128 rows are held.
         one_pass: whether losses and gradients come from the same scores; the same kernels do both
             here.
     """
     # The compiled core is loaded by those who need it.
     from hybrid_fast.ops.cpu_bf16 import Bf16Kernels, has_bf16_product
-    from hybrid_fast.ops.cpu_float import FloatKernels, RoundedKernels
+    from hybrid_fast.ops.cpu_float import FloatKernels
 
-    if product_dtype != torch.bfloat16:
-        return FloatKernels(passages.to(dtype), max_scratch_bytes or CHUNK_BYTES)
-    if has_bf16_product():
-        return Bf16Kernels(passages.bfloat16(), max_scratch_bytes or _CHUNK_BYTES_BF16)
-    return RoundedKernels(passages.bfloat16(), max_scratch_bytes or CHUNK_BYTES)
+    rounded = passages.to(product_dtype)
+    if product_dtype == torch.bfloat16 and has_bf16_product():
+        return Bf16Kernels(rounded, max_scratch_bytes or _CHUNK_BYTES_BF16)
+    return FloatKernels(rounded.to(dtype), max_scratch_bytes or CHUNK_BYTES)

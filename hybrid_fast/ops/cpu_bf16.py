@@ -25,10 +25,11 @@ def has_bf16_product() -> bool:
 class Bf16Kernels:
     """Steps of the chunked loss for bfloat16; see `chunked.Kernels`.
 
-    Scores, losses and sums are float32; the gradient of the logits is rounded to bfloat16 after
-    subtracting its one-hot. The C++ core multiplies with AMX or AVX-512 BF16, since torch's
-    products of bfloat16 on the CPU round their results. Only the scores of a few rows exist at a
-    time.
+    Scores, losses and sums are float32. W is rounded to bfloat16, but for its entries of the
+    positives, whose part of the gradients is added in float32: half of a gradient's size comes from
+    the positive, as one term, while the rounding errors of many negatives average out. The C++ core
+    multiplies with AMX or AVX-512 BF16, since torch's products of bfloat16 on the CPU round their
+    results. Only the scores of a few rows exist at a time.
     """
 
     dtype = torch.bfloat16
@@ -38,6 +39,7 @@ class Bf16Kernels:
         self._packed = PackedColumns(passages)
         self._packed_dimensions: PackedColumns | None = None
         self._grad_passages: Tensor | None = None
+        self._positives: tuple[Tensor, Tensor] | None = None  # of the last W: columns, entries
         self._rows = rows_of_chunk(len(passages), 2, 2 * MOST_ROWS, max_bytes)
 
     def rows_per_chunk(self) -> int:
@@ -46,14 +48,19 @@ class Bf16Kernels:
 
     def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
-        return self._run(chunk, logit_scale, None, None)[0]
+        return self._run(chunk, logit_scale, None, None, None)[0]
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) in bfloat16."""
+        """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) in bfloat16.
+
+        W is 0 at the positives; the products below add their part.
+        """
         gradient = self._passages.new_empty(len(chunk.queries), len(self._passages))
-        return *self._run(chunk, logit_scale, columns, gradient), gradient
+        grad_positives = logit_scale.new_empty(len(chunk.queries))
+        self._positives = chunk.positives.contiguous(), grad_positives
+        return *self._run(chunk, logit_scale, columns, gradient, grad_positives), gradient
 
     def add_column_sums(
         self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
@@ -66,11 +73,14 @@ class Bf16Kernels:
         """Return W P, (R, D)."""
         if self._packed_dimensions is None:
             self._packed_dimensions = PackedColumns(self._passages.T)
-        return self._packed_dimensions.multiply(gradient)
+        total = self._packed_dimensions.multiply(gradient)
+        self._add_positives(self._passages, total, from_positives=True)
+        return total
 
     def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         self._grad_passages = PackedColumns(queries.T).multiply(gradient.T, self._grad_passages)
+        self._add_positives(queries, self._grad_passages, from_positives=False)
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
@@ -78,8 +88,30 @@ class Bf16Kernels:
         gradient, self._grad_passages = self._grad_passages, None
         return gradient
 
+    def _add_positives(self, vectors: Tensor, sums: Tensor, *, from_positives: bool) -> None:
+        """Add the part of the positives to a gradient (.., D): of each row, or of each column."""
+        assert self._positives is not None
+        positives, weights = self._positives
+        count, dim = len(weights), self._passages.shape[1]
+        rows = address("positives", positives, torch.int64, count)
+        _core.add_positives(
+            weights=address("weights", weights, torch.float32, count),
+            count=count,
+            vectors=address("vectors", vectors, torch.bfloat16, len(vectors), dim),
+            from_rows=rows if from_positives else 0,
+            sums=address("sums", sums, torch.float32, len(sums), dim),
+            into_rows=0 if from_positives else rows,
+            dim=dim,
+            num_threads=torch.get_num_threads(),
+        )
+
     def _run(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, gradient: Tensor | None
+        self,
+        chunk: Chunk,
+        logit_scale: Tensor,
+        columns: Columns | None,
+        gradient: Tensor | None,
+        grad_positives: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         rows, num_columns = len(chunk.queries), len(self._passages)
         dim = self._passages.shape[1]
@@ -98,6 +130,7 @@ class Bf16Kernels:
                 gradient=gradient is not None,
             ),
             bf16=address("gradient", gradient, torch.bfloat16, rows, num_columns),
+            grad_positives=address("grad_positives", grad_positives, torch.float32, rows),
         )
         return losses, grad_dot_logits
 

@@ -65,37 +65,19 @@ class FloatKernels:
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         scores = self._scores(chunk)
-        losses, grad_dot_logits = scores.new_empty(2, len(scores))
+        losses = scores.new_empty(scores.shape[0])
+        grad_dot_logits = torch.empty_like(losses)
         self._contrast(
             describe(chunk, logit_scale, scores),
             **addresses(
                 chunk, scores.shape[1], columns, losses, grad_dot_logits, gradient=gradient
             ),
-            bf16=0,
         )
         return losses, grad_dot_logits, scores
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        return self._scores_of(chunk.queries)
-
-    def _scores_of(self, queries: Tensor) -> Tensor:
-        """Return the scores of the rows of a chunk; those of the last chunk are gone."""
-        num_rows = queries.shape[0]
+        """Return the scores of a chunk, (R, N); those of the last chunk are gone."""
+        num_rows = chunk.queries.shape[0]
         if self._scratch is None:
-            self._scratch = queries.new_empty(num_rows, self._passages.shape[0])
-        return products.nt(queries, self._passages, scratch=self._scratch[:num_rows])
-
-
-class RoundedKernels(FloatKernels):
-    """The same for bfloat16 on processors without a product of it: exact, in float32."""
-
-    def __init__(self, passages: Tensor, max_bytes: int) -> None:
-        super().__init__(passages.float(), max_bytes)
-        self.dtype = torch.bfloat16
-
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
-        """Add W^T Q to the gradient of the passages."""
-        super().add_passage_gradient(gradient, queries.float())
-
-    def _scores(self, chunk: Chunk) -> Tensor:
-        return self._scores_of(chunk.queries.float())
+            self._scratch = chunk.queries.new_empty(num_rows, self._passages.shape[0])
+        return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])

@@ -170,8 +170,9 @@ def check_number(name: str, value: float) -> None:
 
 def plain(number: Any) -> Any:
     """Return a number of another library (NumPy's float32, a fraction) as Python's own float."""
-    is_foreign = isinstance(number, Real) and not isinstance(number, (int, float))
-    return float(number) if is_foreign else number
+    if number is None or isinstance(number, (int, float, Tensor)):
+        return number
+    return float(number) if isinstance(number, Real) else number
 
 
 def check_flag(name: str, value: bool) -> None:

@@ -120,9 +120,10 @@ def _product_dtype(inputs: InfoNCEInputs) -> torch.dtype:
 
 def _losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
     with without_autocast(queries):
-        problem = Settings(*settings).problem(passages, temperature.dtype, one_pass=False)
-        queries = queries.to(problem.kernels.dtype).contiguous()
-        return compute_losses(problem, queries, len(passages), 1 / temperature)
+        call = Settings(*settings)
+        problem = call.problem(passages, temperature.dtype, one_pass=False)
+        queries = queries.to(call.product_dtype).to(problem.kernels.dtype).contiguous()
+        return compute_losses(problem, queries, len(passages), temperature.reciprocal())
 
 
 def _fake_losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
@@ -144,9 +145,9 @@ def _loss_and_gradients(
         problem = call.problem(passages, temperature.dtype, one_pass=one_pass)
         row_losses, gradients = compute_gradients(
             problem,
-            queries.to(problem.kernels.dtype).contiguous(),
+            queries.to(call.product_dtype).to(problem.kernels.dtype).contiguous(),
             len(passages),
-            1 / temperature,
+            temperature.reciprocal(),
             coefficients.contiguous(),
             needs_grad,
             known_losses,

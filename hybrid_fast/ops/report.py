@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from hybrid_fast.cpu import Choice, choices, processor, products
+from hybrid_fast.cpu import Choice, choices, emulates, processor, products, slowdown
 from hybrid_fast.cpu.ways import cache_file
 from hybrid_fast.ops.cpu import CHUNK_BYTES
 from hybrid_fast.ops.cpu_chunks import MOST_ROWS, rows_of_chunk
@@ -39,14 +39,17 @@ def _facts() -> dict[str, str]:
 
     here = processor()
     model = f"{here['vendor']}, family {here['family']}, model {here['model']}"
-    native = "multiplied by this processor" if _core.has_bf16_product() else "computed in float32"
+    bfloat16 = "multiplied by this processor"
+    if emulates(torch.bfloat16):
+        factor = slowdown(torch.bfloat16)
+        bfloat16 = f"emulated: a layer takes {factor:.1f} times as long as in float32"
     return {
         "processor": f"{here['name']} ({model}), {here['cores']} cores",
         "instructions": ", ".join(here["instruction_sets"]) or "none that matter",
         "kernels": _core.contrast_instructions(),
         "threads": str(torch.get_num_threads()),
         "libraries": products.libraries(),
-        "bfloat16": f"{native}, in the loss",
+        "bfloat16": bfloat16,
         "kept in": str(cache_file()),
     }
 

@@ -20,6 +20,7 @@ from hybrid_fast.training import checkpoints
 from hybrid_fast.training.collectives import of_ranks, rank
 
 logger = logging.getLogger(__name__)
+_MAX_SHOWN = 3  # ways in a message
 
 
 class CpuWays(TrainerCallback):
@@ -46,13 +47,15 @@ class CpuWays(TrainerCallback):
         self._agree(_chosen() | saved)
         other = asked_otherwise(saved)
         if other and rank() == 0:
-            listed = ", ".join(f"{name} {saved[name]} -> {way}" for name, way in other.items())
+            listed = [f"{name} {saved[name]} -> {way}" for name, way in sorted(other.items())]
+            more = len(listed) - _MAX_SHOWN
             logger.warning(
-                "Training goes on from %s with other ways to compute, for which %s asks: %s. "
+                "Training goes on from %s with other ways to compute, for which %s asks: %s%s. "
                 "Results differ in their last bits from those of a run that was not interrupted.",
                 checkpoint,
                 VARIABLE,
-                listed,
+                ", ".join(listed[:_MAX_SHOWN]),
+                f" and {more} more" if more > 0 else "",
             )
 
     def agree(self) -> None:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAX_HALVINGS = 3
 # More gains nothing: on a CPU it would overflow the caches, a GPU is already saturated.
-ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS = 2_048, 32_768
+ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS = 1_024, 32_768
 # Fewer would be slow, and seldom save what is short: weights and optimiser take most of it.
 LEAST_TOKENS = 256
 # Usable share of the free memory: a CPU's is needed by others too, a GPU's gets fragmented.

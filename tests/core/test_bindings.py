@@ -115,6 +115,9 @@ BAD_ATTENTION = {
     "a short output": ("out", np.ones((2, 2, 4, 5), np.float32), "out has .* as queries has"),
     "other sums": ("log_sums", np.ones((2, 3, 4), np.float32), r"it needs \(2, 4, 3\), texts,"),
     "no threads": ("num_threads", 0, "num_threads is 0"),
+    "a window below 0": ("window", -1, "window is -1; it must be at least 0"),
+    "texts of two rows": ("offsets", np.array([0, 3]), r"it needs \(1, 3, 2, 5\), one row"),
+    "short offsets": ("offsets", np.array([0, 3], np.int32), "offsets is int32"),
     "three heads of keys": ("queries", np.ones((2, 3, 5, 5), np.float32), "have 5 heads, keys 2"),
 }
 
@@ -124,7 +127,8 @@ def test_bad_attention(case):
     name, value, message = BAD_ATTENTION[case]
     states = {"queries": np.ones((2, 3, 4, 5), np.float32)}
     states |= {key: np.ones((2, 4, 2, 5), np.float32) for key in ("keys", "values")}
-    law = {"seen": None, "scale": 1.0, "causal": False, "rate": 0.5, "seed": 1, "num_threads": 1}
+    law = {"seen": None, "offsets": None, "scale": 1.0, "causal": False, "window": 0, "rate": 0.5,
+           "seed": 1, "num_threads": 1}  # fmt: skip
     given = {**states, **law, "log_sums": np.ones((2, 4, 3), np.float32), name: value}
     out = np.ones_like(given["queries"])
     if "heads of keys" in case:

@@ -64,6 +64,15 @@ def test_a_chain_that_cannot_be_trained_is_evaluated(chains, texts, caplog, name
         np.testing.assert_array_equal(vectors, getattr(theirs, method)(texts))
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_half_precision_that_is_emulated_is_said(chains, tmp_path, emulating, caplog, asked):
+    theirs = SentenceTransformer(str(chains["CNN"]), device="cpu")
+    theirs.bfloat16().save(str(tmp_path / "half"))
+    load_evaluable(tmp_path / "half", **({"dtype": "bf16"} if asked else {}))
+    (said,) = (text for text in caplog.messages if "emulates" in text)
+    assert said.startswith("dtype='bf16': " if asked else "weights in bfloat16: ")
+
+
 def test_a_chain_that_can_be_trained_is_a_bi_encoder(bert_folder):
     assert isinstance(load_evaluable(bert_folder, pooling="cls", dtype="bf16"), BiEncoder)
 

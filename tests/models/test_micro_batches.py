@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_fast.models.micro_batches import cut_by_length
+from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
@@ -43,3 +43,19 @@ def test_no_micro_batch_could_take_the_next_text_as_well():
         ([4, 5, 0], 5),
         ([3, 6], 2),
     ]
+
+
+@given(LENGTHS, st.integers(1, 100))
+def test_without_padding_micro_batches_are_as_full_as_the_order_allows(lengths, max_tokens):
+    micro_batches = cut_by_tokens(lengths, max_tokens)
+    rows = np.concatenate(micro_batches)
+    assert sorted(rows) == list(range(len(lengths)))
+    assert (np.diff(lengths[rows]) <= 0).all()
+    for each, following in zip(micro_batches, [*micro_batches[1:], []], strict=True):
+        assert len(each) == 1 or lengths[each].sum() <= max_tokens
+        if len(following):
+            assert lengths[each].sum() + lengths[following[0]] > max_tokens
+
+
+def test_no_texts():
+    assert cut_by_tokens(np.array([], np.int64), 10) == []

@@ -250,6 +250,17 @@ def test_a_second_backward_pass_finds_the_same():
         torch.testing.assert_close(2 * one, three)
 
 
+@pytest.mark.parametrize("factor", [1, -2.5, 0])
+def test_gradients_are_those_of_what_is_made_of_the_loss(factor):
+    leaves = [tensor.requires_grad_() for tensor in problem(20, 30, 8)]
+    loss = info_nce(*leaves, backend="cpu")
+    kept = torch.autograd.grad(loss, leaves, retain_graph=True)
+    for gradient, one in zip(torch.autograd.grad(factor * loss, leaves), kept, strict=True):
+        assert torch.equal(gradient, factor * one)
+    at_once = torch.autograd.grad(info_nce(*leaves, backend="cpu"), leaves)
+    assert all(map(torch.equal, at_once, kept))
+
+
 def test_double_backward_is_refused():
     queries, passages = (tensor.requires_grad_() for tensor in problem(20, 30, 8))
     loss = info_nce(queries, passages, backend="cpu")

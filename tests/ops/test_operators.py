@@ -1,9 +1,13 @@
-"""The fast loss under torch.compile: no graph break, the values of the eager call."""
+"""The fast loss under torch.compile: no graph break, the values of the eager call.
+
+Also what else looks at operators, which an eager call passes by.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybrid_fast.ops import InfoNCELoss, info_nce
 from hybrid_fast.ops.operators import Settings
@@ -99,6 +103,49 @@ def test_values_are_not_checked_while_compiling():
     queries, passages = problem()
     loss = compiled(info_nce)(torch.full_like(queries, float("nan")), passages, check=True)
     assert loss.isnan().item()
+
+
+class Recorder(TorchDispatchMode):
+    """Knows what ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.append(operator.name())
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_who_looks_at_operators_sees_ours_and_the_same_bits(options):
+    def function(queries, passages, temperature):
+        return info_nce(queries, passages, temperature=temperature, backend="cpu", **options)
+
+    inputs = *problem(), torch.tensor(0.3, requires_grad=True)
+    with Recorder() as seen:
+        watched = loss_and_grads(function, *inputs)
+    assert any(name.startswith("hybrid_fast::info_nce_loss") for name in seen.names)
+    # No steps of ours, which would be seen without what the kernels do to their results.
+    assert not any("linear" in name or name == "aten::mm" for name in seen.names)
+    assert all(map(torch.equal, watched, loss_and_grads(function, *inputs)))
+
+
+class Marked(torch.Tensor):
+    """A class of tensors of its own."""
+
+
+@pytest.mark.parametrize("kind", [Marked, torch.nn.Parameter])
+def test_other_classes_of_tensors_give_the_same_bits(kind):
+    queries, passages = (tensor.detach() for tensor in problem())
+    others = queries.as_subclass(Marked) if kind is Marked else kind(queries)
+    arguments = others.requires_grad_(), passages.requires_grad_(), 0.3
+
+    def function(queries, passages, temperature):
+        return info_nce(queries, passages, temperature=temperature)
+
+    expected = loss_and_grads(function, *problem(), 0.3)
+    assert all(map(torch.equal, loss_and_grads(function, *arguments), expected))
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

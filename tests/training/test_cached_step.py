@@ -211,7 +211,7 @@ def test_the_automatic_budget_is_found_once_and_gives_the_same_gradient(bert_fol
     budget = step.budget
     step(data[1])
     assert step.budget is budget
-    assert budget.micro_batch == 2048
+    assert budget.micro_batch == 1024
     assert budget.cached > 10**4  # a tiny model fits many times
     assert_same(gradients(model), expected)
 
@@ -221,7 +221,7 @@ def test_half_of_a_budget_may_be_set_by_hand(bert_folder, tmp_path, micro_batch,
     model = make_model(bert_folder)
     step = make_step(model, micro_batch, kept)
     step(make_batches(model.encoder, tmp_path)[0])
-    assert step.budget.micro_batch == (micro_batch or 2048)
+    assert step.budget.micro_batch == (micro_batch or 1024)
     assert step.budget.cached > 10**4 if kept is None else step.budget.cached == kept
 
 

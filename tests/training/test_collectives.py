@@ -16,6 +16,8 @@ from hybrid_fast.training.collectives import (
     first_on_each_machine,
     from_first_rank,
     num_ranks,
+    of_ranks,
+    rank,
     smallest_of_ranks,
 )
 from hybrid_fast.training.termination import leave_process_group
@@ -25,20 +27,24 @@ CPU = torch.device("cpu")
 
 def test_one_process_alone_sends_nothing():
     assert num_ranks() == 1
+    assert rank() == 0
+    assert of_ranks({"way": 1}) == [{"way": 1}]
     assert any_rank([True, False], CPU) == [True, False]
     assert smallest_of_ranks([7, 3], CPU) == [7, 3]
     assert from_first_rank(lambda: {"map": 0.5}) == {"map": 0.5}
 
 
-def agree(rank: int, world_size: int) -> dict[str, Any]:
+def agree(number: int, world_size: int) -> dict[str, Any]:
     dist.init_process_group("gloo")
     record = {
         "num_ranks": num_ranks(),
-        "flags": any_rank([rank == 1, False], CPU),
-        "sizes": smallest_of_ranks([10 + rank, 20 - rank], CPU),
-        "first": from_first_rank(lambda: f"rank {rank}"),
+        "is_right": rank() == number,
+        "all": of_ranks([number] * (number + 1)),
+        "flags": any_rank([number == 1, False], CPU),
+        "sizes": smallest_of_ranks([10 + number, 20 - number], CPU),
+        "first": from_first_rank(lambda: f"rank {number}"),
     }
-    with first_on_each_machine(rank):
+    with first_on_each_machine(number):
         record["first through the door"] = time.monotonic()
         time.sleep(0.2)
     leave_process_group()
@@ -49,7 +55,14 @@ def test_two_ranks_agree():
     first, second = run_ranks(agree, 2)
     times = [record.pop("first through the door") for record in (first, second)]
     assert times[1] - times[0] >= 0.2
-    expected = {"num_ranks": 2, "flags": [True, False], "sizes": [10, 19], "first": "rank 0"}
+    expected = {
+        "num_ranks": 2,
+        "is_right": True,
+        "all": [[0], [1, 1]],
+        "flags": [True, False],
+        "sizes": [10, 19],
+        "first": "rank 0",
+    }
     assert first == second == expected
 
 

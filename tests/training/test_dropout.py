@@ -8,7 +8,7 @@ from toy_training import make_args
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.models.kernels import attention, dropout
+from hybrid_fast.models.kernels import attention, dropout, unpadded
 from hybrid_fast.training import HybridTrainer
 
 
@@ -29,6 +29,7 @@ def calls(monkeypatch) -> list[str]:
 
     watch(dropout, "_run")
     watch(attention, "drop_attention")
+    watch(unpadded, "drop_attention")
     return found
 
 

@@ -51,7 +51,7 @@ def test_what_is_free_beside_weights_and_loss_goes_to_graphs(monkeypatch):
     assert budget.cached <= 1  # what rounding left
     rich = find(monkeypatch, 2 * (10 * usable + WEIGHTS))
     assert rich.micro_batch == memory.ENOUGH_TOKENS_ON_CPU
-    assert rich.cached == (10 * usable - 2 * BYTES_PER_TOKEN * 2048) // BYTES_PER_TOKEN
+    assert rich.cached == (10 * usable - 2 * BYTES_PER_TOKEN * 1024) // BYTES_PER_TOKEN
     assert find(monkeypatch, 2 * (10 * usable + WEIGHTS), micro_batch=512).micro_batch == 512
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybrid_fast.cpu.ways import asked_otherwise
 from hybrid_fast.models.backbones.architectures import parts_of
 from hybrid_fast.models.compat import (
     attention_of,
@@ -46,6 +47,7 @@ def can_unpad(backbone: Any) -> bool:
         and configs
         and all(attention_of(config) == "sdpa" for config in configs)
         and any(map(supports_flash_attention, transformer.modules()))
+        and not asked_otherwise({"attention": "core"})
     ):
         return False
     lengths = _lengths(transformer.config, max(backbone.max_lengths.values()))

@@ -36,24 +36,29 @@ def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
         unpadded: whether the attention "sdpa" is that of texts without padding, see
             `unpadded.attend_unpadded`, for a model of which `can_unpad` is true.
     """
-    if any(map(is_compiled, model.modules())):
+    modules = list(model.modules())
+    if any(map(is_compiled, modules)):
         yield
         return
-    replaced = [(each, type(each)) for each in model.modules() if _is_replaced(each)]
+    replaced = [(each, type(each)) for each in modules if _is_replaced(each)]
     configs = [config for config in configs_of_attention(model) if attention_of(config) == "sdpa"]
     try:
         # The modules stay, since others may hold them and what was compiled looks for them.
         for module, kind in replaced:
-            module.__class__ = _KERNELS[kind]
+            _set_class(module, _KERNELS[kind])
         for config in configs:
             set_attention(config, unpadded_attention.NAME if unpadded else attention.NAME)
         yield
     finally:
         for module, kind in replaced:
-            module.__class__ = kind
+            _set_class(module, kind)
         for config in configs:
             set_attention(config, "sdpa")
 
 
 def _is_replaced(module: nn.Module) -> bool:
     return type(module) in _KERNELS and not getattr(module, "inplace", False)
+
+
+def _set_class(module: nn.Module, kind: type[nn.Module]) -> None:
+    object.__setattr__(module, "__class__", kind)  # that of modules first looks for parameters
