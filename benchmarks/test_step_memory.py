@@ -13,8 +13,10 @@ the rows of the batch), embeddings and their gradients.
 from __future__ import annotations
 
 import pytest
-from machine import emulates_bfloat16
+import torch
 from memory import run_fresh
+
+from hybrid_fast.cpu import emulates
 
 SIZE, FULL_SIZE = 64, 8192
 LENGTH, FULL_LENGTH = 32, 256
@@ -72,7 +74,7 @@ def given(full, tmp_path, real_encoder, shared_data):
         "data": str(shared_data),
         "size": FULL_SIZE if full else SIZE,
         "length": FULL_LENGTH if full else LENGTH,
-        "bf16": not emulates_bfloat16(),
+        "bf16": not emulates(torch.bfloat16),
     }
 
 
