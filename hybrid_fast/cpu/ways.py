@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -46,7 +46,7 @@ class Choice:
     """A way that was chosen."""
 
     way: str
-    source: str  # "measured", "kept" from an earlier process, "settled", or the variable
+    source: str  # "measured", "kept" from an earlier process, "preferred", "settled", the variable
     seconds: Mapping[str, float] = field(default_factory=dict)  # of each way, where measured
 
 
@@ -72,6 +72,24 @@ def fastest(
     choice = _chosen.get((kind, case))
     if choice is None:  # another thread may have been first
         choice = _chosen.setdefault((kind, case), _choose(kind, case, setting, ways))
+    return choice.way
+
+
+def preferred(kind: str, case: str, ways: Sequence[str]) -> str:
+    """Return the way that is asked for or was settled, else the first: without a measurement.
+
+    Args:
+        kind: see `fastest`.
+        case: likewise.
+        ways: those that exist here.
+
+    Raises:
+        ValueError: as of `fastest`.
+    """
+    choice = _chosen.get((kind, case))
+    if choice is None:
+        choice = _told(kind, case, ways) or Choice(ways[0], "preferred")
+        choice = _chosen.setdefault((kind, case), choice)
     return choice.way
 
 
@@ -115,7 +133,13 @@ def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
 def _choose(
     kind: str, case: str, setting: str, ways: Callable[[], Mapping[str, Callable[[], object]]]
 ) -> Choice:
-    question, available = f"{kind} {case}", ways()
+    available = ways()
+    return _told(kind, case, list(available)) or compare(f"{kind} {case}", setting, available)
+
+
+def _told(kind: str, case: str, available: Sequence[str]) -> Choice | None:
+    """Return the way that HYBRID_FAST_WAYS asks for, or that was settled, if any."""
+    question = f"{kind} {case}"
     asked = _asked(os.environ.get(VARIABLE, "")).get(kind)
     if asked is not None:
         if asked not in available:
@@ -135,7 +159,7 @@ def _choose(
             question,
             settled,
         )
-    return compare(question, setting, available)
+    return None
 
 
 def compare(question: str, setting: str, available: Mapping[str, Callable[[], object]]) -> Choice:

@@ -243,3 +243,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(new_process, monkeypatch, tm
     (tmp_path / "file").touch()
     monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file/cache"))
     assert new_process().choose(slow="torch") == "onednn"
+
+
+def test_what_is_not_measured_is_the_first_unless_it_was_settled_or_is_asked_for(
+    new_process, monkeypatch
+):
+    def preferred() -> str:
+        return ways.preferred("attention", "unpadded", ("core", "torch"))
+
+    new_process()
+    assert preferred() == "core"
+    assert choices()["attention unpadded"].source == "preferred"
+    settle({"attention unpadded": "torch"})
+    assert preferred() == "torch"
+    new_process()
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
+    assert preferred() == "torch"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid_fast.cpu.ways import asked_otherwise
+from hybrid_fast.cpu.ways import preferred
 from hybrid_fast.models.backbones.architectures import parts_of
 from hybrid_fast.models.compat import (
     configs_of_attention,
@@ -67,7 +67,7 @@ def case_of(backbone: Any) -> object:
 
 
 def _asks_for_torch() -> bool:
-    return bool(asked_otherwise({"attention": "core"}))
+    return preferred("attention", "unpadded", ("core", "torch")) == "torch"
 
 
 def _lengths(config: Any, longest: int) -> list[int] | None:

@@ -8,6 +8,7 @@ import torch
 from shape_folders import SHAPES, make_folder
 from torch.nn import functional
 
+from hybrid_fast.cpu import choices, settle, ways
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.backbones import unpadding
 from hybrid_fast.models.compat import attention_of, configs_of_attention
@@ -20,6 +21,13 @@ PADDED = {
 }  # fmt: skip
 LONG = "river sea " * 9
 FEW = ["bert", "xlm-roberta", "distilbert", "modernbert", "gemma3-bidirectional", "qwen3", "gpt2"]
+
+
+@pytest.fixture
+def no_choices(monkeypatch) -> None:
+    """Nothing was chosen in this process so far."""
+    for name in ("_chosen", "_settled"):
+        monkeypatch.setattr(ways, name, {})
 
 
 def load(name, tmp_path, **options) -> BiEncoder:
@@ -120,9 +128,10 @@ def test_an_attention_that_was_chosen_stays(tmp_path):
     assert not unpadding.can_unpad(model.backbone)
 
 
-@pytest.mark.parametrize(("ways", "expected"), [("attention=torch", False), ("nt=torch", True)])
-def test_torchs_attention_pads_where_it_is_asked_for(tmp_path, monkeypatch, ways, expected):
-    monkeypatch.setenv("HYBRID_FAST_WAYS", ways)
+@pytest.mark.usefixtures("no_choices")
+@pytest.mark.parametrize(("asked", "expected"), [("attention=torch", False), ("nt=torch", True)])
+def test_torchs_attention_pads_where_it_is_asked_for(tmp_path, monkeypatch, asked, expected):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", asked)
     assert load("bert", tmp_path).can_unpad() == expected
 
 
@@ -207,8 +216,12 @@ def test_states_that_leak_a_little_into_the_next_text(dtype, tmp_path):
     assert model.can_unpad()
 
 
-def test_the_trial_is_made_again_where_torchs_attention_is_asked_for(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("no_choices")
+def test_what_a_resumed_run_settles_is_followed(tmp_path):
     model = load("bert", tmp_path)
     assert model.can_unpad()
-    monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
+    assert choices()["attention unpadded"].way == "core"
+    settle({"attention unpadded": "torch"})  # of a run that asked for it
     assert not model.can_unpad()
+    settle({"attention unpadded": "core"})
+    assert model.can_unpad()
