@@ -37,7 +37,7 @@ def required(holder: Any, name: str) -> Any:
 BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
 
 
-# What an operator takes, and nothing sees: a class of tensors of its own would.
+# Classes of arguments that bring no code of their own, as subclasses of tensors may.
 _PLAIN = frozenset(
     (Tensor, torch.nn.Parameter, torch.dtype, list, tuple, bool, int, float, str, NoneType)
 )
