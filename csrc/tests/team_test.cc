@@ -72,7 +72,7 @@ void test_a_team_where_openmp_is_loaded(bool loaded) {
   loaded = false;
 #endif
   CHECK(run_in_team(count, &calls, 2) == loaded);
-  CHECK(calls == (loaded ? 2 : 0));
+  CHECK(loaded ? calls == 1 || calls == 2 : calls == 0);  // OpenMP may give fewer
 }
 
 }  // namespace
