@@ -19,7 +19,7 @@ namespace {
 const FloatProductKernels& chosen() {
   static const FloatProductKernels& kernels = []() -> const FloatProductKernels& {
 #if defined(__x86_64__)
-    const std::string_view name = chosen_instructions();
+    const std::string_view name = chosen_vectors();
     if (name == "avx512") return kFloatProduct_avx512;
     if (name == "avx2") return kFloatProduct_avx2;
 #else

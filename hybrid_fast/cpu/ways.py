@@ -61,10 +61,10 @@ def fastest(
 
     Args:
         kind: of `WAYS`.
-        case: what else decides, such as a class of shapes; a word.
+        case: what else decides, such as a class of shapes; it stands in checkpoints.
         setting: versions of libraries and number of threads that a measurement holds for.
-        ways: returns, by name, functions that compute once; called only to measure. A way that is
-            missing does not exist here.
+        ways: returns, by name, functions that compute once, and that make what they compute from
+            when they are first called: only to measure. A way that is missing does not exist here.
 
     Raises:
         ValueError: HYBRID_FAST_WAYS names no way, or one that does not exist here.
@@ -95,7 +95,7 @@ def settle(ways: Mapping[str, str]) -> None:
     _settled.update(ways)
     for key, choice in list(_chosen.items()):
         if ways.get(" ".join(key), choice.way) != choice.way:
-            del _chosen[key]
+            _chosen.pop(key, None)
 
 
 def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
@@ -110,6 +110,11 @@ def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
     asked = _asked(os.environ.get(VARIABLE, ""))
     of_kind = {question: asked.get(question.partition(" ")[0]) for question in ways}
     return {name: way for name, way in of_kind.items() if way not in (None, ways[name])}
+
+
+def check_variable() -> None:
+    """Raise ValueError if HYBRID_FAST_WAYS names no way."""
+    _asked(os.environ.get(VARIABLE, ""))
 
 
 def _choose(
@@ -157,10 +162,11 @@ def compare(question: str, setting: str, available: Mapping[str, Callable[[], ob
 def _asked(text: str) -> dict[str, str]:
     """Return the way of each kind that HYBRID_FAST_WAYS names: "onednn" or "nn=torch, nt=onednn".
 
-    A way alone is that of all kinds that have it.
+    A way alone is that of all kinds that have it and are not named, wherever it stands.
     """
     asked: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    parts = filter(None, map(str.strip, text.split(",")))
+    for part in sorted(parts, key=lambda part: "=" in part):
         kind, equals, way = map(str.strip, part.partition("="))
         if equals:
             check_choice(f"a kind of {VARIABLE}", kind, WAYS)

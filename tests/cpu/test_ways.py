@@ -108,6 +108,7 @@ def test_what_was_settled_as_it_was_chosen_keeps_its_measurement(new_process):
         ("onednn", {"nn 1": "onednn"}),
         ("nt=torch", {"nt 9 13 9": "torch"}),
         ("torch, attention=core", {"nt 9 13 9": "torch", "attention 4": "core"}),
+        ("attention=core, torch", {"nt 9 13 9": "torch", "attention 4": "core"}),
     ],
 )
 def test_what_the_variable_asks_for_otherwise(monkeypatch, text, expected):
