@@ -119,6 +119,12 @@ def test_the_factor_is_said_in_few_digits(emulating, monkeypatch, caplog, factor
     assert f"take {said} times as long" in caplog.text
 
 
+def test_what_is_not_slower_is_not_said(emulating, monkeypatch, caplog):
+    monkeypatch.setattr(half_precision, "slowdown", lambda dtype: 0.9)
+    say_if_emulated(BF16, "bf16=True", "Set bf16=False")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, BF16])
 def test_nothing_is_said_or_measured_where_nothing_is_emulated(
     measured, monkeypatch, caplog, dtype
