@@ -119,6 +119,16 @@ def test_the_factor_is_said_in_few_digits(emulating, monkeypatch, caplog, factor
     assert f"take {said} times as long" in caplog.text
 
 
+def test_an_unknown_processor_is_measured_once_by_calls_that_may_warn(emulating, monkeypatch):
+    """Also where the cache cannot be written, as each call to encode asks."""
+    processor_with(monkeypatch)
+    measured = []
+    monkeypatch.setattr(half_precision, "slowdown", lambda dtype: measured.append(dtype) or 0.6)
+    for _ in range(3):
+        say_if_emulated(BF16, "given", "instead")
+    assert measured == [BF16]
+
+
 def test_what_is_not_slower_is_not_said(emulating, monkeypatch, caplog):
     monkeypatch.setattr(half_precision, "slowdown", lambda dtype: 0.9)
     say_if_emulated(BF16, "bf16=True", "Set bf16=False")
