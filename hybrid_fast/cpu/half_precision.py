@@ -77,7 +77,7 @@ class _Layer:
 
 
 def say_if_emulated(dtype: torch.dtype, given: str, instead: str) -> None:
-    """Warn once in a process, and on rank 0 alone, if emulated products of a dtype are slower here.
+    """Warn once in a process, and on rank 0 alone, if products of a dtype are emulated here.
 
     Args:
         dtype: that products on the CPU are about to be computed in.
@@ -90,8 +90,6 @@ def say_if_emulated(dtype: torch.dtype, given: str, instead: str) -> None:
     if not emulates(dtype) or not _is_first_rank():
         return
     factor = slowdown(dtype)
-    if factor <= 1:
-        return
     logger.warning(
         "%s: this processor (%s) has no products of %s and emulates them: a layer and its "
         "gradients take %s times as long as in float32, as measured here. %s.",

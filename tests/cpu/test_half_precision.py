@@ -129,12 +129,6 @@ def test_an_unknown_processor_is_measured_once_by_calls_that_may_warn(emulating,
     assert measured == [BF16]
 
 
-def test_what_is_not_slower_is_not_said(emulating, monkeypatch, caplog):
-    monkeypatch.setattr(half_precision, "slowdown", lambda dtype: 0.9)
-    say_if_emulated(BF16, "bf16=True", "Set bf16=False")
-    assert not caplog.records
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, BF16])
 def test_nothing_is_said_or_measured_where_nothing_is_emulated(
     measured, monkeypatch, caplog, dtype
