@@ -15,10 +15,11 @@ def cache_folder(subject: str) -> Path:
 
     It is below `$HYBRID_FAST_CACHE`, else below `hybrid_fast` in `$XDG_CACHE_HOME` or `~/.cache`.
     A leading "~" stands for the user's home. As the XDG specification asks, a relative
-    `$XDG_CACHE_HOME` counts for nothing.
+    `$XDG_CACHE_HOME` counts for nothing. A user without a home has it among temporary files.
 
     Raises:
         NotADirectoryError: `$HYBRID_FAST_CACHE` is a file.
+        PermissionError: the folder for temporary files belongs to another user.
     """
     given = os.environ.get("HYBRID_FAST_CACHE")
     if given:
@@ -29,9 +30,11 @@ def cache_folder(subject: str) -> Path:
                 "a folder, or not be set"
             )
         return folder / subject
-    users = Path(os.environ.get("XDG_CACHE_HOME") or "").expanduser()
+    users = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or ""))
     if not users.is_absolute():
-        users = Path.home() / ".cache"
+        users = Path(os.path.expanduser("~/.cache"))
+    if not users.is_absolute():
+        return _temporary_folder() / subject
     return users / "hybrid_fast" / subject
 
 

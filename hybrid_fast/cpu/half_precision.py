@@ -84,10 +84,10 @@ def say_if_emulated(dtype: torch.dtype, given: str, instead: str) -> None:
         given: what asks for it, such as "bf16=True".
         instead: what to do, such as "Set bf16=False".
     """
-    if dtype in _said or not emulates(dtype):
+    if dtype in _said:
         return
-    _said.add(dtype)
-    if not _is_first_rank():
+    _said.add(dtype)  # also where there is nothing to say: a measurement may not be kept
+    if not emulates(dtype) or not _is_first_rank():
         return
     factor = slowdown(dtype)
     logger.warning(

@@ -15,6 +15,13 @@ INSTRUCTION_SETS = (
 )
 
 
+def _num_cores() -> int:
+    """Return on how many cores this process may run, or where none tells, how many there are."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @cache
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
     """Return name, vendor, family, model and instruction sets of the first processor, and cores.
@@ -32,5 +39,5 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
         "family": fields.get("cpu family", "?"),
         "model": fields.get("model", "?"),
         "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _num_cores(),
     }

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybrid_fast import __version__
 from hybrid_fast.cpu import compat
 from hybrid_fast.cpu.ways import fastest, known
 
@@ -67,7 +68,7 @@ def tn(a: Tensor, b: Tensor) -> Tensor:
 def add_tn(a: Tensor, b: Tensor, total: Tensor) -> None:
     """Add a^T b to a contiguous total (M, N), for (K, M) and (K, N)."""
     (k, m), n = a.shape, b.shape[1]
-    _way("tn", _ADD_TN, a, b, m, n, k, "added")(a, b, total)
+    _way("tn", _ADD_TN, a, b, m, n, k, " added")(a, b, total)
 
 
 PRODUCTS = ("nt", "nn", "tn")  # of `ways.WAYS`
@@ -75,7 +76,8 @@ PRODUCTS = ("nt", "nn", "tn")  # of `ways.WAYS`
 
 def described(case: str) -> str:
     """Return a class of products in words: sizes M x N x K, and how the operands lie."""
-    *bits, layouts = case.split(" ", 3)
+    m, n, k, layouts, *added = case.split(" ")
+    bits = m, n, k
     sizes = [f"{2 ** (int(bit) - 1)}-{2 ** int(bit) - 1}" for bit in bits]
     largest = _bits(_LARGEST)
     sizes = [
@@ -83,18 +85,18 @@ def described(case: str) -> str:
         for bit, size in zip(bits, sizes, strict=True)
     ]
     names = {"r": "rows", "c": "columns", "g": "gaps"}
-    words = [" x ".join(sizes), f"by {names[layouts[0]]} and {names[layouts[1]]}"]
-    return ", ".join([*words, layouts[2:]] if layouts[2:] else words)
+    words = [" x ".join(sizes), f"by {names[layouts[0]]} and {names[layouts[1]]}", *added]
+    return ", ".join(words)
 
 
 def setting() -> str:
-    """Return what a measurement holds for: versions of torch's libraries, and threads."""
+    """Return what a measurement holds for: versions of libraries, ours among them, and threads."""
     return f"{libraries()}, {torch.get_num_threads()} threads"
 
 
 @cache
 def libraries() -> str:
-    """Return the versions of torch and of the libraries it multiplies with, as it tells them."""
+    """Return the versions of hybrid_fast, torch, and the libraries that torch multiplies with."""
     told = torch.__config__.show()
     known = {
         "BLAS": r"BLAS_INFO=(\w+)",
@@ -103,7 +105,7 @@ def libraries() -> str:
     }
     found = {name: re.search(pattern, told) for name, pattern in known.items()}
     named = [f"{name} {match[1]}" for name, match in found.items() if match]
-    return ", ".join([f"torch {torch.__version__}", *named])
+    return ", ".join([f"hybrid_fast {__version__}", f"torch {torch.__version__}", *named])
 
 
 def _torch_nt(
@@ -229,9 +231,12 @@ def _to_measure(
         sizes[sizes.index(max(sizes))] //= 2
     m, n, k = sizes
     shapes = {"nt": ((m, k), (n, k)), "nn": ((m, k), (k, n)), "tn": ((k, m), (k, n))}[kind]
-    operands = [_operand(*shape, layout) for shape, layout in zip(shapes, layouts, strict=True)]
-    if added:
-        operands.append(_operand(m, n, "r"))
+
+    @cache
+    def operands() -> list[Tensor]:
+        made = [_operand(*shape, layout) for shape, layout in zip(shapes, layouts, strict=True)]
+        return [*made, _operand(m, n, "r")] if added else made
+
     return {
         way: partial(_computed, compute, operands)
         for way, compute in ways.items()
@@ -246,6 +251,6 @@ def _operand(rows: int, columns: int, layout: str) -> Tensor:
     return torch.ones(rows, width, dtype=torch.float32, device="cpu")[:, :columns]
 
 
-def _computed(compute: Callable[..., Any], operands: list[Tensor]) -> None:
+def _computed(compute: Callable[..., Any], operands: Callable[[], list[Tensor]]) -> None:
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        compute(*operands)
+        compute(*operands())

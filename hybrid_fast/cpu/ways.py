@@ -36,7 +36,7 @@ WAYS = {
     "attention": ("torch", "core"),
 }
 _FEWEST_TURNS = 4
-_MOST_SECONDS = 0.3
+_MOST_SECONDS = 0.15
 _AGREEING = 1.03
 _MARGIN = 0.95  # of the usual way's time: noise alone does not make another one the fastest
 
@@ -61,10 +61,10 @@ def fastest(
 
     Args:
         kind: of `WAYS`.
-        case: what else decides, such as a class of shapes; a word.
+        case: what else decides, such as a class of shapes; it stands in checkpoints.
         setting: versions of libraries and number of threads that a measurement holds for.
-        ways: returns, by name, functions that compute once; called only to measure. A way that is
-            missing does not exist here.
+        ways: returns, by name, functions that compute once, and that make what they compute from
+            when they are first called: only to measure. A way that is missing does not exist here.
 
     Raises:
         ValueError: HYBRID_FAST_WAYS names no way, or one that does not exist here.
@@ -113,7 +113,7 @@ def settle(ways: Mapping[str, str]) -> None:
     _settled.update(ways)
     for key, choice in list(_chosen.items()):
         if ways.get(" ".join(key), choice.way) != choice.way:
-            del _chosen[key]
+            _chosen.pop(key, None)
 
 
 def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
@@ -128,6 +128,11 @@ def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
     asked = _asked(os.environ.get(VARIABLE, ""))
     of_kind = {question: asked.get(question.partition(" ")[0]) for question in ways}
     return {name: way for name, way in of_kind.items() if way not in (None, ways[name])}
+
+
+def check_variable() -> None:
+    """Raise ValueError if HYBRID_FAST_WAYS names no way."""
+    _asked(os.environ.get(VARIABLE, ""))
 
 
 def _choose(
@@ -165,26 +170,35 @@ def _told(kind: str, case: str, available: Sequence[str]) -> Choice | None:
 def compare(question: str, setting: str, available: Mapping[str, Callable[[], object]]) -> Choice:
     """Return the fastest way and the seconds of each, kept or measured.
 
+    What is measured while the machine is busy with something else is not kept.
+
     Args:
         question: what is computed, in few words.
         setting: see `fastest`.
         available: functions that compute once, by name, that of the usual way first.
     """
+    if len(available) == 1:
+        return Choice(next(iter(available)), "measured")
     path = cache_file()
     kept = _settings_in(path).get(setting, {}).get(question)
     if kept is not None and kept.keys() == available.keys():
         return Choice(_least(kept), "kept", kept)
-    return _keep(path, setting, question, _measure(available))
+    seconds = _measure(available)
+    least = {way: min(turns) for way, turns in seconds.items()}
+    if not all(map(_agree, seconds.values())):  # a bad minute must not decide for ever
+        return Choice(_least(least), "measured", least)
+    return _keep(path, setting, question, least)
 
 
 @cache
 def _asked(text: str) -> dict[str, str]:
     """Return the way of each kind that HYBRID_FAST_WAYS names: "onednn" or "nn=torch, nt=onednn".
 
-    A way alone is that of all kinds that have it.
+    A way alone is that of all kinds that have it and are not named, wherever it stands.
     """
     asked: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    parts = filter(None, map(str.strip, text.split(",")))
+    for part in sorted(parts, key=lambda part: "=" in part):
         kind, equals, way = map(str.strip, part.partition("="))
         if equals:
             check_choice(f"a kind of {VARIABLE}", kind, WAYS)
@@ -232,23 +246,22 @@ def _keep(path: Path, setting: str, question: str, seconds: dict[str, float]) ->
     return Choice(_least(seconds), "measured", seconds)
 
 
-def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the least seconds of each way, in turns until another turn would not tell more.
+def _measure(ways: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Return the seconds of each way, in turns until another turn would not tell more.
 
     Two turns of a way that agree were not disturbed; on a busy machine it takes more of them.
     """
-    if len(ways) == 1:
-        return dict.fromkeys(ways, 0.0)
     for compute in ways.values():
         compute()  # the first call prepares
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     began = time.perf_counter()
-    while not all(map(_agree, seconds.values())) and time.perf_counter() - began < _MOST_SECONDS:
+    while True:
         for way, compute in ways.items():
             start = time.perf_counter()
             compute()
             seconds[way].append(time.perf_counter() - start)
-    return {way: min(turns) for way, turns in seconds.items()}
+        if all(map(_agree, seconds.values())) or time.perf_counter() - began > _MOST_SECONDS:
+            return seconds
 
 
 def _agree(turns: list[float]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hybrid_fast.cpu.ways import check_variable
 from hybrid_fast.ops.chunked import Kernels
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with
@@ -33,7 +34,11 @@ def make_kernels(
         max_scratch_bytes: of a chunk of scores; at least 128 rows are held.
         one_pass: whether losses and gradients come from the same scores; the same kernels do both
             here.
+
+    Raises:
+        ValueError: HYBRID_FAST_WAYS names no way.
     """
+    check_variable()  # small products would not ask
     # The compiled core is loaded by those who need it.
     from hybrid_fast.ops.cpu_bf16 import Bf16Kernels, has_bf16_product
     from hybrid_fast.ops.cpu_float import FloatKernels

@@ -39,6 +39,15 @@ def test_home_is_written_out_and_relative_paths_are_the_current_folders(monkeypa
     assert cache_folder("tokens") == Path("/home/user/.cache/hybrid_fast/tokens")
 
 
+def test_a_user_without_a_home_has_a_folder_for_temporary_files(monkeypatch, tmp_path):
+    """As in containers that run under a number no system file names."""
+    monkeypatch.delenv("HYBRID_FAST_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cache_folder("tokens") == tmp_path / f"hybrid_fast-{os.getuid()}" / "tokens"
+
+
 def test_a_file_is_no_folder(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path / "file"))

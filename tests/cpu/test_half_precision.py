@@ -53,7 +53,7 @@ def measured(monkeypatch, tmp_path):
 
     def measure(layers):
         calls.append({name: layer.weight.dtype for name, layer in layers.items()})
-        return {"float32": 0.002, "bfloat16": 0.0316}
+        return {"float32": [0.002] * 4, "bfloat16": [0.0316] * 4}
 
     monkeypatch.setattr(ways, "_measure", measure)
     return calls
@@ -117,6 +117,16 @@ def test_the_factor_is_said_in_few_digits(emulating, monkeypatch, caplog, factor
     monkeypatch.setattr(half_precision, "slowdown", lambda dtype: factor)
     say_if_emulated(BF16, "bf16=True", "Set bf16=False")
     assert f"take {said} times as long" in caplog.text
+
+
+def test_an_unknown_processor_is_measured_once_by_calls_that_may_warn(emulating, monkeypatch):
+    """Also where the cache cannot be written, as each call to encode asks."""
+    processor_with(monkeypatch)
+    measured = []
+    monkeypatch.setattr(half_precision, "slowdown", lambda dtype: measured.append(dtype) or 0.6)
+    for _ in range(3):
+        say_if_emulated(BF16, "given", "instead")
+    assert measured == [BF16]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, BF16])

@@ -27,6 +27,12 @@ def test_kind_of_a_processor(tmp_path):
     assert found["instruction_sets"] == ["avx2", "avx512f", "avx512_bf16"]
 
 
+def test_systems_that_do_not_tell_where_a_process_may_run(monkeypatch, tmp_path):
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert processor(tmp_path / "none")["cores"] == 7
+
+
 def test_instruction_sets_of_arm(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text(NEOVERSE)

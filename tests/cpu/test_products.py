@@ -1,8 +1,11 @@
 """Products of float32 matrices against float64, by each way, in every form and layout."""
 
+from functools import partial
+
 import pytest
 import torch
 
+import hybrid_fast
 from hybrid_fast.cpu import choices, compat, products, ways
 
 LACKING = pytest.mark.skipif(not compat.has_onednn_product(), reason="torch has no oneDNN here")
@@ -114,6 +117,33 @@ def test_a_class_is_measured_once_and_both_ways_are_timed(monkeypatch, tmp_path)
     assert choice.source == "measured"
     lacking = set() if compat.has_onednn_product() else {"onednn"}
     assert set(choice.seconds) == {"torch", "onednn", "core"} - lacking
+
+
+@pytest.mark.parametrize("asked", ["torch", ""])
+def test_operands_to_measure_are_made_only_to_measure(monkeypatch, tmp_path, asked):
+    """Not where a way is asked for, or was kept: they would be most of what a small call holds."""
+    monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "")
+    multiply = partial(products.nt, matrix(130, 140), matrix(150, 140))
+    monkeypatch.setattr(ways, "_chosen", {})
+    expected = multiply()
+    monkeypatch.setattr(ways, "_chosen", {})
+    monkeypatch.setenv("HYBRID_FAST_WAYS", asked)
+    monkeypatch.setattr(products, "_operand", None)
+    torch.testing.assert_close(multiply(), expected)
+    (choice,) = choices().values()
+    assert choice.source == ("HYBRID_FAST_WAYS" if asked else "kept")
+
+
+def test_classes_in_words():
+    assert products.described("9 13 2 rc") == ("256-511 x 4096 and more x 2-3, by rows and columns")
+    assert products.described("1 2 3 gr added") == "1-1 x 2-3 x 4-7, by gaps and rows, added"
+
+
+def test_a_measurement_holds_for_these_versions_and_threads():
+    setting = products.setting()
+    assert f"hybrid_fast {hybrid_fast.__version__}, torch {torch.__version__}" in setting
+    assert setting.endswith(f", {torch.get_num_threads()} threads")
 
 
 def test_without_onednn_the_others_are_left(monkeypatch, tmp_path):

@@ -94,6 +94,13 @@ def test_compiled_it_measures_inside_its_operator(monkeypatch, tmp_path):
     assert torch.equal(found, info_nce(queries, passages, backend="cpu"))
 
 
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_a_wrong_variable_is_an_error_at_every_size(monkeypatch, precision):
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "onednm")
+    with pytest.raises(ValueError, match="HYBRID_FAST_WAYS is 'onednm'"):
+        info_nce(*embeddings(3, 4, 5), backend="cpu", precision=precision)
+
+
 def _loss_of_worker(_):
     queries, passages = embeddings(300, 320, 16)
     return value_and_grad(queries, passages, backend="cpu")[1].passages.tolist()

@@ -9,7 +9,7 @@ torch. Without dropout the faster of the two is measured for a class of shapes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -227,17 +227,22 @@ def _to_measure(
     num_queries, num_keys = (max(3 * 2**bit // 4, 1) for bit in bits)
     num_texts = max(_MEASURED_TOKENS // max(num_queries, num_keys), 1)
     heads = max(_MEASURED_WIDTH // dim, 1)
-    states = [
-        torch.ones(num_texts, length, heads, dim, dtype=dtype, requires_grad=training)
-        for length in (num_queries, num_keys, num_keys)
-    ]
+
+    @cache
+    def states() -> list[Tensor]:
+        return [
+            torch.ones(num_texts, length, heads, dim, dtype=dtype, requires_grad=training)
+            for length in (num_queries, num_keys, num_keys)
+        ]
+
     core = partial(drop_attention, seen=None, rate=0, scale=dim**-0.5, causal=False)
     ways: dict[str, Callable[..., Tensor]] = {"torch": scaled_dot_product_attention, "core": core}
     return {way: partial(_attend_once, attend, states) for way, attend in ways.items()}
 
 
-def _attend_once(attend: Callable[..., Tensor], states: list[Tensor]) -> None:
+def _attend_once(attend: Callable[..., Tensor], make_states: Callable[[], list[Tensor]]) -> None:
     """Attend, and go backward if states have gradients, whatever surrounds the measurement."""
+    states = make_states()
     own_hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
     with torch.enable_grad(), torch.autocast("cpu", enabled=False), own_hooks:
         out = attend(*(x.transpose(1, 2) for x in states))
