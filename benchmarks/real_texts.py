@@ -10,6 +10,8 @@ from hybrid_fast.data import load_table
 
 QUESTIONS = "tydiqa-goldp/train/{lang}.json.gz"  # in English, Korean and Swahili
 
+HEAD = 80  # characters
+
 
 def draw_tydi(data: Path, size: int, seed: int = 0) -> tuple[list[str], list[str]]:
     """Return questions and their passages; no text comes twice, so all are negatives.
@@ -32,3 +34,11 @@ def draw_tydi(data: Path, size: int, seed: int = 0) -> tuple[list[str], list[str
             queries.append(query)
             passages.append(passage)
     return queries, passages
+
+
+def fill_up(queries: list[str], passages: list[str], size: int) -> tuple[list[str], list[str]]:
+    """Return pairs and, until there are `size`, heads of their passages as queries of the rest."""
+    texts = [passage for passage in passages if len(passage) > 2 * HEAD]
+    cut = list({passage[:HEAD]: passage[HEAD:] for passage in texts}.items())
+    more = cut[: max(size - len(queries), 0)]
+    return queries + [head for head, _ in more], passages + [rest for _, rest in more]

@@ -3,8 +3,9 @@
 Each trains in a fresh process, from loading the encoder on, by the two steps of `trainers`; what
 counts is memory beyond that of the process with all its imports. The encoder is that of
 `test_real_encoder_speed`, and texts are cut at 32 tokens (with `--full` 256, as batches of 8,192
-pairs are then): embeddings, gradients, moments and tokens take what they take at any length, and
-micro-batches are of equal tokens. No activations are cached, since those take what memory there is.
+pairs are then): embeddings, gradients and moments take what they take at any length, and
+micro-batches are of equal tokens. Where TyDi QA has too few pairs, passages are cut in two. No
+activations are cached, since those take what memory there is.
 
 The limit is what cannot be left out: weights, their gradients and moments (of the token table only
 the rows of the batch), embeddings and their gradients.
@@ -24,13 +25,13 @@ LENGTH, FULL_LENGTH = 32, 256
 TEXTS = """
 from pathlib import Path
 from memory import PeakMemory
-from real_texts import draw_tydi
+from real_texts import draw_tydi, fill_up
 from sentence_transformers import SentenceTransformer
 from trainers import Pairs, train_ours, train_theirs
 from hybrid_fast.models import BiEncoder
 
 folder = Path(folder)
-queries, passages = draw_tydi(Path(data), size)
+queries, passages = fill_up(*draw_tydi(Path(data), size), size)
 pairs = Pairs.of(queries, passages)
 """
 OURS = (
