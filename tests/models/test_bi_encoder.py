@@ -77,7 +77,7 @@ def test_modes_are_restored_even_after_an_error(bert_folder):
     model.backbone.model.embeddings.eval()
     before = [module.training for module in model.modules()]
     np.testing.assert_array_equal(model.encode_queries(["a b"]), model.encode_queries(["a b"]))
-    model.backbone.max_lengths = {}
+    model.backbone.max_lengths = {"passage": 8}
     with pytest.raises(KeyError):
         model.encode_queries(["a b"])
     assert [module.training for module in model.modules()] == before
