@@ -114,7 +114,8 @@ def check(queries, passages, **options):
         "loss": 1e-3,  # the truth itself has no digits below its rounding
         "queries": largest_passage / temperature / len(queries) / shortest[0],
         "passages": largest_query / temperature / len(queries) / shortest[1],
-        "temperature": logit / temperature / len(queries),
+        # The sum of a term a row, whose roundings are independent.
+        "temperature": logit / temperature / math.sqrt(len(queries)),
         "weights": truth[0].abs().max().item(),
     }
     for name, expected, slow, value in zip(terms, truth, plain, fast, strict=True):
