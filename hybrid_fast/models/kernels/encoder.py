@@ -19,7 +19,7 @@ from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels import attention
 from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
-from hybrid_fast.models.kernels.linear import Linear
+from hybrid_fast.models.kernels.linear import Linear, forget_converted
 
 _KERNELS: dict[type[nn.Module], type[nn.Module]] = {nn.Dropout: Dropout, nn.Linear: Linear}
 _PLAIN = {kernel: kind for kind, kernel in _KERNELS.items()}
@@ -89,7 +89,12 @@ def _set_class(module: nn.Module, kinds: dict[type[nn.Module], type[nn.Module]])
     object.__setattr__(module, "__class__", kind)  # that of modules first looks for parameters
 
 
-_CLASSES = HeldChange[nn.Module](_is_replaced, undo=lambda module: _set_class(module, _PLAIN))
+def _put_back(module: nn.Module) -> None:
+    _set_class(module, _PLAIN)
+    forget_converted(module)
+
+
+_CLASSES = HeldChange[nn.Module](_is_replaced, undo=_put_back)
 _CHOICES = HeldChange[PreTrainedConfig](
     can_replace_attention, undo=lambda config: set_attention(config, "sdpa")
 )

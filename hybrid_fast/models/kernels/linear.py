@@ -15,11 +15,42 @@ _PLAIN = (Tensor, nn.Parameter)  # not quantised, sharded or traced
 
 
 class Linear(nn.Linear):
-    """torch's linear layer with other products; see `linear`."""
+    """torch's linear layer with other products; see `linear`.
+
+    Autocast converts a trained weight once a pass, a frozen one in every call; here it is converted
+    once, until `forget_converted`.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `linear` of the input."""
-        return linear(input, self.weight, self.bias)
+        weight = _converted(self) if _is_converted_each_time(self.weight) else self.weight
+        return linear(input, weight, self.bias)
+
+
+def forget_converted(module: nn.Module) -> None:
+    """Free the weight that a `Linear` has converted, if any."""
+    module.__dict__.pop("_converted_weight", None)
+
+
+def _is_converted_each_time(weight: Tensor) -> bool:
+    return (
+        not weight.requires_grad
+        and torch.is_autocast_enabled("cpu")
+        and weight.dtype is torch.float32
+        and weight.is_cpu
+        and type(weight) in _PLAIN
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _converted(module: nn.Linear) -> Tensor:
+    weight, dtype = module.weight, torch.get_autocast_dtype("cpu")
+    # What inference mode makes cannot be saved for a backward pass.
+    key = (id(weight), weight._version, dtype, torch.is_inference_mode_enabled())
+    kept: tuple[Any, Tensor, Tensor] | None = module.__dict__.get("_converted_weight")
+    if kept is None or kept[0] != key:
+        kept = module.__dict__["_converted_weight"] = key, weight, weight.to(dtype)
+    return kept[2]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -240,6 +240,35 @@ def test_layers_of_a_model_are_ours_meanwhile_with_their_hooks_and_derived_ones_
     assert type(hooked) is nn.Linear
 
 
+def test_autocast_converts_a_frozen_weight_once():
+    """To the bits of torch's conversion in every call; a changed weight is converted anew."""
+    model = nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 8)).requires_grad_(False)
+    x = torch.randn(5, 24, requires_grad=True)
+
+    def values() -> tuple[Tensor, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(x)
+        return out, torch.autograd.grad(out.sum(), x)[0]
+
+    def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
+        assert found[0].dtype == torch.bfloat16
+        assert all(map(torch.equal, found, expected))
+
+    before = values()
+    with fast_encoder(model):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            model(x)
+        assert_same(values(), before)
+        first = model[0]._converted_weight[-1]
+        assert_same(values(), before)
+        assert model[0]._converted_weight[-1] is first
+        model[0].weight.mul_(2)
+        changed = values()
+    assert not hasattr(model[0], "_converted_weight")
+    assert_same(changed, values())
+    assert not torch.equal(changed[0], before[0])
+
+
 def test_a_compiled_model_is_left_alone(calls):
     model = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5))
     model.compile(backend="eager")
