@@ -2,14 +2,14 @@
 
     python benchmarks/performance_page.py
 
-Of each kind of processor the newest figures of each part are shown.
+Of each kind of processor the newest figures of each case are shown.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Part:
 
     processor: str
     name: str
-    date: str
+    time: str  # in UTC
     commit: str
     versions: str
     file: str
@@ -47,19 +47,25 @@ def parts_of(path: Path) -> list[Part]:
     if not found:
         return []
     packages = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
-    machine, date = _processor(info["processor"]), run["datetime"][:10]
+    machine, time = _processor(info["processor"]), run["datetime"]
     commit = run["commit_info"]["id"][:10]
     return [
-        Part(machine, name, date, commit, packages, path.name, headlines)
+        Part(machine, name, time, commit, packages, path.name, headlines)
         for name, headlines in found.items()
     ]
 
 
 def newest(parts: Iterable[Part]) -> list[Part]:
-    """Return the last part of each name and processor, in the order of `BUDGETS_S`."""
-    last = {(part.processor, part.name): part for part in sorted(parts, key=lambda p: p.date)}
+    """Return parts with the cases that no later run has, in the order of `BUDGETS_S`."""
+    shown, known = [], set[tuple[str, str, str]]()
+    for part in sorted(parts, key=lambda part: part.time, reverse=True):
+        cases = {found.case: (part.processor, part.name, found.case) for found in part.headlines}
+        new = [found for found in part.headlines if cases[found.case] not in known]
+        known.update(cases.values())
+        if new:
+            shown.append(replace(part, headlines=new))
     order = list(BUDGETS_S)
-    return sorted(last.values(), key=lambda part: (part.processor, order.index(part.name)))
+    return sorted(shown, key=lambda part: (part.processor, order.index(part.name)))
 
 
 def tables(parts: list[Part]) -> str:
@@ -72,7 +78,7 @@ def tables(parts: list[Part]) -> str:
         lines += [f"### {part.name[0].upper()}{part.name[1:]}\n", COLUMNS]
         lines += [_row(cells) for headline in part.headlines for cells in headline.rows()]
         lines.append(
-            f"\n{part.date}, commit {part.commit}; {part.versions}; "
+            f"\n{part.time[:10]}, commit {part.commit}; {part.versions}; "
             f"[JSON](../benchmarks/results/{part.file}){_reduced(part.headlines)}.\n"
         )
     return "\n".join(lines)

@@ -48,12 +48,16 @@ def test_the_page_is_up_to_date():
     assert performance_page.PAGE.read_text(encoding="utf-8") == page, message
 
 
-def test_of_each_processor_and_part_the_newest_figures_are_shown(written):
-    parts = written("2026-11-02", headline("loss", 7), headline("plan", 8))
+def test_of_each_processor_and_case_the_newest_figures_are_shown(written):
+    once, twice = headline("loss", 5, case="once"), [headline("plan", 8)] * 2
+    parts = written("2026-11-02", headline("loss", 7), once, *twice)
     parts += written("2026-11-03", headline("loss", 9))
     parts += written("2026-11-01", headline("loss", 4), processor=EPYC | {"model": "3"})
-    shown = [(part.name, part.headlines[0].ours) for part in performance_page.newest(parts)]
-    assert shown == [("loss", 9), ("plan", 8), ("loss", 4)]
+    shown = [
+        (part.name, [found.ours for found in part.headlines])
+        for part in performance_page.newest(parts)
+    ]
+    assert shown == [("loss", [9]), ("loss", [5]), ("plan", [8, 8]), ("loss", [4])]
 
 
 def test_a_part_says_what_it_is_from(written):
