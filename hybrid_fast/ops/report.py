@@ -19,14 +19,14 @@ def cpu_report() -> str:
 
     `print(cpu_report())` shows the processor, its instructions, threads, versions of libraries,
     how bfloat16 is multiplied, where measurements are kept, and a line for each choice so far:
-    its kind and class, the way, where that came from, and the milliseconds of every way. Before
-    anything was computed the products of typical losses are measured first, which takes a second.
+    its kind and class, the way, where that came from, and the milliseconds of every way. Before any
+    product was computed those of typical losses are measured first, which takes a second.
 
     Raises:
         ValueError: HYBRID_FAST_WAYS or HYBRID_FAST_CPU makes no sense.
         NotADirectoryError: HYBRID_FAST_CACHE names a file.
     """
-    if not choices():
+    if not any(question.partition(" ")[0] in products.PRODUCTS for question in choices()):
         _compute_typical_products()
     facts = _facts()
     width = max(map(len, facts))
@@ -56,7 +56,7 @@ def _facts() -> dict[str, str]:
 
 def _table() -> Iterator[str]:
     """Yield a line for each choice, in columns."""
-    head = ("product", "class", "way", "from", "milliseconds")
+    head = ("what", "class", "way", "from", "milliseconds")
     rows = [head, *(_row(question, choice) for question, choice in choices().items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

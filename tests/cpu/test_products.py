@@ -4,12 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from product_ways import WAYS, compute_by
 
 import hybrid_fast
 from hybrid_fast.cpu import choices, compat, products, ways
 
-LACKING = pytest.mark.skipif(not compat.has_onednn_product(), reason="torch has no oneDNN here")
-WAYS = ["torch", pytest.param("onednn", marks=LACKING), "core"]
 SIZES = [(160, 130, 70), (1, 700, 300), (129, 1, 2100), (300, 131, 1)]
 LAYOUTS = ["r", "c", "g"]
 
@@ -17,9 +16,7 @@ LAYOUTS = ["r", "c", "g"]
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """Every product, however small, is computed by one way."""
-    monkeypatch.setenv("HYBRID_FAST_WAYS", request.param)
-    monkeypatch.setattr(ways, "_chosen", {})
-    monkeypatch.setattr(products, "_FEWEST", 1)
+    compute_by(request.param, monkeypatch)
     return request.param
 
 

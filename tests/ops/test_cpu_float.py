@@ -4,17 +4,12 @@ import multiprocessing
 
 import pytest
 import torch
+from product_ways import LACKING, WAYS, compute_by
 
-from hybrid_fast.cpu import choices, compat, products, ways
+from hybrid_fast.cpu import choices, ways
 from hybrid_fast.ops import info_nce, value_and_grad
 
-LACKING = pytest.mark.skipif(not compat.has_onednn_product(), reason="torch has no oneDNN here")
-WAYS = [
-    "torch",
-    pytest.param("onednn", marks=LACKING),
-    "core",
-    pytest.param("nt=onednn, nn=torch, tn=core", marks=LACKING),
-]
+MIXED = pytest.param("nt=onednn, nn=torch, tn=core", marks=LACKING)
 CASES = {
     "mean": {},
     "symmetric": {"symmetric": True},
@@ -23,12 +18,10 @@ CASES = {
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=[*WAYS, MIXED])
 def way(request, monkeypatch):
     """Every product, however small, is computed by these ways."""
-    monkeypatch.setenv("HYBRID_FAST_WAYS", request.param)
-    monkeypatch.setattr(ways, "_chosen", {})
-    monkeypatch.setattr(products, "_FEWEST", 1)
+    compute_by(request.param, monkeypatch)
     return request.param
 
 

@@ -13,6 +13,7 @@ from hybrid_fast.ops import cpu_report, info_nce
 def new_process(monkeypatch, tmp_path):
     """A process that has chosen nothing, and measures."""
     monkeypatch.setattr(ways, "_chosen", {})
+    monkeypatch.setattr(ways, "_AGREEING", float("inf"))  # whatever else this machine does
     monkeypatch.setenv("HYBRID_FAST_CACHE", str(tmp_path))
     monkeypatch.delenv("HYBRID_FAST_WAYS")
 
@@ -32,9 +33,15 @@ def test_it_names_processor_libraries_and_cache(one_size, tmp_path):
 
 def test_before_anything_was_computed_the_products_of_losses_are_measured(one_size):
     rows = cpu_report().split("\n\n")[1].splitlines()
-    assert rows[0].split() == ["product", "class", "way", "from", "milliseconds"]
+    assert rows[0].split() == ["what", "class", "way", "from", "milliseconds"]
     assert [row.split()[0] for row in rows[1:]] == ["nn", "nt", "tn", "tn"]
     assert all("measured" in row and "torch " in row and "core " in row for row in rows[1:])
+
+
+def test_what_an_encoder_chose_before_hides_no_products(one_size):
+    ways.preferred("attention", "unpadded", ["core"])
+    rows = cpu_report().split("\n\n")[1].splitlines()
+    assert [row.split()[0] for row in rows[1:]] == ["attention", "nn", "nt", "tn", "tn"]
 
 
 def test_each_choice_has_its_line(monkeypatch):
