@@ -1,4 +1,4 @@
-"""The float32 loss on the CPU against its definition in float64, whatever computes its products."""
+"""The float loss on the CPU against its definition in float64, whatever computes its products."""
 
 import multiprocessing
 
@@ -106,3 +106,14 @@ def test_a_forked_worker_follows_its_parent(monkeypatch, tmp_path):
     expected = _loss_of_worker(0)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.map(_loss_of_worker, [0]) == [expected]
+
+
+def test_a_positive_far_below_keeps_its_digits_in_float64():
+    """Losses of 20 to 60, whose last digits come from terms of exp(-20) and less."""
+    queries, passages = (tensor.double() for tensor in embeddings(40, 40, 4))
+    options = {"temperature": 0.03, "symmetric": True, "reduction": "none"}
+    found, expected = (
+        info_nce(-queries, passages, backend=backend, **options) for backend in ("cpu", "reference")
+    )
+    assert (expected > 40).any()
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
