@@ -8,8 +8,8 @@ import torch
 
 from hybrid_fast.cpu import Choice, choices, emulates, processor, products, slowdown
 from hybrid_fast.cpu.ways import cache_file
-from hybrid_fast.ops.cpu import CHUNK_BYTES
-from hybrid_fast.ops.cpu_chunks import MOST_ROWS, rows_of_chunk
+from hybrid_fast.ops.backends.cpu import CHUNK_BYTES
+from hybrid_fast.ops.backends.cpu_chunks import MOST_ROWS, rows_of_chunk
 
 _TYPICAL = ((1024, 384), (4096, 384), (8192, 384), (8192, 768))  # passages, their dimension
 

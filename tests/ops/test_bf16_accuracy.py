@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hybrid_fast.ops import cpu_bf16, cpu_chunks, cpu_float, info_nce
+from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
 
 # Largest relative errors of gradients by temperature.
 ROUNDED_NEGATIVES = {0.05: 2e-4, 0.02: 1e-3, 0.01: 1.2e-3, 0.005: 1.2e-3}

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_fast.cpu import products, ways
-from hybrid_fast.ops import cpu_bf16, cpu_chunks, cpu_float, info_nce
+from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
 
 # Of a gradient, relative to its terms: bfloat16 rounds W, float16 the gradients themselves.
 TOLERANCES = {

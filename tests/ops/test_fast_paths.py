@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from ranks import run_ranks
 
 from hybrid_fast import _core
-from hybrid_fast.ops import cpu_bf16, cpu_chunks, cpu_float, info_nce, value_and_grad
+from hybrid_fast.ops import info_nce, value_and_grad
+from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
 
 # Relative to the largest entry of the truth: float32 sums of thousands of terms in another order
 # than torch's; bfloat16 rounds W to 8 bits, and each chunk's part of a gradient once more.

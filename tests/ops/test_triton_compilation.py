@@ -21,7 +21,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from hybrid_fast.ops import gpu, gpu_tiles, triton_kernels, triton_tile_kernels  # noqa: E402
+from hybrid_fast.ops.backends import row_kernels, tile_kernels, triton_rows, triton_tiles  # noqa: E402
 
 TARGETS = {
     "sm_80": (GPUTarget("cuda", 80, 32), 163 * 1024),
@@ -125,13 +125,16 @@ def compile_case(name, target):
     which, scores, gradient, absent = CASES[name]
     size = 8 if scores == "fp64" else 4
     if which == "rows":
-        function = triton_kernels.contrast_rows_kernel
-        block, num_warps = gpu.row_block(2**20, size)
+        function = row_kernels.contrast_rows_kernel
+        block, num_warps = triton_rows.row_block(2**20, size)
         blocks = {"BLOCK_N": block}
     else:
-        function = triton_kernels.add_column_sums_kernel
-        num_warps = gpu.COLUMN_WARPS
-        blocks = {"BLOCK_R": gpu._COLUMN_BLOCK_BYTES // size, "BLOCK_N": gpu._COLUMN_BLOCK}
+        function = row_kernels.add_column_sums_kernel
+        num_warps = triton_rows.COLUMN_WARPS
+        blocks = {
+            "BLOCK_R": triton_rows._COLUMN_BLOCK_BYTES // size,
+            "BLOCK_N": triton_rows._COLUMN_BLOCK,
+        }
     return compile_kernel(
         function, target, scores, gradient, absent | blocks, {"num_warps": num_warps}
     )
@@ -139,11 +142,11 @@ def compile_case(name, target):
 
 def compile_tile_case(name, architecture, sizes=None):
     which, dtype, even, absent = TILE_CASES[name]
-    tile = gpu_tiles.tile_of(architecture, masked=not absent.keys() >= MASK_ARGUMENTS.keys())
+    tile = triton_tiles.tile_of(architecture, masked=not absent.keys() >= MASK_ARGUMENTS.keys())
     arguments = tile.arguments()
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
     constants = absent | arguments | {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8}
-    function = getattr(triton_tile_kernels, f"{which}_kernel")
+    function = getattr(tile_kernels, f"{which}_kernel")
     target, constants = TARGETS[architecture][0], constants | (sizes or {})
     odd = ("R",) if even else ("R", "N", "stride_mr", "row_sums", "column_sums")
     return compile_kernel(function, target, "fp32", dtype, constants, options, odd)
@@ -248,9 +251,9 @@ def test_tiles_on_gfx942(name):
 
 @pytest.mark.parametrize("architecture", TARGETS)
 def test_merge(architecture, tmp_path):
-    function = triton_tile_kernels.merge_sums_kernel
+    function = tile_kernels.merge_sums_kernel
     target = TARGETS[architecture][0]
-    compiled = compile_kernel(function, target, "fp32", "fp32", gpu_tiles.MERGE_BLOCKS, {})
+    compiled = compile_kernel(function, target, "fp32", "fp32", triton_tiles.MERGE_BLOCKS, {})
     if architecture == "gfx942":
         check_amd(compiled)
     else:
@@ -265,6 +268,6 @@ def test_sizes_of_one(name, tmp_path):
 
 
 def test_merge_of_one_tile_and_one_row(tmp_path):
-    function, target = triton_tile_kernels.merge_sums_kernel, TARGETS["sm_90"][0]
-    constants = gpu_tiles.MERGE_BLOCKS | {"T": 1, "M": 1}
+    function, target = tile_kernels.merge_sums_kernel, TARGETS["sm_90"][0]
+    constants = triton_tiles.MERGE_BLOCKS | {"T": 1, "M": 1}
     check_nvidia(compile_kernel(function, target, "fp32", "fp32", constants, {}), "sm_90", tmp_path)

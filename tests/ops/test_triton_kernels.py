@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hybrid_fast.ops import gpu, gpu_products, gpu_tiles
+from hybrid_fast.ops.backends import gpu_products, triton_rows, triton_tiles
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
@@ -41,18 +41,18 @@ def test_chunks_fill_the_processors_within_the_scratch_memory():
 def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
     def kernels(one_pass):
         dtype = torch.promote_types(embeddings, torch.float32)
-        return gpu.make_kernels(
+        return triton_rows.make_kernels(
             torch.zeros(5, 3, dtype=embeddings), dtype, embeddings, None, one_pass=one_pass
         )
 
-    twice = gpu_tiles.TileKernels if embeddings == torch.bfloat16 else gpu.TritonKernels
-    assert type(kernels(one_pass=True)) is gpu.TritonKernels
+    twice = triton_tiles.TileKernels if embeddings == torch.bfloat16 else triton_rows.RowKernels
+    assert type(kernels(one_pass=True)) is triton_rows.RowKernels
     assert type(kernels(one_pass=False)) is twice
 
 
 def test_wide_tiles_where_registers_are_left():
     def columns(architecture, masked):
-        return gpu_tiles.tile_of(architecture, masked=masked).columns
+        return triton_tiles.tile_of(architecture, masked=masked).columns
 
     assert columns("sm_90", False) == 256
     assert columns("sm_90", True) == columns("sm_80", False) == columns("sm_120", False) == 128

@@ -10,8 +10,9 @@ import math
 import pytest
 import torch
 
-from hybrid_fast.ops import cpu_chunks, info_nce
-from hybrid_fast.ops.cpu_bf16 import PackedColumns, has_bf16_product
+from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import cpu_chunks
+from hybrid_fast.ops.backends.cpu_bf16 import PackedColumns, has_bf16_product
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 

@@ -17,14 +17,15 @@ import torch.nn.functional as F
 import triton.language as tl
 from triton.runtime import interpreter
 
-from hybrid_fast.ops import gpu, gpu_products, gpu_tiles, info_nce, infonce
+from hybrid_fast.ops import info_nce, infonce
+from hybrid_fast.ops.backends import gpu_products, triton_rows, triton_tiles
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
 FLOORS = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 8e-4, torch.bfloat16: 6e-3}
 # Small blocks, for the interpreter is slow.
 CHUNK_ROWS = 9
-TILE = replace(gpu_tiles._TILE, rows=8, columns=16, depth=32, parts=2)
+TILE = replace(triton_tiles._TILE, rows=8, columns=16, depth=32, parts=2)
 SHAPES = {  # queries, passages, dimension
     "one": (1, 1, 1),
     "one query": (1, 7, 5),
@@ -57,12 +58,12 @@ def small_chunks_and_poison(monkeypatch):
     """Blocks of 16 columns (8 in float64); of 4 rows (2) where columns are summed; small tiles."""
     monkeypatch.setattr(gpu_products, "MAX_SCRATCH_BYTES", 1)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", CHUNK_ROWS)
-    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: TILE)
-    monkeypatch.setattr(gpu_tiles, "_GROUP", 1)
-    monkeypatch.setattr(gpu_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
-    monkeypatch.setattr(gpu, "_ROW_BLOCKS", {4: 16, 8: 8})
-    monkeypatch.setattr(gpu, "_COLUMN_BLOCK_BYTES", 16)
-    monkeypatch.setattr(gpu, "_COLUMN_BLOCK", 16)
+    monkeypatch.setattr(triton_tiles, "tile_of", lambda *_, **__: TILE)
+    monkeypatch.setattr(triton_tiles, "_GROUP", 1)
+    monkeypatch.setattr(triton_tiles, "MERGE_BLOCKS", {"BLOCK_T": 2, "BLOCK_M": 8})
+    monkeypatch.setattr(triton_rows, "_ROW_BLOCKS", {4: 16, 8: 8})
+    monkeypatch.setattr(triton_rows, "_COLUMN_BLOCK_BYTES", 16)
+    monkeypatch.setattr(triton_rows, "_COLUMN_BLOCK", 16)
     for owner, name in ((torch.Tensor, "new_empty"), (torch, "empty_like")):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
 

@@ -15,7 +15,7 @@ from triton_interpreter import (
     small_chunks_and_poison,  # noqa: F401
 )
 
-from hybrid_fast.ops import gpu_products, gpu_tiles
+from hybrid_fast.ops.backends import gpu_products, triton_tiles
 
 
 @pytest.mark.parametrize("mask", masks(1, 1))
@@ -36,12 +36,12 @@ def test_shapes_of_tiles(shape, dtype, options):
 TILES = ("_TILE", "_MASKED_TILE", "_HOPPER_TILE", "_AMD_TILE", "_AMD_MASKED_TILE")
 
 
-@pytest.mark.parametrize("tile", [getattr(gpu_tiles, name) for name in TILES], ids=TILES)
+@pytest.mark.parametrize("tile", [getattr(triton_tiles, name) for name in TILES], ids=TILES)
 def test_tiles_as_on_a_gpu(tile, monkeypatch):
     """Several tiles in one group; rows, columns and dimension one tile and a part of the next."""
     num_rows, num_columns = tile.rows + 3, max(tile.rows, tile.columns) + 5
-    monkeypatch.setattr(gpu_tiles, "tile_of", lambda *_, **__: tile)
-    monkeypatch.setattr(gpu_tiles, "_GROUP", 8)
+    monkeypatch.setattr(triton_tiles, "tile_of", lambda *_, **__: tile)
+    monkeypatch.setattr(triton_tiles, "_GROUP", 8)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", num_rows)
     inputs = problem(num_rows, num_columns, tile.depth + 35, torch.bfloat16)
     every = masks(num_rows, num_columns)["all together"]

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from hybrid_fast import _core
-from hybrid_fast.ops.chunked import Chunk, Columns
-from hybrid_fast.ops.cpu_chunks import (
+from hybrid_fast.ops.backends.cpu_chunks import (
     MOST_ROWS,
     add_sums,
     address,
@@ -15,6 +14,7 @@ from hybrid_fast.ops.cpu_chunks import (
     describe,
     rows_of_chunk,
 )
+from hybrid_fast.ops.chunked import Chunk, Columns
 
 
 def has_bf16_product() -> bool:

@@ -7,8 +7,14 @@ from torch import Tensor
 
 from hybrid_fast import _core
 from hybrid_fast.cpu import products
+from hybrid_fast.ops.backends.cpu_chunks import (
+    MOST_ROWS,
+    add_sums,
+    addresses,
+    describe,
+    rows_of_chunk,
+)
 from hybrid_fast.ops.chunked import Chunk, Columns
-from hybrid_fast.ops.cpu_chunks import MOST_ROWS, add_sums, addresses, describe, rows_of_chunk
 
 
 class FloatKernels:

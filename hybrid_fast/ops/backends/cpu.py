@@ -40,8 +40,8 @@ def make_kernels(
     """
     check_variable()  # small products would not ask
     # The compiled core is loaded by those who need it.
-    from hybrid_fast.ops.cpu_bf16 import Bf16Kernels, has_bf16_product
-    from hybrid_fast.ops.cpu_float import FloatKernels
+    from hybrid_fast.ops.backends.cpu_bf16 import Bf16Kernels, has_bf16_product
+    from hybrid_fast.ops.backends.cpu_float import FloatKernels
 
     rounded = passages.to(product_dtype)
     if product_dtype == torch.bfloat16 and has_bf16_product():

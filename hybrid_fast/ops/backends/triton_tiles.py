@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
-from hybrid_fast.ops.gpu_products import (
+from hybrid_fast.ops.backends.gpu_products import (
     GradientProducts,
     mask_arguments,
     num_processors,
     on,
     rows_of_chunk,
 )
+from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,11 @@ class TileKernels(GradientProducts):
     """
 
     def __init__(self, passages: Tensor, max_scratch_bytes: int) -> None:
-        from hybrid_fast.ops import triton_tile_kernels
+
+        from hybrid_fast.ops.backends import tile_kernels
 
         super().__init__(pad(passages), torch.float32)
-        self._kernels = triton_tile_kernels
+        self._kernels = tile_kernels
         self._dim = passages.shape[1]
         self._architecture = architecture_of(passages.device)
         bytes_of_partial_sums = 4 * _MASKED_TILE.parts / _MASKED_TILE.columns

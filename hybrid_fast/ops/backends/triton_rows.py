@@ -1,9 +1,9 @@
 """The chunked loss on a GPU: products by the vendor's library, Triton kernels between them.
 
 The library computes the scores of a chunk once; where half-precision embeddings need them twice,
-`gpu_tiles` computes them and never writes them. Nothing synchronises with the device, and launches
-depend on shapes alone, so that a call can be captured in a CUDA graph. Block sizes come from the
-compiler's report, chunk sizes from arithmetic.
+`triton_tiles` computes them and never writes them. Nothing synchronises with the device, and
+launches depend on shapes alone, so that a call can be captured in a CUDA graph. Block sizes come
+from the compiler's report, chunk sizes from arithmetic.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops import gpu_products
+from hybrid_fast.ops.backends import gpu_products
+from hybrid_fast.ops.backends.gpu_products import GradientProducts, mask_arguments, on
+from hybrid_fast.ops.backends.triton_tiles import TileKernels
 from hybrid_fast.ops.chunked import Chunk, Columns, Kernels
-from hybrid_fast.ops.gpu_products import GradientProducts, mask_arguments, on
-from hybrid_fast.ops.gpu_tiles import TileKernels
 
 HAS_TRITON = find_spec("triton") is not None
 
@@ -51,11 +51,11 @@ def make_kernels(
     passages = passages.to(product_dtype)
     max_bytes = max_scratch_bytes or gpu_products.MAX_SCRATCH_BYTES
     if passages.dtype == dtype or one_pass:
-        return TritonKernels(passages, dtype, max_bytes)
+        return RowKernels(passages, dtype, max_bytes)
     return TileKernels(passages, max_bytes)
 
 
-class TritonKernels(GradientProducts):
+class RowKernels(GradientProducts):
     """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
 
     Args:
@@ -65,10 +65,11 @@ class TritonKernels(GradientProducts):
     """
 
     def __init__(self, passages: Tensor, dtype: torch.dtype, max_scratch_bytes: int) -> None:
-        from hybrid_fast.ops import triton_kernels
+
+        from hybrid_fast.ops.backends import row_kernels
 
         super().__init__(passages, dtype)
-        self._kernels = triton_kernels
+        self._kernels = row_kernels
         # A gradient with the dtype of the scores overwrites them.
         self._in_place = passages.dtype == dtype
         self._rows = gpu_products.rows_of_chunk(

@@ -5,7 +5,7 @@ are maxima and sums of the tile's rows and columns, or W in half precision. One 
 columns is masked after another, and each part ends with a store, across which the compiler moves no
 load: the ids of all parts at once would overflow the registers.
 
-Names as in `triton_kernels`; besides D the dimension, BLOCK_D the part of it in one step.
+Names as in `row_kernels`; besides D the dimension, BLOCK_D the part of it in one step.
 Embeddings and W are contiguous, 16 divides D. Sizes of 1 come as constants, which have no methods.
 No atomics: each tile has its own place for its sums, which `merge_sums_kernel` adds up in a fixed
 order.
@@ -17,7 +17,7 @@ order.
 import triton
 import triton.language as tl
 
-from hybrid_fast.ops.triton_kernels import kept_negatives
+from hybrid_fast.ops.backends.row_kernels import kept_negatives
 
 
 @triton.jit
