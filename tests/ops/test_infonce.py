@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybrid_fast.ops import info_nce
-from hybrid_fast.ops.infonce import _select_backend
+from hybrid_fast.ops.backends.registry import select_backend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -156,12 +156,12 @@ def test_flags_and_sizes_of_numpy():
 @pytest.mark.parametrize("device", ["xpu", "mps", "hpu", "meta", "privateuseone"])
 def test_other_devices_take_the_reference(device):
     """None of them is here: what they are chosen for, and that autocast does not stop them."""
-    assert _select_backend("auto", None, device) == "reference"
+    assert select_backend("auto", None, device) == "reference"
     for backend in ("cpu", "triton"):
         with pytest.raises(ValueError, match=rf"is not (for tensors on '{device}'|installed)"):
-            _select_backend(backend, None, device)
+            select_backend(backend, None, device)
     with pytest.raises(ValueError, match=rf"precision 'bf16' for tensors on '{device}'; .*None"):
-        _select_backend("auto", "bf16", device)
+        select_backend("auto", "bf16", device)
 
 
 def test_the_reference_runs_where_there_is_no_autocast():

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from literal_loss import cases, slow_reduction, slow_rows
 
-from hybrid_fast.ops import info_nce, infonce
+from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import registry
 
 LN2 = math.log(2)
 
@@ -19,8 +20,8 @@ LN2 = math.log(2)
 @pytest.fixture(autouse=True, params=["reference", "cpu"])
 def backend(request, monkeypatch):
     """The fast path on the CPU must be the definition, too; "auto" then means each in turn."""
-    backends = infonce._BACKENDS
-    monkeypatch.setattr(infonce, "_BACKENDS", {request.param: backends[request.param]})
+    backends = registry.BACKENDS
+    monkeypatch.setattr(registry, "BACKENDS", {request.param: backends[request.param]})
 
 
 def as_tensor(value):

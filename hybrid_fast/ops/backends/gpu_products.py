@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Columns, NegativeMask
+from hybrid_fast.ops.chunked import Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
@@ -111,10 +112,10 @@ def mask_arguments(negative_mask: NegativeMask, limits: Tensor | None) -> dict[s
         limits: (R,), the score above which a negative is excluded; None without a margin.
     """
     tensors = {
-        "row_groups": negative_mask.row_groups,
-        "column_groups": negative_mask.column_groups,
-        "row_ids": negative_mask.row_ids,
-        "column_ids": negative_mask.column_ids,
+        "row_groups": negative_mask.query_groups,
+        "column_groups": negative_mask.passage_groups,
+        "row_ids": negative_mask.query_passage_ids,
+        "column_ids": negative_mask.passage_ids,
         "excluded": _as_bytes(negative_mask.excluded_columns),
     }
     mask = negative_mask.mask

@@ -23,7 +23,8 @@ from hybrid_fast.ops.backends.gpu_products import (
     on,
     rows_of_chunk,
 )
-from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 
 @dataclass(frozen=True)
