@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -101,10 +101,11 @@ class Kernels(Protocol):
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Any]:
         """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N).
 
-        With `columns` they are those of both directions, added up.
+        With `columns` they are those of both directions, added up. W may be an object of the
+        backend, which the methods below take.
         """
 
     def add_column_sums(
@@ -123,10 +124,10 @@ class Kernels(Protocol):
             of one direction (R,).
         """
 
-    def query_gradient(self, gradient: Tensor) -> Tensor:
+    def query_gradient(self, gradient: Any) -> Tensor:
         """Return W P, (R, D)."""
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+    def add_passage_gradient(self, gradient: Any, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
 
     def passage_gradient(self) -> Tensor:
