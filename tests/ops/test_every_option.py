@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hybrid_fast.cpu import products, ways
 from hybrid_fast.ops import info_nce
-from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
+from hybrid_fast.ops.backends import cpu
 
 # Of a gradient, relative to its terms: bfloat16 rounds W, float16 the gradients themselves.
 TOLERANCES = {
@@ -38,9 +38,8 @@ def small_pieces(request, monkeypatch):
     monkeypatch.setenv("HYBRID_FAST_WAYS", request.param)
     monkeypatch.setattr(ways, "_chosen", {})
     monkeypatch.setattr(products, "_FEWEST", 1)
-    monkeypatch.setattr(cpu_chunks, "_FEWEST_ROWS", 8)
-    for kernels in (cpu_float, cpu_bf16):
-        monkeypatch.setattr(kernels, "MOST_ROWS", 24)
+    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
+    monkeypatch.setattr(cpu, "MOST_ROWS", 24)
 
 
 @st.composite

@@ -21,7 +21,7 @@ from ranks import run_ranks
 
 from hybrid_fast import _core
 from hybrid_fast.ops import info_nce, value_and_grad
-from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
+from hybrid_fast.ops.backends import cpu, cpu_kernels
 
 # Relative to the largest entry of the truth: float32 sums of thousands of terms in another order
 # than torch's; bfloat16 rounds W to 8 bits, and each chunk's part of a gradient once more.
@@ -48,9 +48,8 @@ def several_threads():
 
 @pytest.fixture(autouse=True)
 def small_chunks_and_poison(monkeypatch):
-    monkeypatch.setattr(cpu_chunks, "_FEWEST_ROWS", 8)
-    for kernels in (cpu_float, cpu_bf16):
-        monkeypatch.setattr(kernels, "MOST_ROWS", 32)
+    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
+    monkeypatch.setattr(cpu, "MOST_ROWS", 32)
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self, *args, **kwargs):
@@ -274,9 +273,9 @@ def test_double_backward_is_refused():
 def test_no_products_for_inputs_without_gradient(frozen, monkeypatch):
     calls = []
     for name in ("query_gradient", "add_passage_gradient"):
-        method = getattr(cpu_float.FloatKernels, name)
+        method = getattr(cpu_kernels.FloatKernels, name)
         monkeypatch.setattr(
-            cpu_float.FloatKernels,
+            cpu_kernels.FloatKernels,
             name,
             lambda *args, name=name, method=method: calls.append(name) or method(*args),
         )

@@ -14,6 +14,8 @@ from hybrid_fast.ops.problem import Problem
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with
 _CHUNK_BYTES_BF16 = 2**24  # of their gradient
+MOST_ROWS = 512  # of a chunk; twice as many where a score takes two bytes
+_FEWEST_ROWS = 128
 
 
 def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -33,10 +35,18 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     check_variable()  # small products would not ask
     # The compiled core is loaded by those who need it.
     from hybrid_fast.ops.backends.cpu_bf16 import Bf16Kernels, has_bf16_product
-    from hybrid_fast.ops.backends.cpu_float import FloatKernels
+    from hybrid_fast.ops.backends.cpu_kernels import FloatKernels
 
-    rounded = problem.passages.contiguous().to(problem.product_dtype)
-    max_bytes = problem.max_scratch_bytes
+    passages, max_bytes = problem.passages.to(problem.product_dtype), problem.max_scratch_bytes
     if problem.product_dtype == torch.bfloat16 and has_bf16_product():
-        return Bf16Kernels(rounded, max_bytes or _CHUNK_BYTES_BF16)
-    return FloatKernels(rounded.to(problem.compute_dtype), max_bytes or CHUNK_BYTES)
+        rows = rows_of_chunk(len(passages), 2, max_bytes or _CHUNK_BYTES_BF16)
+        return Bf16Kernels(passages.contiguous(), rows)
+    passages = passages.to(problem.compute_dtype).contiguous()
+    rows = rows_of_chunk(len(passages), passages.element_size(), max_bytes or CHUNK_BYTES)
+    return FloatKernels(passages, rows)
+
+
+def rows_of_chunk(num_columns: int, bytes_per_score: int, max_bytes: int) -> int:
+    """Return how many rows a chunk has at most; each adds once to the passages' gradient."""
+    most = 2 * MOST_ROWS if bytes_per_score == 2 else MOST_ROWS
+    return min(max(max_bytes // (bytes_per_score * num_columns), _FEWEST_ROWS), most)
