@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -41,13 +41,15 @@ class NegativeMask:
     nothing.
     """
 
-    row_groups: Tensor | None  # int64 (B,)
-    column_groups: Tensor | None  # int64 (N,)
-    row_ids: Tensor | None  # int64 (B,)
-    column_ids: Tensor | None  # int64 (N,)
+    query_groups: Tensor | None  # int64 (B,)
+    passage_groups: Tensor | None  # int64 (N,)
+    query_passage_ids: Tensor | None  # int64 (B,)
+    passage_ids: Tensor | None  # int64 (N,)
     mask: Tensor | None  # bool (B, N), True = excluded
     excluded_columns: Tensor | None  # bool (N,), True = excluded from every row
     margin: float | None  # of unscaled scores
+    owners: Tensor | None = None  # int64 (N,), the row that brought a hard negative, else -1
+    in_batch: Tensor | None = None  # bool (B,), False: of others' passages none is a negative
 
     def any(self) -> bool:
         """Tell whether any part was asked for."""
@@ -56,13 +58,15 @@ class NegativeMask:
     def of_rows(self, rows: slice) -> NegativeMask:
         """Return the mask of some rows."""
         return NegativeMask(
-            None if self.row_groups is None else self.row_groups[rows],
-            self.column_groups,
-            None if self.row_ids is None else self.row_ids[rows],
-            self.column_ids,
+            None if self.query_groups is None else self.query_groups[rows],
+            self.passage_groups,
+            None if self.query_passage_ids is None else self.query_passage_ids[rows],
+            self.passage_ids,
             None if self.mask is None else self.mask[rows],
             self.excluded_columns,
             self.margin,
+            None if self.owners is None else self.owners - rows.start,
+            None if self.in_batch is None else self.in_batch[rows],
         )
 
 
@@ -101,10 +105,11 @@ class Kernels(Protocol):
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Any]:
         """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N).
 
-        With `columns` they are those of both directions, added up.
+        W is as these kernels hold it, for their products alone. With `columns` all are those of
+        both directions, added up.
         """
 
     def add_column_sums(
@@ -123,10 +128,10 @@ class Kernels(Protocol):
             of one direction (R,).
         """
 
-    def query_gradient(self, gradient: Tensor) -> Tensor:
+    def query_gradient(self, gradient: Any) -> Tensor:
         """Return W P, (R, D)."""
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+    def add_passage_gradient(self, gradient: Any, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
 
     def passage_gradient(self) -> Tensor:
@@ -202,6 +207,8 @@ def other_direction(
         sums = problem.shared.combine_sums(sums)
     column_lse = sums[0] + sums[1].log()
     gaps = column_lse[problem.positives] - torch.cat(logits)
+    if problem.negative_mask.in_batch is not None:
+        gaps = gaps.masked_fill(~problem.negative_mask.in_batch, float("-inf"))
     column_coefficients = torch.zeros_like(column_lse).index_put_(
         (problem.positives,), coefficients * gaps.sigmoid(), accumulate=True
     )

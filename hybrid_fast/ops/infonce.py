@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.ops.agreement import Call
-from hybrid_fast.ops.backends import triton_rows
+from hybrid_fast.ops.backends import gpu
 from hybrid_fast.ops.distributed import Compute, Ranks, gather_passages, share_of_global_loss
 from hybrid_fast.ops.inputs import (
     BACKENDS,
@@ -56,7 +56,7 @@ def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None)
 
 _BACKENDS = {
     "triton": _Backend(
-        partial(info_nce_chunked, "triton"), ("cuda",), triton_rows.HAS_TRITON, True, (None, "bf16")
+        partial(info_nce_chunked, "triton"), ("cuda",), gpu.HAS_TRITON, True, (None, "bf16")
     ),
     "cpu": _Backend(partial(info_nce_chunked, "cpu"), ("cpu",), True, True, (None, "bf16")),
     "reference": _Backend(_reference, None, True, False, (None,)),

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid_fast.ops import compat
-from hybrid_fast.ops.backends import cpu, triton_rows
+from hybrid_fast.ops.backends import cpu, gpu
 from hybrid_fast.ops.chunked import NegativeMask, Problem, compute_gradients, compute_losses
 from hybrid_fast.ops.distributed import Ranks, SharedColumns
 from hybrid_fast.ops.inputs import InfoNCEInputs
 from hybrid_fast.ops.reference import without_autocast
 
 _NUM_TENSORS = 7  # the first fields of `Settings`
-_MAKE_KERNELS = {"cpu": cpu.make_kernels, "triton": triton_rows.make_kernels}
+_MAKE_KERNELS = {"cpu": cpu.make_kernels, "triton": gpu.make_kernels}
 
 
 class Settings(NamedTuple):

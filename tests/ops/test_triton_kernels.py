@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hybrid_fast.ops.backends import gpu_products, triton_rows, triton_tiles
-
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
+
+from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles
 
 
 @pytest.mark.parametrize("cases", ["triton_row_cases.py", "triton_tile_cases.py"])
@@ -41,7 +41,7 @@ def test_chunks_fill_the_processors_within_the_scratch_memory():
 def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
     def kernels(one_pass):
         dtype = torch.promote_types(embeddings, torch.float32)
-        return triton_rows.make_kernels(
+        return gpu.make_kernels(
             torch.zeros(5, 3, dtype=embeddings), dtype, embeddings, None, one_pass=one_pass
         )
 

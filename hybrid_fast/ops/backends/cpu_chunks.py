@@ -55,10 +55,10 @@ def describe(
         address("mask", mask[0], torch.bool, columns)
     shapes = {
         "positives": (chunk.positives, torch.int64, rows),
-        "row_groups": (negative_mask.row_groups, torch.int64, rows),
-        "column_groups": (negative_mask.column_groups, torch.int64, columns),
-        "row_ids": (negative_mask.row_ids, torch.int64, rows),
-        "column_ids": (negative_mask.column_ids, torch.int64, columns),
+        "row_groups": (negative_mask.query_groups, torch.int64, rows),
+        "column_groups": (negative_mask.passage_groups, torch.int64, columns),
+        "row_ids": (negative_mask.query_passage_ids, torch.int64, rows),
+        "column_ids": (negative_mask.passage_ids, torch.int64, columns),
         "excluded_columns": (negative_mask.excluded_columns, torch.bool, columns),
     }
     contiguous = {
