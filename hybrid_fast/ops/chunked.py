@@ -72,9 +72,10 @@ class Kernels(Protocol):
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Any]:
-        """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N), as these kernels keep it.
+        """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N).
 
-        With `columns` they are those of both directions, added up.
+        W is as these kernels hold it, for their products alone. With `columns` all are those of
+        both directions, added up.
         """
 
     def add_column_sums(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.ops.backends import cpu, triton_rows
+from hybrid_fast.ops.backends import cpu, gpu
 from hybrid_fast.ops.chunked import Kernels
 from hybrid_fast.ops.problem import Problem
 
@@ -36,7 +36,7 @@ class Backend:
 
 # The fastest first.
 BACKENDS = {
-    "triton": Backend(triton_rows.make_kernels, ("cuda",), triton_rows.HAS_TRITON),
+    "triton": Backend(gpu.make_kernels, ("cuda",), gpu.HAS_TRITON),
     "cpu": Backend(cpu.make_kernels, ("cpu",)),
     "reference": Backend(None, precisions=(None,)),
 }
