@@ -83,19 +83,19 @@ def loss_and_gradients(
         needed.
     """
     arguments = coefficients, needs_grad, known_losses
-    if _is_watched(problem):
+    if _is_watched(problem, coefficients):
         result: tuple[Tensor, ...] = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
         return result
     return _LossAndGradients.of(_loss_and_gradients, problem, *arguments)
 
 
-def _is_watched(problem: Problem) -> bool:
-    """Tell whether anything looks at operators."""
+def _is_watched(problem: Problem, *more: Tensor) -> bool:
+    """Tell whether anything looks at operators, or may, as a tensor of a class of its own."""
     if torch.compiler.is_compiling():
         return True
     mask = problem.negative_mask
     others = [tensor for part in (mask, *mask.rules) for _, tensor, _ in part.tensors()]
-    return compat.is_watched([*problem.differentiable, problem.positives, *others])
+    return compat.is_watched([*problem.differentiable, problem.positives, *others, *more])
 
 
 def _make_kernels(problem: Problem, *, one_pass: bool) -> Kernels:
