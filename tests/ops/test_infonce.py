@@ -206,7 +206,7 @@ def test_hard_only_without_hard_negatives(num_passages, positives):
 
 def test_in_batch_needs_owners_where_a_passage_could_be_a_hard_negative():
     alone = torch.tensor([True, False])
-    with pytest.raises(ValueError, match="in_batch.*owners"):
+    with pytest.raises(ValueError, match=r"in_batch.*owners"):
         info_nce(embeddings(2), embeddings(3), in_batch=torch.tensor([True, True]))
     nobodys = torch.full((3,), -1)
     assert info_nce(embeddings(2), embeddings(3), in_batch=alone, owners=nobodys).item() > 0
@@ -259,10 +259,9 @@ assert all(name.startswith(PARTS) for name in ours), ours
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_is_waited_for_only_when_asked():
     queries = with_value(embeddings(2), 0, NAN).cuda()
+    rules = {"owners": torch.tensor([-1, 7]).cuda(), "in_batch": torch.tensor([True, False]).cuda()}
+    torch.cuda.set_sync_debug_mode("error")
     try:
-        owners, in_batch = torch.tensor([-1, 7]), torch.tensor([True, False])
-        rules = {"owners": owners.cuda(), "in_batch": in_batch.cuda()}
-        torch.cuda.set_sync_debug_mode("error")
         loss = info_nce(queries, queries, symmetric=True, margin=0.1, **rules)
         with pytest.raises(RuntimeError, match="synchroniz"):
             info_nce(queries, queries, check=True)
@@ -271,3 +270,6 @@ def test_a_gpu_is_waited_for_only_when_asked():
     assert loss.isnan().item()
     with pytest.raises(ValueError, match="queries has NaN"):
         info_nce(queries, queries, check=True)
+    queries = embeddings(2).cuda()
+    with pytest.raises(ValueError, match=r"owners must be .*; first bad row: 1"):
+        info_nce(queries, queries, check=True, **rules)
