@@ -25,6 +25,18 @@ def literal_loss(queries, passages, *, weights=None, reduction="mean", **options
     return (weights * rows).sum() / total
 
 
+def literal_shares(parts: list[dict], *, reduction="mean", **options) -> list[Tensor]:
+    """Return what the call of each rank has to return, with its tensors of rows and columns."""
+    whole = as_one(parts)
+    weights = whole.pop("weights", torch.ones(len(whole["queries"]))).double()
+    weighted = weights * literal_rows(**whole, **options)
+    rows = weighted.split([len(part["queries"]) for part in parts])
+    if reduction == "none":
+        return list(rows)
+    total = weights.sum() if reduction == "mean" and weights.sum() > 0 else 1
+    return [len(parts) * of_rank.sum() / total for of_rank in rows]
+
+
 def literal_rows(
     queries: Tensor,
     passages: Tensor,

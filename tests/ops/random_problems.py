@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
-from literal_loss import as_one, literal_loss, score_matrix
+from literal_loss import as_one, score_matrix
+from loss_gradients import DIFFERENTIABLE, loss_and_gradients, true_loss_and_gradients
 from torch import Tensor
 
 from hybrid_fast.ops import info_nce
@@ -25,7 +26,6 @@ TOLERANCES = {
     torch.float16: 2e-3,
     torch.bfloat16: 1.5e-2,
 }
-DIFFERENTIABLE = ("queries", "passages", "temperature", "weights")
 LAYOUTS = {
     "rows": torch.Tensor.clone,
     "columns": lambda matrix: matrix.T.contiguous().T,
@@ -284,29 +284,6 @@ def _clear_margin(kinds: Kinds, whole: dict[str, Tensor]) -> float:
     return float(bounds[widest] + bounds[widest + 1]) / 2
 
 
-def loss_and_gradients(function, arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """Return the loss and, by name, the gradients of those arguments that want one."""
-    loss = function(**arguments)
-    wanted = {
-        name: arguments[name]
-        for name in DIFFERENTIABLE
-        if isinstance(arguments.get(name), Tensor) and arguments[name].requires_grad
-    }
-    upstream = torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
-    gradients = torch.autograd.grad(loss, list(wanted.values()), upstream) if wanted else ()
-    return {"loss": loss.detach(), **dict(zip(wanted, gradients, strict=True))}
-
-
-def true_loss_and_gradients(arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """Return those of the definition, in float64."""
-    arguments = dict(arguments)
-    for name in DIFFERENTIABLE:
-        value = arguments.get(name)
-        if isinstance(value, Tensor):
-            arguments[name] = value.detach().double().requires_grad_(value.requires_grad)
-    return loss_and_gradients(literal_loss, arguments)
-
-
 def check(problem: Problem, backend: str, function=info_nce) -> None:
     """Compare a backend with the definition: the loss and all gradients."""
     arguments = problem.arguments()
@@ -317,11 +294,13 @@ def check(problem: Problem, backend: str, function=info_nce) -> None:
     assert_close(problem, found, expected)
 
 
-def assert_close(problem: Problem, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_close(
+    problem: Problem, found: dict[str, Tensor], expected: dict[str, Tensor], num_ranks: int = 1
+) -> None:
     """Compare values by name with those of the definition, relative to the terms of each."""
     kinds, weights = problem.kinds, problem.tensors.get("weights")
     largest = 1.0 if weights is None else weights.detach().max().item()
-    heaviest = 2 * max(1.0 if kinds.reduction == "mean" else largest, 1.0)
+    heaviest = 2 * max(1.0 if kinds.reduction == "mean" else largest, 1.0) * num_ranks
     # Terms may cancel: a logit reaches 1 / temperature, as does the gradient of an embedding.
     terms = heaviest / kinds.temperature
     assert found.keys() == expected.keys()

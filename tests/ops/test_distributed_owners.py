@@ -11,8 +11,7 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-from literal_loss import as_one, literal_loss
-from random_problems import DIFFERENTIABLE, loss_and_gradients
+from loss_gradients import DIFFERENTIABLE, loss_and_gradients, true_shares_and_gradients
 from ranks import run_ranks
 
 from hybrid_fast.ops import info_nce
@@ -53,7 +52,6 @@ def inputs(kind: str, world_size: int) -> list[dict[str, torch.Tensor]]:
             for size in (num_queries, num_passages)
         )
         part = {"queries": queries / 2, "passages": passages / 2}
-        part["temperature"] = torch.tensor(0.7, dtype=torch.float64)
         part["weights"] = torch.rand(num_queries, generator=generator, dtype=torch.float64) + 0.1
         owners = torch.arange(num_passages) % num_queries
         part["owners"] = owners.index_fill(0, torch.arange(num_queries), -1)
@@ -70,7 +68,12 @@ def inputs(kind: str, world_size: int) -> list[dict[str, torch.Tensor]]:
 
 
 def leaves(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return tensors | {name: tensors[name].detach().requires_grad_() for name in DIFFERENTIABLE}
+    changed = {name: tensors[name].requires_grad_() for name in DIFFERENTIABLE if name in tensors}
+    return tensors | changed
+
+
+def temperature():
+    return torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
 
 
 def work(rank: int, world_size: int):
@@ -81,7 +84,9 @@ def work(rank: int, world_size: int):
     for kind in KINDS:
         for options, reduction, backend in CASES:
             arguments = leaves(inputs(kind, world_size)[rank]) | OPTIONS[options]
-            arguments |= {"reduction": reduction, "backend": backend}
+            arguments |= {
+                "temperature": temperature(), "reduction": reduction, "backend": backend
+            }  # fmt: skip
             found.append(loss_and_gradients(loss, arguments))
     dist.destroy_process_group()
     return found
@@ -93,45 +98,20 @@ def found(request):
     return run_ranks(work, request.param)
 
 
-def true_parts(kind: str, options: str, reduction: str, world_size: int) -> list[dict]:
-    """Return for each rank what the definition gives for the global batch."""
-    parts = [leaves(part) for part in inputs(kind, world_size)]
-    given = {name: value for name, value in OPTIONS[options].items() if name != "recompute"}
-    temperature = parts[0]["temperature"]
-    loss = literal_loss(**as_one(parts), temperature=temperature, reduction=reduction, **given)
-    upstream, losses, factor = torch.ones(()), [loss] * world_size, world_size
-    if reduction == "none":
-        sizes = QUERIES[:world_size]
-        upstream = torch.cat([torch.linspace(1, 2, size, dtype=loss.dtype) for size in sizes])
-        losses, factor = loss.split(sizes), 1  # elsewhere the mean of the ranks is the loss
-    names = ("queries", "passages", "weights")
-    wanted = [temperature] + [part[name] for part in parts for name in names]
-    of_temperature, *gradients = torch.autograd.grad(
-        loss, wanted, upstream.to(loss), materialize_grads=True
-    )
-    return [
-        {"loss": losses[rank].detach(), "temperature": factor * of_temperature}
-        | {name: factor * gradients[3 * rank + place] for place, name in enumerate(names)}
-        for rank in range(world_size)
-    ]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_ranks_are_one(found, kind, options, reduction):
     world_size = len(found)
-    expected = true_parts(kind, options, reduction, world_size)
+    given = {name: value for name, value in OPTIONS[options].items() if name != "recompute"}
+    parts = [leaves(part) for part in inputs(kind, world_size)]
+    expected = true_shares_and_gradients(parts, temperature(), reduction=reduction, **given)
     for backend in ("cpu", "reference"):
         place = KINDS.index(kind) * len(CASES) + CASES.index((options, reduction, backend))
         ours = [of_rank[place] for of_rank in found]
         # Each rank knows its part of what all share.
         total = sum(part["temperature"] for part in ours)
-        torch.testing.assert_close(total, expected[0]["temperature"], rtol=1e-11, atol=1e-12)
-        if reduction != "none":
-            mean = sum(part["loss"] for part in ours) / world_size
-            torch.testing.assert_close(mean, expected[0]["loss"], rtol=1e-12, atol=1e-13)
-        names = ("queries", "passages", "weights", *(["loss"] if reduction == "none" else []))
         for part, truth in zip(ours, expected, strict=True):
-            for name in names:
-                torch.testing.assert_close(part[name], truth[name], rtol=1e-11, atol=1e-12)
+            assert part.keys() == truth.keys()
+            for name, value in (part | {"temperature": total}).items():
+                torch.testing.assert_close(value, truth[name], rtol=1e-11, atol=1e-12)
