@@ -92,7 +92,7 @@ def kinds(**given: st.SearchStrategy) -> st.SearchStrategy[Kinds]:
         "vector_layout": some(list(VECTOR_LAYOUTS)),
         "mask": st.none() | some(list(MASK_LAYOUTS)),
         "masked": some([0.2, 0.9, 1.1]),
-        "margin": st.none() | some([-0.125, 0.0, 0.0625]),
+        "margin": st.none() | some([-0.125, -0.5, 0.0, 0.0625]),
         "owners": some([None, "hard negatives", "anywhere"]),
         "in_batch": some([None, "some", "none", "all"]),
         "weights": some([None, "all", "some", "none"]),

@@ -23,7 +23,7 @@ WAYS = ["nt=torch, nn=torch, tn=torch", "core"]
 SLOW_WAYS = [*WAYS, *(["nt=onednn, nn=onednn"] if compat.has_onednn_product() else [])]
 INSTRUCTIONS = ["amx", "avx512", "avx2", "portable"]
 SOME = settings(
-    max_examples=2 * settings.default.max_examples,
+    max_examples=4 * settings.default.max_examples,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 MANY = settings(SOME, max_examples=1000)
