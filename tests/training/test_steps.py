@@ -131,4 +131,5 @@ def test_a_data_set_can_be_pickled_for_loader_workers():
     for first, second in zip(copy[3], rank.batch(3), strict=True):
         assert (first is None) == (second is None)
         if first is not None:
+            assert type(first) is type(second)
             assert torch.equal(torch.as_tensor(first), torch.as_tensor(second))
