@@ -43,7 +43,7 @@ def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Con
     hard = sum(len(texts) for texts in table.negatives(giving))
     console.print(
         describe_negatives(args, table)
-        + (f" and, in the first batch, with {hard} hard negatives" if hard else "")
+        + (f"; the first batch has {hard} hard negatives" if hard else "")
         + f"; an epoch has {len(sampler)} steps; gradient accumulation adds no negatives."
     )
     console.print(sampler.report(steps))

@@ -67,12 +67,11 @@ def describe_negatives(args: HybridTrainingArguments, table: AlignedTable) -> st
     alone = table.has_query & ~table.in_batch
     if not alone.any():
         return args.describe_negatives()
-    own = "with the hard negatives of its own example alone (in_batch: false)"
     if alone.sum() == table.has_query.sum():
-        return f"Each query is contrasted {own}"
+        return "Each query is contrasted with its own hard negatives alone (in_batch: false)"
     return (
-        f"{args.describe_negatives()}, but each of {_by_source(table, alone, table.has_query)} "
-        f"{own}"
+        f"{args.describe_negatives()}, but that of {_by_source(table, alone, table.has_query)} "
+        "with its own hard negatives alone (in_batch: false)"
     )
 
 
