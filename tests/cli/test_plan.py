@@ -44,7 +44,10 @@ def test_plan_counts_the_hard_negatives_of_the_row_that_gives_them(project, writ
         (["--batch_size", "21"], "largest batch_size that works is 20"),
         (["--alpa", "1"], "did you mean 'alpha'"),
         (["--steps", "0"], "greater than or equal to 1"),
-        (["--train", "[{path: items.jsonl, in_batch: no}]"], "in_batch must be True or False, got"),
+        (
+            ["--train", "[{path: items.jsonl, in_batch: no}]"],
+            "in_batch is 'no'; true or false is needed",
+        ),
     ],
 )
 def test_plan_refuses_bad_input(project, capsys, options, message):
