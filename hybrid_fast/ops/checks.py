@@ -275,7 +275,6 @@ def check_values(problem: Problem) -> None:
         if not math.isfinite(embeddings.sum(dtype=problem.compute_dtype)):
             finite_rows = torch.isfinite(embeddings).all(dim=1)
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
-    check_temperature(float(problem.temperature.detach()), problem.compute_dtype)
     if problem.weights is not None:
         _check_weights(problem.weights.detach(), problem.compute_dtype)
     if problem.negative_mask.owners is not None:

@@ -31,7 +31,7 @@ from hybrid_fast.ops.checks import (
 from hybrid_fast.ops.distributed import Ranks, gather_passages, share_of_global_loss
 from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
 from hybrid_fast.ops.operators import info_nce_chunked
-from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem
+from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem, compute_dtype
 from hybrid_fast.ops.reference import info_nce_reference, local_coefficients
 
 
@@ -132,7 +132,7 @@ def info_nce(
     with nullcontext() if call is None else call.refused_together():
         check_embeddings("queries", queries)
         temperature, num_queries = plain(temperature), queries.shape[0]
-        check_temperature(temperature, torch.promote_types(queries.dtype, torch.float32))
+        check_temperature(temperature, compute_dtype(queries))
         problem = Problem(
             queries=queries,
             passages=passages,
@@ -164,6 +164,8 @@ def info_nce(
         check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
         if check:
             check_values(problem)
+            if isinstance(temperature, Tensor):
+                check_temperature(float(temperature.detach()), problem.compute_dtype)
             if positives is not None:
                 check_positives(positives, passages.shape[0])
         # The default positives are known without reading them, so they may be checked on a GPU.
@@ -185,7 +187,7 @@ def info_nce(
 
 def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
     """Return the temperature as a 0-dim tensor of the compute dtype, beside the queries."""
-    dtype = torch.promote_types(queries.dtype, torch.float32)
+    dtype = compute_dtype(queries)
     if isinstance(temperature, Tensor):
         return temperature.to(dtype)
     return queries.new_full((), temperature, dtype=dtype)

@@ -50,6 +50,11 @@ class InfoNCETensors(TypedDict, total=False):
     weights: Tensor | None
 
 
+def compute_dtype(embeddings: Tensor) -> torch.dtype:
+    """Return the dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
+    return torch.promote_types(embeddings.dtype, torch.float32)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem(TensorFields):
     """B rows of queries against N columns of passages, and the options that the loss follows.
@@ -78,7 +83,7 @@ class Problem(TensorFields):
     @property
     def compute_dtype(self) -> torch.dtype:
         """Dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
-        return torch.promote_types(self.queries.dtype, torch.float32)
+        return compute_dtype(self.queries)
 
     @property
     def product_dtype(self) -> torch.dtype:
