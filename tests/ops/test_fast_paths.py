@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mask_cases import masks
 from ranks import run_ranks
 
 from hybrid_fast import _core
@@ -124,33 +125,6 @@ def check(queries, passages, **options):
         error = ((value.double() - expected).abs().max() / scale).item()
         allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
-
-
-def masks(num_queries, num_passages, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def ids(size, most):
-        return torch.randint(-1, most, (size,), generator=generator)
-
-    return {
-        "groups": {
-            "query_groups": ids(num_queries, 5),
-            "passage_groups": ids(num_passages, 5),
-        },
-        "ids": {"passage_ids": ids(num_passages, 9)},
-        "ids of queries": {
-            "passage_ids": ids(num_passages, 9),
-            "query_passage_ids": ids(num_queries, 9),
-        },
-        "mask": {"mask": torch.rand(num_queries, num_passages, generator=generator) < 0.3},
-        "mask by columns": {
-            "mask": (torch.rand(num_passages, num_queries, generator=generator) < 0.3).T
-        },
-        "margin": {"margin": 0.05},
-        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
-        "normalize": {"normalize": True},
-        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
-    }
 
 
 @pytest.mark.parametrize("dtype", FLOORS, ids=str)

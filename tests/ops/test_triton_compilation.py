@@ -22,22 +22,24 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from hybrid_fast.ops.backends import row_kernels, tile_kernels, triton_rows, triton_tiles  # noqa: E402
+from hybrid_fast.ops.backends.triton_mask import KernelMask  # noqa: E402
 
 TARGETS = {
     "sm_80": (GPUTarget("cuda", 80, 32), 163 * 1024),
     "sm_90": (GPUTarget("cuda", 90, 32), 227 * 1024),
     "gfx942": (GPUTarget("hip", "gfx942", 64), 64 * 1024),
 }
-MASK_ARGUMENTS = {
-    "row_groups": "*i64",
-    "column_groups": "*i64",
-    "row_ids": "*i64",
-    "column_ids": "*i64",
+TYPES = {
+    "query_groups": "*i64",
+    "passage_groups": "*i64",
+    "query_passage_ids": "*i64",
+    "passage_ids": "*i64",
     "mask": "*u8",
-    "excluded": "*u8",
+    "mask_stride_r": "i32",
+    "excluded_columns": "*u8",
+    "owners": "*i64",
+    "in_batch": "*u8",
     "limits": "scores",
-}
-TYPES = MASK_ARGUMENTS | {
     "scores": "scores",
     "gradient": "gradient",
     "losses": "scores",
@@ -61,7 +63,6 @@ TYPES = MASK_ARGUMENTS | {
     "grad_positives": "scores",
     "stride_s": "i32",
     "stride_g": "i32",
-    "stride_mr": "i32",
     "R": "i32",
     "N": "i32",
     "D": "i32",
@@ -71,7 +72,7 @@ TYPES = MASK_ARGUMENTS | {
 ONE_DIRECTION = {
     name: None for name in ("column_lse", "column_coefficients", "column_maxima", "column_sums")
 }
-NO_MASK = dict.fromkeys(MASK_ARGUMENTS)
+NO_MASK = dict.fromkeys(KernelMask._fields)
 PLAIN = ONE_DIRECTION | NO_MASK | {"loss_scale": None}
 # Kernel, dtype of scores, of the gradient, what is not passed.
 CASES = {
@@ -142,29 +143,36 @@ def compile_case(name, target):
 
 def compile_tile_case(name, architecture, sizes=None):
     which, dtype, even, absent = TILE_CASES[name]
-    tile = triton_tiles.tile_of(architecture, masked=not absent.keys() >= MASK_ARGUMENTS.keys())
+    tile = triton_tiles.tile_of(architecture, masked=not absent.keys() >= NO_MASK.keys())
     arguments = tile.arguments()
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
     constants = absent | arguments | {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8}
     function = getattr(tile_kernels, f"{which}_kernel")
     target, constants = TARGETS[architecture][0], constants | (sizes or {})
-    odd = ("R",) if even else ("R", "N", "stride_mr", "row_sums", "column_sums")
+    odd = ("R",) if even else ("R", "N", "mask_stride_r", "row_sums", "column_sums")
     return compile_kernel(function, target, "fp32", dtype, constants, options, odd)
 
 
 def compile_kernel(function, target, scores, gradient, constants, options, odd=("R",)):
     """Compile as for a contiguous mask; 16 divides all numbers and addresses that are not odd."""
-    constants = constants | {"stride_mn": 1}
+    constants = {"mask_stride_n": 1} | constants
     dtypes = {"scores": f"*{scores}", "gradient": f"*{gradient}"}
     signature, constexprs, attributes = {}, {}, {}
-    for i, argument in enumerate(function.arg_names):
+
+    def type_of(argument, *place):
         if argument in constants:
-            signature[argument] = "constexpr"
-            constexprs[(i,)] = constants[argument]
+            constexprs[place] = constants[argument]
+            return "constexpr"
+        if argument not in odd:
+            attributes[place] = [["tt.divisibility", 16]]
+        return dtypes.get(TYPES[argument], TYPES[argument])
+
+    for i, argument in enumerate(function.arg_names):
+        if argument == "negative_mask":
+            fields = enumerate(KernelMask._fields)
+            signature[argument] = KernelMask(*[type_of(field, i, j) for j, field in fields])
         else:
-            signature[argument] = dtypes.get(TYPES[argument], TYPES[argument])
-            if argument not in odd:
-                attributes[(i,)] = [["tt.divisibility", 16]]
+            signature[argument] = type_of(argument, i)
     return triton.compile(
         ASTSource(function, signature, constexprs, attributes),
         target=target,

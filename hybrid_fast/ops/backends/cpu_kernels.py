@@ -14,7 +14,8 @@ from torch import Tensor
 from hybrid_fast import _core
 from hybrid_fast.cpu import products
 from hybrid_fast.cpu.arrays import array_of
-from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 
 class CpuKernels(ABC):
@@ -133,22 +134,12 @@ def gradient_arguments(
     return arguments
 
 
-_NAMES = {
-    "row_groups": "query_groups",
-    "column_groups": "passage_groups",
-    "row_ids": "query_passage_ids",
-    "column_ids": "passage_ids",
-}
-
-
 def core_mask(mask: NegativeMask, num_rows: int, num_columns: int) -> _core.NegativeMask | None:
     """Return the rules that were asked for as the core takes them, None if there are none."""
-    rules = {_NAMES.get(name, name): rule for name, rule in vars(mask).items() if rule is not None}
-    if not rules:
+    if not mask.any():
         return None
-    margin = rules.pop("margin", None)
-    arrays = {name: array_of(_side_by_side(tensor)) for name, tensor in rules.items()}
-    return _core.NegativeMask(num_rows, num_columns, margin=margin, **arrays)
+    arrays = {name: array_of(_side_by_side(tensor)) for name, tensor, _ in mask.tensors()}
+    return _core.NegativeMask(num_rows, num_columns, margin=mask.margin, **arrays)
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What both kinds of GPU kernels share: products by the vendor's library, and sizes of chunks.
+"""What both kinds of GPU kernels share: products by the vendor's library, launches, chunk sizes.
 
 Half-precision products have float32 results. float16 holds W times a power of two, the loss scale.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import Columns, NegativeMask
+from hybrid_fast.ops.chunked import Columns
 
-MAX_SCRATCH_BYTES = 2**31
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
 
@@ -42,6 +43,14 @@ def multiply_add(total: Tensor, a: Tensor, b: Tensor) -> None:
         torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """A gradient as it is held: W of a chunk (R, N), or the sum of all W^T Q (N, D)."""
+
+    values: Tensor  # times the loss scale
+    loss_scale: Tensor | None  # 0-dim, a power of two; None: 1
+
+
 class GradientProducts:
     """The products with W of one call; see `chunked.Kernels`.
 
@@ -54,37 +63,48 @@ class GradientProducts:
         self.dtype = passages.dtype
         self._sum_dtype = dtype
         self._passages = passages
-        self._grad_passages: Tensor | None = None  # (N, D), times its loss scale
-        self._loss_scale: Tensor | None = None  # of W
-        self._passage_loss_scale: Tensor | None = None  # of the gradient of the passages
+        self._grad_passages: Scaled | None = None  # with the loss scale of the last W
 
-    def _choose_loss_scale(self, coefficients: Tensor, columns: Columns | None) -> None:
-        """Choose the loss scale of the next W."""
-        self._loss_scale = None
-        if self.dtype == torch.float16:
-            self._loss_scale = loss_scale_of(coefficients, columns)
-
-    def query_gradient(self, gradient: Tensor) -> Tensor:
+    def query_gradient(self, gradient: Scaled) -> Tensor:
         """Return W P, (R, D)."""
-        product = multiply(gradient, self._passages, self._sum_dtype)
-        return product if self._loss_scale is None else product / self._loss_scale
+        product = multiply(gradient.values, self._passages, self._sum_dtype)
+        return product if gradient.loss_scale is None else product / gradient.loss_scale
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+    def add_passage_gradient(self, gradient: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
+        weights, scale = gradient.values.T, gradient.loss_scale
         if self._grad_passages is None:
-            self._grad_passages = multiply(gradient.T, queries, self._sum_dtype)
+            total = multiply(weights, queries, self._sum_dtype)
         else:
-            if self._loss_scale is not None and self._passage_loss_scale is not None:
-                self._grad_passages *= self._loss_scale / self._passage_loss_scale
-            multiply_add(self._grad_passages, gradient.T, queries)
-        self._passage_loss_scale = self._loss_scale
+            total = self._grad_passages.values
+            if scale is not None and self._grad_passages.loss_scale is not None:
+                total *= scale / self._grad_passages.loss_scale
+            multiply_add(total, weights, queries)
+        self._grad_passages = Scaled(total, scale)
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
         assert self._grad_passages is not None
-        gradient, self._grad_passages = self._grad_passages, None
-        scale = self._passage_loss_scale
-        return gradient if scale is None else gradient.div_(scale)
+        total, scale = self._grad_passages.values, self._grad_passages.loss_scale
+        self._grad_passages = None
+        return total if scale is None else total.div_(scale)
+
+    def _loss_scale(self, coefficients: Tensor, columns: Columns | None) -> Tensor | None:
+        """Return the loss scale of a W; None where its dtype needs none."""
+        return loss_scale_of(coefficients, columns) if self.dtype == torch.float16 else None
+
+
+def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
+    """Return the power of two that brings the largest entry of W near the top of float16's range.
+
+    W is at most a_i + beta_j; with the mean over many rows it would underflow in float16.
+    """
+    largest = coefficients.abs().max()
+    if columns is not None:
+        largest = torch.maximum(largest, columns.coefficients.abs().max())
+    largest = largest.clamp(min=_SMALLEST_COEFFICIENT)
+    # mantissa / largest is exactly 2^-exponent; W times 2^14 is then at most 2^15.
+    return torch.frexp(largest).mantissa / largest * 2**14
 
 
 def rows_of_chunk(
@@ -103,43 +123,7 @@ def rows_of_chunk(
     return max(rows // unit * unit, _TILE_ROWS)
 
 
-def mask_arguments(negative_mask: NegativeMask, limits: Tensor | None) -> dict[str, Any]:
-    """Return the negative mask as the kernels take it.
-
-    Args:
-        negative_mask: of the rows of a chunk.
-        limits: (R,), the score above which a negative is excluded; None without a margin.
-    """
-    tensors = {
-        "row_groups": negative_mask.row_groups,
-        "column_groups": negative_mask.column_groups,
-        "row_ids": negative_mask.row_ids,
-        "column_ids": negative_mask.column_ids,
-        "excluded": _as_bytes(negative_mask.excluded_columns),
-    }
-    mask = negative_mask.mask
-    return {
-        **{name: None if t is None else t.contiguous() for name, t in tensors.items()},
-        "mask": _as_bytes(mask),
-        "stride_mr": 0 if mask is None else mask.stride(0),
-        "stride_mn": 0 if mask is None else mask.stride(1),
-        "limits": limits,
-    }
-
-
-def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
-    """Return the power of two that brings the largest entry of W near the top of float16's range.
-
-    W is at most a_i + beta_j; with the mean over many rows it would underflow in float16.
-    """
-    largest = coefficients.abs().max()
-    if columns is not None:
-        largest = torch.maximum(largest, columns.coefficients.abs().max())
-    largest = largest.clamp(min=_SMALLEST_COEFFICIENT)
-    # mantissa / largest is exactly 2^-exponent; W times 2^14 is then at most 2^15.
-    return torch.frexp(largest).mantissa / largest * 2**14
-
-
+@cache
 def num_processors(device: torch.device) -> int:
     """Return how many multiprocessors a GPU has."""
     if device.type != "cuda":  # Triton's interpreter
@@ -147,10 +131,15 @@ def num_processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def on(device: torch.device) -> AbstractContextManager[Any]:
-    """Make the tensors' device current, on which Triton launches."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+def launch(kernel: Any, num_programs: int, device: torch.device, **arguments: Any) -> None:
+    """Run a Triton kernel on the device of its tensors."""
+    with _on(device):
+        # Fusion is the default, of which Triton 3.9 warns unless it is given.
+        kernel[(num_programs,)](**arguments, enable_fp_fusion=True)
 
 
-def _as_bytes(flags: Tensor | None) -> Tensor | None:
-    return None if flags is None else flags.view(torch.uint8)
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a device current, on which Triton launches."""
+    if device.type != "cuda" or device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(device)

@@ -1,10 +1,10 @@
 """Triton kernels of the chunked loss: from the scores of a chunk of rows to what `chunked` needs.
 
 Names: R rows of the chunk, N columns; i_ program ids, o_ offsets, m_ masks, b_ block values;
-BLOCK_R, BLOCK_N block sizes; stride_s, stride_g, stride_mr, stride_mn of scores, gradient and mask.
+BLOCK_R, BLOCK_N block sizes; stride_s, stride_g of scores and gradient.
 
-Parts of the negative mask that were not asked for are None and cost nothing. Deterministic: no
-atomics, every sum in a fixed order. Sums have the dtype of the scores, float32 or float64.
+Deterministic: no atomics, every sum in a fixed order. Sums have the dtype of the scores, float32 or
+float64.
 """
 
 # What kernels take are pointers and numbers of the compiler, which have no types here.
@@ -12,6 +12,8 @@ atomics, every sum in a fixed order. Sums have the dtype of the scores, float32 
 # mypy: disallow-untyped-defs=false, disallow-incomplete-defs=false
 import triton
 import triton.language as tl
+
+from hybrid_fast.ops.backends.triton_mask import kept_negatives, of_other_direction
 
 
 @triton.jit
@@ -21,45 +23,6 @@ def log1p(x):
     b_u = 1 + x
     b_rounded = tl.where(b_u == 1, 1, b_u - 1)
     return tl.where(b_u == 1, x, tl.log(b_u) * (x / b_rounded))
-
-
-@triton.jit
-def kept_negatives(
-    b_s,  # scores; the shape of o_r and o_n together
-    b_c,  # positives of the rows
-    o_r,  # int64
-    o_n,
-    m,  # of o_r and o_n together
-    m_r,
-    m_n,
-    row_groups,
-    column_groups,
-    row_ids,
-    column_ids,
-    mask,
-    excluded,
-    limits,
-    stride_mr,
-    stride_mn,
-):
-    """Tell which columns are negatives of their row; see `chunked.NegativeMask`."""
-    b_kept = m & (o_n != b_c)
-    if row_groups is not None:
-        b_row = tl.load(row_groups + o_r, mask=m_r, other=-1)
-        b_column = tl.load(column_groups + o_n, mask=m_n, other=-1)
-        b_kept = b_kept & ((b_row != b_column) | (b_row == -1))
-    if row_ids is not None:
-        b_row = tl.load(row_ids + o_r, mask=m_r, other=-1)
-        b_column = tl.load(column_ids + o_n, mask=m_n, other=-1)
-        b_kept = b_kept & ((b_row != b_column) | (b_row == -1))
-    if mask is not None:
-        p_mask = mask + o_r * stride_mr + o_n.to(tl.int64) * stride_mn
-        b_kept = b_kept & (tl.load(p_mask, mask=m, other=1) == 0)
-    if excluded is not None:
-        b_kept = b_kept & (tl.load(excluded + o_n, mask=m_n, other=1) == 0)
-    if limits is not None:
-        b_kept = b_kept & (b_s <= tl.load(limits + o_r, mask=m_r, other=0))
-    return b_kept
 
 
 @triton.jit
@@ -74,17 +37,9 @@ def contrast_rows_kernel(
     loss_scale,  # 0-dim, of the gradient as written; None: 1
     column_lse,  # None: one direction
     column_coefficients,
-    row_groups,
-    column_groups,
-    row_ids,
-    column_ids,
-    mask,
-    excluded,
-    limits,
+    negative_mask,  # KernelMask
     stride_s,
     stride_g,
-    stride_mr,
-    stride_mn,
     R,
     N,
     BLOCK_N: tl.constexpr,
@@ -106,10 +61,7 @@ def contrast_rows_kernel(
         o_n = i_n + tl.arange(0, BLOCK_N)
         m_n = o_n < N
         b_s = tl.load(scores + o_n, mask=m_n, other=0)
-        b_kept = kept_negatives(
-            b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids, mask,
-            excluded, limits, stride_mr, stride_mn,
-        )  # fmt: skip
+        b_kept = kept_negatives(b_s, b_c, i_r, o_n, m_n, m_r, m_n, negative_mask)
         b_s = tl.where(b_kept, b_s, float("-inf"))
         b_new = tl.maximum(b_max, tl.max(b_s, axis=0))
         # -inf - -inf, of a row without negatives so far, would be NaN.
@@ -140,7 +92,7 @@ def contrast_rows_kernel(
             b_positive_u = tl.load(column_lse + b_c)
             # Infinity: no row in the sum, so the positive has no negatives.
             b_present = b_positive_u < float("inf")
-            b_behind = b_positive_u - b_logit
+            b_behind = of_other_direction(b_positive_u - b_logit, i_r, m_r, negative_mask)
             b_small = tl.exp(-tl.abs(b_behind))
             b_sigmoid = tl.where(b_behind >= 0, 1.0, b_small) / (1 + b_small)
             b_sigmoid = tl.where(b_present, b_sigmoid, 0)
@@ -152,10 +104,7 @@ def contrast_rows_kernel(
             o_n = i_n + tl.arange(0, BLOCK_N)
             m_n = o_n < N
             b_s = tl.load(scores + o_n, mask=m_n, other=0)
-            b_kept = kept_negatives(
-                b_s, b_c, i_r, o_n, m_n, m_r, m_n, row_groups, column_groups, row_ids, column_ids,
-                mask, excluded, limits, stride_mr, stride_mn,
-            )  # fmt: skip
+            b_kept = kept_negatives(b_s, b_c, i_r, o_n, m_n, m_r, m_n, negative_mask)
             # Masked before exp, since excluded scores may be too large for it.
             b_rel = (b_s - b_top) * b_logit_scale
             b_w = tl.exp(tl.where(b_kept, b_rel, float("-inf"))) * b_factor
@@ -166,6 +115,7 @@ def contrast_rows_kernel(
                 b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))
                 b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)
                 b_rel = tl.where(b_kept, b_logits - b_u, float("-inf"))
+                b_rel = of_other_direction(b_rel, i_r, m_r, negative_mask)
                 b_column = tl.exp(b_rel) * b_beta
                 b_dot += b_column * b_logits
                 b_w += b_column
@@ -183,16 +133,8 @@ def add_column_sums_kernel(
     sums,  # (2, N): largest logits, sums of exponentials relative to them
     positives,
     logit_scale,
-    row_groups,
-    column_groups,
-    row_ids,
-    column_ids,
-    mask,
-    excluded,
-    limits,
+    negative_mask,  # KernelMask
     stride_s,
-    stride_mr,
-    stride_mn,
     R,
     N,
     BLOCK_R: tl.constexpr,
@@ -211,11 +153,9 @@ def add_column_sums_kernel(
         b_c = tl.load(positives + o_r, mask=m_r, other=-1)  # [BLOCK_R, 1]
         m = m_r & m_columns
         b_s = tl.load(scores + o_r * stride_s + o_columns, mask=m, other=0)  # [BLOCK_R, BLOCK_N]
-        b_kept = kept_negatives(
-            b_s, b_c, o_r, o_columns, m, m_r, m_columns, row_groups, column_groups, row_ids,
-            column_ids, mask, excluded, limits, stride_mr, stride_mn,
-        )  # fmt: skip
+        b_kept = kept_negatives(b_s, b_c, o_r, o_columns, m, m_r, m_columns, negative_mask)
         b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
+        b_l = of_other_direction(b_l, o_r, m_r, negative_mask)
         b_new = tl.maximum(b_max, tl.max(b_l, axis=0))
         b_from = tl.where(b_new == float("-inf"), 0, b_new)
         b_sum = b_sum * tl.exp(b_max - b_from) + tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)

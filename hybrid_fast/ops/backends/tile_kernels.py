@@ -17,7 +17,9 @@ order.
 import triton
 import triton.language as tl
 
-from hybrid_fast.ops.backends.row_kernels import kept_negatives
+from hybrid_fast.ops.backends.triton_mask import kept_negatives, of_other_direction
+
+MOST_HALVINGS = tl.constexpr(8)  # of a tile's columns
 
 
 @triton.jit
@@ -101,15 +103,14 @@ def positive_scores_kernel(
 @triton.jit
 def part_of_tile(b_s, i_part: tl.constexpr, NUM_PARTS: tl.constexpr):
     """Return the columns of one part of a tile; NUM_PARTS is a power of 2."""
-    if NUM_PARTS > 1:
-        R: tl.constexpr = b_s.shape[0]
-        N: tl.constexpr = b_s.shape[1]
-        b_left, b_right = tl.split(tl.permute(tl.reshape(b_s, (R, 2, N // 2)), (0, 2, 1)))
-        HALF: tl.constexpr = NUM_PARTS // 2
-        if i_part < HALF:
-            b_s = part_of_tile(b_left, i_part, HALF)
-        else:
-            b_s = part_of_tile(b_right, i_part - HALF, HALF)
+    for i_half in tl.static_range(MOST_HALVINGS):
+        if NUM_PARTS >> i_half > 1:
+            b_halves = tl.reshape(b_s, (b_s.shape[0], 2, b_s.shape[1] // 2))
+            b_left, b_right = tl.split(tl.permute(b_halves, (0, 2, 1)))
+            if (i_part << (i_half + 1)) // NUM_PARTS % 2 == 0:
+                b_s = b_left
+            else:
+                b_s = b_right
     return b_s
 
 
@@ -123,15 +124,7 @@ def tile_sums_kernel(
     column_sums,
     positives,
     logit_scale,
-    row_groups,
-    column_groups,
-    row_ids,
-    column_ids,
-    mask,
-    excluded,
-    limits,
-    stride_mr,
-    stride_mn,
+    negative_mask,  # KernelMask
     R,
     N,
     D,
@@ -157,11 +150,10 @@ def tile_sums_kernel(
         b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
         o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
         m_n = o_n < N
-        b_kept = kept_negatives(
-            b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m_r[:, None] & m_n[None, :],
-            m_r[:, None], m_n[None, :], row_groups, column_groups, row_ids, column_ids, mask,
-            excluded, limits, stride_mr, stride_mn,
-        )  # fmt: skip
+        o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
+        o_columns, m_columns = o_n[None, :], m_n[None, :]
+        m = m_rows & m_columns
+        b_kept = kept_negatives(b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask)
         b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
         b_max = tl.max(b_l, axis=1)
         # -inf - -inf, of a row without negatives here, would be NaN.
@@ -171,6 +163,7 @@ def tile_sums_kernel(
         tl.store(row_maxima + o_part, b_max, mask=m_r)
         tl.store(row_sums + o_part, b_sum, mask=m_r)
         if column_maxima is not None:
+            b_l = of_other_direction(b_l, o_rows, m_rows, negative_mask)
             b_max = tl.max(b_l, axis=0)
             b_from = tl.where(b_max == float("-inf"), 0, b_max)
             b_sum = tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)
@@ -223,15 +216,7 @@ def weights_kernel(
     loss_scale,  # 0-dim, of W as written; None: 1
     column_lse,  # None: one direction
     column_coefficients,
-    row_groups,
-    column_groups,
-    row_ids,
-    column_ids,
-    mask,
-    excluded,
-    limits,
-    stride_mr,
-    stride_mn,
+    negative_mask,  # KernelMask
     R,
     N,
     D,
@@ -263,12 +248,10 @@ def weights_kernel(
         b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
         o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
         m_n = o_n < N
-        m = m_r[:, None] & m_n[None, :]
-        b_kept = kept_negatives(
-            b_s, b_c, o_r.to(tl.int64)[:, None], o_n[None, :], m, m_r[:, None], m_n[None, :],
-            row_groups, column_groups, row_ids, column_ids, mask, excluded, limits, stride_mr,
-            stride_mn,
-        )  # fmt: skip
+        o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
+        o_columns, m_columns = o_n[None, :], m_n[None, :]
+        m = m_rows & m_columns
+        b_kept = kept_negatives(b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask)
         b_l = b_s * b_logit_scale
         # Masked before exp, since excluded scores may be too large for it.
         b_w = tl.exp(tl.where(b_kept, b_l - b_lse, float("-inf"))) * b_a
@@ -276,15 +259,16 @@ def weights_kernel(
         if column_lse is not None:
             b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))[None, :]
             b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)[None, :]
-            b_column = tl.exp(tl.where(b_kept, b_l - b_u, float("-inf"))) * b_beta
+            b_rel = tl.where(b_kept, b_l - b_u, float("-inf"))
+            b_column = tl.exp(of_other_direction(b_rel, o_rows, m_rows, negative_mask)) * b_beta
             b_dot += b_column * b_l
             b_w += b_column
         p_dot = grad_dot_logits + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
         tl.store(p_dot, tl.sum(b_dot, axis=1), mask=m_r)
         # `grad_positives` has its one-hot subtracted already: after rounding that would cost all
         # digits.
-        b_w = tl.where(o_n[None, :] == b_c, b_positive_grad, b_w)
+        b_w = tl.where(o_columns == b_c, b_positive_grad, b_w)
         if loss_scale is not None:
             b_w *= tl.load(loss_scale)
-        p_gradient = gradient + o_r.to(tl.int64)[:, None] * N + o_n[None, :]
+        p_gradient = gradient + o_rows * N + o_columns
         tl.store(p_gradient, b_w.to(gradient.dtype.element_ty), mask=m)

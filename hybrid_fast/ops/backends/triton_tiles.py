@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,12 +19,20 @@ from torch import Tensor
 
 from hybrid_fast.ops.backends.gpu_products import (
     GradientProducts,
-    mask_arguments,
+    Scaled,
+    launch,
     num_processors,
-    on,
     rows_of_chunk,
 )
-from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
+from hybrid_fast.ops.backends.tile_kernels import (
+    merge_sums_kernel,
+    positive_scores_kernel,
+    tile_sums_kernel,
+    weights_kernel,
+)
+from hybrid_fast.ops.backends.triton_mask import kernel_mask
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,7 @@ class TileKernels(GradientProducts):
     """
 
     def __init__(self, passages: Tensor, max_scratch_bytes: int) -> None:
-
-        from hybrid_fast.ops.backends import tile_kernels
-
         super().__init__(pad(passages), torch.float32)
-        self._kernels = tile_kernels
         self._dim = passages.shape[1]
         self._architecture = architecture_of(passages.device)
         bytes_of_partial_sums = 4 * _MASKED_TILE.parts / _MASKED_TILE.columns
@@ -111,7 +116,7 @@ class TileKernels(GradientProducts):
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Scaled]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the embeddings' dtype."""
         losses, a = chunk.losses, chunk.coefficients
         assert losses is not None  # from an earlier pass, for no tile holds a whole row
@@ -128,35 +133,41 @@ class TileKernels(GradientProducts):
         if columns is not None:
             gaps = columns.lse[chunk.positives] - logits
             # Infinity: no row in the sum, so the positive has no negatives.
-            gaps = gaps.masked_fill(torch.isposinf(gaps), float("-inf"))
+            absent = torch.isposinf(gaps)
+            if chunk.negative_mask.in_batch is not None:
+                absent = absent | ~chunk.negative_mask.in_batch
+            gaps = gaps.masked_fill(absent, float("-inf"))
             other_grads = a * gaps.sigmoid()
             losses = losses + F.softplus(gaps)
             grad_positives = grad_positives - other_grads
             grad_dot_logits = grad_dot_logits - other_grads * logits
-        self._choose_loss_scale(a, columns)
-        gradient = self._passages.new_empty(len(queries), num_columns)
+        gradient = Scaled(
+            self._passages.new_empty(len(queries), num_columns), self._loss_scale(a, columns)
+        )
         num_parts = math.ceil(num_columns / tile.columns) * tile.parts
         partial_grad_dot_logits = logit_scale.new_empty(num_parts, len(queries))
-        with on(queries.device):
-            self._kernels.weights_kernel[self._grid(queries, tile)](
-                **self._tile_arguments(chunk, queries, positive_scores, tile),
-                gradient=gradient,
-                grad_dot_logits=partial_grad_dot_logits,
-                coefficients=a.contiguous(),
-                lse=lse,
-                grad_positives=grad_positives,
-                logit_scale=logit_scale,
-                loss_scale=self._loss_scale,
-                column_lse=None if columns is None else columns.lse,
-                column_coefficients=None if columns is None else columns.coefficients,
-            )
+        launch(
+            weights_kernel,
+            self._num_tiles(queries, tile),
+            queries.device,
+            **self._tile_arguments(chunk, queries, positive_scores, tile),
+            gradient=gradient.values,
+            grad_dot_logits=partial_grad_dot_logits,
+            coefficients=a.contiguous(),
+            lse=lse,
+            grad_positives=grad_positives,
+            logit_scale=logit_scale,
+            loss_scale=gradient.loss_scale,
+            column_lse=None if columns is None else columns.lse,
+            column_coefficients=None if columns is None else columns.coefficients,
+        )
         return losses, grad_dot_logits + partial_grad_dot_logits.sum(0), gradient
 
-    def query_gradient(self, gradient: Tensor) -> Tensor:
+    def query_gradient(self, gradient: Scaled) -> Tensor:
         """Return W P, (R, D)."""
         return super().query_gradient(gradient)[:, : self._dim]
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+    def add_passage_gradient(self, gradient: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         # The library is slow, too, with rows that do not begin at a multiple of 16 bytes.
         super().add_passage_gradient(gradient, pad(queries))
@@ -178,20 +189,22 @@ class TileKernels(GradientProducts):
         column_parts = None
         if column_sums is not None:
             column_parts = logit_scale.new_empty(2, math.ceil(num_rows / tile.rows), num_columns)
-        with on(queries.device):
-            self._kernels.tile_sums_kernel[self._grid(queries, tile)](
-                **self._tile_arguments(chunk, queries, positive_scores, tile),
-                row_maxima=row_parts[0],
-                row_sums=row_parts[1],
-                column_maxima=None if column_parts is None else column_parts[0],
-                column_sums=None if column_parts is None else column_parts[1],
-                logit_scale=logit_scale,
-            )
+        launch(
+            tile_sums_kernel,
+            self._num_tiles(queries, tile),
+            queries.device,
+            **self._tile_arguments(chunk, queries, positive_scores, tile),
+            row_maxima=row_parts[0],
+            row_sums=row_parts[1],
+            column_maxima=None if column_parts is None else column_parts[0],
+            column_sums=None if column_parts is None else column_parts[1],
+            logit_scale=logit_scale,
+        )
         row_sums = logit_scale.new_zeros(2, num_rows)
         row_sums[0] = float("-inf")
-        self._merge(row_parts, row_sums)
+        merge_sums(row_parts, row_sums)
         if column_parts is not None and column_sums is not None:
-            self._merge(column_parts, column_sums)
+            merge_sums(column_parts, column_sums)
         logits = positive_scores * logit_scale
         return F.softplus(row_sums[0] - logits + row_sums[1].log()), logits
 
@@ -199,18 +212,19 @@ class TileKernels(GradientProducts):
         tile = self._tile(chunk.negative_mask)
         scores = queries.new_empty(len(queries), dtype=torch.float32)
         num_diagonals = math.ceil(len(queries) / min(tile.rows, tile.columns))
-        with on(queries.device):
-            self._kernels.positive_scores_kernel[(num_diagonals,)](
-                queries=queries,
-                passages=self._passages,
-                scores=scores,
-                positives=chunk.positives.contiguous(),
-                R=len(queries),
-                D=queries.shape[1],
-                EVEN_D=queries.shape[1] % tile.depth == 0,
-                **tile.arguments(),
-                enable_fp_fusion=True,
-            )
+        launch(
+            positive_scores_kernel,
+            num_diagonals,
+            queries.device,
+            queries=queries,
+            passages=self._passages,
+            scores=scores,
+            positives=chunk.positives.contiguous(),
+            R=len(queries),
+            D=queries.shape[1],
+            EVEN_D=queries.shape[1] % tile.depth == 0,
+            **tile.arguments(),
+        )
         return scores
 
     def _tile_arguments(
@@ -222,7 +236,7 @@ class TileKernels(GradientProducts):
             "queries": queries,
             "passages": self._passages,
             "positives": chunk.positives.contiguous(),
-            **mask_arguments(chunk.negative_mask, limits),
+            "negative_mask": kernel_mask(chunk.negative_mask, limits),
             "R": len(queries),
             "N": len(self._passages),
             "D": queries.shape[1],
@@ -230,29 +244,29 @@ class TileKernels(GradientProducts):
             "NUM_PARTS": tile.parts,
             "GROUP": _GROUP,
             **tile.arguments(),
-            "enable_fp_fusion": True,  # the default, of which Triton 3.9 warns unless given
         }
-
-    def _merge(self, parts: Tensor, sums: Tensor) -> None:
-        """Add the sums of tiles (2, T, M) to `sums` (2, M)."""
-        _, num_tiles, size = parts.shape
-        with on(parts.device):
-            self._kernels.merge_sums_kernel[(math.ceil(size / MERGE_BLOCKS["BLOCK_M"]),)](
-                maxima=parts[0],
-                parts=parts[1],
-                sums=sums,
-                T=num_tiles,
-                M=size,
-                **MERGE_BLOCKS,
-                enable_fp_fusion=True,
-            )
 
     def _tile(self, negative_mask: NegativeMask) -> Tile:
         return tile_of(self._architecture, masked=negative_mask.any())
 
-    def _grid(self, queries: Tensor, tile: Tile) -> tuple[int]:
-        tiles = math.ceil(len(queries) / tile.rows) * math.ceil(len(self._passages) / tile.columns)
-        return (tiles,)
+    def _num_tiles(self, queries: Tensor, tile: Tile) -> int:
+        return math.ceil(len(queries) / tile.rows) * math.ceil(len(self._passages) / tile.columns)
+
+
+def merge_sums(parts: Tensor, sums: Tensor) -> None:
+    """Add the sums of tiles (2, T, M) to `sums` (2, M)."""
+    _, num_tiles, size = parts.shape
+    launch(
+        merge_sums_kernel,
+        math.ceil(size / MERGE_BLOCKS["BLOCK_M"]),
+        parts.device,
+        maxima=parts[0],
+        parts=parts[1],
+        sums=sums,
+        T=num_tiles,
+        M=size,
+        **MERGE_BLOCKS,
+    )
 
 
 def pad(embeddings: Tensor) -> Tensor:
@@ -261,6 +275,7 @@ def pad(embeddings: Tensor) -> Tensor:
     return F.pad(embeddings, (0, missing)) if missing else embeddings
 
 
+@cache
 def architecture_of(device: torch.device) -> str:
     """Return the name of a GPU's architecture, such as "sm_90" or "gfx942"."""
     if device.type != "cuda":  # Triton's interpreter

@@ -1,0 +1,37 @@
+"""The chunked loss on a GPU: which of two implementations a call takes.
+
+`triton_rows` has the library compute the scores of a chunk once; where half-precision embeddings
+need them twice, `triton_tiles` computes them and never writes them. Nothing synchronises with the
+device, and launches depend on shapes alone, so that a call can be captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.problem import Problem
+
+HAS_TRITON = find_spec("triton") is not None
+MAX_SCRATCH_BYTES = 2**31
+
+
+def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
+    """Return the kernels of one call.
+
+    float32 and float64 use the library even where scores are needed twice: Triton is no faster at
+    their exact products, and W takes the place of the scores.
+
+    Args:
+        problem: of embeddings on a GPU.
+        one_pass: whether losses and gradients come from the same scores.
+    """
+    # Triton is loaded by those who need it.
+    from hybrid_fast.ops.backends.triton_rows import RowKernels
+    from hybrid_fast.ops.backends.triton_tiles import TileKernels
+
+    passages = problem.passages.to(problem.product_dtype).contiguous()
+    max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
+    if passages.dtype == problem.compute_dtype or one_pass:
+        return RowKernels(passages, problem.compute_dtype, max_bytes)
+    return TileKernels(passages, max_bytes)
