@@ -144,10 +144,11 @@ class PackedColumns:
     @property
     def num_columns(self) -> int:
         ...
-def add_column_sums(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, sums: typing.Any, positive_logits: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def add_column_sums(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
     """
     Add a chunk of scores, which are overwritten, to the sums of its columns (2, N): the
-    largest logit, and the sum of exponentials relative to it. Write positive_logits (R,).
+    largest logit, and the sum of exponentials relative to it. Return the logits of the
+    positives (R,).
     """
 def add_positives(weights: typing.Any, vectors: typing.Any, sums: typing.Any, *, num_threads: typing.SupportsInt | typing.SupportsIndex, from_rows: typing.Any = None, into_rows: typing.Any = None) -> None:
     """
@@ -169,25 +170,26 @@ def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any
     """
     Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
     """
-def contrast_bf16_rows(queries: typing.Any, passages: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, losses: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None, grad_dot_logits: typing.Any = None, gradient: typing.Any = None, grad_positives: typing.Any = None) -> None:
+def contrast_bf16_rows(queries: typing.Any, passages: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None, gradient: typing.Any = None) -> tuple:
     """
     As contrast_rows on the product of queries, bfloat16 as uint16 (R, K), and passages,
-    PackedColumns; numbers are float32. With coefficients `gradient`, bfloat16 as uint16 (R,
-    N), gets the gradient, 0 at the positives, and grad_positives (R,) that of these.
+    PackedColumns; other numbers are float32. With coefficients the gradient is written,
+    bfloat16 as uint16 (R, N), with 0 at the positives, and that of these, float32 (R,), is
+    the third result.
     """
 def contrast_instructions() -> str:
     """
     The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the
     widest of this processor, or the one that HYBRID_FAST_CPU names.
     """
-def contrast_rows(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, losses: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None, grad_dot_logits: typing.Any = None) -> None:
+def contrast_rows(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None) -> tuple:
     """
-    Turn scores into losses and, in place, into the gradients of their logits.
+    Return the losses of rows of scores (R,), and None; the scores are overwritten.
     
-    scores: (R, N), float32 or float64, overwritten; other numbers have their type.
-    positives: int64 (R,). coefficients: (R,), or None for the losses alone; with column_lse
-    and column_coefficients (N,) the gradient is that of both directions. Written: losses and
-    grad_dot_logits (R,), the sum of gradient times logit.
+    With coefficients (R,) the scores become the gradients of their logits, and the second
+    result is the sum of gradient times logit (R,). With column_lse and column_coefficients
+    (N,) all are those of both directions. scores: (R, N), float32 or float64, as the other
+    numbers then are. positives: int64 (R,).
     """
 def count_ranks(scores: typing.Any, block_starts: typing.Any, offsets: typing.Any, columns: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
     """

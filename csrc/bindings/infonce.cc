@@ -17,8 +17,8 @@ constexpr const char* kTypes = "float32 or float64";
 
 // Calls call(T{}) for the type T of the numbers of an array.
 template <typename Call>
-void with_type(const py::object& array, Call&& call) {
-  is_array<double>(array) ? call(double{}) : call(float{});
+auto with_type(const py::object& array, Call&& call) {
+  return is_array<double>(array) ? call(double{}) : call(float{});
 }
 
 // What the memory is for that threads take.
@@ -46,95 +46,104 @@ void add_rows(ContrastChunk<T>& chunk, const py::object& positives, const py::ob
   chunk.negative_mask = mask_of(negative_mask, chunk.num_rows, chunk.num_columns, arrays);
 }
 
-// What both kernels of rows are told and what they write, beside the gradient.
-struct RowArguments {
-  const py::object &coefficients, &column_lse, &column_coefficients, &losses, &grad_dot_logits;
+// What the gradient of rows needs beside their losses; None for losses alone.
+struct GradientArguments {
+  const py::object &coefficients, &column_lse, &column_coefficients;
 };
 
 template <typename T>
-ContrastGradient<T> gradient_of(const ContrastChunk<T>& chunk, const RowArguments& given,
-                                CallArrays& arrays) {
-  const py::ssize_t num_rows = chunk.num_rows, num_columns = chunk.num_columns;
-  require_together(
-      {{"coefficients", given.coefficients}, {"grad_dot_logits", given.grad_dot_logits}});
+void read_gradient(ContrastGradient<T>& gradient, const ContrastChunk<T>& chunk,
+                   const GradientArguments& given, CallArrays& arrays) {
   require_together(
       {{"column_lse", given.column_lse}, {"column_coefficients", given.column_coefficients}});
   if (given.coefficients.is_none() && !given.column_lse.is_none()) {
     throw py::value_error(
         "column_lse is given without coefficients; losses alone have one direction");
   }
-  ContrastGradient<T> gradient{};
   gradient.coefficients =
-      arrays.optional_input<T>(given.coefficients, "coefficients", {num_rows}, kRows);
+      arrays.optional_input<T>(given.coefficients, "coefficients", {chunk.num_rows}, kRows);
   gradient.column_lse =
-      arrays.optional_input<T>(given.column_lse, "column_lse", {num_columns}, kColumns);
+      arrays.optional_input<T>(given.column_lse, "column_lse", {chunk.num_columns}, kColumns);
   gradient.column_coefficients = arrays.optional_input<T>(
-      given.column_coefficients, "column_coefficients", {num_columns}, kColumns);
-  gradient.losses = arrays.output<T>(given.losses, "losses", {num_rows}, kRows);
-  gradient.grad_dot_logits =
-      arrays.optional_output<T>(given.grad_dot_logits, "grad_dot_logits", {num_rows}, kRows);
-  return gradient;
+      given.column_coefficients, "column_coefficients", {chunk.num_columns}, kColumns);
 }
 
-void contrast_rows(const py::object& scores, const py::object& positives,
-                   const py::object& negative_mask, double logit_scale, const py::object& losses,
-                   int num_threads, const py::object& coefficients, const py::object& column_lse,
-                   const py::object& column_coefficients, const py::object& grad_dot_logits) {
-  with_type(scores, [&](auto type) {
+// Makes an array for results of rows, to which `data` points then.
+template <typename T>
+py::object make_results(py::ssize_t num_rows, T*& data) {
+  Array<T> results(num_rows);
+  data = results.mutable_data();
+  return results;
+}
+
+py::tuple contrast_rows(const py::object& scores, const py::object& positives,
+                        const py::object& negative_mask, double logit_scale, int num_threads,
+                        const py::object& coefficients, const py::object& column_lse,
+                        const py::object& column_coefficients) {
+  return with_type(scores, [&](auto type) {
+    using T = decltype(type);
     CallArrays arrays;
-    auto chunk = chunk_of_scores<decltype(type)>(scores, logit_scale, arrays);
+    auto chunk = chunk_of_scores<T>(scores, logit_scale, arrays);
     add_rows(chunk, positives, negative_mask, arrays);
-    const auto gradient = gradient_of(
-        chunk, {coefficients, column_lse, column_coefficients, losses, grad_dot_logits}, arrays);
+    ContrastGradient<T> gradient{};
+    read_gradient(gradient, chunk, {coefficients, column_lse, column_coefficients}, arrays);
+    const py::object losses = make_results(chunk.num_rows, gradient.losses);
+    py::object dots = py::none();
+    if (!coefficients.is_none()) dots = make_results(chunk.num_rows, gradient.grad_dot_logits);
     without_gil(subject_of(chunk),
                 [&] { hybrid_fast::contrast_rows(chunk, gradient, num_threads); });
+    return py::make_tuple(losses, dots);
   });
 }
 
-void add_column_sums(const py::object& scores, const py::object& positives,
-                     const py::object& negative_mask, double logit_scale, const py::object& sums,
-                     const py::object& positive_logits, int num_threads) {
-  with_type(scores, [&](auto type) {
+py::object add_column_sums(const py::object& scores, const py::object& positives,
+                           const py::object& negative_mask, double logit_scale,
+                           const py::object& sums, int num_threads) {
+  return with_type(scores, [&](auto type) {
     using T = decltype(type);
     CallArrays arrays;
     auto chunk = chunk_of_scores<T>(scores, logit_scale, arrays);
     add_rows(chunk, positives, negative_mask, arrays);
     T* of_columns = arrays.output<T>(sums, "sums", {2, chunk.num_columns},
                                      "the largest logit of each column, and its sum");
-    T* logits = arrays.output<T>(positive_logits, "positive_logits", {chunk.num_rows}, kRows);
+    T* logits = nullptr;
+    const py::object results = make_results(chunk.num_rows, logits);
     without_gil(subject_of(chunk), [&] {
       hybrid_fast::add_column_sums(chunk, of_columns, of_columns + chunk.num_columns, logits,
                                    num_threads);
     });
+    return results;
   });
 }
 
-void contrast_bf16_rows(const py::object& queries, const py::object& passages,
-                        const py::object& positives, const py::object& negative_mask,
-                        double logit_scale, const py::object& losses, int num_threads,
-                        const py::object& coefficients, const py::object& column_lse,
-                        const py::object& column_coefficients, const py::object& grad_dot_logits,
-                        const py::object& gradient, const py::object& grad_positives) {
+py::tuple contrast_bf16_rows(const py::object& queries, const py::object& passages,
+                             const py::object& positives, const py::object& negative_mask,
+                             double logit_scale, int num_threads, const py::object& coefficients,
+                             const py::object& column_lse, const py::object& column_coefficients,
+                             const py::object& gradient) {
   CallArrays arrays;
   const PackedColumns& packed = checked_columns(passages, "passages");
-  const auto vectors = checked<std::uint16_t>(queries, "queries", 2);
-  const py::ssize_t num_rows = vectors.shape(0);
-  const std::uint16_t* data = arrays.input<std::uint16_t>(
-      queries, "queries", {num_rows, packed.dim()}, "coordinates of the passages");
+  const py::ssize_t num_rows = checked<std::uint16_t>(queries, "queries", 2).shape(0);
+  const auto* vectors = arrays.input<std::uint16_t>(queries, "queries", {num_rows, packed.dim()},
+                                                    "coordinates of the passages");
   ContrastChunk<float> chunk{
       nullptr, num_rows, packed.num_columns(), static_cast<float>(logit_scale), nullptr, {}};
   add_rows(chunk, positives, negative_mask, arrays);
-  require_together(
-      {{"coefficients", coefficients}, {"gradient", gradient}, {"grad_positives", grad_positives}});
-  auto out = gradient_of(
-      chunk, {coefficients, column_lse, column_coefficients, losses, grad_dot_logits}, arrays);
+  require_together({{"coefficients", coefficients}, {"gradient", gradient}});
+  ContrastGradient<float> out{};
+  read_gradient(out, chunk, {coefficients, column_lse, column_coefficients}, arrays);
   out.bf16 = arrays.optional_output<std::uint16_t>(gradient, "gradient",
                                                    {num_rows, packed.num_columns()}, kPairs);
-  out.grad_positives =
-      arrays.optional_output<float>(grad_positives, "grad_positives", {num_rows}, kRows);
+  const py::object losses = make_results(num_rows, out.losses);
+  py::object dots = py::none(), of_positives = py::none();
+  if (!coefficients.is_none()) {
+    dots = make_results(num_rows, out.grad_dot_logits);
+    of_positives = make_results(num_rows, out.grad_positives);
+  }
   without_gil(subject_of(chunk), [&] {
-    hybrid_fast::contrast_bf16_rows(chunk, out, data, packed.data(), packed.dim(), num_threads);
+    hybrid_fast::contrast_bf16_rows(chunk, out, vectors, packed.data(), packed.dim(), num_threads);
   });
+  return py::make_tuple(losses, dots, of_positives);
 }
 
 // Numbers of `count` rows, or null for 0, 1, .., count - 1.
@@ -180,30 +189,29 @@ void add_positives(const py::object& weights, const py::object& vectors, const p
 
 void bind_infonce(py::module_& m) {
   const py::none none;
-  m.def(
-      "contrast_rows", &contrast_rows, py::arg("scores"), py::arg("positives"),
-      py::arg("negative_mask"), py::kw_only(), py::arg("logit_scale"), py::arg("losses"),
-      py::arg("num_threads"), py::arg("coefficients") = none, py::arg("column_lse") = none,
-      py::arg("column_coefficients") = none, py::arg("grad_dot_logits") = none,
-      "Turn scores into losses and, in place, into the gradients of their logits.\n\n"
-      "scores: (R, N), float32 or float64, overwritten; other numbers have their type.\n"
-      "positives: int64 (R,). coefficients: (R,), or None for the losses alone; with column_lse\n"
-      "and column_coefficients (N,) the gradient is that of both directions. Written: losses and\n"
-      "grad_dot_logits (R,), the sum of gradient times logit.");
+  m.def("contrast_rows", &contrast_rows, py::arg("scores"), py::arg("positives"),
+        py::arg("negative_mask"), py::kw_only(), py::arg("logit_scale"), py::arg("num_threads"),
+        py::arg("coefficients") = none, py::arg("column_lse") = none,
+        py::arg("column_coefficients") = none,
+        "Return the losses of rows of scores (R,), and None; the scores are overwritten.\n\n"
+        "With coefficients (R,) the scores become the gradients of their logits, and the second\n"
+        "result is the sum of gradient times logit (R,). With column_lse and column_coefficients\n"
+        "(N,) all are those of both directions. scores: (R, N), float32 or float64, as the other\n"
+        "numbers then are. positives: int64 (R,).");
   m.def("add_column_sums", &add_column_sums, py::arg("scores"), py::arg("positives"),
         py::arg("negative_mask"), py::kw_only(), py::arg("logit_scale"), py::arg("sums"),
-        py::arg("positive_logits"), py::arg("num_threads"),
+        py::arg("num_threads"),
         "Add a chunk of scores, which are overwritten, to the sums of its columns (2, N): the\n"
-        "largest logit, and the sum of exponentials relative to it. Write positive_logits (R,).");
+        "largest logit, and the sum of exponentials relative to it. Return the logits of the\n"
+        "positives (R,).");
   m.def("contrast_bf16_rows", &contrast_bf16_rows, py::arg("queries"), py::arg("passages"),
         py::arg("positives"), py::arg("negative_mask"), py::kw_only(), py::arg("logit_scale"),
-        py::arg("losses"), py::arg("num_threads"), py::arg("coefficients") = none,
-        py::arg("column_lse") = none, py::arg("column_coefficients") = none,
-        py::arg("grad_dot_logits") = none, py::arg("gradient") = none,
-        py::arg("grad_positives") = none,
+        py::arg("num_threads"), py::arg("coefficients") = none, py::arg("column_lse") = none,
+        py::arg("column_coefficients") = none, py::arg("gradient") = none,
         "As contrast_rows on the product of queries, bfloat16 as uint16 (R, K), and passages,\n"
-        "PackedColumns; numbers are float32. With coefficients `gradient`, bfloat16 as uint16 (R,\n"
-        "N), gets the gradient, 0 at the positives, and grad_positives (R,) that of these.");
+        "PackedColumns; other numbers are float32. With coefficients the gradient is written,\n"
+        "bfloat16 as uint16 (R, N), with 0 at the positives, and that of these, float32 (R,), is\n"
+        "the third result.");
   m.def("add_positives", &add_positives, py::arg("weights"), py::arg("vectors"), py::arg("sums"),
         py::kw_only(), py::arg("num_threads"), py::arg("from_rows") = none,
         py::arg("into_rows") = none,

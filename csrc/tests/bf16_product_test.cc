@@ -52,7 +52,7 @@ void test_bits_do_not_depend_on_threads() {
 void test_losses_of_bf16() {
   for (const auto& [num_rows, num_columns, dim] : std::vector<std::array<std::int64_t, 3>>{
            {1, 1, 1}, {7, 33, 5}, {49, 65, 12}, {100, 300, 33}}) {
-    auto p = draw<float>(num_rows, num_columns, 6);
+    auto p = draw<float>(num_rows, num_columns, kAllRules);
     const Vectors queries(num_rows, dim, false), passages(num_columns, dim, false);
     const auto columns = packed(passages, 1);
     p.logit_scale = 2;
@@ -77,6 +77,15 @@ void test_losses_of_bf16() {
   }
 }
 
+void test_no_coordinates() {
+  const Vectors rows(3, 0, false), columns(5, 0, false);
+  std::vector<float> out(15, 1);
+  multiply_bf16(rows.view(), packed(columns, 1).data(), 5, out.data(), true, 1);
+  CHECK(out == std::vector<float>(15, 1));
+  multiply_bf16(rows.view(), packed(columns, 1).data(), 5, out.data(), false, 1);
+  CHECK(out == std::vector<float>(15));
+}
+
 }  // namespace
 }  // namespace hybrid_fast
 
@@ -86,4 +95,5 @@ int main() {
   test_products_of_the_processor();
   test_bits_do_not_depend_on_threads();
   test_losses_of_bf16();
+  test_no_coordinates();
 }

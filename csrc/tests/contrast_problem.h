@@ -21,41 +21,60 @@ using Ints = std::vector<std::int64_t>;
 template <typename T>
 struct Problem {
   std::int64_t num_rows, num_columns;
-  T logit_scale;
+  T logit_scale = T(1 / 0.07);
   std::vector<T> scores;
-  Ints positives, row_groups, column_groups, row_ids, column_ids;
-  std::vector<std::uint8_t> mask, excluded_columns;
+  Ints positives;
+  Ints query_groups{}, passage_groups{}, query_passage_ids{}, passage_ids{}, owners{};
+  std::vector<std::uint8_t> mask{}, excluded_columns{}, in_batch{};
   std::int64_t mask_stride = 0;
-  bool has_margin = false;
-  T margin{};
+  double margin = kInfinity;
+
+  NegativeMask negative_mask() const {
+    const auto data = [](const auto& v) { return v.empty() ? nullptr : v.data(); };
+    return {.query_groups = data(query_groups),
+            .passage_groups = data(passage_groups),
+            .query_passage_ids = data(query_passage_ids),
+            .passage_ids = data(passage_ids),
+            .mask = data(mask),
+            .mask_stride = mask_stride,
+            .excluded_columns = data(excluded_columns),
+            .owners = data(owners),
+            .in_batch = data(in_batch),
+            .margin = margin};
+  }
 
   ContrastChunk<T> chunk(std::vector<T>& work) const {
-    const auto data = [](const auto& v) { return v.empty() ? nullptr : v.data(); };
-    return {work.data(),         num_rows,
-            num_columns,         logit_scale,
-            positives.data(),    data(row_groups),
-            data(column_groups), data(row_ids),
-            data(column_ids),    data(mask),
-            mask_stride,         data(excluded_columns),
-            has_margin,          margin};
+    return {work.data(), num_rows, num_columns, logit_scale, positives.data(), negative_mask()};
   }
 
   double logit(std::int64_t i, std::int64_t j) const {
     return double(scores[i * num_columns + j]) * logit_scale;
   }
 
+  bool owns(std::int64_t i, std::int64_t j) const { return !owners.empty() && owners[j] == i; }
+  bool is_in_batch(std::int64_t i) const { return in_batch.empty() || in_batch[i]; }
+  bool is_beyond_margin(std::int64_t i, std::int64_t j) const {
+    const T* row = scores.data() + i * num_columns;
+    return row[j] > row[positives[i]] + T(margin);
+  }
+
+  // Whether column j is a negative of row i.
   bool is_negative(std::int64_t i, std::int64_t j) const {
-    if (j == positives[i]) return false;
-    if (has_margin &&
-        scores[i * num_columns + j] > scores[i * num_columns + positives[i]] + margin) {
-      return false;
-    }
-    if (!row_groups.empty() && row_groups[i] != -1 && row_groups[i] == column_groups[j]) {
-      return false;
-    }
-    if (!row_ids.empty() && row_ids[i] != -1 && row_ids[i] == column_ids[j]) return false;
+    const auto match = [](const Ints& of_rows, const Ints& of_columns, std::int64_t row,
+                          std::int64_t column) {
+      return !of_rows.empty() && of_rows[row] != -1 && of_rows[row] == of_columns[column];
+    };
+    if (j == positives[i] || (is_beyond_margin(i, j) && !owns(i, j))) return false;
+    if (!is_in_batch(i) && !owns(i, j)) return false;
+    if (match(query_groups, passage_groups, i, j)) return false;
+    if (match(query_passage_ids, passage_ids, i, j)) return false;
     if (!mask.empty() && mask[i * mask_stride + j]) return false;
     return excluded_columns.empty() || !excluded_columns[j];
+  }
+
+  // Whether row i is a negative query of the positives in column j.
+  bool is_negative_query(std::int64_t i, std::int64_t j) const {
+    return is_in_batch(i) && is_negative(i, j);
   }
 };
 
@@ -77,34 +96,59 @@ inline std::vector<std::uint8_t> draw_flags(std::int64_t size) {
   return flags;
 }
 
-// Number `which` of the negative masks: none, each of them alone, all of them.
+// Rows of columns that are hard negatives, -1 for the others.
+inline Ints draw_owners(std::int64_t num_rows, std::int64_t num_columns) {
+  Ints owners(num_columns);
+  for (auto& owner : owners) owner = static_cast<std::int64_t>(random_bits() % (num_rows + 1)) - 1;
+  return owners;
+}
+
+// Bits of a mask: the rules that a problem has.
+enum Rules : unsigned {
+  kGroups = 1,
+  kIds = 2,
+  kMask = 4,
+  kExcludedColumns = 8,
+  kMargin = 16,
+  kOwners = 32,
+  kInBatch = 64,
+  kAllRules = 127
+};
+// Those that are tried: none, each alone, those that have to do with each other, all.
+constexpr unsigned kTriedRules[] = {0,
+                                    kGroups,
+                                    kIds,
+                                    kMask,
+                                    kExcludedColumns,
+                                    kMargin,
+                                    kOwners,
+                                    kInBatch,
+                                    kOwners | kMargin,
+                                    kOwners | kInBatch,
+                                    kOwners | kMargin | kInBatch,
+                                    kAllRules & ~kOwners,
+                                    kAllRules & ~kInBatch,
+                                    kAllRules};
+
 template <typename T>
-Problem<T> draw(std::int64_t num_rows, std::int64_t num_columns, int which) {
-  Problem<T> p{num_rows,
-               num_columns,
-               T(1 / 0.07),
-               std::vector<T>(num_rows * num_columns),
-               Ints(num_rows),
-               {},
-               {},
-               {},
-               {},
-               {},
-               {}};
+Problem<T> draw(std::int64_t num_rows, std::int64_t num_columns, unsigned rules) {
+  Problem<T> p{.num_rows = num_rows,
+               .num_columns = num_columns,
+               .scores = std::vector<T>(num_rows * num_columns),
+               .positives = Ints(num_rows)};
   for (auto& score : p.scores) score = static_cast<T>(uniform(-1, 1));
   for (auto& positive : p.positives) positive = random_bits() % num_columns;
-  if (which == 1 || which == 6) {
-    p.row_groups = draw_ids(num_rows), p.column_groups = draw_ids(num_columns);
-  }
-  if (which == 2 || which == 6) {
-    p.row_ids = draw_ids(num_rows), p.column_ids = draw_ids(num_columns);
-  }
-  if (which == 3 || which == 6) {
+  if (rules & kGroups)
+    p.query_groups = draw_ids(num_rows), p.passage_groups = draw_ids(num_columns);
+  if (rules & kIds) p.query_passage_ids = draw_ids(num_rows), p.passage_ids = draw_ids(num_columns);
+  if (rules & kMask) {
     p.mask_stride = num_columns + 3;  // rows of a larger mask
     p.mask = draw_flags(num_rows * p.mask_stride - 3);
   }
-  if (which == 4 || which == 6) p.excluded_columns = draw_flags(num_columns);
-  if (which == 5 || which == 6) p.has_margin = true, p.margin = T(0.1);
+  if (rules & kExcludedColumns) p.excluded_columns = draw_flags(num_columns);
+  if (rules & kMargin) p.margin = 0.1;
+  if (rules & kOwners) p.owners = draw_owners(num_rows, num_columns);
+  if (rules & kInBatch) p.in_batch = draw_flags(num_rows);
   return p;
 }
 
@@ -121,6 +165,9 @@ Expected define(const Problem<T>& p, const std::vector<T>& coefficients,
                 const std::vector<T>& column_lse, const std::vector<T>& column_coefficients) {
   Expected e{std::vector<double>(p.num_rows), std::vector<double>(p.num_rows),
              std::vector<double>(p.num_rows * p.num_columns)};
+  const auto has_lse = [&](std::int64_t j) {
+    return !column_lse.empty() && column_lse[j] < kInfinity;
+  };
   for (std::int64_t i = 0; i < p.num_rows; ++i) {
     const std::int64_t c = p.positives[i];
     const double positive = p.logit(i, c), a = coefficients[i];
@@ -133,12 +180,12 @@ Expected define(const Problem<T>& p, const std::vector<T>& coefficients,
     for (std::int64_t j = 0; j < p.num_columns; ++j) {
       if (!p.is_negative(i, j)) continue;
       gradient[j] = a * std::exp(p.logit(i, j) - positive) / (1 + others);
-      if (!column_lse.empty() && column_lse[j] < kInfinity) {
+      if (has_lse(j) && p.is_negative_query(i, j)) {
         gradient[j] += std::exp(p.logit(i, j) - column_lse[j]) * column_coefficients[j];
       }
     }
     gradient[c] = -a * others / (1 + others);
-    if (!column_lse.empty() && column_lse[c] < kInfinity) {
+    if (has_lse(c) && p.is_in_batch(i)) {
       const double gap = column_lse[c] - positive;
       e.losses[i] += std::max(gap, 0.0) + std::log1p(std::exp(-std::abs(gap)));
       gradient[c] -= a / (1 + std::exp(-gap));

@@ -24,7 +24,7 @@ void check_columns(const Problem<T>& p, std::vector<T>& column_lse, double toler
   for (std::int64_t j = 0; j < p.num_columns; ++j) {
     double sum = 0;
     for (std::int64_t i = 0; i < p.num_rows; ++i) {
-      if (p.is_negative(i, j)) sum += std::exp(p.logit(i, j));
+      if (p.is_negative_query(i, j)) sum += std::exp(p.logit(i, j));
     }
     const double lse = largest[j] + std::log(sums[j]);
     if (sum == 0) {
@@ -49,7 +49,8 @@ void check_rows(const Problem<T>& p, bool symmetric, double tolerance) {
   const Expected expected = define(p, coefficients, column_lse, column_coefficients);
   const T* lse = symmetric ? column_lse.data() : nullptr;
   const T* betas = symmetric ? column_coefficients.data() : nullptr;
-  std::vector<T> work = p.scores, losses(p.num_rows), dots(p.num_rows);
+  const T nan = std::numeric_limits<T>::quiet_NaN();  // of what was never written
+  std::vector<T> work = p.scores, losses(p.num_rows, nan), dots(p.num_rows, nan);
   contrast_rows(p.chunk(work),
                 {coefficients.data(), lse, betas, nullptr, nullptr, losses.data(), dots.data()}, 3);
   std::vector<std::uint16_t> rounded(std::is_same_v<T, float> ? work.size() : 0);
@@ -79,7 +80,7 @@ void check_rows(const Problem<T>& p, bool symmetric, double tolerance) {
   }
   if (symmetric) return;
   work = p.scores;  // the losses alone
-  std::vector<T> alone(p.num_rows);
+  std::vector<T> alone(p.num_rows, nan);
   contrast_rows(p.chunk(work), {nullptr, nullptr, nullptr, nullptr, nullptr, alone.data(), nullptr},
                 2);
   for (std::int64_t i = 0; i < p.num_rows; ++i) {
@@ -102,13 +103,50 @@ void test_against_the_definition(double tolerance) {
                                                                       {3, 255},
                                                                       {5, 257},
                                                                       {2, 2049}}) {
-    for (int which = 0; which <= 6; ++which) {
-      const auto p = draw<T>(rows, columns, which);
+    for (const unsigned rules : kTriedRules) {
+      const auto p = draw<T>(rows, columns, rules);
       check_rows(p, false, tolerance);
       check_rows(p, true, tolerance);
     }
   }
-  check_rows(draw<T>(300, 701, 6), true, tolerance);  // worth several threads
+  check_rows(draw<T>(300, 701, kAllRules), true, tolerance);  // worth several threads
+}
+
+// Excluded from every row, so that one is left with its positive: no loss, no gradient.
+template <typename T>
+void test_rows_out_of_the_batch() {
+  auto p = draw<T>(3, 37, kInBatch);
+  p.in_batch = {0, 0, 0};
+  for (auto& score : p.scores) score *= 40;
+  std::vector<T> work = p.scores, losses(3, 1), dots(3, 1), largest(37, -kInfinity), sums(37),
+                 logits(3);
+  add_column_sums(p.chunk(work), largest.data(), sums.data(), logits.data(), 1);
+  CHECK(sums == std::vector<T>(37) && largest == std::vector<T>(37, -kInfinity));
+  const std::vector<T> coefficients(3, T(1)), column_lse(37, T(1)), betas(37, T(1));
+  work = p.scores;
+  contrast_rows(p.chunk(work),
+                {coefficients.data(), column_lse.data(), betas.data(), nullptr, nullptr,
+                 losses.data(), dots.data()},
+                1);
+  CHECK(losses == std::vector<T>(3) && dots == std::vector<T>(3));
+  CHECK(work == std::vector<T>(3 * 37));
+}
+
+// A mask from its third row on is that of the rows from the third on, owners among them.
+void test_later_rows() {
+  const auto p = draw<float>(9, 70, kAllRules);
+  std::vector<float> all = p.scores, later(p.scores.begin() + 3 * 70, p.scores.end());
+  std::vector<float> losses(9), of_later(6);
+  contrast_rows(p.chunk(all), {nullptr, nullptr, nullptr, nullptr, nullptr, losses.data(), nullptr},
+                1);
+  const ContrastChunk<float> rest{later.data(),
+                                  6,
+                                  70,
+                                  p.logit_scale,
+                                  p.positives.data() + 3,
+                                  p.negative_mask().from_row(1).from_row(2)};
+  contrast_rows(rest, {nullptr, nullptr, nullptr, nullptr, nullptr, of_later.data(), nullptr}, 1);
+  CHECK(std::vector<float>(losses.begin() + 3, losses.end()) == of_later);
 }
 
 template <typename T>
@@ -176,6 +214,9 @@ int main() {
   if (asks_for_absent_instructions()) return kSkipped;
   test_against_the_definition<float>(2e-5);
   test_against_the_definition<double>(1e-11);
+  test_rows_out_of_the_batch<float>();
+  test_rows_out_of_the_batch<double>();
+  test_later_rows();
   test_not_a_number<float>();
   test_not_a_number<double>();
   test_bad_positives<float>();

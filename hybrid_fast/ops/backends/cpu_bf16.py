@@ -20,7 +20,7 @@ def has_bf16_product() -> bool:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class Weights:
     """W, its entries of the positives apart."""
 
     negatives: Tensor  # bfloat16 (R, N), 0 at the positives
@@ -45,59 +45,50 @@ class Bf16Kernels(CpuKernels):
 
     def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
-        losses = logit_scale.new_empty(len(chunk.queries))
-        self._contrast(chunk, logit_scale, losses)
-        return losses
+        return torch.from_numpy(self._contrast(chunk, logit_scale)[0])
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
-    ) -> tuple[Tensor, Tensor, Gradient]:
+    ) -> tuple[Tensor, Tensor, Weights]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
-        num_rows = len(chunk.queries)
-        losses, dots, of_positives = (logit_scale.new_empty(num_rows) for _ in range(3))
-        negatives = self._passages.new_empty(num_rows, len(self._passages))
-        self._contrast(
-            chunk,
-            logit_scale,
-            losses,
-            gradient=array_of(negatives),
-            grad_positives=array_of(of_positives),
-            **gradient_arguments(chunk, columns, dots),
+        negatives = self._passages.new_empty(len(chunk.queries), len(self._passages))
+        arrays = self._contrast(
+            chunk, logit_scale, gradient=array_of(negatives), **gradient_arguments(chunk, columns)
         )
-        return losses, dots, Gradient(negatives, of_positives, chunk.positives.contiguous())
+        losses, dots, of_positives = map(torch.from_numpy, arrays)
+        return losses, dots, Weights(negatives, of_positives, chunk.positives.contiguous())
 
-    def query_gradient(self, gradient: Gradient) -> Tensor:
+    def query_gradient(self, weights: Weights) -> Tensor:
         """Return W P, (R, D)."""
         if self._packed_dimensions is None:
             self._packed_dimensions = pack(self._passages.T)
-        total = multiply(gradient.negatives, self._packed_dimensions)
+        total = multiply(weights.negatives, self._packed_dimensions)
         _core.add_positives(
-            array_of(gradient.positives),
+            array_of(weights.positives),
             array_of(self._passages),
             array_of(total),
-            from_rows=array_of(gradient.columns),
+            from_rows=array_of(weights.columns),
             num_threads=torch.get_num_threads(),
         )
         return total
 
-    def add_passage_gradient(self, gradient: Gradient, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Weights, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        self._grad_passages = multiply(gradient.negatives.T, pack(queries.T), self._grad_passages)
+        self._grad_passages = multiply(weights.negatives.T, pack(queries.T), self._grad_passages)
         _core.add_positives(
-            array_of(gradient.positives),
+            array_of(weights.positives),
             array_of(queries),
             array_of(self._grad_passages),
-            into_rows=array_of(gradient.columns),
+            into_rows=array_of(weights.columns),
             num_threads=torch.get_num_threads(),
         )
 
-    def _contrast(self, chunk: Chunk, logit_scale: Tensor, losses: Tensor, **gradient: Any) -> None:
-        _core.contrast_bf16_rows(
+    def _contrast(self, chunk: Chunk, logit_scale: Tensor, **gradient: Any) -> tuple[Any, ...]:
+        return _core.contrast_bf16_rows(
             array_of(chunk.queries),
             self._packed,
             *self._rows(chunk),
             logit_scale=float(logit_scale),
-            losses=array_of(losses),
             num_threads=torch.get_num_threads(),
             **gradient,
         )

@@ -36,17 +36,14 @@ class CpuKernels(ABC):
         self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
-        scores = self._scores(chunk)
-        logits = scores.new_empty(scores.shape[0])
-        _core.add_column_sums(
-            array_of(scores),
+        logits = _core.add_column_sums(
+            array_of(self._scores(chunk)),
             *self._rows(chunk),
             logit_scale=float(logit_scale),
             sums=array_of(sums),
-            positive_logits=array_of(logits),
             num_threads=torch.get_num_threads(),
         )
-        return logits, None
+        return torch.from_numpy(logits), None
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
@@ -74,41 +71,35 @@ class FloatKernels(CpuKernels):
 
     def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
-        scores = self._scores(chunk)
-        losses = scores.new_empty(scores.shape[0])
-        self._contrast(chunk, logit_scale, scores, losses)
-        return losses
+        return torch.from_numpy(self._contrast(chunk, logit_scale, self._scores(chunk))[0])
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
         scores = self._scores(chunk)
-        losses, dots = scores.new_empty(scores.shape[0]), scores.new_empty(scores.shape[0])
-        self._contrast(
-            chunk, logit_scale, scores, losses, **gradient_arguments(chunk, columns, dots)
-        )
+        arrays = self._contrast(chunk, logit_scale, scores, **gradient_arguments(chunk, columns))
+        losses, dots = map(torch.from_numpy, arrays)
         return losses, dots, scores
 
-    def query_gradient(self, gradient: Tensor) -> Tensor:
+    def query_gradient(self, weights: Tensor) -> Tensor:
         """Return W P, (R, D)."""
-        return products.nn(gradient, self._passages)
+        return products.nn(weights, self._passages)
 
-    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         if self._grad_passages is None:
-            self._grad_passages = products.tn(gradient, queries)
+            self._grad_passages = products.tn(weights, queries)
         else:
-            products.add_tn(gradient, queries, self._grad_passages)
+            products.add_tn(weights, queries, self._grad_passages)
 
     def _contrast(
-        self, chunk: Chunk, logit_scale: Tensor, scores: Tensor, losses: Tensor, **gradient: Any
-    ) -> None:
-        _core.contrast_rows(
+        self, chunk: Chunk, logit_scale: Tensor, scores: Tensor, **gradient: Any
+    ) -> tuple[Any, ...]:
+        return _core.contrast_rows(
             array_of(scores),
             *self._rows(chunk),
             logit_scale=float(logit_scale),
-            losses=array_of(losses),
             num_threads=torch.get_num_threads(),
             **gradient,
         )
@@ -120,14 +111,9 @@ class FloatKernels(CpuKernels):
         return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])
 
 
-def gradient_arguments(
-    chunk: Chunk, columns: Columns | None, grad_dot_logits: Tensor
-) -> dict[str, Any]:
+def gradient_arguments(chunk: Chunk, columns: Columns | None) -> dict[str, Any]:
     """Return what the core takes for a gradient, beside what losses need."""
-    arguments = {
-        "coefficients": array_of(chunk.coefficients),
-        "grad_dot_logits": array_of(grad_dot_logits),
-    }
+    arguments = {"coefficients": array_of(chunk.coefficients)}
     if columns is not None:
         arguments["column_lse"] = array_of(columns.lse)
         arguments["column_coefficients"] = array_of(columns.coefficients)
@@ -136,9 +122,9 @@ def gradient_arguments(
 
 def core_mask(mask: NegativeMask, num_rows: int, num_columns: int) -> _core.NegativeMask | None:
     """Return the rules that were asked for as the core takes them, None if there are none."""
-    if not mask.any():
-        return None
     arrays = {name: array_of(_side_by_side(tensor)) for name, tensor, _ in mask.tensors()}
+    if not arrays and mask.margin is None:
+        return None
     return _core.NegativeMask(num_rows, num_columns, margin=mask.margin, **arrays)
 
 
