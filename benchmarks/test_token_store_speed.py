@@ -98,10 +98,9 @@ def test_open(benchmark, headline, full, build, stores, tmp_path):
 def padded_batch(dataset, encoder, step):
     """Plan, gather and pad one batch; return its features."""
     batch = dataset[step]
-    ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
     return batch, [
-        (rows, encoder.backbone.features(ids, offsets, rows, length))
-        for rows, length in cut_by_length(batch.lengths.numpy(), BUDGET)
+        (rows, encoder.backbone.features(batch.ids, batch.offsets, rows, length))
+        for rows, length in cut_by_length(batch.lengths, BUDGET)
     ]
 
 

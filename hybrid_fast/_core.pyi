@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['PlanIndex', 'Planner', 'Share', 'add_column_sums_double', 'add_column_sums_float', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows_double', 'contrast_rows_float', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_bf16', 'multiply_float', 'pack_bf16', 'packed_size', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['NegativeMask', 'PackedColumns', 'PlanIndex', 'Planner', 'Share', 'add_column_sums', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_float', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -100,18 +100,59 @@ class Planner:
     @property
     def pair_shares(self) -> list[Share]:
         ...
-def add_column_sums_double(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+class NegativeMask:
     """
-    Add a chunk of scores to the sums of its columns; arguments are addresses.
+    Which columns of a chunk of scores are no negatives of its rows.
+    
+    A column is excluded if any rule that was asked for says so; the row's
+    positive never is.
     """
-def add_column_sums_float(chunk: dict, *, largest: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, positive_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, num_rows: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, *, query_groups: typing.Any = None, passage_groups: typing.Any = None, query_passage_ids: typing.Any = None, passage_ids: typing.Any = None, mask: typing.Any = None, excluded_columns: typing.Any = None, owners: typing.Any = None, in_batch: typing.Any = None, margin: typing.SupportsFloat | typing.SupportsIndex | None = None) -> None:
+        """
+        query_groups and query_passage_ids: int64 (num_rows,); passage_groups and
+        passage_ids: int64 (num_columns,); those of a row's group, and those with the id of
+        its positive, are excluded; -1 matches nothing. mask: bool (num_rows, num_columns),
+        True: excluded; its rows may lie apart. excluded_columns: bool (num_columns,).
+        owners: int64 (num_columns,), the row whose hard negative a column is. in_batch: bool
+        (num_rows,), False: the row keeps its own hard negatives alone, and is no negative of
+        others. margin: excludes scores that exceed the positive's by more, but for a row's
+        own hard negatives.
+        """
+    @property
+    def num_columns(self) -> int:
+        ...
+    @property
+    def num_rows(self) -> int:
+        ...
+class PackedColumns:
     """
-    Add a chunk of scores to the sums of its columns; arguments are addresses.
+    A matrix of bfloat16 in the order in which the core multiplies it.
     """
-def add_positives(*, weights: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, vectors: typing.SupportsInt | typing.SupportsIndex, from_rows: typing.SupportsInt | typing.SupportsIndex, sums: typing.SupportsInt | typing.SupportsIndex, into_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, columns: typing.Any, *, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        columns: bfloat16 as uint16 (N, K), the transpose of the matrix; the numbers of its
+        rows or of its columns lie side by side. RuntimeError without has_bf16_product().
+        """
+    def multiply(self, rows: typing.Any, out: typing.Any, *, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Write rows times the matrix to `out`, float32 (M, N), or add it. Rows: bfloat16 as
+        uint16 (M, K), laid out as columns may be.
+        """
+    @property
+    def dim(self) -> int:
+        ...
+    @property
+    def num_columns(self) -> int:
+        ...
+def add_column_sums(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, sums: typing.Any, positive_logits: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    Add weight i times bfloat16 vector from_rows[i] to sum into_rows[i]; arguments are
-    addresses, and rows are 0, 1, .. where they are 0.
+    Add a chunk of scores, which are overwritten, to the sums of its columns (2, N): the
+    largest logit, and the sum of exponentials relative to it. Write positive_logits (R,).
+    """
+def add_positives(weights: typing.Any, vectors: typing.Any, sums: typing.Any, *, num_threads: typing.SupportsInt | typing.SupportsIndex, from_rows: typing.Any = None, into_rows: typing.Any = None) -> None:
+    """
+    Add weight i, float32, times row from_rows[i] of vectors, bfloat16 as uint16 (.., K), to
+    row into_rows[i] of sums, float32 (.., K); rows are 0, 1, .. for None.
     """
 def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: typing.Any, offsets: typing.Any, scale: typing.SupportsFloat | typing.SupportsIndex, causal: bool, window: typing.SupportsInt | typing.SupportsIndex, rate: typing.SupportsFloat | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, log_sums: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -128,23 +169,25 @@ def attend_backward(*, queries: typing.Any, keys: typing.Any, values: typing.Any
     """
     Write the gradients of the inputs of `attend` from that of `out`, with its log_sums.
     """
-def contrast_bf16_rows(chunk: dict, *, queries: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, bf16: typing.SupportsInt | typing.SupportsIndex, grad_positives: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_bf16_rows(queries: typing.Any, passages: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, losses: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None, grad_dot_logits: typing.Any = None, gradient: typing.Any = None, grad_positives: typing.Any = None) -> None:
     """
-    As contrast_rows_float, on the product of bfloat16 queries and packed passages; the
-    gradient is rounded to bfloat16 but for the positives', which stand apart.
+    As contrast_rows on the product of queries, bfloat16 as uint16 (R, K), and passages,
+    PackedColumns; numbers are float32. With coefficients `gradient`, bfloat16 as uint16 (R,
+    N), gets the gradient, 0 at the positives, and grad_positives (R,) that of these.
     """
 def contrast_instructions() -> str:
     """
     The instruction set of the contrastive kernels: amx, avx512, avx2 or portable; the
     widest of this processor, or the one that HYBRID_FAST_CPU names.
     """
-def contrast_rows_double(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def contrast_rows(scores: typing.Any, positives: typing.Any, negative_mask: typing.Any, *, logit_scale: typing.SupportsFloat | typing.SupportsIndex, losses: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, coefficients: typing.Any = None, column_lse: typing.Any = None, column_coefficients: typing.Any = None, grad_dot_logits: typing.Any = None) -> None:
     """
-    Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
-    """
-def contrast_rows_float(chunk: dict, *, coefficients: typing.SupportsInt | typing.SupportsIndex, column_lse: typing.SupportsInt | typing.SupportsIndex, column_coefficients: typing.SupportsInt | typing.SupportsIndex, losses: typing.SupportsInt | typing.SupportsIndex, grad_dot_logits: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
-    """
-    Turn a chunk of scores into losses and gradients; arguments are addresses, 0 for none.
+    Turn scores into losses and, in place, into the gradients of their logits.
+    
+    scores: (R, N), float32 or float64, overwritten; other numbers have their type.
+    positives: int64 (R,). coefficients: (R,), or None for the losses alone; with column_lse
+    and column_coefficients (N,) the gradient is that of both directions. Written: losses and
+    grad_dot_logits (R,), the sum of gradient times logit.
     """
 def count_ranks(scores: typing.Any, block_starts: typing.Any, offsets: typing.Any, columns: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex = 1) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.typing.NDArray[numpy.int64]]:
     """
@@ -178,23 +221,10 @@ def hash_texts(offsets: typing.Any, data: typing.Any) -> numpy.typing.NDArray[nu
     
     offsets: int64; data: uint8.
     """
-def multiply_bf16(*, rows: typing.SupportsInt | typing.SupportsIndex, num_rows: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def multiply_float(a: typing.Any, b: typing.Any, out: typing.Any, *, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    Write, or add, the float product of bfloat16 rows, `stride` apart, their coordinates
-    `step`, and packed columns; arguments are addresses.
-    """
-def multiply_float(a: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], b: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex], *, out: typing.SupportsInt | typing.SupportsIndex, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
-    """
-    Write a b to the contiguous `out`, or add it. Matrices are address, rows, columns, and
-    the steps from row to row and from column to column.
-    """
-def pack_bf16(*, columns: typing.SupportsInt | typing.SupportsIndex, num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex, stride: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex, packed: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
-    """
-    Pack bfloat16 columns, `stride` apart, their coordinates `step`; arguments are addresses.
-    """
-def packed_size(num_columns: typing.SupportsInt | typing.SupportsIndex, dim: typing.SupportsInt | typing.SupportsIndex) -> int:
-    """
-    Return how many numbers the packed form of a bfloat16 matrix has.
+    Write a b to `out`, or add it: float32 (M, K), (K, N), in any layout, and (M, N),
+    contiguous.
     """
 def pad_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any, length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """

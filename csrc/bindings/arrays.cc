@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bindings/bindings.h"
 
 namespace hybrid_fast::bindings {
@@ -25,19 +27,19 @@ std::string describe(const py::array& array) {
 }
 
 void refuse(const py::object& given, const char* name, const std::string& types,
-            py::ssize_t num_dimensions, bool only_dimensions) {
-  const std::string what = py::isinstance<py::array>(given)
-                               ? describe(py::reinterpret_borrow<py::array>(given))
-                               : text_of(py::type::of(given).attr("__name__"));
-  const std::string text = std::string(name) + " is " + what +
-                           "; it must be a C-contiguous array of " + types + " with " +
+            py::ssize_t num_dimensions, bool only_dimensions, const char* what_is_needed) {
+  const std::string what_is_given = py::isinstance<py::array>(given)
+                                        ? describe(py::reinterpret_borrow<py::array>(given))
+                                        : text_of(py::type::of(given).attr("__name__"));
+  const std::string text = std::string(name) + " is " + what_is_given + "; it must be " +
+                           what_is_needed + " of " + types + " with " +
                            std::to_string(num_dimensions) +
                            (num_dimensions == 1 ? " dimension" : " dimensions");
   if (only_dimensions) throw py::value_error(text);
   throw py::type_error(text);
 }
 
-void require_shape(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape,
+void require_shape(const py::array& array, const char* name, std::span<const py::ssize_t> shape,
                    const char* why) {
   const auto num_dimensions = static_cast<py::ssize_t>(shape.size());
   if (array.ndim() == num_dimensions && std::equal(shape.begin(), shape.end(), array.shape())) {

@@ -9,6 +9,7 @@
 #include <pybind11/stl.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <new>
 #include <span>
 #include <stdexcept>
@@ -20,13 +21,14 @@ namespace hybrid_fast::bindings {
 
 namespace py = pybind11;
 
-void bind_plan(py::module_& m);      // the index of a table and the batch plan
-void bind_ranks(py::module_& m);     // ranks and best columns of rows of scores
-void bind_tokens(py::module_& m);    // hashes of texts, tokens of texts and their gradients
-void bind_adam(py::module_& m);      // AdamW for rows with a gradient
-void bind_infonce(py::module_& m);   // the row kernels of the loss and products of bfloat16
-void bind_products(py::module_& m);  // products of float
-void bind_dropout(py::module_& m);   // dropout, and attention with it
+void bind_plan(py::module_& m);           // the index of a table and the batch plan
+void bind_ranks(py::module_& m);          // ranks and best columns of rows of scores
+void bind_tokens(py::module_& m);         // hashes of texts, tokens of texts and their gradients
+void bind_adam(py::module_& m);           // AdamW for rows with a gradient
+void bind_negative_mask(py::module_& m);  // which columns are no negatives of rows of the loss
+void bind_infonce(py::module_& m);        // the row kernels of the loss
+void bind_products(py::module_& m);       // products of float and bfloat16
+void bind_dropout(py::module_& m);        // dropout, and attention with it
 
 // What pybind11 makes a MemoryError of, with a text.
 class OutOfMemory : public std::bad_alloc {
@@ -64,7 +66,8 @@ bool is_array(const py::object& given) {
 // Throws ValueError if only the dimensions differ from what is needed, else TypeError; the message
 // says what was given under `name`.
 [[noreturn]] void refuse(const py::object& given, const char* name, const std::string& types,
-                         py::ssize_t num_dimensions, bool only_dimensions);
+                         py::ssize_t num_dimensions, bool only_dimensions,
+                         const char* what = "a C-contiguous array");
 
 // The value as an array of T with so many dimensions, or an error as `refuse` throws it. `types`
 // are those that its caller takes, if there are several.
@@ -90,8 +93,12 @@ Array<T> checked_output(const py::object& given, const char* name, py::ssize_t n
 }
 
 // Throws ValueError unless an array has a shape; `why` ends the message.
-void require_shape(const py::array& array, const char* name, const std::vector<py::ssize_t>& shape,
+using Shape = std::initializer_list<py::ssize_t>;
+void require_shape(const py::array& array, const char* name, std::span<const py::ssize_t> shape,
                    const char* why);
+inline void require_shape(const py::array& array, const char* name, Shape shape, const char* why) {
+  require_shape(array, name, std::span(shape.begin(), shape.size()), why);
+}
 
 // Calls work() without the GIL. If memory runs out, the MemoryError says for what: `subject()`.
 template <typename Subject, typename Work>

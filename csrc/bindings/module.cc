@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   hybrid_fast::bindings::bind_ranks(m);
   hybrid_fast::bindings::bind_tokens(m);
   hybrid_fast::bindings::bind_adam(m);
+  hybrid_fast::bindings::bind_negative_mask(m);
   hybrid_fast::bindings::bind_infonce(m);
   hybrid_fast::bindings::bind_products(m);
   hybrid_fast::bindings::bind_dropout(m);

@@ -162,6 +162,7 @@ void pack_bf16(const Bf16Vectors& columns, std::uint16_t* packed, int num_thread
 void multiply_with(const ProductKernels& kernels, const Bf16Vectors& rows,
                    const std::uint16_t* packed, std::int64_t num_columns, float* out, bool add) {
   const std::int64_t pairs = num_pairs(rows.dim);
+  if (pairs == 0 && !add) std::fill(out, out + rows.size * num_columns, 0.0f);
   const auto* panels = reinterpret_cast<const std::uint32_t*>(packed);
   thread_local Words words;
   for (std::int64_t first = 0; first < pairs; first += kPairsOfBlock) {

@@ -60,9 +60,7 @@ ContrastChunk<float> rows_of(ContrastChunk<float> chunk, std::int64_t first, std
   chunk.scores = scores;
   chunk.num_rows = num_rows;
   chunk.positives += first;
-  chunk.row_groups = after(chunk.row_groups, first);
-  chunk.row_ids = after(chunk.row_ids, first);
-  chunk.mask = after(chunk.mask, first * chunk.mask_stride);
+  chunk.negative_mask = chunk.negative_mask.from_row(first);
   return chunk;
 }
 

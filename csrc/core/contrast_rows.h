@@ -5,9 +5,11 @@
 
 #include <cstdint>
 
+#include "core/negative_mask.h"
+
 namespace hybrid_fast {
 
-// Rows of scores and their negative mask, parts of which are null where they were not asked for.
+// Rows of scores.
 template <typename T>
 struct ContrastChunk {
   T* scores;  // (num_rows, num_columns), unscaled
@@ -15,15 +17,7 @@ struct ContrastChunk {
   std::int64_t num_columns;
   T logit_scale;                  // 1 / temperature
   const std::int64_t* positives;  // (num_rows,), columns
-  const std::int64_t* row_groups;
-  const std::int64_t* column_groups;
-  const std::int64_t* row_ids;
-  const std::int64_t* column_ids;
-  const std::uint8_t* mask;  // (num_rows, num_columns), rows `mask_stride` apart; 1: excluded
-  std::int64_t mask_stride;
-  const std::uint8_t* excluded_columns;  // (num_columns,); 1: of every row
-  bool has_margin;
-  T margin;
+  NegativeMask negative_mask;
 };
 
 // What the rows of a chunk become.
@@ -41,6 +35,7 @@ struct ContrastGradient {
 };
 
 // Overwrites the scores. T is float or double; float takes the vectors of chosen_instructions().
+// A row that is not in the batch has one direction, whatever `column_lse` is.
 // A score that is not a number makes the loss of its row not a number. Rows are shared out over
 // num_threads threads.
 // These and the functions below throw std::invalid_argument if a positive is no column, or if
@@ -49,9 +44,9 @@ template <typename T>
 void contrast_rows(const ContrastChunk<T>& chunk, const ContrastGradient<T>& gradient,
                    int num_threads);
 
-// Adds exp(logit) of the rows that neither exclude a column nor have it as positive to the column's
-// sum: `largest` is the largest logit so far, `sums` the sum relative to it. Overwrites excluded
-// scores. Writes the logits of the positives.
+// Adds exp(logit) of the rows that are in the batch and neither exclude a column nor have it as
+// positive to the column's sum: `largest` is the largest logit so far, `sums` the sum relative to
+// it. Overwrites excluded scores. Writes the logits of all positives.
 template <typename T>
 void add_column_sums(const ContrastChunk<T>& chunk, T* largest, T* sums, T* positive_logits,
                      int num_threads);

@@ -45,30 +45,52 @@ constexpr std::int64_t kPart = 2048;
 // Exponents of what is excluded; finite, since 0 times infinity is not a number.
 constexpr float kNothing = -1e30f;
 
+inline bool is_in_batch(const NegativeMask& m, std::int64_t row) {
+  return m.in_batch == nullptr || m.in_batch[row];
+}
+
+// The scores of the columns for which excludes(column) is true become -infinity.
+template <typename T, typename Excludes>
+inline void exclude(T* x, std::int64_t n, Excludes excludes) {
+  const T nothing = -__builtin_inff();
+  for (std::int64_t j = 0; j < n; ++j) x[j] = excludes(j) ? nothing : x[j];
+}
+
 // Excluded scores of a row become -infinity; its positive keeps its score.
 template <typename T>
 void mask_scores(const ContrastChunk<T>& c, std::int64_t row, T* x) {
-  const T nothing = -__builtin_inff();
-  const std::int64_t n = c.num_columns;
+  const NegativeMask& m = c.negative_mask;
+  const std::int64_t n = c.num_columns, number = m.first_row + row;
   const T positive = x[c.positives[row]];
-  if (c.has_margin) {
-    const T limit = positive + c.margin;
-    for (std::int64_t j = 0; j < n; ++j) x[j] = x[j] > limit ? nothing : x[j];
+  if (m.margin < __builtin_inf()) {
+    const T limit = positive + static_cast<T>(m.margin);
+    if (const std::int64_t* owners = m.owners) {
+      exclude(x, n, [=](std::int64_t j) { return (x[j] > limit) & (owners[j] != number); });
+    } else {
+      exclude(x, n, [=](std::int64_t j) { return x[j] > limit; });
+    }
   }
-  if (c.row_groups != nullptr && c.row_groups[row] != -1) {
-    const std::int64_t group = c.row_groups[row];
-    for (std::int64_t j = 0; j < n; ++j) x[j] = c.column_groups[j] == group ? nothing : x[j];
+  if (m.query_groups != nullptr && m.query_groups[row] != -1) {
+    const std::int64_t *groups = m.passage_groups, group = m.query_groups[row];
+    exclude(x, n, [=](std::int64_t j) { return groups[j] == group; });
   }
-  if (c.row_ids != nullptr && c.row_ids[row] != -1) {
-    const std::int64_t id = c.row_ids[row];
-    for (std::int64_t j = 0; j < n; ++j) x[j] = c.column_ids[j] == id ? nothing : x[j];
+  if (m.query_passage_ids != nullptr && m.query_passage_ids[row] != -1) {
+    const std::int64_t *ids = m.passage_ids, id = m.query_passage_ids[row];
+    exclude(x, n, [=](std::int64_t j) { return ids[j] == id; });
   }
-  if (c.mask != nullptr) {
-    const std::uint8_t* mask = c.mask + row * c.mask_stride;
-    for (std::int64_t j = 0; j < n; ++j) x[j] = mask[j] ? nothing : x[j];
+  if (m.mask != nullptr) {
+    const std::uint8_t* mask = m.mask + row * m.mask_stride;
+    exclude(x, n, [=](std::int64_t j) { return mask[j]; });
   }
-  if (c.excluded_columns != nullptr) {
-    for (std::int64_t j = 0; j < n; ++j) x[j] = c.excluded_columns[j] ? nothing : x[j];
+  if (const std::uint8_t* excluded = m.excluded_columns) {
+    exclude(x, n, [=](std::int64_t j) { return excluded[j]; });
+  }
+  if (!is_in_batch(m, row)) {
+    if (const std::int64_t* owners = m.owners) {
+      exclude(x, n, [=](std::int64_t j) { return owners[j] != number; });
+    } else {
+      exclude(x, n, [](std::int64_t) { return true; });
+    }
   }
   x[c.positives[row]] = positive;
 }
@@ -156,7 +178,8 @@ void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::
   const double positive_logit = double(positive_score - largest) * c.logit_scale;  // relative
   // The positive stands apart, so that the sum of the others keeps its digits beside it.
   x[positive] = -__builtin_inff();
-  const bool one_direction = g.coefficients != nullptr && g.column_lse == nullptr;
+  const bool one_direction =
+      g.coefficients != nullptr && (g.column_lse == nullptr || !is_in_batch(c.negative_mask, row));
   const Others others = one_direction ? exponentials<true>(x, n, largest, c.logit_scale)
                                       : exponentials<false>(x, n, largest, c.logit_scale);
   const double positive_exp = __builtin_exp(positive_logit), total = others.sum + positive_exp;
@@ -206,8 +229,12 @@ void contrast_row(const ContrastChunk<T>& c, const ContrastGradient<T>& g, std::
 template <typename T>
 void prepare_column_row(const ContrastChunk<T>& c, T* positive_logits, std::int64_t row) {
   T* x = c.scores + row * c.num_columns;
-  mask_scores(c, row, x);
   positive_logits[row] = x[c.positives[row]] * c.logit_scale;
+  if (!is_in_batch(c.negative_mask, row)) {
+    exclude(x, c.num_columns, [](std::int64_t) { return true; });
+    return;
+  }
+  mask_scores(c, row, x);
   x[c.positives[row]] = -__builtin_inff();
 }
 

@@ -14,6 +14,7 @@ from hybrid_fast.cli.checks import make_arguments
 from hybrid_fast.cli.recipe import Recipe
 from hybrid_fast.cli.runs import load_items
 from hybrid_fast.data import AlignedTable, Batch
+from hybrid_fast.training.negatives import describe_negatives
 from hybrid_fast.training.steps import make_sampler
 
 MOST_CHARACTERS = 60
@@ -37,10 +38,12 @@ def show_plan(recipe: Recipe, training: dict[str, Any], steps: int, console: Con
     batches = [sampler.batch(step) for step in range(steps)]
     console.print(_steps(batches, table))
     console.print(_counts(batches, table))
-    hard = sum(len(texts) for texts in table.negatives(batches[0].passage_rows))
+    first = batches[0]
+    giving = first.passage_rows if args.negatives_from == "passage" else first.query_rows
+    hard = sum(len(texts) for texts in table.negatives(giving))
     console.print(
-        args.describe_negatives()
-        + (f" and, in the first batch, with {hard} hard negatives" if hard else "")
+        describe_negatives(args, table)
+        + (f"; the first batch has {hard} hard negatives" if hard else "")
         + f"; an epoch has {len(sampler)} steps; gradient accumulation adds no negatives."
     )
     console.print(sampler.report(steps))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from hybrid_fast import __version__
 from hybrid_fast.cpu import compat
+from hybrid_fast.cpu.arrays import array_of
 from hybrid_fast.cpu.ways import fastest, known
 
 _FEWEST = 2**20  # multiplications that are worth a question
@@ -173,13 +174,8 @@ def _by_core(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> Tensor:
     """Write a b to a contiguous `out`, or add it, and return it."""
     from hybrid_fast import _core  # loaded by those who need it
 
-    assert out.is_contiguous()
     _core.multiply_float(
-        (a.data_ptr(), *a.shape, *a.stride()),
-        (b.data_ptr(), *b.shape, *b.stride()),
-        out=out.data_ptr(),
-        add=add,
-        num_threads=torch.get_num_threads(),
+        array_of(a), array_of(b), array_of(out), add=add, num_threads=torch.get_num_threads()
     )
     return out
 

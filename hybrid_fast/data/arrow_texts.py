@@ -1,4 +1,4 @@
-"""Texts and lists of texts in any Arrow type become columns of `string` and `list<string>`.
+"""Texts, lists of texts and flags in any Arrow type become columns of the types of our table.
 
 Arrow has three types of texts and five of lists, each of which may be dictionary-encoded. Not all
 casts between them exist, and that of list views lost rows (pyarrow 26), so lists are built from
@@ -39,6 +39,12 @@ def is_integer(given: pa.DataType) -> bool:
     return pa.types.is_integer(_plain_type(given))
 
 
+def is_flag(given: pa.DataType) -> bool:
+    """Tell whether a type holds booleans, encoded or not; null counts as a missing one."""
+    given = _plain_type(given)
+    return pa.types.is_boolean(given) or pa.types.is_null(given)
+
+
 def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return texts or integers as `string`."""
     return _convert(column, _texts, pa.string())
@@ -47,6 +53,11 @@ def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def as_text_lists(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return lists of texts as `list<string>`."""
     return _convert(column, _text_lists, pa.list_(pa.string()))
+
+
+def as_flags(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return booleans as `bool`."""
+    return _convert(column, lambda array: _decoded(array).cast(pa.bool_()), pa.bool_())
 
 
 def one_chunk(table: pa.Table) -> pa.Table:

@@ -5,8 +5,7 @@ All work is done on Arrow arrays; Python objects are made for distinct values at
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral
 from typing import Any, Literal
 
@@ -17,8 +16,10 @@ import pyarrow.compute as pc
 from hybrid_fast.common.choices import nearest
 from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.data.arrow_texts import (
+    as_flags,
     as_text_lists,
     as_texts,
+    is_flag,
     is_integer,
     is_text,
     is_text_list,
@@ -40,8 +41,11 @@ SCHEMA = pa.schema(
         "negatives": pa.list_(pa.string()),
         "source": pa.string(),
         "kinds": pa.list_(pa.string()),
+        "in_batch": pa.bool_(),
     }
 )
+# Of these a table has only what says something: its fingerprint is then that of one without them.
+_OPTIONAL = ("in_batch",)
 OnMissingTitle = Literal["error", "allow", "drop"]
 ON_MISSING_TITLE: tuple[OnMissingTitle, ...] = ("error", "allow", "drop")
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
@@ -72,7 +76,7 @@ def from_mapping(columns: Mapping[str, Any]) -> pa.Table:
 def complete(
     table: pa.Table, source: str, keep_variants: bool, on_missing_title: OnMissingTitle
 ) -> tuple[pa.Table, LanguageCodes]:
-    """Return the checked table with exactly the columns of SCHEMA, and its codes of languages.
+    """Return the checked table, with a schema of `schema_of`, and its codes of languages.
 
     The prefix "<source>:" makes ids unique across sources; those made by `passage_text_ids` depend
     on the text alone and stay as they are.
@@ -107,7 +111,27 @@ def complete(
         columns["title"] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     elif on_missing_title == "error":
         _check_titles(columns["title"], columns["negatives"])
-    return pa.table(columns, schema=SCHEMA), codes
+    return _normal_flags(pa.table(columns, schema=SCHEMA)), codes
+
+
+def schema_of(names: Collection[str]) -> pa.Schema:
+    """Return the schema of a complete table which has, of the optional columns, those named."""
+    return pa.schema([each for each in SCHEMA if each.name not in _OPTIONAL or each.name in names])
+
+
+def join(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return the rows of complete tables, of which some may lack optional columns."""
+    return _normal_flags(pa.concat_tables(tables, promote_options="default"))
+
+
+def _normal_flags(table: pa.Table) -> pa.Table:
+    """Return a table without `in_batch` where that is true of all rows, which null means too."""
+    if "in_batch" not in table.column_names:
+        return table
+    place, flags = SCHEMA.names.index("in_batch"), pc.fill_null(table["in_batch"], True)
+    if pc.all(flags).as_py():
+        return table.drop_columns("in_batch")
+    return table.set_column(place, "in_batch", flags)
 
 
 def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
@@ -128,15 +152,6 @@ def titled_passages(table: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(joined, passage)
 
 
-def content_fingerprint(table: pa.Table) -> str:
-    """Return 32 hexadecimal digits that depend on the values alone, not on the chunks."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in table.column_names:
-        digest.update(name.encode())
-        _digest_column(digest, table.column(name))
-    return digest.hexdigest()
-
-
 def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
     """Return values as an Arrow array whose offsets they fit; those of an Arrow array as they are.
 
@@ -144,12 +159,14 @@ def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
-    wanted = _LARGE_LIST if pa.types.is_list(SCHEMA.field(name).type) else pa.large_string()
+    wanted = _made_type(SCHEMA.field(name).type)
     if name in _ID_COLUMNS and all(
         value is None or (isinstance(value, Integral) and not isinstance(value, bool))
         for value in values
     ):
         return pa.array([None if value is None else str(value) for value in values], wanted)
+    if pa.types.is_boolean(wanted) and isinstance(values, np.ndarray):
+        values = values.tolist()  # Arrow would take any number but 0 as true
     try:
         if pa.types.is_large_list(wanted) and any(isinstance(value, str) for value in values):
             raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
@@ -165,6 +182,13 @@ def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
         ) from None
 
 
+def _made_type(given: pa.DataType) -> pa.DataType:
+    """Return the type of a column, with offsets that the values of any number of rows fit."""
+    if pa.types.is_boolean(given):
+        return given
+    return _LARGE_LIST if pa.types.is_list(given) else pa.large_string()
+
+
 def _fits(value: object, wanted: pa.DataType) -> bool:
     if pa.types.is_large_list(wanted) and isinstance(value, str):
         return False
@@ -176,6 +200,8 @@ def _fits(value: object, wanted: pa.DataType) -> bool:
 
 
 def _describe(wanted: pa.DataType) -> str:
+    if pa.types.is_boolean(wanted):
+        return "True or False"
     is_list = pa.types.is_list(wanted) or pa.types.is_large_list(wanted)
     return "a list of texts" if is_list else "text"
 
@@ -190,6 +216,8 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
             f"column {field.name!r} needs {_describe(field.type)}, holds {column.type}; "
             f"row 0 is {column[0].as_py()!r}"
         )
+    if pa.types.is_boolean(field.type):
+        return as_flags(column)
     column = as_text_lists(column) if pa.types.is_list(field.type) else as_texts(column)
     invalid = row_of_invalid(column)
     if invalid is not None:
@@ -204,6 +232,8 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _castable(given: pa.DataType, field: pa.Field) -> bool:
     """Tell whether the cast keeps the meaning: texts to text, integers to ids."""
+    if pa.types.is_boolean(field.type):
+        return is_flag(given)
     if pa.types.is_list(field.type):
         return is_text_list(given)
     return is_text(given) or (field.name in _ID_COLUMNS and is_integer(given))
@@ -299,23 +329,3 @@ def _null_if_blank(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _first(mask: pa.ChunkedArray) -> int:
     return pc.index(mask, True).as_py()
-
-
-def _digest_column(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
-    if pa.types.is_list(column.type):
-        lengths = pc.list_value_length(column)
-        _digest_column(digest, pc.list_flatten(column))
-    else:
-        lengths = pc.binary_length(column)
-        for chunk in column.chunks:
-            digest.update(_utf8_bytes(chunk.drop_null()))
-    digest.update(pc.fill_null(lengths, -1).to_numpy().astype("<i4").tobytes())
-
-
-def _utf8_bytes(texts: pa.StringArray) -> memoryview:
-    """Return the bytes of all texts, concatenated, without a copy."""
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return memoryview(b"")
-    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return memoryview(data)[ends[0] : ends[-1]]

@@ -50,6 +50,7 @@ def load_table(
     languages: Sequence[str] | Mapping[str, str] | None = None,
     source: str | None = None,
     kinds: Sequence[str] | None = None,
+    in_batch: bool | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
     parallel_passages: bool = False,
@@ -81,6 +82,10 @@ def load_table(
         source: name of the data set; rows of equal source and group id belong together. Default:
             folder and file name without suffixes, "dataset" for data in memory.
         kinds: batch kinds that may draw the rows, out of "mono", "cross", "mixed"; default all.
+        in_batch: whether a query takes the passages of other examples as negatives, or, if False,
+            the hard negatives of its own example alone: where those passages may well be right too,
+            as in classification, where all examples of a class have one passage. Default: the
+            column "in_batch" of the data, else True.
         root: the folder that a relative path starts from; in it, as in all paths, `~` and `$NAME`
             are replaced.
         limit: keep only the first `limit` groups.
@@ -116,6 +121,8 @@ def load_table(
         rows = _with_shared_passage_ids(rows)
     if kinds is not None:
         rows = _with_kinds(rows, kinds)
+    if in_batch is not None:
+        rows = _with_in_batch(rows, in_batch)
     return AlignedTable.from_arrow(
         rows,
         source=source or name,
@@ -294,5 +301,18 @@ def _with_shared_passage_ids(rows: pa.Table) -> pa.Table:
 def _with_kinds(rows: pa.Table, kinds: Sequence[str]) -> pa.Table:
     if isinstance(kinds, str) or not kinds or not set(kinds) <= set(KIND_BITS):
         raise ValueError(f"kinds must be a list of some of {list(KIND_BITS)}, got {kinds!r}")
-    column = pa.array([list(kinds)] * len(rows), SCHEMA.field("kinds").type)
-    return rows.set_column(rows.schema.get_field_index("kinds"), "kinds", column)
+    return _with_value(rows, "kinds", list(kinds))
+
+
+def _with_in_batch(rows: pa.Table, in_batch: bool) -> pa.Table:
+    if not isinstance(in_batch, bool):
+        raise TypeError(
+            f"in_batch must be True or False, got {in_batch!r} ({type(in_batch).__name__})"
+        )
+    return _with_value(rows, "in_batch", in_batch)
+
+
+def _with_value(rows: pa.Table, name: str, value: object) -> pa.Table:
+    """Put one value into a column of all rows."""
+    column = pa.array([value] * len(rows), SCHEMA.field(name).type)
+    return rows.set_column(rows.schema.get_field_index(name), name, column)

@@ -21,16 +21,18 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.arrow_texts import one_chunk
+from hybrid_fast.data.codes import number, number_sorted
 from hybrid_fast.data.columns import (
     KIND_BITS,
     ON_MISSING_TITLE,
     OnMissingTitle,
     complete,
-    content_fingerprint,
     from_mapping,
+    join,
     kind_mask,
     titled_passages,
 )
+from hybrid_fast.data.fingerprint import content_fingerprint
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
 from hybrid_fast.data.table_makers import as_arrow, maker_of
@@ -46,8 +48,9 @@ class AlignedTable:
 
     Attributes:
         dataset: the rows as a `datasets.Dataset` with the columns group_id, lang, query, passage,
-            passage_id, title, negatives, source and kinds. Ids begin with "<source>:"; a passage
-            that was given no id has one made from its text, equal in all sources.
+            passage_id, title, negatives, source and kinds, and in_batch where that of a row is
+            False. Ids begin with "<source>:"; a passage that was given no id has one made from its
+            text, equal in all sources.
         folder: the folder it was loaded from; None if it was not loaded.
     """
 
@@ -146,7 +149,7 @@ class AlignedTable:
             check_table(table)
         codes = unite_codes(table._given_codes() for table in tables)
         warn_of_merged_languages("the tables together", codes, alike=True)
-        return AlignedTable._wrap(pa.concat_tables([table._arrow for table in tables]))
+        return AlignedTable._wrap(join(table._arrow for table in tables))
 
     def save(self, folder: str | Path) -> None:
         """Write the table to a new folder, which appears complete or not at all.
@@ -229,12 +232,12 @@ class AlignedTable:
     @cached_property
     def group_codes(self) -> np.ndarray:
         """Number of each row's group, dense from 0 in order of appearance, int64 (n,)."""
-        return self._codes("group_id")[1].astype(np.int64)
+        return number(self._arrow["group_id"])[1].astype(np.int64)
 
     @cached_property
     def passage_codes(self) -> np.ndarray:
         """Number of each row's passage id, dense from 0, -1 without a passage, int64 (n,)."""
-        return self._codes("passage_id")[1].astype(np.int64)
+        return number(self._arrow["passage_id"])[1].astype(np.int64)
 
     @cached_property
     def has_query(self) -> np.ndarray:
@@ -256,6 +259,13 @@ class AlignedTable:
         same = pc.equal(self._arrow.column("query"), self._arrow.column("passage"))
         mask[pc.fill_null(same, False).to_numpy()] &= KIND_BITS["cross"]
         return mask
+
+    @cached_property
+    def in_batch(self) -> np.ndarray:
+        """Whether other examples' passages are negatives of each row's query, bool (n,)."""
+        if "in_batch" not in self._arrow.column_names:
+            return np.ones(len(self), np.bool_)
+        return pc.fill_null(self._arrow["in_batch"], True).to_numpy()
 
     def queries(self, rows: Sequence[int] | np.ndarray) -> list[str]:
         """Return the query of each row.
@@ -309,23 +319,11 @@ class AlignedTable:
 
     @cached_property
     def _languages(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return self._sorted_codes("lang")
+        return number_sorted(self._arrow["lang"])
 
     @cached_property
     def _sources(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return self._sorted_codes("source")
-
-    def _codes(self, column: str) -> tuple[pa.Array, np.ndarray]:
-        """Return distinct values in order of appearance and each row's number, -1 for null."""
-        texts = self._arrow.column(column).cast(pa.large_string())  # ids may be longer than 2 GiB
-        encoded = texts.dictionary_encode().combine_chunks()
-        return encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
-
-    def _sorted_codes(self, column: str) -> tuple[tuple[str, ...], np.ndarray]:
-        dictionary, codes = self._codes(column)
-        names = dictionary.to_pylist()
-        rank = {name: position for position, name in enumerate(sorted(names))}
-        return tuple(rank), np.array([rank[name] for name in names], dtype=np.int32)[codes]
+        return number_sorted(self._arrow["source"])
 
     def _take(self, rows: Sequence[int] | np.ndarray, *columns: str) -> pa.Table:
         """Return some columns of some rows."""

@@ -13,28 +13,23 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Dataset
 
-from hybrid_fast.data.columns import SCHEMA, content_fingerprint
+from hybrid_fast.data.columns import schema_of
+from hybrid_fast.data.fingerprint import content_fingerprint
 
 _FINGERPRINT, _NUM_ROWS = b"hybrid_fast_fingerprint", b"hybrid_fast_rows"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _CHEAP_BYTES = 2**28  # read in a fraction of a second
-# Texts as bytes: their validation is that of offsets alone.
-_AS_BYTES = pa.schema(
-    [
-        (field.name, pa.list_(pa.binary()) if pa.types.is_list(field.type) else pa.binary())
-        for field in SCHEMA
-    ]
-)
 
 
 def write_table(path: Path, table: pa.Table, fingerprint: str) -> None:
-    """Write a table of SCHEMA.
+    """Write a complete table.
 
     Raises:
         OSError: the file cannot be written.
     """
     metadata = {_FINGERPRINT: fingerprint.encode(), _NUM_ROWS: str(len(table)).encode()}
-    with pa.ipc.new_stream(path, SCHEMA.with_metadata(metadata)) as stream:
+    schema = schema_of(table.column_names).with_metadata(metadata)
+    with pa.ipc.new_stream(path, schema) as stream:
         stream.write_table(table)
 
 
@@ -52,11 +47,12 @@ def open_table(path: Path, verify: bool | None) -> tuple[Dataset, str, bool]:
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_stream(file).read_all()
         metadata = table.schema.metadata or {}
+        schema = schema_of(table.column_names)
         # Serialised, for the names of a list's items too.
-        if table.schema.remove_metadata().serialize() != SCHEMA.serialize():
-            raise ValueError(f"has the columns {table.column_names}, not {SCHEMA.names}")
+        if table.schema.remove_metadata().serialize() != schema.serialize():
+            raise ValueError(f"has the columns {table.column_names}, not {schema.names}")
         _check_whole(path, len(table), metadata)
-        table.cast(_AS_BYTES).validate(full=True)
+        table.cast(_as_bytes(schema)).validate(full=True)
         fingerprint = metadata[_FINGERPRINT].decode()
         dataset = Dataset.from_file(str(path))
     if verify is None:
@@ -76,6 +72,12 @@ def verify_table(path: Path, table: pa.Table, fingerprint: str) -> None:
         table.validate(full=True)
         if content_fingerprint(table) != fingerprint:
             raise ValueError("its content is not that of its fingerprint")
+
+
+def _as_bytes(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose texts are bytes: their validation is that of offsets alone."""
+    bytes_of = {pa.string(): pa.binary(), pa.list_(pa.string()): pa.list_(pa.binary())}
+    return pa.schema([(field.name, bytes_of.get(field.type, field.type)) for field in schema])
 
 
 @contextmanager

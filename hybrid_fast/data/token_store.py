@@ -93,10 +93,13 @@ class TokenStore:
             raise ValueError(f"row {rows[numbers.argmin()]} has no text on this side")
         return numbers
 
+    def negative_counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return how many hard negatives some rows have."""
+        return self.negative_offsets[rows + 1] - self.negative_offsets[rows]
+
     def negative_numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the numbers of the hard negatives of some rows, concatenated."""
-        starts, ends = self.negative_offsets[rows], self.negative_offsets[rows + 1]
-        counts = ends - starts
+        starts, counts = self.negative_offsets[rows], self.negative_counts(rows)
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         return self.negatives[np.repeat(starts, counts) + within]
 
@@ -232,11 +235,10 @@ def _write_ids(
     dtype = _NARROW
     lengths = np.empty(len(texts), np.int64)
     num_truncated = 0
-    progress = tqdm(
-        total=len(texts), desc=f"tokenise {texts.side}", delay=2, disable=None, leave=False
-    )
     path.touch()
-    with progress:
+    with tqdm(
+        total=len(texts), desc=f"tokenise {texts.side}", delay=2, disable=None, leave=False
+    ) as progress:
         for first in range(0, len(texts), _TEXTS_AT_A_TIME):
             part = slice(first, first + _TEXTS_AT_A_TIME)
             some = texts.part(part)

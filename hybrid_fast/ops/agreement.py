@@ -11,21 +11,18 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from zlib import crc32
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hybrid_fast.ops.backends.registry import BACKENDS
+from hybrid_fast.ops.checks import check_mask_width
 from hybrid_fast.ops.distributed import Ranks, gather_rows
-from hybrid_fast.ops.inputs import (
-    BACKENDS,
-    EMBEDDING_DTYPES,
-    NEGATIVES,
-    PRECISIONS,
-    REDUCTIONS,
-    InfoNCEInputs,
-    check_mask_width,
-)
+from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.problem import EMBEDDING_DTYPES, NEGATIVES, PRECISIONS, REDUCTIONS, Problem
+from hybrid_fast.ops.tensor_fields import PASSAGES
 
 Option = str | float | torch.dtype | None
 # Room for all entries of a header, and for the reason of a refusal.
@@ -37,7 +34,6 @@ _CHOICES: dict[str, tuple[Option, ...]] = {
     "reduction": REDUCTIONS,
     "negatives": NEGATIVES,
     "precision": PRECISIONS,
-    "backend": (None, *BACKENDS),
 }
 
 
@@ -76,11 +72,11 @@ class Call:
                 self._exchange_reasons(str(error))
             raise
 
-    def exchange_sizes(self, inputs: InfoNCEInputs, backend: str, checks_columns: bool) -> bool:
+    def exchange_sizes(self, problem: Problem, backend: str, checks_columns: bool) -> bool:
         """Learn how many rows each rank holds, and check that all ranks made the same call.
 
         Args:
-            inputs: of this rank, checked.
+            problem: of this rank, checked.
             backend: name of the one that computes the loss.
             checks_columns: whether this rank would check `negatives="hard_only"`.
 
@@ -92,11 +88,12 @@ class Call:
             ValueError: on every rank, if the ranks were called differently, a mask does not cover
                 all passages, or the group does not serve the device.
         """
-        self._check_device(inputs.queries.device)
-        options = _options(inputs, backend)
+        self._check_device(problem.queries.device)
+        options = _options(problem, backend)
         codes = [_encode(name, value) for name, value in options.items()]
-        mask_width = 0 if inputs.mask is None else inputs.mask.shape[1]
-        sizes = [len(inputs.queries), len(inputs.passages), mask_width, int(checks_columns)]
+        mask = problem.negative_mask.mask
+        mask_width = 0 if mask is None else mask.shape[1]
+        sizes = [len(problem.queries), len(problem.passages), mask_width, int(checks_columns)]
         headers = self._exchange_headers([0, *sizes, *codes])
         refused, num_queries, num_passages, mask_widths, checks, *codes_of_options = headers
         self.ranks = Ranks(self.group, num_queries, num_passages)
@@ -109,7 +106,7 @@ class Call:
             if len(set(found)) > 1:
                 values = [_decode(name, code) for code in found]
                 raise ValueError(f"the ranks of process_group differ in {name}, by rank: {values}")
-        if inputs.mask is not None:
+        if mask is not None:
             for width in mask_widths:
                 check_mask_width(width, sum(num_passages))
         return any(checks)
@@ -147,31 +144,31 @@ class Call:
             )
 
 
-def _options(inputs: InfoNCEInputs, backend: str) -> dict[str, Option]:
+def _options(problem: Problem, backend: str) -> dict[str, Option]:
     """Return the options that must agree: collectives must match, and the loss is one."""
-    optional = ("passage_groups", "passage_ids", "mask")
-    differentiable = ("queries", "passages", "weights", "temperature")
-    is_tensor = isinstance(inputs.temperature, Tensor)
+    temperature, mask = problem.temperature, problem.negative_mask
     options: dict[str, Option] = {
-        "embedding dimension": inputs.queries.shape[1],
-        "dtype": inputs.queries.dtype,
-        "device": inputs.queries.device.type,
-        "reduction": inputs.reduction,
-        "symmetric": int(inputs.symmetric),
-        "negatives": inputs.negatives,
-        "normalize": int(inputs.normalize),
-        "precision": inputs.precision,
-        "recompute": int(inputs.recompute),
+        "embedding dimension": problem.queries.shape[1],
+        "dtype": problem.queries.dtype,
+        "device": problem.queries.device.type,
+        "reduction": problem.reduction,
+        "symmetric": int(problem.symmetric),
+        "negatives": problem.negatives,
+        "normalize": int(problem.normalize),
+        "precision": problem.precision,
+        "recompute": int(problem.recompute),
         # Backends communicate differently for both directions alone.
-        "backend": backend if inputs.symmetric else None,
-        "margin": None if inputs.margin is None else float(inputs.margin),
+        "backend": backend if problem.symmetric else None,
+        "margin": None if mask.margin is None else float(mask.margin),
         # The value of a tensor is not read, which would synchronise with the device.
-        "temperature": None if is_tensor else float(inputs.temperature),
+        "temperature": None if isinstance(temperature, Tensor) else float(temperature),
+        "rules": crc32(" ".join(rule.class_name() for rule in mask.rules).encode()),
     }
-    for name in optional:
-        options[f"whether {name} is given"] = int(getattr(inputs, name) is not None)
-    for name in differentiable:
-        value = getattr(inputs, name)
+    for name, layout in NegativeMask.layouts.items():
+        if PASSAGES in layout.axes:
+            options[f"whether {name} is given"] = int(getattr(mask, name) is not None)
+    for name in ("queries", "passages", "weights", "temperature"):
+        value = getattr(problem, name)
         needs_gradient = isinstance(value, Tensor) and value.requires_grad
         options[f"whether {name} needs a gradient"] = int(
             needs_gradient and torch.is_grad_enabled()
@@ -179,10 +176,16 @@ def _options(inputs: InfoNCEInputs, backend: str) -> dict[str, Option]:
     return options
 
 
+def _choices(name: str) -> tuple[Option, ...] | None:
+    """Return the values of an option that has a few."""
+    return (None, *BACKENDS) if name == "backend" else _CHOICES.get(name)
+
+
 def _encode(name: str, option: Option) -> int:
     """Return an option as a 64-bit integer."""
-    if name in _CHOICES:
-        return _CHOICES[name].index(option)
+    choices = _choices(name)
+    if choices is not None:
+        return choices.index(option)
     if option is None:
         return _NONE
     if isinstance(option, str):  # a kind of device, of which new ones appear
@@ -196,9 +199,9 @@ def _encode(name: str, option: Option) -> int:
 
 def _decode(name: str, code: int) -> Option:
     """Return the option that `_encode` has made this integer of."""
-    if name in _CHOICES:
-        choice: Option = _CHOICES[name][code]
-        return choice
+    choices = _choices(name)
+    if choices is not None:
+        return choices[code]
     if code == _NONE:
         return None
     if name == "device":

@@ -22,52 +22,18 @@ Deterministic: chunks are visited in order, and every sum has a fixed order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybrid_fast.ops import compat
 from hybrid_fast.ops.distributed import SharedColumns
-
-
-@dataclass(frozen=True)
-class NegativeMask:
-    """Which columns are no negatives of a row; None for each part that was not asked for.
-
-    A column is excluded if any part excludes it; the row's positive never is. Ids of -1 match
-    nothing.
-    """
-
-    query_groups: Tensor | None  # int64 (B,)
-    passage_groups: Tensor | None  # int64 (N,)
-    query_passage_ids: Tensor | None  # int64 (B,)
-    passage_ids: Tensor | None  # int64 (N,)
-    mask: Tensor | None  # bool (B, N), True = excluded
-    excluded_columns: Tensor | None  # bool (N,), True = excluded from every row
-    margin: float | None  # of unscaled scores
-    owners: Tensor | None = None  # int64 (N,), the row that brought a hard negative, else -1
-    in_batch: Tensor | None = None  # bool (B,), False: of others' passages none is a negative
-
-    def any(self) -> bool:
-        """Tell whether any part was asked for."""
-        return any(getattr(self, field.name) is not None for field in fields(self))
-
-    def of_rows(self, rows: slice) -> NegativeMask:
-        """Return the mask of some rows."""
-        return NegativeMask(
-            None if self.query_groups is None else self.query_groups[rows],
-            self.passage_groups,
-            None if self.query_passage_ids is None else self.query_passage_ids[rows],
-            self.passage_ids,
-            None if self.mask is None else self.mask[rows],
-            self.excluded_columns,
-            self.margin,
-            None if self.owners is None else self.owners - rows.start,
-            None if self.in_batch is None else self.in_batch[rows],
-        )
+from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -128,48 +94,50 @@ class Kernels(Protocol):
             of one direction (R,).
         """
 
-    def query_gradient(self, gradient: Any) -> Tensor:
+    def query_gradient(self, weights: Any) -> Tensor:
         """Return W P, (R, D)."""
 
-    def add_passage_gradient(self, gradient: Any, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Any, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One call of the loss: what stays the same from chunk to chunk."""
+def chunks(
+    problem: Problem,
+    kernels: Kernels,
+    queries: Tensor,
+    coefficients: Tensor,
+    losses: Tensor | None = None,
+) -> Iterator[tuple[slice, Chunk]]:
+    """Yield the chunks of a problem, each with its rows.
 
-    kernels: Kernels
-    positives: Tensor
-    negative_mask: NegativeMask
-    symmetric: bool
-    shared: SharedColumns | None  # ranks that hold other rows of the same columns
-
-    def chunks(
-        self, queries: Tensor, coefficients: Tensor, losses: Tensor | None = None
-    ) -> list[tuple[slice, Chunk]]:
-        """Return the chunks, each with its rows."""
-        size, num_rows = self.kernels.rows_per_chunk(), queries.shape[0]
-        if num_rows <= size:
-            mask = self.negative_mask
-            return [(slice(num_rows), Chunk(queries, self.positives, coefficients, losses, mask))]
-        slices = [slice(first, first + size) for first in range(0, num_rows, size)]
-        return [
-            (
-                rows,
-                Chunk(
-                    queries[rows],
-                    self.positives[rows],
-                    coefficients[rows],
-                    None if losses is None else losses[rows],
-                    self.negative_mask.of_rows(rows),
-                ),
-            )
-            for rows in slices
-        ]
+    Args:
+        problem: settled.
+        kernels: of it.
+        queries: (B, D), of `Kernels.dtype`.
+        coefficients: (B,), a_i.
+        losses: (B,), l_i of one direction, if known.
+    """
+    size, num_rows, num_columns = kernels.rows_per_chunk(), len(queries), len(problem.passages)
+    positives, mask = problem.positives, problem.negative_mask
+    if num_rows <= size:
+        mask = mask.with_rules_in_mask(positives, num_columns)
+        yield slice(0, num_rows), Chunk(queries, positives, coefficients, losses, mask)
+        return
+    for first in range(0, num_rows, size):
+        rows = slice(first, min(first + size, num_rows))
+        yield (
+            rows,
+            Chunk(
+                queries[rows],
+                positives[rows],
+                coefficients[rows],
+                None if losses is None else losses[rows],
+                mask.of_queries(rows).with_rules_in_mask(positives[rows], num_columns),
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -186,34 +154,36 @@ class OtherDirection:
     """What the first pass over the rows computes for `symmetric`."""
 
     columns: Columns
-    gaps: Tensor  # (B,), u_c(i) - logit_i,c(i)
+    gaps: Tensor  # (B,), u_c(i) - logit_i,c(i); -infinity where it counts for nothing
     losses: Tensor | None  # (B,), of queries against passages
 
 
 def other_direction(
-    problem: Problem, queries: Tensor, num_columns: int, logit_scale: Tensor, coefficients: Tensor
+    problem: Problem, kernels: Kernels, queries: Tensor, logit_scale: Tensor, coefficients: Tensor
 ) -> OtherDirection:
     """Compute the log-sum-exp of whole columns, over the rows of all ranks."""
-    sums = logit_scale.new_zeros(2, num_columns)
+    sums = logit_scale.new_zeros(2, len(problem.passages))
     sums[0] = float("-inf")
     logits, losses = zip(
         *[
-            problem.kernels.add_column_sums(chunk, logit_scale, sums)
-            for _, chunk in problem.chunks(queries, coefficients)
+            kernels.add_column_sums(chunk, logit_scale, sums)
+            for _, chunk in chunks(problem, kernels, queries, coefficients)
         ],
         strict=True,
     )
-    if problem.shared is not None:
-        sums = problem.shared.combine_sums(sums)
+    shared = None
+    if problem.group_name is not None:
+        shared = SharedColumns(compat.process_group(problem.group_name))
+        sums = shared.combine_sums(sums)
     column_lse = sums[0] + sums[1].log()
     gaps = column_lse[problem.positives] - torch.cat(logits)
     if problem.negative_mask.in_batch is not None:
-        gaps = gaps.masked_fill(~problem.negative_mask.in_batch, float("-inf"))
+        gaps = gaps.where(problem.negative_mask.in_batch, float("-inf"))
     column_coefficients = torch.zeros_like(column_lse).index_put_(
         (problem.positives,), coefficients * gaps.sigmoid(), accumulate=True
     )
-    if problem.shared is not None:
-        column_coefficients = problem.shared.add_up(column_coefficients)
+    if shared is not None:
+        column_coefficients = shared.add_up(column_coefficients)
     empty = torch.isneginf(column_lse)
     return OtherDirection(
         Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients),
@@ -222,25 +192,22 @@ def other_direction(
     )
 
 
-def compute_losses(
-    problem: Problem, queries: Tensor, num_columns: int, logit_scale: Tensor
-) -> Tensor:
-    """Return l_i of each row, (B,).
+def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
+    """Return l_i of each row, (B,), of the compute dtype.
 
     Args:
-        problem: the call.
-        queries: (B, D), of `Kernels.dtype`.
-        num_columns: N.
-        logit_scale: 1 / temperature.
+        problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
+        kernels: of it.
     """
+    queries, logit_scale = _queries(problem, kernels), problem.differentiable[2].reciprocal()
     no_coefficients = logit_scale.new_zeros(len(queries))
     losses = gaps = None
     if problem.symmetric:
-        other = other_direction(problem, queries, num_columns, logit_scale, no_coefficients)
+        other = other_direction(problem, kernels, queries, logit_scale, no_coefficients)
         losses, gaps = other.losses, other.gaps
     if losses is None:
-        chunks = problem.chunks(queries, no_coefficients)
-        losses = torch.cat([problem.kernels.losses(chunk, logit_scale) for _, chunk in chunks])
+        parts = chunks(problem, kernels, queries, no_coefficients)
+        losses = torch.cat([kernels.losses(chunk, logit_scale) for _, chunk in parts])
     if gaps is None:
         return losses
     # The default threshold, 20, drops digits of float64.
@@ -249,9 +216,7 @@ def compute_losses(
 
 def compute_gradients(
     problem: Problem,
-    queries: Tensor,
-    num_columns: int,
-    logit_scale: Tensor,
+    kernels: Kernels,
     coefficients: Tensor,
     needs_grad: Sequence[bool],
     losses: Tensor | None = None,
@@ -259,33 +224,31 @@ def compute_gradients(
     """Return l_i of each row and the gradients of sum a_i l_i.
 
     Args:
-        problem: the call.
-        queries: (B, D), of `Kernels.dtype`.
-        num_columns: N.
-        logit_scale: 1 / temperature.
+        problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
+        kernels: of it.
         coefficients: (B,), a_i.
         needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
-    kernels = problem.kernels
+    queries, logit_scale = _queries(problem, kernels), problem.differentiable[2].reciprocal()
     columns = None
     if problem.symmetric:
         coefficients = coefficients / 2
-        other = other_direction(problem, queries, num_columns, logit_scale, coefficients)
+        other = other_direction(problem, kernels, queries, logit_scale, coefficients)
         columns, losses = other.columns, other.losses
     row_losses = torch.empty_like(coefficients)
     grad_dot_logits = torch.empty_like(coefficients) if needs_grad[2] else None
     grad_queries = None
-    for rows, chunk in problem.chunks(queries, coefficients, losses):
-        row_losses[rows], dots, gradient = kernels.gradients(chunk, logit_scale, columns)
+    for rows, chunk in chunks(problem, kernels, queries, coefficients, losses):
+        row_losses[rows], dots, weights = kernels.gradients(chunk, logit_scale, columns)
         if grad_dot_logits is not None:
             grad_dot_logits[rows] = dots
         if needs_grad[0]:
-            part = kernels.query_gradient(gradient)
-            grad_queries = _with_rows(grad_queries, rows, part, queries.shape[0])
+            part = kernels.query_gradient(weights)
+            grad_queries = _with_rows(grad_queries, rows, part, len(queries))
         if needs_grad[1]:
-            kernels.add_passage_gradient(gradient, chunk.queries)
-        del gradient  # before the next one is made
+            kernels.add_passage_gradient(weights, chunk.queries)
+        del weights  # before the next ones are made
     grad_passages = kernels.passage_gradient() if needs_grad[1] else None
     for grad in (grad_queries, grad_passages):
         if grad is not None:
@@ -296,6 +259,11 @@ def compute_gradients(
     if grad_dot_logits is not None:
         grad_temperature = -grad_dot_logits.sum() * logit_scale
     return row_losses, Gradients(grad_queries, grad_passages, grad_temperature)
+
+
+def _queries(problem: Problem, kernels: Kernels) -> Tensor:
+    """Return the queries (B, D) as kernels multiply them."""
+    return problem.queries.to(problem.product_dtype).to(kernels.dtype).contiguous()
 
 
 def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:

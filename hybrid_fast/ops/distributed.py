@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hybrid_fast.ops.inputs import InfoNCEInputs
+from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.problem import Problem
 from hybrid_fast.ops.reference import (
     excluded_columns,
     excluded_queries,
@@ -31,8 +32,10 @@ from hybrid_fast.ops.reference import (
     score_matrix,
     without_autocast,
 )
+from hybrid_fast.ops.tensor_fields import PASSAGES, QUERIES, TensorFields
 
-Compute = Callable[[InfoNCEInputs, Tensor, "Ranks | None"], Tensor]
+Compute = Callable[[Problem, Tensor], Tensor]
+Fields = TypeVar("Fields", bound=TensorFields)
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,23 @@ class Ranks:
         """Concatenate rows that belong to queries, in rank order."""
         return gather_rows(rows, self.num_queries, self.group)
 
-    def gather_passages(self, rows: Tensor) -> Tensor:
-        """Concatenate rows that belong to passages, in rank order."""
-        return gather_rows(rows, self.num_passages, self.group)
+    def gather_passages(self, fields: Fields) -> Fields:
+        """Return the fields of this rank's queries and the passages of all ranks, in rank order.
+
+        Row numbers follow: those of passages count the passages of all ranks, and those of queries
+        count from this rank's first, so that they are below 0 or too large for others.
+        """
+        gathered = {}
+        for name, tensor, layout in fields.tensors():
+            if layout.refers_to == PASSAGES:
+                gathered[name] = tensor + self.first_passage
+            elif layout.refers_to == QUERIES:
+                of_all = tensor.where(tensor < 0, tensor + self.first_query)
+                of_all = gather_rows(of_all, self.num_passages, self.group)
+                gathered[name] = of_all.where(of_all < 0, of_all - self.first_query)
+            elif layout.axes[0] == PASSAGES:
+                gathered[name] = gather_rows(tensor, self.num_passages, self.group)
+        return replace(fields, **gathered)
 
 
 @dataclass(frozen=True)
@@ -83,22 +100,16 @@ class SharedColumns:
         return total
 
 
-def gather_passages(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
-    """Return the inputs of this rank's queries against the passages of all ranks."""
-    positives = inputs.positives + ranks.first_passage
-    groups, ids = inputs.passage_groups, inputs.passage_ids
-    return replace(
-        inputs,
-        passages=ranks.gather_passages(inputs.passages),
-        positives=positives,
-        all_positives=ranks.gather_queries(positives),
-        passage_groups=None if groups is None else ranks.gather_passages(groups),
-        passage_ids=None if ids is None else ranks.gather_passages(ids),
-    )
+def gather_passages(problem: Problem, ranks: Ranks) -> Problem:
+    """Return this rank's queries against the passages of all ranks."""
+    mask = ranks.gather_passages(problem.negative_mask)
+    mask = replace(mask, rules=tuple(ranks.gather_passages(rule) for rule in mask.rules))
+    name = ranks.group.group_name
+    return replace(ranks.gather_passages(problem), negative_mask=mask, group_name=name)
 
 
 def share_of_global_loss(
-    compute: Compute, shares_columns: bool, inputs: InfoNCEInputs, ranks: Ranks
+    compute: Compute, shares_columns: bool, problem: Problem, ranks: Ranks
 ) -> Tensor:
     """Compute this rank's share of the global loss.
 
@@ -106,42 +117,44 @@ def share_of_global_loss(
         compute: a backend.
         shares_columns: whether the backend computes both directions from the rows of this rank;
             if not, each direction is a call of its own.
-        inputs: of `gather_passages`.
+        problem: of `gather_passages`.
         ranks: how many rows each rank holds.
 
     Returns:
         W times this rank's share of the global sum or mean, 0-dim; for reduction "none" (B,),
         w_i l_i of its own rows.
     """
-    weights, ones = row_weights(inputs), [1] * len(ranks.num_queries)
+    weights, ones = row_weights(problem), [1] * len(ranks.num_queries)
     total_weight = gather_rows(weights.sum().reshape(1), ones, ranks.group).sum()
-    coefficients = row_coefficients(weights, total_weight, inputs.reduction)
-    if inputs.reduction != "none":
+    coefficients = row_coefficients(weights, total_weight, problem.reduction)
+    if problem.reduction != "none":
         coefficients = coefficients * len(ones)
-    if shares_columns or not inputs.symmetric:
-        return compute(inputs, coefficients, ranks)
-    inputs = replace(inputs, symmetric=False)
-    reverse = _passage_to_query(inputs, ranks)
-    return (compute(inputs, coefficients, ranks) + compute(reverse, coefficients, ranks)) / 2
+    if shares_columns or not problem.symmetric:
+        return compute(problem, coefficients)
+    problem = replace(problem, symmetric=False)
+    reverse = _passage_to_query(problem, ranks)
+    return (compute(problem, coefficients) + compute(reverse, coefficients)) / 2
 
 
-def _passage_to_query(inputs: InfoNCEInputs, ranks: Ranks) -> InfoNCEInputs:
-    """Return the inputs of this rank's positives against the queries of all ranks."""
-    positives = inputs.positives
-    with torch.no_grad(), without_autocast(inputs.queries):
-        excluded = excluded_columns(inputs, score_matrix(inputs))
+def _passage_to_query(problem: Problem, ranks: Ranks) -> Problem:
+    """Return this rank's positives against the queries of all ranks."""
+    positives, in_batch = problem.positives, problem.negative_mask.in_batch
+    with torch.no_grad(), without_autocast(problem.queries):
+        excluded = excluded_columns(problem.negative_mask, positives, score_matrix(problem))
     # Each rank decides for its queries, since only it holds their rows of the mask.
-    mask = excluded_queries(excluded, positives, inputs.all_positives, ranks.first_query)
+    mask = excluded_queries(
+        excluded, positives, ranks.gather_queries(positives), in_batch, ranks.first_query
+    )
     rows = torch.arange(len(positives), device=positives.device) + ranks.first_query
-    return InfoNCEInputs(
-        queries=inputs.passages[positives],
-        passages=ranks.gather_queries(inputs.queries),
+    mask = ranks.gather_queries(mask)[:, rows].T  # (B, M)
+    if in_batch is not None:
+        mask = mask | ~in_batch[:, None]
+    return replace(
+        problem,
+        queries=problem.passages[positives],
+        passages=ranks.gather_queries(problem.queries),
         positives=rows,
-        all_positives=rows,
-        temperature=inputs.temperature,
-        mask=ranks.gather_queries(mask)[:, rows].T,  # (B, M)
-        reduction=inputs.reduction,
-        normalize=inputs.normalize,
+        negative_mask=NegativeMask(mask=mask),
     )
 
 

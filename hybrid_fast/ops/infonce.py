@@ -1,4 +1,4 @@
-"""The public InfoNCE function: checks its arguments once, then calls one of several backends.
+"""The public InfoNCE function: one problem is made of its arguments, for one of several backends.
 
 All backends compute what `reference.py` defines; they differ in speed, memory, and in the devices
 and precisions that they support.
@@ -6,61 +6,30 @@ and precisions that they support.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, Unpack
+from dataclasses import replace
+from typing import Any, NamedTuple, Unpack
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hybrid_fast.common.choices import check_choice
 from hybrid_fast.ops.agreement import Call
-from hybrid_fast.ops.backends import gpu
-from hybrid_fast.ops.distributed import Compute, Ranks, gather_passages, share_of_global_loss
-from hybrid_fast.ops.inputs import (
-    BACKENDS,
-    InfoNCEInputs,
-    InfoNCEOptions,
-    InfoNCETensors,
-    check_embeddings,
+from hybrid_fast.ops.backends.registry import select_backend
+from hybrid_fast.ops.checks import (
     check_flag,
     check_hard_negatives,
     check_mask_width,
-    check_options,
-    check_positives,
+    check_problem,
     check_values,
     plain,
 )
+from hybrid_fast.ops.distributed import Ranks, gather_passages, share_of_global_loss
+from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
 from hybrid_fast.ops.operators import info_nce_chunked
-from hybrid_fast.ops.reference import info_nce_reference, row_coefficients, row_weights
-
-
-@dataclass(frozen=True)
-class _Backend:
-    compute: Compute
-    device_types: tuple[str, ...] | None  # None: any
-    is_installed: bool
-    shares_columns: bool  # see `share_of_global_loss`
-    precisions: tuple[str | None, ...]
-
-    def runs_on(self, device_type: str) -> bool:
-        """Tell whether it is installed and computes on a kind of device."""
-        return self.is_installed and (self.device_types is None or device_type in self.device_types)
-
-
-def _reference(inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None) -> Tensor:
-    return info_nce_reference(inputs, coefficients)
-
-
-_BACKENDS = {
-    "triton": _Backend(
-        partial(info_nce_chunked, "triton"), ("cuda",), gpu.HAS_TRITON, True, (None, "bf16")
-    ),
-    "cpu": _Backend(partial(info_nce_chunked, "cpu"), ("cpu",), True, True, (None, "bf16")),
-    "reference": _Backend(_reference, None, True, False, (None,)),
-}
+from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem
+from hybrid_fast.ops.reference import info_nce_reference, local_coefficients
 
 
 def info_nce(
@@ -75,6 +44,9 @@ def info_nce(
     passage_ids: Tensor | None = None,
     mask: Tensor | None = None,
     margin: float | None = None,
+    owners: Tensor | None = None,
+    in_batch: Tensor | None = None,
+    rules: Sequence[MaskingRule] = (),
     weights: Tensor | None = None,
     symmetric: bool = False,
     reduction: str = "mean",
@@ -107,8 +79,16 @@ def info_nce(
         passage_ids: int64 (N,). Excludes columns with the passage id of i's positive.
         mask: bool (B, N), True = excluded. With `process_group` N counts the passages of all
             ranks, in rank order.
-        margin: excludes columns that score more than this above the positive. Compares scores
-            before temperature, after `normalize`, without gradient.
+        margin: excludes columns that score more than this above the positive, but for the row's own
+            (see `owners`), which were chosen. Compares scores before temperature, after
+            `normalize`, without gradient.
+        owners: int64 (N,), the row that brought a hard negative, -1 for what is none. Needed where
+            `margin` is to spare a row's own hard negatives, and by `in_batch`.
+        in_batch: bool (B,). Where False, all columns but the row's own hard negatives are excluded,
+            by `symmetric` the row is no query against which other rows contrast their positive, and
+            its own loss of that direction is 0. A row without hard negatives then has loss 0, and
+            counts in the mean.
+        rules: further masking rules, see `MaskingRule`.
         weights: (B,) floating, at least 0, w_i; their sum must be finite.
         symmetric: half the sum of this loss and that of each positive against the queries
             k != i that do not exclude it from their row and have another positive column.
@@ -147,66 +127,97 @@ def info_nce(
     """
     call = None if process_group is None else Call(process_group)
     with nullcontext() if call is None else call.refused_together():
-        check_embeddings(queries, passages)
-        columns = positives
-        if columns is None:
-            columns = torch.arange(queries.shape[0], device=queries.device)
-        inputs = InfoNCEInputs(
+        problem = Problem(
             queries=queries,
             passages=passages,
-            positives=columns,
-            all_positives=columns,
             temperature=plain(temperature),
-            query_groups=query_groups,
-            passage_groups=passage_groups,
-            query_passage_ids=query_passage_ids,
-            passage_ids=passage_ids,
-            mask=mask,
-            margin=plain(margin),
+            positives=_first_columns(queries) if positives is None else positives,
             weights=weights,
+            negative_mask=NegativeMask(
+                query_groups=query_groups,
+                passage_groups=passage_groups,
+                query_passage_ids=query_passage_ids,
+                passage_ids=passage_ids,
+                mask=mask,
+                owners=owners,
+                in_batch=in_batch,
+                margin=plain(margin),
+                rules=tuple(rules),
+            ),
             symmetric=symmetric,
             reduction=reduction,
             normalize=normalize,
             negatives=negatives,
-            recompute=recompute,
             precision=precision,
+            recompute=recompute,
             max_scratch_bytes=max_scratch_bytes,
+            backend=backend,
         )
-        check_options(inputs)
+        check_problem(problem)
+        chosen = select_backend(backend, precision, queries.device.type)
         check_flag("check", check)
-        chosen = _select_backend(backend, precision, queries.device.type)
         check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
         if check:
-            check_values(inputs)
-            if positives is not None:
-                check_positives(positives, passages.shape[0])
+            check_values(problem)
         # The default positives are known without reading them, so they may be checked on a GPU.
         checks_columns = negatives == "hard_only" and (check or positives is None)
         if call is not None:
-            checks_columns = call.exchange_sizes(inputs, chosen, checks_columns)
-    if call is not None and call.ranks is not None:
-        inputs = gather_passages(inputs, call.ranks)
-    elif mask is not None:
+            checks_columns = call.exchange_sizes(problem, chosen, checks_columns)
+    ranks = None if call is None else call.ranks
+    if ranks is None and mask is not None:
         check_mask_width(mask.shape[1], passages.shape[0])
+    problem = settled(problem, chosen, ranks)
     if checks_columns:
-        check_hard_negatives(inputs)
-    computed_by = _BACKENDS[chosen]
-    if call is not None and call.ranks is not None:
-        return share_of_global_loss(
-            computed_by.compute, computed_by.shares_columns, inputs, call.ranks
-        )
-    return _local_loss(computed_by.compute, inputs)
+        check_hard_negatives(problem, len(queries) if ranks is None else sum(ranks.num_queries))
+    compute = info_nce_reference if chosen == "reference" else info_nce_chunked
+    if ranks is None:
+        return compute(problem, local_coefficients(problem))
+    return share_of_global_loss(compute, chosen != "reference", problem, ranks)
 
 
-def _local_loss(compute: Compute, inputs: InfoNCEInputs) -> Tensor:
-    if inputs.weights is None:
-        num_rows = inputs.queries.shape[0]
-        each = 1 / num_rows if inputs.reduction == "mean" else 1.0
-        coefficients = inputs.queries.new_full((num_rows,), each, dtype=inputs.compute_dtype)
+def _first_columns(queries: Tensor) -> Tensor:
+    """Return the default positives; what is no tensor of rows is left to the checks."""
+    if not isinstance(queries, Tensor) or queries.ndim == 0:
+        return torch.arange(0)
+    return torch.arange(queries.shape[0], device=queries.device)
+
+
+def settled(problem: Problem, backend: str, ranks: Ranks | None) -> Problem:
+    """Return a problem as it was given and checked in the form in which backends take it.
+
+    Args:
+        problem: as it was given.
+        backend: name of the one that computes it.
+        ranks: whose passages are its columns.
+    """
+    temperature, dtype = problem.temperature, problem.compute_dtype
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(dtype)
     else:
-        weights = row_weights(inputs)
-        coefficients = row_coefficients(weights, weights.sum(), inputs.reduction)
-    return compute(inputs, coefficients, None)
+        temperature = problem.queries.new_full((), temperature, dtype=dtype)
+    problem = replace(problem, temperature=temperature, backend=backend)
+    if ranks is not None:
+        problem = gather_passages(problem, ranks)
+    mask = problem.negative_mask
+    settled_parts: dict[str, Any] = {}
+    if mask.passage_ids is not None and mask.query_passage_ids is None:
+        settled_parts["query_passage_ids"] = mask.passage_ids[problem.positives]
+    if problem.negatives == "hard_only":
+        settled_parts["excluded_columns"] = _positive_columns(problem, ranks)
+    if mask.owners is not None and mask.margin is None and mask.in_batch is None:
+        settled_parts["owners"] = None  # which change nothing
+    if not settled_parts:
+        return problem
+    return replace(problem, negative_mask=replace(mask, **settled_parts))
+
+
+def _positive_columns(problem: Problem, ranks: Ranks | None) -> Tensor:
+    """Return bool (N,), True for columns that are the positive of a row of any rank."""
+    positives = problem.positives
+    if ranks is not None:
+        positives = ranks.gather_queries(positives)
+    columns = torch.zeros(len(problem.passages), dtype=torch.bool, device=positives.device)
+    return columns.index_fill(0, positives, True)
 
 
 class InfoNCEArguments(InfoNCEOptions, InfoNCETensors, total=False):
@@ -254,25 +265,3 @@ def value_and_grad(
         gradients = torch.autograd.grad(loss, leaves if learned is None else [*leaves, learned])
     grad_temperature = None if learned is None else gradients[2]
     return loss.detach(), InfoNCEGradients(gradients[0], gradients[1], grad_temperature)
-
-
-def _select_backend(name: str, precision: str | None, device_type: str) -> str:
-    """Return the name of the backend to use: "auto" takes the first that supports the call."""
-    check_choice("backend", name, ("auto", *BACKENDS))
-    usable = [known for known, backend in _BACKENDS.items() if backend.runs_on(device_type)]
-    if name != "auto":
-        if name not in usable:
-            why = f"not for tensors on {device_type!r}"
-            if not _BACKENDS[name].is_installed:
-                why = "not installed"
-            available = ", ".join(map(repr, ("auto", *usable)))
-            raise ValueError(f"backend {name!r} is {why}; available: {available}")
-        usable = [name]
-    for known in usable:
-        if precision in _BACKENDS[known].precisions:
-            return known
-    supported = sorted({str(p) for known in usable for p in _BACKENDS[known].precisions})
-    raise ValueError(
-        f"backend {name!r} does not support precision {precision!r} for tensors on "
-        f"{device_type!r}; it supports: {', '.join(supported)}"
-    )

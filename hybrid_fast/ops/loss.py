@@ -9,13 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.ops.checks import check_number, check_temperature
 from hybrid_fast.ops.infonce import info_nce
-from hybrid_fast.ops.inputs import (
-    InfoNCEOptions,
-    InfoNCETensors,
-    check_number,
-    check_temperature,
-)
+from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors
 
 MIN_TEMPERATURE = 0.001
 MAX_TEMPERATURE = 100.0

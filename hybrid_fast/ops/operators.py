@@ -2,232 +2,212 @@
 
 `losses` returns l_i of each row; its backward pass computes the gradient, with one more product.
 `loss_and_gradients` returns sum a_i l_i together with all of its gradients, which the backward pass
-multiplies by the upstream gradient. Operators take only tensors and plain values, so the kernels
-are made inside, and a process group is passed by its name.
+multiplies by the upstream gradient. Operators take only tensors and plain values, so a problem
+reaches them field by field, and kernels are made inside. Where nothing looks at operators a call
+takes what they consist of: dispatching takes a sixth of the time of a small one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid_fast.ops import compat
-from hybrid_fast.ops.backends import cpu, gpu
-from hybrid_fast.ops.chunked import NegativeMask, Problem, compute_gradients, compute_losses
-from hybrid_fast.ops.distributed import Ranks, SharedColumns
-from hybrid_fast.ops.inputs import InfoNCEInputs
+from hybrid_fast.ops.backends.registry import BACKENDS
+from hybrid_fast.ops.chunked import Kernels, compute_gradients, compute_losses
+from hybrid_fast.ops.flat_problem import SCHEMA, flatten, put_together, take_apart, unflatten
+from hybrid_fast.ops.problem import Problem
 from hybrid_fast.ops.reference import without_autocast
 
-_NUM_TENSORS = 7  # the first fields of `Settings`
-_MAKE_KERNELS = {"cpu": cpu.make_kernels, "triton": gpu.make_kernels}
 
-
-class Settings(NamedTuple):
-    """The arguments of both operators after those of their own; the end of their schemas."""
-
-    positives: Tensor
-    row_groups: Tensor | None
-    column_groups: Tensor | None
-    row_ids: Tensor | None
-    column_ids: Tensor | None
-    mask: Tensor | None
-    excluded_columns: Tensor | None
-    margin: float | None
-    symmetric: bool
-    backend: str
-    product_dtype: torch.dtype
-    max_scratch_bytes: int | None
-    group_name: str | None
-
-    def problem(self, passages: Tensor, dtype: torch.dtype, *, one_pass: bool) -> Problem:
-        """Return the problem, with kernels for passages (N, D) and sums of `dtype`.
-
-        With `one_pass` losses and gradients come from the same scores.
-        """
-        make_kernels = _MAKE_KERNELS[self.backend]
-        name = self.group_name
-        return Problem(
-            make_kernels(
-                passages.contiguous(),
-                dtype,
-                self.product_dtype,
-                self.max_scratch_bytes,
-                one_pass=one_pass,
-            ),
-            self.positives,
-            NegativeMask(*self[1:8]),
-            self.symmetric,
-            None if name is None else SharedColumns(compat.process_group(name)),
-        )
-
-
-def info_nce_chunked(
-    backend: str, inputs: InfoNCEInputs, coefficients: Tensor, ranks: Ranks | None
-) -> Tensor:
+def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
     """Compute coefficient_i * l_i for each row, or their sum; see `info_nce_reference`.
 
     Args:
-        backend: "cpu" or "triton".
-        inputs: checked.
+        problem: settled.
         coefficients: (B,), from `row_coefficients`.
-        ranks: for `symmetric`, the ranks that hold other rows of the same columns.
     """
-    dtype, queries, passages = inputs.compute_dtype, inputs.queries, inputs.passages
     # Autocast would compute norms in half precision.
-    with without_autocast(queries):
-        if inputs.normalize:
-            queries = F.normalize(queries.to(dtype), dim=1)
-            passages = F.normalize(passages.to(dtype), dim=1)
-        temperature = inputs.temperature
-        if isinstance(temperature, Tensor):
-            temperature = temperature.to(dtype)
-        else:
-            temperature = coefficients.new_full((), temperature)
-        embeddings = queries, passages, temperature
-        settings = _settings(backend, inputs, ranks)
-        needs_grad = [tensor.requires_grad and torch.is_grad_enabled() for tensor in embeddings]
-        if inputs.reduction != "none" and not inputs.recompute and any(needs_grad):
-            return loss_and_gradients(*embeddings, coefficients, needs_grad, None, *settings)[0]
-        weighted = coefficients * losses(*embeddings, *settings)
-        return weighted if inputs.reduction == "none" else weighted.sum()
+    with without_autocast(problem.queries):
+        if problem.normalize or problem.weights is not None:
+            problem = _prepared(problem)
+        needs_grad = [
+            torch.is_grad_enabled() and tensor.requires_grad for tensor in problem.differentiable
+        ]
+        if problem.reduction != "none" and not problem.recompute and any(needs_grad):
+            return loss_and_gradients(problem, coefficients, needs_grad, None)[0]
+        weighted = coefficients * losses(problem)
+        return weighted if problem.reduction == "none" else weighted.sum()
 
 
-def _settings(backend: str, inputs: InfoNCEInputs, ranks: Ranks | None) -> Settings:
-    row_ids = inputs.query_passage_ids
-    if inputs.passage_ids is not None and row_ids is None:
-        row_ids = inputs.passage_ids[inputs.positives]
-    excluded = None
-    if inputs.negatives == "hard_only":
-        excluded = torch.zeros(len(inputs.passages), dtype=torch.bool, device=inputs.queries.device)
-        excluded = excluded.index_fill(0, inputs.all_positives, True)
-    return Settings(
-        inputs.positives, inputs.query_groups, inputs.passage_groups, row_ids, inputs.passage_ids,
-        inputs.mask, excluded, inputs.margin, inputs.symmetric, backend, _product_dtype(inputs),
-        inputs.max_scratch_bytes, None if ranks is None else ranks.group.group_name,
-    )  # fmt: skip
+def _prepared(problem: Problem) -> Problem:
+    """Return the problem of normalised embeddings, without weights: coefficients stand for them."""
+    queries, passages, dtype = problem.queries, problem.passages, problem.compute_dtype
+    if problem.normalize:
+        # No longer in half precision: they are rounded only on request.
+        queries = F.normalize(queries.to(dtype), dim=1)
+        passages = F.normalize(passages.to(dtype), dim=1)
+    return replace(problem, queries=queries, passages=passages, normalize=False, weights=None)
 
 
-def _product_dtype(inputs: InfoNCEInputs) -> torch.dtype:
-    if inputs.precision == "bf16":
-        return torch.bfloat16
-    # Normalised embeddings are no longer in half precision; they are rounded only on request.
-    return inputs.compute_dtype if inputs.normalize else inputs.queries.dtype
+def losses(problem: Problem) -> Tensor:
+    """Return l_i of each row, (B,); differentiable."""
+    if _is_watched(problem):
+        result: Tensor = _LOSSES(*flatten(problem))
+        return result
+    return _Losses.of(_losses, problem)
 
 
-def _losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
-    with without_autocast(queries):
-        call = Settings(*settings)
-        problem = call.problem(passages, temperature.dtype, one_pass=False)
-        queries = queries.to(call.product_dtype).to(problem.kernels.dtype).contiguous()
-        return compute_losses(problem, queries, len(passages), temperature.reciprocal())
-
-
-def _fake_losses(queries: Tensor, passages: Tensor, temperature: Tensor, *settings: Any) -> Tensor:
-    return temperature.new_empty(queries.shape[0])
-
-
-def _loss_and_gradients(
-    queries: Tensor,
-    passages: Tensor,
-    temperature: Tensor,
+def loss_and_gradients(
+    problem: Problem,
     coefficients: Tensor,
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
-    *settings: Any,
 ) -> tuple[Tensor, ...]:
-    with without_autocast(queries):
-        call = Settings(*settings)
-        one_pass = known_losses is None and not call.symmetric
-        problem = call.problem(passages, temperature.dtype, one_pass=one_pass)
+    """Return sum a_i l_i, which is differentiable, with l_i of each row and all gradients.
+
+    Args:
+        problem: see `compute_gradients`.
+        coefficients: (B,), a_i.
+        needs_grad: whether queries, passages and temperature need their gradient.
+        known_losses: (B,), l_i, if known.
+
+    Returns:
+        The loss, l_i, and the gradients of queries, passages and temperature, empty where not
+        needed.
+    """
+    arguments = coefficients, needs_grad, known_losses
+    if _is_watched(problem, coefficients):
+        result: tuple[Tensor, ...] = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
+        return result
+    return _LossAndGradients.of(_loss_and_gradients, problem, *arguments)
+
+
+def _is_watched(problem: Problem, *more: Tensor) -> bool:
+    """Tell whether anything looks at operators, or may, as a tensor of a class of its own."""
+    if torch.compiler.is_compiling():
+        return True
+    mask = problem.negative_mask
+    others = [tensor for part in (mask, *mask.rules) for _, tensor, _ in part.tensors()]
+    return compat.is_watched([*problem.differentiable, problem.positives, *others, *more])
+
+
+def _make_kernels(problem: Problem, *, one_pass: bool) -> Kernels:
+    make_kernels = BACKENDS[problem.backend].make_kernels
+    assert make_kernels is not None
+    return make_kernels(problem, one_pass)
+
+
+def _losses(problem: Problem) -> Tensor:
+    with without_autocast(problem.queries):
+        return compute_losses(problem, _make_kernels(problem, one_pass=False))
+
+
+def _loss_and_gradients(
+    problem: Problem,
+    coefficients: Tensor,
+    needs_grad: Sequence[bool],
+    known_losses: Tensor | None,
+) -> tuple[Tensor, ...]:
+    with without_autocast(problem.queries):
+        kernels = _make_kernels(problem, one_pass=known_losses is None and not problem.symmetric)
+        coefficients = coefficients.contiguous()
         row_losses, gradients = compute_gradients(
-            problem,
-            queries.to(call.product_dtype).to(problem.kernels.dtype).contiguous(),
-            len(passages),
-            temperature.reciprocal(),
-            coefficients.contiguous(),
-            needs_grad,
-            known_losses,
+            problem, kernels, coefficients, needs_grad, known_losses
         )
         loss = (coefficients * row_losses).sum()
         grads = [
-            temperature.new_empty(0) if gradient is None else gradient
+            row_losses.new_empty(0) if gradient is None else gradient
             for gradient in (gradients.queries, gradients.passages, gradients.temperature)
         ]
         return loss, row_losses, *grads
 
 
-def _fake_loss_and_gradients(
-    queries: Tensor,
-    passages: Tensor,
-    temperature: Tensor,
-    coefficients: Tensor,
-    needs_grad: Sequence[bool],
-    *others: Any,
-) -> tuple[Tensor, ...]:
-    return (
-        temperature.new_empty(()),
-        temperature.new_empty(queries.shape[0]),
-        temperature.new_empty(queries.shape if needs_grad[0] else 0),
-        temperature.new_empty(passages.shape if needs_grad[1] else 0),
-        temperature.new_empty(() if needs_grad[2] else 0),
-    )
-
-
 class _Losses(torch.autograd.Function):
+    @classmethod
+    def of(cls, compute: Callable[[Problem], Tensor], problem: Problem) -> Tensor:
+        result: Tensor = cls.apply(compute, problem, *problem.differentiable)
+        return result
+
     @staticmethod
-    def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> Tensor:
-        row_losses: Tensor = compute(*arguments)
-        tensors = arguments[: 3 + _NUM_TENSORS]
+    def forward(
+        ctx: Any, compute: Callable[[Problem], Tensor], problem: Problem, *embeddings: Tensor
+    ) -> Tensor:
+        row_losses = compute(problem)
+        tensors, ctx.rest = take_apart(flatten(problem))
         ctx.save_for_backward(row_losses, *tensors)
-        ctx.plain_settings = arguments[len(tensors) :]
         return row_losses
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
         _refuse_a_graph()
-        row_losses, *embeddings = ctx.saved_tensors[:4]
-        settings = Settings(*ctx.saved_tensors[4:], *ctx.plain_settings)
-        needs = ctx.needs_input_grad[1:4]
+        row_losses, *tensors = ctx.saved_tensors
+        problem = unflatten(put_together(tensors, ctx.rest))
+        needs = ctx.needs_input_grad[2:]
         # A symmetric loss is the mean of both directions, which the gradient needs apart.
-        known = None if settings.symmetric else row_losses
-        _, _, *gradients = loss_and_gradients(*embeddings, upstream, needs, known, *settings)
+        known = None if problem.symmetric else row_losses
+        _, _, *gradients = loss_and_gradients(problem, upstream, needs, known)
         grads = [
             gradient.to(tensor.dtype) if needed else None
-            for gradient, tensor, needed in zip(gradients, embeddings, needs, strict=True)
+            for gradient, tensor, needed in zip(
+                gradients, problem.differentiable, needs, strict=True
+            )
         ]
-        return None, *grads, *[None] * len(settings)
+        return None, None, *grads
 
 
 class _LossAndGradients(torch.autograd.Function):
+    @classmethod
+    def of(
+        cls,
+        compute: Callable[..., tuple[Tensor, ...]],
+        problem: Problem,
+        coefficients: Tensor,
+        needs_grad: Sequence[bool],
+        known_losses: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        result: tuple[Tensor, ...] = cls.apply(
+            compute, problem, needs_grad, known_losses, coefficients, *problem.differentiable
+        )
+        return result
+
     @staticmethod
-    def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Tensor, ...]:
-        loss, *saved = compute(*arguments)
+    def forward(
+        ctx: Any,
+        compute: Callable[..., tuple[Tensor, ...]],
+        problem: Problem,
+        needs_grad: Sequence[bool],
+        known_losses: Tensor | None,
+        coefficients: Tensor,
+        *embeddings: Tensor,
+    ) -> tuple[Tensor, ...]:
+        loss, *saved = compute(problem, coefficients, needs_grad, known_losses)
         ctx.save_for_backward(*saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.dtypes = [tensor.dtype for tensor in arguments[:3]]
-        ctx.num_arguments = len(arguments)
+        ctx.dtypes = [tensor.dtype for tensor in embeddings]
         return loss, *saved
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Any, ...]:
         _refuse_a_graph()
         if upstream is None:
-            return (None,) * (1 + ctx.num_arguments)
+            return (None,) * 8
         row_losses, *gradients = ctx.saved_tensors
-        needs = ctx.needs_input_grad[1:5]
+        needs_coefficients, *needs = ctx.needs_input_grad[4:]
         multiply = _multiplier(upstream)
         grads = [
             multiply(gradient).to(dtype) if needed else None
-            for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs[:3], strict=True)
+            for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs, strict=True)
         ]
-        grad_coefficients = row_losses * upstream if needs[3] else None
-        return None, *grads, grad_coefficients, *[None] * (ctx.num_arguments - 4)
+        grad_coefficients = row_losses * upstream if needs_coefficients else None
+        return None, None, None, None, grad_coefficients, *grads
 
 
 def _multiplier(upstream: Tensor) -> Callable[[Tensor], Tensor]:
@@ -253,54 +233,62 @@ def _refuse_a_graph() -> None:
         )
 
 
-def _define(
-    name: str, schema: str, compute: Callable[..., Any], fake: Callable[..., Any], autograd: Any
-) -> Callable[..., Any]:
-    """Define an operator of torch with its fake and its autograd implementation.
+_LIBRARY = torch.library.Library("hybrid_fast", "DEF")
 
-    Returns:
-        What calls it or, where nothing looks at operators, what it consists of: dispatching takes
-        a sixth of the time of a small call.
-    """
-    _LIBRARY.define(f"{name}{schema}")
-    operator = getattr(torch.ops.hybrid_fast, name).default
 
-    def below_autograd(*arguments: Any) -> Any:
+def _define_losses() -> Callable[..., Tensor]:
+    """Define `losses` as an operator and return it."""
+    name = "info_nce_losses"
+    _LIBRARY.define(f"{name}({SCHEMA}) -> Tensor")
+    operator: Callable[..., Tensor] = getattr(torch.ops.hybrid_fast, name).default
+
+    def below_autograd(problem: Problem) -> Tensor:
         with compat.BelowAutograd():
-            return operator(*arguments)
+            return operator(*flatten(problem))
 
-    def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling() or compat.is_watched(arguments):
-            return operator(*arguments)
-        return autograd.apply(compute, *arguments)
+    def fake(*values: Any) -> Tensor:
+        problem = unflatten(values)
+        return problem.queries.new_empty(problem.queries.shape[0], dtype=problem.compute_dtype)
+
+    _LIBRARY.impl(name, lambda *values: _losses(unflatten(values)), "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, lambda *values: _Losses.of(below_autograd, unflatten(values)), "Autograd")
+    torch.library.register_fake(f"hybrid_fast::{name}", fake, lib=_LIBRARY)
+    return operator
+
+
+def _define_loss_and_gradients() -> Callable[..., tuple[Tensor, ...]]:
+    """Define `loss_and_gradients` as an operator and return it."""
+    name, num_own = "info_nce_loss_and_gradients", 3
+    own = "Tensor coefficients, bool[] needs_grad, Tensor? known_losses"
+    _LIBRARY.define(f"{name}({own}, {SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
+    operator: Callable[..., tuple[Tensor, ...]] = getattr(torch.ops.hybrid_fast, name).default
+
+    def below_autograd(problem: Problem, *own: Any) -> tuple[Tensor, ...]:
+        with compat.BelowAutograd():
+            return operator(*own, *flatten(problem))
+
+    def compute(*values: Any) -> tuple[Tensor, ...]:
+        return _loss_and_gradients(unflatten(values[num_own:]), *values[:num_own])
+
+    def differentiable(*values: Any) -> tuple[Tensor, ...]:
+        problem = unflatten(values[num_own:])
+        return _LossAndGradients.of(below_autograd, problem, *values[:num_own])
+
+    def fake(*values: Any) -> tuple[Tensor, ...]:
+        problem, needs_grad = unflatten(values[num_own:]), values[1]
+        new_empty = partial(problem.queries.new_empty, dtype=problem.compute_dtype)
+        shapes = [tensor.shape for tensor in problem.differentiable]
+        grads = [
+            new_empty(shape if needed else 0)
+            for shape, needed in zip(shapes, needs_grad, strict=True)
+        ]
+        return new_empty(()), new_empty(problem.queries.shape[0]), *grads
 
     _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
-    _LIBRARY.impl(name, partial(autograd.apply, below_autograd), "Autograd")
+    _LIBRARY.impl(name, differentiable, "Autograd")
     torch.library.register_fake(f"hybrid_fast::{name}", fake, lib=_LIBRARY)
-    return call
+    return operator
 
 
-_LIBRARY = torch.library.Library("hybrid_fast", "DEF")
-_EMBEDDINGS = "Tensor queries, Tensor passages, Tensor temperature"
-_SETTINGS = (
-    "Tensor positives, Tensor? row_groups, Tensor? column_groups, Tensor? row_ids, "
-    "Tensor? column_ids, Tensor? mask, Tensor? excluded_columns, float? margin, bool symmetric, "
-    "str backend, ScalarType product_dtype, int? max_scratch_bytes, str? group_name"
-)
-losses = _define(
-    "info_nce_losses",
-    f"({_EMBEDDINGS}, {_SETTINGS}) -> Tensor",
-    _losses,
-    _fake_losses,
-    _Losses,
-)
-# Returns the loss, l_i of each row, and the gradients of queries, passages and temperature, empty
-# where not needed.
-loss_and_gradients = _define(
-    "info_nce_loss_and_gradients",
-    f"({_EMBEDDINGS}, Tensor coefficients, bool[] needs_grad, Tensor? known_losses, {_SETTINGS}) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _loss_and_gradients,
-    _fake_loss_and_gradients,
-    _LossAndGradients,
-)
+_LOSSES = _define_losses()
+_LOSS_AND_GRADIENTS = _define_loss_and_gradients()

@@ -21,29 +21,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybrid_fast.ops.inputs import InfoNCEInputs
+from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.problem import Problem
 
 
-def info_nce_reference(inputs: InfoNCEInputs, coefficients: Tensor) -> Tensor:
+def info_nce_reference(problem: Problem, coefficients: Tensor) -> Tensor:
     """Compute coefficient_i * l_i for each row, or their sum.
 
     Args:
-        inputs: checked.
+        problem: settled.
         coefficients: (B,), from `row_coefficients`.
 
     Returns:
-        (B,) for reduction "none", else 0-dim; of `inputs.compute_dtype`.
+        (B,) for reduction "none", else 0-dim; of `problem.compute_dtype`.
     """
     # Autocast would compute the scores in half precision.
-    with without_autocast(inputs.queries):
-        scores = score_matrix(inputs)
-        logits = scores / _in_dtype(inputs.temperature, scores.dtype)
-        excluded = excluded_columns(inputs, scores)
-        losses = _contrast(logits, inputs.positives, excluded)
-        if inputs.symmetric:
-            losses = (losses + _passage_to_query(logits, inputs.positives, excluded)) / 2
+    with without_autocast(problem.queries):
+        scores = score_matrix(problem)
+        logits = scores / problem.temperature
+        positives, mask = problem.positives, problem.negative_mask
+        excluded = excluded_columns(mask, positives, scores)
+        losses = _contrast(logits, positives, excluded)
+        if problem.symmetric:
+            others = _passage_to_query(logits, positives, excluded, mask.in_batch)
+            losses = (losses + others) / 2
         weighted = coefficients * losses
-        return weighted if inputs.reduction == "none" else weighted.sum()
+        return weighted if problem.reduction == "none" else weighted.sum()
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
@@ -55,11 +58,11 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(device_type, enabled=False)
 
 
-def row_weights(inputs: InfoNCEInputs) -> Tensor:
+def row_weights(problem: Problem) -> Tensor:
     """Return w_i, (B,) of the compute dtype; ones if no weights were given."""
-    if inputs.weights is None:
-        return inputs.queries.new_ones(len(inputs.queries), dtype=inputs.compute_dtype)
-    return inputs.weights.to(inputs.compute_dtype)
+    if problem.weights is None:
+        return problem.queries.new_ones(len(problem.queries), dtype=problem.compute_dtype)
+    return problem.weights.to(problem.compute_dtype)
 
 
 def row_coefficients(weights: Tensor, total_weight: Tensor, reduction: str) -> Tensor:
@@ -69,67 +72,94 @@ def row_coefficients(weights: Tensor, total_weight: Tensor, reduction: str) -> T
     return weights / torch.where(total_weight > 0, total_weight, 1)
 
 
-def score_matrix(inputs: InfoNCEInputs) -> Tensor:
+def local_coefficients(problem: Problem) -> Tensor:
+    """Return a_i, (B,), of a loss that no other rank has a share of."""
+    if problem.weights is not None:
+        weights = row_weights(problem)
+        return row_coefficients(weights, weights.sum(), problem.reduction)
+    num_rows = len(problem.queries)
+    each = 1 / num_rows if problem.reduction == "mean" else 1.0
+    return problem.queries.new_full((num_rows,), each, dtype=problem.compute_dtype)
+
+
+def score_matrix(problem: Problem) -> Tensor:
     """Return the scores before temperature (B, N): dot products, with `normalize` cosines."""
-    queries = inputs.queries.to(inputs.compute_dtype)
-    passages = inputs.passages.to(inputs.compute_dtype)
-    if inputs.normalize:
+    queries = problem.queries.to(problem.compute_dtype)
+    passages = problem.passages.to(problem.compute_dtype)
+    if problem.normalize:
         queries, passages = F.normalize(queries, dim=1), F.normalize(passages, dim=1)
     return queries @ passages.T
 
 
-def excluded_columns(inputs: InfoNCEInputs, scores: Tensor) -> Tensor | None:
-    """Return bool (B, N), True where column j is not in A_i; None if nothing excludes columns.
+def excluded_columns(mask: NegativeMask, positives: Tensor, scores: Tensor) -> Tensor | None:
+    """Return bool (R, N), True where column j is not in A_i; None if nothing excludes columns.
 
     Column j is excluded if it has i's group or the passage id of i's positive (-1 matches nothing),
-    if the mask is True, if it scores more than `margin` above the positive and, for "hard_only", if
-    it is any row's positive. The row's positive is never excluded.
+    if `mask`, `excluded_columns` or one of `rules` say so, and, unless row i owns it, if it scores
+    more than `margin` above the positive or `in_batch` is False for i. The row's positive is never
+    excluded.
+
+    Args:
+        mask: of the rows.
+        positives: int64 (R,), their positive columns.
+        scores: (R, N), before temperature.
     """
-    positives, masks = inputs.positives, []
-    if inputs.query_groups is not None and inputs.passage_groups is not None:
-        masks.append(_equal_ids(inputs.query_groups, inputs.passage_groups))
-    if inputs.passage_ids is not None:
-        given = inputs.query_passage_ids
-        row_ids = inputs.passage_ids[positives] if given is None else given
-        masks.append(_equal_ids(row_ids, inputs.passage_ids))
-    if inputs.mask is not None:
-        masks.append(inputs.mask)
-    if inputs.margin is not None:
+    parts = [rule.checked(positives, scores.shape[1]) for rule in mask.rules]
+    if mask.query_groups is not None and mask.passage_groups is not None:
+        parts.append(_equal_ids(mask.query_groups, mask.passage_groups))
+    if mask.query_passage_ids is not None and mask.passage_ids is not None:
+        parts.append(_equal_ids(mask.query_passage_ids, mask.passage_ids))
+    if mask.mask is not None:
+        parts.append(mask.mask)
+    if mask.excluded_columns is not None:
+        parts.append(mask.excluded_columns.expand_as(scores))
+    if mask.margin is not None:
         scores = scores.detach()
-        masks.append(scores > scores.gather(1, positives[:, None]) + inputs.margin)
-    if inputs.negatives == "hard_only":
-        is_positive = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-        masks.append(is_positive.index_fill(0, inputs.all_positives, True).expand_as(scores))
-    if not masks:
+        limits = scores.gather(1, positives[:, None]) + mask.margin
+        parts.append((scores > limits) & _not_owned(mask, scores))
+    if mask.in_batch is not None:
+        parts.append(~mask.in_batch[:, None] & _not_owned(mask, scores))
+    if not parts:
         return None
-    return reduce(torch.logical_or, masks).scatter(1, positives[:, None], False)
+    return reduce(torch.logical_or, parts).scatter(1, positives[:, None], False)
 
 
 def excluded_queries(
-    excluded: Tensor | None, positives: Tensor, all_positives: Tensor, first_row: int = 0
+    excluded: Tensor | None,
+    positives: Tensor,
+    all_positives: Tensor,
+    in_batch: Tensor | None,
+    first_row: int = 0,
 ) -> Tensor:
     """Return bool (B, M), True where query k is not in A'_i, the candidates of i's positive.
 
-    Query k is excluded if it has i's positive column too, or excludes that column from its own row;
-    query i itself never is.
+    Query k is excluded if it has i's positive column too, excludes that column from its own row, or
+    has `in_batch` False; query i itself never is.
 
     Args:
         excluded: of `excluded_columns`, rows k.
         positives: int64 (B,), of the queries k.
         all_positives: int64 (M,), of the queries i.
+        in_batch: bool (B,), of the queries k.
         first_row: position of the first query k among the queries i.
     """
     result = positives[:, None] == all_positives[None, :]
     if excluded is not None:
         result = result | excluded[:, all_positives]
+    if in_batch is not None:
+        result = result | ~in_batch[:, None]
     rows = torch.arange(first_row, first_row + len(positives), device=positives.device)
     return result.scatter(1, rows[:, None], False)
 
 
-def _passage_to_query(logits: Tensor, positives: Tensor, excluded: Tensor | None) -> Tensor:
+def _passage_to_query(
+    logits: Tensor, positives: Tensor, excluded: Tensor | None, in_batch: Tensor | None
+) -> Tensor:
     columns = logits[:, positives]  # (B, B), [k, i] = s_{k,c(i)} / t
     rows = torch.arange(len(positives), device=positives.device)
-    return _contrast(columns.T, rows, excluded_queries(excluded, positives, positives).T)
+    others = excluded_queries(excluded, positives, positives, in_batch).T
+    losses = _contrast(columns.T, rows, others)
+    return losses if in_batch is None else losses.where(in_batch, 0)
 
 
 def _contrast(logits: Tensor, positives: Tensor, excluded: Tensor | None) -> Tensor:
@@ -139,9 +169,13 @@ def _contrast(logits: Tensor, positives: Tensor, excluded: Tensor | None) -> Ten
     return F.cross_entropy(logits, positives, reduction="none")
 
 
+def _not_owned(mask: NegativeMask, scores: Tensor) -> Tensor:
+    """Return bool (R, N), True where a column is no hard negative of the row itself."""
+    if mask.owners is None:
+        return torch.ones_like(scores, dtype=torch.bool)
+    rows = torch.arange(len(scores), device=scores.device)
+    return mask.owners[None, :] != rows[:, None]
+
+
 def _equal_ids(row_ids: Tensor, column_ids: Tensor) -> Tensor:
     return (row_ids[:, None] == column_ids[None, :]) & (row_ids != -1)[:, None]
-
-
-def _in_dtype(temperature: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-    return temperature.to(dtype) if isinstance(temperature, Tensor) else float(temperature)

@@ -16,7 +16,7 @@ from transformers.training_args import trainer_log_levels
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.models.dropout_rates import check_dropout
-from hybrid_fast.ops.inputs import NEGATIVES
+from hybrid_fast.ops.problem import NEGATIVES
 from hybrid_fast.training.weight_names import check_pattern
 
 if TYPE_CHECKING:

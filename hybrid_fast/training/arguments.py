@@ -110,7 +110,8 @@ class HybridTrainingArguments(TrainingArguments):
     margin: float | None = field(
         default=None,
         metadata={
-            "help": "Leave out negatives whose score exceeds the positive's by more than this."
+            "help": "Leave out negatives whose score exceeds the positive's by more than this; "
+            "a query's own hard negatives stay."
         },
     )
     negatives: str = field(

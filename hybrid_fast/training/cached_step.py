@@ -13,13 +13,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
-from hybrid_fast.models.texts import SIDES
+from hybrid_fast.models.texts import SIDES, Integers
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
@@ -162,12 +161,17 @@ class CachedStep:
         queries, passages = (
             embeddings[self._on_device(places)] for places in (batch.queries, batch.passages)
         )
-        passage_ids, answers = (
-            None if tensor is None else self._on_device(tensor)
-            for tensor in (batch.passage_ids, batch.answers)
-        )
+        options = {
+            "passage_ids": batch.passage_ids,
+            "mask": batch.answers,
+            "owners": batch.owners,
+            "in_batch": batch.in_batch,
+        }
+        given = {name: each for name, each in options.items() if each is not None}
         self.spread = spread(passages)
-        loss: Tensor = self.model.loss(queries, passages, passage_ids=passage_ids, mask=answers)
+        loss: Tensor = self.model.loss(
+            queries, passages, **{name: self._on_device(each) for name, each in given.items()}
+        )
         return loss
 
     @contextmanager
@@ -223,7 +227,7 @@ class CachedStep:
 
     def _cut(self, batch: Batch, max_tokens: int) -> list[MicroBatch]:
         encoder = self.model.encoder
-        lengths = batch.lengths.numpy()
+        lengths = batch.lengths
         if not encoder.backbone.pads:
             rows = [(np.arange(len(lengths)), 0)]
         elif encoder.backbone.is_unpadded:
@@ -232,26 +236,28 @@ class CachedStep:
             # Longer than its longest text a batch may ask for positions that the model lacks.
             limit = max(encoder.max_length.values())
             rows = cut_by_length(lengths, max_tokens, self.length_multiple, limit)
-        return [self._micro_batch(batch, *part) for part in rows]
-
-    def _micro_batch(self, batch: Batch, rows: npt.NDArray[np.int64], length: int) -> MicroBatch:
-        ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
         prompt_lengths = self._prompt_lengths(batch)
-        features = self.model.encoder.backbone.features(ids, offsets, rows, length, prompt_lengths)
+        return [self._micro_batch(batch, *part, prompt_lengths) for part in rows]
+
+    def _micro_batch(
+        self, batch: Batch, rows: Integers, length: int, prompt_lengths: Integers | None
+    ) -> MicroBatch:
+        features = self.model.encoder.backbone.features(
+            batch.ids, batch.offsets, rows, length, prompt_lengths
+        )
         return MicroBatch(
             self._on_device(torch.from_numpy(rows)),
             {name: self._on_device(tensor) for name, tensor in features.items()},
             features["input_ids"].numel(),
         )
 
-    def _prompt_lengths(self, batch: Batch) -> npt.NDArray[np.int64] | None:
+    def _prompt_lengths(self, batch: Batch) -> Integers | None:
         """Return how many tokens at the head of each text are not pooled; None if all are."""
         of_queries, of_passages = map(self.model.encoder.prompt_length, SIDES)
         if not of_queries and not of_passages:
             return None
-        prompt_lengths = np.empty(len(batch.lengths), np.int64)
-        prompt_lengths[batch.queries.numpy()] = of_queries
-        prompt_lengths[batch.passages.numpy()] = of_passages
+        prompt_lengths = np.full(len(batch.lengths), of_passages)
+        prompt_lengths[: batch.num_query_texts] = of_queries
         return prompt_lengths
 
     def _on_device(self, tensor: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable
 from typing import NoReturn
 
-import numpy as np
-import pyarrow.compute as pc
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
@@ -118,33 +116,6 @@ def check_activations(model: BiEncoder, args: HybridTrainingArguments) -> None:
         raise ValueError(
             "only transformer encoders can recompute activations; leave out "
             "gradient_checkpointing and activation_checkpointing"
-        )
-
-
-def check_negatives(args: HybridTrainingArguments, table: AlignedTable) -> None:
-    """Check that the loss has negatives to contrast a query with.
-
-    Raises:
-        ValueError: it has none, so that it would be 0 at every step.
-    """
-    with_negatives = np.asarray(pc.fill_null(pc.list_value_length(table.negative_column()), 0)) > 0
-    if args.negatives == "hard_only":
-        if args.symmetric:
-            raise ValueError(
-                "symmetric is not defined with negatives='hard_only', since hard negatives are no "
-                "answers to other queries; leave out one of them"
-            )
-        if not with_negatives.any():
-            raise ValueError("negatives='hard_only' needs hard negatives, and the table has none")
-    if args.num_in_batch_negatives:
-        return
-    giving = table.has_passage if args.negatives_from == "passage" else table.has_query
-    without = int((giving & ~with_negatives).sum())
-    if without:
-        raise ValueError(
-            f"batch_size is {args.batch_size}, so that a query has no in-batch negative, and "
-            f"{without} of {int(giving.sum())} rows have no hard negatives: the loss of their "
-            "queries is always 0; use a larger batch_size"
         )
 
 

@@ -43,20 +43,40 @@ def spread(vectors: Tensor) -> Tensor:
     return 1 - some.mean(dim=0).square().sum()
 
 
-def chance_loss(args: HybridTrainingArguments, num_queries: int, num_passages: int) -> float:
+def chance_loss(
+    args: HybridTrainingArguments,
+    num_queries: int,
+    num_passages: int,
+    own_negatives: Tensor | None = None,
+) -> float:
     """Return the loss of a batch whose scores are all equal.
 
     Args:
         args: of the run.
         num_queries: of one process.
         num_passages: of one process, hard negatives included.
+        own_negatives: how many hard negatives those of the queries have that have no other
+            negatives, int64; None: there are no such queries.
     """
+    alone = 0 if own_negatives is None else len(own_negatives)
+    loss = _chance_of_pooled(args, num_queries, num_passages, num_queries - alone)
+    if own_negatives is None:
+        return loss
+    of_alone = float(own_negatives.double().log1p().sum())
+    # One direction: no passage is contrasted with their queries.
+    of_alone = of_alone / 2 if args.symmetric else of_alone
+    return (loss * (num_queries - alone) + of_alone) / num_queries
+
+
+def _chance_of_pooled(
+    args: HybridTrainingArguments, num_queries: int, num_passages: int, num_pooled: int
+) -> float:
+    """Return the same of one of the queries that have the passages of the batch as negatives."""
     ranks = args.world_size if args.shares_negatives else 1
-    num_queries, num_passages = ranks * num_queries, ranks * num_passages
     if args.negatives == "hard_only":
-        return math.log(1 + num_passages - num_queries)
-    loss = math.log(num_passages)
-    return (loss + math.log(num_queries)) / 2 if args.symmetric else loss
+        return math.log(1 + ranks * (num_passages - num_queries))
+    loss = math.log(ranks * num_passages)
+    return (loss + math.log(max(ranks * num_pooled, 1))) / 2 if args.symmetric else loss
 
 
 @dataclass(frozen=True)
@@ -93,9 +113,11 @@ class LearningWatch:
         self._chances: list[float] = []
         self._last: deque[Logged] = deque(maxlen=_LOGS)
 
-    def count(self, num_queries: int, num_passages: int) -> None:
-        """Note the size of a batch of this process."""
-        self._chances.append(chance_loss(self.args, num_queries, num_passages))
+    def count(
+        self, num_queries: int, num_passages: int, own_negatives: Tensor | None = None
+    ) -> None:
+        """Note the size of a batch of this process; see `chance_loss`."""
+        self._chances.append(chance_loss(self.args, num_queries, num_passages, own_negatives))
 
     def mean_chance(self) -> float:
         """Return the mean of the losses by chance since it was last asked for, NaN if none."""

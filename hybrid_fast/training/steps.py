@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +28,7 @@ from hybrid_fast.data import (
 from hybrid_fast.data import Batch as Examples
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.dropout_rates import has_dropout
-from hybrid_fast.models.texts import SIDES
+from hybrid_fast.models.texts import SIDES, Integers, TokenIds
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.collectives import first_on_each_machine
 from hybrid_fast.training.known_answers import KnownAnswers
@@ -37,22 +38,52 @@ logger = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """The local batch of a step: M texts, where a repeated text may stand once."""
+    """The local batch of a step: M texts, where a repeated text may stand once.
+
+    What micro-batches are cut from stays with the host, in arrays; what goes to the device as it is
+    stands in tensors, which loaders pin.
+
+    Attributes:
+        step: its number.
+        ids: token ids of all texts, concatenated, uint16 or int32.
+        offsets: where each text begins in `ids`, int64 (M + 1,).
+        num_query_texts: how many of the texts are of queries; they come first.
+        queries: positions among the M texts, int64 (B,).
+        passages: the same, int64 (N,): B positives, then all hard negatives.
+        passage_ids: equal for equal texts, int64 (N,); None without hard negatives.
+        answers: passages that are no negatives, bool (B, columns of the loss); None if there are
+            none on any rank.
+        owners: position of the query whose hard negative each passage is, -1 for positives, int64
+            (N,); None where it makes no difference to any batch of the table.
+        in_batch: see `AlignedTable.in_batch`, of the queries, bool (B,); None if it is true of the
+            whole table.
+    """
 
     step: int
-    ids: Tensor  # token ids of all texts, concatenated
-    offsets: Tensor  # int64 (M + 1,), where each text begins in `ids`
-    queries: Tensor  # int64 (B,), positions among the M texts
-    passages: Tensor  # int64 (N,), the same: B positives, then all hard negatives
-    passage_ids: Tensor | None  # int64 (N,), equal for equal texts; None without hard negatives
-    # bool (B, columns of the loss), answers that are no negatives; None if there are none on any
-    # rank
+    ids: TokenIds
+    offsets: Integers
+    num_query_texts: int
+    queries: Tensor
+    passages: Tensor
+    passage_ids: Tensor | None = None
     answers: Tensor | None = None
+    owners: Tensor | None = None
+    in_batch: Tensor | None = None
 
     @property
-    def lengths(self) -> Tensor:
+    def lengths(self) -> Integers:
         """Number of tokens of each text, int64 (M,)."""
-        return self.offsets.diff()
+        return np.diff(self.offsets)
+
+    @property
+    def own_negatives(self) -> Tensor | None:
+        """How many hard negatives the queries have that have no others, int64; None: all have."""
+        if self.in_batch is None:
+            return None
+        counts = torch.zeros(len(self.queries), dtype=torch.int64)
+        if self.owners is not None:
+            counts = self.owners[len(self.queries) :].bincount(minlength=len(self.queries))
+        return counts[~self.in_batch]
 
 
 class StepDataset(Dataset[Batch]):
@@ -66,6 +97,9 @@ class StepDataset(Dataset[Batch]):
         repeats_once: whether a text that occurs several times in a batch is embedded once.
         known_answers: of the table.
         shares_negatives: whether the columns of the loss are the passages of all ranks.
+        in_batch: see `AlignedTable.in_batch`; None if it is true of all rows.
+        has_margin: whether the loss leaves out passages by a margin, which spares a query's own
+            hard negatives.
     """
 
     def __init__(
@@ -78,6 +112,8 @@ class StepDataset(Dataset[Batch]):
         repeats_once: bool,
         known_answers: KnownAnswers | None = None,
         shares_negatives: bool = False,
+        in_batch: npt.NDArray[np.bool_] | None = None,
+        has_margin: bool = False,
     ) -> None:
         self.sampler = sampler
         self.queries = queries
@@ -86,12 +122,16 @@ class StepDataset(Dataset[Batch]):
         self.repeats_once = repeats_once
         self.known_answers = known_answers
         self.shares_negatives = shares_negatives
+        self.in_batch = in_batch
         self.has_negatives = passages.has_negatives
+        # Of the whole table: the loss expects all ranks to give the same.
+        self.gives_owners = self.has_negatives and (has_margin or in_batch is not None)
 
     def __getitem__(self, step: int) -> Batch:
         plan = self.sampler.batch(step)
+        rows = plan.query_rows, plan.passage_rows
         queries = self.queries.text_numbers(plan.query_rows)
-        passages = self._columns(plan.query_rows, plan.passage_rows)
+        passages = self._columns(*rows)
         query_texts, query_positions = self._texts(queries)
         passage_texts, passage_positions = self._texts(passages)
         tokens = Tokens.concatenate(
@@ -99,24 +139,40 @@ class StepDataset(Dataset[Batch]):
         )
         return Batch(
             step,
-            torch.from_numpy(tokens.ids),
-            torch.from_numpy(tokens.offsets),
-            torch.from_numpy(query_positions),
-            torch.from_numpy(passage_positions + len(query_texts)),
-            torch.from_numpy(passages) if self.has_negatives else None,
-            self._answers(plan),
+            tokens.ids,
+            tokens.offsets,
+            num_query_texts=len(query_texts),
+            queries=torch.from_numpy(query_positions),
+            passages=torch.from_numpy(passage_positions + len(query_texts)),
+            passage_ids=torch.from_numpy(passages) if self.has_negatives else None,
+            answers=self._answers(plan),
+            owners=torch.from_numpy(self._owners(*rows)) if self.gives_owners else None,
+            in_batch=self._in_batch(plan.query_rows),
         )
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def _columns(self, query_rows: np.ndarray, passage_rows: np.ndarray) -> np.ndarray:
+    def _giving(self, query_rows: Integers, passage_rows: Integers) -> Integers:
+        """Return the rows whose hard negatives the examples have."""
+        return passage_rows if self.negatives_from == "passage" else query_rows
+
+    def _columns(self, query_rows: Integers, passage_rows: Integers) -> Integers:
         """Return the numbers of the passages, then of the hard negatives, of a rank's batch."""
         passages = self.passages.text_numbers(passage_rows)
         if not self.has_negatives:
             return passages
-        rows = passage_rows if self.negatives_from == "passage" else query_rows
+        rows = self._giving(query_rows, passage_rows)
         return np.concatenate([passages, self.passages.negative_numbers(rows)])
+
+    def _owners(self, query_rows: Integers, passage_rows: Integers) -> Integers:
+        """Return which example each of `_columns` is a hard negative of, -1 for the passages."""
+        counts = self.passages.negative_counts(self._giving(query_rows, passage_rows))
+        examples = np.arange(len(query_rows))
+        return np.concatenate([np.full_like(examples, -1), examples.repeat(counts)])
+
+    def _in_batch(self, query_rows: Integers) -> Tensor | None:
+        return None if self.in_batch is None else torch.from_numpy(self.in_batch[query_rows])
 
     def _answers(self, plan: Examples) -> Tensor | None:
         """Return which columns of the loss answer which queries of this rank's plan."""
@@ -135,11 +191,11 @@ class StepDataset(Dataset[Batch]):
         if not found.size:  # on no rank: all of them must agree
             return None
         query, column = found[:, (found[0] >= first) & (found[0] < first + share)]
-        answers = torch.zeros(share, sum(map(len, columns)), dtype=torch.bool)
-        answers[torch.from_numpy(query - first), torch.from_numpy(column)] = True
-        return answers
+        answers = np.zeros((share, sum(map(len, columns))), np.bool_)
+        answers[query - first, column] = True
+        return torch.from_numpy(answers)
 
-    def _texts(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _texts(self, numbers: Integers) -> tuple[Integers, Integers]:
         """Return the numbers of the texts to embed, and the position among them of each."""
         if self.repeats_once:
             return np.unique(numbers, return_inverse=True)
@@ -253,4 +309,6 @@ def make_steps(
         repeats_once=repeats_once,
         known_answers=KnownAnswers.of_table(table, passages),
         shares_negatives=args.shares_negatives,
+        in_batch=None if table.in_batch.all() else table.in_batch,
+        has_margin=args.margin is not None,
     )

@@ -42,6 +42,11 @@ from hybrid_fast.training.divergence import DivergenceError, InEffect, divergenc
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
 from hybrid_fast.training.model import compile_transformer, make_model
+from hybrid_fast.training.negatives import (
+    check_directions,
+    check_negatives,
+    describe_negatives,
+)
 from hybrid_fast.training.optimiser import as_lazy_adamw, lazy_updates
 from hybrid_fast.training.resuming import TrainsNoMore
 from hybrid_fast.training.steps import (
@@ -108,7 +113,9 @@ class HybridTrainer(EvaluatingTrainer):
         inputs.check_evaluation(args, evaluator)
         inputs.check_activations(model, args)
         inputs.check_optimizers(args, optimizers[0])
-        inputs.check_negatives(args, train_table)
+        check_negatives(args, train_table)
+        check_directions(args, train_table)
+        self.negatives = describe_negatives(args, train_table)
         self.sampler = make_sampler(args, train_table)
         logger.info(
             "The table has %s; no batch has one of them twice.", self.sampler.report(0).contents
@@ -175,7 +182,7 @@ class HybridTrainer(EvaluatingTrainer):
         """
         with ended_by_any():
             checkpoint = self._prepare(resume_from_checkpoint)
-        logger.info("%s; gradient accumulation adds none.", self.args.describe_negatives())
+        logger.info("%s; gradient accumulation adds none.", self.negatives)
         self.throughput.restart()
         with self._termination, lazy_updates(self.optimizer, self.cached_step):
             with self.saved_on_failure(), ended_by_any():
@@ -218,6 +225,10 @@ class HybridTrainer(EvaluatingTrainer):
         """Return the number of examples of one epoch over all processes."""
         return len(dataloader) * self.sampler.batch_size
 
+    def floating_point_ops(self, inputs: Batch) -> int:
+        """Return 0: none are counted. transformers looks for features by name in the batch."""
+        return 0
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], None]:
@@ -247,7 +258,7 @@ class HybridTrainer(EvaluatingTrainer):
             loss = self.cached_step(inputs, self._batches_in_update)
         except FloatingPointError as error:
             raise self._divergence(error) from error
-        self.learning.count(len(inputs.queries), len(inputs.passages))
+        self.learning.count(len(inputs.queries), len(inputs.passages), inputs.own_negatives)
         self.throughput.count(len(inputs.queries), len(inputs.ids), self.cached_step.num_padded)
         if self.accelerator.sync_gradients:
             if self.args.world_size > 1:

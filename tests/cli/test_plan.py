@@ -1,5 +1,7 @@
 """`hybrid-fast plan`: the first batches of a recipe, and what its weights leave out."""
 
+import json
+
 import pytest
 
 from hybrid_fast.cli import main
@@ -25,12 +27,27 @@ def test_plan_takes_fields_and_names_what_is_left_out(project, capsys):
     assert "de-en" in shown
 
 
+def test_plan_counts_the_hard_negatives_of_the_row_that_gives_them(project, write_recipe, capsys):
+    rows = [json.loads(line) for line in (project / "items.jsonl").read_text().splitlines()]
+    with_some = [row | {"negatives": ["no"] * (row["lang"] == "de")} for row in rows]
+    (project / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in with_some))
+    recipe = str(write_recipe("pair_weights: {de-en: 1}", "kind: cross"))
+    for negatives_from, count in (("query", 8), ("passage", 0)):
+        main(["plan", recipe, "--steps", "1", "--negatives_from", negatives_from])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("the first batch has 8 hard negatives" in shown) == (count == 8)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--batch_size", "21"], "largest batch_size that works is 20"),
         (["--alpa", "1"], "did you mean 'alpha'"),
         (["--steps", "0"], "greater than or equal to 1"),
+        (
+            ["--train", "[{path: items.jsonl, in_batch: no}]"],
+            "in_batch is 'no'; true or false is needed",
+        ),
     ],
 )
 def test_plan_refuses_bad_input(project, capsys, options, message):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from passage_ids import passage_text_id
 
 from hybrid_fast.data import arrow_texts, table_file
-from hybrid_fast.data.columns import content_fingerprint
+from hybrid_fast.data.fingerprint import content_fingerprint
 from hybrid_fast.data.table import AlignedTable
 
 COLUMNS = {

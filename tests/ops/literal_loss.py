@@ -1,109 +1,169 @@
-"""The definition of the loss read literally, on Python lists, and random cases of all its options.
+"""The definition of the loss read literally: each row looks at each column and decides.
 
-Coordinates are multiples of 1/4, so that products are exact and ties are ties.
+Nothing here comes from the package. What a row keeps is decided by loops on Python's numbers; the
+sums of what it keeps are torch's, in float64, for the sake of their gradients.
 """
 
-import math
+from __future__ import annotations
 
-from hypothesis import strategies as st
+from dataclasses import dataclass
 
+import torch
+from torch import Tensor
 
-def slow_rows(
-    queries, passages, temperature, positives, query_groups, passage_groups, query_passage_ids,
-    passage_ids, mask, margin, symmetric, normalize, negatives,
-):  # fmt: skip
-    """Return l_i for each row, from lists."""
-    if normalize:
-        queries, passages = ([unit(v) for v in vectors] for vectors in (queries, passages))
-    num_queries, num_passages = len(queries), len(passages)
-    score = [[sum(a * b for a, b in zip(q, p, strict=True)) for p in passages] for q in queries]
-    if passage_ids is not None and query_passage_ids is None:
-        query_passage_ids = [passage_ids[column] for column in positives]
-
-    def is_kept(i, j):
-        if j == positives[i]:
-            return True
-        if query_groups is not None and query_groups[i] == passage_groups[j] != -1:
-            return False
-        if passage_ids is not None and query_passage_ids[i] == passage_ids[j] != -1:
-            return False
-        if mask is not None and mask[i][j]:
-            return False
-        if margin is not None and score[i][j] > score[i][positives[i]] + margin:
-            return False
-        return negatives == "all" or j not in positives
-
-    def is_kept_in_reverse(i, k):
-        return k == i or (positives[k] != positives[i] and is_kept(k, positives[i]))
-
-    rows = []
-    for i in range(num_queries):
-        positive = score[i][positives[i]] / temperature
-        kept = [score[i][j] / temperature for j in range(num_passages) if is_kept(i, j)]
-        row = log_sum_exp(kept) - positive
-        if symmetric:
-            kept = [k for k in range(num_queries) if is_kept_in_reverse(i, k)]
-            reverse = log_sum_exp([score[k][positives[i]] / temperature for k in kept])
-            row = (row + reverse - positive) / 2
-        rows.append(row)
-    return rows
+ROWS = ("query_groups", "query_passage_ids", "mask", "weights", "in_batch")  # one a query
+COLUMNS = ("passage_groups", "passage_ids")  # one a passage
 
 
-def unit(vector):
-    return [x / max(math.sqrt(sum(y * y for y in vector)), 1e-12) for x in vector]
-
-
-def log_sum_exp(values):
-    return max(values) + math.log(sum(math.exp(value - max(values)) for value in values))
-
-
-def slow_reduction(rows, weights, reduction):
-    weighted = [w * row for w, row in zip(weights, rows, strict=True)]
+def literal_loss(queries, passages, *, weights=None, reduction="mean", **options) -> Tensor:
+    """Return what `info_nce` of the same arguments has to return."""
+    rows = literal_rows(queries, passages, **options)
+    weights = torch.ones_like(rows) if weights is None else weights.double()
     if reduction == "none":
-        return weighted
-    total = sum(weights) if reduction == "mean" else 1
-    return sum(weighted) / total if total else 0.0
+        return weights * rows
+    total = weights.sum() if reduction == "mean" and weights.sum() > 0 else 1
+    return (weights * rows).sum() / total
 
 
-@st.composite
-def cases(draw):
-    num_queries = draw(st.integers(1, 5))
-    num_passages = num_queries + draw(st.integers(0, 4))
-    dim = draw(st.integers(1, 3))
-    coordinates = st.integers(-4, 4).map(lambda x: x / 4)
-    normalize = draw(st.booleans())
+def literal_shares(parts: list[dict], *, reduction="mean", **options) -> list[Tensor]:
+    """Return what the call of each rank has to return, with its tensors of rows and columns."""
+    whole = as_one(parts)
+    weights = whole.pop("weights", torch.ones(len(whole["queries"]))).double()
+    weighted = weights * literal_rows(**whole, **options)
+    rows = weighted.split([len(part["queries"]) for part in parts])
+    if reduction == "none":
+        return list(rows)
+    total = weights.sum() if reduction == "mean" and weights.sum() > 0 else 1
+    return [len(parts) * of_rank.sum() / total for of_rank in rows]
 
-    def lists(elements, length):
-        return st.lists(elements, min_size=length, max_size=length)
 
-    def maybe(strategy):
-        return draw(st.none() | strategy)
+def literal_rows(
+    queries: Tensor,
+    passages: Tensor,
+    *,
+    temperature: float | Tensor = 0.05,
+    symmetric: bool = False,
+    normalize: bool = False,
+    precision: str | None = None,
+    **rules,
+) -> Tensor:
+    """Return l_i of each row, (B,) in float64."""
+    scores = score_matrix(queries, passages, normalize, precision)
+    kept = Kept.of(scores, **rules)
+    logits = scores / temperature
+    rows = []
+    for i, column in enumerate(kept.positives):
+        columns = [j for j in range(scores.shape[1]) if kept.keeps(i, j)]
+        row = torch.logsumexp(logits[i, columns] - logits[i, column], 0)
+        if symmetric:
+            others = [k for k in range(len(scores)) if kept.keeps_in_reverse(i, k)]
+            row = (row + torch.logsumexp(logits[others, column] - logits[i, column], 0)) / 2
+        rows.append(row)
+    return torch.stack(rows)
 
-    ids = st.integers(-1, 2)
-    case = {
-        "queries": draw(lists(lists(coordinates, dim), num_queries)),
-        "passages": draw(lists(lists(coordinates, dim), num_passages)),
-        "temperature": draw(st.sampled_from([0.001, 0.05, 1.0, 10.0]) | st.floats(0.01, 10)),
-        "positives": maybe(lists(st.integers(0, num_passages - 1), num_queries)),
-        "query_groups": None,
-        "passage_groups": None,
-        "passage_ids": maybe(lists(ids, num_passages)),
-        "query_passage_ids": None,
-        "mask": maybe(lists(lists(st.booleans(), num_passages), num_queries)),
-        # Normalised scores are not exact: no margin that a tie could meet.
-        "margin": maybe(st.sampled_from([0.1234, -0.3217] if normalize else [0.0, 0.25, -0.5])),
-        "weights": maybe(lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), num_queries)),
-        "normalize": normalize,
-        "reduction": draw(st.sampled_from(["none", "sum", "mean"])),
-        "symmetric": draw(st.booleans()),
-        "negatives": "all",
-    }
-    if draw(st.booleans()):
-        case["query_groups"] = draw(lists(ids, num_queries))
-        case["passage_groups"] = draw(lists(ids, num_passages))
-    if case["passage_ids"] is not None:
-        case["query_passage_ids"] = maybe(lists(ids, num_queries))
-    columns = case["positives"] or range(num_queries)
-    if not case["symmetric"] and len(set(columns)) < num_passages:
-        case["negatives"] = draw(st.sampled_from(["all", "hard_only"]))
-    return case
+
+def score_matrix(queries, passages, normalize=False, precision=None) -> Tensor:
+    """Return the scores before the temperature, in float64; rounding has no gradient."""
+    sides = []
+    for vectors in (queries, passages):
+        exact = vectors.double()
+        if normalize:
+            exact = exact / exact.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        if precision == "bf16":  # of vectors that were normalised in float32
+            given = vectors.detach().float()
+            used = torch.nn.functional.normalize(given, dim=1) if normalize else given
+            exact = used.bfloat16().double() + (exact - exact.detach())
+        sides.append(exact)
+    return sides[0] @ sides[1].T
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Which columns a row keeps and, for `symmetric`, which queries its positive keeps."""
+
+    score: list[list[float]]
+    positives: list[int]
+    query_groups: list[int] | None
+    passage_groups: list[int] | None
+    query_passage_ids: list[int] | None
+    passage_ids: list[int] | None
+    mask: list[list[bool]] | None
+    owners: list[int]
+    in_batch: list[bool]
+    margin: float | None
+    hard_only: bool
+
+    @classmethod
+    def of(cls, scores, *, positives=None, owners=None, in_batch=None, negatives="all", margin=None,
+           query_groups=None, passage_groups=None, query_passage_ids=None, passage_ids=None,
+           mask=None):  # fmt: skip
+        num_queries, num_passages = scores.shape
+        positives = list(range(num_queries)) if positives is None else positives.tolist()
+        if passage_ids is not None and query_passage_ids is None:
+            query_passage_ids = passage_ids[positives]
+        given = {
+            "query_groups": query_groups, "passage_groups": passage_groups, "mask": mask,
+            "query_passage_ids": query_passage_ids, "passage_ids": passage_ids,
+        }  # fmt: skip
+        return cls(
+            score=scores.tolist(),
+            positives=positives,
+            owners=[-1] * num_passages if owners is None else owners.tolist(),
+            in_batch=[True] * num_queries if in_batch is None else in_batch.tolist(),
+            margin=margin,
+            hard_only=negatives == "hard_only",
+            **{name: None if value is None else value.tolist() for name, value in given.items()},
+        )
+
+    def keeps(self, i: int, j: int) -> bool:
+        """Tell whether column j is in A_i."""
+        if j == self.positives[i]:
+            return True
+        own = self.owners[j] == i
+        if not self.in_batch[i] and not own:
+            return False
+        if self.query_groups is not None and self.query_groups[i] == self.passage_groups[j] != -1:
+            return False
+        ids = self.query_passage_ids
+        if ids is not None and ids[i] == self.passage_ids[j] != -1:
+            return False
+        if self.mask is not None and self.mask[i][j]:
+            return False
+        highest = self.score[i][self.positives[i]]
+        if self.margin is not None and not own and self.score[i][j] > highest + self.margin:
+            return False
+        return not (self.hard_only and j in self.positives)
+
+    def keeps_in_reverse(self, i: int, k: int) -> bool:
+        """Tell whether query k is in A'_i, the candidates of i's positive."""
+        if k == i:
+            return True
+        if not self.in_batch[i] or not self.in_batch[k]:
+            return False
+        column = self.positives[i]
+        return self.positives[k] != column and self.keeps(k, column)
+
+
+def as_one(parts: list[dict]) -> dict:
+    """Return the arguments of one call for the batches of all ranks.
+
+    Args:
+        parts: of each rank, arguments of `info_nce` that are tensors, by name, embeddings included.
+    """
+    first_row = first_column = 0
+    pieces: dict[str, list[Tensor]] = {}
+    for part in parts:
+        num_queries, num_passages = len(part["queries"]), len(part["passages"])
+        positives = part.get("positives")
+        moved = {"positives": torch.arange(num_queries) if positives is None else positives}
+        moved["positives"] = moved["positives"] + first_column
+        if "owners" in part:
+            owners = part["owners"]
+            moved["owners"] = torch.where(owners == -1, -1, owners + first_row)
+        for name in ("queries", "passages", *ROWS, *COLUMNS):
+            if name in part:
+                moved[name] = part[name]
+        for name, tensor in moved.items():
+            pieces.setdefault(name, []).append(tensor)
+        first_row, first_column = first_row + num_queries, first_column + num_passages
+    return {name: torch.cat(tensors) for name, tensors in pieces.items()}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from hybrid_fast.ops import info_nce
-from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
+from hybrid_fast.ops.backends import cpu, cpu_bf16
 
 # Largest relative errors of gradients by temperature.
 ROUNDED_NEGATIVES = {0.05: 2e-4, 0.02: 1e-3, 0.01: 1.2e-3, 0.005: 1.2e-3}
@@ -20,9 +20,8 @@ UNROUNDED = 5e-5  # float32 scores, whose errors 1 / temperature multiplies
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(cpu_chunks, "_FEWEST_ROWS", 40)
-    for kernels in (cpu_float, cpu_bf16):
-        monkeypatch.setattr(kernels, "MOST_ROWS", 100)
+    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 40)
+    monkeypatch.setattr(cpu, "MOST_ROWS", 100)
 
 
 def embeddings(noise, num_queries=512, num_passages=512, dim=384, positives=slice(None)):

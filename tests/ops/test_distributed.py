@@ -80,6 +80,8 @@ MISUSES = {
     "learned temperature": "differ in temperature, by rank: \\[None, 0.05\\]",
     "dimensions": "differ in embedding dimension, by rank: \\[3, 4\\]",
     "gradient": "differ in whether passages needs a gradient",
+    "owners": "differ in whether owners is given",
+    "rows of the batch": "differ in whether in_batch is given",
     "mask": "mask has 4 columns; need 6",
     "hard_only": "hard_only.*all 6 are",
 }
@@ -96,6 +98,8 @@ REFUSED_ALONE = {
     "positives": ("ValueError", "positives must be columns of passages, 0 to 3"),
     "weights": ("ValueError", "weights must be finite and at least 0; first bad row: 1"),
     "groups": ("ValueError", "query_groups is given without passage_groups"),
+    "owners": ("ValueError", "first bad row: 3"),
+    "in_batch": ("ValueError", "owners"),
 }
 
 
@@ -190,6 +194,10 @@ def misuse(name, rank):
         options["temperature"] = (torch.tensor(0.05), 0.05)[rank]
     elif name == "gradient":
         passages.requires_grad_(rank == 0)
+    elif name == "owners":
+        options |= {"margin": 0.25, **({"owners": torch.full((2,), -1)} if rank == 0 else {})}
+    elif name == "rows of the batch" and rank == 1:
+        options["in_batch"] = torch.ones(num_rows, dtype=torch.bool)
     elif name == "mask":
         options["mask"] = torch.zeros(num_rows, 4, dtype=torch.bool)
     elif name == "hard_only":
@@ -215,6 +223,8 @@ def refuse_alone(name, rank):
             "positives": (queries, passages, {"positives": torch.tensor([0, 4])}),
             "weights": (queries, passages, {"weights": torch.tensor([1.0, -1.0])}),
             "groups": (queries, passages, {"query_groups": torch.tensor([1, 2])}),
+            "owners": (queries, passages, {"owners": torch.tensor([-1, 0, 1, 2])}),
+            "in_batch": (queries, passages, {"in_batch": torch.tensor([True, False])}),
         }[name]
     with pytest.raises((ValueError, TypeError)) as caught:
         info_nce(queries, passages, process_group=dist.group.WORLD, **arguments)
@@ -279,5 +289,5 @@ def test_what_one_rank_refuses_all_refuse_with_its_reason(outcome, name):
 
 
 def test_that_costs_no_collective(outcome):
-    """Sizes, passages, positives and the sum of weights are gathered, the gradient is reduced."""
-    assert outcome[3] == (5, 5)
+    """Sizes, passages and the sum of weights are gathered, the gradient is reduced."""
+    assert outcome[3] == (4, 4)

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mask_cases import masks
 from ranks import run_ranks
 
 from hybrid_fast import _core
 from hybrid_fast.ops import info_nce, value_and_grad
-from hybrid_fast.ops.backends import cpu_bf16, cpu_chunks, cpu_float
+from hybrid_fast.ops.backends import cpu, cpu_kernels
 
 # Relative to the largest entry of the truth: float32 sums of thousands of terms in another order
 # than torch's; bfloat16 rounds W to 8 bits, and each chunk's part of a gradient once more.
@@ -48,9 +49,8 @@ def several_threads():
 
 @pytest.fixture(autouse=True)
 def small_chunks_and_poison(monkeypatch):
-    monkeypatch.setattr(cpu_chunks, "_FEWEST_ROWS", 8)
-    for kernels in (cpu_float, cpu_bf16):
-        monkeypatch.setattr(kernels, "MOST_ROWS", 32)
+    monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
+    monkeypatch.setattr(cpu, "MOST_ROWS", 32)
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self, *args, **kwargs):
@@ -125,33 +125,6 @@ def check(queries, passages, **options):
         error = ((value.double() - expected).abs().max() / scale).item()
         allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
-
-
-def masks(num_queries, num_passages, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def ids(size, most):
-        return torch.randint(-1, most, (size,), generator=generator)
-
-    return {
-        "groups": {
-            "query_groups": ids(num_queries, 5),
-            "passage_groups": ids(num_passages, 5),
-        },
-        "ids": {"passage_ids": ids(num_passages, 9)},
-        "ids of queries": {
-            "passage_ids": ids(num_passages, 9),
-            "query_passage_ids": ids(num_queries, 9),
-        },
-        "mask": {"mask": torch.rand(num_queries, num_passages, generator=generator) < 0.3},
-        "mask by columns": {
-            "mask": (torch.rand(num_passages, num_queries, generator=generator) < 0.3).T
-        },
-        "margin": {"margin": 0.05},
-        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
-        "normalize": {"normalize": True},
-        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
-    }
 
 
 @pytest.mark.parametrize("dtype", FLOORS, ids=str)
@@ -274,9 +247,9 @@ def test_double_backward_is_refused():
 def test_no_products_for_inputs_without_gradient(frozen, monkeypatch):
     calls = []
     for name in ("query_gradient", "add_passage_gradient"):
-        method = getattr(cpu_float.FloatKernels, name)
+        method = getattr(cpu_kernels.FloatKernels, name)
         monkeypatch.setattr(
-            cpu_float.FloatKernels,
+            cpu_kernels.FloatKernels,
             name,
             lambda *args, name=name, method=method: calls.append(name) or method(*args),
         )

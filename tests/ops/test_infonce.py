@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybrid_fast.ops import info_nce
-from hybrid_fast.ops.infonce import _select_backend
+from hybrid_fast.ops.backends.registry import select_backend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -123,6 +123,25 @@ BAD_ARGUMENTS = [
      {"weights": torch.tensor([1.0, 1e60], dtype=torch.float64)}),
     (TypeError, "max_scratch_bytes must be an int, got float", {"max_scratch_bytes": 1e9}),
     (ValueError, "max_scratch_bytes is 0; need at least 1", {"max_scratch_bytes": 0}),
+    (TypeError, "owners must be a torch.Tensor, got list", {"owners": [-1, -1, 0]}),
+    (TypeError, "owners has dtype torch.int32; need torch.int64",
+     {"owners": torch.tensor([-1, -1, 0], dtype=torch.int32)}),
+    (ValueError, r"owners has shape \(2,\); need \(3,\)", {"owners": torch.tensor([-1, 0])}),
+    (ValueError, r"owners has shape \(3, 1\)", {"owners": torch.zeros(3, 1).long()}),
+    (ValueError, "owners is on meta but queries is on cpu",
+     {"owners": torch.tensor([-1, -1, 0], device="meta")}),
+    (ValueError, "owners must be .*; first bad row: 2", {"owners": torch.tensor([-1, -1, 2])}),
+    (ValueError, "owners must be .*; first bad row: 0", {"owners": torch.tensor([-2, -1, 0])}),
+    (ValueError, "owners must be .*; first bad row: 1",
+     {"owners": torch.tensor([-1, 2**62, 0]), "margin": 0.1}),
+    (TypeError, "in_batch must be a torch.Tensor, got bool", {"in_batch": False}),
+    (TypeError, "in_batch has dtype torch.int64; need torch.bool",
+     {"in_batch": torch.tensor([0, 1]), "owners": torch.tensor([-1, -1, 0])}),
+    (ValueError, r"in_batch has shape \(3,\); need \(2,\)",
+     {"in_batch": torch.ones(3).bool(), "owners": torch.tensor([-1, -1, 0])}),
+    (ValueError, "in_batch is on meta but queries is on cpu",
+     {"in_batch": torch.ones(2, device="meta").bool(), "owners": torch.tensor([-1, -1, 0])}),
+    (ValueError, "in_batch.* owners", {"in_batch": torch.tensor([True, False])}),
     (TypeError, "process_group must be a torch.distributed.ProcessGroup .* got str",
      {"process_group": "world"}),
 ]  # fmt: skip
@@ -156,12 +175,12 @@ def test_flags_and_sizes_of_numpy():
 @pytest.mark.parametrize("device", ["xpu", "mps", "hpu", "meta", "privateuseone"])
 def test_other_devices_take_the_reference(device):
     """None of them is here: what they are chosen for, and that autocast does not stop them."""
-    assert _select_backend("auto", None, device) == "reference"
+    assert select_backend("auto", None, device) == "reference"
     for backend in ("cpu", "triton"):
         with pytest.raises(ValueError, match=rf"is not (for tensors on '{device}'|installed)"):
-            _select_backend(backend, None, device)
+            select_backend(backend, None, device)
     with pytest.raises(ValueError, match=rf"precision 'bf16' for tensors on '{device}'; .*None"):
-        _select_backend("auto", "bf16", device)
+        select_backend("auto", "bf16", device)
 
 
 def test_the_reference_runs_where_there_is_no_autocast():
@@ -183,6 +202,25 @@ def test_hard_only_without_hard_negatives(num_passages, positives):
         info_nce(
             embeddings(2), embeddings(num_passages), negatives="hard_only", positives=positives
         )
+
+
+def test_in_batch_needs_owners_where_a_passage_could_be_a_hard_negative():
+    alone = torch.tensor([True, False])
+    with pytest.raises(ValueError, match=r"in_batch.*owners"):
+        info_nce(embeddings(2), embeddings(3), in_batch=torch.tensor([True, True]))
+    nobodys = torch.full((3,), -1)
+    assert info_nce(embeddings(2), embeddings(3), in_batch=alone, owners=nobodys).item() > 0
+    assert info_nce(embeddings(2), embeddings(2), in_batch=alone).item() > 0
+
+
+def test_values_of_owners_are_checked_where_there_are_any():
+    """Not on meta, which has none, unless it is asked for."""
+    queries, passages = (embeddings(n).to("meta") for n in (2, 3))
+    owners = torch.full((3,), 7, device="meta")
+    assert info_nce(queries, passages, owners=owners, margin=0.1).shape == ()
+    for backend in ("cpu", "reference"):
+        with pytest.raises(ValueError, match="owners must be"):
+            info_nce(embeddings(2), embeddings(3), owners=torch.full((3,), 7), backend=backend)
 
 
 def test_hard_only_with_one_passage_for_two_queries():
@@ -221,9 +259,10 @@ assert all(name.startswith(PARTS) for name in ours), ours
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_is_waited_for_only_when_asked():
     queries = with_value(embeddings(2), 0, NAN).cuda()
+    rules = {"owners": torch.tensor([-1, 7]).cuda(), "in_batch": torch.tensor([True, False]).cuda()}
     torch.cuda.set_sync_debug_mode("error")
     try:
-        loss = info_nce(queries, queries, symmetric=True, margin=0.1)
+        loss = info_nce(queries, queries, symmetric=True, margin=0.1, **rules)
         with pytest.raises(RuntimeError, match="synchroniz"):
             info_nce(queries, queries, check=True)
     finally:
@@ -231,3 +270,6 @@ def test_a_gpu_is_waited_for_only_when_asked():
     assert loss.isnan().item()
     with pytest.raises(ValueError, match="queries has NaN"):
         info_nce(queries, queries, check=True)
+    queries = embeddings(2).cuda()
+    with pytest.raises(ValueError, match=r"owners must be .*; first bad row: 1"):
+        info_nce(queries, queries, check=True, **rules)

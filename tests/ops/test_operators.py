@@ -11,7 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from hybrid_fast.ops import InfoNCELoss, info_nce
-from hybrid_fast.ops.operators import Settings
+from hybrid_fast.ops.flat_problem import flatten
+from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.problem import Problem
 
 OPERATORS = torch.ops.hybrid_fast
 NUM_QUERIES, NUM_PASSAGES, DIM = 6, 9, 5
@@ -197,19 +199,20 @@ def test_kernels_read_what_a_wrapper_holds(wrapped, needs_grad):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_operators_are_what_torch_expects(symmetric, needs, dtype):
     queries, passages = problem(dtype=dtype)
-    embeddings = (
-        queries.requires_grad_(needs[0]),
-        passages.requires_grad_(needs[1]),
-        torch.tensor(0.3, requires_grad=needs[2]),
-    )
     mask = torch.arange(54).reshape(6, 9) % 5 == 0
-    settings = Settings(
-        torch.arange(6), *GROUPS.values(), None, None, mask, None, 0.5, symmetric, "cpu", dtype,
-        None, None,
-    )  # fmt: skip
+    values = flatten(
+        Problem(
+            queries=queries.requires_grad_(needs[0]),
+            passages=passages.requires_grad_(needs[1]),
+            temperature=torch.tensor(0.3, requires_grad=needs[2]),
+            positives=torch.arange(6),
+            negative_mask=NegativeMask(**GROUPS, mask=mask, margin=0.5),
+            symmetric=symmetric,
+            backend="cpu",
+        )
+    )
     coefficients = torch.full((6,), 1 / 6, requires_grad=True)
     torch.library.opcheck(
-        OPERATORS.info_nce_loss_and_gradients.default,
-        (*embeddings, coefficients, needs, None, *settings),
+        OPERATORS.info_nce_loss_and_gradients.default, (coefficients, needs, None, *values)
     )
-    torch.library.opcheck(OPERATORS.info_nce_losses.default, (*embeddings, *settings))
+    torch.library.opcheck(OPERATORS.info_nce_losses.default, tuple(values))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from hybrid_fast.ops.problem import Problem
+
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
 from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles
@@ -40,10 +42,11 @@ def test_chunks_fill_the_processors_within_the_scratch_memory():
 @pytest.mark.parametrize("embeddings", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
     def kernels(one_pass):
-        dtype = torch.promote_types(embeddings, torch.float32)
-        return gpu.make_kernels(
-            torch.zeros(5, 3, dtype=embeddings), dtype, embeddings, None, one_pass=one_pass
+        vectors = torch.zeros(5, 3, dtype=embeddings)
+        problem = Problem(
+            queries=vectors, passages=vectors, temperature=1.0, positives=torch.arange(5)
         )
+        return gpu.make_kernels(problem, one_pass)
 
     twice = triton_tiles.TileKernels if embeddings == torch.bfloat16 else triton_rows.RowKernels
     assert type(kernels(one_pass=True)) is triton_rows.RowKernels

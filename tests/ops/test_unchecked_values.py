@@ -1,7 +1,4 @@
-"""Values that nobody has looked at, as under torch.compile: no memory is harmed, no NaN is lost.
-
-Also what the kernels ask of tensors, which reach them as addresses.
-"""
+"""Values that nobody has looked at, as under torch.compile: no memory is harmed, no NaN is lost."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import pytest
 import torch
 
 from hybrid_fast.ops import info_nce
-from hybrid_fast.ops.backends import cpu_chunks
-from hybrid_fast.ops.backends.cpu_bf16 import PackedColumns, has_bf16_product
+from hybrid_fast.ops.backends.cpu_bf16 import has_bf16_product, multiply, pack
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
@@ -62,38 +58,14 @@ def test_a_positive_that_is_no_column_is_an_error(column, dtype):
             info_nce(queries, passages, positives=positives, backend="cpu", **options)
 
 
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        torch.ones(3, 4, dtype=torch.float64),
-        torch.ones(3, 5),
-        torch.ones(12),
-        torch.ones(4, 3).T,
-        torch.ones(3, 8)[:, ::2],
-        torch.ones(3, 4, device="meta"),
-    ],
-    ids=["dtype", "shape", "dimensions", "transposed", "gaps", "device"],
-)
-def test_kernels_get_addresses_of_what_they_expect_alone(tensor):
-    message = r"scores is torch.float\d\d .* needs contiguous torch.float32 \(3, 4\) on cpu"
-    with pytest.raises(ValueError, match=message):
-        cpu_chunks.address("scores", tensor, torch.float32, 3, 4)
-
-
-def test_an_address_is_that_of_the_first_number():
-    tensor = torch.ones(3, 4)
-    assert cpu_chunks.address("scores", tensor, torch.float32, 3, 4) == tensor.data_ptr()
-    assert cpu_chunks.address("scores", None, torch.float32, 3, 4) == 0
-
-
 @pytest.mark.skipif(not has_bf16_product(), reason="needs AMX or AVX-512 BF16")
 def test_products_of_other_shapes_are_errors():
-    packed = PackedColumns(torch.ones(7, 4, dtype=torch.bfloat16))
-    with pytest.raises(ValueError, match="rows have 5 coordinates; need 4"):
-        packed.multiply(torch.ones(2, 5, dtype=torch.bfloat16))
-    with pytest.raises(ValueError, match=r"total is .*\(2, 6\).* needs .*\(2, 7\)"):
-        packed.multiply(torch.ones(2, 4, dtype=torch.bfloat16), torch.ones(2, 6))
-    with pytest.raises(ValueError, match="rows is torch"):
-        packed.multiply(torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"columns is .*strides \(2, 16\); .* contiguous"):
-        PackedColumns(torch.ones(6, 8, dtype=torch.bfloat16)[::2, ::2])
+    packed = pack(torch.ones(7, 4, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match="rows have 5 coordinates; they need 4"):
+        multiply(torch.ones(2, 5, dtype=torch.bfloat16), packed)
+    with pytest.raises(ValueError, match=r"out has the shape \(2, 6\); it needs \(2, 7\)"):
+        multiply(torch.ones(2, 4, dtype=torch.bfloat16), packed, torch.ones(2, 6))
+    with pytest.raises(TypeError, match="rows is float32"):
+        multiply(torch.ones(2, 4), packed)
+    with pytest.raises(ValueError, match=r"columns has rows 16 and columns 2 numbers apart"):
+        pack(torch.ones(6, 8, dtype=torch.bfloat16)[::2, ::2])

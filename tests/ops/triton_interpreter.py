@@ -17,8 +17,8 @@ import torch.nn.functional as F
 import triton.language as tl
 from triton.runtime import interpreter
 
-from hybrid_fast.ops import info_nce, infonce
-from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles
+from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import gpu, gpu_products, registry, triton_rows, triton_tiles
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
@@ -40,8 +40,8 @@ TEMPERATURE = 0.07
 
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):
-    backend = infonce._BACKENDS["triton"]
-    monkeypatch.setitem(infonce._BACKENDS, "triton", replace(backend, device_types=("cpu",)))
+    backend = registry.BACKENDS["triton"]
+    monkeypatch.setitem(registry.BACKENDS, "triton", replace(backend, device_types=("cpu",)))
     products = {
         "multiply": lambda a, b, dtype: a.to(dtype) @ b.to(dtype),
         "multiply_into": lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype)),

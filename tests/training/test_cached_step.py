@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -77,9 +78,9 @@ def plain_gradients(model: ContrastiveModel, batches: list[Batch], divisor: int 
     """One graph for each whole batch; the gradients of all add up."""
     model.zero_grad()
     for batch in batches:
-        rows = torch.arange(len(batch.lengths)).numpy()
-        ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
-        embeddings = model.encoder(model.encoder.backbone.features(ids, offsets, rows))
+        rows = np.arange(len(batch.lengths))
+        features = model.encoder.backbone.features(batch.ids, batch.offsets, rows)
+        embeddings = model.encoder(features)
         loss = model.loss(
             embeddings[batch.queries], embeddings[batch.passages], passage_ids=batch.passage_ids
         )
@@ -234,9 +235,8 @@ def test_a_static_encoder_is_one_micro_batch_without_padding(tmp_path):
     step(batch)
     assert step.num_padded == len(batch.ids)
     found = model.encoder.backbone.embedding.weight.grad
-    features = encoder.backbone.features(
-        batch.ids.numpy(), batch.offsets.numpy(), torch.arange(len(batch.lengths)).numpy()
-    )
+    rows = np.arange(len(batch.lengths))
+    features = encoder.backbone.features(batch.ids, batch.offsets, rows)
     model.zero_grad()
     embeddings = encoder(features)
     model.loss(

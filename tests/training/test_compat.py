@@ -28,6 +28,7 @@ DOCUMENTED = {
     "create_optimizer",
     "create_scheduler",
     "evaluate",
+    "floating_point_ops",
     "get_train_dataloader",
     "log",
     "predict",

@@ -51,9 +51,9 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def one_by_one(model: ContrastiveModel, batch) -> dict[str, Tensor]:
     """Return the gradient of one graph in which no text is padded."""
-    ids, offsets = batch.ids.numpy(), batch.offsets.numpy()
-    rows = torch.arange(len(batch.lengths)).numpy()
-    texts = [model.encoder.backbone.features(ids, offsets, rows[[row]]) for row in rows]
+    rows = np.arange(len(batch.lengths))
+    features = model.encoder.backbone.features
+    texts = [features(batch.ids, batch.offsets, rows[[row]]) for row in rows]
     embeddings = torch.cat([model.encoder(features) for features in texts])
     loss = model.loss(
         embeddings[batch.queries], embeddings[batch.passages], passage_ids=batch.passage_ids

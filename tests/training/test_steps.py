@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
 from hybrid_fast.data import AlignedTable, HybridBatchSampler, open_token_store
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.training.steps import Batch, StepDataset
+from hybrid_fast.training.steps import Batch, StepDataset, StepLoader
 
 NUM_GROUPS = 48
 LANGUAGES = ("de", "en", "fr")
@@ -125,10 +127,39 @@ def test_all_ranks_give_passage_ids_or_none_does(every):
         assert len({rank.batch(step).passage_ids is None for rank in ranks}) == 1
 
 
+def assert_same(first: Batch, second: Batch) -> None:
+    for name, one, other in zip(Batch._fields, first, second, strict=True):
+        assert type(one) is type(other), name
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_data_set_can_be_pickled_for_loader_workers():
     (rank,) = make_ranks(make_table(every=1), 1)
     copy = pickle.loads(pickle.dumps(rank.dataset))
-    for first, second in zip(copy[3], rank.batch(3), strict=True):
-        assert (first is None) == (second is None)
-        if first is not None:
-            assert torch.equal(torch.as_tensor(first), torch.as_tensor(second))
+    assert_same(copy[3], rank.batch(3))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_hands_on_arrays_and_tensors_as_they_are(num_workers):
+    """Micro-batches are cut from arrays; what goes to the device as it is has become a tensor."""
+    (rank,) = make_ranks(make_table(every=2), 1)
+    loader = StepLoader(rank.dataset, num_workers=num_workers)
+    batches = list(islice(loader, 4))
+    for step, batch in enumerate(batches):
+        assert_same(batch, rank.batch(step))
+        kinds = {name: type(value) for name, value in batch._asdict().items() if value is not None}
+        assert {name for name, kind in kinds.items() if kind is np.ndarray} == {"ids", "offsets"}
+        assert {name for name, kind in kinds.items() if kind is torch.Tensor} == {
+            "queries", "passages", "passage_ids"
+        }  # fmt: skip
+    assert len(batches) == 4
+
+
+@pytest.mark.parametrize("repeats_once", [False, True])
+def test_texts_of_queries_come_first(repeats_once):
+    (rank,) = make_ranks(make_table(every=2), 1, repeats_once=repeats_once)
+    for step in range(4):
+        batch = rank.batch(step)
+        assert set(batch.queries.tolist()) == set(range(batch.num_query_texts))
+        others = set(range(batch.num_query_texts, len(batch.lengths)))
+        assert set(batch.passages.tolist()) == others

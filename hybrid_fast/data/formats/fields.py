@@ -194,6 +194,17 @@ def check_title(value: object, where: str, field: str) -> str | None:
     return None if value is None or is_blank(value) else check_text(value, where, field)
 
 
+def check_flag(value: object, where: str, field: str) -> bool | None:
+    """Return a boolean, which CSV files hold as the text true or false; None if that is blank."""
+    if isinstance(value, bool):
+        return value
+    if is_blank(value):
+        return None
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise ValueError(f"{where}: field {field!r} must be true or false, got {value!r}")
+
+
 def check_texts(value: object, where: str, field: str) -> list[str]:
     """Return a list of texts."""
     if not isinstance(value, list):

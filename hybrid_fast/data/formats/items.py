@@ -32,6 +32,7 @@ class Item(NamedTuple):
     negatives: list[str] | None = None
     source: str | None = None
     kinds: list[str] | None = None
+    in_batch: bool | None = None
 
 
 def check_text(value: object, where: str, field: str, can_skip: bool = True) -> str:

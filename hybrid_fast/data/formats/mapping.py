@@ -15,6 +15,7 @@ from hybrid_fast.data.formats.fields import (
     MissingField,
     Passage,
     Row,
+    check_flag,
     check_id,
     check_language,
     check_texts,
@@ -166,9 +167,10 @@ class RecordMapper:
             passages = [passage._replace(title=None) for passage in passages]
         negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
+        in_batch = row.checked("in_batch", check_flag)
         group_id = self._group_id(row, number)
         return [
-            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds)
+            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds, in_batch)
             for query, _, _ in queries or _NO_TEXT
             for text, title, passage_id in passages or _NO_TEXT
         ]

@@ -7,31 +7,25 @@ fewer where columns are many: each adds once to the whole gradient of the passag
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from hybrid_fast.cpu.ways import check_variable
 from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.problem import Problem
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with
 _CHUNK_BYTES_BF16 = 2**24  # of their gradient
+MOST_ROWS = 512  # of a chunk; twice as many where a score takes two bytes
+_FEWEST_ROWS = 128
 
 
-def make_kernels(
-    passages: Tensor,
-    dtype: torch.dtype,
-    product_dtype: torch.dtype,
-    max_scratch_bytes: int | None,
-    *,
-    one_pass: bool,
-) -> Kernels:
+def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     """Return the kernels of one call.
 
+    What the processor cannot multiply in the product dtype is rounded to it, and multiplied in the
+    compute dtype.
+
     Args:
-        passages: (N, D).
-        dtype: of scores and sums, float32 or float64.
-        product_dtype: embeddings are rounded to it. What the processor cannot multiply in it is
-            then multiplied in `dtype`.
-        max_scratch_bytes: of a chunk of scores; at least 128 rows are held.
+        problem: of embeddings on the CPU.
         one_pass: whether losses and gradients come from the same scores; the same kernels do both
             here.
 
@@ -41,9 +35,18 @@ def make_kernels(
     check_variable()  # small products would not ask
     # The compiled core is loaded by those who need it.
     from hybrid_fast.ops.backends.cpu_bf16 import Bf16Kernels, has_bf16_product
-    from hybrid_fast.ops.backends.cpu_float import FloatKernels
+    from hybrid_fast.ops.backends.cpu_kernels import FloatKernels
 
-    rounded = passages.to(product_dtype)
-    if product_dtype == torch.bfloat16 and has_bf16_product():
-        return Bf16Kernels(rounded, max_scratch_bytes or _CHUNK_BYTES_BF16)
-    return FloatKernels(rounded.to(dtype), max_scratch_bytes or CHUNK_BYTES)
+    passages, max_bytes = problem.passages.to(problem.product_dtype), problem.max_scratch_bytes
+    if problem.product_dtype == torch.bfloat16 and has_bf16_product():
+        rows = rows_of_chunk(len(passages), 2, max_bytes or _CHUNK_BYTES_BF16)
+        return Bf16Kernels(passages.contiguous(), rows)
+    passages = passages.to(problem.compute_dtype).contiguous()
+    rows = rows_of_chunk(len(passages), passages.element_size(), max_bytes or CHUNK_BYTES)
+    return FloatKernels(passages, rows)
+
+
+def rows_of_chunk(num_columns: int, bytes_per_score: int, max_bytes: int) -> int:
+    """Return how many rows a chunk has at most; each adds once to the passages' gradient."""
+    most = 2 * MOST_ROWS if bytes_per_score == 2 else MOST_ROWS
+    return min(max(max_bytes // (bytes_per_score * num_columns), _FEWEST_ROWS), most)

@@ -9,41 +9,29 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import torch
-from torch import Tensor
-
 from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.problem import Problem
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
 
 
-def make_kernels(
-    passages: Tensor,
-    dtype: torch.dtype,
-    product_dtype: torch.dtype,
-    max_scratch_bytes: int | None,
-    *,
-    one_pass: bool,
-) -> Kernels:
+def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     """Return the kernels of one call.
 
     float32 and float64 use the library even where scores are needed twice: Triton is no faster at
     their exact products, and W takes the place of the scores.
 
     Args:
-        passages: (N, D).
-        dtype: of scores and sums, float32 or float64.
-        product_dtype: embeddings and W are rounded to it before products.
-        max_scratch_bytes: of scores and W; at least 128 rows are held.
+        problem: of embeddings on a GPU.
         one_pass: whether losses and gradients come from the same scores.
     """
     # Triton is loaded by those who need it.
     from hybrid_fast.ops.backends.triton_rows import RowKernels
     from hybrid_fast.ops.backends.triton_tiles import TileKernels
 
-    passages = passages.to(product_dtype)
-    max_bytes = max_scratch_bytes or MAX_SCRATCH_BYTES
-    if passages.dtype == dtype or one_pass:
-        return RowKernels(passages, dtype, max_bytes)
+    passages = problem.passages.to(problem.product_dtype).contiguous()
+    max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
+    if passages.dtype == problem.compute_dtype or one_pass:
+        return RowKernels(passages, problem.compute_dtype, max_bytes)
     return TileKernels(passages, max_bytes)

@@ -17,11 +17,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hybrid_fast.ops.chunked import NegativeMask
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 
 class KernelMask(NamedTuple):
-    """The negative mask of R rows and N columns as kernels take it; see `chunked.NegativeMask`."""
+    """The negative mask of R rows and N columns as kernels take it; see `NegativeMask`."""
 
     query_groups: Tensor | None  # int64 (R,)
     passage_groups: Tensor | None  # int64 (N,)

@@ -31,7 +31,8 @@ from hybrid_fast.ops.backends.tile_kernels import (
     weights_kernel,
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, Columns, NegativeMask
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_nested_columns_and_all_kinds_of_values(tmp_path):
         "title": "",
         "a.b": "de",
         "kinds": ["mono"],
+        "alone": False,
     }
     path = write(tmp_path / "a.jsonl", as_jsonl([record]) + "\n  \n")
     (item,) = read(
@@ -88,9 +89,10 @@ def test_nested_columns_and_all_kinds_of_values(tmp_path):
             "title": "title",
             "negatives": "hard",
             "kinds": "kinds",
+            "in_batch": "alone",
         },
     )
-    assert item == ("12", "de", "query", "second", "5", None, ["n1", "n2"], None, ["mono"])
+    assert item == ("12", "de", "query", "second", "5", None, ["n1", "n2"], None, ["mono"], False)
 
 
 def test_optional_columns_of_our_names_may_be_absent_in_some_rows(tmp_path):

@@ -1,0 +1,147 @@
+"""Kernels of the chunked loss on the CPU: what all dtypes share, and those of float32 and float64.
+
+Tensors reach the C++ core as arrays, which it checks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybrid_fast import _core
+from hybrid_fast.cpu import products
+from hybrid_fast.cpu.arrays import array_of
+from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.negative_mask import NegativeMask
+
+
+class CpuKernels(ABC):
+    """What the kernels of all dtypes share; see `chunked.Kernels`."""
+
+    def __init__(self, passages: Tensor, num_rows: int) -> None:
+        """Take passages (N, D) of the dtype of the products, and how many rows a chunk has."""
+        self.dtype = passages.dtype
+        self._passages = passages
+        self._num_rows = num_rows
+        self._grad_passages: Tensor | None = None
+
+    def rows_per_chunk(self) -> int:
+        """Return how many rows a chunk has at most."""
+        return self._num_rows
+
+    def add_column_sums(
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
+        scores = self._scores(chunk)
+        logits = scores.new_empty(len(scores))
+        _core.add_column_sums(
+            array_of(scores),
+            *self._rows(chunk),
+            logit_scale=float(logit_scale),
+            sums=array_of(sums),
+            positive_logits=array_of(logits),
+            num_threads=torch.get_num_threads(),
+        )
+        return logits, None
+
+    def passage_gradient(self) -> Tensor:
+        """Return the sum of all W^T Q, (N, D), and reset it."""
+        assert self._grad_passages is not None
+        gradient, self._grad_passages = self._grad_passages, None
+        return gradient
+
+    @abstractmethod
+    def _scores(self, chunk: Chunk) -> Tensor:
+        """Return the scores of a chunk, (R, N); they are overwritten before the next are made."""
+
+    def _rows(self, chunk: Chunk) -> tuple[Any, _core.NegativeMask | None]:
+        """Return positives and negative mask of a chunk as the core takes them."""
+        positives = chunk.positives
+        mask = core_mask(chunk.negative_mask, len(positives), len(self._passages))
+        return array_of(positives.contiguous()), mask
+
+
+class FloatKernels(CpuKernels):
+    """Steps of the chunked loss for float32 and float64: the fastest products."""
+
+    def __init__(self, passages: Tensor, num_rows: int) -> None:
+        super().__init__(passages, num_rows)
+        self._scratch: Tensor | None = None  # (R, N), the scores of each chunk in turn
+
+    def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
+        """Return l_i of one direction (R,)."""
+        scores = self._scores(chunk)
+        losses = scores.new_empty(len(scores))
+        self._contrast(chunk, logit_scale, scores, losses)
+        return losses
+
+    def gradients(
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
+        scores = self._scores(chunk)
+        losses, dots = scores.new_empty(len(scores)), scores.new_empty(len(scores))
+        self._contrast(
+            chunk, logit_scale, scores, losses, **gradient_arguments(chunk, columns, dots)
+        )
+        return losses, dots, scores
+
+    def query_gradient(self, gradient: Tensor) -> Tensor:
+        """Return W P, (R, D)."""
+        return products.nn(gradient, self._passages)
+
+    def add_passage_gradient(self, gradient: Tensor, queries: Tensor) -> None:
+        """Add W^T Q to the gradient of the passages."""
+        if self._grad_passages is None:
+            self._grad_passages = products.tn(gradient, queries)
+        else:
+            products.add_tn(gradient, queries, self._grad_passages)
+
+    def _contrast(
+        self, chunk: Chunk, logit_scale: Tensor, scores: Tensor, losses: Tensor, **gradient: Any
+    ) -> None:
+        _core.contrast_rows(
+            array_of(scores),
+            *self._rows(chunk),
+            logit_scale=float(logit_scale),
+            losses=array_of(losses),
+            num_threads=torch.get_num_threads(),
+            **gradient,
+        )
+
+    def _scores(self, chunk: Chunk) -> Tensor:
+        num_rows = len(chunk.queries)
+        if self._scratch is None:
+            self._scratch = chunk.queries.new_empty(num_rows, len(self._passages))
+        return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])
+
+
+def gradient_arguments(
+    chunk: Chunk, columns: Columns | None, grad_dot_logits: Tensor
+) -> dict[str, Any]:
+    """Return what the core takes for a gradient, beside what losses need."""
+    arguments = {
+        "coefficients": array_of(chunk.coefficients),
+        "grad_dot_logits": array_of(grad_dot_logits),
+    }
+    if columns is not None:
+        arguments["column_lse"] = array_of(columns.lse)
+        arguments["column_coefficients"] = array_of(columns.coefficients)
+    return arguments
+
+
+def core_mask(mask: NegativeMask, num_rows: int, num_columns: int) -> _core.NegativeMask | None:
+    """Return the rules that were asked for as the core takes them, None if there are none."""
+    if not mask.any():
+        return None
+    arrays = {name: array_of(_side_by_side(tensor)) for name, tensor, _ in mask.tensors()}
+    return _core.NegativeMask(num_rows, num_columns, margin=mask.margin, **arrays)
+
+
+def _side_by_side(tensor: Tensor) -> Tensor:
+    """Return a tensor whose columns lie side by side; its rows may lie apart."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()

@@ -1,0 +1,68 @@
+"""The backends of the loss by name, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hybrid_fast.common.choices import check_choice
+from hybrid_fast.ops.backends import cpu, gpu
+from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.problem import Problem
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute the loss.
+
+    Attributes:
+        make_kernels: makes the steps of one call that differ between devices, see `Kernels`, of a
+            problem and whether losses and gradients come from the same scores; None for the
+            definition in plain torch, which has no such steps.
+        device_types: kinds of devices that it computes on; None: any.
+        is_installed: whether what it needs is there.
+        precisions: values of `precision` that it supports.
+    """
+
+    make_kernels: Callable[[Problem, bool], Kernels] | None
+    device_types: tuple[str, ...] | None = None
+    is_installed: bool = True
+    precisions: tuple[str | None, ...] = (None, "bf16")
+
+    def runs_on(self, device_type: str) -> bool:
+        """Tell whether it is installed and computes on a kind of device."""
+        return self.is_installed and (self.device_types is None or device_type in self.device_types)
+
+
+# The fastest first.
+BACKENDS = {
+    "triton": Backend(gpu.make_kernels, ("cuda",), gpu.HAS_TRITON),
+    "cpu": Backend(cpu.make_kernels, ("cpu",)),
+    "reference": Backend(None, precisions=(None,)),
+}
+
+
+def select_backend(name: str, precision: str | None, device_type: str) -> str:
+    """Return the name of the backend to use: "auto" takes the first that supports the call.
+
+    Raises:
+        ValueError: there is no such backend, or it does not support the device or the precision.
+    """
+    check_choice("backend", name, ("auto", *BACKENDS))
+    usable = [known for known, backend in BACKENDS.items() if backend.runs_on(device_type)]
+    if name != "auto":
+        if name not in usable:
+            why = f"not for tensors on {device_type!r}"
+            if not BACKENDS[name].is_installed:
+                why = "not installed"
+            available = ", ".join(map(repr, ("auto", *usable)))
+            raise ValueError(f"backend {name!r} is {why}; available: {available}")
+        usable = [name]
+    for known in usable:
+        if precision in BACKENDS[known].precisions:
+            return known
+    supported = sorted({str(p) for known in usable for p in BACKENDS[known].precisions})
+    raise ValueError(
+        f"backend {name!r} does not support precision {precision!r} for tensors on "
+        f"{device_type!r}; it supports: {', '.join(supported)}"
+    )
