@@ -114,7 +114,15 @@ def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
 
 
 def run(
-    queries, passages, backend, *, dtype=None, temperature=TEMPERATURE, weights=None, **options
+    queries,
+    passages,
+    backend,
+    *,
+    dtype=None,
+    temperature=TEMPERATURE,
+    weights=None,
+    loss_function=info_nce,
+    **options,
 ):
     """Return the loss and the gradients of queries, passages, temperature and weights."""
     dtype = dtype or queries.dtype
@@ -128,7 +136,7 @@ def run(
         weights,
     ]
     leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    loss = info_nce(
+    loss = loss_function(
         *leaves[:2], temperature=leaves[2], weights=leaves[3], backend=backend, **options
     )
     upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
@@ -137,9 +145,10 @@ def run(
     return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
 
 
-def check(queries, passages, **options):
-    truth = run(queries, passages, "reference", dtype=torch.float64, **options)
-    plain = run(queries, passages, "reference", **options)
+def check(queries, passages, *, definition=info_nce, **options):
+    defined = {"loss_function": definition} | options
+    truth = run(queries, passages, "reference", dtype=torch.float64, **defined)
+    plain = run(queries, passages, "reference", **defined)
     ours = run(queries, passages, "triton", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
     temperature = options.get("temperature", TEMPERATURE)
@@ -165,6 +174,15 @@ def check(queries, passages, **options):
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
 
 
+def rules_of_rows(num_queries, num_passages, seed=0):
+    """Owners of the columns that are no positives, some of none; rows outside the batch."""
+    generator = torch.Generator().manual_seed(seed)
+    owners = torch.randint(-1, num_queries, (num_passages,), generator=generator)
+    owners[:num_queries] = -1
+    in_batch = torch.rand(num_queries, generator=generator) < 0.6
+    return {"owners": owners, "in_batch": in_batch}
+
+
 def masks(num_queries, num_passages, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
@@ -172,6 +190,7 @@ def masks(num_queries, num_passages, seed=0):
         return torch.randint(-1, most, (size,), generator=generator)
 
     mask = torch.rand(num_passages, num_queries, generator=generator) < 0.3
+    rows = rules_of_rows(num_queries, num_passages, seed)
     alone = {
         "groups": {
             "query_groups": ids(num_queries, 5),
@@ -185,10 +204,12 @@ def masks(num_queries, num_passages, seed=0):
         "mask": {"mask": mask.T.contiguous()},
         "mask by columns": {"mask": mask.T},
         "margin": {"margin": 0.05},
+        "margin, owners": {"margin": -0.1, "owners": rows["owners"]},
+        "in batch": rows,
         "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
         "normalize": {"normalize": True},
         "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
     }
-    names = ("groups", "ids of queries", "mask by columns", "margin", "positives")
+    names = ("groups", "ids of queries", "mask by columns", "margin", "in batch", "positives")
     together = {key: value for name in names for key, value in alone[name].items()}
     return alone | {"all together": together}

@@ -94,19 +94,18 @@ def kept_negatives(
         b_kept = b_kept & (tl.load(p_mask, mask=m, other=1) == 0)
     if negative_mask.excluded_columns is not None:
         b_kept = b_kept & (tl.load(negative_mask.excluded_columns + o_n, mask=m_n, other=1) == 0)
-    if negative_mask.owners is not None:
-        # Chosen for the row: neither of the rules below leaves it out.
-        b_owned = tl.load(negative_mask.owners + o_n, mask=m_n, other=-1) == o_r
-    if negative_mask.limits is not None:
-        b_near = b_s <= tl.load(negative_mask.limits + o_r, mask=m_r, other=0)
+    if negative_mask.limits is not None or negative_mask.in_batch is not None:
+        b_limit = float("inf")
+        if negative_mask.limits is not None:
+            b_limit = tl.load(negative_mask.limits + o_r, mask=m_r, other=0)
+        if negative_mask.in_batch is not None:
+            b_in = tl.load(negative_mask.in_batch + o_r, mask=m_r, other=0) != 0
+            b_limit = tl.where(b_in, b_limit, float("-inf"))
         if negative_mask.owners is not None:
-            b_near = b_near | b_owned
-        b_kept = b_kept & b_near
-    if negative_mask.in_batch is not None:
-        b_shared = tl.load(negative_mask.in_batch + o_r, mask=m_r, other=0) != 0
-        if negative_mask.owners is not None:
-            b_shared = b_shared | b_owned
-        b_kept = b_kept & b_shared
+            # Chosen for the row: neither rule leaves it out.
+            b_owner = tl.load(negative_mask.owners + o_n, mask=m_n, other=-1).to(tl.int32)
+            b_limit = tl.where(b_owner == o_r.to(tl.int32), float("inf"), b_limit)
+        b_kept = b_kept & ~(b_s > b_limit)  # what is not a number stays
     return b_kept
 
 
@@ -120,5 +119,6 @@ def of_other_direction(
     """Return logits for passages against queries: of rows that take no part in it -infinity."""
     if negative_mask.in_batch is not None:
         b_in = tl.load(negative_mask.in_batch + o_r, mask=m_r, other=0) != 0
-        b_l = tl.where(b_in, b_l, float("-inf"))
+        # Added, since a comparison for each entry takes more registers.
+        b_l = b_l + tl.where(b_in, 0.0, float("-inf"))
     return b_l
