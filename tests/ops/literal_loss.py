@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROWS = ("query_groups", "query_passage_ids", "mask", "weights", "in_batch")  # one a query
-COLUMNS = ("passage_groups", "passage_ids")  # one a passage
+ROWS = ("query_groups", "query_passage_ids", "mask", "weights", "in_batch", "query_years")
+COLUMNS = ("passage_groups", "passage_ids", "passage_years")
 
 
 def literal_loss(queries, passages, *, weights=None, reduction="mean", **options) -> Tensor:
@@ -90,13 +90,15 @@ class Kept:
     mask: list[list[bool]] | None
     owners: list[int]
     in_batch: list[bool]
+    query_years: list[int] | None
+    passage_years: list[int] | None
     margin: float | None
     hard_only: bool
 
     @classmethod
     def of(cls, scores, *, positives=None, owners=None, in_batch=None, negatives="all", margin=None,
            query_groups=None, passage_groups=None, query_passage_ids=None, passage_ids=None,
-           mask=None):  # fmt: skip
+           mask=None, query_years=None, passage_years=None):  # fmt: skip
         num_queries, num_passages = scores.shape
         positives = list(range(num_queries)) if positives is None else positives.tolist()
         if passage_ids is not None and query_passage_ids is None:
@@ -104,6 +106,7 @@ class Kept:
         given = {
             "query_groups": query_groups, "passage_groups": passage_groups, "mask": mask,
             "query_passage_ids": query_passage_ids, "passage_ids": passage_ids,
+            "query_years": query_years, "passage_years": passage_years,
         }  # fmt: skip
         return cls(
             score=scores.tolist(),
@@ -129,6 +132,10 @@ class Kept:
             return False
         if self.mask is not None and self.mask[i][j]:
             return False
+        if self.query_years is not None:  # a rule of one's own, see random_problems.py
+            latest = self.passage_years[self.positives[i]] + self.query_years[i]
+            if self.passage_years[j] > latest:
+                return False
         highest = self.score[i][self.positives[i]]
         if self.margin is not None and not own and self.score[i][j] > highest + self.margin:
             return False

@@ -18,6 +18,8 @@ from loss_gradients import DIFFERENTIABLE, loss_and_gradients, true_loss_and_gra
 from torch import Tensor
 
 from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.negative_mask import MaskingRule
+from hybrid_fast.ops.tensor_fields import per_passage, per_query
 
 # Of a gradient, relative to its terms: bfloat16 rounds W, float16 the gradients themselves.
 TOLERANCES = {
@@ -45,6 +47,18 @@ VECTOR_LAYOUTS = {
 BOTH = st.booleans()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NothingLater(MaskingRule):
+    """A rule of one's own: no passage of more than some years after the positive."""
+
+    query_years: Tensor = per_query(torch.int64)
+    passage_years: Tensor = per_passage(torch.int64)
+
+    def excluded(self, positives: Tensor) -> Tensor:
+        latest = self.passage_years[positives] + self.query_years
+        return self.passage_years[None, :] > latest[:, None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kinds:
     """What a call is given, and of which kind: the same on all ranks."""
@@ -64,6 +78,7 @@ class Kinds:
     margin: float | None
     owners: str | None
     in_batch: str | None
+    rule: bool
     weights: str | None
     weights_dtype: torch.dtype
     symmetric: bool
@@ -95,6 +110,7 @@ def kinds(**given: st.SearchStrategy) -> st.SearchStrategy[Kinds]:
         "margin": st.none() | some([-0.125, -0.5, 0.0, 0.0625]),
         "owners": some([None, "hard negatives", "anywhere"]),
         "in_batch": some([None, "some", "none", "all"]),
+        "rule": BOTH,
         "weights": some([None, "all", "some", "none"]),
         "weights_dtype": some([torch.float64, torch.float32]),
         "symmetric": BOTH,
@@ -204,6 +220,8 @@ def _tensors(
         tensors["passage_ids"] = ids(num_passages)
     if kinds.ids == "of both":
         tensors["query_passage_ids"] = ids(num_queries)
+    if kinds.rule:
+        tensors |= {"query_years": ids(num_queries), "passage_years": ids(num_passages)}
     if kinds.mask is not None:
         mask = torch.rand(num_queries, width, generator=generator) < kinds.masked
         tensors["mask"] = MASK_LAYOUTS[kinds.mask](mask)
@@ -284,14 +302,21 @@ def _clear_margin(kinds: Kinds, whole: dict[str, Tensor]) -> float:
     return float(bounds[widest] + bounds[widest + 1]) / 2
 
 
+def with_rules(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments as `info_nce` takes them: the definition has our rule spelt out."""
+    names = list(NothingLater.layouts)
+    others = {name: value for name, value in arguments.items() if name not in names}
+    if len(others) == len(arguments):
+        return others
+    return others | {"rules": [NothingLater(**{name: arguments[name] for name in names})]}
+
+
 def check(problem: Problem, backend: str, function=info_nce) -> None:
     """Compare a backend with the definition: the loss and all gradients."""
     arguments = problem.arguments()
     expected = true_loss_and_gradients(arguments)
-    found = loss_and_gradients(
-        function, {**arguments, **problem.fast_options(), "backend": backend}
-    )
-    assert_close(problem, found, expected)
+    ours = with_rules(arguments) | problem.fast_options() | {"backend": backend}
+    assert_close(problem, loss_and_gradients(function, ours), expected)
 
 
 def assert_close(

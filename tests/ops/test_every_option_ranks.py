@@ -9,7 +9,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_gradients import loss_and_gradients, true_shares_and_gradients
-from random_problems import assert_close, problems_of_ranks
+from random_problems import assert_close, problems_of_ranks, with_rules
 from ranks import run_ranks
 
 from hybrid_fast.ops import info_nce
@@ -30,7 +30,7 @@ def work(rank, world_size, problems, backend):
     dist.init_process_group("gloo")
     function = partial(info_nce, process_group=dist.group.WORLD, backend=backend)
     problem = problems[rank]
-    arguments = problem.arguments() | problem.fast_options()
+    arguments = with_rules(problem.arguments()) | problem.fast_options()
     found = loss_and_gradients(function, arguments)
     dist.destroy_process_group()
     return found
