@@ -9,13 +9,10 @@ import pytest
 import torch
 from triton_interpreter import (
     FLOORS,
-    SHAPES,
     check,
-    masks,
     on_the_cpu,  # noqa: F401
     problem,
     rules_of_rows,
-    run,
     small_chunks_and_poison,  # noqa: F401
 )
 
