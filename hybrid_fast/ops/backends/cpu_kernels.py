@@ -58,7 +58,7 @@ class CpuKernels(ABC):
     def _rows(self, chunk: Chunk) -> tuple[Any, _core.NegativeMask | None]:
         """Return positives and negative mask of a chunk as the core takes them."""
         positives = chunk.positives
-        mask = core_mask(chunk.negative_mask, len(positives), len(self._passages))
+        mask = core_mask(chunk.negative_mask, positives.shape[0], self._passages.shape[0])
         return array_of(positives.contiguous()), mask
 
 
@@ -105,9 +105,9 @@ class FloatKernels(CpuKernels):
         )
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        num_rows = len(chunk.queries)
+        num_rows = chunk.queries.shape[0]
         if self._scratch is None:
-            self._scratch = chunk.queries.new_empty(num_rows, len(self._passages))
+            self._scratch = chunk.queries.new_empty(num_rows, self._passages.shape[0])
         return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])
 
 
