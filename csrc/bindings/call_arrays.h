@@ -16,8 +16,8 @@ struct Extent {
 };
 Extent extent_of(const py::array& array, const char* name);
 
-// A matrix of any layout: entry (r, c) is data[r * stride + c * step]. An axis of one entry has
-// the step 1.
+// A matrix of any layout: entry (r, c) is data[r * stride + c * step]. Steps that nothing takes,
+// along an axis of one entry or in an empty matrix, are 1.
 template <typename T>
 struct Matrix {
   const T* data;
@@ -48,7 +48,7 @@ template <typename T>
 Matrix<T> matrix_of(const py::array& array) {
   constexpr auto kSize = static_cast<py::ssize_t>(sizeof(T));
   const auto step = [&](int axis) {
-    return array.shape(axis) == 1 ? 1 : array.strides(axis) / kSize;
+    return array.shape(axis) == 1 || array.size() == 0 ? 1 : array.strides(axis) / kSize;
   };
   return {static_cast<const T*>(array.data()), array.shape(0), array.shape(1), step(0), step(1)};
 }

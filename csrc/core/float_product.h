@@ -5,7 +5,7 @@
 
 namespace hybrid_fast {
 
-// Entry (r, c) is data[r * stride + c * step]; one of stride and step is 1, or rows or columns are.
+// Entry (r, c) is data[r * stride + c * step]; fastest where one of stride and step is 1.
 struct FloatMatrix {
   const float* data;
   std::int64_t num_rows, num_columns;

@@ -51,7 +51,7 @@ class Bf16Kernels(CpuKernels):
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
     ) -> tuple[Tensor, Tensor, Weights]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
-        negatives = self._passages.new_empty(len(chunk.queries), len(self._passages))
+        negatives = self._passages.new_empty(chunk.queries.shape[0], self._passages.shape[0])
         arrays = self._contrast(
             chunk, logit_scale, gradient=array_of(negatives), **gradient_arguments(chunk, columns)
         )
@@ -106,7 +106,7 @@ def multiply(rows: Tensor, columns: _core.PackedColumns, total: Tensor | None = 
     """Return the float32 product of rows (R, K) with a matrix, (R, C), added to `total`."""
     out = total
     if out is None:
-        out = rows.new_empty(len(rows), columns.num_columns, dtype=torch.float32)
+        out = rows.new_empty(rows.shape[0], columns.num_columns, dtype=torch.float32)
     columns.multiply(
         array_of(rows),
         array_of(out),
