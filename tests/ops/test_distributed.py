@@ -81,7 +81,6 @@ MISUSES = {
     "dimensions": "differ in embedding dimension, by rank: \\[3, 4\\]",
     "gradient": "differ in whether passages needs a gradient",
     "owners": "differ in whether owners is given",
-    "rows of the batch": "differ in whether in_batch is given",
     "mask": "mask has 4 columns; need 6",
     "hard_only": "hard_only.*all 6 are",
 }
@@ -196,8 +195,6 @@ def misuse(name, rank):
         passages.requires_grad_(rank == 0)
     elif name == "owners":
         options |= {"margin": 0.25, **({"owners": torch.full((2,), -1)} if rank == 0 else {})}
-    elif name == "rows of the batch" and rank == 1:
-        options["in_batch"] = torch.ones(num_rows, dtype=torch.bool)
     elif name == "mask":
         options["mask"] = torch.zeros(num_rows, 4, dtype=torch.bool)
     elif name == "hard_only":
