@@ -56,6 +56,11 @@ def masks(num_queries, num_passages):
     def ids(size, most):
         return torch.randint(-1, most, (size,), generator=generator).cuda()
 
+    rows = torch.arange(num_queries, device="cuda")
+    owners = torch.arange(num_passages, device="cuda") % num_queries
+    owners = owners.index_fill(0, rows, -1)  # positives
+    in_batch = rows % 3 > 0
+
     return {
         "none": {},
         "groups": {"query_groups": ids(num_queries, 9), "passage_groups": ids(num_passages, 9)},
@@ -65,12 +70,16 @@ def masks(num_queries, num_passages):
             "mask": (ids(num_queries * num_passages, 3).reshape(-1, num_queries) == 0).T
         },
         "margin": {"margin": 0.05},
+        "margin, owners": {"margin": -0.1, "owners": owners},
+        "in batch": {"owners": owners, "in_batch": in_batch},
         "all": {
             "query_groups": ids(num_queries, 9),
             "passage_groups": ids(num_passages, 9),
             "passage_ids": ids(num_passages, 50),
             "mask": ids(num_queries * num_passages, 3).reshape(num_queries, -1) == 0,
             "margin": 0.05,
+            "owners": owners,
+            "in_batch": in_batch,
         },
     }
 
@@ -111,13 +120,13 @@ def test_shapes_recomputed(shape):
     check(*problem(*SHAPES[shape], torch.bfloat16), recompute=True)
 
 
-@pytest.mark.parametrize("mask", ["groups", "ids", "mask", "margin"])
+@pytest.mark.parametrize("mask", ["groups", "ids", "mask", "margin", "margin, owners", "in batch"])
 @pytest.mark.parametrize("way", ["one direction", "symmetric"])
 def test_masks(mask, way):
     check(*problem(200, 500, 64, torch.float32), **WAYS[way], **masks(200, 500)[mask])
 
 
-@pytest.mark.parametrize("mask", ["mask by columns", "margin", "all"])
+@pytest.mark.parametrize("mask", ["mask by columns", "margin", "margin, owners", "in batch", "all"])
 @pytest.mark.parametrize("way", ["symmetric", "recompute"])
 def test_masks_of_tiles(mask, way):
     check(*problem(200, 500, 64, torch.bfloat16), **WAYS[way], **masks(200, 500)[mask])
@@ -179,7 +188,7 @@ def test_same_bits_twice(way):
     assert torch.equal(runs[0][1].passages, runs[1][1].passages)
 
 
-@pytest.mark.parametrize("mask", ["none", "groups", "margin"])
+@pytest.mark.parametrize("mask", ["none", "groups", "margin", "all"])
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_waits_for_the_device(mask, way):
     leaves = [t.requires_grad_() for t in problem(200, 500, 64, torch.bfloat16)]

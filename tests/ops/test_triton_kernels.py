@@ -17,11 +17,13 @@ pytest.importorskip("triton", reason="triton is not installed: its kernels canno
 from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles
 
 
-@pytest.mark.parametrize("cases", ["triton_row_cases.py", "triton_tile_cases.py"])
+@pytest.mark.parametrize(
+    "cases", ["triton_row_cases.py", "triton_tile_cases.py", "triton_rule_cases.py"]
+)
 def test_cases_in_the_interpreter(cases):
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name(cases))],
+        [*command, str(Path(__file__).with_name(f"triton_{cases}_cases.py"))],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

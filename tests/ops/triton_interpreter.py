@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import mask_cases
 import numpy as np
 import pytest
 import torch
@@ -174,42 +175,8 @@ def check(queries, passages, *, definition=info_nce, **options):
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
 
 
-def rules_of_rows(num_queries, num_passages, seed=0):
-    """Owners of the columns that are no positives, some of none; rows outside the batch."""
-    generator = torch.Generator().manual_seed(seed)
-    owners = torch.randint(-1, num_queries, (num_passages,), generator=generator)
-    owners[:num_queries] = -1
-    in_batch = torch.rand(num_queries, generator=generator) < 0.6
-    return {"owners": owners, "in_batch": in_batch}
-
-
-def masks(num_queries, num_passages, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def ids(size, most):
-        return torch.randint(-1, most, (size,), generator=generator)
-
-    mask = torch.rand(num_passages, num_queries, generator=generator) < 0.3
-    rows = rules_of_rows(num_queries, num_passages, seed)
-    alone = {
-        "groups": {
-            "query_groups": ids(num_queries, 5),
-            "passage_groups": ids(num_passages, 5),
-        },
-        "ids": {"passage_ids": ids(num_passages, 9)},
-        "ids of queries": {
-            "passage_ids": ids(num_passages, 9),
-            "query_passage_ids": ids(num_queries, 9),
-        },
-        "mask": {"mask": mask.T.contiguous()},
-        "mask by columns": {"mask": mask.T},
-        "margin": {"margin": 0.05},
-        "margin, owners": {"margin": -0.1, "owners": rows["owners"]},
-        "in batch": rows,
-        "positives": {"positives": torch.arange(num_queries).flip(0) // 2},
-        "normalize": {"normalize": True},
-        "everything masked": {"mask": torch.ones(num_queries, num_passages, dtype=torch.bool)},
-    }
-    names = ("groups", "ids of queries", "mask by columns", "margin", "in batch", "positives")
+def masks(num_queries, num_passages):
+    alone = mask_cases.masks(num_queries, num_passages, seed=1)
+    names = ("groups", "ids of queries", "mask by columns", "in batch, other positives")
     together = {key: value for name in names for key, value in alone[name].items()}
     return alone | {"all together": together}

@@ -45,7 +45,7 @@ def multiply_add(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Scaled:
-    """A gradient as it is held: W of a chunk (R, N), or the sum of all W^T Q (N, D)."""
+    """A gradient with a loss scale: W of a chunk (R, N), or the sum of all W^T Q (N, D)."""
 
     values: Tensor  # times the loss scale
     loss_scale: Tensor | None  # 0-dim, a power of two; None: 1
@@ -65,21 +65,21 @@ class GradientProducts:
         self._passages = passages
         self._grad_passages: Scaled | None = None  # with the loss scale of the last W
 
-    def query_gradient(self, gradient: Scaled) -> Tensor:
+    def query_gradient(self, weights: Scaled) -> Tensor:
         """Return W P, (R, D)."""
-        product = multiply(gradient.values, self._passages, self._sum_dtype)
-        return product if gradient.loss_scale is None else product / gradient.loss_scale
+        product = multiply(weights.values, self._passages, self._sum_dtype)
+        return product if weights.loss_scale is None else product / weights.loss_scale
 
-    def add_passage_gradient(self, gradient: Scaled, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
-        weights, scale = gradient.values.T, gradient.loss_scale
+        transposed, scale = weights.values.T, weights.loss_scale
         if self._grad_passages is None:
-            total = multiply(weights, queries, self._sum_dtype)
+            total = multiply(transposed, queries, self._sum_dtype)
         else:
             total = self._grad_passages.values
             if scale is not None and self._grad_passages.loss_scale is not None:
                 total *= scale / self._grad_passages.loss_scale
-            multiply_add(total, weights, queries)
+            multiply_add(total, transposed, queries)
         self._grad_passages = Scaled(total, scale)
 
     def passage_gradient(self) -> Tensor:

@@ -91,13 +91,11 @@ def contrast_rows_kernel(
             b_logit = b_pos * b_logit_scale
             b_positive_u = tl.load(column_lse + b_c)
             # Infinity: no row in the sum, so the positive has no negatives.
-            b_present = b_positive_u < float("inf")
-            b_behind = of_other_direction(b_positive_u - b_logit, i_r, m_r, negative_mask)
+            b_behind = tl.where(b_positive_u < float("inf"), b_positive_u - b_logit, float("-inf"))
+            b_behind = of_other_direction(b_behind, i_r, m_r, negative_mask)
             b_small = tl.exp(-tl.abs(b_behind))
             b_sigmoid = tl.where(b_behind >= 0, 1.0, b_small) / (1 + b_small)
-            b_sigmoid = tl.where(b_present, b_sigmoid, 0)
-            b_softplus = tl.maximum(b_behind, 0) + log1p(b_small)
-            b_loss += tl.where(b_present, b_softplus, 0)
+            b_loss += tl.maximum(b_behind, 0) + log1p(b_small)
             b_positive_grad -= b_a * b_sigmoid
             b_positive_dot -= b_a * b_sigmoid * b_logit
         for i_n in range(0, N, BLOCK_N):

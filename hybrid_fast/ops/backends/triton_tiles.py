@@ -163,14 +163,14 @@ class TileKernels(GradientProducts):
         )
         return losses, grad_dot_logits + partial_grad_dot_logits.sum(0), gradient
 
-    def query_gradient(self, gradient: Scaled) -> Tensor:
+    def query_gradient(self, weights: Scaled) -> Tensor:
         """Return W P, (R, D)."""
-        return super().query_gradient(gradient)[:, : self._dim]
+        return super().query_gradient(weights)[:, : self._dim]
 
-    def add_passage_gradient(self, gradient: Scaled, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         # The library is slow, too, with rows that do not begin at a multiple of 16 bytes.
-        super().add_passage_gradient(gradient, pad(queries))
+        super().add_passage_gradient(weights, pad(queries))
 
     def passage_gradient(self) -> Tensor:
         """Return the sum of all W^T Q, (N, D), and reset it."""
