@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import check, problems
+from problem_checks import check
+from random_problems import problems
 from triton_interpreter import on_the_cpu, small_chunks_and_poison  # noqa: F401
 
 FEW = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
