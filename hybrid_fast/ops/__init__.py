@@ -2,6 +2,18 @@
 
 from hybrid_fast.ops.infonce import InfoNCEGradients, info_nce, value_and_grad
 from hybrid_fast.ops.loss import InfoNCELoss
+from hybrid_fast.ops.negative_mask import MaskingRule
 from hybrid_fast.ops.report import cpu_report
+from hybrid_fast.ops.tensor_fields import per_pair, per_passage, per_query
 
-__all__ = ["InfoNCEGradients", "InfoNCELoss", "cpu_report", "info_nce", "value_and_grad"]
+__all__ = [
+    "InfoNCEGradients",
+    "InfoNCELoss",
+    "MaskingRule",
+    "cpu_report",
+    "info_nce",
+    "per_pair",
+    "per_passage",
+    "per_query",
+    "value_and_grad",
+]

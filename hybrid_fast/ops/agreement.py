@@ -72,12 +72,14 @@ class Call:
                 self._exchange_reasons(str(error))
             raise
 
-    def exchange_sizes(self, problem: Problem, backend: str, checks_columns: bool) -> bool:
+    def exchange_sizes(
+        self, problem: Problem, temperature: float | Tensor, checks_columns: bool
+    ) -> bool:
         """Learn how many rows each rank holds, and check that all ranks made the same call.
 
         Args:
             problem: of this rank, checked.
-            backend: name of the one that computes the loss.
+            temperature: as it was given.
             checks_columns: whether this rank would check `negatives="hard_only"`.
 
         Returns:
@@ -89,7 +91,7 @@ class Call:
                 all passages, or the group does not serve the device.
         """
         self._check_device(problem.queries.device)
-        options = _options(problem, backend)
+        options = _options(problem, temperature)
         codes = [_encode(name, value) for name, value in options.items()]
         mask = problem.negative_mask.mask
         mask_width = 0 if mask is None else mask.shape[1]
@@ -144,9 +146,9 @@ class Call:
             )
 
 
-def _options(problem: Problem, backend: str) -> dict[str, Option]:
+def _options(problem: Problem, temperature: float | Tensor) -> dict[str, Option]:
     """Return the options that must agree: collectives must match, and the loss is one."""
-    temperature, mask = problem.temperature, problem.negative_mask
+    mask = problem.negative_mask
     options: dict[str, Option] = {
         "embedding dimension": problem.queries.shape[1],
         "dtype": problem.queries.dtype,
@@ -158,7 +160,7 @@ def _options(problem: Problem, backend: str) -> dict[str, Option]:
         "precision": problem.precision,
         "recompute": int(problem.recompute),
         # Backends communicate differently for both directions alone.
-        "backend": backend if problem.symmetric else None,
+        "backend": problem.backend if problem.symmetric else None,
         "margin": None if mask.margin is None else float(mask.margin),
         # The value of a tensor is not read, which would synchronise with the device.
         "temperature": None if isinstance(temperature, Tensor) else float(temperature),

@@ -28,8 +28,9 @@ _MOST_PASSED = 4096  # then it is emptied
 def check_problem(problem: Problem) -> None:
     """Raise unless options, shapes, dtypes, devices and Python numbers are as documented.
 
-    The width of the mask is left to `check_mask_width`: with a process group it is known only
-    after the ranks have exchanged their sizes.
+    The temperature is left to `check_temperature`, before it becomes a tensor, and the width of the
+    mask to `check_mask_width`: with a process group it is known only after the ranks have exchanged
+    their sizes.
 
     Args:
         problem: as it was given.
@@ -38,31 +39,27 @@ def check_problem(problem: Problem) -> None:
         _check_kind(problem)
     else:
         _check_kind_once(problem)
-    if not isinstance(problem.temperature, Tensor):
-        check_temperature(problem.temperature, problem.compute_dtype)
     if problem.negative_mask.margin is not None:
         check_number("margin", problem.negative_mask.margin)
     check_max_scratch_bytes(problem.max_scratch_bytes)
 
 
 def _check_kind_once(problem: Problem) -> None:
-    mask = problem.negative_mask
-    fields = (problem, mask, *mask.rules)
+    kind = (
+        *((name, *_kind(value)) for name, value, _ in _tensors(problem)),
+        *map(type, problem.negative_mask.rules),
+        _kind(problem.temperature),
+        problem.symmetric,
+        problem.reduction,
+        problem.normalize,
+        problem.negatives,
+        problem.precision,
+        problem.recompute,
+    )
     try:
-        kind = (
-            *(_kind(getattr(one, name)) for one in fields for name in one.layouts),
-            *map(type, mask.rules),
-            _kind(problem.temperature),
-            problem.symmetric,
-            problem.reduction,
-            problem.normalize,
-            problem.negatives,
-            problem.precision,
-            problem.recompute,
-        )
         if kind in _passed:
             return
-    except TypeError:  # an option of a type that no option has
+    except TypeError:  # an option has a type that cannot be looked up, and that none takes
         _check_kind(problem)
         raise
     _check_kind(problem)
@@ -71,16 +68,16 @@ def _check_kind_once(problem: Problem) -> None:
     _passed.add(kind)
 
 
-def _kind(value: object) -> Any:
+def _kind(value: object) -> tuple[Hashable, ...]:
     """Return all that the checks of a kind read of a tensor; of anything else its type."""
     if isinstance(value, Tensor):
         return value.dtype, value.shape, value.device, value.layout
-    return type(value)
+    return (id(type(value)),)
 
 
 def _check_kind(problem: Problem) -> None:
     """Raise unless everything but the Python numbers and the values of tensors is right."""
-    _check_embeddings(problem.queries, problem.passages)
+    _check_passages(problem.queries, problem.passages)
     for name in ("symmetric", "normalize", "recompute"):
         check_flag(name, getattr(problem, name))
     check_choice("reduction", problem.reduction, REDUCTIONS)
@@ -96,9 +93,7 @@ def _check_kind(problem: Problem) -> None:
         check_tensor(name, tensor, layout.dtypes)
         _check_shape(name, tensor, layout, problem)
         _check_device(name, tensor, problem)
-    check_temperature(problem.temperature, problem.compute_dtype)
-    if isinstance(problem.temperature, Tensor):
-        _check_device("temperature", problem.temperature, problem)
+    _check_device("temperature", problem.temperature, problem)
     _check_owners(problem)
 
 
@@ -113,14 +108,18 @@ def _tensors(problem: Problem) -> Iterator[tuple[str, Any, Layout]]:
             yield f"{name} of {type(rule).__name__}", getattr(rule, name), layout
 
 
-def _check_embeddings(queries: Tensor, passages: Tensor) -> None:
-    """Raise unless queries (B, D) and passages (N, D) are floating tensors of one dtype, N >= B."""
-    for name, tensor in (("queries", queries), ("passages", passages)):
-        check_tensor(name, tensor, EMBEDDING_DTYPES)
-        if tensor.ndim != 2 or 0 in tensor.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}; need (rows, dimension), both at least 1"
-            )
+def check_embeddings(name: str, embeddings: Tensor) -> None:
+    """Raise unless embeddings are a floating tensor (rows, dimension), both at least 1."""
+    check_tensor(name, embeddings, EMBEDDING_DTYPES)
+    if embeddings.ndim != 2 or 0 in embeddings.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(embeddings.shape)}; need (rows, dimension), both at least 1"
+        )
+
+
+def _check_passages(queries: Tensor, passages: Tensor) -> None:
+    """Raise unless passages (N, D) fit queries (B, D): N >= B, of one dtype."""
+    check_embeddings("passages", passages)
     if passages.dtype != queries.dtype:
         raise TypeError(
             f"passages is {passages.dtype} but queries is {queries.dtype}; convert one with .to()"
@@ -276,17 +275,18 @@ def check_values(problem: Problem) -> None:
         if not math.isfinite(embeddings.sum(dtype=problem.compute_dtype)):
             finite_rows = torch.isfinite(embeddings).all(dim=1)
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
-    if isinstance(problem.temperature, Tensor):
-        check_temperature(float(problem.temperature.detach()), problem.compute_dtype)
     if problem.weights is not None:
         _check_weights(problem.weights.detach(), problem.compute_dtype)
-    last = len(problem.passages) - 1
-    message = f"positives must be columns of passages, 0 to {last}"
-    _check_range(problem.positives, 0, last, message)
     if problem.negative_mask.owners is not None:
-        last = len(problem.queries) - 1
+        last = problem.queries.shape[0] - 1
         message = f"owners must be rows of queries, 0 to {last}, or -1"
         _check_range(problem.negative_mask.owners, -1, last, message)
+
+
+def check_positives(positives: Tensor, num_passages: int) -> None:
+    """Raise unless all positives (B,) are columns of passages. Synchronises with the device."""
+    message = f"positives must be columns of passages, 0 to {num_passages - 1}"
+    _check_range(positives, 0, num_passages - 1, message)
 
 
 def _check_range(numbers: Tensor, first: int, last: int, message: str) -> None:

@@ -120,7 +120,8 @@ def chunks(
         coefficients: (B,), a_i.
         losses: (B,), l_i of one direction, if known.
     """
-    size, num_rows, num_columns = kernels.rows_per_chunk(), len(queries), len(problem.passages)
+    size, num_rows = kernels.rows_per_chunk(), queries.shape[0]
+    num_columns = problem.passages.shape[0]
     positives, mask = problem.positives, problem.negative_mask
     if num_rows <= size:
         mask = mask.with_rules_in_mask(positives, num_columns)
@@ -199,7 +200,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
         kernels: of it.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.differentiable[2].reciprocal()
+    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
     no_coefficients = logit_scale.new_zeros(len(queries))
     losses = gaps = None
     if problem.symmetric:
@@ -207,7 +208,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         losses, gaps = other.losses, other.gaps
     if losses is None:
         parts = chunks(problem, kernels, queries, no_coefficients)
-        losses = torch.cat([kernels.losses(chunk, logit_scale) for _, chunk in parts])
+        losses = _joined([kernels.losses(chunk, logit_scale) for _, chunk in parts])
     if gaps is None:
         return losses
     # The default threshold, 20, drops digits of float64.
@@ -230,22 +231,22 @@ def compute_gradients(
         needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.differentiable[2].reciprocal()
+    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
     columns = None
     if problem.symmetric:
         coefficients = coefficients / 2
         other = other_direction(problem, kernels, queries, logit_scale, coefficients)
         columns, losses = other.columns, other.losses
-    row_losses = torch.empty_like(coefficients)
-    grad_dot_logits = torch.empty_like(coefficients) if needs_grad[2] else None
+    row_losses: list[Tensor] = []
+    grad_dot_logits: list[Tensor] = []
     grad_queries = None
     for rows, chunk in chunks(problem, kernels, queries, coefficients, losses):
-        row_losses[rows], dots, weights = kernels.gradients(chunk, logit_scale, columns)
-        if grad_dot_logits is not None:
-            grad_dot_logits[rows] = dots
+        of_rows, dots, weights = kernels.gradients(chunk, logit_scale, columns)
+        row_losses.append(of_rows)
+        grad_dot_logits.append(dots)
         if needs_grad[0]:
             part = kernels.query_gradient(weights)
-            grad_queries = _with_rows(grad_queries, rows, part, len(queries))
+            grad_queries = _with_rows(grad_queries, rows, part, queries.shape[0])
         if needs_grad[1]:
             kernels.add_passage_gradient(weights, chunk.queries)
         del weights  # before the next ones are made
@@ -253,12 +254,17 @@ def compute_gradients(
     for grad in (grad_queries, grad_passages):
         if grad is not None:
             grad *= logit_scale
+    all_losses = _joined(row_losses)
     if problem.symmetric:
-        row_losses /= 2
+        all_losses = all_losses / 2
     grad_temperature = None
-    if grad_dot_logits is not None:
-        grad_temperature = -grad_dot_logits.sum() * logit_scale
-    return row_losses, Gradients(grad_queries, grad_passages, grad_temperature)
+    if needs_grad[2]:
+        grad_temperature = -_joined(grad_dot_logits).sum() * logit_scale
+    return all_losses, Gradients(grad_queries, grad_passages, grad_temperature)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _queries(problem: Problem, kernels: Kernels) -> Tensor:

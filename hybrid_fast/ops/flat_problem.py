@@ -18,7 +18,6 @@ from hybrid_fast.ops.problem import Problem
 _SCHEMA_TYPES = {
     Tensor: "Tensor",
     Tensor | None: "Tensor?",
-    float | Tensor: "Tensor",  # the temperature, which becomes a tensor before
     float | None: "float?",
     int | None: "int?",
     str | None: "str?",
@@ -46,7 +45,7 @@ SCHEMA = ", ".join(
 
 
 def flatten(problem: Problem) -> list[Any]:
-    """Return the values of all fields in the order of `SCHEMA`; the temperature is a tensor."""
+    """Return the values of all fields in the order of `SCHEMA`."""
     mask = problem.negative_mask
     return [
         *(getattr(problem, name) for name in _OF_PROBLEM),

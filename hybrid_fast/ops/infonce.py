@@ -16,19 +16,22 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hybrid_fast.ops.agreement import Call
-from hybrid_fast.ops.backends.registry import select_backend
+from hybrid_fast.ops.backends.registry import BACKENDS, select_backend
 from hybrid_fast.ops.checks import (
+    check_embeddings,
     check_flag,
     check_hard_negatives,
     check_mask_width,
+    check_positives,
     check_problem,
+    check_temperature,
     check_values,
     plain,
 )
 from hybrid_fast.ops.distributed import Ranks, gather_passages, share_of_global_loss
-from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
 from hybrid_fast.ops.operators import info_nce_chunked
-from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem
+from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem, compute_dtype
 from hybrid_fast.ops.reference import info_nce_reference, local_coefficients
 
 
@@ -127,13 +130,16 @@ def info_nce(
     """
     call = None if process_group is None else Call(process_group)
     with nullcontext() if call is None else call.refused_together():
+        check_embeddings("queries", queries)
+        temperature, num_queries = plain(temperature), queries.shape[0]
+        check_temperature(temperature, compute_dtype(queries))
         problem = Problem(
             queries=queries,
             passages=passages,
-            temperature=plain(temperature),
+            temperature=_as_tensor(temperature, queries),
             positives=_first_columns(queries) if positives is None else positives,
             weights=weights,
-            negative_mask=NegativeMask(
+            negative_mask=_negative_mask(
                 query_groups=query_groups,
                 passage_groups=passage_groups,
                 query_passage_ids=query_passage_ids,
@@ -142,7 +148,7 @@ def info_nce(
                 owners=owners,
                 in_batch=in_batch,
                 margin=plain(margin),
-                rules=tuple(rules),
+                rules=rules,
             ),
             symmetric=symmetric,
             reduction=reduction,
@@ -151,51 +157,59 @@ def info_nce(
             precision=precision,
             recompute=recompute,
             max_scratch_bytes=max_scratch_bytes,
-            backend=backend,
+            backend=select_backend(backend, precision, queries.device.type),
         )
         check_problem(problem)
-        chosen = select_backend(backend, precision, queries.device.type)
         check_flag("check", check)
         check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
         if check:
             check_values(problem)
+            if isinstance(temperature, Tensor):
+                check_temperature(float(temperature.detach()), problem.compute_dtype)
+            if positives is not None:
+                check_positives(positives, passages.shape[0])
         # The default positives are known without reading them, so they may be checked on a GPU.
         checks_columns = negatives == "hard_only" and (check or positives is None)
         if call is not None:
-            checks_columns = call.exchange_sizes(problem, chosen, checks_columns)
+            checks_columns = call.exchange_sizes(problem, temperature, checks_columns)
     ranks = None if call is None else call.ranks
     if ranks is None and mask is not None:
         check_mask_width(mask.shape[1], passages.shape[0])
-    problem = settled(problem, chosen, ranks)
+    problem = settled(problem, ranks)
     if checks_columns:
-        check_hard_negatives(problem, len(queries) if ranks is None else sum(ranks.num_queries))
-    compute = info_nce_reference if chosen == "reference" else info_nce_chunked
+        check_hard_negatives(problem, num_queries if ranks is None else sum(ranks.num_queries))
+    is_definition = BACKENDS[problem.backend].make_kernels is None
+    compute = info_nce_reference if is_definition else info_nce_chunked
     if ranks is None:
         return compute(problem, local_coefficients(problem))
-    return share_of_global_loss(compute, chosen != "reference", problem, ranks)
+    return share_of_global_loss(compute, not is_definition, problem, ranks)
+
+
+def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
+    """Return the temperature as a 0-dim tensor of the compute dtype, beside the queries."""
+    dtype = compute_dtype(queries)
+    if isinstance(temperature, Tensor):
+        return temperature.to(dtype)
+    return queries.new_full((), temperature, dtype=dtype)
 
 
 def _first_columns(queries: Tensor) -> Tensor:
-    """Return the default positives; what is no tensor of rows is left to the checks."""
-    if not isinstance(queries, Tensor) or queries.ndim == 0:
-        return torch.arange(0)
     return torch.arange(queries.shape[0], device=queries.device)
 
 
-def settled(problem: Problem, backend: str, ranks: Ranks | None) -> Problem:
+def _negative_mask(rules: Sequence[MaskingRule], **parts: Any) -> NegativeMask:
+    if not rules and all(part is None for part in parts.values()):
+        return NOTHING_EXCLUDED  # made once
+    return NegativeMask(rules=tuple(rules), **parts)
+
+
+def settled(problem: Problem, ranks: Ranks | None) -> Problem:
     """Return a problem as it was given and checked in the form in which backends take it.
 
     Args:
         problem: as it was given.
-        backend: name of the one that computes it.
         ranks: whose passages are its columns.
     """
-    temperature, dtype = problem.temperature, problem.compute_dtype
-    if isinstance(temperature, Tensor):
-        temperature = temperature.to(dtype)
-    else:
-        temperature = problem.queries.new_full((), temperature, dtype=dtype)
-    problem = replace(problem, temperature=temperature, backend=backend)
     if ranks is not None:
         problem = gather_passages(problem, ranks)
     mask = problem.negative_mask

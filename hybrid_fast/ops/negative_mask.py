@@ -93,6 +93,8 @@ class NegativeMask(TensorFields):
 
     def of_queries(self, rows: slice) -> NegativeMask:
         """Return the mask of some queries; row numbers then count from the first of them."""
+        if self is NOTHING_EXCLUDED:
+            return self
         part = super().of_queries(rows)
         return replace(part, rules=tuple(rule.of_queries(rows) for rule in self.rules))
 
@@ -112,3 +114,6 @@ class NegativeMask(TensorFields):
         if self.mask is not None:
             masks.append(self.mask)
         return replace(self, mask=reduce(torch.logical_or, masks), rules=())
+
+
+NOTHING_EXCLUDED = NegativeMask()

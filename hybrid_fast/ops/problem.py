@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
 from hybrid_fast.ops.tensor_fields import PASSAGES, TensorFields, per_passage, per_query
 
 EMBEDDING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -50,7 +50,9 @@ class InfoNCETensors(TypedDict, total=False):
     weights: Tensor | None
 
 
-_NOTHING_EXCLUDED = NegativeMask()
+def compute_dtype(embeddings: Tensor) -> torch.dtype:
+    """Return the dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
+    return torch.promote_types(embeddings.dtype, torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,16 +60,16 @@ class Problem(TensorFields):
     """B rows of queries against N columns of passages, and the options that the loss follows.
 
     The fields have the names of the arguments of `info_nce`. First they hold what was given; what
-    computes the loss receives it from `infonce.settled`: the temperature as a tensor, `negatives`
-    as excluded columns, and with a process group the columns of all ranks.
+    computes the loss receives it from `infonce.settled`, with `negatives` as excluded columns, and
+    with a process group against the columns of all ranks.
     """
 
     queries: Tensor = per_query(*EMBEDDING_DTYPES, ndim=2)  # (B, D)
     passages: Tensor = per_passage(*EMBEDDING_DTYPES, ndim=2)  # (N, D), N >= B
-    temperature: float | Tensor  # a tensor is 0-dim
+    temperature: Tensor  # 0-dim, of the compute dtype
     positives: Tensor = per_query(torch.int64, refers_to=PASSAGES)  # each row's positive column
     weights: Tensor | None = per_query(*EMBEDDING_DTYPES)  # at least 0
-    negative_mask: NegativeMask = _NOTHING_EXCLUDED
+    negative_mask: NegativeMask = NOTHING_EXCLUDED
     symmetric: bool = False
     reduction: str = "mean"
     normalize: bool = False
@@ -81,7 +83,7 @@ class Problem(TensorFields):
     @property
     def compute_dtype(self) -> torch.dtype:
         """Dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
-        return torch.promote_types(self.queries.dtype, torch.float32)
+        return compute_dtype(self.queries)
 
     @property
     def product_dtype(self) -> torch.dtype:
@@ -90,6 +92,5 @@ class Problem(TensorFields):
 
     @property
     def differentiable(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, passages and temperature of a settled problem."""
-        assert isinstance(self.temperature, Tensor)
+        """Queries, passages and temperature."""
         return self.queries, self.passages, self.temperature

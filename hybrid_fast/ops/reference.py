@@ -77,7 +77,7 @@ def local_coefficients(problem: Problem) -> Tensor:
     if problem.weights is not None:
         weights = row_weights(problem)
         return row_coefficients(weights, weights.sum(), problem.reduction)
-    num_rows = len(problem.queries)
+    num_rows = problem.queries.shape[0]
     each = 1 / num_rows if problem.reduction == "mean" else 1.0
     return problem.queries.new_full((num_rows,), each, dtype=problem.compute_dtype)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybrid_fast.cli import main
@@ -30,6 +31,10 @@ def test_topics_are_no_negatives_of_texts_of_others(capsys):
         for code, source in enumerate(table.sources)
     }
     assert by_source == {"own_data": {True}, "own_topics": {False}}
+    (code,) = np.flatnonzero(np.array(table.sources) == "own_topics")
+    rows = np.flatnonzero(table.source_codes == code)
+    # Nothing of the built-in test, as of that sample.
+    assert set(table.queries(rows)) <= set(table.passages(np.flatnonzero(table.in_batch)))
     topics = {}
     for row in table.dataset:
         if row["source"] == "own_topics":

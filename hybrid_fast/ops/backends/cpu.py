@@ -39,10 +39,10 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
 
     passages, max_bytes = problem.passages.to(problem.product_dtype), problem.max_scratch_bytes
     if problem.product_dtype == torch.bfloat16 and has_bf16_product():
-        rows = rows_of_chunk(len(passages), 2, max_bytes or _CHUNK_BYTES_BF16)
+        rows = rows_of_chunk(passages.shape[0], 2, max_bytes or _CHUNK_BYTES_BF16)
         return Bf16Kernels(passages.contiguous(), rows)
     passages = passages.to(problem.compute_dtype).contiguous()
-    rows = rows_of_chunk(len(passages), passages.element_size(), max_bytes or CHUNK_BYTES)
+    rows = rows_of_chunk(passages.shape[0], passages.element_size(), max_bytes or CHUNK_BYTES)
     return FloatKernels(passages, rows)
 
 

@@ -37,7 +37,7 @@ class CpuKernels(ABC):
     ) -> tuple[Tensor, Tensor | None]:
         """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
         scores = self._scores(chunk)
-        logits = scores.new_empty(len(scores))
+        logits = scores.new_empty(scores.shape[0])
         _core.add_column_sums(
             array_of(scores),
             *self._rows(chunk),
@@ -61,7 +61,7 @@ class CpuKernels(ABC):
     def _rows(self, chunk: Chunk) -> tuple[Any, _core.NegativeMask | None]:
         """Return positives and negative mask of a chunk as the core takes them."""
         positives = chunk.positives
-        mask = core_mask(chunk.negative_mask, len(positives), len(self._passages))
+        mask = core_mask(chunk.negative_mask, positives.shape[0], self._passages.shape[0])
         return array_of(positives.contiguous()), mask
 
 
@@ -75,7 +75,7 @@ class FloatKernels(CpuKernels):
     def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
         scores = self._scores(chunk)
-        losses = scores.new_empty(len(scores))
+        losses = scores.new_empty(scores.shape[0])
         self._contrast(chunk, logit_scale, scores, losses)
         return losses
 
@@ -84,7 +84,7 @@ class FloatKernels(CpuKernels):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
         scores = self._scores(chunk)
-        losses, dots = scores.new_empty(len(scores)), scores.new_empty(len(scores))
+        losses, dots = scores.new_empty(scores.shape[0]), scores.new_empty(scores.shape[0])
         self._contrast(
             chunk, logit_scale, scores, losses, **gradient_arguments(chunk, columns, dots)
         )
@@ -114,9 +114,9 @@ class FloatKernels(CpuKernels):
         )
 
     def _scores(self, chunk: Chunk) -> Tensor:
-        num_rows = len(chunk.queries)
+        num_rows = chunk.queries.shape[0]
         if self._scratch is None:
-            self._scratch = chunk.queries.new_empty(num_rows, len(self._passages))
+            self._scratch = chunk.queries.new_empty(num_rows, self._passages.shape[0])
         return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])
 
 

@@ -48,20 +48,20 @@ def select_backend(name: str, precision: str | None, device_type: str) -> str:
     Raises:
         ValueError: there is no such backend, or it does not support the device or the precision.
     """
+    for known, backend in BACKENDS.items():
+        fits = backend.runs_on(device_type) and precision in backend.precisions
+        if fits and name in ("auto", known):
+            return known
     check_choice("backend", name, ("auto", *BACKENDS))
     usable = [known for known, backend in BACKENDS.items() if backend.runs_on(device_type)]
-    if name != "auto":
-        if name not in usable:
-            why = f"not for tensors on {device_type!r}"
-            if not BACKENDS[name].is_installed:
-                why = "not installed"
-            available = ", ".join(map(repr, ("auto", *usable)))
-            raise ValueError(f"backend {name!r} is {why}; available: {available}")
-        usable = [name]
-    for known in usable:
-        if precision in BACKENDS[known].precisions:
-            return known
-    supported = sorted({str(p) for known in usable for p in BACKENDS[known].precisions})
+    if name not in ("auto", *usable):
+        why = f"not for tensors on {device_type!r}"
+        if not BACKENDS[name].is_installed:
+            why = "not installed"
+        available = ", ".join(map(repr, ("auto", *usable)))
+        raise ValueError(f"backend {name!r} is {why}; available: {available}")
+    asked = usable if name == "auto" else [name]
+    supported = sorted({str(p) for known in asked for p in BACKENDS[known].precisions})
     raise ValueError(
         f"backend {name!r} does not support precision {precision!r} for tensors on "
         f"{device_type!r}; it supports: {', '.join(supported)}"
