@@ -132,7 +132,7 @@ class Kept:
             return False
         if self.mask is not None and self.mask[i][j]:
             return False
-        if self.query_years is not None:  # a rule of one's own, see random_problems.py
+        if self.query_years is not None:  # a rule of one's own, see problem_checks.py
             latest = self.passage_years[self.positives[i]] + self.query_years[i]
             if self.passage_years[j] > latest:
                 return False

@@ -32,7 +32,7 @@ CASES = [
     for backend in ("cpu", "reference")
 ]
 # What each rank is given besides its owners, by rank: rows in the batch, and other rules.
-KINDS = ("owners", "rows", "every rule", "shared positives")
+KINDS = ("owners", "rows", "rows of rank 0", "every rule", "shared positives")
 
 
 def inputs(kind: str, world_size: int) -> list[dict[str, torch.Tensor]]:
@@ -57,6 +57,8 @@ def inputs(kind: str, world_size: int) -> list[dict[str, torch.Tensor]]:
         part["owners"] = owners.index_fill(0, torch.arange(num_queries), -1)
         if kind != "owners":  # none of rank 2, one of rank 1, every second of the others
             part["in_batch"] = (torch.arange(num_queries) % 2 == 0) & (rank != 2)
+        if kind == "rows of rank 0" and rank > 0:  # who then need not be given any
+            part["in_batch"] = torch.ones(num_queries, dtype=torch.bool)
         if kind == "every rule":
             part |= {"query_groups": ids(num_queries), "passage_groups": ids(num_passages)}
             part["passage_ids"] = ids(num_passages)
@@ -84,6 +86,8 @@ def work(rank: int, world_size: int):
     for kind in KINDS:
         for options, reduction, backend in CASES:
             arguments = leaves(inputs(kind, world_size)[rank]) | OPTIONS[options]
+            if kind == "rows of rank 0" and rank > 0:
+                del arguments["in_batch"]
             arguments |= {
                 "temperature": temperature(), "reduction": reduction, "backend": backend
             }  # fmt: skip

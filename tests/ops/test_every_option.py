@@ -13,7 +13,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import check, problems
+from problem_checks import check
+from random_problems import problems
 
 from hybrid_fast import _core
 from hybrid_fast.cpu import compat, products, ways

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_problems import check, problems
+from problem_checks import check
+from random_problems import problems
 
 from hybrid_fast.ops import info_nce
 

@@ -9,7 +9,8 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_gradients import loss_and_gradients, true_shares_and_gradients
-from random_problems import assert_close, problems_of_ranks, with_rules
+from problem_checks import assert_close, with_rules
+from random_problems import problems_of_ranks
 from ranks import run_ranks
 
 from hybrid_fast.ops import info_nce

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import check, problems
+from problem_checks import check
+from random_problems import problems
 
 from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import registry

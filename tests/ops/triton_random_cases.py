@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import check, problems
+from problem_checks import check
+from random_problems import problems
 from triton_interpreter import on_the_cpu, small_chunks_and_poison  # noqa: F401
 
-FEW = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MANY = settings(FEW, max_examples=500)
 ANY = problems(most_rows=21, most_dims=35)
 IN_TILES = problems(
