@@ -198,6 +198,8 @@ def _first_columns(queries: Tensor) -> Tensor:
 
 
 def _negative_mask(rules: Sequence[MaskingRule], **parts: Any) -> NegativeMask:
+    if not isinstance(rules, Sequence):
+        raise TypeError(f"rules must be a sequence of MaskingRule, got {type(rules).__name__}")
     if not rules and all(part is None for part in parts.values()):
         return NOTHING_EXCLUDED  # made once
     return NegativeMask(rules=tuple(rules), **parts)

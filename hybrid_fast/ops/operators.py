@@ -25,6 +25,9 @@ from hybrid_fast.ops.flat_problem import SCHEMA, flatten, put_together, take_apa
 from hybrid_fast.ops.problem import Problem
 from hybrid_fast.ops.reference import without_autocast
 
+# A loss, l_i of each row, and the gradients of queries, passages and temperature.
+Results = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
+
 
 def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
     """Compute coefficient_i * l_i for each row, or their sum; see `info_nce_reference`.
@@ -69,7 +72,7 @@ def loss_and_gradients(
     coefficients: Tensor,
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
-) -> tuple[Tensor, ...]:
+) -> Results:
     """Return sum a_i l_i, which is differentiable, with l_i of each row and all gradients.
 
     Args:
@@ -79,12 +82,12 @@ def loss_and_gradients(
         known_losses: (B,), l_i, if known.
 
     Returns:
-        The loss, l_i, and the gradients of queries, passages and temperature, empty where not
-        needed.
+        The loss, l_i, and the gradients of queries, passages and temperature, None or empty where
+        they are not needed.
     """
     arguments = coefficients, needs_grad, known_losses
     if _is_watched(problem, coefficients):
-        result: tuple[Tensor, ...] = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
+        result: Results = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
         return result
     return _LossAndGradients.of(_loss_and_gradients, problem, *arguments)
 
@@ -114,7 +117,7 @@ def _loss_and_gradients(
     coefficients: Tensor,
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
-) -> tuple[Tensor, ...]:
+) -> Results:
     with without_autocast(problem.queries):
         kernels = _make_kernels(problem, one_pass=known_losses is None and not problem.symmetric)
         coefficients = coefficients.contiguous()
@@ -122,11 +125,7 @@ def _loss_and_gradients(
             problem, kernels, coefficients, needs_grad, known_losses
         )
         loss = (coefficients * row_losses).sum()
-        grads = [
-            row_losses.new_empty(0) if gradient is None else gradient
-            for gradient in (gradients.queries, gradients.passages, gradients.temperature)
-        ]
-        return loss, row_losses, *grads
+        return loss, row_losses, gradients.queries, gradients.passages, gradients.temperature
 
 
 class _Losses(torch.autograd.Function):
@@ -154,7 +153,7 @@ class _Losses(torch.autograd.Function):
         known = None if problem.symmetric else row_losses
         _, _, *gradients = loss_and_gradients(problem, upstream, needs, known)
         grads = [
-            gradient.to(tensor.dtype) if needed else None
+            gradient.to(tensor.dtype) if needed and gradient is not None else None
             for gradient, tensor, needed in zip(
                 gradients, problem.differentiable, needs, strict=True
             )
@@ -166,13 +165,13 @@ class _LossAndGradients(torch.autograd.Function):
     @classmethod
     def of(
         cls,
-        compute: Callable[..., tuple[Tensor, ...]],
+        compute: Callable[..., Results],
         problem: Problem,
         coefficients: Tensor,
         needs_grad: Sequence[bool],
         known_losses: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        result: tuple[Tensor, ...] = cls.apply(
+    ) -> Results:
+        result: Results = cls.apply(
             compute, problem, needs_grad, known_losses, coefficients, *problem.differentiable
         )
         return result
@@ -180,19 +179,19 @@ class _LossAndGradients(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        compute: Callable[..., tuple[Tensor, ...]],
+        compute: Callable[..., Results],
         problem: Problem,
         needs_grad: Sequence[bool],
         known_losses: Tensor | None,
         coefficients: Tensor,
         *embeddings: Tensor,
-    ) -> tuple[Tensor, ...]:
-        loss, *saved = compute(problem, coefficients, needs_grad, known_losses)
-        ctx.save_for_backward(*saved)
-        ctx.mark_non_differentiable(*saved)
+    ) -> Results:
+        results = compute(problem, coefficients, needs_grad, known_losses)
+        ctx.save_for_backward(*results[1:])
+        ctx.mark_non_differentiable(*(tensor for tensor in results[1:] if tensor is not None))
         ctx.set_materialize_grads(False)
         ctx.dtypes = [tensor.dtype for tensor in embeddings]
-        return loss, *saved
+        return results
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Any, ...]:
@@ -256,25 +255,26 @@ def _define_losses() -> Callable[..., Tensor]:
     return operator
 
 
-def _define_loss_and_gradients() -> Callable[..., tuple[Tensor, ...]]:
+def _define_loss_and_gradients() -> Callable[..., Results]:
     """Define `loss_and_gradients` as an operator and return it."""
     name, num_own = "info_nce_loss_and_gradients", 3
     own = "Tensor coefficients, bool[] needs_grad, Tensor? known_losses"
     _LIBRARY.define(f"{name}({own}, {SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
-    operator: Callable[..., tuple[Tensor, ...]] = getattr(torch.ops.hybrid_fast, name).default
+    operator: Callable[..., Results] = getattr(torch.ops.hybrid_fast, name).default
 
-    def below_autograd(problem: Problem, *own: Any) -> tuple[Tensor, ...]:
+    def below_autograd(problem: Problem, *own: Any) -> Results:
         with compat.BelowAutograd():
             return operator(*own, *flatten(problem))
 
-    def compute(*values: Any) -> tuple[Tensor, ...]:
-        return _loss_and_gradients(unflatten(values[num_own:]), *values[:num_own])
+    def compute(*values: Any) -> list[Tensor]:
+        results = _loss_and_gradients(unflatten(values[num_own:]), *values[:num_own])
+        return [values[0].new_empty(0) if tensor is None else tensor for tensor in results]
 
-    def differentiable(*values: Any) -> tuple[Tensor, ...]:
+    def differentiable(*values: Any) -> Results:
         problem = unflatten(values[num_own:])
         return _LossAndGradients.of(below_autograd, problem, *values[:num_own])
 
-    def fake(*values: Any) -> tuple[Tensor, ...]:
+    def fake(*values: Any) -> list[Tensor]:
         problem, needs_grad = unflatten(values[num_own:]), values[1]
         new_empty = partial(problem.queries.new_empty, dtype=problem.compute_dtype)
         shapes = [tensor.shape for tensor in problem.differentiable]
@@ -282,7 +282,7 @@ def _define_loss_and_gradients() -> Callable[..., tuple[Tensor, ...]]:
             new_empty(shape if needed else 0)
             for shape, needed in zip(shapes, needs_grad, strict=True)
         ]
-        return new_empty(()), new_empty(problem.queries.shape[0]), *grads
+        return [new_empty(()), new_empty(problem.queries.shape[0]), *grads]
 
     _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, differentiable, "Autograd")

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hybrid_fast import _core
-from hybrid_fast.models.kernels.dropout import draw_seed, numbers
+from hybrid_fast.cpu.arrays import array_of
+from hybrid_fast.models.kernels.dropout import draw_seed
 
 
 def state_mask(shape: torch.Size, rate: float, seed: int) -> Tensor:
     """What `drop` keeps, bool of a shape: ones come back where they are kept."""
     ones = torch.ones(shape)
     _core.drop(
-        numbers(ones).reshape(-1), numbers(ones).reshape(-1), rate=rate, seed=seed, num_threads=1
+        array_of(ones).reshape(-1), array_of(ones).reshape(-1), rate=rate, seed=seed, num_threads=1
     )
     return ones != 0
 
@@ -31,9 +32,9 @@ def attention_mask(shape: torch.Size, rate: float, seed: int) -> Tensor:
     out = torch.empty(n, num_queries, heads, width)
     values = torch.eye(width)[None, :, None].expand(n, width, heads, width)[:, :num_keys]
     _core.attend(
-        queries=numbers(torch.zeros_like(out)),
-        keys=numbers(torch.zeros(n, num_keys, heads, width)),
-        values=numbers(values.contiguous()),
+        queries=array_of(torch.zeros_like(out)),
+        keys=array_of(torch.zeros(n, num_keys, heads, width)),
+        values=array_of(values.contiguous()),
         seen=None,
         offsets=None,
         scale=1.0,
@@ -41,8 +42,8 @@ def attention_mask(shape: torch.Size, rate: float, seed: int) -> Tensor:
         window=0,
         rate=rate,
         seed=seed,
-        out=numbers(out),
-        log_sums=numbers(torch.empty(n, heads, num_queries)),
+        out=array_of(out),
+        log_sums=array_of(torch.empty(n, heads, num_queries)),
         num_threads=1,
     )
     return out.transpose(1, 2)[..., :num_keys] != 0

@@ -176,21 +176,23 @@ def test_rules_follow_the_columns_of_all_ranks():
 
 
 BAD_RULES = {
-    "rules must be of MaskingRule, got list": [1],
-    "query_years of NotYetWritten has shape (4,); need (3,)": not_yet_written(4, 3),
-    "passage_years of NotYetWritten has dtype torch.float32; need torch.int64": NotYetWritten(
-        query_years=years(3), passage_years=torch.ones(3)
-    ),
-    "passage_years of NotYetWritten must be a torch.Tensor, got NoneType": NotYetWritten(
-        query_years=years(3)
-    ),
+    "rules must be of MaskingRule, got list": [[1]],
+    "rules must be a sequence of MaskingRule, got Tensor": torch.ones(3),
+    "rules must be a sequence of MaskingRule, got NotYetWritten": not_yet_written(3, 3),
+    "query_years of NotYetWritten has shape (4,); need (3,)": [not_yet_written(4, 3)],
+    "passage_years of NotYetWritten has dtype torch.float32; need torch.int64": [
+        NotYetWritten(query_years=years(3), passage_years=torch.ones(3))
+    ],
+    "passage_years of NotYetWritten must be a torch.Tensor, got NoneType": [
+        NotYetWritten(query_years=years(3))
+    ],
 }
 
 
 @pytest.mark.parametrize("message", BAD_RULES)
 def test_a_rule_is_checked_as_other_arguments_are(message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-        info_nce(torch.eye(3), torch.eye(3), rules=[BAD_RULES[message]])
+        info_nce(torch.eye(3), torch.eye(3), rules=BAD_RULES[message])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tile
 def test_cases_in_the_interpreter(cases):
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, str(Path(__file__).with_name(f"triton_{cases}_cases.py"))],
+        [*command, str(Path(__file__).with_name(cases))],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -18,8 +18,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from hybrid_fast import _core
 from hybrid_fast.cpu import fastest, products
+from hybrid_fast.cpu.arrays import array_of
 from hybrid_fast.models.compat import register_attention, torch_attention
-from hybrid_fast.models.kernels.dropout import draw_seed, numbers, takes
+from hybrid_fast.models.kernels.dropout import draw_seed, takes
 
 NAME = "hybrid_fast"
 # Options of transformers that change what is computed, and that are left to its own attention.
@@ -148,8 +149,8 @@ class _Attention(torch.autograd.Function):
         _core.attend(
             **_arrays(queries, keys, values, seen, offsets),
             **law,
-            out=numbers(out),
-            log_sums=numbers(log_sums),
+            out=array_of(out),
+            log_sums=array_of(log_sums),
             num_threads=torch.get_num_threads(),
         )
         ctx.save_for_backward(queries, keys, values, seen, offsets, log_sums)
@@ -160,12 +161,12 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, values, seen, offsets, log_sums = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in (queries, keys, values)]
-        of_queries, of_keys, of_values = map(numbers, gradients)
+        of_queries, of_keys, of_values = map(array_of, gradients)
         _core.attend_backward(
             **_arrays(queries, keys, values, seen, offsets),
             **ctx.law,
-            log_sums=numbers(log_sums),
-            out_gradient=numbers(gradient.contiguous()),
+            log_sums=array_of(log_sums),
+            out_gradient=array_of(gradient.contiguous()),
             query_gradient=of_queries,
             key_gradient=of_keys,
             value_gradient=of_values,
@@ -179,7 +180,7 @@ def _arrays(
 ) -> dict[str, Any]:
     arrays = {"queries": queries, "keys": keys, "values": values}
     options = {"seen": seen, "offsets": offsets}
-    return {name: numbers(x) for name, x in arrays.items()} | {
+    return {name: array_of(x) for name, x in arrays.items()} | {
         name: None if x is None else x.numpy() for name, x in options.items()
     }
 

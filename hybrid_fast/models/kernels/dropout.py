@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid_fast import _core
+from hybrid_fast.cpu.arrays import array_of
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
@@ -60,8 +60,8 @@ def _run(x: Tensor, rate: float, seed: int) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     _core.drop(
-        numbers(x).reshape(-1),
-        numbers(out).reshape(-1),
+        array_of(x).reshape(-1),
+        array_of(out).reshape(-1),
         rate=rate,
         seed=seed,
         num_threads=torch.get_num_threads(),
@@ -82,9 +82,3 @@ def takes(*tensors: Tensor) -> bool:
 def draw_seed() -> int:
     """Return a number of torch's random state on the CPU."""
     return int(torch.randint(2**63 - 1, (), device="cpu"))
-
-
-def numbers(x: Tensor) -> np.ndarray:
-    """Return the numbers of a contiguous tensor as the core takes them: bfloat16 as uint16."""
-    x = x.detach()
-    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()

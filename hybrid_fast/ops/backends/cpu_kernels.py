@@ -108,7 +108,10 @@ class FloatKernels(CpuKernels):
         num_rows = chunk.queries.shape[0]
         if self._scratch is None:
             self._scratch = chunk.queries.new_empty(num_rows, self._passages.shape[0])
-        return products.nt(chunk.queries, self._passages, scratch=self._scratch[:num_rows])
+        scratch = self._scratch
+        if num_rows < scratch.shape[0]:  # the last chunk
+            scratch = scratch[:num_rows]
+        return products.nt(chunk.queries, self._passages, scratch=scratch)
 
 
 def gradient_arguments(chunk: Chunk, columns: Columns | None) -> dict[str, Any]:
