@@ -27,27 +27,24 @@ def check_negatives(args: HybridTrainingArguments, table: AlignedTable) -> None:
     Raises:
         ValueError: it has none, so that it would be 0 at every step.
     """
-    has_negatives = _has_negatives(table)
     if args.negatives == "hard_only":
         if args.symmetric:
             raise ValueError(
                 "symmetric is not defined with negatives='hard_only', since hard negatives are no "
                 "answers to other queries; leave out one of them"
             )
-        if not has_negatives.any():
+        if not table.has_negatives:
             raise ValueError("negatives='hard_only' needs hard negatives, and the table has none")
     if not args.num_in_batch_negatives:
-        _check_lone_queries(args, table, has_negatives)
+        _check_lone_queries(args, table)
     if not table.in_batch[table.has_query].all():
-        _check_hard_negatives(args, table, has_negatives)
+        _check_hard_negatives(args, table)
 
 
-def _check_lone_queries(
-    args: HybridTrainingArguments, table: AlignedTable, has_negatives: Flags
-) -> None:
+def _check_lone_queries(args: HybridTrainingArguments, table: AlignedTable) -> None:
     """Raise a ValueError if a query of the batch, which is alone in it, may have no negative."""
     giving = _giving_rows(args, table, table.has_query & table.in_batch)
-    without = int((giving & ~has_negatives).sum())
+    without = int((giving & ~_has_negatives(table)).sum())
     if without:
         raise ValueError(
             f"batch_size is {args.batch_size}, so that a query has no in-batch negative, and "
@@ -56,21 +53,19 @@ def _check_lone_queries(
         )
 
 
-def _check_hard_negatives(
-    args: HybridTrainingArguments, table: AlignedTable, has_negatives: Flags
-) -> None:
+def _check_hard_negatives(args: HybridTrainingArguments, table: AlignedTable) -> None:
     """Check that queries which have hard negatives alone have some, and a use for `symmetric`."""
     alone = table.has_query & ~table.in_batch
-    all_alone = not (table.has_query & table.in_batch).any()
+    all_alone = alone.sum() == table.has_query.sum()
     giving = _giving_rows(args, table, alone)
-    lacking = giving & ~has_negatives
+    lacking = giving & ~_has_negatives(table)
     if lacking.any():
         found = (
             f"in_batch is false, and {_by_source(table, lacking, giving)} give no hard negatives "
             f"(negatives_from={args.negatives_from!r})"
         )
         remedy = "give them hard negatives, set in_batch to true for them, or leave them out"
-        if all_alone and not (giving & has_negatives).any():
+        if all_alone and lacking.sum() == giving.sum():
             raise ValueError(f"{found}, so that no query has a negative: {remedy}")
         logger.warning("%s: the loss of their queries is 0 and teaches nothing; %s", found, remedy)
     if args.symmetric and all_alone:
