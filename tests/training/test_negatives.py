@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 
+import numpy as np
 import pytest
 from toy_training import make_args, make_model, make_table
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.training import HybridTrainer
 from hybrid_fast.training.negatives import check_negatives, describe_negatives
+from hybrid_fast.training.steps import make_sampler
 
 LANGUAGES = ("de", "en")
 
@@ -142,6 +144,35 @@ def test_a_row_without_the_other_side_gives_none(said, tmp_path, negatives_from)
         negatives_from=negatives_from,
     )
     assert said()[0].startswith("in_batch is false, and 1 of 1 rows ")
+
+
+def random_table(seed: int) -> AlignedTable:
+    """Rows with a query, a passage or both; all are drawn in some kinds of batches alone."""
+    random = np.random.default_rng(seed)
+    kinds = [None, ["mono"], ["cross"], ["mixed"], ["mono", "cross"]]
+    columns = make_source("toy", always(0), always(False), 12, ("de", "en", "fr")).dataset.to_dict()
+    for row in range(len(columns["query"])):
+        columns["kinds"][row] = kinds[random.integers(len(kinds))]
+        columns["negatives"][row] = ["no"] * random.integers(2)
+        missing = ("query", "passage", None)[random.choice(3, p=[0.2, 0.2, 0.6])]
+        if missing is not None:
+            columns[missing][row] = None
+    columns["passage_id"] = [None] * len(columns["query"])
+    return AlignedTable.from_columns(columns)
+
+
+@pytest.mark.parametrize("negatives_from", ["passage", "query"])
+@pytest.mark.parametrize("kind", ["mono", "cross", "mixed", "hybrid"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rows_that_are_counted_are_those_of_batches(said, tmp_path, negatives_from, kind, seed):
+    table = random_table(seed)
+    args = make_args(tmp_path, kind=kind, negatives_from=negatives_from, batch_size=2)
+    check_negatives(args, table)
+    sampler = make_sampler(args, table)
+    batches = [sampler.batch(step) for step in range(100)]
+    rows = np.unique([getattr(batch, f"{negatives_from}_rows") for batch in batches])
+    lacking = sum(not each for each in table.negatives(rows))
+    assert f"{lacking} of {len(rows)} rows ({lacking} of {len(rows)} of 'toy')" in said()[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"negatives_from": "query"}])
