@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -104,6 +105,7 @@ def load_table(
     """
     check_count("limit", limit, "groups")
     _check_lang(lang)
+    _check_in_batch(in_batch)
     if columns is not None:
         options["columns"] = columns
     if isinstance(options.get("documents"), str | Path):
@@ -122,7 +124,7 @@ def load_table(
     if kinds is not None:
         rows = _with_kinds(rows, kinds)
     if in_batch is not None:
-        rows = _with_in_batch(rows, in_batch)
+        rows = _with_value(rows, "in_batch", bool(in_batch))
     return AlignedTable.from_arrow(
         rows,
         source=source or name,
@@ -141,6 +143,14 @@ def _check_lang(lang: object) -> None:
         normalize_language(lang)
     except ValueError as error:
         raise ValueError(f"lang: {error}") from error
+
+
+def _check_in_batch(in_batch: object) -> None:
+    """Raise TypeError unless the option is None or a boolean, Python's or NumPy's."""
+    if not (in_batch is None or isinstance(in_batch, bool | np.bool_)):
+        raise TypeError(
+            f"in_batch must be True or False, got {in_batch!r} ({type(in_batch).__name__})"
+        )
 
 
 def _source_name(path: Paths) -> str:
@@ -302,14 +312,6 @@ def _with_kinds(rows: pa.Table, kinds: Sequence[str]) -> pa.Table:
     if isinstance(kinds, str) or not kinds or not set(kinds) <= set(KIND_BITS):
         raise ValueError(f"kinds must be a list of some of {list(KIND_BITS)}, got {kinds!r}")
     return _with_value(rows, "kinds", list(kinds))
-
-
-def _with_in_batch(rows: pa.Table, in_batch: bool) -> pa.Table:
-    if not isinstance(in_batch, bool):
-        raise TypeError(
-            f"in_batch must be True or False, got {in_batch!r} ({type(in_batch).__name__})"
-        )
-    return _with_value(rows, "in_batch", in_batch)
 
 
 def _with_value(rows: pa.Table, name: str, value: object) -> pa.Table:

@@ -21,7 +21,6 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import new_folder
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.arrow_texts import one_chunk
-from hybrid_fast.data.codes import number, number_sorted
 from hybrid_fast.data.columns import (
     KIND_BITS,
     ON_MISSING_TITLE,
@@ -36,6 +35,7 @@ from hybrid_fast.data.fingerprint import content_fingerprint
 from hybrid_fast.data.languages import LanguageCodes, unite_codes, warn_of_merged_languages
 from hybrid_fast.data.table_file import open_table, verify_table, write_table
 from hybrid_fast.data.table_makers import as_arrow, maker_of
+from hybrid_fast.data.text_codes import sorted_text_codes, text_codes
 
 _FILE_NAME = "table.arrow"
 _LARGE_LIST = pa.large_list(pa.large_string())
@@ -232,12 +232,12 @@ class AlignedTable:
     @cached_property
     def group_codes(self) -> np.ndarray:
         """Number of each row's group, dense from 0 in order of appearance, int64 (n,)."""
-        return number(self._arrow["group_id"])[1].astype(np.int64)
+        return text_codes(self._arrow["group_id"])[1].astype(np.int64)
 
     @cached_property
     def passage_codes(self) -> np.ndarray:
         """Number of each row's passage id, dense from 0, -1 without a passage, int64 (n,)."""
-        return number(self._arrow["passage_id"])[1].astype(np.int64)
+        return text_codes(self._arrow["passage_id"])[1].astype(np.int64)
 
     @cached_property
     def has_query(self) -> np.ndarray:
@@ -319,11 +319,11 @@ class AlignedTable:
 
     @cached_property
     def _languages(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return number_sorted(self._arrow["lang"])
+        return sorted_text_codes(self._arrow["lang"])
 
     @cached_property
     def _sources(self) -> tuple[tuple[str, ...], np.ndarray]:
-        return number_sorted(self._arrow["source"])
+        return sorted_text_codes(self._arrow["source"])
 
     def _take(self, rows: Sequence[int] | np.ndarray, *columns: str) -> pa.Table:
         """Return some columns of some rows."""

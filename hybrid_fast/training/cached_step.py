@@ -167,11 +167,9 @@ class CachedStep:
             "owners": batch.owners,
             "in_batch": batch.in_batch,
         }
-        given = {name: each for name, each in options.items() if each is not None}
+        given = {name: self._on_device(each) for name, each in options.items() if each is not None}
         self.spread = spread(passages)
-        loss: Tensor = self.model.loss(
-            queries, passages, **{name: self._on_device(each) for name, each in given.items()}
-        )
+        loss: Tensor = self.model.loss(queries, passages, **given)
         return loss
 
     @contextmanager

@@ -55,16 +55,15 @@ def chance_loss(
         args: of the run.
         num_queries: of one process.
         num_passages: of one process, hard negatives included.
-        own_negatives: how many hard negatives those of the queries have that have no other
-            negatives, int64; None: there are no such queries.
+        own_negatives: see `Batch.own_negatives`.
     """
     alone = 0 if own_negatives is None else len(own_negatives)
     loss = _chance_of_pooled(args, num_queries, num_passages, num_queries - alone)
     if own_negatives is None:
         return loss
     of_alone = float(own_negatives.double().log1p().sum())
-    # One direction: no passage is contrasted with their queries.
-    of_alone = of_alone / 2 if args.symmetric else of_alone
+    if args.symmetric:
+        of_alone /= 2  # one direction: no passage is contrasted with their queries
     return (loss * (num_queries - alone) + of_alone) / num_queries
 
 
@@ -159,7 +158,10 @@ class LearningWatch:
 
     def _cause_of_zero(self, now: Logged) -> str:
         if now.chance == 0:
-            return "a query has no negatives: raise batch_size or give hard negatives"
+            return (
+                "a query has no negatives: raise batch_size (no help where in_batch is false) or "
+                "give hard negatives"
+            )
         if now.loss <= _SOLVED:
             return (
                 "every query prefers its own passage by far: raise the temperature, or give harder "

@@ -27,35 +27,48 @@ def check_negatives(args: HybridTrainingArguments, table: AlignedTable) -> None:
     Raises:
         ValueError: it has none, so that it would be 0 at every step.
     """
-    has_negatives = _has_negatives(table)
     if args.negatives == "hard_only":
         if args.symmetric:
             raise ValueError(
                 "symmetric is not defined with negatives='hard_only', since hard negatives are no "
                 "answers to other queries; leave out one of them"
             )
-        if not has_negatives.any():
+        if not table.has_negatives:
             raise ValueError("negatives='hard_only' needs hard negatives, and the table has none")
-    pooled = table.has_query & table.in_batch
     if not args.num_in_batch_negatives:
-        _check_lone_queries(args, table, _giving_rows(args, table, pooled), has_negatives)
-    giving = _giving_rows(args, table, table.has_query & ~table.in_batch)
-    lacking = giving & ~has_negatives
-    if not lacking.any():
-        return
-    found = (
-        f"in_batch is false, and {_by_source(table, lacking, giving)} give no hard negatives "
-        f"(negatives_from={args.negatives_from!r})"
-    )
-    remedy = "give them hard negatives, leave in_batch out for their source, or leave them out"
-    if not pooled.any() and not (giving & has_negatives).any():
-        raise ValueError(f"{found}, so that no query has a negative: {remedy}")
-    logger.warning("%s: the loss of their queries is 0 and teaches nothing; %s", found, remedy)
+        _check_lone_queries(args, table)
+    if not table.in_batch[table.has_query].all():
+        _check_hard_negatives(args, table)
 
 
-def check_directions(args: HybridTrainingArguments, table: AlignedTable) -> None:
-    """Warn if `symmetric` adds a direction in which no passage has a negative."""
-    if args.symmetric and not (table.has_query & table.in_batch).any():
+def _check_lone_queries(args: HybridTrainingArguments, table: AlignedTable) -> None:
+    """Raise a ValueError if a query of the batch, which is alone in it, may have no negative."""
+    giving = _giving_rows(args, table, table.has_query & table.in_batch)
+    without = int((giving & ~_has_negatives(table)).sum())
+    if without:
+        raise ValueError(
+            f"batch_size is {args.batch_size}, so that a query has no in-batch negative, and "
+            f"{without} of {int(giving.sum())} rows have no hard negatives: the loss of their "
+            "queries is always 0; use a larger batch_size"
+        )
+
+
+def _check_hard_negatives(args: HybridTrainingArguments, table: AlignedTable) -> None:
+    """Check that queries which have hard negatives alone have some, and a use for `symmetric`."""
+    alone = table.has_query & ~table.in_batch
+    all_alone = alone.sum() == table.has_query.sum()
+    giving = _giving_rows(args, table, alone)
+    lacking = giving & ~_has_negatives(table)
+    if lacking.any():
+        found = (
+            f"in_batch is false, and {_by_source(table, lacking, giving)} give no hard negatives "
+            f"(negatives_from={args.negatives_from!r})"
+        )
+        remedy = "give them hard negatives, set in_batch to true for them, or leave them out"
+        if all_alone and lacking.sum() == giving.sum():
+            raise ValueError(f"{found}, so that no query has a negative: {remedy}")
+        logger.warning("%s: the loss of their queries is 0 and teaches nothing; %s", found, remedy)
+    if args.symmetric and all_alone:
         logger.warning(
             "symmetric halves the loss and adds nothing: in_batch is false for all queries, so "
             "that no passage is contrasted with them; leave symmetric out"
@@ -79,19 +92,6 @@ def _has_negatives(table: AlignedTable) -> Flags:
     return np.asarray(pc.fill_null(pc.list_value_length(table.negative_column()), 0)) > 0
 
 
-def _check_lone_queries(
-    args: HybridTrainingArguments, table: AlignedTable, giving: Flags, has_negatives: Flags
-) -> None:
-    """Raise a ValueError if a query of the batch, which is alone in it, may have no negative."""
-    without = int((giving & ~has_negatives).sum())
-    if without:
-        raise ValueError(
-            f"batch_size is {args.batch_size}, so that a query has no in-batch negative, and "
-            f"{without} of {int(giving.sum())} rows have no hard negatives: the loss of their "
-            "queries is always 0; use a larger batch_size"
-        )
-
-
 def _giving_rows(args: HybridTrainingArguments, table: AlignedTable, queries: Flags) -> Flags:
     """Return the rows whose hard negatives may become those of some queries, bool (n,).
 
@@ -100,15 +100,15 @@ def _giving_rows(args: HybridTrainingArguments, table: AlignedTable, queries: Fl
         table: the items.
         queries: rows of the queries, bool (n,).
     """
-    if args.negatives_from == "query":
-        return queries
+    sides = queries, table.has_passage
+    giving, others = sides if args.negatives_from == "query" else reversed(sides)
     drawn = _kinds_drawn(args)
     alike = sum(KIND_BITS[kind] for kind in drawn & {"mono", "mixed"})
-    giving: Flags = queries & table.has_passage & (table.kind_mask & alike > 0)
+    found: Flags = giving & others & (table.kind_mask & alike > 0)
     if "cross" in drawn:
         crosses = table.kind_mask & KIND_BITS["cross"] > 0
-        giving |= _have_others(table, queries & crosses) & table.has_passage & crosses
-    return giving
+        found |= giving & crosses & _have_others(table, others & crosses)
+    return found
 
 
 def _kinds_drawn(args: HybridTrainingArguments) -> set[str]:

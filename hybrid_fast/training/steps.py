@@ -77,7 +77,10 @@ class Batch(NamedTuple):
 
     @property
     def own_negatives(self) -> Tensor | None:
-        """How many hard negatives the queries have that have no others, int64; None: all have."""
+        """Number of hard negatives of each query whose `in_batch` is false, int64.
+
+        None where that is true of the whole table.
+        """
         if self.in_batch is None:
             return None
         counts = torch.zeros(len(self.queries), dtype=torch.int64)

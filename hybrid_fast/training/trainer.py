@@ -42,11 +42,7 @@ from hybrid_fast.training.divergence import DivergenceError, InEffect, divergenc
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
 from hybrid_fast.training.model import compile_transformer, make_model
-from hybrid_fast.training.negatives import (
-    check_directions,
-    check_negatives,
-    describe_negatives,
-)
+from hybrid_fast.training.negatives import check_negatives, describe_negatives
 from hybrid_fast.training.optimiser import as_lazy_adamw, lazy_updates
 from hybrid_fast.training.resuming import TrainsNoMore
 from hybrid_fast.training.steps import (
@@ -114,7 +110,6 @@ class HybridTrainer(EvaluatingTrainer):
         inputs.check_activations(model, args)
         inputs.check_optimizers(args, optimizers[0])
         check_negatives(args, train_table)
-        check_directions(args, train_table)
         self.negatives = describe_negatives(args, train_table)
         self.sampler = make_sampler(args, train_table)
         logger.info(

@@ -64,8 +64,11 @@ def test_flags_come_in_any_form_and_missing_ones_are_true(given):
     assert table.dataset["in_batch"][:] == [True, False, True]
 
 
-def test_one_value_stands_for_all_rows():
-    assert make_table(False).in_batch.tolist() == [False] * 3
+@pytest.mark.parametrize("value", [False, np.False_])
+def test_one_value_stands_for_all_rows(value):
+    assert make_table(value).in_batch.tolist() == [False] * 3
+    records = [{"query": "q", "passage": "p", "lang": "en"}]
+    assert load_table(records, in_batch=value).in_batch.tolist() == [False]
 
 
 def test_the_fingerprint_follows_each_flag():
@@ -170,6 +173,11 @@ def test_records_say_it_by_a_column_of_ours_or_theirs(tmp_path):
     theirs = {"query": "query", "passage": "passage", "in_batch": "pool"}
     renamed = [{**row, "pool": n != 2} for n, row in enumerate(rows)]
     assert load_table(renamed, theirs, lang="en").in_batch.tolist() == [True, True, False, True]
+    some_lack_it = [row | ({"pool": False} if n == 2 else {}) for n, row in enumerate(rows)]
+    found = load_table(some_lack_it, theirs, lang="en").in_batch
+    assert found.tolist() == [True, True, False, True]
+    with pytest.raises(ValueError, match=r"field 'pool' is missing.*no row has it"):
+        load_table(rows, theirs, lang="en")
     frame = pd.DataFrame(rows).assign(pool=np.array([True, False, True, True]))
     assert load_table(frame, theirs, lang="en").in_batch.tolist() == [True, False, True, True]
 
@@ -189,7 +197,8 @@ def test_csv_files_hold_it_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["no", 0, 1.0, [False]])
-def test_a_source_that_says_something_else_is_told(tmp_path, value):
-    path = write(tmp_path / "a.jsonl", [{"query": "q", "passage": "p"}])
+def test_a_source_that_says_something_else_is_told_before_it_is_read(tmp_path, value):
+    path = tmp_path / "a.jsonl"
+    path.write_text("not read")
     with pytest.raises(TypeError, match=r"source 1 .*: in_batch must be True or False, got "):
         load_tables([{"path": str(path), "lang": "en", "in_batch": value}])

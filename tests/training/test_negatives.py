@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import re
 
+import numpy as np
 import pytest
 from toy_training import make_args, make_model, make_table
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.training import HybridTrainer
-from hybrid_fast.training.negatives import (
-    check_directions,
-    check_negatives,
-    describe_negatives,
-)
+from hybrid_fast.training.negatives import check_negatives, describe_negatives
+from hybrid_fast.training.steps import make_sampler
 
 LANGUAGES = ("de", "en")
 
@@ -77,8 +75,8 @@ def test_rows_that_teach_nothing_are_counted_by_source(said, tmp_path):
         assert line == (
             "in_batch is false, and 12 of 16 rows (8 of 8 of 'none', 4 of 8 of 'some') give no "
             f"hard negatives (negatives_from={negatives_from!r}): the loss of their queries is 0 "
-            "and teaches nothing; give them hard negatives, leave in_batch out for their source, "
-            "or leave them out"
+            "and teaches nothing; give them hard negatives, set in_batch to true for them, or "
+            "leave them out"
         )
     assert len(said()) == 2
 
@@ -108,14 +106,73 @@ def test_the_row_that_gives_hard_negatives_is_that_of_the_plan(
     assert all(re.match(f"in_batch is false, and {counted} of [48] rows", line) for line in said())
 
 
-def test_rows_that_no_batch_of_the_kind_draws_are_not_counted(said, tmp_path):
-    table = make_source("toy", always(0), always(False))
+@pytest.mark.parametrize("negatives_from", ["passage", "query"])
+@pytest.mark.parametrize("batch_size", [1, 12])
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_rows_that_no_batch_of_the_kind_draws_are_not_counted(
+    said, tmp_path, negatives_from, batch_size, in_batch
+):
+    table = make_source("toy", always(0), always(in_batch))
     columns = table.dataset.to_dict() | {"kinds": [["cross"]] * len(table)}
     bitext = AlignedTable.from_columns(columns)
-    check(AlignedTable.concatenate([plain(), bitext]), tmp_path, kind="mono")
+    some = make_source("some", always(1), always(True))
+    both = AlignedTable.concatenate([some, bitext])
+    options = {"negatives_from": negatives_from, "batch_size": batch_size}
+    check(both, tmp_path, kind="mono", **options)
     assert said() == []
-    check(AlignedTable.concatenate([plain(), bitext]), tmp_path, kind="cross")
-    assert len(said()) == 1
+    if in_batch and batch_size == 1:
+        with pytest.raises(ValueError, match="8 of 16 rows have no hard negatives"):
+            check(both, tmp_path, kind="cross", **options)
+    else:
+        check(both, tmp_path, kind="cross", **options)
+        assert len(said()) == (not in_batch)
+
+
+@pytest.mark.parametrize("negatives_from", ["passage", "query"])
+def test_a_row_without_the_other_side_gives_none(said, tmp_path, negatives_from):
+    """German queries without a passage, English passages without a query: cross batches alone."""
+    columns = {
+        "group_id": ["1", "1", "2"],
+        "lang": ["de", "en", "de"],
+        "query": ["eins", None, "zwei"],
+        "passage": [None, "one", None],
+        "in_batch": False,
+    }
+    check(
+        AlignedTable.concatenate([plain(), AlignedTable.from_columns(columns)]),
+        tmp_path,
+        negatives_from=negatives_from,
+    )
+    assert said()[0].startswith("in_batch is false, and 1 of 1 rows ")
+
+
+def random_table(seed: int) -> AlignedTable:
+    """Rows with a query, a passage or both; all are drawn in some kinds of batches alone."""
+    random = np.random.default_rng(seed)
+    kinds = [None, ["mono"], ["cross"], ["mixed"], ["mono", "cross"]]
+    columns = make_source("toy", always(0), always(False), 12, ("de", "en", "fr")).dataset.to_dict()
+    for row in range(len(columns["query"])):
+        columns["kinds"][row] = kinds[random.integers(len(kinds))]
+        columns["negatives"][row] = ["no"] * random.integers(2)
+        missing = ("query", "passage", None)[random.choice(3, p=[0.2, 0.2, 0.6])]
+        if missing is not None:
+            columns[missing][row] = None
+    columns["passage_id"] = [None] * len(columns["query"])
+    return AlignedTable.from_columns(columns)
+
+
+@pytest.mark.parametrize("negatives_from", ["passage", "query"])
+@pytest.mark.parametrize("kind", ["mono", "cross", "mixed", "hybrid"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rows_that_are_counted_are_those_of_batches(said, tmp_path, negatives_from, kind, seed):
+    table = random_table(seed)
+    args = make_args(tmp_path, kind=kind, negatives_from=negatives_from, batch_size=2)
+    check_negatives(args, table)
+    sampler = make_sampler(args, table)
+    batches = [sampler.batch(step) for step in range(100)]
+    rows = np.unique([getattr(batch, f"{negatives_from}_rows") for batch in batches])
+    lacking = sum(not each for each in table.negatives(rows))
+    assert f"{lacking} of {len(rows)} rows ({lacking} of {len(rows)} of 'toy')" in said()[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"symmetric": True}, {"negatives_from": "query"}])
@@ -138,11 +195,10 @@ def test_a_batch_of_one_blames_its_size_for_queries_that_a_larger_one_would_serv
 
 def test_symmetric_is_said_to_add_nothing_where_it_has_no_queries(said, tmp_path):
     lone = make_source("lone", always(1), always(False))
-    args = make_args(tmp_path, symmetric=True)
-    check_directions(args, AlignedTable.concatenate([plain(), lone]))
-    check_directions(make_args(tmp_path), lone)
+    check(AlignedTable.concatenate([plain(), lone]), tmp_path, symmetric=True)
+    check(lone, tmp_path)
     assert said() == []
-    check_directions(args, lone)
+    check(lone, tmp_path, symmetric=True)
     assert said()[0].startswith("symmetric halves the loss and adds nothing: in_batch is false")
 
 

@@ -167,13 +167,17 @@ class RecordMapper:
             passages = [passage._replace(title=None) for passage in passages]
         negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
-        in_batch = row.checked("in_batch", check_flag)
+        in_batch = self._in_batch(row)
         group_id = self._group_id(row, number)
         return [
             Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds, in_batch)
             for query, _, _ in queries or _NO_TEXT
             for text, title, passage_id in passages or _NO_TEXT
         ]
+
+    def _in_batch(self, row: Row) -> bool | None:
+        value = self._optional(row, "in_batch")
+        return None if value is None else check_flag(value, row.where, row.field("in_batch"))
 
     def _not_blank(self, row: Row, name: str, given: list[Passage]) -> list[Passage] | None:
         """Return the texts that are not blank; None if there are only blank ones, to be left out.

@@ -40,11 +40,12 @@ def read_tabular(
             position from 0 in a file without header. A list of texts for query or passage makes an
             item of each, alternatives of one group. "negatives" takes a text, a list of texts, a
             list of records with a text and perhaps a title, or a list of columns; a missing or null
-            one is none. For group_id also "@line" (line n of each file is a translation of line n
-            of the others) or "@row" (each row is its own group; the default for a single file).
-            Texts may be given by language, {"query": {"en": "english", "de": "german"}}, or be in a
-            field that tells their languages, translation: {"en": ..., "de": ...}; a record is then
-            an item for each language. Default: columns with our names.
+            one is none. "in_batch" takes true or false, in CSV and TSV as text; a missing, null or
+            empty one is true. For group_id also "@line" (line n of each file is a translation of
+            line n of the others) or "@row" (each row is its own group; the default for a single
+            file). Texts may be given by language, {"query": {"en": "english", "de": "german"}}, or
+            be in a field that tells their languages, translation: {"en": ..., "de": ...}; a record
+            is then an item for each language. Default: columns with our names.
         group_pattern: regular expression whose first group is the group id within that column.
         on_empty: what to do with a blank text: "error", or "skip": leave out the row if it is its
             query or passage, or the hard negative.

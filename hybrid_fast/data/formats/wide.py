@@ -56,7 +56,7 @@ class WideMapper(RecordMapper):
     """Turns the records of a file or data set into items, one for each language of a record.
 
     A text column that is not by language is in the language of the file or of the column "lang".
-    Ids of groups and passages, sources and kinds hold for all items of a record.
+    Ids of groups and passages, sources, kinds and in_batch hold for all items of a record.
     """
 
     def items(self, records: Iterator[tuple[int, Record]]) -> Iterator[Item]:
