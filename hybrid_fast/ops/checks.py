@@ -113,12 +113,18 @@ def _tensors(problem: Problem) -> Iterator[tuple[str, Any, Layout]]:
 
 def _check_fields(rule: MaskingRule) -> None:
     """Raise for what operators and ranks would not pass on."""
-    for field in fields(rule):
-        if field.name not in rule.layouts:
+    known, class_name = [field.name for field in fields(rule)], type(rule).__name__
+    for name in rule.layouts:
+        if name not in known:
             raise TypeError(
-                f"{field.name} of {type(rule).__name__} is not declared by per_query, per_passage "
-                "or per_pair, as all fields of a rule are; a constant is an attribute of the class "
-                "(ClassVar)"
+                f"{class_name} declares {name} but is no dataclass; put "
+                "@dataclass(frozen=True, kw_only=True) above the class"
+            )
+    for name in known:
+        if name not in rule.layouts:
+            raise TypeError(
+                f"{name} of {class_name} is not declared by per_query, per_passage or per_pair, as "
+                "all fields of a rule are; a constant is an attribute of the class (ClassVar)"
             )
 
 

@@ -55,6 +55,7 @@ class TensorFields:
         layouts: dict[str, Layout] = {}
         for base in reversed(cls.__bases__):
             layouts |= getattr(base, "layouts", {})
+        layouts |= vars(cls).get("layouts", {})  # of a class that dataclass(slots=True) copies
         for name, value in vars(cls).items():
             if isinstance(value, Field) and "layout" in value.metadata:
                 layouts[name] = value.metadata["layout"]

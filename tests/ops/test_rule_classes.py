@@ -41,6 +41,8 @@ class Slack(MaskingRule):
 def test_a_class_without_the_decorator_is_told_so():
     with pytest.raises(TypeError, match=r"Undecorated takes no years: .* put @dataclass\(frozen"):
         Undecorated(years=torch.arange(3))
+    with pytest.raises(TypeError, match="Undecorated declares years but is no dataclass; put @"):
+        info_nce(EYE, EYE, rules=[Undecorated()])
 
 
 def test_a_field_that_is_no_declared_tensor_is_refused():
@@ -99,7 +101,7 @@ class OfQueries(MaskingRule):
     topics: Tensor = per_query(torch.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OfPassages(MaskingRule):
     labels: Tensor = per_passage(torch.int64)
 
