@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator
-from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -91,7 +90,7 @@ def _check_kind(problem: Problem) -> None:
     check_precision(problem.precision, problem.queries.dtype)
     _check_pairs(problem.negative_mask)
     for rule in problem.negative_mask.rules:
-        _check_fields(rule)
+        rule.check_declaration()
     for name, tensor, layout in _tensors(problem):
         check_tensor(name, tensor, layout.dtypes)
         _check_shape(name, tensor, layout, problem)
@@ -109,23 +108,6 @@ def _tensors(problem: Problem) -> Iterator[tuple[str, Any, Layout]]:
             raise TypeError(f"rules must be of MaskingRule, got {type(rule).__name__}")
         for name, layout in rule.layouts.items():
             yield f"{name} of {type(rule).__name__}", getattr(rule, name), layout
-
-
-def _check_fields(rule: MaskingRule) -> None:
-    """Raise for what operators and ranks would not pass on."""
-    known, class_name = [field.name for field in fields(rule)], type(rule).__name__
-    for name in rule.layouts:
-        if name not in known:
-            raise TypeError(
-                f"{class_name} declares {name} but is no dataclass; put "
-                "@dataclass(frozen=True, kw_only=True) above the class"
-            )
-    for name in known:
-        if name not in rule.layouts:
-            raise TypeError(
-                f"{name} of {class_name} is not declared by per_query, per_passage or per_pair, as "
-                "all fields of a rule are; a constant is an attribute of the class (ClassVar)"
-            )
 
 
 def check_embeddings(name: str, embeddings: Tensor) -> None:

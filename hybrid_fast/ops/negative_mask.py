@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from itertools import count
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from hybrid_fast.ops.tensor_fields import (
 )
 
 _numbers = count()  # of classes
+_UNDECORATED = "it is no dataclass; put @dataclass(frozen=True, kw_only=True) above the class"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, init=False)
@@ -52,15 +53,30 @@ class MaskingRule(TensorFields, ABC):
             TypeError: the class has no decorator.
         """
         if tensors:
-            raise TypeError(
-                f"{type(self).__name__} takes no {', '.join(tensors)}: it is no dataclass; put "
-                "@dataclass(frozen=True, kw_only=True) above the class"
-            )
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(tensors)}: {_UNDECORATED}")
 
     @classmethod
     def class_name(cls) -> str:
         """Return the name of the class and of its module."""
         return f"{cls.__module__}.{cls.__qualname__}"
+
+    @classmethod
+    def check_declaration(cls) -> None:
+        """Raise TypeError unless the class is a dataclass of tensors that are declared as such.
+
+        Operators and ranks would not pass on anything else.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in cls.layouts:
+            if name not in names:
+                raise TypeError(f"{cls.__name__} declares {name}, but {_UNDECORATED}")
+        for name in names:
+            if name not in cls.layouts:
+                raise TypeError(
+                    f"{name} of {cls.__name__} is not declared by per_query, per_passage or "
+                    "per_pair, as all fields of a rule are; a constant is an attribute of the "
+                    "class (ClassVar)"
+                )
 
     @classmethod
     def of_tensors(cls, tensors: Iterator[Tensor]) -> MaskingRule:
