@@ -60,20 +60,20 @@ class MaskingRule(TensorFields, ABC):
         """Return the name of the class and of its module."""
         return f"{cls.__module__}.{cls.__qualname__}"
 
-    @classmethod
-    def check_declaration(cls) -> None:
+    def check_declaration(self) -> None:
         """Raise TypeError unless the class is a dataclass of tensors that are declared as such.
 
         Operators and ranks would not pass on anything else.
         """
-        names = [field.name for field in fields(cls)]
-        for name in cls.layouts:
+        names = [field.name for field in fields(self)]
+        class_name = type(self).__name__
+        for name in self.layouts:
             if name not in names:
-                raise TypeError(f"{cls.__name__} declares {name}, but {_UNDECORATED}")
+                raise TypeError(f"{class_name} declares {name}, but {_UNDECORATED}")
         for name in names:
-            if name not in cls.layouts:
+            if name not in self.layouts:
                 raise TypeError(
-                    f"{name} of {cls.__name__} is not declared by per_query, per_passage or "
+                    f"{name} of {class_name} is not declared by per_query, per_passage or "
                     "per_pair, as all fields of a rule are; a constant is an attribute of the "
                     "class (ClassVar)"
                 )
