@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -18,15 +19,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hybrid_fast.ops.backends.registry import BACKENDS
-from hybrid_fast.ops.checks import check_mask_width
+from hybrid_fast.ops.checks import check_width, widths
 from hybrid_fast.ops.distributed import Ranks, gather_rows
 from hybrid_fast.ops.negative_mask import NegativeMask
 from hybrid_fast.ops.problem import EMBEDDING_DTYPES, NEGATIVES, PRECISIONS, REDUCTIONS, Problem
 from hybrid_fast.ops.tensor_fields import PASSAGES
 
 Option = str | float | torch.dtype | None
-# Room for all entries of a header, and for the reason of a refusal.
-_HEADER_SIZE, _MAX_REASON_BYTES = 32, 1000
+# Room for all entries of a header (an option for each tensor of the mask, and 24 more), and for the
+# reason of a refusal.
+_HEADER_SIZE, _MAX_REASON_BYTES = 32 + len(NegativeMask.layouts), 1000
 _NONE = -(2**63)
 _INTEGER_BYTES = 7  # of a positive one
 _CHOICES: dict[str, tuple[Option, ...]] = {
@@ -93,24 +95,26 @@ class Call:
         self._check_device(problem.queries.device)
         options = _options(problem, temperature)
         codes = [_encode(name, value) for name, value in options.items()]
-        mask = problem.negative_mask.mask
-        mask_width = 0 if mask is None else mask.shape[1]
-        sizes = [len(problem.queries), len(problem.passages), mask_width, int(checks_columns)]
+        masks = widths(problem)
+        least, most = min(masks.values(), default=0), max(masks.values(), default=0)
+        sizes = [len(problem.queries), len(problem.passages), least, most, int(checks_columns)]
         headers = self._exchange_headers([0, *sizes, *codes])
-        refused, num_queries, num_passages, mask_widths, checks, *codes_of_options = headers
+        refused, num_queries, num_passages, least_widths, most_widths, checks, *found = headers
         self.ranks = Ranks(self.group, num_queries, num_passages)
         if any(refused):
             rank = refused.index(1)
             raise OtherRankError(
                 f"rank {rank} of process_group: {self._exchange_reasons('')[rank]}"
             )
-        for name, found in zip(options, codes_of_options, strict=False):
-            if len(set(found)) > 1:
-                values = [_decode(name, code) for code in found]
+        for name, of_ranks in zip(options, found, strict=False):
+            if len(set(of_ranks)) > 1:
+                values: list[Any] = [_decode(name, code) for code in of_ranks]
+                if name == "rules":
+                    values = self._exchange_reasons(_rules(problem))
                 raise ValueError(f"the ranks of process_group differ in {name}, by rank: {values}")
-        if mask is not None:
-            for width in mask_widths:
-                check_mask_width(width, sum(num_passages))
+        if masks:
+            for width in (*least_widths, *most_widths):
+                check_width(" or ".join(masks), width, sum(num_passages))
         return any(checks)
 
     def _exchange_headers(self, header: list[int]) -> list[list[int]]:
@@ -164,7 +168,7 @@ def _options(problem: Problem, temperature: float | Tensor) -> dict[str, Option]
         "margin": None if mask.margin is None else float(mask.margin),
         # The value of a tensor is not read, which would synchronise with the device.
         "temperature": None if isinstance(temperature, Tensor) else float(temperature),
-        "rules": crc32(" ".join(rule.class_name() for rule in mask.rules).encode()),
+        "rules": crc32(_rules(problem).encode()),
     }
     for name, layout in NegativeMask.layouts.items():
         if PASSAGES in layout.axes:
@@ -176,6 +180,17 @@ def _options(problem: Problem, temperature: float | Tensor) -> dict[str, Option]
             needs_gradient and torch.is_grad_enabled()
         )
     return options
+
+
+def _rules(problem: Problem) -> str:
+    """Tell all about the rules that must agree: their classes, and what of them is gathered."""
+    tensors = [
+        f"{name} {tensor.dtype} {tuple(tensor.shape[1:])}"
+        for rule in problem.negative_mask.rules
+        for name, tensor, layout in rule.tensors()
+        if layout.axes == (PASSAGES,)
+    ]
+    return ", ".join([*(rule.class_name() for rule in problem.negative_mask.rules), *tensors])
 
 
 def _choices(name: str) -> tuple[Option, ...] | None:

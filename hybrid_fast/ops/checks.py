@@ -28,9 +28,9 @@ _MOST_PASSED = 4096  # then it is emptied
 def check_problem(problem: Problem) -> None:
     """Raise unless options, shapes, dtypes, devices and Python numbers are as documented.
 
-    The temperature is left to `check_temperature`, before it becomes a tensor, and the width of the
-    mask to `check_mask_width`: with a process group it is known only after the ranks have exchanged
-    their sizes.
+    The temperature is left to `check_temperature`, before it becomes a tensor, and the width of a
+    mask to `check_width`: with a process group the number of columns is known only after the ranks
+    have exchanged their sizes.
 
     Args:
         problem: as it was given.
@@ -59,9 +59,9 @@ def _check_kind_once(problem: Problem) -> None:
     try:
         if kind in _passed:
             return
-    except TypeError:  # an option has a type that cannot be looked up, and that none takes
+    except TypeError:  # something cannot be looked up: an array for a flag, the size of a trace
         _check_kind(problem)
-        raise
+        return
     _check_kind(problem)
     if len(_passed) >= _MOST_PASSED:
         _passed.clear()
@@ -89,6 +89,8 @@ def _check_kind(problem: Problem) -> None:
         )
     check_precision(problem.precision, problem.queries.dtype)
     _check_pairs(problem.negative_mask)
+    for rule in problem.negative_mask.rules:
+        rule.check_declaration()
     for name, tensor, layout in _tensors(problem):
         check_tensor(name, tensor, layout.dtypes)
         _check_shape(name, tensor, layout, problem)
@@ -148,8 +150,7 @@ def _check_pairs(mask: NegativeMask) -> None:
 
 
 def _check_shape(name: str, tensor: Tensor, layout: Layout, problem: Problem) -> None:
-    sizes = {QUERIES: len(problem.queries), PASSAGES: len(problem.passages)}
-    num_rows = sizes[layout.axes[0]]
+    num_rows = _sizes(problem)[layout.axes[0]]
     if tensor.ndim == layout.ndim and tensor.shape[0] == num_rows:
         return
     if len(layout.axes) == 2:
@@ -157,6 +158,10 @@ def _check_shape(name: str, tensor: Tensor, layout: Layout, problem: Problem) ->
     else:
         need = f"({num_rows},{' ..' * (layout.ndim - 1)})"
     raise ValueError(f"{name} has shape {tuple(tensor.shape)}; need {need}")
+
+
+def _sizes(problem: Problem) -> dict[str, int]:
+    return {QUERIES: len(problem.queries), PASSAGES: len(problem.passages)}
 
 
 def _check_device(name: str, tensor: Tensor, problem: Problem) -> None:
@@ -254,11 +259,18 @@ def check_max_scratch_bytes(max_bytes: int | None) -> None:
         raise ValueError(f"max_scratch_bytes is {max_bytes}; need at least 1, for example 2**30")
 
 
-def check_mask_width(mask_width: int, num_passages: int) -> None:
+def widths(problem: Problem) -> dict[str, int]:
+    """Return how many columns the mask has, and any tensor (B, N) of a rule, by name."""
+    return {
+        name: tensor.shape[1] for name, tensor, layout in _tensors(problem) if len(layout.axes) == 2
+    }
+
+
+def check_width(name: str, width: int, num_passages: int) -> None:
     """Raise unless a mask has one column for each passage (of all ranks)."""
-    if mask_width != num_passages:
+    if width != num_passages:
         raise ValueError(
-            f"mask has {mask_width} columns; need {num_passages}, one for each passage "
+            f"{name} has {width} columns; need {num_passages}, one for each passage "
             "(with process_group: the passages of all ranks, in rank order)"
         )
 
@@ -277,10 +289,11 @@ def check_values(problem: Problem) -> None:
             _require_rows(finite_rows, f"{name} has NaN or infinite values")
     if problem.weights is not None:
         _check_weights(problem.weights.detach(), problem.compute_dtype)
-    if problem.negative_mask.owners is not None:
-        last = problem.queries.shape[0] - 1
-        message = f"owners must be rows of queries, 0 to {last}, or -1"
-        _check_range(problem.negative_mask.owners, -1, last, message)
+    for name, tensor, layout in _tensors(problem):
+        if layout.refers_to is not None and name != "positives":  # which are never -1
+            last = _sizes(problem)[layout.refers_to] - 1
+            message = f"{name} must be rows of {layout.refers_to}, 0 to {last}, or -1"
+            _check_range(tensor, -1, last, message)
 
 
 def check_positives(positives: Tensor, num_passages: int) -> None:

@@ -7,7 +7,6 @@ the versions that work.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import NoneType
 from typing import Any
 
 import torch
@@ -37,13 +36,11 @@ def required(holder: Any, name: str) -> Any:
 BelowAutograd = required(torch._C, "_AutoDispatchBelowAutograd")
 
 
-# Classes of arguments that bring no code of their own, as subclasses of tensors may.
-_PLAIN = frozenset(
-    (Tensor, torch.nn.Parameter, torch.dtype, list, tuple, bool, int, float, str, NoneType)
-)
+# Classes of tensors that bring no code of their own, as others may.
+_PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 
-def is_watched(arguments: Sequence[object]) -> bool:
+def is_watched(arguments: Sequence[Tensor]) -> bool:
     """Tell whether something looks at a call of an operator: a mode, or the class of an argument.
 
     True if this torch cannot tell.

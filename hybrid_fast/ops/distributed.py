@@ -66,17 +66,22 @@ class Ranks:
         Row numbers follow: those of passages count the passages of all ranks, and those of queries
         count from this rank's first, so that they are below 0 or too large for others.
         """
+        first = {QUERIES: self.first_query, PASSAGES: self.first_passage}
         gathered = {}
         for name, tensor, layout in fields.tensors():
-            if layout.refers_to == PASSAGES:
-                gathered[name] = tensor + self.first_passage
-            elif layout.refers_to == QUERIES:
-                of_all = tensor.where(tensor < 0, tensor + self.first_query)
-                of_all = gather_rows(of_all, self.num_passages, self.group)
-                gathered[name] = of_all.where(of_all < 0, of_all - self.first_query)
-            elif layout.axes[0] == PASSAGES:
-                gathered[name] = gather_rows(tensor, self.num_passages, self.group)
+            if layout.refers_to is not None:
+                tensor = _shifted(tensor, first[layout.refers_to])
+            if layout.axes[0] == PASSAGES:
+                tensor = gather_rows(tensor, self.num_passages, self.group)
+            if layout.refers_to == QUERIES:
+                tensor = _shifted(tensor, -self.first_query)
+            gathered[name] = tensor
         return replace(fields, **gathered)
+
+
+def _shifted(row_numbers: Tensor, by: int) -> Tensor:
+    """Return row numbers that count from elsewhere; those below 0, which are of no row, stay."""
+    return row_numbers.where(row_numbers < 0, row_numbers + by)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from hybrid_fast.ops.checks import (
     check_embeddings,
     check_flag,
     check_hard_negatives,
-    check_mask_width,
     check_positives,
     check_problem,
     check_temperature,
     check_values,
+    check_width,
     plain,
+    widths,
 )
 from hybrid_fast.ops.distributed import Ranks, gather_passages, share_of_global_loss
 from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
@@ -173,8 +174,9 @@ def info_nce(
         if call is not None:
             checks_columns = call.exchange_sizes(problem, temperature, checks_columns)
     ranks = None if call is None else call.ranks
-    if ranks is None and mask is not None:
-        check_mask_width(mask.shape[1], passages.shape[0])
+    if ranks is None:
+        for name, width in widths(problem).items():
+            check_width(name, width, passages.shape[0])
     problem = settled(problem, ranks)
     if checks_columns:
         check_hard_negatives(problem, num_queries if ranks is None else sum(ranks.num_queries))
@@ -190,6 +192,8 @@ def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
     dtype = compute_dtype(queries)
     if isinstance(temperature, Tensor):
         return temperature.to(dtype)
+    if torch.compiler.is_compiling():  # which would compile `new_full` anew for each number
+        return queries.new_ones((), dtype=dtype) * temperature
     return queries.new_full((), temperature, dtype=dtype)
 
 

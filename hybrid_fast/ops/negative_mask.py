@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from itertools import count
 from typing import Any, ClassVar
 
 import torch
@@ -19,26 +20,63 @@ from hybrid_fast.ops.tensor_fields import (
     per_query,
 )
 
+_numbers = count()  # of classes
+_UNDECORATED = "it is no dataclass; put @dataclass(frozen=True, kw_only=True) above the class"
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False, init=False)
 class MaskingRule(TensorFields, ABC):
     """A rule of your own: which columns are no negatives of a row, computed in plain torch.
 
     Every backend takes it, some rows at a time, so that nothing of size B x N is held; so do
     torch.compile and process groups. A subclass is a frozen dataclass whose fields are tensors
     alone, declared by `per_query`, `per_passage` or `per_pair`.
+
+    Attributes:
+        classes: all of them by `class_key`, since operators take no objects.
+        class_key: by which operators know the class: a function or a notebook may define several of
+            one name.
     """
 
-    classes: ClassVar[dict[str, type[MaskingRule]]] = {}  # by name, for operators take no objects
+    classes: ClassVar[dict[str, type[MaskingRule]]] = {}
+    class_key: ClassVar[str]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        MaskingRule.classes[cls.class_name()] = cls
+        cls.class_key = f"{cls.class_name()}#{next(_numbers)}"
+        MaskingRule.classes[cls.class_key] = cls
+
+    def __init__(self, **tensors: Tensor) -> None:
+        """Take nothing: the decorator gives a class that declares tensors a method to take them.
+
+        Raises:
+            TypeError: the class has no decorator.
+        """
+        if tensors:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(tensors)}: {_UNDECORATED}")
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name by which operators know the class."""
+        """Return the name of the class and of its module."""
         return f"{cls.__module__}.{cls.__qualname__}"
+
+    def check_declaration(self) -> None:
+        """Raise TypeError unless the class is a dataclass of tensors that are declared as such.
+
+        Operators and ranks would not pass on anything else.
+        """
+        names = [field.name for field in fields(self)]
+        class_name = type(self).__name__
+        for name in self.layouts:
+            if name not in names:
+                raise TypeError(f"{class_name} declares {name}, but {_UNDECORATED}")
+        for name in names:
+            if name not in self.layouts:
+                raise TypeError(
+                    f"{name} of {class_name} is not declared by per_query, per_passage or "
+                    "per_pair, as all fields of a rule are; a constant is an attribute of the "
+                    "class (ClassVar)"
+                )
 
     @classmethod
     def of_tensors(cls, tensors: Iterator[Tensor]) -> MaskingRule:
@@ -55,16 +93,21 @@ class MaskingRule(TensorFields, ABC):
         """
 
     def checked(self, positives: Tensor, num_columns: int) -> Tensor:
-        """Return `excluded`; raise TypeError if that is not bool (R, N)."""
+        """Return `excluded`; raise unless that is bool (R, N) on the device of the positives."""
         excluded = self.excluded(positives)
-        needed = (len(positives), num_columns)
-        is_tensor = isinstance(excluded, Tensor)
-        if is_tensor and excluded.dtype == torch.bool and excluded.shape == needed:
-            return excluded
-        got = type(excluded).__name__
-        if is_tensor:
+        name, needed = f"{type(self).__name__}.excluded", (len(positives), num_columns)
+        if not isinstance(excluded, Tensor):
+            got = type(excluded).__name__
+        elif excluded.dtype != torch.bool or excluded.shape != needed:
             got = f"{excluded.dtype} {tuple(excluded.shape)}"
-        raise TypeError(f"{type(self).__name__}.excluded returned {got}; need torch.bool {needed}")
+        elif excluded.device != positives.device:
+            raise ValueError(
+                f"{name} returned a tensor on {excluded.device}; need one on {positives.device}, "
+                "where positives is"
+            )
+        else:
+            return excluded
+        raise TypeError(f"{name} returned {got}; need torch.bool {needed}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +150,7 @@ class NegativeMask(TensorFields):
 
         Raises:
             TypeError: a rule returns something else than bool (R, N).
+            ValueError: it is on another device.
         """
         if not self.rules:
             return self

@@ -52,12 +52,14 @@ class TensorFields:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        declared = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
-        cls.layouts = cls.layouts | {
-            name: value.metadata["layout"]
-            for name, value in declared.items()
-            if "layout" in value.metadata
-        }
+        layouts: dict[str, Layout] = {}
+        for base in reversed(cls.__bases__):
+            layouts |= getattr(base, "layouts", {})
+        layouts |= vars(cls).get("layouts", {})  # of a class that dataclass(slots=True) copies
+        for name, value in vars(cls).items():
+            if isinstance(value, Field) and "layout" in value.metadata:
+                layouts[name] = value.metadata["layout"]
+        cls.layouts = layouts
 
     def tensors(self) -> Iterator[tuple[str, Tensor, Layout]]:
         """Yield name, tensor and layout of those that are given."""
@@ -70,8 +72,8 @@ class TensorFields:
         """Return what belongs to some queries; row numbers then count from the first of them."""
         cut = {}
         for name, tensor, layout in self.tensors():
-            if layout.axes[0] == QUERIES:
-                cut[name] = tensor[rows]
-            elif layout.refers_to == QUERIES and rows.start:
-                cut[name] = tensor - rows.start
+            part = tensor[rows] if layout.axes[0] == QUERIES else tensor
+            if layout.refers_to == QUERIES and rows.start:
+                part = part - rows.start
+            cut[name] = part
         return replace(self, **cut)

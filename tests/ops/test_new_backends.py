@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loss_gradients import loss_and_gradients
 from problem_checks import check
 from random_problems import problems
+from ranks import run_ranks
 
 from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import registry
@@ -98,6 +101,35 @@ def test_it_is_asked_for_by_name_and_refuses_what_it_does_not_know():
     )
     with pytest.raises(ValueError, match="backend 'plain' does not support precision 'bf16'"):
         info_nce(queries, queries, backend="plain", precision="bf16")
+
+
+def share_of_rank(rank, world_size):
+    """Return loss and gradients of a rank, by the definition and by the new backend."""
+    registry.BACKENDS["plain"] = Backend(PlainKernels, ("cpu",), precisions=(None,))
+    dist.init_process_group("gloo")
+    num_queries, num_passages = ((9, 12), (4, 4))[rank]
+    generator = torch.Generator().manual_seed(rank)
+    arguments = {
+        "queries": torch.randn(num_queries, 5, generator=generator).double().requires_grad_(),
+        "passages": torch.randn(num_passages, 5, generator=generator).double().requires_grad_(),
+        "passage_ids": torch.randint(6, (num_passages,), generator=generator),
+        "owners": torch.where(torch.arange(num_passages) < num_queries, -1, 3),
+        "in_batch": torch.arange(num_queries) != 3 - rank,
+        "symmetric": True,
+        "process_group": dist.group.WORLD,
+    }
+    found = [
+        loss_and_gradients(info_nce, arguments | {"backend": backend})
+        for backend in ("reference", "plain")
+    ]
+    dist.destroy_process_group()
+    return found
+
+
+def test_it_computes_its_share_on_ranks():
+    for expected, found in run_ranks(share_of_rank, 2):
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value)
 
 
 def test_it_is_compiled():

@@ -5,8 +5,11 @@ Also what else looks at operators, which an eager call passes by.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -78,6 +81,30 @@ def test_sizes_and_numbers_that_change_between_calls():
             loss_and_grads(fast, *inputs), loss_and_grads(function, *inputs), strict=True
         ):
             torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_new_temperature_is_not_compiled_anew(backend):
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled_loss = torch.compile(info_nce, fullgraph=True, backend=counter)
+    for temperature in (0.2, 0.3, 0.4, 0.5):
+        loss = compiled_loss(*problem(), temperature=temperature, backend=backend)
+        expected = info_nce(*problem(), temperature=temperature, backend=backend)
+        torch.testing.assert_close(loss, expected)
+    assert counter.frame_count == 2  # a number, then any
+
+
+def test_sizes_that_stand_for_any_are_traced():
+    """Symbols cannot be looked up among the shapes that have passed."""
+    inputs = [torch.empty(size, 3, device="meta") for size in (4, 6)]
+    graph = make_fx(lambda *pair: info_nce(*pair), tracing_mode="symbolic")(*inputs)
+    assert graph(*inputs).shape == ()
+
+
+def test_a_flag_of_numpy_is_one():
+    expected = info_nce(*problem(), symmetric=True)
+    assert torch.equal(info_nce(*problem(), symmetric=np.array(True)), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
