@@ -112,8 +112,9 @@ def info_nce(
             is never back-propagated costs three times what it must. True computes the gradient in
             the backward pass, with one more matrix product. (Reduction "none" always does.)
         max_scratch_bytes: limits what the fast backends hold besides gradients: the scores of a
-            chunk of rows and, on a GPU, their gradient. A chunk has at least 128 rows.
-            Default: 2 GiB on a GPU; on the CPU 8 MiB, 16 MiB for products of bfloat16.
+            chunk of rows and, on a GPU, their gradient and what `rules` exclude. A chunk has at
+            least 128 rows. Default: 2 GiB on a GPU; on the CPU 8 MiB, 16 MiB for products of
+            bfloat16.
         process_group: takes the passages of all its ranks as negatives (for `symmetric` also the
             queries); all ranks call together with the same options, their batches may differ in
             size. Rank r returns W * sum_local(w l) / sum_all(w), so that the mean over the W ranks

@@ -206,12 +206,14 @@ def test_nothing_waits_for_the_device(mask, way):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("mask", ["none", "all"])
 @pytest.mark.parametrize("way", WAYS)
-def test_capture_in_a_graph(way):
+def test_capture_in_a_graph(way, mask):
     queries, passages = problem(200, 500, 64, torch.bfloat16)
+    options = {"backend": "triton"} | WAYS[way] | masks(200, 500)[mask]
 
     def step():
-        return value_and_grad(queries, passages, backend="triton", **WAYS[way])
+        return value_and_grad(queries, passages, **options)
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -13,16 +13,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 triton = pytest.importorskip("triton", reason="triton is not installed: nothing to compile with")
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("TRITON_INTERPRET=1 replaces the compiler", allow_module_level=True)
 
 from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
+from triton.compiler import ASTSource, make_backend  # noqa: E402
+from triton.runtime.jit import compute_cache_key, create_function_from_signature  # noqa: E402
 
 from hybrid_fast.ops.backends import row_kernels, tile_kernels, triton_rows, triton_tiles  # noqa: E402
-from hybrid_fast.ops.backends.triton_mask import KernelMask  # noqa: E402
+from hybrid_fast.ops.backends.triton_mask import KernelMask, kernel_mask  # noqa: E402
+from hybrid_fast.ops.negative_mask import NegativeMask  # noqa: E402
 
 TARGETS = {
     "sm_80": (GPUTarget("cuda", 80, 32), 163 * 1024),
@@ -288,3 +291,42 @@ def test_merge_of_one_tile_and_one_row(tmp_path):
     function, target = tile_kernels.merge_sums_kernel, TARGETS["sm_90"][0]
     constants = triton_tiles.MERGE_BLOCKS | {"T": 1, "M": 1}
     check_nvidia(compile_kernel(function, target, "fp32", "fp32", constants, {}), "sm_90", tmp_path)
+
+
+def launched(rows, **parts):
+    """Return the types of a mask by field as a launch sees them, and under which key it is kept."""
+    kernel, backend = row_kernels.contrast_rows_kernel, make_backend(TARGETS["sm_90"][0])
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    others = dict.fromkeys(set(kernel.arg_names) - {"negative_mask"})
+    mask = kernel_mask(NegativeMask(**parts), None)
+    _, seen, options = bind(**others | {"negative_mask": mask, "R": rows, "BLOCK_N": 128})
+    types = seen[kernel.arg_names.index("negative_mask")][0]
+    key = compute_cache_key({}, seen, options)
+    return dict(zip(KernelMask._fields, types, strict=True)), key
+
+
+def parts_of_a_mask(rows):
+    return {
+        "passage_groups": torch.arange(64),
+        "query_groups": torch.arange(rows),
+        "mask": torch.ones(rows, 64, dtype=torch.bool),
+        "in_batch": torch.ones(rows, dtype=torch.bool),
+        "owners": torch.arange(64),
+    }
+
+
+@pytest.mark.parametrize("part", parts_of_a_mask(3))
+def test_a_launch_makes_constants_of_parts_that_were_not_asked_for(part):
+    types, _ = launched(3, **{part: parts_of_a_mask(3)[part]})
+    given = {part, "mask_stride_r"} if part == "mask" else {part}
+    assert {name for name, kind in types.items() if kind != "constexpr"} == given
+    assert types[part] == TYPES[part]
+
+
+def test_a_kernel_is_compiled_once_for_each_kind_of_mask():
+    everything, key = launched(13, **parts_of_a_mask(13))
+    assert launched(13, **parts_of_a_mask(13)) == (everything, key)
+    assert launched(21, **parts_of_a_mask(21)) == (everything, key)
+    assert launched(13)[1] == launched(21)[1]
+    keys = {launched(13, **{part: value})[1] for part, value in parts_of_a_mask(13).items()}
+    assert len(keys | {key, launched(13)[1]}) == 7

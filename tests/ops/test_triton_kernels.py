@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
 from hybrid_fast.ops.problem import Problem
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
@@ -53,6 +55,34 @@ def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
     twice = triton_tiles.TileKernels if embeddings == torch.bfloat16 else triton_rows.RowKernels
     assert type(kernels(one_pass=True)) is triton_rows.RowKernels
     assert type(kernels(one_pass=False)) is twice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing(MaskingRule):
+    """Excludes nothing."""
+
+    def excluded(self, positives):
+        return torch.zeros(len(positives), 2**15, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("one_pass", [False, True], ids=["tiles", "rows"])
+def test_masks_that_rules_make_count_as_scratch_memory(one_pass):
+    vectors = torch.zeros(2**15, 1, dtype=torch.bfloat16)
+    bytes_of_a_pair = 6 if one_pass else 2.25
+
+    def rows(rules):
+        problem = Problem(
+            queries=vectors,
+            passages=vectors,
+            temperature=torch.tensor(1.0),
+            positives=torch.arange(2**15),
+            negative_mask=NegativeMask(rules=rules),
+            max_scratch_bytes=int(2**15 * 1280 * (bytes_of_a_pair + 1)),
+        )
+        return gpu.make_kernels(problem, one_pass).rows_per_chunk()
+
+    assert rows((Nothing(),)) == 1280
+    assert rows(()) == int(1280 * (bytes_of_a_pair + 1) / bytes_of_a_pair) // 128 * 128
 
 
 def test_wide_tiles_where_registers_are_left():

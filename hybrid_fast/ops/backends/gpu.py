@@ -32,6 +32,8 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
 
     passages = problem.passages.to(problem.product_dtype).contiguous()
     max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
+    # Of a pair of a chunk: what rules exclude is a bool.
+    mask_bytes = 1 if problem.negative_mask.rules else 0
     if passages.dtype == problem.compute_dtype or one_pass:
-        return RowKernels(passages, problem.compute_dtype, max_bytes)
-    return TileKernels(passages, max_bytes)
+        return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes)
+    return TileKernels(passages, max_bytes, mask_bytes)

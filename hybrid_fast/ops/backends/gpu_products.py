@@ -6,7 +6,7 @@ Half-precision products have float32 results. float16 holds W times a power of t
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -131,15 +131,13 @@ def num_processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def launch(kernel: Any, num_programs: int, device: torch.device, **arguments: Any) -> None:
-    """Run a Triton kernel on the device of its tensors."""
-    with _on(device):
+def launch(kernel: Any, num_programs: int, device: torch.device, arguments: dict[str, Any]) -> None:
+    """Run a Triton kernel on the device of its tensors.
+
+    Its arguments come as a dict, for each call that takes them by name copies them all.
+    """
+    # Triton launches on the current device.
+    is_current = device.type != "cuda" or device.index == torch.cuda.current_device()
+    with nullcontext() if is_current else torch.cuda.device(device):
         # Fusion is the default, of which Triton 3.9 warns unless it is given.
         kernel[(num_programs,)](**arguments, enable_fp_fusion=True)
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Make a device current, on which Triton launches."""
-    if device.type != "cuda" or device.index == torch.cuda.current_device():
-        return nullcontext()
-    return torch.cuda.device(device)

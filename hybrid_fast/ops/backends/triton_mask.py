@@ -95,6 +95,7 @@ def kept_negatives(
     if negative_mask.excluded_columns is not None:
         b_kept = b_kept & (tl.load(negative_mask.excluded_columns + o_n, mask=m_n, other=1) == 0)
     if negative_mask.limits is not None or negative_mask.in_batch is not None:
+        # Both rules as one limit of scores: a condition for each takes more registers, and spills.
         b_limit = float("inf")
         if negative_mask.limits is not None:
             b_limit = tl.load(negative_mask.limits + o_r, mask=m_r, other=0)
@@ -105,7 +106,7 @@ def kept_negatives(
             # Chosen for the row: neither rule leaves it out.
             b_owner = tl.load(negative_mask.owners + o_n, mask=m_n, other=-1).to(tl.int32)
             b_limit = tl.where(b_owner == o_r.to(tl.int32), float("inf"), b_limit)
-        b_kept = b_kept & ~(b_s > b_limit)  # what is not a number stays
+        b_kept = b_kept & ~(b_s > b_limit)  # what is not a number stays, and makes the loss so
     return b_kept
 
 

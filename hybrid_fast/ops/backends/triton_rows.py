@@ -31,17 +31,21 @@ class RowKernels(GradientProducts):
     Args:
         passages: (N, D), of the dtype that products take.
         dtype: of scores and sums.
-        max_scratch_bytes: of scores and W; at least 128 rows are held.
+        max_scratch_bytes: of scores, W and masks; at least 128 rows are held.
+        mask_bytes: of a pair of a chunk, in a mask that is made for the chunk.
     """
 
-    def __init__(self, passages: Tensor, dtype: torch.dtype, max_scratch_bytes: int) -> None:
+    def __init__(
+        self, passages: Tensor, dtype: torch.dtype, max_scratch_bytes: int, mask_bytes: int
+    ) -> None:
         super().__init__(passages, dtype)
         # A gradient with the dtype of the scores overwrites them.
         self._in_place = passages.dtype == dtype
+        gradient_bytes = 0 if self._in_place else passages.element_size()
         self._rows = gpu_products.rows_of_chunk(
             passages.shape[0],
             passages.shape[1],
-            dtype.itemsize if self._in_place else dtype.itemsize + passages.element_size(),
+            dtype.itemsize + gradient_bytes + mask_bytes,
             gpu_products.num_processors(passages.device),
             max_scratch_bytes,
         )
@@ -76,17 +80,19 @@ class RowKernels(GradientProducts):
             add_column_sums_kernel,
             math.ceil(num_columns / _COLUMN_BLOCK),
             scores.device,
-            scores=scores,
-            sums=sums,
-            positives=chunk.positives.contiguous(),
-            logit_scale=logit_scale,
-            negative_mask=kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
-            stride_s=scores.stride(0),
-            R=num_rows,
-            N=num_columns,
-            BLOCK_R=_COLUMN_BLOCK_BYTES // scores.element_size(),
-            BLOCK_N=_COLUMN_BLOCK,
-            num_warps=COLUMN_WARPS,
+            {
+                "scores": scores,
+                "sums": sums,
+                "positives": chunk.positives.contiguous(),
+                "logit_scale": logit_scale,
+                "negative_mask": kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
+                "stride_s": scores.stride(0),
+                "R": num_rows,
+                "N": num_columns,
+                "BLOCK_R": _COLUMN_BLOCK_BYTES // scores.element_size(),
+                "BLOCK_N": _COLUMN_BLOCK,
+                "num_warps": COLUMN_WARPS,
+            },
         )
         return positive_scores(chunk, scores) * logit_scale, None
 
@@ -114,23 +120,25 @@ def _contrast(
         contrast_rows_kernel,
         num_rows,
         scores.device,
-        scores=scores,
-        gradient=None if gradient is None else gradient.values,
-        losses=losses,
-        grad_dot_logits=grad_dot_logits,
-        positives=chunk.positives.contiguous(),
-        coefficients=chunk.coefficients.contiguous(),
-        logit_scale=logit_scale,
-        loss_scale=None if gradient is None else gradient.loss_scale,
-        column_lse=None if columns is None else columns.lse,
-        column_coefficients=None if columns is None else columns.coefficients,
-        negative_mask=kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
-        stride_s=scores.stride(0),
-        stride_g=None if gradient is None else gradient.values.stride(0),
-        R=num_rows,
-        N=num_columns,
-        BLOCK_N=block,
-        num_warps=num_warps,
+        {
+            "scores": scores,
+            "gradient": None if gradient is None else gradient.values,
+            "losses": losses,
+            "grad_dot_logits": grad_dot_logits,
+            "positives": chunk.positives.contiguous(),
+            "coefficients": chunk.coefficients.contiguous(),
+            "logit_scale": logit_scale,
+            "loss_scale": None if gradient is None else gradient.loss_scale,
+            "column_lse": None if columns is None else columns.lse,
+            "column_coefficients": None if columns is None else columns.coefficients,
+            "negative_mask": kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
+            "stride_s": scores.stride(0),
+            "stride_g": None if gradient is None else gradient.values.stride(0),
+            "R": num_rows,
+            "N": num_columns,
+            "BLOCK_N": block,
+            "num_warps": num_warps,
+        },
     )
     return losses, grad_dot_logits
 

@@ -83,10 +83,11 @@ class TileKernels(GradientProducts):
 
     Args:
         passages: (N, D), bfloat16 or float16.
-        max_scratch_bytes: of W and what goes with it; at least 128 rows are held.
+        max_scratch_bytes: of W, sums and masks; at least 128 rows are held.
+        mask_bytes: of a pair of a chunk, in a mask that is made for the chunk.
     """
 
-    def __init__(self, passages: Tensor, max_scratch_bytes: int) -> None:
+    def __init__(self, passages: Tensor, max_scratch_bytes: int, mask_bytes: int) -> None:
         super().__init__(pad(passages), torch.float32)
         self._dim = passages.shape[1]
         self._architecture = architecture_of(passages.device)
@@ -94,7 +95,7 @@ class TileKernels(GradientProducts):
         self._rows = rows_of_chunk(
             passages.shape[0],
             passages.shape[1],
-            passages.element_size() + bytes_of_partial_sums,
+            passages.element_size() + bytes_of_partial_sums + mask_bytes,
             num_processors(passages.device),
             max_scratch_bytes,
         )
@@ -123,7 +124,7 @@ class TileKernels(GradientProducts):
         tile = self._tile(chunk.negative_mask)
         num_columns = len(self._passages)
         queries = pad(chunk.queries)
-        positive_scores = self._positive_scores(chunk, queries)
+        positive_scores = self._positive_scores(chunk, queries, tile)
         logits = positive_scores * logit_scale
         lse = logits + losses
         # The softmax of the positive is exp(-l_i). A row of W sums to 0, so its log-sum-exp may be
@@ -150,16 +151,18 @@ class TileKernels(GradientProducts):
             weights_kernel,
             self._num_tiles(queries, tile),
             queries.device,
-            **self._tile_arguments(chunk, queries, positive_scores, tile),
-            gradient=gradient.values,
-            grad_dot_logits=partial_grad_dot_logits,
-            coefficients=a.contiguous(),
-            lse=lse,
-            grad_positives=grad_positives,
-            logit_scale=logit_scale,
-            loss_scale=gradient.loss_scale,
-            column_lse=None if columns is None else columns.lse,
-            column_coefficients=None if columns is None else columns.coefficients,
+            {
+                **self._tile_arguments(chunk, queries, positive_scores, tile),
+                "gradient": gradient.values,
+                "grad_dot_logits": partial_grad_dot_logits,
+                "coefficients": a.contiguous(),
+                "lse": lse,
+                "grad_positives": grad_positives,
+                "logit_scale": logit_scale,
+                "loss_scale": gradient.loss_scale,
+                "column_lse": None if columns is None else columns.lse,
+                "column_coefficients": None if columns is None else columns.coefficients,
+            },
         )
         return losses, grad_dot_logits + partial_grad_dot_logits.sum(0), gradient
 
@@ -182,7 +185,7 @@ class TileKernels(GradientProducts):
         """Return losses and the positives' logits (R,); add to the sums of columns, if given."""
         tile = self._tile(chunk.negative_mask)
         queries = pad(chunk.queries)
-        positive_scores = self._positive_scores(chunk, queries)
+        positive_scores = self._positive_scores(chunk, queries, tile)
         num_rows, num_columns = len(queries), len(self._passages)
         num_parts = math.ceil(num_columns / tile.columns) * tile.parts
         row_parts = logit_scale.new_empty(2, num_parts, num_rows)  # largest logits, sums
@@ -193,12 +196,14 @@ class TileKernels(GradientProducts):
             tile_sums_kernel,
             self._num_tiles(queries, tile),
             queries.device,
-            **self._tile_arguments(chunk, queries, positive_scores, tile),
-            row_maxima=row_parts[0],
-            row_sums=row_parts[1],
-            column_maxima=None if column_parts is None else column_parts[0],
-            column_sums=None if column_parts is None else column_parts[1],
-            logit_scale=logit_scale,
+            {
+                **self._tile_arguments(chunk, queries, positive_scores, tile),
+                "row_maxima": row_parts[0],
+                "row_sums": row_parts[1],
+                "column_maxima": None if column_parts is None else column_parts[0],
+                "column_sums": None if column_parts is None else column_parts[1],
+                "logit_scale": logit_scale,
+            },
         )
         row_sums = logit_scale.new_zeros(2, num_rows)
         row_sums[0] = float("-inf")
@@ -208,22 +213,23 @@ class TileKernels(GradientProducts):
         logits = positive_scores * logit_scale
         return F.softplus(row_sums[0] - logits + row_sums[1].log()), logits
 
-    def _positive_scores(self, chunk: Chunk, queries: Tensor) -> Tensor:
-        tile = self._tile(chunk.negative_mask)
+    def _positive_scores(self, chunk: Chunk, queries: Tensor, tile: Tile) -> Tensor:
         scores = queries.new_empty(len(queries), dtype=torch.float32)
         num_diagonals = math.ceil(len(queries) / min(tile.rows, tile.columns))
         launch(
             positive_scores_kernel,
             num_diagonals,
             queries.device,
-            queries=queries,
-            passages=self._passages,
-            scores=scores,
-            positives=chunk.positives.contiguous(),
-            R=len(queries),
-            D=queries.shape[1],
-            EVEN_D=queries.shape[1] % tile.depth == 0,
-            **tile.arguments(),
+            {
+                "queries": queries,
+                "passages": self._passages,
+                "scores": scores,
+                "positives": chunk.positives.contiguous(),
+                "R": len(queries),
+                "D": queries.shape[1],
+                "EVEN_D": queries.shape[1] % tile.depth == 0,
+                **tile.arguments(),
+            },
         )
         return scores
 
@@ -260,12 +266,14 @@ def merge_sums(parts: Tensor, sums: Tensor) -> None:
         merge_sums_kernel,
         math.ceil(size / MERGE_BLOCKS["BLOCK_M"]),
         parts.device,
-        maxima=parts[0],
-        parts=parts[1],
-        sums=sums,
-        T=num_tiles,
-        M=size,
-        **MERGE_BLOCKS,
+        {
+            "maxima": parts[0],
+            "parts": parts[1],
+            "sums": sums,
+            "T": num_tiles,
+            "M": size,
+            **MERGE_BLOCKS,
+        },
     )
 
 
