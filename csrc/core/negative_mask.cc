@@ -1,14 +1,6 @@
 #include "core/negative_mask.h"
 
 namespace hybrid_fast {
-namespace {
-
-template <typename T>
-const T* after(const T* pointer, std::int64_t offset) {
-  return pointer == nullptr ? nullptr : pointer + offset;
-}
-
-}  // namespace
 
 NegativeMask NegativeMask::from_row(std::int64_t first) const {
   NegativeMask rest = *this;

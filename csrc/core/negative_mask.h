@@ -5,6 +5,12 @@
 
 namespace hybrid_fast {
 
+// The entries of an array from `offset` on, of none none.
+template <typename T>
+T* after(T* entries, std::int64_t offset) {
+  return entries == nullptr ? nullptr : entries + offset;
+}
+
 // The rules, null where they were not asked for. A column is excluded from a row if any of them
 // says so; the row's positive never is. Groups and ids of -1 match nothing.
 struct NegativeMask {
