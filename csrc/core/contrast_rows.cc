@@ -49,13 +49,18 @@ std::int64_t rows_that_fit(std::int64_t num_columns) {
   return std::max(unit, std::min(rows, kMostRows) / unit * unit);
 }
 
+template <typename T>
+T* after(T* pointer, std::int64_t offset) {
+  return pointer == nullptr ? nullptr : pointer + offset;
+}
+
 // Rows [first, first + num_rows) of a chunk, whose scores stand apart.
 ContrastChunk<float> rows_of(ContrastChunk<float> chunk, std::int64_t first, std::int64_t num_rows,
                              float* scores) {
   chunk.scores = scores;
   chunk.num_rows = num_rows;
   chunk.positives += first;
-  chunk.negative_mask = chunk.negative_mask.from_row(first);
+  chunk.negative_mask.first_row += first;
   return chunk;
 }
 
