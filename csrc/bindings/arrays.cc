@@ -19,6 +19,10 @@ std::string text_of(const py::object& object) { return py::str(object).cast<std:
 
 }  // namespace
 
+std::string type_name(const py::object& given) {
+  return text_of(py::type::of(given).attr("__name__"));
+}
+
 std::string describe(const py::array& array) {
   std::string text = text_of(array.dtype()) + " " + shape_text(array.shape(), array.ndim());
   if ((array.flags() & py::array::c_style) == 0) text += ", not C-contiguous";
@@ -30,7 +34,7 @@ void refuse(const py::object& given, const char* name, const std::string& types,
             py::ssize_t num_dimensions, bool only_dimensions, const char* what_is_needed) {
   const std::string what_is_given = py::isinstance<py::array>(given)
                                         ? describe(py::reinterpret_borrow<py::array>(given))
-                                        : text_of(py::type::of(given).attr("__name__"));
+                                        : type_name(given);
   const std::string text = std::string(name) + " is " + what_is_given + "; it must be " +
                            what_is_needed + " of " + types + " with " +
                            std::to_string(num_dimensions) +

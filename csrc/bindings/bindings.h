@@ -63,6 +63,9 @@ bool is_array(const py::object& given) {
                                              py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
+// The name of a value's type.
+std::string type_name(const py::object& given);
+
 // Throws ValueError if only the dimensions differ from what is needed, else TypeError; the message
 // says what was given under `name`.
 [[noreturn]] void refuse(const py::object& given, const char* name, const std::string& types,
@@ -90,6 +93,13 @@ Array<T> checked_output(const py::object& given, const char* name, py::ssize_t n
   Array<T> array = checked<T>(given, name, num_dimensions, types);
   if (!array.writeable()) throw py::value_error(std::string(name) + " is read-only");
   return array;
+}
+
+// The value as an object of the core, or TypeError, which says what is `needed`.
+template <typename T>
+const T& checked_object(const py::object& given, const char* name, const char* needed) {
+  if (py::isinstance<T>(given)) return given.cast<const T&>();
+  throw py::type_error(std::string(name) + " is " + type_name(given) + "; it must be " + needed);
 }
 
 // Throws ValueError unless an array has a shape; `why` ends the message.

@@ -8,6 +8,11 @@
 
 namespace hybrid_fast::bindings {
 
+// Why arrays of a chunk of scores need their shape.
+inline constexpr const char* kRows = "an entry for each row";
+inline constexpr const char* kColumns = "an entry for each column";
+inline constexpr const char* kPairs = "rows and columns";
+
 // From the first byte of an array to its last.
 struct Extent {
   const char* name;

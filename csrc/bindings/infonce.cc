@@ -10,9 +10,6 @@
 namespace hybrid_fast::bindings {
 namespace {
 
-constexpr const char* kRows = "an entry for each row";
-constexpr const char* kColumns = "an entry for each column";
-constexpr const char* kPairs = "rows and columns";
 constexpr const char* kTypes = "float32 or float64";
 
 // Calls call(T{}) for the type T of the numbers of an array.
@@ -122,7 +119,7 @@ py::tuple contrast_bf16_rows(const py::object& queries, const py::object& passag
                              const py::object& column_lse, const py::object& column_coefficients,
                              const py::object& gradient) {
   CallArrays arrays;
-  const PackedColumns& packed = checked_columns(passages, "passages");
+  const auto& packed = checked_object<PackedColumns>(passages, "passages", "PackedColumns");
   const py::ssize_t num_rows = checked<std::uint16_t>(queries, "queries", 2).shape(0);
   const auto* vectors = arrays.input<std::uint16_t>(queries, "queries", {num_rows, packed.dim()},
                                                     "coordinates of the passages");

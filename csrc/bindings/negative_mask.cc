@@ -1,41 +1,49 @@
 #include "bindings/negative_mask.h"
 
 #include <cmath>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace hybrid_fast::bindings {
 namespace {
 
-constexpr const char* kRows = "an entry for each row";
-constexpr const char* kColumns = "an entry for each column";
+// A mask with its arrays, which it checks and keeps.
+class MaskArrays {
+ public:
+  MaskArrays(py::ssize_t num_rows, py::ssize_t num_columns)
+      : num_rows_(num_rows), num_columns_(num_columns) {}
 
-}  // namespace
+  // An array as the core reads it, null for None.
+  template <typename T>
+  const T* of_rows(const py::object& given, const char* name) {
+    return keep<T>(given, name, num_rows_, kRows);
+  }
+  template <typename T>
+  const T* of_columns(const py::object& given, const char* name) {
+    return keep<T>(given, name, num_columns_, kColumns);
+  }
+  void read_mask(const py::object& given);
 
-MaskArrays::MaskArrays(py::ssize_t num_rows, py::ssize_t num_columns,
-                       const py::object& query_groups, const py::object& passage_groups,
-                       const py::object& query_passage_ids, const py::object& passage_ids,
-                       const py::object& mask, const py::object& excluded_columns,
-                       const py::object& owners, const py::object& in_batch,
-                       std::optional<double> margin)
-    : num_rows_(num_rows), num_columns_(num_columns) {
-  require_together({{"query_groups", query_groups}, {"passage_groups", passage_groups}});
-  require_together({{"query_passage_ids", query_passage_ids}, {"passage_ids", passage_ids}});
-  if (margin && std::isnan(*margin)) throw py::value_error("margin is not a number");
-  using Integer = std::int64_t;
-  core_.query_groups = keep<Integer>(query_groups, "query_groups", num_rows, kRows);
-  core_.passage_groups = keep<Integer>(passage_groups, "passage_groups", num_columns, kColumns);
-  core_.query_passage_ids = keep<Integer>(query_passage_ids, "query_passage_ids", num_rows, kRows);
-  core_.passage_ids = keep<Integer>(passage_ids, "passage_ids", num_columns, kColumns);
-  core_.excluded_columns =
-      keep<std::uint8_t>(excluded_columns, "excluded_columns", num_columns, kColumns);
-  core_.owners = keep<Integer>(owners, "owners", num_columns, kColumns);
-  core_.in_batch = keep<std::uint8_t>(in_batch, "in_batch", num_rows, kRows);
-  if (!mask.is_none()) keep_mask(mask);
-  if (margin) core_.margin = *margin;
-}
+  py::ssize_t num_rows() const { return num_rows_; }
+  py::ssize_t num_columns() const { return num_columns_; }
+  const std::vector<Extent>& extents() const { return extents_; }
 
-// An array of an axis as the core reads it, null for None. Flags, bytes in the core, are bool here.
+  NegativeMask core;
+
+ private:
+  template <typename T>
+  const T* keep(const py::object& given, const char* name, py::ssize_t size, const char* why);
+  void keep(const py::array& array, const char* name);
+
+  py::ssize_t num_rows_, num_columns_;
+  std::vector<py::array> kept_;
+  std::vector<Extent> extents_;
+};
+
+// Flags, bytes in the core, are bool here.
 template <typename T>
 const T* MaskArrays::keep(const py::object& given, const char* name, py::ssize_t size,
                           const char* why) {
@@ -47,17 +55,18 @@ const T* MaskArrays::keep(const py::object& given, const char* name, py::ssize_t
   return reinterpret_cast<const T*>(array.data());
 }
 
-void MaskArrays::keep_mask(const py::object& given) {
+void MaskArrays::read_mask(const py::object& given) {
+  if (given.is_none()) return;
   const py::array array = checked_matrix<bool>(given, "mask");
-  require_shape(array, "mask", {num_rows_, num_columns_}, "rows and columns");
+  require_shape(array, "mask", {num_rows_, num_columns_}, kPairs);
   const auto matrix = matrix_of<bool>(array);
   if (matrix.step != 1) {
     throw py::value_error("mask has columns " + std::to_string(matrix.step) +
                           " bytes apart; those of a row must lie side by side");
   }
   keep(array, "mask");
-  core_.mask = reinterpret_cast<const std::uint8_t*>(matrix.data);
-  core_.mask_stride = matrix.stride;
+  core.mask = reinterpret_cast<const std::uint8_t*>(matrix.data);
+  core.mask_stride = matrix.stride;
 }
 
 void MaskArrays::keep(const py::array& array, const char* name) {
@@ -65,15 +74,34 @@ void MaskArrays::keep(const py::array& array, const char* name) {
   extents_.push_back(extent_of(array, name));
 }
 
+MaskArrays make_mask(py::ssize_t num_rows, py::ssize_t num_columns, const py::object& query_groups,
+                     const py::object& passage_groups, const py::object& query_passage_ids,
+                     const py::object& passage_ids, const py::object& mask,
+                     const py::object& excluded_columns, const py::object& owners,
+                     const py::object& in_batch, std::optional<double> margin) {
+  require_together({{"query_groups", query_groups}, {"passage_groups", passage_groups}});
+  require_together({{"query_passage_ids", query_passage_ids}, {"passage_ids", passage_ids}});
+  if (margin && std::isnan(*margin)) throw py::value_error("margin is not a number");
+  MaskArrays made(num_rows, num_columns);
+  NegativeMask& core = made.core;
+  core.query_groups = made.of_rows<std::int64_t>(query_groups, "query_groups");
+  core.passage_groups = made.of_columns<std::int64_t>(passage_groups, "passage_groups");
+  core.query_passage_ids = made.of_rows<std::int64_t>(query_passage_ids, "query_passage_ids");
+  core.passage_ids = made.of_columns<std::int64_t>(passage_ids, "passage_ids");
+  made.read_mask(mask);
+  core.excluded_columns = made.of_columns<std::uint8_t>(excluded_columns, "excluded_columns");
+  core.owners = made.of_columns<std::int64_t>(owners, "owners");
+  core.in_batch = made.of_rows<std::uint8_t>(in_batch, "in_batch");
+  if (margin) core.margin = *margin;
+  return made;
+}
+
+}  // namespace
+
 NegativeMask mask_of(const py::object& given, py::ssize_t num_rows, py::ssize_t num_columns,
                      CallArrays& arrays) {
   if (given.is_none()) return {};
-  if (!py::isinstance<MaskArrays>(given)) {
-    throw py::type_error("negative_mask is " +
-                         py::str(py::type::of(given).attr("__name__")).cast<std::string>() +
-                         "; it must be a NegativeMask or None");
-  }
-  const auto& mask = given.cast<const MaskArrays&>();
+  const auto& mask = checked_object<MaskArrays>(given, "negative_mask", "a NegativeMask or None");
   if (mask.num_rows() != num_rows || mask.num_columns() != num_columns) {
     const auto shape = [](py::ssize_t rows, py::ssize_t columns) {
       return std::to_string(rows) + " rows and " + std::to_string(columns) + " columns";
@@ -82,7 +110,7 @@ NegativeMask mask_of(const py::object& given, py::ssize_t num_rows, py::ssize_t 
                           "; there are " + shape(num_rows, num_columns));
   }
   for (const Extent& extent : mask.extents()) arrays.add(extent, /*written=*/false);
-  return mask.core();
+  return mask.core;
 }
 
 void bind_negative_mask(py::module_& m) {
@@ -90,10 +118,7 @@ void bind_negative_mask(py::module_& m) {
                          "Which columns of a chunk of scores are no negatives of its rows.\n\n"
                          "A column is excluded if any rule that was asked for says so; the row's\n"
                          "positive never is.")
-      .def(py::init<py::ssize_t, py::ssize_t, const py::object&, const py::object&,
-                    const py::object&, const py::object&, const py::object&, const py::object&,
-                    const py::object&, const py::object&, std::optional<double>>(),
-           py::arg("num_rows"), py::arg("num_columns"), py::kw_only(),
+      .def(py::init(&make_mask), py::arg("num_rows"), py::arg("num_columns"), py::kw_only(),
            py::arg("query_groups") = py::none(), py::arg("passage_groups") = py::none(),
            py::arg("query_passage_ids") = py::none(), py::arg("passage_ids") = py::none(),
            py::arg("mask") = py::none(), py::arg("excluded_columns") = py::none(),

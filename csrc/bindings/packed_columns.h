@@ -27,7 +27,4 @@ class PackedColumns {
   std::unique_ptr<std::uint16_t[], Free> data_;
 };
 
-// The value, or TypeError.
-const PackedColumns& checked_columns(const py::object& given, const char* name);
-
 }  // namespace hybrid_fast::bindings

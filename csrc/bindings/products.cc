@@ -98,15 +98,6 @@ void PackedColumns::Free::operator()(std::uint16_t* data) const {
   ::operator delete[](data, kLine);
 }
 
-const PackedColumns& checked_columns(const py::object& given, const char* name) {
-  if (!py::isinstance<PackedColumns>(given)) {
-    throw py::type_error(std::string(name) + " is " +
-                         py::str(py::type::of(given).attr("__name__")).cast<std::string>() +
-                         "; it must be PackedColumns");
-  }
-  return given.cast<const PackedColumns&>();
-}
-
 void bind_products(py::module_& m) {
   m.def("multiply_float", &multiply_float, py::arg("a"), py::arg("b"), py::arg("out"),
         py::kw_only(), py::arg("add"), py::arg("num_threads"),

@@ -60,7 +60,7 @@ ContrastChunk<float> rows_of(ContrastChunk<float> chunk, std::int64_t first, std
   chunk.scores = scores;
   chunk.num_rows = num_rows;
   chunk.positives += first;
-  chunk.negative_mask = chunk.negative_mask.from_row(first);
+  chunk.negative_mask.first_row += first;
   return chunk;
 }
 

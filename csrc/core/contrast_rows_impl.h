@@ -46,7 +46,7 @@ constexpr std::int64_t kPart = 2048;
 constexpr float kNothing = -1e30f;
 
 inline bool is_in_batch(const NegativeMask& m, std::int64_t row) {
-  return m.in_batch == nullptr || m.in_batch[row];
+  return m.in_batch == nullptr || m.in_batch[m.first_row + row];
 }
 
 // The scores of the columns for which excludes(column) is true become -infinity.
@@ -70,16 +70,16 @@ void mask_scores(const ContrastChunk<T>& c, std::int64_t row, T* x) {
       exclude(x, n, [=](std::int64_t j) { return x[j] > limit; });
     }
   }
-  if (m.query_groups != nullptr && m.query_groups[row] != -1) {
-    const std::int64_t *groups = m.passage_groups, group = m.query_groups[row];
+  if (m.query_groups != nullptr && m.query_groups[number] != -1) {
+    const std::int64_t *groups = m.passage_groups, group = m.query_groups[number];
     exclude(x, n, [=](std::int64_t j) { return groups[j] == group; });
   }
-  if (m.query_passage_ids != nullptr && m.query_passage_ids[row] != -1) {
-    const std::int64_t *ids = m.passage_ids, id = m.query_passage_ids[row];
+  if (m.query_passage_ids != nullptr && m.query_passage_ids[number] != -1) {
+    const std::int64_t *ids = m.passage_ids, id = m.query_passage_ids[number];
     exclude(x, n, [=](std::int64_t j) { return ids[j] == id; });
   }
   if (m.mask != nullptr) {
-    const std::uint8_t* mask = m.mask + row * m.mask_stride;
+    const std::uint8_t* mask = m.mask + number * m.mask_stride;
     exclude(x, n, [=](std::int64_t j) { return mask[j]; });
   }
   if (const std::uint8_t* excluded = m.excluded_columns) {

@@ -17,7 +17,6 @@ struct NegativeMask {
   const std::uint8_t* excluded_columns = nullptr;  // (num_columns,); 1: of every row
   // (num_columns,): the number of the row whose hard negative a column is; others have none.
   const std::int64_t* owners = nullptr;
-  std::int64_t first_row = 0;  // the number of the first row here
   // (num_rows,); 0: the row keeps its own hard negatives alone, and is no negative of another's
   // positive.
   const std::uint8_t* in_batch = nullptr;
@@ -25,8 +24,8 @@ struct NegativeMask {
   // hard negatives. Infinity: no margin.
   double margin = __builtin_inf();
 
-  // The mask of the rows from a later one on.
-  NegativeMask from_row(std::int64_t first) const;
+  // The number of the first row of the scores, where they are not those of all rows.
+  std::int64_t first_row = 0;
 };
 
 }  // namespace hybrid_fast

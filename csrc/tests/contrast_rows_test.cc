@@ -132,19 +132,16 @@ void test_rows_out_of_the_batch() {
   CHECK(work == std::vector<T>(3 * 37));
 }
 
-// A mask from its third row on is that of the rows from the third on, owners among them.
+// Rows from a later one on have their own entries of every rule.
 void test_later_rows() {
   const auto p = draw<float>(9, 70, kAllRules);
   std::vector<float> all = p.scores, later(p.scores.begin() + 3 * 70, p.scores.end());
   std::vector<float> losses(9), of_later(6);
   contrast_rows(p.chunk(all), {nullptr, nullptr, nullptr, nullptr, nullptr, losses.data(), nullptr},
                 1);
-  const ContrastChunk<float> rest{later.data(),
-                                  6,
-                                  70,
-                                  p.logit_scale,
-                                  p.positives.data() + 3,
-                                  p.negative_mask().from_row(1).from_row(2)};
+  NegativeMask mask = p.negative_mask();
+  mask.first_row = 3;
+  const ContrastChunk<float> rest{later.data(), 6, 70, p.logit_scale, p.positives.data() + 3, mask};
   contrast_rows(rest, {nullptr, nullptr, nullptr, nullptr, nullptr, of_later.data(), nullptr}, 1);
   CHECK(std::vector<float>(losses.begin() + 3, losses.end()) == of_later);
 }

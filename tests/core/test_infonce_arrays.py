@@ -282,7 +282,7 @@ def losses_of(mask: _core.NegativeMask) -> np.ndarray:
 
 def test_a_mask_keeps_its_arrays():
     rules = {name: array.copy() for name, array in RULES.items()}
-    mask, expected = _core.NegativeMask(ROWS, COLUMNS, **rules, margin=0.1), None
+    mask = _core.NegativeMask(ROWS, COLUMNS, **rules, margin=0.1)
     expected = losses_of(mask)
     rules.clear()
     others = [np.ones(size, np.int64) for size in range(1, 50)]  # in their memory, if it is free

@@ -178,11 +178,8 @@ class _Attention(torch.autograd.Function):
 def _arrays(
     queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, offsets: Tensor | None
 ) -> dict[str, Any]:
-    arrays = {"queries": queries, "keys": keys, "values": values}
-    options = {"seen": seen, "offsets": offsets}
-    return {name: array_of(x) for name, x in arrays.items()} | {
-        name: None if x is None else x.numpy() for name, x in options.items()
-    }
+    given = {"queries": queries, "keys": keys, "values": values, "seen": seen, "offsets": offsets}
+    return {name: None if x is None else array_of(x) for name, x in given.items()}
 
 
 def autocast(*states: Tensor) -> list[Tensor]:
