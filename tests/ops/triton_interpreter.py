@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import mask_cases
 import numpy as np
 import pytest
 import torch
@@ -173,10 +172,3 @@ def check(queries, passages, *, definition=info_nce, **options):
         error = ((value.double() - expected).abs().max() / scale).item()
         allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
-
-
-def masks(num_queries, num_passages):
-    alone = mask_cases.masks(num_queries, num_passages, seed=1)
-    names = ("groups", "ids of queries", "mask by columns", "in batch, other positives")
-    together = {key: value for name in names for key, value in alone[name].items()}
-    return alone | {"all together": together}

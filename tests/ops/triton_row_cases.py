@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from mask_cases import masks
 from triton_interpreter import (
     CHUNK_ROWS,
     FLOORS,
@@ -14,7 +15,6 @@ from triton_interpreter import (
     TEMPERATURE,
     TILE,
     check,
-    masks,
     on_the_cpu,  # noqa: F401
     problem,
     run,

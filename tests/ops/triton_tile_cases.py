@@ -5,10 +5,10 @@ Run by test_triton_kernels.py, which sets it up.
 
 import pytest
 import torch
+from mask_cases import masks
 from triton_interpreter import (
     SHAPES,
     check,
-    masks,
     on_the_cpu,  # noqa: F401
     problem,
     run,
