@@ -12,14 +12,12 @@ from triton_interpreter import (
     CHUNK_ROWS,
     FLOORS,
     SHAPES,
-    TEMPERATURE,
     TILE,
     check,
     on_the_cpu,  # noqa: F401
-    problem,
-    run,
     small_chunks_and_poison,  # noqa: F401
 )
+from unit_vectors import TEMPERATURE, problem, run
 
 
 def test_shapes_end_before_at_and_after_every_boundary():

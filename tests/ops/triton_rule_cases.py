@@ -11,10 +11,9 @@ from mask_cases import masks
 from triton_interpreter import (
     check,
     on_the_cpu,  # noqa: F401
-    problem,
-    run,
     small_chunks_and_poison,  # noqa: F401
 )
+from unit_vectors import problem, run
 
 from hybrid_fast.ops import info_nce
 

@@ -10,10 +10,9 @@ from triton_interpreter import (
     SHAPES,
     check,
     on_the_cpu,  # noqa: F401
-    problem,
-    run,
     small_chunks_and_poison,  # noqa: F401
 )
+from unit_vectors import problem, run
 
 from hybrid_fast.ops.backends import gpu_products, triton_tiles
 
