@@ -1,4 +1,4 @@
-"""What may exclude columns, each by itself, for any number of queries and passages."""
+"""What may exclude columns, each by itself and several together, for any number of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def masks(num_queries: int, num_passages: int, seed: int = 0) -> dict[str, dict]
     rows = torch.arange(num_queries)
     owners = (torch.arange(num_passages) % num_queries).index_fill(0, rows, -1)
     alone = {"owners": owners, "in_batch": rows % 3 > 0}
-    return {
+    each = {
         "groups": {
             "query_groups": ids(num_queries, 5),
             "passage_groups": ids(num_passages, 5),
@@ -39,3 +39,6 @@ def masks(num_queries: int, num_passages: int, seed: int = 0) -> dict[str, dict]
         "in batch, other positives": alone | {"positives": rows.flip(0) // 2, "margin": 0.05},
         "nothing in batch": {"owners": owners, "in_batch": rows < 0},
     }
+    names = ("groups", "ids of queries", "mask by columns", "in batch, other positives")
+    together = {key: value for name in names for key, value in each[name].items()}
+    return each | {"all together": together}

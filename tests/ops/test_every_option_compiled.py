@@ -13,8 +13,8 @@ from hybrid_fast.ops import info_nce
 
 BACKENDS = {"cpu": problems(most_rows=12), "reference": problems(12, precision=st.none())}
 COMPILERS = ["eager", "aot_eager"]
-SOME = settings(max_examples=3)
-MANY = settings(max_examples=50)
+SOME = settings(max_examples=2)
+MANY = settings(max_examples=10)
 
 
 def check_compiled(data, backend, compiler):
@@ -35,5 +35,5 @@ def test_any_options_together(backend, data):
 @pytest.mark.parametrize("compiler", COMPILERS)
 @given(data=st.data())
 @MANY
-def test_fifty_problems(backend, compiler, data):
+def test_ten_problems(backend, compiler, data):
     check_compiled(data, backend, compiler)

@@ -23,7 +23,7 @@ BACKENDS = {
 # More rows than a chunk has at least.
 SEVERAL_CHUNKS = problems_of_ranks(WORLD_SIZE, most_rows=160, max_scratch_bytes=st.just(1))
 FEW = settings(max_examples=3)
-MANY = settings(max_examples=100)
+MANY = settings(max_examples=25)
 
 
 def work(rank, world_size, problems, backend):
@@ -64,12 +64,12 @@ def test_any_options_together(backend, data):
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(data=st.data())
 @MANY
-def test_a_hundred_problems(backend, data):
+def test_more_problems(backend, data):
     check(data.draw(BACKENDS[backend], label="problems"), backend)
 
 
 @pytest.mark.slow
 @given(problems=SEVERAL_CHUNKS)
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_several_chunks(problems):
     check(problems, "cpu")

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mask_cases import masks
 from ranks import run_ranks
+from unit_vectors import TEMPERATURE, poisoned, problem, run
 
 from hybrid_fast import _core
 from hybrid_fast.ops import info_nce, value_and_grad
@@ -51,47 +52,7 @@ def several_threads():
 def small_chunks_and_poison(monkeypatch):
     monkeypatch.setattr(cpu, "_FEWEST_ROWS", 8)
     monkeypatch.setattr(cpu, "MOST_ROWS", 32)
-    new_empty = torch.Tensor.new_empty
-
-    def poisoned(self, *args, **kwargs):
-        tensor = new_empty(self, *args, **kwargs)
-        return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
-
-
-def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
-    """Unit vectors, every third query close to its passage."""
-    generator = torch.Generator().manual_seed(seed)
-    passages = torch.randn(num_passages, dim, generator=generator)
-    queries = torch.randn(num_queries, dim, generator=generator)
-    queries[::3] += 3 * passages[:num_queries:3]
-    return F.normalize(queries, dim=1).to(dtype), F.normalize(passages, dim=1).to(dtype)
-
-
-def run(queries, passages, backend, temperature=0.07, reduction="mean", dtype=None, **options):
-    """Return the loss and the gradients of queries, passages, temperature and weights."""
-    dtype = dtype or queries.dtype
-    generator = torch.Generator().manual_seed(1)
-    leaves = [
-        queries.to(dtype),
-        passages.to(dtype),
-        torch.tensor(temperature, dtype=torch.float64),
-        torch.rand(len(queries), generator=generator, dtype=torch.float64) + 0.1,
-    ]
-    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    loss = info_nce(
-        *leaves[:2],
-        temperature=leaves[2],
-        weights=leaves[3],
-        reduction=reduction,
-        backend=backend,
-        **options,
-    )
-    upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
-    if loss.ndim == 0:
-        upstream = torch.tensor(1.7, dtype=loss.dtype)
-    return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
 
 
 def check(queries, passages, **options):
@@ -100,7 +61,7 @@ def check(queries, passages, **options):
     plain = run(queries, passages, "reference", **options)
     fast = run(queries, passages, "cpu", **options)
     # Gradients are sums of terms that may all cancel: errors are then relative to the terms.
-    temperature = options.get("temperature", 0.07)
+    temperature = options.get("temperature", TEMPERATURE)
     embeddings, shortest = (queries.double(), passages.double()), (1.0, 1.0)
     if options.get("normalize"):
         # Gradients pass through x / |x|, which cancels along x and multiplies by 1 / |x|.

@@ -69,12 +69,17 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(cpu, "MOST_ROWS", 24)
 
 
+WITHOUT_RULES = {
+    "cpu": problems(rule=st.just(False)),
+    "reference": problems(rule=st.just(False), precision=st.none()),
+}
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-@given(problem=problems(rule=st.just(False)))
+@given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_rule_is_a_mask_with_any_other_options(backend, problem):
-    if backend == "reference" and problem.kinds.precision is not None:
-        return
+def test_a_rule_is_a_mask_with_any_other_options(backend, data):
+    problem = data.draw(WITHOUT_RULES[backend], label="problem")
     arguments = problem.arguments() | {"backend": backend}
     if backend == "cpu":
         arguments |= problem.fast_options()
@@ -217,6 +222,7 @@ def test_what_a_rule_returns_is_checked(backend, result, got):
         info_nce(torch.eye(3), torch.eye(3), rules=[Wrong(result=result)], backend=backend)
 
 
+MASK_SCORES = Path(__file__).parents[2] / "csrc/core/contrast_rows_impl.h"
 IN_OTHER_FORMS = {"excluded_columns", "rules"}  # of `negatives`; a part of the mask of a chunk
 NAMES = sorted({field.name for field in fields(NegativeMask)} - IN_OTHER_FORMS)
 
@@ -228,5 +234,6 @@ def test_a_rule_stands_wherever_rules_do(name):
     assert name in InfoNCETensors.__annotations__ | InfoNCEOptions.__annotations__
     assert f"mask.{name}" in inspect.getsource(excluded_columns) + inspect.getsource(_not_owned)
     assert f"{name}:" in _core.NegativeMask.__init__.__doc__
+    assert f"m.{name}" in MASK_SCORES.read_text()
     kernels = Path(cpu.__file__).with_name("triton_mask.py").read_text()
     assert f"negative_mask.{name.replace('margin', 'limits')}" in kernels

@@ -7,16 +7,14 @@ Products are plain torch's in float32: those of the GPU with a float32 result ar
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-import mask_cases
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import triton.language as tl
 from triton.runtime import interpreter
+from unit_vectors import TEMPERATURE, poisoned, run
 
 from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import gpu, gpu_products, registry, triton_rows, triton_tiles
@@ -36,7 +34,6 @@ SHAPES = {  # queries, passages, dimension
     "square": (17, 17, 33),
     "several": (20, 53, 70),
 }
-TEMPERATURE = 0.07
 
 
 @pytest.fixture(autouse=True)
@@ -106,55 +103,6 @@ def patched_once(patch):
     return patch_what_is_not
 
 
-def poisoned(allocate):
-    def allocate_and_fill(*args, **kwargs):
-        tensor = allocate(*args, **kwargs)
-        return tensor.fill_(math.nan) if tensor.is_floating_point() else tensor
-
-    return allocate_and_fill
-
-
-def problem(num_queries, num_passages, dim, dtype=torch.float32, seed=0):
-    """Unit vectors, every third query close to its passage."""
-    generator = torch.Generator().manual_seed(seed)
-    passages = torch.randn(num_passages, dim, generator=generator)
-    queries = torch.randn(num_queries, dim, generator=generator)
-    queries[::3] += 3 * passages[:num_queries:3]
-    return F.normalize(queries, dim=1).to(dtype), F.normalize(passages, dim=1).to(dtype)
-
-
-def run(
-    queries,
-    passages,
-    backend,
-    *,
-    dtype=None,
-    temperature=TEMPERATURE,
-    weights=None,
-    loss_function=info_nce,
-    **options,
-):
-    """Return the loss and the gradients of queries, passages, temperature and weights."""
-    dtype = dtype or queries.dtype
-    generator = torch.Generator().manual_seed(1)
-    if weights is None:
-        weights = torch.rand(len(queries), generator=generator, dtype=torch.float64) + 0.1
-    leaves = [
-        queries.to(dtype),
-        passages.to(dtype),
-        torch.tensor(temperature, dtype=torch.float64),
-        weights,
-    ]
-    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    loss = loss_function(
-        *leaves[:2], temperature=leaves[2], weights=leaves[3], backend=backend, **options
-    )
-    upstream = torch.linspace(-1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
-    if loss.ndim == 0:
-        upstream = torch.tensor(1.7, dtype=loss.dtype)
-    return [loss.detach(), *torch.autograd.grad(loss, leaves, upstream)]
-
-
 def check(queries, passages, *, definition=info_nce, **options):
     defined = {"loss_function": definition} | options
     truth = run(queries, passages, "reference", dtype=torch.float64, **defined)
@@ -182,10 +130,3 @@ def check(queries, passages, *, definition=info_nce, **options):
         error = ((value.double() - expected).abs().max() / scale).item()
         allowed = ((slow.double() - expected).abs().max() / scale).item() + floor
         assert error <= allowed, f"{name}: error {error:.2e}, allowed {allowed:.2e}"
-
-
-def masks(num_queries, num_passages):
-    alone = mask_cases.masks(num_queries, num_passages)
-    names = ("groups", "ids of queries", "mask by columns", "in batch, other positives")
-    together = {key: value for name in names for key, value in alone[name].items()}
-    return alone | {"all together": together}

@@ -1,7 +1,7 @@
 """Random problems with any options together in Triton's interpreter, against the definition.
 
-Run by test_every_option_triton.py. float32, float64 and one direction take the kernels of rows,
-half precision otherwise those of tiles.
+Run by test_triton_kernels.py, which sets it up. float32, float64 and one direction take the kernels
+of rows, half precision otherwise those of tiles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from random_problems import problems
 from triton_interpreter import on_the_cpu, small_chunks_and_poison  # noqa: F401
 
 FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-MANY = settings(FEW, max_examples=500)
+MANY = settings(FEW, max_examples=150)
 ANY = problems(most_rows=21, most_dims=35)
 IN_TILES = problems(
     most_rows=21,
@@ -40,12 +40,12 @@ def test_any_options_together_in_tiles(problem):
 @pytest.mark.slow
 @given(problem=ANY)
 @MANY
-def test_five_hundred_problems(problem):
+def test_more_problems(problem):
     check(problem, "triton")
 
 
 @pytest.mark.slow
 @given(problem=IN_TILES)
 @MANY
-def test_five_hundred_problems_in_tiles(problem):
+def test_more_problems_in_tiles(problem):
     check(problem, "triton")

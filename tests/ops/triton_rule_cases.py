@@ -2,20 +2,18 @@
 
 Run by test_triton_kernels.py, which sets it up. The other cases are compared with the definition of
 both rules; here each is spelled out as a mask, and passages against queries as a loss of their own,
-whose queries are the positives.
+whose queries are the positives. Three chunks each, for owners count from the first row of a chunk.
 """
 
 import pytest
 import torch
 from mask_cases import masks
 from triton_interpreter import (
-    FLOORS,
     check,
     on_the_cpu,  # noqa: F401
-    problem,
-    run,
     small_chunks_and_poison,  # noqa: F401
 )
+from unit_vectors import problem, run
 
 from hybrid_fast.ops import info_nce
 
@@ -26,6 +24,19 @@ WAYS = {
     "none": {"reduction": "none"},
     "symmetric, recompute": {"symmetric": True, "recompute": True},
 }
+SHAPE = NUM_QUERIES, _ = 20, 53
+ROWS = torch.arange(NUM_QUERIES)
+# The kernels of rows and of tiles; CI adds the other dtype of each.
+DTYPES = pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.bfloat16,
+        pytest.param(torch.float64, marks=pytest.mark.slow),
+        pytest.param(torch.float16, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 
 
 def spelled_out(
@@ -70,40 +81,36 @@ def spelled_out(
 
 
 # What the trainer gives; rows without own negatives; owned columns that are others' positives.
-CASES = {
-    name: masks(20, 53)[name]
-    for name in ("owners", "owners of positives", "in batch", "in batch, other positives")
-}
-NO_HARD_NEGATIVES = {"in_batch": torch.arange(20) % 3 > 0}
+NAMES = ("owners", "owners of positives", "in batch", "in batch, other positives")
+MASKS = masks(*SHAPE)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", NAMES)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+@DTYPES
 def test_rules_as_masks(case, way, dtype):
-    """Three chunks: owners count from the first row of each."""
-    check(*problem(20, 53, 17, dtype), definition=spelled_out, **CASES[case], **WAYS[way])
+    check(*problem(*SHAPE, 17, dtype), definition=spelled_out, **MASKS[case], **WAYS[way])
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_rules_with_a_mask_and_a_margin_that_excludes_many(way, dtype):
-    options = masks(20, 53)["mask by columns"] | masks(20, 53)["in batch"] | {"margin": -0.2}
-    check(*problem(20, 53, 33, dtype), definition=spelled_out, **options, **WAYS[way])
+    options = MASKS["mask by columns"] | MASKS["in batch"] | {"margin": -0.2}
+    check(*problem(*SHAPE, 33, dtype), definition=spelled_out, **options, **WAYS[way])
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+@DTYPES
 def test_without_hard_negatives(way, dtype):
     """Rows outside the batch have no negatives; their loss of 0 counts in the mean."""
-    options = WAYS[way] | NO_HARD_NEGATIVES
-    check(*problem(20, 20, 17, dtype), definition=spelled_out, **options)
+    inputs = problem(NUM_QUERIES, NUM_QUERIES, 17, dtype)
+    check(*inputs, definition=spelled_out, in_batch=ROWS % 3 > 0, **WAYS[way])
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+@DTYPES
 def test_outside_the_batch_without_hard_negatives_nothing_is_left(way, dtype):
-    in_batch = torch.zeros(20, dtype=torch.bool)
-    loss, *gradients = run(*problem(20, 20, 17, dtype), "triton", in_batch=in_batch, **WAYS[way])
+    inputs = problem(NUM_QUERIES, NUM_QUERIES, 17, dtype)
+    loss, *gradients = run(*inputs, "triton", in_batch=ROWS < 0, **WAYS[way])
     for value in (loss, *gradients[:3]):
         assert torch.equal(value, torch.zeros_like(value))

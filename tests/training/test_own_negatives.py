@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from literal_loss import literal_loss
 from ranks import run_ranks
 from torch import Tensor
 from toy_training import losses, make_args
@@ -59,43 +60,6 @@ def make_trainer(folder: Path, table: AlignedTable | None = None, **options) -> 
     texts = [*table.queries(range(len(table))), *table.passages(range(len(table)))]
     encoder = BiEncoder.static(texts, dim=16, vocab_size=200, seed=0)
     return HybridTrainer(encoder, make_args(folder, **options), table)
-
-
-def literal_loss(
-    options: dict[str, Any],
-    queries: Tensor,
-    passages: Tensor,
-    passage_ids: Tensor | None = None,
-    mask: Tensor | None = None,
-    owners: Tensor | None = None,
-    in_batch: Tensor | None = None,
-) -> Tensor:
-    """The mean loss by loops over rows and columns, in float64."""
-    scores = (
-        torch.nn.functional.normalize(queries.double(), dim=1)
-        @ torch.nn.functional.normalize(passages.double(), dim=1).T
-    )
-    logits, (B, N), margin = scores / options["temperature"], scores.shape, options.get("margin")
-    kept = [[True] * N for _ in range(B)]
-    for i in range(B):
-        for j in range(N):
-            own = owners is not None and bool(owners[j] == i)
-            right = mask is not None and bool(mask[i, j])
-            right = right or (passage_ids is not None and bool(passage_ids[j] == passage_ids[i]))
-            above = margin is not None and bool(scores[i, j] > scores[i, i] + margin)
-            alone = in_batch is not None and not in_batch[i]
-            kept[i][j] = i == j or not (right or (above and not own) or (alone and not own))
-    rows = []
-    for i in range(B):
-        columns = [j for j in range(N) if kept[i][j]]
-        loss = logits[i, columns].logsumexp(0) - logits[i, i]
-        if options.get("symmetric"):
-            pools = [in_batch is None or bool(in_batch[k]) for k in range(B)]
-            asking = [k for k in range(B) if k == i or (kept[k][i] and pools[k])]
-            other = logits[asking, i].logsumexp(0) - logits[i, i] if pools[i] else 0 * loss
-            loss = (loss + other) / 2
-        rows.append(loss)
-    return torch.stack(rows).mean()
 
 
 def gradient(trainer: HybridTrainer, batch: Batch) -> tuple[float, Tensor]:
@@ -174,7 +138,7 @@ def test_a_step_has_the_loss_and_the_gradient_of_plain_loops(
         found["pooled"] += int(batch.in_batch.sum())
         found["answers"] += 0 if batch.answers is None else int(batch.answers.sum())
         loss, weight = gradient(trainer, batch)
-        trainer.model.loss.forward = partial(literal_loss, options)
+        trainer.model.loss.forward = partial(literal_loss, normalize=True, **options)
         expected, expected_weight = gradient(trainer, batch)
         del trainer.model.loss.forward
         assert loss == pytest.approx(expected, rel=1e-5)
