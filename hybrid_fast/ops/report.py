@@ -8,7 +8,7 @@ import torch
 
 from hybrid_fast.cpu import Choice, choices, emulates, processor, products, slowdown
 from hybrid_fast.cpu.ways import cache_file
-from hybrid_fast.ops.backends.cpu import CHUNK_BYTES, rows_of_chunk
+from hybrid_fast.ops.backends.cpu import CHUNK_BYTES, MOST_ROWS, rows_of_chunk
 
 _TYPICAL = ((1024, 384), (4096, 384), (8192, 384), (8192, 768))  # passages, their dimension
 
@@ -73,7 +73,7 @@ def _row(question: str, choice: Choice) -> tuple[str, ...]:
 def _compute_typical_products() -> None:
     for size, dim in _TYPICAL:
         passages = torch.ones(size, dim, dtype=torch.float32, device="cpu")
-        rows = rows_of_chunk(size, passages.element_size(), CHUNK_BYTES)
+        rows = rows_of_chunk(size, passages.element_size(), MOST_ROWS, CHUNK_BYTES)
         scores = products.nt(passages[:rows], passages)
         products.nn(scores, passages)
         total = products.tn(scores, passages[:rows])

@@ -22,7 +22,7 @@ from hybrid_fast import _core
 from hybrid_fast.ops import MaskingRule, info_nce, per_passage, per_query
 from hybrid_fast.ops.backends import cpu
 from hybrid_fast.ops.negative_mask import NegativeMask
-from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors
+from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem
 from hybrid_fast.ops.reference import _not_owned, excluded_columns
 
 BACKENDS = ("reference", "cpu")
@@ -82,7 +82,7 @@ def test_a_rule_is_a_mask_with_any_other_options(backend, data):
     problem = data.draw(WITHOUT_RULES[backend], label="problem")
     arguments = problem.arguments() | {"backend": backend}
     if backend == "cpu":
-        arguments |= problem.fast_options()
+        arguments["recompute"] = problem.kinds.recompute
     rule = not_yet_written(len(arguments["queries"]), len(arguments["passages"]))
     found = loss_and_gradients(info_nce, {**arguments, "rules": [rule]})
     mask = rule.excluded(None)
@@ -110,6 +110,25 @@ def test_a_guide_is_asked_for_some_rows_at_a_time(options):
     mask = scores > scores.diagonal()[:, None]
     expected = loss_and_gradients(info_nce, {**arguments, "mask": mask})
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("dtype", "of_scores"), [(torch.float32, 4), (torch.float64, 8)], ids=str)
+def test_what_a_rule_returns_counts_as_scratch_memory(dtype, of_scores):
+    vectors = torch.zeros(40, 3, dtype=dtype)
+
+    def rows_of_chunk(rules):
+        problem = Problem(
+            queries=vectors,
+            passages=vectors,
+            temperature=torch.tensor(1.0),
+            positives=torch.arange(40),
+            negative_mask=NegativeMask(rules=rules),
+            max_scratch_bytes=12 * 40 * of_scores,
+        )
+        return cpu.make_kernels(problem, True).rows_per_chunk()
+
+    assert rows_of_chunk(()) == 12
+    assert rows_of_chunk((not_yet_written(40, 40),)) == 12 * of_scores // (of_scores + 1)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

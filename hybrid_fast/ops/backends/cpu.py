@@ -14,7 +14,7 @@ from hybrid_fast.ops.problem import Problem
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with
 _CHUNK_BYTES_BF16 = 2**24  # of their gradient
-MOST_ROWS = 512  # of a chunk; twice as many where a score takes two bytes
+MOST_ROWS = 512  # of a chunk; twice as many where the gradient of a score takes two bytes
 _FEWEST_ROWS = 128
 
 
@@ -38,15 +38,18 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     from hybrid_fast.ops.backends.cpu_kernels import FloatKernels
 
     passages, max_bytes = problem.passages.to(problem.product_dtype), problem.max_scratch_bytes
+    num_columns = passages.shape[0]
+    mask_bytes = 1 if problem.negative_mask.rules else 0  # of a mask that is made for the chunk
     if problem.product_dtype == torch.bfloat16 and has_bf16_product():
-        rows = rows_of_chunk(passages.shape[0], 2, max_bytes or _CHUNK_BYTES_BF16)
+        max_bytes = max_bytes or _CHUNK_BYTES_BF16
+        rows = rows_of_chunk(num_columns, 2 + mask_bytes, 2 * MOST_ROWS, max_bytes)
         return Bf16Kernels(passages.contiguous(), rows)
     passages = passages.to(problem.compute_dtype).contiguous()
-    rows = rows_of_chunk(passages.shape[0], passages.element_size(), max_bytes or CHUNK_BYTES)
+    bytes_per_score = passages.element_size() + mask_bytes
+    rows = rows_of_chunk(num_columns, bytes_per_score, MOST_ROWS, max_bytes or CHUNK_BYTES)
     return FloatKernels(passages, rows)
 
 
-def rows_of_chunk(num_columns: int, bytes_per_score: int, max_bytes: int) -> int:
+def rows_of_chunk(num_columns: int, bytes_per_score: int, most_rows: int, max_bytes: int) -> int:
     """Return how many rows a chunk has at most; each adds once to the passages' gradient."""
-    most = 2 * MOST_ROWS if bytes_per_score == 2 else MOST_ROWS
-    return min(max(max_bytes // (bytes_per_score * num_columns), _FEWEST_ROWS), most)
+    return min(max(max_bytes // (bytes_per_score * num_columns), _FEWEST_ROWS), most_rows)
