@@ -30,6 +30,8 @@ OPTIONS = {
         "passage_ids": torch.arange(9) % 7,
         "mask": torch.arange(54).reshape(6, 9) % 5 == 0,
         "positives": torch.tensor([0, 2, 1, 8, 3, 4]),
+        "owners": torch.tensor([-1, -1, -1, -1, -1, 5, 4, 2, -1]),
+        "in_batch": torch.arange(6) != 5,
         "weights": torch.rand(6, generator=torch.Generator().manual_seed(2)),
     },
     "none": {"reduction": "none", "normalize": True},
