@@ -237,13 +237,11 @@ def compute_gradients(
         coefficients = coefficients / 2
         other = other_direction(problem, kernels, queries, logit_scale, coefficients)
         columns, losses = other.columns, other.losses
-    row_losses: list[Tensor] = []
-    grad_dot_logits: list[Tensor] = []
-    grad_queries = None
+    row_losses = grad_dot_logits = grad_queries = None
     for rows, chunk in chunks(problem, kernels, queries, coefficients, losses):
         of_rows, dots, weights = kernels.gradients(chunk, logit_scale, columns)
-        row_losses.append(of_rows)
-        grad_dot_logits.append(dots)
+        row_losses = _with_rows(row_losses, rows, of_rows, queries.shape[0])
+        grad_dot_logits = _with_rows(grad_dot_logits, rows, dots, queries.shape[0])
         if needs_grad[0]:
             part = kernels.query_gradient(weights)
             grad_queries = _with_rows(grad_queries, rows, part, queries.shape[0])
@@ -254,13 +252,13 @@ def compute_gradients(
     for grad in (grad_queries, grad_passages):
         if grad is not None:
             grad *= logit_scale
-    all_losses = _joined(row_losses)
+    assert row_losses is not None and grad_dot_logits is not None  # there is a row
     if problem.symmetric:
-        all_losses = all_losses / 2
+        row_losses = row_losses / 2
     grad_temperature = None
     if needs_grad[2]:
-        grad_temperature = -_joined(grad_dot_logits).sum() * logit_scale
-    return all_losses, Gradients(grad_queries, grad_passages, grad_temperature)
+        grad_temperature = -grad_dot_logits.sum() * logit_scale
+    return row_losses, Gradients(grad_queries, grad_passages, grad_temperature)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -275,7 +273,8 @@ def _queries(problem: Problem, kernels: Kernels) -> Tensor:
 def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:
     """Return `whole` (num_rows, ...), made if need be, with `part` in its rows.
 
-    A part that has all rows is the whole: it is not copied.
+    A part that has all rows is the whole: it is not copied. Others are not kept: small ones would
+    lie where large ones were, which the allocator could not use again.
     """
     if part.shape[0] == num_rows:
         return part.contiguous()
