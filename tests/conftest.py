@@ -29,7 +29,7 @@ os.environ["HF_MODULES_CACHE"] = _modules.name
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Share folders of tests out to a worker a core, unless `-n` says otherwise.
+    """Share folders of tests out to workers, unless `-n` says otherwise.
 
     Files and single tests are sooner done here: a worker imports torch and all test modules first.
     """
@@ -38,7 +38,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return  # a worker itself
     alone = options.usepdb or not any(map(os.path.isdir, config.args))
     if getattr(options, "numprocesses", 0) is None and not alone:
-        options.numprocesses = min(len(os.sched_getaffinity(0)), 8)
+        # One more than cores: tests of several ranks wait for one another.
+        options.numprocesses = min(len(os.sched_getaffinity(0)) + 1, 8)
         options.dist = "worksteal"
 
 

@@ -252,7 +252,8 @@ def compute_gradients(
     for grad in (grad_queries, grad_passages):
         if grad is not None:
             grad *= logit_scale
-    assert row_losses is not None and grad_dot_logits is not None  # there is a row
+    assert row_losses is not None
+    assert grad_dot_logits is not None
     if problem.symmetric:
         row_losses = row_losses / 2
     grad_temperature = None
