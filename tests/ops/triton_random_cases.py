@@ -14,8 +14,8 @@ from problem_checks import check
 from random_problems import problems
 from triton_interpreter import on_the_cpu, small_chunks_and_poison  # noqa: F401
 
-FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-MANY = settings(FEW, max_examples=150)
+FEW = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(FEW, max_examples=75)
 ANY = problems(most_rows=21, most_dims=35)
 IN_TILES = problems(
     most_rows=21,
