@@ -1,4 +1,7 @@
-"""The contrastive loss: one definition, several backends, one public function. Needs only torch."""
+"""The contrastive loss: one definition, several backends, one public function.
+
+Needs torch alone, and on the CPU NumPy, by which tensors reach the C++ core.
+"""
 
 from hybrid_fast.ops.infonce import InfoNCEGradients, info_nce, value_and_grad
 from hybrid_fast.ops.loss import InfoNCELoss
