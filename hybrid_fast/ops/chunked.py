@@ -52,7 +52,17 @@ class Chunk:
     positives: Tensor  # int64 (R,)
     coefficients: Tensor  # (R,), a_i, of the compute dtype
     losses: Tensor | None  # (R,), of one direction, if an earlier pass computed them
+    kept: Any  # what an earlier pass over these rows kept for this one
     negative_mask: NegativeMask
+
+
+@dataclass(frozen=True)
+class ColumnPass:
+    """What the pass over a chunk that adds to the sums of columns computes of its rows."""
+
+    logits: Tensor  # (R,), of the positives
+    losses: Tensor | None  # (R,), of one direction, if the same product gives them
+    kept: Any = None  # for the gradients of the same rows
 
 
 class Kernels(Protocol):
@@ -70,17 +80,17 @@ class Kernels(Protocol):
         """Return l_i of one direction (R,)."""
 
     def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
-    ) -> tuple[Tensor, Tensor, Any]:
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
+    ) -> tuple[Tensor, Tensor | None, Any]:
         """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N).
 
         W is as these kernels hold it, for their products alone. With `columns` all are those of
-        both directions, added up.
+        both directions, added up. Without `needs_dots` nobody needs the second, which may be None.
         """
 
     def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
+    ) -> ColumnPass:
         """Add exp(logit) of the rows that neither exclude a column nor have it as positive.
 
         Args:
@@ -88,20 +98,17 @@ class Kernels(Protocol):
             logit_scale: 1 / temperature.
             sums: (2, N), of each column the largest logit and the sum of exponentials relative to
                 it; initially -infinity and 0.
-
-        Returns:
-            The logits of the rows' positives (R,) and, if the same product gives them, the losses
-            of one direction (R,).
+            keep: whether gradients of the same rows follow, for which something may be kept.
         """
 
-    def query_gradient(self, weights: Any) -> Tensor:
-        """Return W P, (R, D)."""
+    def query_gradient(self, weights: Any, logit_scale: Tensor) -> Tensor:
+        """Return W P / t, (R, D)."""
 
     def add_passage_gradient(self, weights: Any, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
 
-    def passage_gradient(self) -> Tensor:
-        """Return the sum of all W^T Q, (N, D), and reset it."""
+    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
+        """Return the sum of all W^T Q / t, (N, D), and reset it."""
 
 
 def chunks(
@@ -110,6 +117,7 @@ def chunks(
     queries: Tensor,
     coefficients: Tensor,
     losses: Tensor | None = None,
+    kept: Sequence[Any] = (),
 ) -> Iterator[tuple[slice, Chunk]]:
     """Yield the chunks of a problem, each with its rows.
 
@@ -119,15 +127,17 @@ def chunks(
         queries: (B, D), of `Kernels.dtype`.
         coefficients: (B,), a_i.
         losses: (B,), l_i of one direction, if known.
+        kept: what an earlier pass kept of each chunk, if there was one.
     """
     size, num_rows = kernels.rows_per_chunk(), queries.shape[0]
     num_columns = problem.passages.shape[0]
     positives, mask = problem.positives, problem.negative_mask
     if num_rows <= size:
         mask = mask.with_rules_in_mask(positives, num_columns)
-        yield slice(0, num_rows), Chunk(queries, positives, coefficients, losses, mask)
+        of_all = kept[0] if kept else None
+        yield slice(0, num_rows), Chunk(queries, positives, coefficients, losses, of_all, mask)
         return
-    for first in range(0, num_rows, size):
+    for index, first in enumerate(range(0, num_rows, size)):
         rows = slice(first, min(first + size, num_rows))
         yield (
             rows,
@@ -136,6 +146,7 @@ def chunks(
                 positives[rows],
                 coefficients[rows],
                 None if losses is None else losses[rows],
+                kept[index] if kept else None,
                 mask.of_queries(rows).with_rules_in_mask(positives[rows], num_columns),
             ),
         )
@@ -157,27 +168,32 @@ class OtherDirection:
     columns: Columns
     gaps: Tensor  # (B,), u_c(i) - logit_i,c(i); -infinity where it counts for nothing
     losses: Tensor | None  # (B,), of queries against passages
+    kept: list[Any]  # of each chunk
 
 
 def other_direction(
-    problem: Problem, kernels: Kernels, queries: Tensor, logit_scale: Tensor, coefficients: Tensor
+    problem: Problem,
+    kernels: Kernels,
+    queries: Tensor,
+    logit_scale: Tensor,
+    coefficients: Tensor,
+    *,
+    keep: bool,
 ) -> OtherDirection:
     """Compute the log-sum-exp of whole columns, over the rows of all ranks."""
     sums = logit_scale.new_zeros(2, len(problem.passages))
     sums[0] = float("-inf")
-    logits, losses = zip(
-        *[
-            kernels.add_column_sums(chunk, logit_scale, sums)
-            for _, chunk in chunks(problem, kernels, queries, coefficients)
-        ],
-        strict=True,
-    )
+    passes = [
+        kernels.add_column_sums(chunk, logit_scale, sums, keep=keep)
+        for _, chunk in chunks(problem, kernels, queries, coefficients)
+    ]
+    losses = [each.losses for each in passes if each.losses is not None]
     shared = None
     if problem.group_name is not None:
         shared = SharedColumns(compat.process_group(problem.group_name))
         sums = shared.combine_sums(sums)
     column_lse = sums[0] + sums[1].log()
-    gaps = column_lse[problem.positives] - torch.cat(logits)
+    gaps = column_lse[problem.positives] - _joined([each.logits for each in passes])
     if problem.negative_mask.in_batch is not None:
         gaps = gaps.where(problem.negative_mask.in_batch, float("-inf"))
     column_coefficients = torch.zeros_like(column_lse).index_put_(
@@ -189,7 +205,8 @@ def other_direction(
     return OtherDirection(
         Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients),
         gaps,
-        None if losses[0] is None else torch.cat(losses),
+        _joined(losses) if losses else None,
+        [each.kept for each in passes],
     )
 
 
@@ -204,7 +221,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
     no_coefficients = logit_scale.new_zeros(len(queries))
     losses = gaps = None
     if problem.symmetric:
-        other = other_direction(problem, kernels, queries, logit_scale, no_coefficients)
+        other = other_direction(problem, kernels, queries, logit_scale, no_coefficients, keep=False)
         losses, gaps = other.losses, other.gaps
     if losses is None:
         parts = chunks(problem, kernels, queries, no_coefficients)
@@ -232,32 +249,32 @@ def compute_gradients(
         losses: (B,), l_i of one direction, if known.
     """
     queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
-    columns = None
+    columns, kept = None, []
     if problem.symmetric:
         coefficients = coefficients / 2
-        other = other_direction(problem, kernels, queries, logit_scale, coefficients)
-        columns, losses = other.columns, other.losses
+        other = other_direction(problem, kernels, queries, logit_scale, coefficients, keep=True)
+        columns, losses, kept = other.columns, other.losses, other.kept
     row_losses = grad_dot_logits = grad_queries = None
-    for rows, chunk in chunks(problem, kernels, queries, coefficients, losses):
-        of_rows, dots, weights = kernels.gradients(chunk, logit_scale, columns)
+    for rows, chunk in chunks(problem, kernels, queries, coefficients, losses, kept):
+        of_rows, dots, weights = kernels.gradients(
+            chunk, logit_scale, columns, needs_dots=needs_grad[2]
+        )
         row_losses = _with_rows(row_losses, rows, of_rows, queries.shape[0])
-        grad_dot_logits = _with_rows(grad_dot_logits, rows, dots, queries.shape[0])
+        if needs_grad[2]:
+            assert dots is not None
+            grad_dot_logits = _with_rows(grad_dot_logits, rows, dots, queries.shape[0])
         if needs_grad[0]:
-            part = kernels.query_gradient(weights)
+            part = kernels.query_gradient(weights, logit_scale)
             grad_queries = _with_rows(grad_queries, rows, part, queries.shape[0])
         if needs_grad[1]:
             kernels.add_passage_gradient(weights, chunk.queries)
         del weights  # before the next ones are made
-    grad_passages = kernels.passage_gradient() if needs_grad[1] else None
-    for grad in (grad_queries, grad_passages):
-        if grad is not None:
-            grad *= logit_scale
+    grad_passages = kernels.passage_gradient(logit_scale) if needs_grad[1] else None
     assert row_losses is not None
-    assert grad_dot_logits is not None
     if problem.symmetric:
         row_losses = row_losses / 2
     grad_temperature = None
-    if needs_grad[2]:
+    if grad_dot_logits is not None:
         grad_temperature = -grad_dot_logits.sum() * logit_scale
     return row_losses, Gradients(grad_queries, grad_passages, grad_temperature)
 

@@ -16,6 +16,7 @@ from ranks import run_ranks
 from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import registry
 from hybrid_fast.ops.backends.registry import Backend
+from hybrid_fast.ops.chunked import ColumnPass
 from hybrid_fast.ops.reference import excluded_columns
 
 
@@ -44,7 +45,7 @@ class PlainKernels:
         logits, _ = self.masked(chunk, logit_scale)
         return F.cross_entropy(logits, chunk.positives, reduction="none")
 
-    def gradients(self, chunk, logit_scale, columns):
+    def gradients(self, chunk, logit_scale, columns, *, needs_dots):
         logits, negative = self.masked(chunk, logit_scale)
         losses = F.cross_entropy(logits, chunk.positives, reduction="none")
         one_hot = F.one_hot(chunk.positives, logits.shape[1])
@@ -60,25 +61,25 @@ class PlainKernels:
         dots = (weights * logits).where(weights != 0, 0).sum(dim=1)
         return losses, dots, weights
 
-    def add_column_sums(self, chunk, logit_scale, sums):
+    def add_column_sums(self, chunk, logit_scale, sums, *, keep):
         logits, negative = self.masked(chunk, logit_scale)
         kept = logits.where(negative & self.in_batch(chunk)[:, None], float("-inf"))
         sums[0] = torch.logaddexp(sums[0] + sums[1].log(), kept.logsumexp(dim=0))
         sums[1] = 1.0
-        return logits.gather(1, chunk.positives[:, None])[:, 0], None
+        return ColumnPass(logits.gather(1, chunk.positives[:, None])[:, 0], losses=None)
 
     def in_batch(self, chunk):
         given = chunk.negative_mask.in_batch
         return torch.ones(len(chunk.positives), dtype=torch.bool) if given is None else given
 
-    def query_gradient(self, weights):
-        return weights @ self.passages
+    def query_gradient(self, weights, logit_scale):
+        return weights @ self.passages * logit_scale
 
     def add_passage_gradient(self, weights, queries):
         self.total += weights.T @ queries
 
-    def passage_gradient(self):
-        return self.total
+    def passage_gradient(self, logit_scale):
+        return self.total * logit_scale
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ class Bf16Kernels(CpuKernels):
         return torch.from_numpy(self._contrast(chunk, logit_scale)[0])
 
     def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
     ) -> tuple[Tensor, Tensor, Weights]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
         negatives = self._passages.new_empty(chunk.queries.shape[0], self._passages.shape[0])
@@ -58,8 +58,8 @@ class Bf16Kernels(CpuKernels):
         losses, dots, of_positives = map(torch.from_numpy, arrays)
         return losses, dots, Weights(negatives, of_positives, chunk.positives.contiguous())
 
-    def query_gradient(self, weights: Weights) -> Tensor:
-        """Return W P, (R, D)."""
+    def query_gradient(self, weights: Weights, logit_scale: Tensor) -> Tensor:
+        """Return W P / t, (R, D)."""
         if self._packed_dimensions is None:
             self._packed_dimensions = pack(self._passages.T)
         total = multiply(weights.negatives, self._packed_dimensions)
@@ -70,7 +70,7 @@ class Bf16Kernels(CpuKernels):
             from_rows=array_of(weights.columns),
             num_threads=torch.get_num_threads(),
         )
-        return total
+        return total.mul_(logit_scale)
 
     def add_passage_gradient(self, weights: Weights, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from hybrid_fast import _core
 from hybrid_fast.cpu import products
 from hybrid_fast.cpu.arrays import array_of
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 
@@ -33,9 +33,9 @@ class CpuKernels(ABC):
         return self._num_rows
 
     def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
+    ) -> ColumnPass:
+        """Add the rows to `sums` (2, N)."""
         logits = _core.add_column_sums(
             array_of(self._scores(chunk)),
             *self._rows(chunk),
@@ -43,13 +43,13 @@ class CpuKernels(ABC):
             sums=array_of(sums),
             num_threads=torch.get_num_threads(),
         )
-        return torch.from_numpy(logits), None
+        return ColumnPass(torch.from_numpy(logits), losses=None)
 
-    def passage_gradient(self) -> Tensor:
-        """Return the sum of all W^T Q, (N, D), and reset it."""
+    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
+        """Return the sum of all W^T Q / t, (N, D), and reset it."""
         assert self._grad_passages is not None
         gradient, self._grad_passages = self._grad_passages, None
-        return gradient
+        return gradient.mul_(logit_scale)
 
     @abstractmethod
     def _scores(self, chunk: Chunk) -> Tensor:
@@ -74,7 +74,7 @@ class FloatKernels(CpuKernels):
         return torch.from_numpy(self._contrast(chunk, logit_scale, self._scores(chunk))[0])
 
     def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N)."""
         scores = self._scores(chunk)
@@ -82,9 +82,9 @@ class FloatKernels(CpuKernels):
         losses, dots = map(torch.from_numpy, arrays)
         return losses, dots, scores
 
-    def query_gradient(self, weights: Tensor) -> Tensor:
-        """Return W P, (R, D)."""
-        return products.nn(weights, self._passages)
+    def query_gradient(self, weights: Tensor, logit_scale: Tensor) -> Tensor:
+        """Return W P / t, (R, D)."""
+        return products.nn(weights, self._passages).mul_(logit_scale)
 
     def add_passage_gradient(self, weights: Tensor, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""

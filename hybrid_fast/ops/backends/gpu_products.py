@@ -65,10 +65,10 @@ class GradientProducts:
         self._passages = passages
         self._grad_passages: Scaled | None = None  # with the loss scale of the last W
 
-    def query_gradient(self, weights: Scaled) -> Tensor:
-        """Return W P, (R, D)."""
+    def query_gradient(self, weights: Scaled, logit_scale: Tensor) -> Tensor:
+        """Return W P / t, (R, D)."""
         product = multiply(weights.values, self._passages, self._sum_dtype)
-        return product if weights.loss_scale is None else product / weights.loss_scale
+        return product.mul_(_unscaled(logit_scale, weights))
 
     def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
@@ -82,16 +82,20 @@ class GradientProducts:
             multiply_add(total, transposed, queries)
         self._grad_passages = Scaled(total, scale)
 
-    def passage_gradient(self) -> Tensor:
-        """Return the sum of all W^T Q, (N, D), and reset it."""
+    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
+        """Return the sum of all W^T Q / t, (N, D), and reset it."""
         assert self._grad_passages is not None
-        total, scale = self._grad_passages.values, self._grad_passages.loss_scale
-        self._grad_passages = None
-        return total if scale is None else total.div_(scale)
+        gradient, self._grad_passages = self._grad_passages, None
+        return gradient.values.mul_(_unscaled(logit_scale, gradient))
 
     def _loss_scale(self, coefficients: Tensor, columns: Columns | None) -> Tensor | None:
         """Return the loss scale of a W; None where its dtype needs none."""
         return loss_scale_of(coefficients, columns) if self.dtype == torch.float16 else None
+
+
+def _unscaled(logit_scale: Tensor, gradient: Scaled) -> Tensor:
+    """Return what the values of a gradient are to be multiplied by."""
+    return logit_scale if gradient.loss_scale is None else logit_scale / gradient.loss_scale
 
 
 def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:

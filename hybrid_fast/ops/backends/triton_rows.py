@@ -16,7 +16,7 @@ from hybrid_fast.ops.backends import gpu_products
 from hybrid_fast.ops.backends.gpu_products import GradientProducts, Scaled, launch
 from hybrid_fast.ops.backends.row_kernels import add_column_sums_kernel, contrast_rows_kernel
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
 
 # Of one step of a kernel: larger ones would leave registers for few programs at a time, or spill.
 _ROW_BLOCKS = {4: 2048, 8: 512}  # columns of a row, at most, by bytes of a score
@@ -59,7 +59,7 @@ class RowKernels(GradientProducts):
         return _contrast(chunk, logit_scale, self._scores(chunk), None, None)[0]
 
     def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
     ) -> tuple[Tensor, Tensor, Scaled]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the product dtype."""
         scores = self._scores(chunk)
@@ -71,9 +71,9 @@ class RowKernels(GradientProducts):
         return losses, grad_dot_logits, gradient
 
     def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Add the rows to `sums` (2, N) and return the logits of their positives (R,)."""
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
+    ) -> ColumnPass:
+        """Add the rows to `sums` (2, N)."""
         scores = self._scores(chunk)
         num_rows, num_columns = scores.shape
         launch(
@@ -94,7 +94,7 @@ class RowKernels(GradientProducts):
                 "num_warps": COLUMN_WARPS,
             },
         )
-        return positive_scores(chunk, scores) * logit_scale, None
+        return ColumnPass(positive_scores(chunk, scores) * logit_scale, losses=None)
 
     def _scores(self, chunk: Chunk) -> Tensor:
         # Not kept from chunk to chunk, for the graph may keep these kernels until the backward

@@ -31,7 +31,7 @@ from hybrid_fast.ops.backends.tile_kernels import (
     weights_kernel,
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 
@@ -109,14 +109,14 @@ class TileKernels(GradientProducts):
         return self._losses_and_logits(chunk, logit_scale, None)[0]
 
     def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Add the rows to `sums` (2, N); return their positives' logits and losses, (R,)."""
+        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
+    ) -> ColumnPass:
+        """Add the rows to `sums` (2, N)."""
         losses, logits = self._losses_and_logits(chunk, logit_scale, sums)
-        return logits, losses
+        return ColumnPass(logits, losses)
 
     def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None
+        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
     ) -> tuple[Tensor, Tensor, Scaled]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the embeddings' dtype."""
         losses, a = chunk.losses, chunk.coefficients
@@ -166,18 +166,18 @@ class TileKernels(GradientProducts):
         )
         return losses, grad_dot_logits + partial_grad_dot_logits.sum(0), gradient
 
-    def query_gradient(self, weights: Scaled) -> Tensor:
-        """Return W P, (R, D)."""
-        return super().query_gradient(weights)[:, : self._dim]
+    def query_gradient(self, weights: Scaled, logit_scale: Tensor) -> Tensor:
+        """Return W P / t, (R, D)."""
+        return super().query_gradient(weights, logit_scale)[:, : self._dim]
 
     def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         # The library is slow, too, with rows that do not begin at a multiple of 16 bytes.
         super().add_passage_gradient(weights, pad(queries))
 
-    def passage_gradient(self) -> Tensor:
-        """Return the sum of all W^T Q, (N, D), and reset it."""
-        return super().passage_gradient()[:, : self._dim].contiguous()
+    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
+        """Return the sum of all W^T Q / t, (N, D), and reset it."""
+        return super().passage_gradient(logit_scale)[:, : self._dim].contiguous()
 
     def _losses_and_logits(
         self, chunk: Chunk, logit_scale: Tensor, column_sums: Tensor | None
