@@ -19,7 +19,7 @@ from hybrid_fast.ops.backends import gpu, gpu_products, registry, triton_rows, t
 
 # Relative to the largest term: float32 sums in another order than torch's; bfloat16 and float16
 # round W to 8 and 11 bits.
-FLOORS = {torch.float64: 1e-12, torch.float32: 3e-6, torch.float16: 8e-4, torch.bfloat16: 6e-3}
+FLOORS = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 6e-4, torch.bfloat16: 5e-3}
 # Small blocks, for the interpreter is slow.
 CHUNK_ROWS = 9
 TILE = replace(triton_tiles._TILE, rows=8, columns=16, depth=32, parts=2)
