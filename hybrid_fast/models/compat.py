@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from inspect import signature
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
@@ -160,3 +162,84 @@ def is_compiled(module: nn.Module) -> bool:
     code is compiled once more with the kernels of `fast_encoder`, which then leave all to torch.
     """
     return vars(module).get("_compiled_call_impl") is not None
+
+
+# What torch's attention without padding wants to be told of grouped heads; see `has_varlen`.
+_GROUPED: dict[str, bool] = {}
+_FLASH_ARGUMENTS = (
+    *("query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p"),
+    *("is_causal", "return_debug_mask", "scale", "window_size_left", "window_size_right"),
+)
+
+
+@cache
+def has_varlen() -> bool:
+    """Tell whether this torch has `varlen_attention` without dropout.
+
+    torch 2.10 brought `torch.nn.attention.varlen`; 2.11 to 2.14 have its scale and its windows, and
+    2.13 wants to be told of grouped heads. If a version does not, texts are padded on GPUs.
+    """
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    known = signature(varlen_attn).parameters.keys()
+    _GROUPED.update({"enable_gqa": True} if "enable_gqa" in known else {})
+    return {"scale", "window_size"} <= known
+
+
+@cache
+def has_varlen_dropout() -> bool:
+    """Tell whether this torch has `varlen_attention` with dropout.
+
+    torch 2.6 to 2.14 have `aten._flash_attention_forward` with these arguments first. If a version
+    does not, models with dropout of the attention are trained with padding on GPUs.
+    """
+    try:
+        schema = torch.ops.aten._flash_attention_forward.default._schema
+    except AttributeError:
+        return False
+    names = tuple(argument.name for argument in schema.arguments)
+    return names[: len(_FLASH_ARGUMENTS)] == _FLASH_ARGUMENTS
+
+
+def varlen_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    begins: Tensor,
+    longest: int,
+    *,
+    scale: float,
+    window: tuple[int, int],
+    rate: float = 0.0,
+) -> Tensor:
+    """Attend within each text by torch's flash attention; call `has_varlen` before.
+
+    torch's public function drops nothing; what it calls itself does. Masks follow torch's generator
+    of the device.
+
+    Args:
+        query: (T, heads, D), float16 or bfloat16 on a GPU.
+        key: (T, heads or a divisor, D).
+        value: likewise.
+        begins: int32 (n + 1,), where each text starts and the last one ends.
+        longest: no text has more tokens.
+        scale: of the scores.
+        window: how many keys a query sees to its left and to its right; -1: all.
+        rate: of dropout; see `has_varlen_dropout`.
+
+    Returns:
+        (T, heads, D).
+    """
+    states, texts = (query, key, value), (begins, begins, longest, longest)
+    if rate:
+        flash = torch.ops.aten._flash_attention_forward
+        is_causal, (left, right) = window == (-1, 0), window
+        sides = {"window_size_left": left, "window_size_right": right}
+        dropped: Tensor = flash(*states, *texts, rate, is_causal, False, scale=scale, **sides)[0]
+        return dropped
+    grouped = _GROUPED if query.shape[1] != key.shape[1] else {}
+    attend: Callable[..., Any] = torch.nn.attention.varlen.varlen_attn
+    out: Tensor = attend(*states, *texts, scale=scale, window_size=window, **grouped)
+    return out

@@ -41,6 +41,7 @@ from hybrid_fast.models.texts import (
     check_texts,
 )
 from hybrid_fast.models.token_counts import TokenCounts
+from hybrid_fast.models.transfer import to_device
 
 
 class TextEncoder(nn.Module):
@@ -345,5 +346,4 @@ class TextEncoder(nn.Module):
     def _inputs(
         self, ids: TokenIds, lengths: Integers, prompt_length: int, rows: Integers | None = None
     ) -> Features:
-        features = self._features(ids, lengths, prompt_length, rows)
-        return {name: tensor.to(self.device) for name, tensor in features.items()}
+        return to_device(self._features(ids, lengths, prompt_length, rows), self.device)

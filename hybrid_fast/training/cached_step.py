@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import SIDES, Integers
+from hybrid_fast.models.transfer import to_device
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
@@ -33,6 +34,7 @@ from hybrid_fast.training.token_tables import sparse_gradients
 logger = logging.getLogger(__name__)
 # Working memory of the loss beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES_ON_CPU, _LOSS_BYTES = 2**26, 2**32
+_ROWS = "rows"  # beside the features of a micro-batch
 _EMBEDDING_COPIES = 4  # gradients, and what the loss saves for its backward pass
 
 
@@ -91,6 +93,7 @@ class CachedStep:
         self.num_padded = 0
         self.spread: Tensor | None = None
         self.stop_requested = self.stop = False
+        self._autocast = autocast
         self._cache = GradientCache(model.encoder, autocast, timer.part)
 
     def __call__(self, batch: Batch, divisor: int = 1) -> Tensor:
@@ -129,11 +132,13 @@ class CachedStep:
             yield
             return
         encoder = self.model.encoder
-        on_cpu = self.device.type == "cpu"
-        with sparse_gradients(encoder, stay_sparse=self.stay_sparse):
-            unpadded = on_cpu and encoder.can_unpad()
-            with fast_encoder(encoder, unpadded=unpadded) if on_cpu else nullcontext():
-                yield
+        with self._autocast():  # what it computes in decides
+            unpadded = encoder.can_unpad()
+        with (
+            sparse_gradients(encoder, stay_sparse=self.stay_sparse),
+            fast_encoder(encoder, unpadded=unpadded),
+        ):
+            yield
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():
@@ -243,11 +248,9 @@ class CachedStep:
         features = self.model.encoder.backbone.features(
             batch.ids, batch.offsets, rows, length, prompt_lengths
         )
-        return MicroBatch(
-            self._on_device(torch.from_numpy(rows)),
-            {name: self._on_device(tensor) for name, tensor in features.items()},
-            features["input_ids"].numel(),
-        )
+        tensors = {**features, _ROWS: torch.from_numpy(rows)}
+        on_device = to_device(tensors, self.device)
+        return MicroBatch(on_device.pop(_ROWS), on_device, features["input_ids"].numel())
 
     def _prompt_lengths(self, batch: Batch) -> Integers | None:
         """Return how many tokens at the head of each text are not pooled; None if all are."""

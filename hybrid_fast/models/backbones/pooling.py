@@ -195,7 +195,10 @@ FLAT_POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
 
 def _reduce(how: str, states: Tensor, offsets: Tensor) -> Tensor:
     lengths = offsets.diff().long()
-    return torch.segment_reduce(states.to(_sum_dtype(states)), how, lengths=lengths, axis=0)
+    # "unsafe": a GPU would be waited for to see that the lengths are those of the states.
+    return torch.segment_reduce(
+        states.to(_sum_dtype(states)), how, lengths=lengths, axis=0, unsafe=True
+    )
 
 
 def _num_pooled(offsets: Tensor, skip: Tensor | None) -> Tensor:

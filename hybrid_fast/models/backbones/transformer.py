@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
-from threading import RLock
 
 import numpy as np
 import torch
@@ -28,13 +27,13 @@ from hybrid_fast.models.backbones.architectures import first_position, position_
 from hybrid_fast.models.backbones.direction import keep_windows, reads_both_ways
 from hybrid_fast.models.backbones.embedded_tokens import check_token_ids, count_embeddings
 from hybrid_fast.models.backbones.pooling import check_pooling, pool, pool_flat
-from hybrid_fast.models.backbones.unpadding import can_unpad, case_of
+from hybrid_fast.models.backbones.unpadding import Trials
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
 from hybrid_fast.models.kernels.encoder import is_unpadded
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
-_lock = RLock()
+_LEAST_BOUND = 64  # tokens; shorter texts are one tile of any attention
 
 
 class TransformerBackbone(nn.Module):
@@ -73,8 +72,7 @@ class TransformerBackbone(nn.Module):
         tokenizer.padding_side = "right"
         self.tokenizer = tokenizer
         self.model = model
-        self._tried: object = None
-        self._can_unpad = False
+        self._trials = Trials()
         self.set_max_lengths(max_lengths)
         if getattr(model, "pooler", None) is not None:
             # Our embeddings do not depend on it; without gradients DDP does not wait for it.
@@ -125,15 +123,12 @@ class TransformerBackbone(nn.Module):
 
     @property
     def can_unpad(self) -> bool:
-        """Whether `fast_encoder` may concatenate texts; tried again when the model changes.
+        """Whether `fast_encoder` may concatenate texts here; see `unpadding.can_unpad`.
 
-        A change is another dtype, device or maximum length, other modules, or more or fewer hooks.
+        It is tried again when dtype, device, maximum lengths, modules or hooks change, and on a GPU
+        in training mode and for each dtype of autocast.
         """
-        with _lock:  # threads wait for the first one's trial
-            case = case_of(self)
-            if self._tried != case:
-                self._can_unpad, self._tried = can_unpad(self), case
-            return self._can_unpad
+        return self._trials.can_unpad(self)
 
     @property
     def num_embeddings(self) -> int:
@@ -217,13 +212,14 @@ class TransformerBackbone(nn.Module):
         Returns:
             `input_ids`, int64 (n, length), padded on the right, and, where there is padding,
             `attention_mask` of the same shape, 0 at padding. With flash attention the T tokens of
-            all texts are concatenated instead: `input_ids` and `position_ids` (1, T), and
-            `cu_seq_lens`, int32 (n + 1,), where each text starts and the last one ends.
+            all texts are concatenated instead: `input_ids` and `position_ids` (1, T),
+            `cu_seq_lens`, int32 (n + 1,), where each text starts and the last one ends, and
+            `max_length`, int64 (), which no text is longer than.
             `prompt_lengths`, int64 (n,), if they are given.
         """
         lengths = offsets[rows + 1] - offsets[rows]
         if self.is_unpadded:
-            features = self._flat_features(ids, offsets, rows)
+            features = self._flat_features(ids, offsets, rows, int(lengths.max()))
         else:
             features = self._padded_features(ids, offsets, rows, lengths, length)
         if prompt_lengths is not None:
@@ -248,7 +244,11 @@ class TransformerBackbone(nn.Module):
             features["attention_mask"] = torch.from_numpy(mask).long()
         return features
 
-    def _flat_features(self, ids: TokenIds, offsets: Integers, rows: Integers) -> Features:
+    def _flat_features(
+        self, ids: TokenIds, offsets: Integers, rows: Integers, longest: int
+    ) -> Features:
+        # A power of two: what is compiled or planned for a bound is so for a few of them.
+        bound = max(1 << (longest - 1).bit_length(), _LEAST_BOUND)
         taken, cu_seq_lens = _core.take_tokens(ids, offsets, rows)
         positions = np.arange(len(taken)) - np.repeat(cu_seq_lens[:-1], np.diff(cu_seq_lens))
         return {
@@ -256,6 +256,7 @@ class TransformerBackbone(nn.Module):
             # The model itself would count them through all texts.
             "position_ids": torch.from_numpy(positions + first_position(self.model))[None],
             "cu_seq_lens": torch.from_numpy(cu_seq_lens.astype(np.int32)),
+            "max_length": torch.tensor(bound),
         }
 
     def untrained(self, seed: int) -> TransformerBackbone:
@@ -300,9 +301,10 @@ class TransformerBackbone(nn.Module):
         states: Tensor = self.model(**of_model).last_hidden_state
         return states
 
-    def _flat_states(self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor) -> Tensor:
-        # An upper bound is allowed; reading the true maximum would synchronise with the GPU.
-        longest = max(self.max_lengths.values())
+    def _flat_states(
+        self, input_ids: Tensor, position_ids: Tensor, cu_seq_lens: Tensor, max_length: Tensor
+    ) -> Tensor:
+        longest = int(max_length)  # on the CPU, whatever the others are on
         states: Tensor = self.model(
             input_ids=input_ids,
             position_ids=position_ids,

@@ -1,13 +1,18 @@
 """Whether a transformer embeds texts that lie one after another as it embeds padded ones.
 
-On CPUs torch's attention needs padded texts, ours does not. It is taken for families that are
-written for flash attentions, which are told of texts in the same way, and then some tokens are
-embedded both ways: code of others, such as an architecture of one's own, may count positions or mix
-tokens as it likes.
+torch's usual attention needs padded texts; ours on CPUs, and torch's flash attention on GPUs, do
+not. They are taken for families that are written for flash attentions, which are told of texts in
+the same way, and then some tokens are embedded both ways: code of others, such as an architecture
+of one's own, may count positions or mix tokens as it likes.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -18,96 +23,206 @@ from hybrid_fast.cpu.ways import preferred
 from hybrid_fast.models.backbones.architectures import parts_of
 from hybrid_fast.models.compat import (
     configs_of_attention,
+    is_compiled,
     supports_flash_attention,
 )
 from hybrid_fast.models.encoding import evaluation_mode
+from hybrid_fast.models.kernels import flash
 from hybrid_fast.models.kernels.encoder import can_replace_attention, fast_encoder
+from hybrid_fast.models.transfer import to_device
 
+logger = logging.getLogger(__name__)
+_lock = RLock()
 _LENGTHS = (5, 1, 9)
 # Windows that take longer texts to show are not tried; texts that reach them stay padded.
-_LONGEST = 256
+_LONGEST_ON_CPU, _LONGEST = 256, 4096
 # Norm of the difference of the states over that of the states. Wrong positions make it .01 to 1.
-_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.03}
+_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.03, torch.float16: 0.005}
 # The same, of a text among others; a recurrence that runs on through all texts makes it .001 to .1.
 _INDEPENDENT = 1e-6
+_DTYPES_ON_CPU = (torch.float32, torch.bfloat16)
+# Of a parameter whose gradient a trial asks for: those of norms and biases lie in every layer.
+_LARGEST = 2**16
 # What the code of a model raises that knows no positions or no places of texts.
 _ERRORS = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError)
 
 
+class Trials:
+    """What was tried with a backbone so far; a change of the backbone makes all be tried anew."""
+
+    def __init__(self) -> None:
+        self._model: object = None
+        self._found: dict[object, bool] = {}
+
+    def can_unpad(self, backbone: Any) -> bool:
+        """Return `can_unpad` of the backbone, tried once for each use of it; see `case_of`."""
+        with _lock:  # threads wait for the first one's trial
+            model, use = case_of(backbone)
+            if self._model != model:
+                self._model, self._found = model, {}
+            if use not in self._found:
+                self._found[use] = can_unpad(backbone)
+            return self._found[use]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trials:
+        """Return one of a copied backbone, whose modules are others."""
+        return Trials()
+
+
 def can_unpad(backbone: Any) -> bool:
-    """Tell whether a backbone embeds unpadded texts as it does padded ones, on this CPU.
+    """Tell whether a backbone embeds unpadded texts as it does padded ones, here and in this mode.
 
     Args:
-        backbone: a TransformerBackbone, in any mode; torch's random state stays as it is.
+        backbone: a TransformerBackbone; torch's random state stays as it is.
     """
     transformer = backbone.model
     configs = configs_of_attention(transformer)
     if not (
-        transformer.device.type == "cpu"
-        and transformer.dtype in _TOLERANCES
-        and configs
+        configs
         and all(map(can_replace_attention, configs))
         and any(map(supports_flash_attention, transformer.modules()))
         and not _asks_for_torch()
     ):
         return False
-    lengths = _lengths(transformer.config, max(backbone.max_lengths.values()))
-    return lengths is not None and _embeds_alike(backbone, np.array(lengths))
+    reason = _why_not_here(transformer.device, _dtype(transformer)) or _why_not(backbone)
+    if reason and transformer.device.type != "cpu":
+        _say(f"Texts are padded on {transformer.device.type}: {reason}.")
+    return reason is None
 
 
-def case_of(backbone: Any) -> object:
-    """Return what `can_unpad` depends on; whatever weights have become, it stays."""
+def case_of(backbone: Any) -> tuple[object, object]:
+    """Return what `can_unpad` depends on; whatever weights have become, it stays.
+
+    Returns:
+        What the backbone is, and how it is used at the moment.
+    """
     transformer = backbone.model
     modules = tuple(
         (id(each), len(each._forward_hooks), len(each._forward_pre_hooks))
         for each in transformer.modules()
     )
-    longest, asked = max(backbone.max_lengths.values()), _asks_for_torch()
-    return transformer.dtype, transformer.device, longest, asked, modules
+    longest = max(backbone.max_lengths.values())
+    uses_flash = flash.serves(transformer.device)
+    use = (_dtype(transformer), uses_flash and transformer.training, _asks_for_torch())
+    return (transformer.dtype, transformer.device, longest, modules), use
 
 
 def _asks_for_torch() -> bool:
     return preferred("attention", "unpadded", ("core", "torch")) == "torch"
 
 
-def _lengths(config: Any, longest: int) -> list[int] | None:
-    """Return lengths of texts to try, those of windows that `longest` reaches; None: too long."""
+@cache
+def _say(message: str) -> None:
+    logger.info(message)
+
+
+def _dtype(transformer: Any) -> torch.dtype:
+    """Return the dtype that attention gets; ours on the CPU is tried in that of the weights."""
+    dtype: torch.dtype = transformer.dtype
+    kind = transformer.device.type
+    if not flash.serves(transformer.device) or not torch.is_autocast_enabled(kind):
+        return dtype
+    return torch.get_autocast_dtype(kind) if dtype != torch.float64 else dtype
+
+
+def _why_not_here(device: torch.device, dtype: torch.dtype) -> str | None:
+    if flash.serves(device):
+        return None if dtype in flash.DTYPES else f"attention without padding takes no {dtype}"
+    if device.type == "cpu":
+        return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {dtype}"
+    return "this torch has no attention without padding there (torch.nn.attention.varlen)"
+
+
+def _why_not(backbone: Any) -> str | None:
+    """Return what speaks against texts without padding after some were embedded both ways."""
+    transformer = backbone.model
+    on_gpu = flash.serves(transformer.device)
+    longest = max(backbone.max_lengths.values())
+    lengths = _lengths(transformer.config, longest, _LONGEST if on_gpu else _LONGEST_ON_CPU)
+    if lengths is None:
+        return "its windows are too long to be tried"
+    tokens = _tokens(backbone, sum(lengths))
+    if tokens is None:
+        return "it has no token but special ones"
+    try:
+        with _as_it_is_used(transformer):
+            if not _embeds_alike(backbone, tokens, np.array(lengths)):
+                return "the model embeds them otherwise without padding"
+            if on_gpu and transformer.training:
+                _train_once(backbone, tokens, np.array(lengths))
+    except _ERRORS as error:
+        return f"without padding the model fails ({error})"
+    return None
+
+
+def _lengths(config: Any, longest: int, most: int) -> list[int] | None:
+    """Return lengths of texts to try, windows that `longest` reaches too; None: above `most`."""
     names = ("sliding_window", "local_attention", "attention_chunk_size")
     windows = [getattr(part, name, None) for part in parts_of(config) for name in names]
     lengths = {each + 3 for each in windows if isinstance(each, int) and 0 < each < longest}
-    if max(lengths, default=0) > _LONGEST:
+    if max(lengths, default=0) > most:
         return None
     return sorted({min(length, longest) for length in {*_LENGTHS, *lengths}}, key=lambda n: n % 7)
 
 
-def _embeds_alike(backbone: Any, lengths: np.ndarray) -> bool:
+def _tokens(backbone: Any, size: int) -> np.ndarray | None:
     special = set(backbone.tokenizer.all_special_ids)
     ids = [token for token in range(min(backbone.num_embeddings, 4096)) if token not in special]
-    if not ids:
-        return False
-    tokens = np.resize(np.array(ids, np.int32), lengths.sum())
-    offsets = np.concatenate([[0], lengths.cumsum()])
+    return np.resize(np.array(ids, np.int32), size) if ids else None
+
+
+@contextmanager
+def _as_it_is_used(transformer: Any) -> Iterator[None]:
+    """Let a trial leave no trace in random states, and compile nothing that it alone would need."""
+    device = transformer.device
+    generators = [device] if device.type == "cuda" else []
+    exact: AbstractContextManager[Any] = torch.autocast("cpu", enabled=False)
+    eager: AbstractContextManager[Any] = nullcontext()
+    if any(map(is_compiled, transformer.modules())):
+        eager = torch.compiler.set_stance("force_eager")
+    with (
+        torch.random.fork_rng(generators),
+        nullcontext() if flash.serves(device) else exact,
+        eager,
+    ):
+        yield
+
+
+def _embeds_alike(backbone: Any, tokens: np.ndarray, lengths: np.ndarray) -> bool:
     # Every second text stays; states that mix with those of others may differ by very little.
     stays = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     others = np.where(stays, tokens, np.resize(tokens[::-1], len(tokens)))
-
-    def states(unpadded: bool, tokens: np.ndarray = tokens) -> Tensor:
-        with fast_encoder(backbone, unpadded=unpadded):
-            if backbone.is_unpadded != unpadded:
-                raise RuntimeError("the model does not take its attention from its configuration")
-            features = backbone.features(tokens, offsets, np.arange(len(lengths)))
-            return torch.cat(backbone.token_states(features)).float()
-
-    autocast_off = torch.autocast("cpu", enabled=False)
-    with evaluation_mode(backbone), torch.no_grad(), torch.random.fork_rng([]), autocast_off:
-        try:
-            padded, flat, among_others = states(False), states(True), states(True, others)
-        except _ERRORS:
-            return False
+    with evaluation_mode(backbone), torch.no_grad():
+        padded = _states(backbone, tokens, lengths, unpadded=False)
+        flat = _states(backbone, tokens, lengths)
+        among_others = _states(backbone, others, lengths)
     kept, again = flat[stays], among_others[stays]
-    return _differ(flat, padded) <= _TOLERANCES[backbone.model.dtype] and (
+    return _differ(flat, padded) <= _TOLERANCES[_dtype(backbone.model)] and (
         _differ(again, kept) <= _INDEPENDENT
     )
+
+
+def _train_once(backbone: Any, tokens: np.ndarray, lengths: np.ndarray) -> None:
+    """Go forward and backward with dropout, which a card or a version of torch may not have."""
+    parameters = [p for p in backbone.model.parameters() if p.requires_grad]
+    small = [p for p in parameters if p.numel() <= _LARGEST] or parameters
+    with torch.enable_grad():
+        states = _states(backbone, tokens, lengths)
+        if states.requires_grad:
+            torch.autograd.grad(states.sum(), small, allow_unused=True)
+
+
+def _states(
+    backbone: Any, tokens: np.ndarray, lengths: np.ndarray, *, unpadded: bool = True
+) -> Tensor:
+    """Return the states of all tokens of some texts, float32 (T, hidden size)."""
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    with fast_encoder(backbone, unpadded=unpadded):
+        if backbone.is_unpadded != unpadded:
+            raise RuntimeError("the model does not take its attention from its configuration")
+        features = backbone.features(tokens, offsets, np.arange(len(lengths)))
+        inputs = to_device(features, backbone.model.device)
+        return torch.cat(backbone.token_states(inputs)).float()
 
 
 def _differ(found: Tensor, expected: Tensor) -> float:

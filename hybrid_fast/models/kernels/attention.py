@@ -184,9 +184,10 @@ def _arrays(
 
 def autocast(*states: Tensor) -> list[Tensor]:
     """Return what torch's attention would compute with in this context."""
-    if not torch.is_autocast_enabled("cpu"):
+    kind = states[0].device.type
+    if not torch.is_autocast_enabled(kind):
         return list(states)
-    dtype = torch.get_autocast_dtype("cpu")
+    dtype = torch.get_autocast_dtype(kind)
     return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]
 
 
@@ -200,8 +201,13 @@ def takes_attention(
         and key.shape == value.shape
         and (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])
         and (mask is None or (mask.dtype == torch.bool and mask.ndim == 4))
-        and all(options.get(name) is None or options[name] is False for name in _LEFT_TO_TORCH)
+        and is_plain(options)
     )
+
+
+def is_plain(options: dict[str, Any]) -> bool:
+    """Tell whether none of the options of transformers changes what is computed."""
+    return all(options.get(name) is None or options[name] is False for name in _LEFT_TO_TORCH)
 
 
 def _is_faster(query: Tensor, key: Tensor, training: bool) -> bool:

@@ -1,13 +1,18 @@
-"""An encoder that computes on the CPU by the kernels of this library, for a while."""
+"""An encoder that computes as fast as its device can, for a while.
+
+On the CPU that is by the kernels of this library, on GPUs by those of torch that fit texts best.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 
+import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from hybrid_fast.models.compat import (
     attention_of,
@@ -16,7 +21,7 @@ from hybrid_fast.models.compat import (
     set_attention,
 )
 from hybrid_fast.models.held_changes import HeldChange
-from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels import attention, flash
 from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
 from hybrid_fast.models.kernels.linear import Linear, forget_converted
@@ -31,36 +36,60 @@ _without_padding: ContextVar[tuple[PreTrainedConfig, ...]] = ContextVar("configs
 
 @contextmanager
 def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
-    """Let a model compute as fast as this processor can within; afterwards it is as it was.
+    """Let a model compute as fast as its device can within; afterwards it is as it was.
 
-    Each `torch.nn.Linear` and `torch.nn.Dropout` is one of ours meanwhile, with its weights, mode
-    and hooks, and the attention "sdpa" of transformers is `attention.attend`. What they compute
-    stays, up to rounding and the masks of dropout. Derived classes, other attentions and modules
-    that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and so does a
-    whole model that is compiled. Several threads may be within with one model.
+    On the CPU each `torch.nn.Linear` and `torch.nn.Dropout` is one of ours meanwhile, with its
+    weights, mode and hooks, and the attention "sdpa" of transformers is `attention.attend`. What
+    they compute stays, up to rounding and the masks of dropout. Derived classes, other attentions
+    and modules that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and
+    so does a model of which anything is compiled. On a GPU all modules are torch's; it has no
+    attention of cuDNN, see `_CUDNN`. Several threads may be within with one model.
 
     Args:
         model: an encoder or a part of one.
         unpadded: whether the attention "sdpa" is that of texts without padding, see
             `unpadded.attend_unpadded`, for a model of which `can_unpad` is true. If another thread
-            is within that pads, texts are padded here too.
+            is within that pads, texts are padded here too. On a GPU layers may be compiled.
     """
-    modules = list(model.modules())
-    if any(map(is_compiled, modules)):
+    with ExitStack() as held:
+        for change in _changes(model, unpadded):
+            held.enter_context(change)
         yield
-        return
-    configs = configs_of_attention(model)
-    name = unpadded_attention.NAME if unpadded else attention.NAME
-    token = _without_padding.set((*_without_padding.get(), *(configs if unpadded else ())))
-    try:
+
+
+def _changes(model: nn.Module, unpadded: bool) -> Iterator[AbstractContextManager[None]]:
+    modules = list(model.modules())
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type in flash.DEVICES:
+        yield _CUDNN.hold([torch.backends.cuda], lambda backend: backend.enable_cudnn_sdp(False))
+        if unpadded and not _is_compiled_whole(modules):
+            yield _attention(model, unpadded_attention.NAME)
+    elif device.type == "cpu" and not any(map(is_compiled, modules)):
         # The modules stay, since others may hold them and what was compiled looks for them.
-        with (
-            _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS)),
-            _CHOICES.hold(configs, lambda config: set_attention(config, name)),
-        ):
+        yield _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS))
+        yield _attention(model, unpadded_attention.NAME if unpadded else attention.NAME)
+
+
+@contextmanager
+def _attention(model: nn.Module, name: str) -> Iterator[None]:
+    configs = configs_of_attention(model)
+    unpadded = configs if name == unpadded_attention.NAME else ()
+    token = _without_padding.set((*_without_padding.get(), *unpadded))
+    try:
+        with _CHOICES.hold(configs, lambda config: set_attention(config, name)):
             yield
     finally:
         _without_padding.reset(token)
+
+
+def _is_compiled_whole(modules: list[nn.Module]) -> bool:
+    """Tell whether a transformer is in something compiled; its layers by themselves may be."""
+    return any(
+        isinstance(part, PreTrainedModel)
+        for module in modules
+        if is_compiled(module)
+        for part in module.modules()
+    )
 
 
 def is_unpadded(config: PreTrainedConfig) -> bool:
@@ -97,4 +126,9 @@ def _put_back(module: nn.Module) -> None:
 _CLASSES = HeldChange[nn.Module](_is_replaced, undo=_put_back)
 _CHOICES = HeldChange[PreTrainedConfig](
     can_replace_attention, undo=lambda config: set_attention(config, "sdpa")
+)
+# cuDNN makes a plan for each new shape of padded texts, forward and backward, which can take half a
+# second each, and texts have ever new shapes. torch's switch is one of the whole process.
+_CUDNN = HeldChange[ModuleType](
+    lambda backend: backend.cudnn_sdp_enabled(), undo=lambda backend: backend.enable_cudnn_sdp(True)
 )

@@ -191,7 +191,7 @@ def test_the_trial_is_made_once_and_again_for_another_model(tmp_path, monkeypatc
     model = load("bert", tmp_path)
     trials = []
     monkeypatch.setattr(
-        "hybrid_fast.models.backbones.transformer.can_unpad",
+        "hybrid_fast.models.backbones.unpadding.can_unpad",
         lambda backbone: bool(trials.append(backbone) or True),
     )
     assert model.can_unpad()
