@@ -35,11 +35,11 @@ def ours(queries: Tensor, passages: Tensor, **options: object) -> Tensor:
     return info_nce(queries, passages, temperature=TEMPERATURE, **options)
 
 
-def cross_entropy(kind: str) -> Loss:
+def cross_entropy(kind: str, temperature: float = TEMPERATURE) -> Loss:
     """Return the loss as a user writes it: a "mean", "symmetric", or one a row ("none")."""
 
     def loss(queries: Tensor, passages: Tensor) -> Tensor:
-        scores = queries @ passages.T / TEMPERATURE
+        scores = queries @ passages.T / temperature
         labels = torch.arange(len(queries), device=queries.device)
         if kind == "symmetric":
             return (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import torch
 
-from hybrid_fast.cpu import processor
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hybrid_fast", "torch", "transformers", "sentence-transformers", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what is compared, as far as it is installed."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of what is compared, and of more packages, as far as installed."""
     found = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
@@ -40,6 +38,9 @@ def today() -> str:
 
 def describe() -> list[str]:
     """Return the lines above the table of a run."""
+    # The GPU check asks for commit and versions before our extension is built.
+    from hybrid_fast.cpu import processor
+
     cpu = processor()
     sets = ", ".join(cpu["instruction_sets"]) or "instruction sets unknown"
     packages = ", ".join(f"{package} {number}" for package, number in versions().items())

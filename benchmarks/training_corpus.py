@@ -54,9 +54,12 @@ def make_table(
 
 
 def save_encoder(
-    folder: Path, *, layers: int, width: int, vocab_size: int, dropout: float = 0.0
+    folder: Path, *, layers: int, width: int, vocab_size: int, dropout: float = 0.0, head: int = 32
 ) -> Path:
-    """Write an XLM-R-shaped encoder of random weights, the same at any dropout, and a tokenizer."""
+    """Write an XLM-R-shaped encoder of random weights, the same at any dropout, and a tokenizer.
+
+    Heads are `head` wide.
+    """
     vocabulary = {token: index for index, token in enumerate(SPECIAL)}
     vocabulary |= {f"w{word}": len(SPECIAL) + word for word in range(NUM_WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -71,7 +74,7 @@ def save_encoder(
         vocab_size=vocab_size,
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=width // 32,
+        num_attention_heads=width // head,
         intermediate_size=4 * width,
         max_position_embeddings=514,
         hidden_dropout_prob=dropout,

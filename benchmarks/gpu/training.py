@@ -1,0 +1,128 @@
+"""Training of an XLM-R-base-shaped encoder beside sentence-transformers, each run in a process.
+
+Ours with padded texts (with and without cuDNN's attention), as it comes, and with compiled layers;
+the cached loss of sentence-transformers at its best mini-batch. All see the same texts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cuda_timing import SQUARE, matmul_rate
+
+from gpu.build import KEPT_OUTPUT
+from gpu.settings import Case, Settings, Task
+
+MINI_BATCH = 256  # of the cached loss, at which it is fastest
+PADDED = {"HYBRID_FAST_WAYS": "attention=torch"}
+# By way: environment, arguments of the trainer, whether cuDNN's attention may be used.
+WAYS: dict[str, tuple[dict[str, str], dict[str, Any], bool]] = {
+    "padded": (PADDED, {}, True),
+    "padded_no_cudnn": (PADDED, {}, False),
+    "default": ({}, {}, True),
+    "compiled": ({}, {"torch_compile": True}, True),
+    f"cached_{MINI_BATCH}": ({}, {}, True),
+}
+OURS = tuple(way for way in WAYS if not way.startswith("cached"))
+THEIRS = f"cached_{MINI_BATCH}"
+MEAN_WORDS, MOST_WORDS = {"query": 15, "passage": 60}, 250
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: the way, pairs a batch, steps, and rate of dropout."""
+
+    way: str
+    batch: int
+    steps: int
+    dropout: float = 0.0
+    profiled: bool = False
+    limit_s: float = 90
+
+    def __str__(self) -> str:
+        return f"{self.way}, {self.batch:,} pairs, dropout {self.dropout:g}"
+
+
+PROFILED = Run("compiled", 8192, 3, profiled=True, limit_s=150)
+
+
+def plan() -> list[Run]:
+    """Return the runs, the most important first."""
+    return [
+        Run("default", 8192, 4),
+        Run("compiled", 8192, 4, limit_s=150),
+        Run(THEIRS, 8192, 2),
+        Run("compiled", 8192, 4, dropout=0.1, limit_s=150),
+        Run("default", 8192, 3, dropout=0.1),
+        Run("padded_no_cudnn", 8192, 3),
+        Run("padded", 8192, 3),
+        Run("compiled", 65536, 2, limit_s=180),
+        Run(THEIRS, 8192, 2, dropout=0.1),
+        Run("default", 65536, 2, limit_s=120),
+        Run(THEIRS, 65536, 1, limit_s=200),
+        Run("compiled", 65536, 2, dropout=0.1, limit_s=180),
+        Run("default", 65536, 2, dropout=0.1, limit_s=120),
+        Run("padded", 65536, 2, limit_s=150),
+    ]
+
+
+def tasks(settings: Settings) -> Iterator[Task]:
+    """Give the rate of a product, and the runs of `plan`."""
+    yield Task("rate", rate)
+    for each in plan():
+        # Its own process is given a little less than this one's limit.
+        yield Task(str(each), partial(run, each), needs_s=25, limit_s=each.limit_s + 15)
+
+
+def rate(settings: Settings, deadline: float) -> dict[str, Any]:
+    """Return FLOP/s of a large product, of which training should reach a share."""
+    size = settings.scaled(Case(SQUARE, 16, ""), by=64).size
+    return {"matmul_flop_per_s": matmul_rate(settings.device, size)}
+
+
+def run(each: Run, settings: Settings, deadline: float) -> dict[str, Any]:
+    """Return what a run in a process of its own measured, as far as it came in its time."""
+    environment, arguments, cudnn = WAYS[each.way]
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    specification = asdict(each) | {
+        "arguments": arguments,
+        "cudnn": cudnn,
+        "tiny": settings.tiny,
+        "folder": str(settings.folder),
+        "out": str(settings.folder / "run.json"),
+    }
+    out = Path(specification["out"])
+    out.unlink(missing_ok=True)
+    settings.device.empty_cache()
+    command = [sys.executable, "-m", "gpu.training_run", json.dumps(specification)]
+    limit_s = min(each.limit_s, deadline - time.monotonic())
+    said = _said(command, environment, limit_s)
+    found = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    if said is not None:
+        found["failed" if not found.get("steps_s") else "ended_early"] = said
+    return found
+
+
+def _said(command: list[str], environment: dict[str, str], limit_s: float) -> str | None:
+    """Run a command; return what it said if it failed or outlasted its limit."""
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=limit_s,
+            env=os.environ | {"TOKENIZERS_PARALLELISM": "true"} | environment,
+        )
+    except subprocess.TimeoutExpired:
+        return f"stopped after {limit_s:.0f} s"
+    return None if done.returncode == 0 else done.stdout[-KEPT_OUTPUT:]
