@@ -36,6 +36,11 @@ SHAPES = {  # queries, passages, dimension
 
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):
+    in_the_interpreter(monkeypatch)
+
+
+def in_the_interpreter(monkeypatch):
+    """Let the backends of GPUs compute on the CPU for as long as `monkeypatch` lasts."""
     mend(monkeypatch)
     for name, backend in list(registry.BACKENDS.items()):
         if backend.device_types == ("cuda",):
