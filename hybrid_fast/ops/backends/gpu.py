@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import torch
+
 from hybrid_fast.ops.chunked import Kernels
 from hybrid_fast.ops.problem import Problem
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
+# Below, launches take longer than what they launch.
+FEWEST_SCORES_OF_ONE_PASS = 2**24
 
 
 def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -37,3 +41,26 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     if passages.dtype == problem.compute_dtype or one_pass:
         return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes)
     return TileKernels(passages, max_bytes, mask_bytes)
+
+
+def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
+    """Return `OnePassKernels` for many scores of bfloat16 products, otherwise see `make_kernels`.
+
+    Args:
+        problem: of embeddings on a GPU.
+        one_pass: whether losses and gradients come from the same scores.
+    """
+    num_rows, num_columns = len(problem.queries), len(problem.passages)
+    is_small = num_rows * num_columns < FEWEST_SCORES_OF_ONE_PASS
+    if problem.product_dtype != torch.bfloat16 or is_small:
+        return make_kernels(problem, one_pass)
+    from hybrid_fast.ops.backends.triton_one_pass import OnePassKernels
+
+    excess = torch.float32.itemsize - problem.queries.element_size()
+    return OnePassKernels(
+        problem.passages.to(torch.bfloat16).contiguous(),
+        num_rows,
+        problem.max_scratch_bytes,
+        1 if problem.negative_mask.rules else 0,
+        excess * (num_rows + num_columns) * problem.queries.shape[1],
+    )

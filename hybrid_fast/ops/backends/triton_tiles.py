@@ -65,6 +65,7 @@ _HOPPER_TILE = Tile(rows=128, columns=256, depth=64, parts=8, num_warps=8, num_s
 _AMD_TILE = Tile(rows=128, columns=128, depth=64, parts=1, num_warps=8, num_stages=2)
 _AMD_MASKED_TILE = Tile(rows=128, columns=64, depth=64, parts=1, num_warps=8, num_stages=2)
 _GROUP = 8  # tiles below one another that use the same passages at a time
+_FLAGGED_PROGRAMS = 4  # of a processor, if the device may find that there is nothing to do
 MERGE_BLOCKS = {"BLOCK_T": 64, "BLOCK_M": 32}  # tiles; rows or columns
 _UNIT = 16  # divides the dimension: vector loads need it
 
@@ -106,71 +107,41 @@ class TileKernels(GradientProducts):
 
     def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
         """Return l_i of one direction (R,)."""
-        return self._losses_and_logits(chunk, logit_scale, None)[0]
+        queries = pad(chunk.queries)
+        scores = self._positive_scores(chunk, queries)
+        return self._losses(chunk, queries, scores, logit_scale, None)
 
     def add_column_sums(
         self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
     ) -> ColumnPass:
         """Add the rows to `sums` (2, N)."""
-        losses, logits = self._losses_and_logits(chunk, logit_scale, sums)
-        return ColumnPass(logits, losses)
+        queries = pad(chunk.queries)
+        scores = self._positive_scores(chunk, queries)
+        losses = self._losses(chunk, queries, scores, logit_scale, sums)
+        return ColumnPass(scores * logit_scale, losses)
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
-    ) -> tuple[Tensor, Tensor, Scaled]:
+    ) -> tuple[Tensor, Tensor | None, Any]:
         """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the embeddings' dtype."""
-        losses, a = chunk.losses, chunk.coefficients
-        assert losses is not None  # from an earlier pass, for no tile holds a whole row
-        tile = self._tile(chunk.negative_mask)
-        num_columns = len(self._passages)
+        assert chunk.losses is not None  # from an earlier pass, for no tile holds a whole row
         queries = pad(chunk.queries)
-        positive_scores = self._positive_scores(chunk, queries, tile)
-        logits = positive_scores * logit_scale
-        lse = logits + losses
-        # The softmax of the positive is exp(-l_i). A row of W sums to 0, so its log-sum-exp may be
-        # subtracted from all logits: that of the positive is then -l_i.
-        grad_positives = a * torch.expm1(-losses)
-        grad_dot_logits = -grad_positives * losses
-        if columns is not None:
-            gaps = columns.lse[chunk.positives] - logits
-            # Infinity: no row in the sum, so the positive has no negatives.
-            absent = torch.isposinf(gaps)
-            if chunk.negative_mask.in_batch is not None:
-                absent = absent | ~chunk.negative_mask.in_batch
-            gaps = gaps.masked_fill(absent, float("-inf"))
-            other_grads = a * gaps.sigmoid()
-            losses = losses + F.softplus(gaps)
-            grad_positives = grad_positives - other_grads
-            grad_dot_logits = grad_dot_logits - other_grads * logits
+        scores = self._positive_scores(chunk, queries)
+        of_positives = positive_gradients(chunk, scores * logit_scale, chunk.losses, columns)
         gradient = Scaled(
-            self._passages.new_empty(len(queries), num_columns), self._loss_scale(a, columns)
+            self._passages.new_empty(len(queries), len(self._passages)),
+            self._loss_scale(chunk.coefficients, columns),
         )
-        num_parts = math.ceil(num_columns / tile.columns) * tile.parts
-        partial_grad_dot_logits = logit_scale.new_empty(num_parts, len(queries))
-        launch(
-            weights_kernel,
-            self._num_tiles(queries, tile),
-            queries.device,
-            {
-                **self._tile_arguments(chunk, queries, positive_scores, tile),
-                "gradient": gradient.values,
-                "grad_dot_logits": partial_grad_dot_logits,
-                "coefficients": a.contiguous(),
-                "lse": lse,
-                "grad_positives": grad_positives,
-                "logit_scale": logit_scale,
-                "loss_scale": gradient.loss_scale,
-                "column_lse": None if columns is None else columns.lse,
-                "column_coefficients": None if columns is None else columns.coefficients,
-            },
+        dots = self._write_weights(
+            gradient, chunk, queries, scores, logit_scale, of_positives, columns, needs_dots
         )
-        return losses, grad_dot_logits + partial_grad_dot_logits.sum(0), gradient
+        return of_positives.losses, dots, gradient
 
-    def query_gradient(self, weights: Scaled, logit_scale: Tensor) -> Tensor:
+    def query_gradient(self, weights: Any, logit_scale: Tensor) -> Tensor:
         """Return W P / t, (R, D)."""
         return super().query_gradient(weights, logit_scale)[:, : self._dim]
 
-    def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
+    def add_passage_gradient(self, weights: Any, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
         # The library is slow, too, with rows that do not begin at a multiple of 16 bytes.
         super().add_passage_gradient(weights, pad(queries))
@@ -179,13 +150,29 @@ class TileKernels(GradientProducts):
         """Return the sum of all W^T Q / t, (N, D), and reset it."""
         return super().passage_gradient(logit_scale)[:, : self._dim].contiguous()
 
-    def _losses_and_logits(
-        self, chunk: Chunk, logit_scale: Tensor, column_sums: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return losses and the positives' logits (R,); add to the sums of columns, if given."""
+    def _losses(
+        self,
+        chunk: Chunk,
+        queries: Tensor,
+        positive_scores: Tensor,
+        logit_scale: Tensor,
+        column_sums: Tensor | None,
+        flag: Tensor | None = None,
+        scratch: Tensor | None = None,
+    ) -> Tensor:
+        """Return losses (R,); add to the sums of columns, if given.
+
+        Args:
+            chunk: the rows.
+            queries: of it, padded.
+            positive_scores: (R,).
+            logit_scale: 1 / temperature.
+            column_sums: (2, N), see `add_column_sums`.
+            flag: int32 (1,), on the device: unless it is set nothing is computed, and the losses
+                are not to be used.
+            scratch: float32, for the sums of tiles of rows, if it is large enough.
+        """
         tile = self._tile(chunk.negative_mask)
-        queries = pad(chunk.queries)
-        positive_scores = self._positive_scores(chunk, queries, tile)
         num_rows, num_columns = len(queries), len(self._passages)
         num_parts = math.ceil(num_columns / tile.columns) * tile.parts
         row_parts = logit_scale.new_empty(2, num_parts, num_rows)  # largest logits, sums
@@ -194,7 +181,7 @@ class TileKernels(GradientProducts):
             column_parts = logit_scale.new_empty(2, math.ceil(num_rows / tile.rows), num_columns)
         launch(
             tile_sums_kernel,
-            self._num_tiles(queries, tile),
+            self._num_programs(queries, tile, flag),
             queries.device,
             {
                 **self._tile_arguments(chunk, queries, positive_scores, tile),
@@ -203,17 +190,57 @@ class TileKernels(GradientProducts):
                 "column_maxima": None if column_parts is None else column_parts[0],
                 "column_sums": None if column_parts is None else column_parts[1],
                 "logit_scale": logit_scale,
+                "flag": flag,
             },
         )
         row_sums = logit_scale.new_zeros(2, num_rows)
         row_sums[0] = float("-inf")
-        merge_sums(row_parts, row_sums)
+        merge_sums(row_parts, row_sums, flag)
         if column_parts is not None and column_sums is not None:
-            merge_sums(column_parts, column_sums)
-        logits = positive_scores * logit_scale
-        return F.softplus(row_sums[0] - logits + row_sums[1].log()), logits
+            merge_sums(column_parts, column_sums, flag)
+        return F.softplus(row_sums[0] - positive_scores * logit_scale + row_sums[1].log())
 
-    def _positive_scores(self, chunk: Chunk, queries: Tensor, tile: Tile) -> Tensor:
+    def _write_weights(
+        self,
+        gradient: Scaled,
+        chunk: Chunk,
+        queries: Tensor,
+        positive_scores: Tensor,
+        logit_scale: Tensor,
+        of_positives: PositiveGradients,
+        columns: Columns | None,
+        needs_dots: bool,
+        flag: Tensor | None = None,
+    ) -> Tensor | None:
+        """Write W to `gradient` and return sum_j W_ij logit_ij (R,), if needed; see `_losses`."""
+        tile = self._tile(chunk.negative_mask)
+        partial_dots = None
+        if needs_dots:
+            num_parts = math.ceil(len(self._passages) / tile.columns) * tile.parts
+            partial_dots = logit_scale.new_empty(num_parts, len(queries))
+        launch(
+            weights_kernel,
+            self._num_programs(queries, tile, flag),
+            queries.device,
+            {
+                **self._tile_arguments(chunk, queries, positive_scores, tile),
+                "gradient": gradient.values,
+                "grad_dot_logits": partial_dots,
+                "coefficients": chunk.coefficients.contiguous(),
+                "lse": of_positives.lse,
+                "grad_positives": of_positives.gradients,
+                "logit_scale": logit_scale,
+                "loss_scale": gradient.loss_scale,
+                "column_lse": None if columns is None else columns.lse,
+                "column_coefficients": None if columns is None else columns.coefficients,
+                "flag": flag,
+                "stride_g": gradient.values.stride(0),
+            },
+        )
+        return None if partial_dots is None else of_positives.dots + partial_dots.sum(0)
+
+    def _positive_scores(self, chunk: Chunk, queries: Tensor) -> Tensor:
+        tile = self._tile(chunk.negative_mask)
         scores = queries.new_empty(len(queries), dtype=torch.float32)
         num_diagonals = math.ceil(len(queries) / min(tile.rows, tile.columns))
         launch(
@@ -255,12 +282,57 @@ class TileKernels(GradientProducts):
     def _tile(self, negative_mask: NegativeMask) -> Tile:
         return tile_of(self._architecture, masked=negative_mask.any())
 
-    def _num_tiles(self, queries: Tensor, tile: Tile) -> int:
-        return math.ceil(len(queries) / tile.rows) * math.ceil(len(self._passages) / tile.columns)
+    def _num_programs(self, queries: Tensor, tile: Tile, flag: Tensor | None) -> int:
+        """Return one program a tile; with a flag few, which share the tiles."""
+        num_rows, num_columns = len(queries), len(self._passages)
+        num_tiles = math.ceil(num_rows / tile.rows) * math.ceil(num_columns / tile.columns)
+        if flag is None:
+            return num_tiles
+        return min(num_tiles, _FLAGGED_PROGRAMS * num_processors(queries.device))
 
 
-def merge_sums(parts: Tensor, sums: Tensor) -> None:
-    """Add the sums of tiles (2, T, M) to `sums` (2, M)."""
+@dataclass(frozen=True)
+class PositiveGradients:
+    """What `weights_kernel` needs of each row, (R,), and what it leaves out."""
+
+    losses: Tensor  # of both directions with columns
+    lse: Tensor  # log-sum-exp of the row
+    gradients: Tensor  # W of the positive
+    dots: Tensor  # the positive's share of sum_j W_ij logit_ij
+
+
+def positive_gradients(
+    chunk: Chunk, logits: Tensor, losses: Tensor, columns: Columns | None
+) -> PositiveGradients:
+    """Return the gradients of the positives' logits.
+
+    Args:
+        chunk: the rows.
+        logits: (R,), of the positives.
+        losses: (R,), of queries against passages.
+        columns: of the other direction.
+    """
+    a, lse = chunk.coefficients, logits + losses
+    # The softmax of the positive is exp(-l_i). A row of W sums to 0, so its log-sum-exp may be
+    # subtracted from all logits: that of the positive is then -l_i.
+    gradients = a * torch.expm1(-losses)
+    dots = -gradients * losses
+    if columns is not None:
+        gaps = columns.lse[chunk.positives] - logits
+        # Infinity: no row in the sum, so the positive has no negatives.
+        absent = torch.isposinf(gaps)
+        if chunk.negative_mask.in_batch is not None:
+            absent = absent | ~chunk.negative_mask.in_batch
+        gaps = gaps.masked_fill(absent, float("-inf"))
+        other_grads = a * gaps.sigmoid()
+        losses = losses + F.softplus(gaps)
+        gradients = gradients - other_grads
+        dots = dots - other_grads * logits
+    return PositiveGradients(losses, lse, gradients, dots)
+
+
+def merge_sums(parts: Tensor, sums: Tensor, flag: Tensor | None = None) -> None:
+    """Add the sums of tiles (2, T, M) to `sums` (2, M); with a flag, if it is set."""
     _, num_tiles, size = parts.shape
     launch(
         merge_sums_kernel,
@@ -270,6 +342,7 @@ def merge_sums(parts: Tensor, sums: Tensor) -> None:
             "maxima": parts[0],
             "parts": parts[1],
             "sums": sums,
+            "flag": flag,
             "T": num_tiles,
             "M": size,
             **MERGE_BLOCKS,
