@@ -20,7 +20,7 @@ from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tile
 
 # Of like length, for a process each; and what some of them leave to CI.
 CASES = {
-    "rows and tiles": ("not slow", ["row", "tile"]),
+    "rows and tiles": ("not slow", ["arithmetic", "row", "tile"]),
     "rules and random": ("not slow", ["rule", "random"]),
     "slow": ("slow", ["rule", "random"]),
 }
