@@ -37,6 +37,7 @@ class Backend:
 # The fastest first.
 BACKENDS = {
     "triton": Backend(gpu.make_kernels, ("cuda",), gpu.HAS_TRITON),
+    "triton_one_pass": Backend(gpu.make_one_pass_kernels, ("cuda",), gpu.HAS_TRITON),
     "cpu": Backend(cpu.make_kernels, ("cpu",)),
     "reference": Backend(None, precisions=(None,)),
 }

@@ -6,7 +6,7 @@ columns is masked after another, and each part ends with a store, across which t
 load: the ids of all parts at once would overflow the registers.
 
 Names as in `row_kernels`; besides D the dimension, BLOCK_D the part of it in one step.
-Embeddings and W are contiguous, 16 divides D. Sizes of 1 come as constants, which have no methods.
+Embeddings are contiguous, 16 divides D. Sizes of 1 come as constants, which have no methods.
 No atomics: each tile has its own place for its sums, which `merge_sums_kernel` adds up in a fixed
 order.
 """
@@ -23,17 +23,30 @@ MOST_HALVINGS = tl.constexpr(8)  # of a tile's columns
 
 
 @triton.jit
-def place_of_tile(R, N, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, GROUP: tl.constexpr):
-    """Return which rows and columns of tiles the program has.
+def place_of_tile(i, R, N, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, GROUP: tl.constexpr):
+    """Return which rows and columns of tiles the i-th tile has.
 
     GROUP tiles below one another come before the next column, so that passages stay in the cache.
     """
-    i = tl.program_id(0)
     tiles_r, tiles_n = tl.cdiv(R, BLOCK_R), tl.cdiv(N, BLOCK_N)
     first = i // (GROUP * tiles_n) * GROUP
     height = tl.minimum(tiles_r - first, GROUP)
     i_in_group = i % (GROUP * tiles_n)
     return first + i_in_group % height, i_in_group // height
+
+
+@triton.jit
+def tiles_of_program(flag, R, N, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Return the range of tiles of this program: first, end and step.
+
+    Without a flag (None) it has one. With one the programs share all tiles, so that few start where
+    the flag is 0, and none has anything to do.
+    """
+    if flag is None:
+        return tl.program_id(0), tl.program_id(0) + 1, 1
+    else:
+        num_tiles = tl.cdiv(R, BLOCK_R) * tl.cdiv(N, BLOCK_N)
+        return tl.program_id(0), tl.where(tl.load(flag) == 0, 0, num_tiles), tl.num_programs(0)
 
 
 @triton.jit
@@ -125,6 +138,7 @@ def tile_sums_kernel(
     positives,
     logit_scale,
     negative_mask,  # KernelMask
+    flag,  # int32 (1,), see `tiles_of_program`
     R,
     N,
     D,
@@ -135,41 +149,45 @@ def tile_sums_kernel(
     NUM_PARTS: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """Sum the exponentials of a tile's negatives, by rows and by columns; one program a tile."""
-    i_r, i_n = place_of_tile(R, N, BLOCK_R, BLOCK_N, GROUP)
-    o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    b_tile = score_tile(
-        queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
-        BLOCK_D, EVEN_D,
-    )  # fmt: skip
-    m_r = o_r < R
+    """Sum the exponentials of a tile's negatives, by rows and by columns."""
     b_logit_scale = tl.load(logit_scale)
-    b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
     PART: tl.constexpr = BLOCK_N // NUM_PARTS
-    for i_part in tl.static_range(NUM_PARTS):
-        b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
-        o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
-        m_n = o_n < N
-        o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
-        o_columns, m_columns = o_n[None, :], m_n[None, :]
-        m = m_rows & m_columns
-        b_kept = kept_negatives(b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask)
-        b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
-        b_max = tl.max(b_l, axis=1)
-        # -inf - -inf, of a row without negatives here, would be NaN.
-        b_from = tl.where(b_max == float("-inf"), 0, b_max)
-        b_sum = tl.sum(tl.exp(b_l - b_from[:, None]), axis=1)
-        o_part = (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
-        tl.store(row_maxima + o_part, b_max, mask=m_r)
-        tl.store(row_sums + o_part, b_sum, mask=m_r)
-        if column_maxima is not None:
-            b_l = of_other_direction(b_l, o_rows, m_rows, negative_mask)
-            b_max = tl.max(b_l, axis=0)
+    i_first, i_end, step = tiles_of_program(flag, R, N, BLOCK_R, BLOCK_N)
+    for i_tile in range(i_first, i_end, step):
+        i_r, i_n = place_of_tile(i_tile, R, N, BLOCK_R, BLOCK_N, GROUP)
+        o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
+        b_tile = score_tile(
+            queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
+            BLOCK_D, EVEN_D,
+        )  # fmt: skip
+        m_r = o_r < R
+        b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
+        for i_part in tl.static_range(NUM_PARTS):
+            b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
+            o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
+            m_n = o_n < N
+            o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
+            o_columns, m_columns = o_n[None, :], m_n[None, :]
+            m = m_rows & m_columns
+            b_kept = kept_negatives(
+                b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask
+            )
+            b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
+            b_max = tl.max(b_l, axis=1)
+            # -inf - -inf, of a row without negatives here, would be NaN.
             b_from = tl.where(b_max == float("-inf"), 0, b_max)
-            b_sum = tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)
-            o_part = i_r.to(tl.int64) * N + o_n
-            tl.store(column_maxima + o_part, b_max, mask=m_n)
-            tl.store(column_sums + o_part, b_sum, mask=m_n)
+            b_sum = tl.sum(tl.exp(b_l - b_from[:, None]), axis=1)
+            o_part = (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
+            tl.store(row_maxima + o_part, b_max, mask=m_r)
+            tl.store(row_sums + o_part, b_sum, mask=m_r)
+            if column_maxima is not None:
+                b_l = of_other_direction(b_l, o_rows, m_rows, negative_mask)
+                b_max = tl.max(b_l, axis=0)
+                b_from = tl.where(b_max == float("-inf"), 0, b_max)
+                b_sum = tl.sum(tl.exp(b_l - b_from[None, :]), axis=0)
+                o_part = i_r.to(tl.int64) * N + o_n
+                tl.store(column_maxima + o_part, b_max, mask=m_n)
+                tl.store(column_sums + o_part, b_sum, mask=m_n)
 
 
 @triton.jit
@@ -177,6 +195,7 @@ def merge_sums_kernel(
     maxima,  # (T, M), of `tile_sums_kernel`
     parts,  # likewise, its sums
     sums,  # (2, M), largest logits and sums, to which they are added
+    flag,  # int32 (1,): unless it is set nothing is added; None: always
     T,
     M,
     BLOCK_T: tl.constexpr,
@@ -185,6 +204,8 @@ def merge_sums_kernel(
     """Add the sums of tiles to those of their rows or columns; grid (M / BLOCK_M,)."""
     o_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     m_m = o_m < M
+    if flag is not None:
+        T = tl.where(tl.load(flag) == 0, 0, T)
     b_max = tl.load(sums + o_m, mask=m_m, other=float("-inf"))
     b_sum = tl.load(sums + M + o_m, mask=m_m, other=0)
     for i_t in range(0, T, BLOCK_T):
@@ -207,7 +228,7 @@ def weights_kernel(
     queries,
     passages,
     gradient,  # W (R, N)
-    grad_dot_logits,  # (parts of N, R), sum_j W_ij (logit_ij - lse_i) over the part's negatives
+    grad_dot_logits,  # (parts of N, R), sum_j W_ij (logit_ij - lse_i) over the part's; None
     positives,
     coefficients,
     lse,  # (R,), log-sum-exp of the row
@@ -217,6 +238,8 @@ def weights_kernel(
     column_lse,  # None: one direction
     column_coefficients,
     negative_mask,  # KernelMask
+    flag,  # int32 (1,), see `tiles_of_program`
+    stride_g,
     R,
     N,
     D,
@@ -227,48 +250,53 @@ def weights_kernel(
     NUM_PARTS: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """Turn a tile of scores into the gradient of its logits; one program a tile.
+    """Turn tiles of scores into the gradient of their logits.
 
     With columns grad_dot_logits includes that of the other direction, sum_j W'_ij logit_ij.
     """
-    i_r, i_n = place_of_tile(R, N, BLOCK_R, BLOCK_N, GROUP)
-    o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    b_tile = score_tile(
-        queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
-        BLOCK_D, EVEN_D,
-    )  # fmt: skip
-    m_r = o_r < R
     b_logit_scale = tl.load(logit_scale)
-    b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
-    b_a = tl.load(coefficients + o_r, mask=m_r, other=0)[:, None]
-    b_lse = tl.load(lse + o_r, mask=m_r, other=0)[:, None]
-    b_positive_grad = tl.load(grad_positives + o_r, mask=m_r, other=0)[:, None]
     PART: tl.constexpr = BLOCK_N // NUM_PARTS
-    for i_part in tl.static_range(NUM_PARTS):
-        b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
-        o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
-        m_n = o_n < N
-        o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
-        o_columns, m_columns = o_n[None, :], m_n[None, :]
-        m = m_rows & m_columns
-        b_kept = kept_negatives(b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask)
-        b_l = b_s * b_logit_scale
-        # Masked before exp, since excluded scores may be too large for it.
-        b_w = tl.exp(tl.where(b_kept, b_l - b_lse, float("-inf"))) * b_a
-        b_dot = b_w * (b_l - b_lse)
-        if column_lse is not None:
-            b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))[None, :]
-            b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)[None, :]
-            b_rel = tl.where(b_kept, b_l - b_u, float("-inf"))
-            b_column = tl.exp(of_other_direction(b_rel, o_rows, m_rows, negative_mask)) * b_beta
-            b_dot += b_column * b_l
-            b_w += b_column
-        p_dot = grad_dot_logits + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
-        tl.store(p_dot, tl.sum(b_dot, axis=1), mask=m_r)
-        # `grad_positives` has its one-hot subtracted already: after rounding that would cost all
-        # digits.
-        b_w = tl.where(o_columns == b_c, b_positive_grad, b_w)
-        if loss_scale is not None:
-            b_w *= tl.load(loss_scale)
-        p_gradient = gradient + o_rows * N + o_columns
-        tl.store(p_gradient, b_w.to(gradient.dtype.element_ty), mask=m)
+    i_first, i_end, step = tiles_of_program(flag, R, N, BLOCK_R, BLOCK_N)
+    for i_tile in range(i_first, i_end, step):
+        i_r, i_n = place_of_tile(i_tile, R, N, BLOCK_R, BLOCK_N, GROUP)
+        o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
+        b_tile = score_tile(
+            queries, passages, tl.minimum(o_r, R - 1), tl.minimum(o_n, N - 1), D, BLOCK_R, BLOCK_N,
+            BLOCK_D, EVEN_D,
+        )  # fmt: skip
+        m_r = o_r < R
+        b_c = tl.load(positives + o_r, mask=m_r, other=-1).to(tl.int32)[:, None]
+        b_a = tl.load(coefficients + o_r, mask=m_r, other=0)[:, None]
+        b_lse = tl.load(lse + o_r, mask=m_r, other=0)[:, None]
+        b_positive_grad = tl.load(grad_positives + o_r, mask=m_r, other=0)[:, None]
+        for i_part in tl.static_range(NUM_PARTS):
+            b_s = part_of_tile(b_tile, i_part, NUM_PARTS)
+            o_n = i_n * BLOCK_N + i_part * PART + tl.arange(0, PART)
+            m_n = o_n < N
+            o_rows, m_rows = o_r.to(tl.int64)[:, None], m_r[:, None]
+            o_columns, m_columns = o_n[None, :], m_n[None, :]
+            m = m_rows & m_columns
+            b_kept = kept_negatives(
+                b_s, b_c, o_rows, o_columns, m, m_rows, m_columns, negative_mask
+            )
+            b_l = b_s * b_logit_scale
+            # Masked before exp, since excluded scores may be too large for it.
+            b_w = tl.exp(tl.where(b_kept, b_l - b_lse, float("-inf"))) * b_a
+            b_dot = b_w * (b_l - b_lse)
+            if column_lse is not None:
+                b_u = tl.load(column_lse + o_n, mask=m_n, other=float("inf"))[None, :]
+                b_beta = tl.load(column_coefficients + o_n, mask=m_n, other=0)[None, :]
+                b_rel = tl.where(b_kept, b_l - b_u, float("-inf"))
+                b_column = tl.exp(of_other_direction(b_rel, o_rows, m_rows, negative_mask)) * b_beta
+                b_dot += b_column * b_l
+                b_w += b_column
+            if grad_dot_logits is not None:
+                p_dot = grad_dot_logits + (i_n * NUM_PARTS + i_part).to(tl.int64) * R + o_r
+                tl.store(p_dot, tl.sum(b_dot, axis=1), mask=m_r)
+            # `grad_positives` has its one-hot subtracted already: after rounding that would cost
+            # all digits.
+            b_w = tl.where(o_columns == b_c, b_positive_grad, b_w)
+            if loss_scale is not None:
+                b_w *= tl.load(loss_scale)
+            p_gradient = gradient + o_rows * stride_g + o_columns
+            tl.store(p_gradient, b_w.to(gradient.dtype.element_ty), mask=m)

@@ -123,3 +123,16 @@ def of_other_direction(
         # Added, since a comparison for each entry takes more registers.
         b_l = b_l + tl.where(b_in, 0.0, float("-inf"))
     return b_l
+
+
+@triton.jit
+def share_in_other_direction(
+    o_r,  # int64
+    m_r,
+    negative_mask,  # KernelMask
+):
+    """Return 1 for rows that take part in passages against queries, 0 for others."""
+    if negative_mask.in_batch is not None:
+        return tl.load(negative_mask.in_batch + o_r, mask=m_r, other=0).to(tl.float32)
+    else:
+        return 1.0
