@@ -55,13 +55,13 @@ CASES = [
     Case(0.05, 20.0),
     Case(0.05, 2.0),
     Case(0.05, 0.7),
-    Case(0.02, 2.0),
-    Case(0.01, 2.0),
+    Case(0.02, 1.7),
+    Case(0.01, 1.5),
     Case(0.005, 20.0),
     Case(0.05, 20.0, longest=10),
     Case(0.05, 20.0, symmetric=True),
     Case(0.05, 0.7, symmetric=True),
-    Case(0.01, 2.0, symmetric=True),
+    Case(0.01, 1.5, symmetric=True),
     Case(0.005, 20.0, symmetric=True),
 ]
 

@@ -70,9 +70,9 @@ def tile_of(architecture: str, *, masked: bool) -> Tile:
     """Return the tile of exponentials for an architecture such as "sm_90" or "gfx942"."""
     if architecture.startswith("gfx"):
         return _AMD_MASKED_TILE if masked else _AMD_TILE
-    if architecture == "sm_90":
-        return _HOPPER_TILE
-    return _MASKED_TILE if masked else _TILE
+    if masked:
+        return _MASKED_TILE
+    return _HOPPER_TILE if architecture == "sm_90" else _TILE
 
 
 def has_descriptors(architecture: str) -> bool:
