@@ -16,7 +16,7 @@ from hybrid_fast.ops.problem import Problem
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
-from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles
+from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles, triton_two_pass
 
 # Of like length, for a process each; and what some of them leave to CI.
 CASES = {
@@ -62,7 +62,9 @@ def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
         )
         return gpu.make_kernels(problem, one_pass)
 
-    twice = triton_tiles.TileKernels if embeddings == torch.bfloat16 else triton_rows.RowKernels
+    twice = (
+        triton_two_pass.TwoPassKernels if embeddings == torch.bfloat16 else triton_rows.RowKernels
+    )
     assert type(kernels(one_pass=True)) is triton_rows.RowKernels
     assert type(kernels(one_pass=False)) is twice
 

@@ -1,7 +1,8 @@
-"""The chunked loss on a GPU: which of two implementations a call takes.
+"""The chunked loss on a GPU: which implementation a call takes.
 
 `triton_rows` has the library compute the scores of a chunk once; where half-precision embeddings
-need them twice, `triton_tiles` computes them and never writes them. Nothing synchronises with the
+need them twice, `triton_two_pass` computes them in tiles and never writes them. `triton_one_pass`,
+which is asked for, writes their exponentials alone. Nothing synchronises with the
 device, and launches depend on shapes alone, so that a call can be captured in a CUDA graph.
 """
 
@@ -16,8 +17,8 @@ from hybrid_fast.ops.problem import Problem
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
-# Below, launches take longer than what they launch.
-FEWEST_SCORES_OF_ONE_PASS = 2**24
+# Their launches take longer than what they launch.
+MOST_SCORES_OF_FEW_LAUNCHES = 2**24
 
 
 def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -32,7 +33,7 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     """
     # Triton is loaded by those who need it.
     from hybrid_fast.ops.backends.triton_rows import RowKernels
-    from hybrid_fast.ops.backends.triton_tiles import TileKernels
+    from hybrid_fast.ops.backends.triton_two_pass import TwoPassKernels
 
     passages = problem.passages.to(problem.product_dtype).contiguous()
     max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
@@ -40,7 +41,7 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     mask_bytes = 1 if problem.negative_mask.rules else 0
     if passages.dtype == problem.compute_dtype or one_pass:
         return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes)
-    return TileKernels(passages, max_bytes, mask_bytes)
+    return TwoPassKernels(passages, max_bytes, mask_bytes)
 
 
 def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -51,7 +52,7 @@ def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
         one_pass: whether losses and gradients come from the same scores.
     """
     num_rows, num_columns = len(problem.queries), len(problem.passages)
-    is_small = num_rows * num_columns < FEWEST_SCORES_OF_ONE_PASS
+    is_small = num_rows * num_columns <= MOST_SCORES_OF_FEW_LAUNCHES
     if problem.product_dtype != torch.bfloat16 or is_small:
         return make_kernels(problem, one_pass)
     from hybrid_fast.ops.backends.triton_one_pass import OnePassKernels

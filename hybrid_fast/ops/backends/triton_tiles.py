@@ -1,9 +1,8 @@
-"""The chunked loss on a GPU where scores are needed twice: in tiles that never leave the chip.
+"""Tiles of scores that never leave the chip: how products are cut, and the passes over all tiles.
 
-For half-precision embeddings with `symmetric`, `reduction="none"` and `recompute`. A first kernel
-computes the scores tile by tile and writes sums of rows and, if needed, of columns; a second
-computes them again and writes W, for the products of the gradient. Only W and the sums of the tiles
-grow with the number of scores.
+One pass computes the scores tile by tile and writes sums of rows and, if needed, of columns; a
+second computes them again and writes W. With a flag, an int32 on the device, both are launched
+all the same, and have nothing to do unless it is set.
 """
 
 from __future__ import annotations
@@ -17,13 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybrid_fast.ops.backends.gpu_products import (
-    GradientProducts,
-    Scaled,
-    launch,
-    num_processors,
-    rows_of_chunk,
-)
+from hybrid_fast.ops.backends.gpu_products import Scaled, launch, num_processors
 from hybrid_fast.ops.backends.tile_kernels import (
     merge_sums_kernel,
     positive_scores_kernel,
@@ -31,7 +24,7 @@ from hybrid_fast.ops.backends.tile_kernels import (
     weights_kernel,
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
+from hybrid_fast.ops.chunked import Chunk, Columns
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 
@@ -56,6 +49,14 @@ class Tile:
             "num_stages": self.num_stages,
         }
 
+    def num_tiles(self, num_rows: int, num_columns: int) -> int:
+        """Return how many tiles a chunk has."""
+        return math.ceil(num_rows / self.rows) * math.ceil(num_columns / self.columns)
+
+    def num_parts(self, num_columns: int) -> int:
+        """Return how many parts of tiles lie side by side."""
+        return math.ceil(num_columns / self.columns) * self.parts
+
 
 # Chosen so that no register spills with every mask and odd sizes; not timed. Wider tiles read less
 # from the cache, but leave no registers for masks.
@@ -79,157 +80,169 @@ def tile_of(architecture: str, *, masked: bool) -> Tile:
     return _HOPPER_TILE if architecture == "sm_90" else _TILE
 
 
-class TileKernels(GradientProducts):
-    """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
+@dataclass(frozen=True)
+class ChunkInTiles:
+    """A chunk as passes over its tiles take it. R rows."""
+
+    chunk: Chunk
+    queries: Tensor  # (R, D), padded
+    positive_scores: Tensor  # (R,)
+    logit_scale: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """Those of the positives, (R,)."""
+        return self.positive_scores * self.logit_scale
+
+
+@dataclass(frozen=True)
+class PositiveGradients:
+    """What a pass that writes W needs of each row, (R,), and what it leaves out."""
+
+    losses: Tensor  # of both directions with columns
+    lse: Tensor  # log-sum-exp of the row
+    gradients: Tensor  # W of the positive
+    dots: Tensor  # the positive's share of sum_j W_ij logit_ij
+
+
+def positive_gradients(
+    rows: ChunkInTiles, losses: Tensor, columns: Columns | None
+) -> PositiveGradients:
+    """Return the gradients of the positives' logits.
+
+    Args:
+        rows: of a chunk.
+        losses: (R,), of queries against passages.
+        columns: of the other direction.
+    """
+    a, logits = rows.chunk.coefficients, rows.logits
+    lse = logits + losses
+    # The softmax of the positive is exp(-l_i). A row of W sums to 0, so its log-sum-exp may be
+    # subtracted from all logits: that of the positive is then -l_i.
+    gradients = a * torch.expm1(-losses)
+    dots = -gradients * losses
+    if columns is not None:
+        gaps = columns.lse[rows.chunk.positives] - logits
+        # Infinity: no row in the sum, so the positive has no negatives.
+        absent = torch.isposinf(gaps)
+        if rows.chunk.negative_mask.in_batch is not None:
+            absent = absent | ~rows.chunk.negative_mask.in_batch
+        gaps = gaps.masked_fill(absent, float("-inf"))
+        other_grads = a * gaps.sigmoid()
+        losses = losses + F.softplus(gaps)
+        gradients = gradients - other_grads
+        dots = dots - other_grads * logits
+    return PositiveGradients(losses, lse, gradients, dots)
+
+
+class Tiles:
+    """The passes over tiles of the chunks of one call.
 
     Args:
         passages: (N, D), bfloat16 or float16.
-        max_scratch_bytes: of W, sums and masks; at least 128 rows are held.
-        mask_bytes: of a pair of a chunk, in a mask that is made for the chunk.
     """
 
-    def __init__(self, passages: Tensor, max_scratch_bytes: int, mask_bytes: int) -> None:
-        super().__init__(pad(passages), torch.float32)
-        self._dim = passages.shape[1]
-        self._architecture = architecture_of(passages.device)
-        bytes_of_partial_sums = 4 * _MASKED_TILE.parts / _MASKED_TILE.columns
-        self._rows = rows_of_chunk(
-            passages.shape[0],
-            passages.shape[1],
-            passages.element_size() + bytes_of_partial_sums + mask_bytes,
-            num_processors(passages.device),
-            max_scratch_bytes,
-        )
+    def __init__(self, passages: Tensor) -> None:
+        self.passages = pad(passages)
+        self.num_columns = len(passages)
+        self.architecture = architecture_of(passages.device)
 
-    def rows_per_chunk(self) -> int:
-        """Return how many rows a chunk has at most."""
-        return self._rows
-
-    def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
-        """Return l_i of one direction (R,)."""
-        queries = pad(chunk.queries)
-        scores = self._positive_scores(chunk, queries)
-        return self._losses(chunk, queries, scores, logit_scale, None)
-
-    def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
-    ) -> ColumnPass:
-        """Add the rows to `sums` (2, N)."""
-        queries = pad(chunk.queries)
-        scores = self._positive_scores(chunk, queries)
-        losses = self._losses(chunk, queries, scores, logit_scale, sums)
-        return ColumnPass(scores * logit_scale, losses)
-
-    def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
-    ) -> tuple[Tensor, Tensor | None, Any]:
-        """Return losses (R,), sum_j W_ij logit_ij (R,) and W (R, N) of the embeddings' dtype."""
-        assert chunk.losses is not None  # from an earlier pass, for no tile holds a whole row
-        queries = pad(chunk.queries)
-        scores = self._positive_scores(chunk, queries)
-        of_positives = positive_gradients(chunk, scores * logit_scale, chunk.losses, columns)
-        gradient = Scaled(
-            self._passages.new_empty(len(queries), len(self._passages)),
-            self._loss_scale(chunk.coefficients, columns),
-        )
-        dots = self._write_weights(
-            gradient, chunk, queries, scores, logit_scale, of_positives, columns, needs_dots
-        )
-        return of_positives.losses, dots, gradient
-
-    def query_gradient(self, weights: Any, logit_scale: Tensor) -> Tensor:
-        """Return W P / t, (R, D)."""
-        return super().query_gradient(weights, logit_scale)[:, : self._dim]
-
-    def add_passage_gradient(self, weights: Any, queries: Tensor) -> None:
-        """Add W^T Q to the gradient of the passages."""
-        # The library is slow, too, with rows that do not begin at a multiple of 16 bytes.
-        super().add_passage_gradient(weights, pad(queries))
-
-    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
-        """Return the sum of all W^T Q / t, (N, D), and reset it."""
-        return super().passage_gradient(logit_scale)[:, : self._dim].contiguous()
-
-    def _losses(
-        self,
-        chunk: Chunk,
-        queries: Tensor,
-        positive_scores: Tensor,
-        logit_scale: Tensor,
-        column_sums: Tensor | None,
-        flag: Tensor | None = None,
-        scratch: Tensor | None = None,
-    ) -> Tensor:
-        """Return losses (R,); add to the sums of columns, if given.
+    def rows_of(self, chunk: Chunk, logit_scale: Tensor, tile: Tile | None = None) -> ChunkInTiles:
+        """Return a chunk with the scores of its positives.
 
         Args:
             chunk: the rows.
-            queries: of it, padded.
-            positive_scores: (R,).
             logit_scale: 1 / temperature.
-            column_sums: (2, N), see `add_column_sums`.
-            flag: int32 (1,), on the device: unless it is set nothing is computed, and the losses
-                are not to be used.
-            scratch: float32, for the sums of tiles of rows, if it is large enough.
+            tile: whose scores they are to equal bitwise; None: that of the other passes here.
         """
-        tile = self._tile(chunk.negative_mask)
-        num_rows, num_columns = len(queries), len(self._passages)
-        num_parts = math.ceil(num_columns / tile.columns) * tile.parts
-        row_parts = logit_scale.new_empty(2, num_parts, num_rows)  # largest logits, sums
-        column_parts = None
-        if column_sums is not None:
-            column_parts = logit_scale.new_empty(2, math.ceil(num_rows / tile.rows), num_columns)
+        queries = pad(chunk.queries)
+        tile = tile or self.tile(chunk.negative_mask)
+        scores = queries.new_empty(len(queries), dtype=torch.float32)
         launch(
-            tile_sums_kernel,
-            self._num_programs(queries, tile, flag),
+            positive_scores_kernel,
+            math.ceil(len(queries) / min(tile.rows, tile.columns)),
             queries.device,
             {
-                **self._tile_arguments(chunk, queries, positive_scores, tile),
-                "row_maxima": row_parts[0],
-                "row_sums": row_parts[1],
+                "queries": queries,
+                "passages": self.passages,
+                "scores": scores,
+                "positives": chunk.positives.contiguous(),
+                "R": len(queries),
+                "D": queries.shape[1],
+                "EVEN_D": queries.shape[1] % tile.depth == 0,
+                **tile.arguments(),
+            },
+        )
+        return ChunkInTiles(chunk, queries, scores, logit_scale)
+
+    def losses(
+        self,
+        rows: ChunkInTiles,
+        column_sums: Tensor | None,
+        flag: Tensor | None = None,
+        memory: Tensor | None = None,
+    ) -> Tensor:
+        """Return losses of queries against passages (R,), and add to the sums of columns.
+
+        Args:
+            rows: of a chunk.
+            column_sums: (2, N), see `chunked.Kernels.add_column_sums`; None: not asked for.
+            flag: int32 (1,): unless it is set losses are meaningless, and nothing is added.
+            memory: for the sums of tiles, float32 of `shape_of_parts`; None: is allocated.
+        """
+        tile, num_rows = self.tile(rows.chunk.negative_mask), len(rows.queries)
+        parts = memory
+        if parts is None:
+            parts = rows.positive_scores.new_empty(self.shape_of_parts(rows))
+        column_parts = None
+        if column_sums is not None:
+            num_tiles = math.ceil(num_rows / tile.rows)
+            column_parts = column_sums.new_empty(2, num_tiles, self.num_columns)
+        launch(
+            tile_sums_kernel,
+            self._num_programs(rows, tile, flag),
+            rows.queries.device,
+            {
+                **self.arguments(rows, tile),
+                "row_maxima": parts[0],
+                "row_sums": parts[1],
                 "column_maxima": None if column_parts is None else column_parts[0],
                 "column_sums": None if column_parts is None else column_parts[1],
-                "logit_scale": logit_scale,
                 "flag": flag,
             },
         )
-        row_sums = logit_scale.new_zeros(2, num_rows)
-        row_sums[0] = float("-inf")
-        merge_sums(row_parts, row_sums, flag)
+        row_sums = parts.new_zeros(2, num_rows)
+        row_sums[0].fill_(float("-inf"))
+        merge_sums(parts, row_sums, flag)
         if column_parts is not None and column_sums is not None:
             merge_sums(column_parts, column_sums, flag)
-        return F.softplus(row_sums[0] - positive_scores * logit_scale + row_sums[1].log())
+        return F.softplus(row_sums[0] - rows.logits + row_sums[1].log())
 
-    def _write_weights(
+    def write_weights(
         self,
         gradient: Scaled,
-        chunk: Chunk,
-        queries: Tensor,
-        positive_scores: Tensor,
-        logit_scale: Tensor,
+        rows: ChunkInTiles,
         of_positives: PositiveGradients,
         columns: Columns | None,
+        *,
         needs_dots: bool,
         flag: Tensor | None = None,
     ) -> Tensor | None:
-        """Write W to `gradient` and return sum_j W_ij logit_ij (R,), if needed; see `_losses`."""
-        tile = self._tile(chunk.negative_mask)
-        partial_dots = None
+        """Write W and return sum_j W_ij logit_ij (R,) if needed; with a flag, if it is set."""
+        tile, partial_dots = self.tile(rows.chunk.negative_mask), None
         if needs_dots:
-            num_parts = math.ceil(len(self._passages) / tile.columns) * tile.parts
-            partial_dots = logit_scale.new_empty(num_parts, len(queries))
+            partial_dots = rows.positive_scores.new_empty(self.shape_of_parts(rows)[1:])
         launch(
             weights_kernel,
-            self._num_programs(queries, tile, flag),
-            queries.device,
+            self._num_programs(rows, tile, flag),
+            rows.queries.device,
             {
-                **self._tile_arguments(chunk, queries, positive_scores, tile),
+                **self.arguments(rows, tile),
                 "gradient": gradient.values,
                 "grad_dot_logits": partial_dots,
-                "coefficients": chunk.coefficients.contiguous(),
+                "coefficients": rows.chunk.coefficients.contiguous(),
                 "lse": of_positives.lse,
                 "grad_positives": of_positives.gradients,
-                "logit_scale": logit_scale,
                 "loss_scale": gradient.loss_scale,
                 "column_lse": None if columns is None else columns.lse,
                 "column_coefficients": None if columns is None else columns.coefficients,
@@ -239,96 +252,40 @@ class TileKernels(GradientProducts):
         )
         return None if partial_dots is None else of_positives.dots + partial_dots.sum(0)
 
-    def _positive_scores(self, chunk: Chunk, queries: Tensor) -> Tensor:
-        tile = self._tile(chunk.negative_mask)
-        scores = queries.new_empty(len(queries), dtype=torch.float32)
-        num_diagonals = math.ceil(len(queries) / min(tile.rows, tile.columns))
-        launch(
-            positive_scores_kernel,
-            num_diagonals,
-            queries.device,
-            {
-                "queries": queries,
-                "passages": self._passages,
-                "scores": scores,
-                "positives": chunk.positives.contiguous(),
-                "R": len(queries),
-                "D": queries.shape[1],
-                "EVEN_D": queries.shape[1] % tile.depth == 0,
-                **tile.arguments(),
-            },
-        )
-        return scores
+    def shape_of_parts(self, rows: ChunkInTiles) -> tuple[int, int, int]:
+        """Return the shape of the largest logits and the sums of the parts of rows."""
+        num_parts = self.tile(rows.chunk.negative_mask).num_parts(self.num_columns)
+        return 2, num_parts, len(rows.queries)
 
-    def _tile_arguments(
-        self, chunk: Chunk, queries: Tensor, positive_scores: Tensor, tile: Tile
-    ) -> dict[str, Any]:
-        margin = chunk.negative_mask.margin
-        limits = None if margin is None else positive_scores + margin
+    def arguments(self, rows: ChunkInTiles, tile: Tile) -> dict[str, Any]:
+        """Return the arguments that all passes share."""
+        chunk, margin = rows.chunk, rows.chunk.negative_mask.margin
+        limits = None if margin is None else rows.positive_scores + margin
         return {
-            "queries": queries,
-            "passages": self._passages,
+            "queries": rows.queries,
+            "passages": self.passages,
             "positives": chunk.positives.contiguous(),
+            "logit_scale": rows.logit_scale,
             "negative_mask": kernel_mask(chunk.negative_mask, limits),
-            "R": len(queries),
-            "N": len(self._passages),
-            "D": queries.shape[1],
-            "EVEN_D": queries.shape[1] % tile.depth == 0,
+            "R": len(rows.queries),
+            "N": self.num_columns,
+            "D": rows.queries.shape[1],
+            "EVEN_D": rows.queries.shape[1] % tile.depth == 0,
             "NUM_PARTS": tile.parts,
             "GROUP": _GROUP,
             **tile.arguments(),
         }
 
-    def _tile(self, negative_mask: NegativeMask) -> Tile:
-        return tile_of(self._architecture, masked=negative_mask.any())
+    def tile(self, negative_mask: NegativeMask) -> Tile:
+        """Return the tile for a mask."""
+        return tile_of(self.architecture, masked=negative_mask.any())
 
-    def _num_programs(self, queries: Tensor, tile: Tile, flag: Tensor | None) -> int:
+    def _num_programs(self, rows: ChunkInTiles, tile: Tile, flag: Tensor | None) -> int:
         """Return one program a tile; with a flag few, which share the tiles."""
-        num_rows, num_columns = len(queries), len(self._passages)
-        num_tiles = math.ceil(num_rows / tile.rows) * math.ceil(num_columns / tile.columns)
+        num_tiles = tile.num_tiles(len(rows.queries), self.num_columns)
         if flag is None:
             return num_tiles
-        return min(num_tiles, _FLAGGED_PROGRAMS * num_processors(queries.device))
-
-
-@dataclass(frozen=True)
-class PositiveGradients:
-    """What `weights_kernel` needs of each row, (R,), and what it leaves out."""
-
-    losses: Tensor  # of both directions with columns
-    lse: Tensor  # log-sum-exp of the row
-    gradients: Tensor  # W of the positive
-    dots: Tensor  # the positive's share of sum_j W_ij logit_ij
-
-
-def positive_gradients(
-    chunk: Chunk, logits: Tensor, losses: Tensor, columns: Columns | None
-) -> PositiveGradients:
-    """Return the gradients of the positives' logits.
-
-    Args:
-        chunk: the rows.
-        logits: (R,), of the positives.
-        losses: (R,), of queries against passages.
-        columns: of the other direction.
-    """
-    a, lse = chunk.coefficients, logits + losses
-    # The softmax of the positive is exp(-l_i). A row of W sums to 0, so its log-sum-exp may be
-    # subtracted from all logits: that of the positive is then -l_i.
-    gradients = a * torch.expm1(-losses)
-    dots = -gradients * losses
-    if columns is not None:
-        gaps = columns.lse[chunk.positives] - logits
-        # Infinity: no row in the sum, so the positive has no negatives.
-        absent = torch.isposinf(gaps)
-        if chunk.negative_mask.in_batch is not None:
-            absent = absent | ~chunk.negative_mask.in_batch
-        gaps = gaps.masked_fill(absent, float("-inf"))
-        other_grads = a * gaps.sigmoid()
-        losses = losses + F.softplus(gaps)
-        gradients = gradients - other_grads
-        dots = dots - other_grads * logits
-    return PositiveGradients(losses, lse, gradients, dots)
+        return min(num_tiles, _FLAGGED_PROGRAMS * num_processors(rows.queries.device))
 
 
 def merge_sums(parts: Tensor, sums: Tensor, flag: Tensor | None = None) -> None:
