@@ -159,7 +159,7 @@ def run(size: int = SIZE, dim: int = DIM) -> dict[str, object]:
     results = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         in_the_interpreter(monkeypatch)
-        monkeypatch.setattr(gpu, "FEWEST_SCORES_OF_ONE_PASS", 0)
+        monkeypatch.setattr(gpu, "MOST_SCORES_OF_FEW_LAUNCHES", 0)
         for case in CASES:
             results.append(measure(case, size, dim, list(WAYS)))
             print(row(results[-1]), flush=True)
