@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from types import MappingProxyType
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -61,6 +62,26 @@ TYPES = {
     "D": "i32",
     "T": "i32",
     "M": "i32",
+    "flag": "*i32",
+    "exponentials": "gradient",
+    "row_dots": "scores",
+    "row_factors": "scores",
+    "column_factors": "scores",
+    "origins": "scores",
+    "references": "scores",
+    "longest_passage": "scores",
+    "positive_scores": "scores",
+    "headroom": "fp32",
+    "factors": "scores",
+    "dots": "scores",
+    "rests": "scores",
+    "scale": "scores",
+    "scaled": "gradient",
+    "ends": "*i32",
+    "total": "scores",
+    "ratio": "scores",
+    "stride_e": "i32",
+    "SIZE": "i32",
 }
 ONE_DIRECTION = {
     name: None for name in ("column_lse", "column_coefficients", "column_maxima", "column_sums")
@@ -71,19 +92,23 @@ PLAIN = ONE_DIRECTION | NO_MASK | {"loss_scale": None}
 SYMMETRIC = {"excluded_columns": None}
 
 
-def compile_kernel(function, target, scores, gradient, constants, options, odd=("R",)):
+def compile_kernel(
+    function, target, scores, gradient, constants, options, odd=("R",), types=MappingProxyType({})
+):
     """Compile as for a contiguous mask; 16 divides all numbers and addresses that are not odd."""
     constants = {"mask_stride_n": 1} | constants
     dtypes = {"scores": f"*{scores}", "gradient": f"*{gradient}"}
+    types = TYPES | types
     signature, constexprs, attributes = {}, {}, {}
 
     def type_of(argument, *place):
         if argument in constants:
             constexprs[place] = constants[argument]
             return "constexpr"
-        if argument not in odd:
+        kind = dtypes.get(types[argument], types[argument])
+        if argument not in odd and kind.startswith(("*", "i")):
             attributes[place] = [["tt.divisibility", 16]]
-        return dtypes.get(TYPES[argument], TYPES[argument])
+        return kind
 
     for i, argument in enumerate(function.arg_names):
         if argument == "negative_mask":
