@@ -185,7 +185,7 @@ def _arrays(
 def autocast(*states: Tensor) -> list[Tensor]:
     """Return what torch's attention would compute with in this context."""
     kind = states[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return list(states)
     dtype = torch.get_autocast_dtype(kind)
     return [x.to(dtype) if x.dtype != torch.float64 else x for x in states]

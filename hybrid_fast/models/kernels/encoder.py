@@ -6,7 +6,7 @@ On the CPU that is by the kernels of this library, on GPUs by those of torch tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 
@@ -21,7 +21,7 @@ from hybrid_fast.models.compat import (
     set_attention,
 )
 from hybrid_fast.models.held_changes import HeldChange
-from hybrid_fast.models.kernels import attention
+from hybrid_fast.models.kernels import attention, flash
 from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
 from hybrid_fast.models.kernels.linear import Linear, forget_converted
@@ -51,30 +51,27 @@ def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
             `unpadded.attend_unpadded`, for a model of which `can_unpad` is true. If another thread
             is within that pads, texts are padded here too. On a GPU layers may be compiled.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with ExitStack() as held:
+        for change in _changes(model, unpadded):
+            held.enter_context(change)
+        yield
+
+
+def _changes(model: nn.Module, unpadded: bool) -> Iterator[AbstractContextManager[None]]:
     modules = list(model.modules())
-    if device.type == "cpu":
-        if any(map(is_compiled, modules)):
-            yield
-            return
-        with (
-            # The modules stay, since others may hold them and what was compiled looks for them.
-            _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS)),
-            _choose_attention(model, unpadded_attention.NAME if unpadded else attention.NAME),
-        ):
-            yield
-        return
-    backends = [torch.backends.cuda] if device.type == "cuda" else []
-    with _CUDNN.hold(backends, lambda backend: backend.enable_cudnn_sdp(False)):
-        if not unpadded or _is_compiled_whole(modules):
-            yield
-            return
-        with _choose_attention(model, unpadded_attention.NAME):
-            yield
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type in flash.DEVICES:
+        yield _CUDNN.hold([torch.backends.cuda], lambda backend: backend.enable_cudnn_sdp(False))
+        if unpadded and not _is_compiled_whole(modules):
+            yield _attention(model, unpadded_attention.NAME)
+    elif device.type == "cpu" and not any(map(is_compiled, modules)):
+        # The modules stay, since others may hold them and what was compiled looks for them.
+        yield _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS))
+        yield _attention(model, unpadded_attention.NAME if unpadded else attention.NAME)
 
 
 @contextmanager
-def _choose_attention(model: nn.Module, name: str) -> Iterator[None]:
+def _attention(model: nn.Module, name: str) -> Iterator[None]:
     configs = configs_of_attention(model)
     unpadded = configs if name == unpadded_attention.NAME else ()
     token = _without_padding.set((*_without_padding.get(), *unpadded))
