@@ -22,6 +22,8 @@ from hybrid_fast.training.weight_names import check_pattern
 if TYPE_CHECKING:
     from hybrid_fast.training.arguments import HybridTrainingArguments
 
+BF16, FLOAT32 = "bf16", "float32"  # precisions of the loss
+_MODES_OF_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 _LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 
 
@@ -31,9 +33,10 @@ def check_loss_options(args: HybridTrainingArguments) -> None:
         raise ValueError(f"temperature is {args.temperature}; a number above 0 is needed")
     if args.margin is not None and not math.isfinite(args.margin):
         raise ValueError(f"margin is {args.margin}; a number is needed, such as 0.1")
-    if args.loss_precision not in (None, "bf16"):
+    if args.loss_precision not in (None, BF16, FLOAT32):
         raise ValueError(
-            f"loss_precision is {args.loss_precision!r}; it must be 'bf16' or left out"
+            f"loss_precision is {args.loss_precision!r}; it must be {BF16!r} or {FLOAT32!r}, or "
+            "left out"
         )
     check_choice("negatives", args.negatives, NEGATIVES)
     check_choice("negatives_from", args.negatives_from, ("passage", "query"))
@@ -130,9 +133,19 @@ def check_loader(args: HybridTrainingArguments) -> None:
 
 
 def check_compilation(args: HybridTrainingArguments) -> None:
-    """Check the mode of torch.compile, which it would refuse when training begins."""
+    """Check the mode of torch.compile, which it would refuse when training begins, or follow.
+
+    CUDA graphs are recorded anew for each number of tokens, and what a layer returns is overwritten
+    when the code that it shares with others is called again.
+    """
     if args.torch_compile_mode is None:
         return
+    if args.torch_compile_mode in _MODES_OF_CUDA_GRAPHS and args.device.type == "cuda":
+        raise ValueError(
+            f"torch_compile_mode is {args.torch_compile_mode!r}, which records CUDA graphs of one "
+            "number of tokens, and that of micro-batches varies; leave it out, or give "
+            "'max-autotune-no-cudagraphs'"
+        )
     try:
         torch.compile(
             nn.Identity(), backend=args.torch_compile_backend, mode=args.torch_compile_mode

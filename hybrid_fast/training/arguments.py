@@ -101,7 +101,8 @@ class HybridTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "'bf16' rounds embeddings to bfloat16 before the loss multiplies them; logits "
-            "and sums stay float32."
+            "and sums stay float32. 'float32' multiplies them exactly. Default: 'bf16' on a GPU "
+            "with bf16, else as they come."
         },
     )
     symmetric: bool = field(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.models.kernels import flash
 from hybrid_fast.models.kernels.encoder import fast_encoder
 from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import SIDES, Integers
@@ -23,17 +24,21 @@ from hybrid_fast.models.transfer import to_device
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
 from hybrid_fast.training.compat import is_out_of_memory
+from hybrid_fast.training.compiled_layers import CompiledLayers
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.learning import spread
-from hybrid_fast.training.memory import TokenBudget, find_budget
+from hybrid_fast.training.memory import GraphSize, TokenBudget, find_budget, measure_graphs
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch
-from hybrid_fast.training.timing import StepTimer
+from hybrid_fast.training.timing import COMPILATION, StepTimer
 from hybrid_fast.training.token_tables import sparse_gradients
 
 logger = logging.getLogger(__name__)
 # Working memory of the loss beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES_ON_CPU, _LOSS_BYTES = 2**26, 2**32
+# Two, since what is alone has shapes of its own: no padding, and a code of its own if compiled.
+_MEASURED_TEXTS = (2, 3)
+_ANY_NUMBER = 2**62  # of tokens
 _ROWS = "rows"  # beside the features of a micro-batch
 _EMBEDDING_COPIES = 4  # gradients, and what the loss saves for its backward pass
 
@@ -52,8 +57,7 @@ class CachedStep:
         autocast: see `GradientCache`.
         backward: runs the backward pass of the loss; accelerate's, which scales it for fp16.
         length_multiple: texts are padded to a multiple of it.
-        compiled: whether the encoder is; it then has neither the sparse gradients of
-            `sparse_gradients` nor the kernels of `fast_encoder`.
+        compiled: the layers of the encoder, if they run compiled.
         micro_batch_tokens: tokens embedded at a time, padding included; None: as memory allows.
         cached_activation_tokens: tokens whose activations are cached, padding included; None: as
             memory allows.
@@ -76,7 +80,7 @@ class CachedStep:
         backward: Callable[[Tensor], None],
         *,
         length_multiple: int = 1,
-        compiled: bool = False,
+        compiled: CompiledLayers | None = None,
         micro_batch_tokens: int | None = None,
         cached_activation_tokens: int | None = None,
     ) -> None:
@@ -94,7 +98,9 @@ class CachedStep:
         self.spread: Tensor | None = None
         self.stop_requested = self.stop = False
         self._autocast = autocast
-        self._cache = GradientCache(model.encoder, autocast, timer.part)
+        self._cache = GradientCache(
+            model.encoder, autocast, timer.part, always_with_graph=compiled is not None
+        )
 
     def __call__(self, batch: Batch, divisor: int = 1) -> Tensor:
         """Add the gradient of a batch and return its loss, 0-dim, without gradient.
@@ -128,17 +134,33 @@ class CachedStep:
     @contextmanager
     def _fast_encoder(self) -> Iterator[None]:
         """Let the encoder compute as fast as it can for the duration of a step."""
-        if self.compiled:
+        encoder, compiled = self.model.encoder, self.compiled
+        whole = compiled is not None and compiled.is_whole
+        with ExitStack() as ways:
+            if not whole:
+                ways.enter_context(sparse_gradients(encoder, stay_sparse=self.stay_sparse))
+            # The kernels of the CPU are none that a compiler takes.
+            if compiled is None or flash.serves(self.device):
+                with self._autocast():  # what it computes in decides
+                    unpadded = not whole and encoder.can_unpad()
+                ways.enter_context(fast_encoder(encoder, unpadded=unpadded))
+            if compiled is not None:
+                ways.enter_context(self._said_compilation(compiled))
             yield
-            return
-        encoder = self.model.encoder
-        with self._autocast():  # what it computes in decides
-            unpadded = encoder.can_unpad()
-        with (
-            sparse_gradients(encoder, stay_sparse=self.stay_sparse),
-            fast_encoder(encoder, unpadded=unpadded),
-        ):
+
+    @contextmanager
+    def _said_compilation(self, compiled: CompiledLayers) -> Iterator[None]:
+        """Let layers run compiled within, and say how long it took to compile them."""
+        before = self.timer.seconds.get(COMPILATION, 0.0)
+        with compiled.running(self.timer):
             yield
+        total = self.timer.seconds.get(COMPILATION, 0.0)
+        if total > before:
+            logger.info(
+                "%.1f s of this step were spent compiling, %.1f s since training began.",
+                total - before,
+                total,
+            )
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():
@@ -149,7 +171,7 @@ class CachedStep:
             self.backward(loss)
         with self._on_all_ranks(loss):
             self._cache.back_propagate(embedded)
-        self.num_padded = sum(micro_batch.num_tokens for micro_batch in micro_batches)
+        self.num_padded = sum(each.num_tokens for each in embedded.micro_batches)
         return loss.detach()
 
     def _loss_of_finite(self, batch: Batch, embeddings: Tensor) -> Tensor:
@@ -163,24 +185,24 @@ class CachedStep:
             raise FloatingPointError(str(error)) from error
 
     def _loss(self, batch: Batch, embeddings: Tensor) -> Tensor:
-        queries, passages = (
-            embeddings[self._on_device(places)] for places in (batch.queries, batch.passages)
-        )
         options = {
+            "queries": batch.queries,
+            "passages": batch.passages,
             "passage_ids": batch.passage_ids,
             "mask": batch.answers,
             "owners": batch.owners,
             "in_batch": batch.in_batch,
         }
-        given = {name: self._on_device(each) for name, each in options.items() if each is not None}
+        given = {name: each for name, each in options.items() if each is not None}
+        given = to_device(given, self.device)
+        queries, passages = (embeddings[given.pop(side)] for side in ("queries", "passages"))
         self.spread = spread(passages)
-        loss: Tensor = self.model.loss(queries, passages, **given)
-        return loss
+        return self.model.compare(queries, passages, **given)
 
     @contextmanager
     def _on_all_ranks(self, loss: Tensor | None = None) -> Iterator[None]:
         """Raise on all ranks if memory runs out within on any, or if any has a loss that is NaN."""
-        failed, diverged = False, loss is not None and not loss.isfinite()
+        failed = False
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -188,6 +210,8 @@ class CachedStep:
                 raise
             failed = True
         with self.timer.part("waiting"):
+            # Not before: a GPU is waited for here, which has got all its work by now.
+            diverged = loss is not None and not loss.isfinite()
             flags = [failed, self.stop_requested, diverged]
             failed, self.stop, any_diverged = any_rank(flags, self.device)
         if any_diverged:
@@ -200,12 +224,10 @@ class CachedStep:
         """Return the limits that were set and, for the others, what all ranks have memory for."""
         if self.micro_batch_tokens is not None and self.cached_activation_tokens is not None:
             return TokenBudget(self.micro_batch_tokens, self.cached_activation_tokens)
-        longest = self._cut(batch, 1)[0]
         num_embeddings = len(batch.passages) * num_ranks() + len(batch.lengths)
         budget = find_budget(
             self.model,
-            lambda: self._cache.embed_one(longest, seed=0),
-            longest.num_tokens,
+            lambda: self._measure(self._samples(batch)),
             self.device,
             reserved_bytes=(_LOSS_BYTES_ON_CPU if self.device.type == "cpu" else _LOSS_BYTES)
             + _EMBEDDING_COPIES * num_embeddings * self.model.encoder.embedding_dim * 4,
@@ -216,6 +238,26 @@ class CachedStep:
         if self.cached_activation_tokens is not None:
             budget.cached = self.cached_activation_tokens
         return budget
+
+    def _measure(self, samples: list[MicroBatch]) -> GraphSize:
+        num_tokens = samples[0].num_tokens, samples[1].num_tokens
+        with self._cache.passing():
+            return measure_graphs(
+                self.model, lambda index: self._cache.embed_one(samples[index], seed=0), num_tokens
+            )
+
+    def _samples(self, batch: Batch) -> list[MicroBatch]:
+        """Return two micro-batches of some of the longest texts, or of half and all if none pad."""
+        longest_first = np.argsort(-batch.lengths, kind="stable")
+        half, whole = max(len(longest_first) // 2, 1), len(longest_first)
+        sizes = _MEASURED_TEXTS if self.model.encoder.backbone.pads else (half, whole)
+        prompt_lengths = self._prompt_lengths(batch)
+        samples = []
+        for size in sizes:
+            texts = np.resize(longest_first, size)  # some again, where the batch has too few
+            ((rows, length),) = self._parts(batch.lengths[texts], max_tokens=_ANY_NUMBER)
+            samples.append(self._micro_batch(batch, texts[rows], length, prompt_lengths))
+        return samples
 
     def _log_budget(self, budget: TokenBudget) -> None:
         if not self.model.encoder.backbone.pads:
@@ -228,19 +270,22 @@ class CachedStep:
             self.num_padded,
         )
 
-    def _cut(self, batch: Batch, max_tokens: int) -> list[MicroBatch]:
-        encoder = self.model.encoder
-        lengths = batch.lengths
-        if not encoder.backbone.pads:
-            rows = [(np.arange(len(lengths)), 0)]
-        elif encoder.backbone.is_unpadded:
-            rows = [(rows, 0) for rows in cut_by_tokens(lengths, max_tokens)]
-        else:
-            # Longer than its longest text a batch may ask for positions that the model lacks.
-            limit = max(encoder.max_length.values())
-            rows = cut_by_length(lengths, max_tokens, self.length_multiple, limit)
+    def _cut(self, batch: Batch, max_tokens: int) -> Iterator[MicroBatch]:
+        """Yield the micro-batches, each made when it is asked for."""
         prompt_lengths = self._prompt_lengths(batch)
-        return [self._micro_batch(batch, *part, prompt_lengths) for part in rows]
+        for rows, length in self._parts(batch.lengths, max_tokens):
+            yield self._micro_batch(batch, rows, length, prompt_lengths)
+
+    def _parts(self, lengths: Integers, max_tokens: int) -> list[tuple[Integers, int]]:
+        """Return which texts are embedded together, and the length to pad them to, if any."""
+        encoder = self.model.encoder
+        if not encoder.backbone.pads:
+            return [(np.arange(len(lengths)), 0)]
+        if encoder.backbone.is_unpadded:
+            return [(rows, 0) for rows in cut_by_tokens(lengths, max_tokens)]
+        # Longer than its longest text a batch may ask for positions that the model lacks.
+        limit = max(encoder.max_length.values())
+        return cut_by_length(lengths, max_tokens, self.length_multiple, limit)
 
     def _micro_batch(
         self, batch: Batch, rows: Integers, length: int, prompt_lengths: Integers | None
@@ -260,11 +305,6 @@ class CachedStep:
         prompt_lengths = np.full(len(batch.lengths), of_passages)
         prompt_lengths[: batch.num_query_texts] = of_queries
         return prompt_lengths
-
-    def _on_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
 
 
 @contextmanager

@@ -7,7 +7,9 @@ longer calls would be skipped without a word, so they are checked when a HybridT
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import CodeType
 from typing import Any
 
@@ -41,6 +43,10 @@ TRAINER_HOOKS = (
 )
 # Those that `resuming` calls itself.
 TRAINER_METHODS = ("_determine_best_metric", "_evaluate")
+
+# Codes of one function that torch.compile keeps, by default 8, after which it compiles no more. All
+# layers of all trainings of a process may be calls of one function of transformers.
+_MANY_CODES = 128
 
 # The CPU allocator has no exception class of its own.
 _OUT_OF_MEMORY_TEXTS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
@@ -124,6 +130,60 @@ def sparse_entries(gradient: Tensor) -> tuple[Tensor, Tensor]:
         return gradient._indices(), gradient._values()
     coalesced = gradient.coalesce()
     return coalesced.indices(), coalesced.values()
+
+
+@contextmanager
+def compiling_layers() -> Iterator[None]:
+    """Let torch.compile keep many codes of one function within, and look at states of layers.
+
+    torch 2.6 to 2.13 have the limit in `torch._dynamo.config`. If a version does not, what is above
+    it runs uncompiled, as torch says then. torch looks whether its inputs, such as the states that
+    a layer gets, have a gradient, and hides its own warning unless it is an error.
+    """
+    config: Any = getattr(getattr(torch, "_dynamo", None), "config", None)
+    limit = getattr(config, "recompile_limit", None)
+    many = nullcontext() if limit is None else config.patch(recompile_limit=max(limit, _MANY_CODES))
+    with many, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor", UserWarning)
+        yield
+
+
+@contextmanager
+def watched_compilation(context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Let each compilation of torch.compile within run in a context, backward passes too.
+
+    torch 2.8 to 2.13 have callbacks in `torch._dynamo.callback`. If a version does not, the context
+    is never entered.
+    """
+    handler: Any = getattr(_callbacks(), "callback_handler", None)
+    if not hasattr(handler, "remove_start_callback"):
+        yield
+        return
+    entered: list[AbstractContextManager[Any]] = []
+
+    def start(*_: Any) -> None:
+        entered.append(context())
+        entered[-1].__enter__()
+
+    def end(*_: Any) -> None:
+        entered.pop().__exit__(None, None, None)
+
+    handler.register_start_callback(start)
+    handler.register_end_callback(end)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # `torch._dynamo.reset` has removed all
+            handler.remove_start_callback(start)
+            handler.remove_end_callback(end)
+
+
+def _callbacks() -> Any:
+    try:
+        from torch._dynamo import callback
+    except ImportError:
+        return None
+    return callback
 
 
 def is_out_of_memory(error: BaseException) -> bool:

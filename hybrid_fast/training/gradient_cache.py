@@ -9,12 +9,15 @@ batch: dropout draws the same masks both times.
 The second forward pass is not needed where the graph and its activations were cached: the first
 micro-batches cache theirs as far as memory goes. Backward passes run in the order of the
 micro-batches, so the gradient is bitwise identical however many are cached.
+
+Compiled, a forward pass without a graph is other code than one with a graph, which rounds otherwise
+and drops other values. So the first pass then makes the graph of each micro-batch and drops it.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -60,42 +63,47 @@ class GradientCache:
         encoder: turns features into embeddings (n, D).
         autocast: returns the context in which it runs; a pass casts each weight once.
         part: returns a context around a named part of the work.
+        always_with_graph: whether each forward pass makes a graph, as a compiled encoder needs it.
     """
 
     encoder: nn.Module
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     part: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext()
+    always_with_graph: bool = False
 
     def embed(
-        self, micro_batches: Sequence[MicroBatch], max_cached_tokens: int, seed: int
+        self, micro_batches: Iterable[MicroBatch], max_cached_tokens: int, seed: int
     ) -> Embedded:
         """Embed all texts.
 
         Args:
-            micro_batches: at least one; each row of the batch is in one of them.
+            micro_batches: at least one; each row of the batch is in one of them. They may be made
+                one by one, while a GPU embeds those before.
             max_cached_tokens: activations are cached for the first micro-batches, of at most so
                 many tokens together.
             seed: of dropout.
         """
-        size = sum(len(micro_batch.rows) for micro_batch in micro_batches)
-        embeddings: Tensor | None = None
+        embedded: list[MicroBatch] = []
+        outputs: list[Tensor] = []
         graphs: list[Tensor] = []
         num_tokens = 0
         # Cached graphs come first: a weight that autocast has cast without a graph would be reused
         # by a forward pass that needs one.
-        with self.part("encoder forward"), self.autocast(), _no_false_alarm():
+        with self.part("encoder forward"), self.passing(), _no_false_alarm():
             for index, micro_batch in enumerate(micro_batches):
+                embedded.append(micro_batch)
                 num_tokens += micro_batch.num_tokens
                 cached = num_tokens <= max_cached_tokens
-                with torch.set_grad_enabled(cached):
+                with torch.set_grad_enabled(cached or self.always_with_graph):
                     output = self.embed_one(micro_batch, seed + index)
                 if cached:
                     graphs.append(output)
-                if embeddings is None:
-                    embeddings = output.new_empty(size, output.shape[1])
-                embeddings[micro_batch.rows] = output.detach()
-        assert embeddings is not None
-        return Embedded(micro_batches, embeddings.requires_grad_(), graphs, seed)
+                outputs.append(output.detach())
+                del output  # and its graph, before the next one is made
+            rows = torch.cat([micro_batch.rows for micro_batch in embedded])
+            found = torch.cat(outputs)
+            embeddings = torch.empty_like(found).index_copy_(0, rows, found)
+        return Embedded(embedded, embeddings.requires_grad_(), graphs, seed)
 
     def back_propagate(self, embedded: Embedded) -> None:
         """Propagate the gradient of the embeddings to the weights; uses up cached graphs.
@@ -106,7 +114,7 @@ class GradientCache:
         gradient = embedded.embeddings.grad
         if gradient is None:
             raise ValueError("the embeddings have no gradient; call backward on the loss first")
-        with self.autocast():
+        with self.passing():
             for index, micro_batch in enumerate(embedded.micro_batches):
                 if embedded.graphs:
                     output = embedded.graphs.pop(0)
@@ -120,12 +128,17 @@ class GradientCache:
                 ):
                     output.backward(gradient[micro_batch.rows])
 
-    def embed_one(self, micro_batch: MicroBatch, seed: int) -> Tensor:
-        """Return the embeddings of a micro-batch (n, D); the random state stays unchanged."""
-        device = micro_batch.rows.device
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Let micro-batches be embedded within; the random state is put back afterwards."""
+        device = next(self.encoder.parameters()).device
         # The generator of MPS cannot be forked; its state is only read after a seed is set.
         devices = [] if device.type in ("cpu", "mps") else [device]
         with torch.random.fork_rng(devices), self.autocast():
-            torch.manual_seed(seed)
-            embeddings: Tensor = self.encoder(micro_batch.features)
-            return embeddings
+            yield
+
+    def embed_one(self, micro_batch: MicroBatch, seed: int) -> Tensor:
+        """Return the embeddings of a micro-batch (n, D), within `passing`."""
+        torch.manual_seed(seed)
+        embeddings: Tensor = self.encoder(micro_batch.features)
+        return embeddings

@@ -1,7 +1,7 @@
 """How many tokens are embedded at a time, and for how many activations are cached.
 
-Both limits are found once, from the free memory at the first step and the measured size of one
-graph. If memory still runs out they are halved, on all ranks alike.
+Both limits are found once, from the free memory at the first step and the measured size of
+graphs. If memory still runs out they are halved, on all ranks alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid_fast.common.environment import whole_number
+from hybrid_fast.training.compat import is_out_of_memory
 from hybrid_fast.training.control_groups import free_in_groups
 
 logger = logging.getLogger(__name__)
@@ -68,10 +69,32 @@ class TokenBudget:
         )
 
 
+@dataclass(frozen=True)
+class GraphSize:
+    """Bytes that the graphs of micro-batches hold beside weights and buffers.
+
+    Attributes:
+        per_token: of each token, padding included.
+        per_graph: of each graph, however many tokens it has. Compiled layers hold weights that
+            autocast has cast in each.
+        shared: of all graphs together. Autocast casts each weight once a pass, for all of them.
+    """
+
+    per_token: float
+    per_graph: float = 0
+    shared: int = 0
+
+    def of(self, num_tokens: int) -> float:
+        """Return the bytes of one graph, without what all share."""
+        return self.per_graph + self.per_token * num_tokens
+
+
+_TOO_MUCH = GraphSize(2.0**62)
+
+
 def find_budget(
     model: nn.Module,
-    embed_one: Callable[[], object],
-    num_tokens: int,
+    measure: Callable[[], GraphSize],
     device: torch.device,
     reserved_bytes: int,
     micro_batch: int | None = None,
@@ -80,27 +103,38 @@ def find_budget(
 
     Args:
         model: what is trained; its gradients and Adam's two moments are not allocated yet.
-        embed_one: embeds one of the longest texts and returns what holds its graph.
-        num_tokens: tokens of that text.
+        measure: measures graphs, see `measure_graphs`; memory may run out meanwhile.
         device: where it runs.
         reserved_bytes: memory for the loss and the embeddings.
         micro_batch: tokens embedded at a time; None: to be found.
     """
-    bytes_per_token = max(measure_graph(model, embed_one) // num_tokens, 1)
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    on_cpu = device.type == "cpu"
     free = free_bytes(device) // _processes_on(device)
-    usable = int(free * (_USABLE_SHARE_OF_CPU if on_cpu else _USABLE_SHARE))
-    usable = max(usable - 3 * trained - reserved_bytes, 0)
-    peak_bytes = _PEAK_FACTOR * bytes_per_token
+    size = _measured(measure)
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    beside = 3 * trained + reserved_bytes + size.shared
+    on_cpu = device.type == "cpu"
+    usable = max(int(free * (_USABLE_SHARE_OF_CPU if on_cpu else _USABLE_SHARE)) - beside, 0)
     if micro_batch is None:
         enough = ENOUGH_TOKENS_ON_CPU if on_cpu else ENOUGH_TOKENS
-        micro_batch = min(enough, int(usable / peak_bytes))
+        fitting = (usable / _PEAK_FACTOR - size.per_graph) / size.per_token
+        micro_batch = min(enough, int(fitting))
         if micro_batch < LEAST_TOKENS:
             micro_batch = LEAST_TOKENS
-            _warn_of_little(free, 3 * trained + reserved_bytes, device)
-    cached = int((usable - peak_bytes * micro_batch) / bytes_per_token)
+            _warn_of_little(free, beside, device)
+    # Micro-batches of texts that are no longer than they may be are more than half full.
+    per_cached_token = size.per_token + 2 * size.per_graph / micro_batch
+    cached = int((usable - _PEAK_FACTOR * size.of(micro_batch)) / per_cached_token)
     return TokenBudget(micro_batch, max(cached, 0))
+
+
+def _measured(measure: Callable[[], GraphSize]) -> GraphSize:
+    """Return what is measured; where memory does not even suffice for that, too much for any."""
+    try:
+        return measure()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _TOO_MUCH
 
 
 def _warn_of_little(free: int, needed: int, device: torch.device) -> None:
@@ -115,21 +149,47 @@ def _warn_of_little(free: int, needed: int, device: torch.device) -> None:
     )
 
 
-def measure_graph(model: nn.Module, embed: Callable[[], object]) -> int:
-    """Return the bytes that the graph of an embedding holds, without weights."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    saved: dict[int, int] = {}
+def measure_graphs(
+    model: nn.Module, embed: Callable[[int], object], num_tokens: tuple[int, int]
+) -> GraphSize:
+    """Measure what graphs hold by two of unequal size, which tell what grows with tokens.
+
+    Args:
+        model: whose weights and buffers are not counted.
+        embed: embeds the first or the second sample and returns what holds its graph. Both have to
+            be within one context of autocast, as the micro-batches of a pass are.
+        num_tokens: of both samples, padding included.
+
+    Raises:
+        torch.OutOfMemoryError: memory does not suffice for both graphs at once.
+    """
+    # Alive together: the address of freed memory could be counted as what both share.
+    graphs, held = zip(*(_held_by(model, embed, index) for index in (0, 1)), strict=True)
+    shared = sum(size for address, size in held[0].items() if address in held[1])
+    first, second = (sum(each.values()) - shared for each in held)
+    del graphs
+    more_tokens, more_bytes = num_tokens[1] - num_tokens[0], second - first
+    if more_tokens <= 0 or more_bytes <= 0:  # equal samples, or nothing that grows
+        return GraphSize(max(second / num_tokens[1], 1), shared=shared)
+    per_token = max(more_bytes / more_tokens, 1)
+    return GraphSize(per_token, max(first - per_token * num_tokens[0], 0), shared)
+
+
+def _held_by(
+    model: nn.Module, embed: Callable[[int], object], index: int
+) -> tuple[object, dict[int, int]]:
+    """Return a graph and the bytes that it holds by their address, without weights."""
+    own = {each.untyped_storage().data_ptr() for each in (*model.parameters(), *model.buffers())}
+    held: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        graph = embed()
-    del graph  # alive until here: the address of freed memory could be counted again
-    return sum(saved.values())
+        return embed(index), held
 
 
 def free_bytes(device: torch.device) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hybrid_fast.models import BiEncoder
@@ -17,21 +17,41 @@ from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.training.argument_checks import BF16, FLOAT32
 from hybrid_fast.training.arguments import HybridTrainingArguments
+from hybrid_fast.training.compiled_layers import CompiledLayers
 from hybrid_fast.training.frozen_layers import check_trained, freeze_layers
 from hybrid_fast.training.layer_rates import layer_rates
+from hybrid_fast.training.loss_precision import choose_precision
 
 logger = logging.getLogger(__name__)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ContrastiveModel(nn.Module):
-    """The encoder and the loss, whose temperature may be a parameter."""
+    """The encoder and the loss, whose temperature may be a parameter.
 
-    def __init__(self, encoder: BiEncoder, loss: InfoNCELoss) -> None:
+    Args:
+        encoder: turns features into embeddings (n, D).
+        loss: compares them.
+        widens: whether the loss gets embeddings in half precision in float32.
+    """
+
+    def __init__(self, encoder: BiEncoder, loss: InfoNCELoss, *, widens: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.loss = loss
+        self.widens = widens
+
+    def compare(self, queries: Tensor, passages: Tensor, **given: Tensor) -> Tensor:
+        """Return the loss of embeddings, 0-dim; see `InfoNCELoss.forward`."""
+        if self.widens:
+            queries, passages = (
+                each.to(torch.promote_types(each.dtype, torch.float32))
+                for each in (queries, passages)
+            )
+        loss: Tensor = self.loss(queries, passages, **given)
+        return loss
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Let the transformer recompute activations in the backward pass.
@@ -96,10 +116,10 @@ def make_model(encoder: BiEncoder, args: HybridTrainingArguments) -> Contrastive
         margin=args.margin,
         normalize=encoder.similarity_fn_name == "cosine" and not encoder.normalize,
         negatives=args.negatives,
-        precision=args.loss_precision,
+        precision=BF16 if choose_precision(args, encoder) == BF16 else None,
         process_group=dist.group.WORLD if args.shares_negatives else None,
     )
-    return ContrastiveModel(encoder, loss)
+    return ContrastiveModel(encoder, loss, widens=args.loss_precision == FLOAT32)
 
 
 def _add_adapter(encoder: BiEncoder, options: dict[str, Any], seed: int) -> None:
@@ -116,9 +136,8 @@ def _add_adapter(encoder: BiEncoder, options: dict[str, Any], seed: int) -> None
     logger.info("The adapter that the encoder has is trained further.")
 
 
-def compile_transformer(encoder: BiEncoder, args: HybridTrainingArguments) -> None:
-    """Compile the transformer of an encoder in place; a static encoder has none."""
-    if isinstance(encoder.backbone, TransformerBackbone):
-        encoder.backbone.model.compile(
-            backend=args.torch_compile_backend, mode=args.torch_compile_mode, dynamic=True
-        )
+def compiled_layers(encoder: BiEncoder, args: HybridTrainingArguments) -> CompiledLayers | None:
+    """Return the layers of an encoder under torch.compile, if that is asked for."""
+    if not args.torch_compile:
+        return None
+    return CompiledLayers(encoder, args.torch_compile_backend, args.torch_compile_mode)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
+from hybrid_fast.training.compiled_layers import compiles_whole
 from hybrid_fast.training.lazy_adam import LazyAdamW, adamw_state, momentum_decays
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.token_tables import large_tables, rows_caught_up
@@ -20,7 +21,7 @@ def can_update_lazily(args: HybridTrainingArguments, model: ContrastiveModel) ->
     """Tell whether a run has large token tables that LazyAdamW can train.
 
     It is for one process on the CPU: a GPU updates a whole table in no time, several processes
-    average dense gradients, and a compiled encoder produces them.
+    average dense gradients, and a transformer that is compiled as a whole produces them.
     """
     tables = [table.weight for table in large_tables(model.encoder)]
     return (
@@ -28,7 +29,7 @@ def can_update_lazily(args: HybridTrainingArguments, model: ContrastiveModel) ->
         and all(t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tables)
         and args.device.type == "cpu"
         and args.world_size == 1
-        and not args.torch_compile
+        and not (args.torch_compile and compiles_whole(model.encoder))
         and momentum_decays((args.adam_beta1, args.adam_beta2))
     )
 

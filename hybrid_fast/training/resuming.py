@@ -15,6 +15,7 @@ from hybrid_fast.data import HybridBatchSampler
 from hybrid_fast.training import checkpoints, inputs, resumption, schedules
 from hybrid_fast.training.compat import restore_state
 from hybrid_fast.training.layer_rates import groups_digest
+from hybrid_fast.training.loss_precision import follow_precision, precision_of
 from hybrid_fast.training.optimising import OptimisingTrainer
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,11 @@ class ResumingTrainer(OptimisingTrainer):
     def describe_run(self) -> dict[str, Any]:
         """Return what checkpoints keep of the run, the optimiser aside."""
         return resumption.run_settings(
-            self.args, self.sampler, self.table_fingerprint, self.encoder
+            self.args,
+            self.sampler,
+            self.table_fingerprint,
+            self.encoder,
+            precision_of(self.model.loss),
         )
 
     def follow_arguments(self, checkpoint: Path | None) -> None:
@@ -60,8 +65,10 @@ class ResumingTrainer(OptimisingTrainer):
         restore_state(self.accelerator, self.accelerator_state)
         resumption.take_changes(self.args, self.made_with)
         inputs.check_evaluation(self.args, self.eval_dataset)
-        self.settings = self.describe_run()
         saved = None if checkpoint is None else checkpoints.read_settings(checkpoint)
+        if checkpoint is not None and saved is not None and self.args.loss_precision is None:
+            follow_precision(self.model.loss, saved["same"]["loss_precision"], checkpoint)
+        self.settings = self.describe_run()
         if checkpoint is not None and saved is not None:
             resumption.check_same(saved["same"], self.settings["same"], checkpoint)
             budget = checkpoints.load_budget(self.args, checkpoint, saved["followed"])

@@ -37,7 +37,8 @@ SAME = frozenset(
 # Set by the machine, or for it: a trained model may be evaluated on another one.
 _OF_MACHINE = frozenset("use_cpu tf32 micro_batch_tokens cached_activation_tokens".split())
 
-_DEFAULT = ("alpha", None)  # it then depends on the table
+# The first then depends on the table, the second on the device.
+_DEFAULTS = (("alpha", None), ("loss_precision", None))
 
 # From a checkpoint on, their new values decide on the weights, some by rounding only.
 FOLLOWED = frozenset(
@@ -109,8 +110,16 @@ def run_settings(
     sampler: HybridBatchSampler,
     table_fingerprint: str,
     encoder: BiEncoder,
+    loss_precision: str,
 ) -> dict[str, dict[str, Any]]:
     """Return what a checkpoint keeps of a run.
+
+    Args:
+        args: of the run.
+        sampler: its plan.
+        table_fingerprint: of its rows.
+        encoder: that is trained.
+        loss_precision: in effect, given or not.
 
     Returns:
         `same` and `encoder`: what a resumed run must share; `followed`: arguments in which it may
@@ -119,6 +128,7 @@ def run_settings(
     given = plain_arguments(args)
     same = {name: given[name] for name in sorted(SAME)}
     same |= {"alpha": sampler.alpha, "data_seed": sampler.seed}  # in effect, given or not
+    same["loss_precision"] = loss_precision
     same["processes"] = None if args.gather_negatives else args.world_size
     same["table"] = table_fingerprint
     return {
@@ -204,7 +214,9 @@ def check_trained(saved: dict[str, Any], args: HybridTrainingArguments, folder: 
     now["data_seed"] = args.seed if args.data_seed is None else args.data_seed
     was = saved["same"] | saved["followed"]
     names = (name for name in sorted(_OF_WEIGHTS) if name in was and name in now)
-    other = [name for name in names if was[name] != now[name] and (name, now[name]) != _DEFAULT]
+    other = [
+        name for name in names if was[name] != now[name] and (name, now[name]) not in _DEFAULTS
+    ]
     if other:
         trained = ", ".join(f"{name} = {was[name]!r}" for name in other)
         raise ValueError(

@@ -23,6 +23,7 @@ PARTS = (
     "communication",
     "optimiser",
 )
+COMPILATION = "compilation"  # a part too, of runs that compile
 
 
 class StepTimer:
@@ -32,7 +33,7 @@ class StepTimer:
         synchronize: synchronise the GPU after each part, so that its work counts where it belongs.
 
     Attributes:
-        seconds: total of each part.
+        seconds: total of each part, those of `PARTS` and any others that were timed.
         num_updates: updates of the weights.
     """
 
@@ -53,7 +54,8 @@ class StepTimer:
             if self.synchronize:
                 torch.cuda.synchronize()
             inner = sum(self.seconds.values()) - inner
-            self.seconds[name] += time.perf_counter() - start - inner
+            own = time.perf_counter() - start - inner
+            self.seconds[name] = self.seconds.get(name, 0.0) + own
 
     def begin(self, name: str) -> None:
         """Begin a part that `end_update` ends."""

@@ -50,7 +50,7 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
     """
     tables = large_tables(encoder)
     weights = {id(table.weight): table.weight for table in tables}.values()  # several may share one
-    sums = [_RowSums(weight) for weight in weights]
+    sums = [_sums_of(weight) for weight in weights]
     for table in tables:
         table.sparse = True
     try:
@@ -65,6 +65,43 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
         if gradient is not None and gradient.is_sparse:
             gradient = coalesce(gradient)
             weight.grad = gradient if stay_sparse else gradient.to_dense()
+
+
+def _sums_of(weight: nn.Parameter) -> _RowSums | _DenseSums:
+    # Sums of rows have as many rows as there are different tokens, and a GPU is waited for to know.
+    return _RowSums(weight) if weight.is_cpu else _DenseSums(weight)
+
+
+class _DenseSums:
+    """Adds the sparse gradients of a weight to one dense `weight.grad`, on a GPU.
+
+    Autograd would make a dense gradient of each, or wait for the number of different tokens. Rows
+    are added in the order of the tokens, so that results are the same twice.
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self._sum: Tensor | None = None  # as weight.grad
+        self._hooks = [
+            weight.register_hook(partial(self._before, weight)),
+            weight.register_post_accumulate_grad_hook(self._after),
+        ]
+
+    def detach(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _before(self, weight: Tensor, gradient: Tensor) -> None:
+        self._sum = weight.grad
+        if gradient.is_sparse:
+            weight.grad = None  # or autograd would add to it
+
+    @torch.no_grad()
+    def _after(self, weight: Tensor) -> None:
+        if weight.grad is None or not weight.grad.is_sparse:
+            return
+        indices, values = sparse_entries(weight.grad)
+        total = torch.zeros_like(weight) if self._sum is None else self._sum
+        weight.grad = total.index_put_((indices[0],), values, accumulate=True)
 
 
 class _RowSums:

@@ -41,7 +41,7 @@ from hybrid_fast.training.devices import say_if_emulated
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
-from hybrid_fast.training.model import compile_transformer, make_model
+from hybrid_fast.training.model import compiled_layers, make_model
 from hybrid_fast.training.negatives import check_negatives, describe_negatives
 from hybrid_fast.training.optimiser import as_lazy_adamw, lazy_updates
 from hybrid_fast.training.resuming import TrainsNoMore
@@ -58,8 +58,8 @@ from hybrid_fast.training.timing import EndOfUpdate, StepTimer, Throughput
 from hybrid_fast.training.token_tables import clip_gradients
 
 logger = logging.getLogger(__name__)
-# Fewer different lengths need fewer compiled kernels.
-_LENGTH_MULTIPLE_COMPILED = 16
+# Of padded texts; attention on GPUs has a code of its own for masks of other widths.
+_LENGTH_MULTIPLE_COMPILED = 8
 
 
 class HybridTrainer(EvaluatingTrainer):
@@ -135,7 +135,7 @@ class HybridTrainer(EvaluatingTrainer):
             self.accelerator.autocast,
             self.accelerator.backward,
             length_multiple=_LENGTH_MULTIPLE_COMPILED if args.torch_compile else 1,
-            compiled=args.torch_compile,
+            compiled=compiled_layers(model, args),
             micro_batch_tokens=args.micro_batch_tokens,
             cached_activation_tokens=args.cached_activation_tokens,
         )
@@ -154,8 +154,6 @@ class HybridTrainer(EvaluatingTrainer):
         self.made_with = resumption.plain_arguments(args)
         self.settings = self.describe_run()
         check_agreement(facts_of_run(args, train_table, model, evaluator))
-        if args.torch_compile:
-            compile_transformer(model, args)
 
     def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> Any:
         """Train, from the start or from a checkpoint.

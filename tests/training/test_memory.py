@@ -7,9 +7,16 @@ import torch
 from torch import nn
 
 from hybrid_fast.training import memory
-from hybrid_fast.training.memory import TokenBudget, find_budget, free_bytes, measure_graph
+from hybrid_fast.training.memory import (
+    GraphSize,
+    TokenBudget,
+    find_budget,
+    free_bytes,
+    measure_graphs,
+)
 
 CPU = torch.device("cpu")
+BYTES_PER_TOKEN = (3 + 5) * 4  # of a Tower
 
 
 class Tower(nn.Module):
@@ -23,22 +30,41 @@ class Tower(nn.Module):
         return self.linear(states).tanh()
 
 
-def test_a_graph_is_measured_without_weights_and_each_storage_once():
+def measure(embed, sizes=(7, 9)) -> GraphSize:
+    """Of a tower; `embed` is given it and some states."""
     tower = Tower()
-    states = torch.zeros(7, 3)
-    assert measure_graph(tower, lambda: tower(states)) == 7 * (3 + 5) * 4
-    twice = measure_graph(tower, lambda: (tower(states), tower(states)))
-    assert twice == 7 * (3 + 5 + 5) * 4
+    states = [torch.zeros(size, 3) for size in sizes]
+    return measure_graphs(tower, lambda index: embed(tower, states[index]), sizes)
+
+
+def test_a_graph_is_measured_without_weights_and_each_storage_once():
+    assert measure(lambda tower, states: tower(states)) == GraphSize(BYTES_PER_TOKEN)
+    twice = measure(lambda tower, states: (tower(states), tower(states)))
+    assert twice == GraphSize((3 + 5 + 5) * 4)
+    assert twice.of(7) == 7 * (3 + 5 + 5) * 4
+
+
+def test_what_does_not_grow_with_tokens_is_told_apart():
+    for_all = torch.ones(1000, requires_grad=True)
+
+    def with_constants(tower, states):
+        """40 bytes of its own in each graph, and 4,000 that all share."""
+        return tower(states), torch.ones(10) * tower.linear.bias.sum(), for_all.square()
+
+    assert measure(with_constants) == GraphSize(BYTES_PER_TOKEN, 40, 4000)
+
+
+def test_samples_that_tell_nothing_apart_count_as_if_all_grew():
+    assert measure(lambda tower, states: tower(states), (7, 7)) == GraphSize(BYTES_PER_TOKEN)
+    assert measure(lambda tower, states: tower.linear.weight.sum()) == GraphSize(1)
 
 
 def find(monkeypatch: pytest.MonkeyPatch, free: int, **options) -> TokenBudget:
-    tower = Tower()
-    states = torch.zeros(10, 3)
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    return find_budget(tower, lambda: tower(states), 10, CPU, options.pop("reserved", 0), **options)
+    size = options.pop("size", GraphSize(BYTES_PER_TOKEN))
+    return find_budget(Tower(), lambda: size, CPU, options.pop("reserved", 0), **options)
 
 
-BYTES_PER_TOKEN = 32
 WEIGHTS = 3 * (3 * 5 + 5) * 4  # gradient and two moments
 
 
@@ -54,6 +80,34 @@ def test_what_is_free_beside_weights_and_loss_goes_to_graphs(monkeypatch):
     assert rich.micro_batch == enough
     assert rich.cached == (10 * usable - 2 * BYTES_PER_TOKEN * enough) // BYTES_PER_TOKEN
     assert find(monkeypatch, 2 * (10 * usable + WEIGHTS), micro_batch=512).micro_batch == 512
+
+
+def test_constant_parts_of_graphs_have_room_too(monkeypatch):
+    usable, micro_batch = 10**6, 512
+    free = 2 * (usable + WEIGHTS)
+    own, shared = GraphSize(BYTES_PER_TOKEN, 4096), GraphSize(BYTES_PER_TOKEN, 0, 4096)
+    plain = find(monkeypatch, free, micro_batch=micro_batch)
+    once = find(monkeypatch, free, micro_batch=micro_batch, size=shared)
+    assert once.cached == plain.cached - 4096 // BYTES_PER_TOKEN
+    each = find(monkeypatch, free, micro_batch=micro_batch, size=own)
+    # Were all micro-batches but half full, the kept graphs would fit beside one that is at work.
+    graphs = each.cached / (micro_batch / 2)
+    assert graphs * own.of(micro_batch // 2) + 2 * own.of(micro_batch) <= usable
+    assert (graphs + 1) * own.of(micro_batch // 2) + 2 * own.of(micro_batch) > usable
+
+
+def test_memory_that_runs_out_while_it_measures_leaves_the_least(monkeypatch, caplog):
+    def exhausts() -> GraphSize:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def fails() -> GraphSize:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**30)
+    assert find_budget(Tower(), exhausts, CPU, 0) == TokenBudget(memory.LEAST_TOKENS, 0)
+    assert "Only 1024 MiB of memory are free" in caplog.text
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        find_budget(Tower(), fails, CPU, 0)
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch):
@@ -85,10 +139,10 @@ def test_free_memory_of_the_cpu_keeps_the_limit_of_a_container(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["xpu", "mps", "cuda"])
 def test_other_devices_have_a_budget_too(monkeypatch, kind):
-    tower, states = Tower(), torch.zeros(10, 3)
     usable = 100_000
     monkeypatch.setattr(memory, "free_bytes", lambda device: (usable + WEIGHTS) / 0.85 + 2)
-    budget = find_budget(tower, lambda: tower(states), 10, torch.device(kind), 0)
+    size = GraphSize(BYTES_PER_TOKEN)
+    budget = find_budget(Tower(), lambda: size, torch.device(kind), 0)
     assert budget.micro_batch == usable // (2 * BYTES_PER_TOKEN)
 
 
