@@ -21,9 +21,10 @@ sanitize:
 bench:
 	pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/$$(date -u +%F).json
 
-# Each at most ten minutes. Again, it measures what had no time.
+# Each call takes ten minutes at most; when made again it measures what had no time. COMMIT names
+# the sources where there is no git.
 GPU_JSON ?= benchmarks/results/$(shell date -u +%F)-gpu.json
-GPU_CHECK = PYTHONPATH=. python3 benchmarks/gpu_check.py --resume --out $(GPU_JSON)
+GPU_CHECK = PYTHONPATH=. python3 benchmarks/gpu_check.py --resume --out $(GPU_JSON) --commit "$(COMMIT)"
 
 gpu-check:
 	$(MAKE) -k gpu-check-loss gpu-check-training

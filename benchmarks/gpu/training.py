@@ -106,7 +106,7 @@ def run(each: Run, settings: Settings, deadline: float) -> dict[str, Any]:
     returncode, said = processes.run(
         ["-m", "gpu.training_run", json.dumps(specification)],
         min(each.limit_s, deadline - time.monotonic()),
-        {"TOKENIZERS_PARALLELISM": "true"} | environment,
+        {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"} | environment,
     )
     found = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     if returncode != 0:

@@ -40,6 +40,14 @@ def test_all_steps_compute_the_same(kind, settings, monkeypatch):
         assert_same(step(*inputs), ways.ours(kind, "reference")(*inputs))
 
 
+def test_every_case_is_compiled_anew(settings, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: calls.append("compile"))
+    ways.peers(Case(4, 16, "none"), settings)
+    assert calls == ["reset", "compile", "compile"]
+
+
 def test_the_cached_loss_compares_by_dot_products():
     name, step = ways.cached_loss(16)
     assert name == "cached_16"
