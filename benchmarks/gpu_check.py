@@ -123,7 +123,9 @@ def judge(report: Report, settings: Settings) -> None:
     found, default = verdicts(sections, settings), default_backend(sections)
     report.content |= {"verdicts": [each.values() for each in found], "default_backend": default}
     report.write()
-    print("\n".join(map(str, found)))
+    measured = [each for each in found if each.reached is not None]
+    print("\n".join(map(str, measured)))
+    print(f"goals of which nothing was measured: {len(found) - len(measured)}")
     print(f"{default['rule']}\n{json.dumps(default['by_kind'])}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpu.report import KIND, is_complete
+from gpu.report import KIND, has_figures
 from headlines import number
 
 NOT_MEASURED = (
@@ -52,7 +52,7 @@ def page(found: list[Report]) -> str:
 
 
 def _has(report: Report, section: str) -> bool:
-    return any(map(is_complete, report["sections"].get(section, {}).values()))
+    return any(map(has_figures, report["sections"].get(section, {}).values()))
 
 
 def _source(report: Report) -> str:
@@ -67,7 +67,7 @@ def _source(report: Report) -> str:
 
 def _measured(report: Report, section: str) -> dict[str, Any]:
     cases = report["sections"].get(section, {})
-    return {name: found for name, found in cases.items() if is_complete(found)}
+    return {name: found for name, found in cases.items() if has_figures(found)}
 
 
 def _ours(cases: dict[str, Any]) -> list[str]:

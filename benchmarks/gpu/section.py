@@ -78,7 +78,7 @@ class Runner:
         for task in tasks_of(self._section)(self._settings):
             known = self._known(task)
             tried = known.get("run") == self._stamp and not known.get("lost_by")
-            if tried or (known and is_complete(known)):
+            if tried or is_complete(known or None):
                 continue
             values = self._attempt(task)
             self._add(task, values)

@@ -14,6 +14,7 @@ from gpu.settings import Settings
 def settings(tmp_path, monkeypatch):
     """Tiny ones; what torch.compile is given runs as it is."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: None)
     return Settings.of(tmp_path / "scratch", tiny=True)
 
 

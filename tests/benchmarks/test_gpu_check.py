@@ -7,6 +7,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import cuda_timing
 import gpu_check
 import pytest
 from cuda_timing import DeviceLostError, ProcessorStandIn, reported
@@ -102,6 +103,15 @@ def test_a_later_run_measures_what_the_first_one_has_not(run):
     assert calls == ["a", "bad", "bad", "late"]
     assert found["bad"]["value"] == 3
     assert "failed" not in found["bad"]
+
+
+def test_a_case_some_ways_of_which_had_no_time_is_run_again_later(run):
+    calls = []
+    run(giving("a", calls, steps={"new": {"median_ms": 1.0}, "naive": dict(cuda_timing.NO_TIME)}))
+    run(giving("a", calls, steps={"new": {"median_ms": 1.0}}), stamp="second")
+    found = run(giving("a", calls), stamp="third")
+    assert calls == ["a", "a"]
+    assert found["a"]["steps"] == {"new": {"median_ms": 1.0}}
 
 
 def test_a_case_is_run_again_without_the_way_that_lost_the_device(run):
@@ -309,10 +319,11 @@ def test_a_process_that_outlasts_its_time_ends_with_what_it_began():
 
 
 def test_processes_find_the_library_and_what_they_are_told():
-    script = "import gpu.settings, hybrid_fast, os; print(os.environ['SAID'])"
+    script = "import gpu, hybrid_fast, os; print(os.environ['SAID'])"
     assert processes.run(["-c", script], 60, {"SAID": "so"}) == (0, "so\n")
 
 
+@pytest.mark.slow
 def test_only_training_needs_more_than_torch_and_our_library():
     modules = [place.partition(":")[0] for place in section.SECTIONS.values()]
     script = f"""
@@ -320,6 +331,7 @@ import sys
 sys.modules |= dict.fromkeys(("datasets", "faiss", "babel", "transformers", "triton"))
 sys.modules["sentence_transformers"] = None
 from importlib import import_module
+import cuda_timing
 import gpu_check
 for module in {[*modules, "gpu.goals", "gpu.section"]}:
     import_module(module)
