@@ -10,14 +10,14 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-import torch
 from cuda_timing import median_ms
 
 from gpu.profiles import kernels_of
 from gpu.settings import NEW, Case, Settings, embeddings
 from gpu.ways import ours_by_hand
 
-MODULE = "hybrid_fast.ops.backends.triton_one_pass"
+MODULE = "hybrid_fast.ops.backends.one_pass_tiles"
+KERNELS = "hybrid_fast.ops.backends.one_pass_kernels"
 KERNEL = "exp_tiles_kernel"
 ROUNDS = 5
 
@@ -28,25 +28,30 @@ def module() -> ModuleType | None:
 
 
 @contextmanager
-def changed(**values: Any) -> Iterator[Any]:
+def changed(*, descriptors: bool | None = None, **values: Any) -> Iterator[list[Any]]:
     """Let the kernel run with another tile within, or with pointers in place of descriptors.
 
     Args:
-        **values: fields of `Tile`, and `descriptors`.
+        descriptors: whether tiles are loaded through them; None: as the library decides.
+        **values: fields of the tile that are to be others.
 
     Yields:
-        The tile.
+        The tiles that were used.
     """
     one_pass = module()
     assert one_pass is not None
     before = one_pass.tile_of, one_pass.has_descriptors
-    descriptors = values.pop("descriptors", None)
-    tile = replace(before[0](_architecture(), masked=False), **values)
-    one_pass.tile_of = lambda *_, **__: tile
+    used = []
+
+    def tile_of(*arguments: Any, **options: Any) -> Any:
+        used.append(replace(before[0](*arguments, **options), **values))
+        return used[-1]
+
+    one_pass.tile_of = tile_of
     if descriptors is not None:
-        one_pass.has_descriptors = lambda _: descriptors
+        one_pass.has_descriptors = lambda *_: descriptors
     try:
-        yield tile
+        yield used
     finally:
         one_pass.tile_of, one_pass.has_descriptors = before
 
@@ -73,7 +78,7 @@ def compiled() -> list[dict[str, int]]:
     """
     found = []
     with suppress(ImportError, AttributeError, LookupError, TypeError):
-        kernel = getattr(import_module("hybrid_fast.ops.backends.one_pass_kernels"), KERNEL)
+        kernel = getattr(import_module(KERNELS), KERNEL)
         for cache, *_ in kernel.device_caches.values():
             found += [
                 {
@@ -84,12 +89,3 @@ def compiled() -> list[dict[str, int]]:
                 for variant in cache.values()
             ]
     return found
-
-
-def _architecture() -> str:
-    """Return the architecture of the current GPU, that of an H100 where there is none."""
-    if not torch.cuda.is_available():
-        return "sm_90"
-    from hybrid_fast.ops.backends.triton_tiles import architecture_of
-
-    return architecture_of(torch.device("cuda", torch.cuda.current_device()))

@@ -49,12 +49,14 @@ def run(case: Case, change: dict[str, Any], settings: Settings, deadline: float)
     if one_pass.module() is None:
         return {"skipped": "the library has no one-pass loss"}
     found: dict[str, Any] = {}
-    with one_pass.changed(**change) as tile:
+    with one_pass.changed(**change) as used:
         before = len(one_pass.compiled())
         with reported(settings.device, found, UNUSABLE):
             inputs = embeddings(case, settings.device.type)
             steps = {NEW: ours_by_hand(case.kind, settings.ours[NEW])}
             failed, found["errors"] = errors(case, inputs, steps, settings)
             found |= one_pass.timed(case, settings) if not failed else {UNUSABLE: failed[NEW]}
+    if used:
+        found["tile"] = asdict(used[-1])
     # What this tile has had compiled.
-    return found | {"tile": asdict(tile), "compiled": one_pass.compiled()[before:]}
+    return found | {"compiled": one_pass.compiled()[before:]}

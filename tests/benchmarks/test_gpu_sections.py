@@ -6,6 +6,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from cuda_timing import ProcessorStandIn
 from gpu import build, one_pass, profiles, small, tiles
 from gpu.settings import LANDED, NEW, Case
 from gpu.ways import ours
+
+from hybrid_fast.ops.backends.registry import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -94,25 +97,48 @@ def test_without_the_one_pass_loss_its_kernel_is_skipped(section, found, monkeyp
             assert "no one-pass loss" in values["skipped"]
 
 
+def test_the_library_has_what_is_changed():
+    if NEW in BACKENDS:
+        module = one_pass.module()
+        assert callable(module.tile_of)
+        assert callable(module.has_descriptors)
+        assert hasattr(import_module(one_pass.KERNELS), one_pass.KERNEL)
+
+
 def test_a_tile_is_another_one_within_and_the_same_after(library):
     before = library.tile_of, library.has_descriptors
-    with one_pass.changed(columns=128, descriptors=False) as tile:
-        assert library.tile_of("sm_90", masked=True) == tile == replace(Tile(), columns=128)
+    with one_pass.changed(columns=128, descriptors=False) as used:
+        assert library.tile_of("sm_90", masked=True) == replace(Tile(), columns=128)
         assert not library.has_descriptors("sm_90")
+    assert used == [replace(Tile(), columns=128)]
     assert (library.tile_of, library.has_descriptors) == before
     with one_pass.changed(num_warps=4):
         assert library.has_descriptors is before[1]
     with pytest.raises(TypeError), one_pass.changed(no_such_field=1):
-        pass
-    assert library.tile_of("sm_90", masked=False) == Tile()
+        library.tile_of("sm_90", masked=True)
+    assert (library.tile_of, library.has_descriptors) == before
 
 
 def test_tiles_are_tried_with_errors_registers_and_times(library, settings, monkeypatch):
     variants = iter([["old"], ["old", "new"]])
     monkeypatch.setattr(one_pass, "compiled", lambda: next(variants))
+
+    def by_kernel(kind, backend):
+        """As the library does it: each call asks for the tile."""
+
+        def step(queries, passages):
+            library.tile_of("sm_90", masked=False)
+            return ours(kind, backend)(queries, passages)
+
+        return step
+
+    for module in (tiles, one_pass):
+        monkeypatch.setattr(module, "ours_by_hand", by_kernel)
     case = Case(16, 48, "symmetric")
     report = tiles.run(case, {"parts": 2}, settings, math.inf)
-    assert report["tile"]["parts"] == 2
+    assert report["tile"] == {
+        "rows": 128, "columns": 256, "depth": 64, "parts": 2, "num_warps": 8, "num_stages": 3
+    }  # fmt: skip
     assert report["compiled"] == ["new"]
     assert report["step_ms"] > 0
     assert report["errors"][NEW]["queries"] < 6e-3
