@@ -1,4 +1,4 @@
-.PHONY: install lint format test cpp-test sanitize bench gpu-check stubs
+.PHONY: install lint format test cpp-test sanitize bench gpu-check gpu-check-loss gpu-check-training stubs
 
 install:
 	pip install -c constraints.txt -e '.[test,bench,docs,dev]'
@@ -21,8 +21,19 @@ sanitize:
 bench:
 	pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/$$(date -u +%F).json
 
+# Each call takes ten minutes at most; when made again it measures what had no time. COMMIT names
+# the sources where there is no git.
+GPU_JSON ?= benchmarks/results/$(shell date -u +%F)-gpu.json
+GPU_CHECK = PYTHONPATH=. python3 benchmarks/gpu_check.py --resume --out $(GPU_JSON) --commit "$(COMMIT)"
+
 gpu-check:
-	PYTHONPATH=. python benchmarks/gpu_check.py
+	$(MAKE) -k gpu-check-loss gpu-check-training
+
+gpu-check-loss:
+	$(GPU_CHECK) build tests loss small
+
+gpu-check-training:
+	$(GPU_CHECK) build training profile parts tiles
 
 stubs:
 	pybind11-stubgen hybrid_fast._core -o .

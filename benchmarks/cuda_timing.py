@@ -24,6 +24,7 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # loss and bot
 CASE_S = 8  # for the rounds of one case, but at least FEWEST_ROUNDS
 WARM_UPS, FEWEST_ROUNDS, MOST_ROUNDS = 2, 3, 10
 SLOW_MS = 1000  # a step that takes longer is timed once
+NO_TIME = {"skipped": "no time left"}
 SQUARE = 8192  # of the product that gives the rate
 
 
@@ -101,7 +102,9 @@ class Gpu:
     def time_of(self, event: Any) -> float:
         """Return the microseconds of kernels in a row of a profile; 0 for rows of the host."""
         on_device = event.device_type == torch.autograd.DeviceType.CUDA
-        return event.device_time_total if on_device else 0.0
+        # A name that was given to a stretch of time has that of all kernels within.
+        is_kernel = on_device and not getattr(event, "is_user_annotation", False)
+        return event.device_time_total if is_kernel else 0.0
 
     def describe(self) -> dict[str, Any]:
         """Return what the card is, with its driver and CUDA."""
@@ -264,7 +267,7 @@ def measure(
     times: dict[str, list[float]] = {}
     for name, step in steps.items():
         if time.monotonic() > deadline:
-            results[name] = {"skipped": "no time left"}
+            results[name] = dict(NO_TIME)
             continue
         with reported(device, results, name):
             results[name] = warm_up(device, step, inputs)

@@ -2,7 +2,7 @@
 
     python benchmarks/performance_page.py
 
-Of each kind of processor the newest figures of each case are shown.
+Of each kind of processor, and each card, the newest figures of each case are shown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import gpu_page
 from headlines import BUDGETS_S, Headline
 from machine import ROOT
 
@@ -106,9 +107,10 @@ def _reduced(headlines: list[Headline]) -> str:
 
 def page() -> str:
     """Return the page, its text above the mark as it is."""
-    parts = [part for path in sorted(RESULTS.glob("*.json")) for part in parts_of(path)]
+    files = sorted(RESULTS.glob("*.json"))
+    parts = [part for path in files for part in parts_of(path)]
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    return text + MARK + tables(newest(parts))
+    return text + MARK + tables(newest(parts)) + "\n" + gpu_page.page(gpu_page.reports(files))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from machine import ROOT
 
+from gpu.processes import run
 from gpu.settings import Settings, Task
 
 PROCESSES = 8
@@ -69,21 +68,6 @@ def test(settings: Settings, deadline: float) -> dict[str, Any]:
 def command(arguments: list[str], deadline: float) -> dict[str, Any]:
     """Run Python and return how it ended, after how long, and the end of what it said."""
     begin = time.monotonic()
-    left_s = max(deadline - begin, 1)
-    try:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=left_s,
-        )
-    except subprocess.TimeoutExpired as error:
-        said = error.stdout or b""
-        text = said.decode(errors="replace") if isinstance(said, bytes) else said
-        returncode, output = None, f"{text}\nstopped after {left_s:.0f} s"
-    else:
-        returncode, output = done.returncode, done.stdout
+    returncode, output = run(arguments, deadline - begin)
     seconds = time.monotonic() - begin
     return {"returncode": returncode, "seconds": seconds, "output": output[-KEPT_OUTPUT:]}

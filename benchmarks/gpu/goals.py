@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cuda_timing import NO_TIME
+
 from gpu.loss import ACCURACY, plan
 from gpu.settings import LANDED, NEW, Case, Settings
 from gpu.small import plan as small_plan
@@ -177,22 +179,27 @@ def default_backend(sections: dict[str, Any]) -> dict[str, Any]:
         name: found
         for section in ("small", "loss")
         for name, found in sections.get(section, {}).items()
-        if ratio(found, LANDED, NEW) is not None
+        if _tells(found)
     }
     every = [found for section in sections.values() for found in section.values()]
-    never_wrong = not any(
-        NEW in found.get("wrong", []) or NEW in found.get("left_out", []) for found in every
-    )
+    faults = ("wrong", "left_out", "lost_by")
+    ways = [way for found in every for fault in faults for way in found.get(fault, [])]
+    never_wrong = not any(way.startswith(NEW) for way in ways)
     by_case = {name: _backend_of(found, never_wrong) for name, found in cases.items()}
     kinds: dict[str, Any] = {}
     for kind in ("mean", "symmetric", "none"):
-        sizes = sorted(
-            (found["size"], by_case[name]) for name, found in cases.items() if found["kind"] == kind
-        )
-        landed = [size for size, backend in sizes if backend == LANDED]
-        new = [size for size, _ in sizes if not landed or size > max(landed)]
-        kinds[kind] = {f"{NEW} from size": min(new) if new else None, "measured": len(sizes)}
+        of_kind = {name: each["size"] for name, each in cases.items() if each["kind"] == kind}
+        landed = [size for name, size in of_kind.items() if by_case[name] == LANDED]
+        new = [size for size in of_kind.values() if size > max(landed, default=0)]
+        kinds[kind] = {f"{NEW} from size": min(new, default=None), "measured": len(of_kind)}
     return {"rule": RULE, "by_case": by_case, "by_kind": kinds}
+
+
+def _tells(found: dict[str, Any]) -> bool:
+    """Tell whether a case compares both ways: one that cannot run the new one speaks against it."""
+    new = found.get("steps", {}).get(NEW)
+    was_tried = new is not None and new != NO_TIME
+    return was_tried and value_of(found, LANDED, "median_ms") is not None
 
 
 def _backend_of(found: dict[str, Any], never_wrong: bool) -> str:

@@ -57,7 +57,7 @@ def tasks(settings: Settings) -> Iterator[Task]:
     """Give the accuracy and the cases of `plan`."""
     yield Task(ACCURACY, accuracy, limit_s=60)
     for case in map(settings.scaled, plan()):
-        yield Task(str(case), partial(run, case))
+        yield Task(str(case), partial(run, case), limit_s=120)
 
 
 def run(case: Case, settings: Settings, deadline: float) -> dict[str, Any]:

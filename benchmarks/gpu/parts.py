@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from cuda_timing import SQUARE, Device, matmul_rate, median_ms, reported
 
+from gpu import one_pass
 from gpu.settings import Case, Settings, Task, embeddings
 
 CASE = Case(2**14, 768, "mean")
@@ -16,9 +19,13 @@ SCALED_CHUNK = 5
 
 
 def tasks(settings: Settings) -> Iterator[Task]:
-    """Give the products and the memory."""
+    """Give the products, the memory, and the kernels of each kind of loss."""
     yield Task("products", products)
     yield Task("memory", memory)
+    for kind in ("mean", "symmetric", "none"):
+        for descriptors in (True, False):
+            name = f"{kind}, {'descriptors' if descriptors else 'pointers'}"
+            yield Task(name, partial(kernels, kind, descriptors), limit_s=40)
 
 
 def products(settings: Settings, deadline: float) -> dict[str, Any]:
@@ -68,6 +75,14 @@ def products(settings: Settings, deadline: float) -> dict[str, Any]:
         "square_flop_per_s": matmul_rate(device, square),
         "forms": found,
     }
+
+
+def kernels(kind: str, descriptors: bool, settings: Settings, deadline: float) -> dict[str, Any]:
+    """Return the time of each kernel of a step of the one-pass loss."""
+    if one_pass.module() is None:
+        return {"skipped": "the library has no one-pass loss"}
+    with one_pass.changed(descriptors=descriptors):
+        return one_pass.timed(settings.scaled(replace(CASE, kind=kind)), settings)
 
 
 def memory(settings: Settings, deadline: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from cuda_timing import Device, reported
+from cuda_timing import Device, Step, reported
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from gpu import training
@@ -40,15 +41,20 @@ def of_loss(case: Case, settings: Settings, deadline: float) -> dict[str, Any]:
             continue
         step = ours_by_hand(case.kind, backend)
         with reported(settings.device, found, way):
-            for _ in range(WARM_UPS):
-                step(*inputs)
-            settings.device.synchronize()
-            with profiler(settings.device) as profiled:
-                for _ in range(STEPS):
-                    step(*inputs)
-                settings.device.synchronize()
-            found[way] = kernels(settings.device, profiled, STEPS)
+            found[way] = kernels_of(step, inputs, settings.device)
     return {"ways": found}
+
+
+def kernels_of(step: Step, inputs: tuple[Tensor, Tensor], device: Device) -> dict[str, Any]:
+    """Return the kernels of a step of the loss."""
+    for _ in range(WARM_UPS):
+        step(*inputs)
+    device.synchronize()
+    with profiler(device) as profiled:
+        for _ in range(STEPS):
+            step(*inputs)
+        device.synchronize()
+    return kernels(device, profiled, STEPS)
 
 
 def profiler(device: Device) -> profile:

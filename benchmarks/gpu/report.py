@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from cuda_timing import Device
+from cuda_timing import NO_TIME, Device
 
 KIND = "gpu_check"
 SAME = ("kind", "tiny", "source", "device", "versions")  # what a run that goes on must share
@@ -96,9 +96,14 @@ class Report:
         self.content = json.loads(self._path.read_text(encoding="utf-8"))
 
 
-def is_complete(values: dict[str, Any] | None) -> bool:
-    """Tell whether a case has been measured, so that a run that goes on may pass it over."""
+def has_figures(values: dict[str, Any] | None) -> bool:
+    """Tell whether a case was measured, be it without some of its ways."""
     return values is not None and not any(name in values for name in ("skipped", "failed"))
+
+
+def is_complete(values: dict[str, Any] | None) -> bool:
+    """Tell whether a case was measured, so that a run that goes on may pass it over."""
+    return has_figures(values) and NO_TIME not in (values or {}).get("steps", {}).values()
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

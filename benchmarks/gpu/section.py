@@ -1,6 +1,6 @@
 """One section of the GPU check in a process of its own: its cases, one after another.
 
-    python -m gpu.section NAME OUT STAMP FOLDER SECONDS [tiny]
+    python -m gpu.section NAME OUT STAMP FOLDER DEADLINE [tiny]
 
 A kernel that faults takes the process's hold on the device with it, and one that hangs cannot be
 interrupted. So what a case gave is written at once, a case that outlasts its limit ends the
@@ -21,13 +21,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cuda_timing import DeviceLostError
+from cuda_timing import NO_TIME, DeviceLostError
 
 from gpu.report import Report, is_complete
 from gpu.settings import Settings, Task, Tasks
 
 DEVICE_LOST = 3  # exit status
 MOST_LOSSES = 2  # after as many a way is left out of what follows
+LONG = ("output", "kernels", "rows", "profile", "files", "peak_mib", "rounds")
+LONGEST_LINE = 900
 # Where the tasks of a section stand. They are imported once the library is built.
 SECTIONS = {
     "build": "gpu.build:build_tasks",
@@ -76,17 +78,17 @@ class Runner:
         for task in tasks_of(self._section)(self._settings):
             known = self._known(task)
             tried = known.get("run") == self._stamp and not known.get("lost_by")
-            if tried or (known and is_complete(known)):
+            if tried or is_complete(known or None):
                 continue
             values = self._attempt(task)
             self._add(task, values)
-            print(self._section, task.name, json.dumps(rounded(values)), flush=True)
+            print(f"{self._section}: {task.name}: {line(values)}", flush=True)
 
     def _attempt(self, task: Task) -> dict[str, Any]:
         """Return what a case gave, or why it gave nothing."""
         begin = time.monotonic()
         if begin + task.needs_s > self._deadline:
-            return {"skipped": "no time left"}
+            return dict(NO_TIME)
         without = {*self._known(task).get("lost_by", []), *self._lost_for_good()}
         settings = replace(self._settings, without=frozenset(without))
         settings.device.empty_cache()
@@ -113,7 +115,7 @@ class Runner:
         way = self._settings.device.way
         said = f"{way or 'the case'} did not end within {task.limit_s:.0f} s"
         self._add_lost(task, way, said)
-        print(self._section, task.name, said, flush=True)
+        print(f"{self._section}: {task.name}: {said}", flush=True)
         os._exit(DEVICE_LOST)
 
     def _add_lost(self, task: Task, way: str | None, said: str) -> None:
@@ -138,10 +140,15 @@ class Runner:
         self._report.add(self._section, task.name, values | {"run": self._stamp})
 
 
+def line(values: dict[str, Any]) -> str:
+    """Return values as they are printed: three digits, without what is long."""
+    return json.dumps(rounded(values))[:LONGEST_LINE]
+
+
 def rounded(values: Any) -> Any:
-    """Return values as they are printed: three digits, and no long texts."""
+    """Return values with three digits, and without long texts and lists of rows."""
     if isinstance(values, dict):
-        return {name: rounded(value) for name, value in values.items() if name != "output"}
+        return {name: rounded(value) for name, value in values.items() if name not in LONG}
     if isinstance(values, list):
         return [rounded(value) for value in values]
     return float(f"{values:.3g}") if isinstance(values, float) else values
@@ -149,12 +156,16 @@ def rounded(values: Any) -> Any:
 
 def main() -> int:
     """Run one section in this process."""
-    section, out, stamp, folder, seconds, *tiny = sys.argv[1:]
+    section, out, stamp, folder, deadline, *tiny = sys.argv[1:]
     report = Report(Path(out))
     settings = Settings.of(Path(folder), tiny=bool(tiny))
-    deadline = time.monotonic() + float(seconds)
+    if section != "build":
+        # Our extension is there by now.
+        from hybrid_fast.cpu import processor
+
+        report.content["processor"] = processor()
     try:
-        Runner(section, report, settings, deadline, stamp).run()
+        Runner(section, report, settings, float(deadline), stamp).run()
     except DeviceLostError as error:
         print(error, flush=True)
         return DEVICE_LOST

@@ -3,8 +3,8 @@
     python -m gpu.training_run SPECIFICATION
 
 The specification is JSON: the fields of `training.Run`, `arguments` of the trainer, whether `cudnn`
-may attend, whether the run is `tiny`, a `folder` for encoders and tokens, which later runs find
-there, and the file `out`.
+attends (null: as the library decides), whether the run is `tiny`, a `folder` for encoders and
+tokens, which later runs find there, and the file `out`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Run:
 
     def train(self) -> None:
         """Train and write what was found."""
-        torch.backends.cuda.enable_cudnn_sdp(self.given.cudnn)
+        if self.given.cudnn is not None:
+            hold_cudnn(self.given.cudnn)
         begin = time.perf_counter()
         trainer = self.our_trainer() if self.given.way in OURS else self.their_trainer()
         self.found["setup_s"] = time.perf_counter() - begin
@@ -158,13 +159,14 @@ class Run:
         }
 
     def add_ours(self, trainer: Any) -> None:
-        """Add what only our trainer knows."""
+        """Add what only our trainer knows: token limits, padding, graphs kept, how the loss ran."""
         step = trainer.cached_step
         self.found |= {
             "budget": {"micro_batch": step.budget.micro_batch, "cached": step.budget.cached},
-            "padded_tokens": step.num_padded,
-            "loss_precision": str(trainer.args.loss_precision),
-            "attention": str(trainer.encoder.backbone.model.config._attn_implementation),
+            "kept_share": min(step.budget.cached / step.num_padded, 1.0),
+            "padding_share": trainer.state.log_history[0]["padding_share"],
+            "loss_precision": step.model.loss.options.get("precision") or "float32",
+            "seconds_by_part": dict(trainer.timer.seconds),
         }
 
     def add_steps(self, seconds: list[float], losses: list[float]) -> None:
@@ -216,6 +218,13 @@ class Clock(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if logs and "loss" in logs:
             self._losses.append(logs["loss"])
+
+
+def hold_cudnn(enabled: bool) -> None:
+    """Let torch attend with or without cuDNN, whatever the library asks for later."""
+    switch = torch.backends.cuda
+    switch.enable_cudnn_sdp(enabled)
+    switch.enable_cudnn_sdp = lambda enabled: None  # of this process, which ends with the run
 
 
 def compile_seconds() -> float | None:

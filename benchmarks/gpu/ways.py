@@ -105,6 +105,8 @@ def peers(case: Case, settings: Settings) -> dict[str, Step]:
     if case.size > settings.scaled(Case(LARGEST_PEER, case.dim, "mean")).size:
         return {}
     naive, exact = cross_entropy(case.kind), cross_entropy_of_float32(case.kind)
+    # All cases are calls of one function, of which few codes are kept; then it runs uncompiled.
+    torch.compiler.reset()
     steps = {
         "naive": step_of(naive),
         "compiled_bf16": step_of(torch.compile(naive, dynamic=False)),

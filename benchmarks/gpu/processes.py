@@ -1,0 +1,54 @@
+"""Python in a process of its own, which ends with all that it began when its time is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import IO
+
+from machine import ROOT
+
+
+def run(
+    arguments: list[str],
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdout: int | IO[str] | None = subprocess.PIPE,
+) -> tuple[int | None, str]:
+    """Run Python from the root of the checkout, whose library and benchmarks it finds.
+
+    Args:
+        arguments: of Python.
+        timeout_s: after which it is ended.
+        environment: variables beside those of this process.
+        stdout: where its output goes, as of `subprocess.Popen`; by default into what is returned.
+
+    Returns:
+        Its exit status, None if it was ended, and what it said; of errors alone, if the output goes
+        elsewhere.
+    """
+    paths = [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+    captured = stdout == subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | (environment or {}),
+        stdout=stdout,
+        stderr=subprocess.STDOUT if captured else subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    returncode, note = None, ""
+    try:
+        said = process.communicate(timeout=max(timeout_s, 1))
+        returncode = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said = process.communicate()
+        note = f"\nstopped after {timeout_s:.0f} s"
+    return returncode, (said[0] if captured else said[1]) + note
