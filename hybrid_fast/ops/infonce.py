@@ -100,7 +100,8 @@ def info_nce(
             gradients if all weights are 0).
         normalize: divide queries and passages by their Euclidean norm first.
         negatives: "all", or "hard_only": only columns that are no row's positive.
-        backend: "auto" takes the fastest one that supports the call.
+        backend: "auto" takes the fastest one that supports the call, or that which the environment
+            variable HYBRID_FAST_LOSS_BACKEND names, if it does.
         precision: None multiplies embeddings in their dtype, with sums at least in float32 (TF32
             only where torch's own setting allows it). "bf16" rounds float32 or float16 embeddings
             to bfloat16 first, which changes gradients by some thousandths; logits and sums remain

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from hybrid_fast.ops import info_nce
+from hybrid_fast.ops.backends import registry
 from hybrid_fast.ops.backends.registry import select_backend
 
 NAN, INF = float("nan"), float("inf")
@@ -181,6 +183,60 @@ def test_other_devices_take_the_reference(device):
             select_backend(backend, None, device)
     with pytest.raises(ValueError, match=rf"precision 'bf16' for tensors on '{device}'; .*None"):
         select_backend("auto", "bf16", device)
+
+
+def preferring(monkeypatch, name):
+    monkeypatch.setenv("HYBRID_FAST_LOSS_BACKEND", name)
+
+
+@pytest.mark.parametrize("name", ["triton_one_pass", "triton", "reference", "cpu", " cpu "])
+def test_the_environment_names_the_backend_of_auto(name, monkeypatch):
+    def chosen(asked, device, precision=None):
+        return select_backend(asked, precision, device)
+
+    for known in ("triton", "triton_one_pass"):
+        there = replace(registry.BACKENDS[known], is_installed=True)
+        monkeypatch.setitem(registry.BACKENDS, known, there)
+    preferring(monkeypatch, name)
+    on = {"triton": ["cuda"], "triton_one_pass": ["cuda"], "cpu": ["cpu"]}
+    for device, usual in {"cuda": "triton", "cpu": "cpu", "mps": "reference"}.items():
+        supported = device in on.get(name.strip(), [device])
+        assert chosen("auto", device) == (name.strip() if supported else usual)
+        assert chosen(usual, device) == usual
+    # The definition has no such precision.
+    for device, usual in {"cuda": "triton", "cpu": "cpu"}.items():
+        supported = device in on.get(name.strip(), [])
+        assert chosen("auto", device, "bf16") == (name.strip() if supported else usual)
+
+
+@pytest.mark.parametrize("name", ["", " ", "auto"])
+def test_no_name_in_the_environment_is_no_preference(name, monkeypatch):
+    preferring(monkeypatch, name)
+    assert select_backend("auto", None, "cpu") == "cpu"
+
+
+def test_an_unknown_name_in_the_environment(monkeypatch):
+    preferring(monkeypatch, "triton_onepass")
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"environment variable HYBRID_FAST_LOSS_BACKEND is 'triton_onepass'; .*'reference'; "
+            r"did you mean 'triton_one_pass'"
+        ),
+    ):
+        info_nce(embeddings(2), embeddings(2))
+    assert info_nce(embeddings(2), embeddings(2), backend="cpu").isfinite()
+
+
+def test_the_environment_is_read_when_a_loss_is_compiled(monkeypatch):
+    queries = torch.linspace(-1, 1, 20).reshape(5, 4).sin()
+    for name in ("reference", "cpu"):
+        torch._dynamo.reset()
+        preferring(monkeypatch, name)
+        function = torch.compile(
+            lambda q: info_nce(q, q.flip(1)), fullgraph=True, backend="aot_eager"
+        )
+        torch.testing.assert_close(function(queries), info_nce(queries, queries.flip(1)))
 
 
 def test_the_reference_runs_where_there_is_no_autocast():

@@ -168,7 +168,7 @@ def finish_rows_kernel(
     coefficients,
     logit_scale,
     losses,
-    factors,  # (R,), a_i / l_i with l_i the row's sum; None: losses alone
+    factors,  # (R,), a_i / l_i with l_i the row's sum
     dots,  # (R,), a_i / l_i times the sum of `row_dots`; None
     flag,  # int32 (1,), set where a sum is out of reach
     T,
@@ -184,21 +184,22 @@ def finish_rows_kernel(
     b_reference = tl.load(references + o_r, mask=m_r, other=0) * LOG2_E
     # As of the others, so that what references lose by rounding is lost alike.
     b_rel = tl.fma(b_s, tl.load(logit_scale) * LOG2_E, -b_reference)
-    b_total = b_negatives + tl.exp2(b_rel)
-    # A positive far below has no exponential, one far above no logarithm of what it is ahead by.
-    b_ratio = b_negatives * tl.exp2(-b_rel)
-    b_loss = tl.where(b_ratio <= 1, log1p(b_ratio), tl.log(b_total) - b_rel * LN_2)
-    tl.store(losses + o_r, b_loss, mask=m_r)
+    b_positive = tl.exp2(b_rel)
+    b_total = b_negatives + b_positive
     # What is not a number is not within, either.
     b_within = (b_total >= LEAST_SUM) & (b_total <= LARGEST_SUM)
-    b_missed = tl.sum((m_r & ~b_within).to(tl.int32), axis=0)
-    tl.store(flag, 1, mask=b_missed > 0)
-    if factors is not None:
-        b_a = tl.load(coefficients + o_r, mask=m_r, other=0)
-        tl.store(factors + o_r, b_a / b_total, mask=m_r)
-        if dots is not None:
-            b_dot = sum_of_parts(row_dots, o_r, m_r, T, R, BLOCK_T, BLOCK_R)
-            tl.store(dots + o_r, b_a / b_total * b_dot, mask=m_r)
+    tl.store(flag, 1, mask=tl.sum((m_r & ~b_within).to(tl.int32), axis=0) > 0)
+    b_total = tl.where(b_within, b_total, 1)
+    # A positive that is far below has no exponential to divide by.
+    b_leads = b_negatives <= b_positive
+    b_ratio = tl.where(b_leads, b_negatives, 0) / tl.maximum(b_positive, LEAST_SUM)
+    b_loss = tl.where(b_leads, log1p(b_ratio), tl.log(b_total) - b_rel * LN_2)
+    tl.store(losses + o_r, b_loss, mask=m_r)
+    b_factor = tl.load(coefficients + o_r, mask=m_r, other=0) / b_total
+    tl.store(factors + o_r, b_factor, mask=m_r)
+    if dots is not None:
+        b_dot = sum_of_parts(row_dots, o_r, m_r, T, R, BLOCK_T, BLOCK_R)
+        tl.store(dots + o_r, b_factor * b_dot, mask=m_r)
 
 
 @triton.jit

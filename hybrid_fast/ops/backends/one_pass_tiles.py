@@ -144,8 +144,8 @@ class ExponentialTiles:
         """Return exponentials of both directions: all are relative to the same reference."""
         rows = self._rows_of(chunk, logit_scale)
         bound = _lengths(rows.queries).amax() * self._longest * logit_scale
-        # Of what has no finite bound the sums tell.
-        reference = (bound - HEADROOM).nan_to_num(0.0, 0.0, 0.0)
+        # No lower than needed, for distance costs digits; if there is no finite bound, sums tell.
+        reference = (bound - HEADROOM).clamp(min=0).nan_to_num(0.0, 0.0)
         references = reference.expand(len(rows.queries)).contiguous()
         return self._compute(rows, references, keep=keep, needs_dots=False, columns=True)
 
