@@ -76,7 +76,7 @@ def embeddings(case: Case, size: int, dim: int) -> tuple[Tensor, Tensor]:
     passages, noise = unit_vectors(), unit_vectors()
     queries = F.normalize(passages + case.noise * noise, dim=1)
     lengths = case.longest ** torch.rand(2, size, 1, generator=generator)
-    return tuple((x * n).bfloat16().float() for x, n in zip((queries, passages), lengths))
+    return tuple((x * n).bfloat16().float() for x, n in zip((queries, passages), lengths, strict=True))
 
 
 def loss_with_all_digits(case: Case) -> Loss:
@@ -84,7 +84,7 @@ def loss_with_all_digits(case: Case) -> Loss:
 
     def loss(queries: Tensor, passages: Tensor) -> Tensor:
         logits = queries @ passages.T / case.temperature
-        others = ~torch.eye(len(logits), dtype=torch.bool)
+        others = ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         losses = []
         for scores in (logits, logits.T)[: 1 + case.symmetric]:
             gaps = (scores - scores.diag()[:, None]).where(others, float("-inf"))
@@ -99,7 +99,8 @@ def cross_entropy(case: Case, product_dtype: torch.dtype) -> Loss:
 
     def loss(queries: Tensor, passages: Tensor) -> Tensor:
         scores = queries.to(product_dtype) @ passages.to(product_dtype).T
-        logits, labels = scores.float() / case.temperature, torch.arange(len(queries))
+        labels = torch.arange(len(queries), device=queries.device)
+        logits = scores.float() / case.temperature
         directions = (logits, logits.T)[: 1 + case.symmetric]
         return sum(F.cross_entropy(of, labels) for of in directions) / len(directions)
 
@@ -135,9 +136,9 @@ class Errors:
     of_ways: dict[str, list[float]]
 
 
-def measure(case: Case, size: int, dim: int, ways: list[str]) -> Errors:
+def measure(case: Case, size: int, dim: int, ways: list[str], device: str = "cpu") -> Errors:
     """Compare ways with float64 on the same embeddings."""
-    inputs = embeddings(case, size, dim)
+    inputs = [each.to(device) for each in embeddings(case, size, dim)]
     truth = value_and_gradients(loss_with_all_digits(case), *(x.double() for x in inputs))
     found = {}
     for way in ways:
