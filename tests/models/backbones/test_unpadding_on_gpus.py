@@ -127,7 +127,8 @@ def test_it_is_said_once_why_texts_are_padded(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(flash, "has_varlen", lambda: False)
     assert unpadding._why_not_here(torch.device("cuda"), BF16) is not None
     assert [record.getMessage() for record in caplog.records] == [
-        "Texts are padded on cpu: torch's flash attention takes no torch.float32.",
+        "Texts are padded on cpu: flash attention takes no float32; bf16=True trains, and "
+        "dtype='bfloat16' encodes, without padding.",
         "Texts are not padded on cpu.",
     ]
 
