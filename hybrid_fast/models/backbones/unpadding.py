@@ -132,7 +132,7 @@ def _why_not_here(device: torch.device, dtype: torch.dtype) -> str | None:
         return None if dtype in flash.DTYPES else f"flash attention takes no {name}; {hint}"
     if device.type == "cpu":
         return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {name}"
-    return "torch has no attention without padding here (torch.nn.attention.varlen of torch 2.11)"
+    return "torch has no attention without padding here (torch.nn.attention.varlen)"
 
 
 def _why_not(backbone: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 
+import flash_stand_in
 import numpy as np
 import pytest
 import torch
@@ -200,6 +201,16 @@ def test_torchs_attention_pads_where_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
     with autocast():
         assert not load("bert", tmp_path).can_unpad()
+
+
+def test_a_flash_attention_that_the_model_was_loaded_with_stays(tmp_path, texts, calls):
+    model = flash_stand_in.load(make_folder("bert", tmp_path))
+    flash_stand_in.seen.clear()
+    with autocast():
+        assert not model.can_unpad()
+        assert model.encode_passages(texts).shape == (len(texts), model.embedding_dim)
+    assert flash_stand_in.seen
+    assert not calls
 
 
 def test_windows_are_tried_up_to_the_length_that_a_gpu_takes(tmp_path, monkeypatch):
