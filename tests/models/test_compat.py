@@ -51,25 +51,30 @@ def other_torch(monkeypatch):
         monkeypatch.setitem(sys.modules, importable, module)
         monkeypatch.setattr(torch.nn.attention, "varlen", module, raising=False)
 
-    monkeypatch.setattr(compat, "_GROUPED", {})
+    monkeypatch.setattr(compat, "_PUBLIC", {})
     compat.has_varlen.cache_clear()
     yield put
     compat.has_varlen.cache_clear()
 
 
 @pytest.mark.parametrize(
-    ("attend", "found", "grouped"),
+    ("attend", "serves", "grouped"),
     [
-        (None, False, {}),
-        (of_torch_2_10, False, {}),
-        (of_torch_2_11, True, {}),
-        (of_torch_2_13, True, {"enable_gqa": True}),
+        (None, False, False),
+        (of_torch_2_10, False, False),
+        (of_torch_2_11, True, False),
+        (of_torch_2_13, True, True),
     ],
 )
-def test_attention_without_padding_of_other_versions(attend, found, grouped, other_torch):
+def test_attention_without_padding_of_other_versions(
+    attend, serves, grouped, other_torch, monkeypatch
+):
     other_torch(attend)
-    assert compat.has_varlen() is found
-    assert grouped == compat._GROUPED
+    assert compat.has_varlen()
+    assert compat._PUBLIC == {"serves": serves, "grouped": grouped}
+    monkeypatch.setattr(compat, "has_varlen_dropout", lambda: False)
+    compat.has_varlen.cache_clear()
+    assert compat.has_varlen() == serves  # else there is the operator beneath
 
 
 @pytest.mark.parametrize("version", [of_torch_2_11, of_torch_2_13])
@@ -110,23 +115,27 @@ def test_dropout_of_a_version_with_other_arguments_is_not_used(names, monkeypatc
     assert compat.has_varlen_dropout()
 
 
+@pytest.mark.parametrize(("rate", "serves"), [(0.1, True), (0.1, False), (0.0, False)])
 @pytest.mark.parametrize(
     ("window", "is_causal"), [((-1, -1), False), ((-1, 0), True), ((3, 0), False), ((3, 3), False)]
 )
-def test_dropout_goes_to_the_operator_beneath(window, is_causal, monkeypatch):
+def test_the_operator_beneath_serves_dropout_and_older_versions(
+    window, is_causal, rate, serves, monkeypatch
+):
     given = []
 
     def operator(*args, **options):
         given.append((args[3:], options))
         return args[0], None, None, None, None
 
+    monkeypatch.setattr(compat, "_PUBLIC", {"serves": serves, "grouped": True})
     aten = SimpleNamespace(_flash_attention_forward=operator)
     monkeypatch.setattr(torch, "ops", SimpleNamespace(aten=aten))
     query, begins = torch.ones(3, 4, 8), torch.tensor([0, 3])
     out = compat.varlen_attention(
-        query, query, query, begins, 64, scale=0.5, window=window, rate=0.1
+        query, query, query, begins, 64, scale=0.5, window=window, rate=rate
     )
     assert out is query
     sides = {"window_size_left": window[0], "window_size_right": window[1]}
-    expected = (begins, begins, 64, 64, 0.1, is_causal, False)
+    expected = (begins, begins, 64, 64, rate, is_causal, False)
     assert given == [(expected, {"scale": 0.5, **sides})]

@@ -125,11 +125,14 @@ def _dtype(transformer: Any) -> torch.dtype:
 
 
 def _why_not_here(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what speaks against texts without padding on a device, if anything."""
+    name = str(dtype).removeprefix("torch.")
     if flash.serves(device):
-        return None if dtype in flash.DTYPES else f"torch's flash attention takes no {dtype}"
+        hint = "bf16=True trains, and dtype='bfloat16' encodes, without padding"
+        return None if dtype in flash.DTYPES else f"flash attention takes no {name}; {hint}"
     if device.type == "cpu":
-        return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {dtype}"
-    return "torch has no attention without padding here (torch.nn.attention.varlen of torch 2.11)"
+        return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {name}"
+    return "torch has no attention without padding here (torch.nn.attention.varlen)"
 
 
 def _why_not(backbone: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 
+import flash_stand_in
 import numpy as np
 import pytest
 import torch
@@ -127,7 +128,8 @@ def test_it_is_said_once_why_texts_are_padded(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(flash, "has_varlen", lambda: False)
     assert unpadding._why_not_here(torch.device("cuda"), BF16) is not None
     assert [record.getMessage() for record in caplog.records] == [
-        "Texts are padded on cpu: torch's flash attention takes no torch.float32.",
+        "Texts are padded on cpu: flash attention takes no float32; bf16=True trains, and "
+        "dtype='bfloat16' encodes, without padding.",
         "Texts are not padded on cpu.",
     ]
 
@@ -199,6 +201,16 @@ def test_torchs_attention_pads_where_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
     with autocast():
         assert not load("bert", tmp_path).can_unpad()
+
+
+def test_a_flash_attention_that_the_model_was_loaded_with_stays(tmp_path, texts, calls):
+    model = flash_stand_in.load(make_folder("bert", tmp_path))
+    flash_stand_in.seen.clear()
+    with autocast():
+        assert not model.can_unpad()
+        assert model.encode_passages(texts).shape == (len(texts), model.embedding_dim)
+    assert flash_stand_in.seen
+    assert not calls
 
 
 def test_windows_are_tried_up_to_the_length_that_a_gpu_takes(tmp_path, monkeypatch):
