@@ -111,11 +111,7 @@ def test_a_second_training_goes_on_from_the_first(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"optim": "sgd"},
-        {"adam_beta1": 0.99, "adam_beta2": 0.9},
-        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
-    ],
+    [{"optim": "sgd"}, {"adam_beta1": 0.99, "adam_beta2": 0.9}],
     ids=str,
 )
 def test_what_cannot_be_lazy_is_not(tmp_path, options):

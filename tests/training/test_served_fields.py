@@ -177,8 +177,9 @@ def test_compilation(tmp_path):
         "torch_compile_mode": "default",
     }
     trainer = trained(tmp_path, **options)
-    assert not isinstance(trainer.optimizer.optimizer, LazyAdamW)
-    assert losses(trainer) == pytest.approx(losses(trained(tmp_path)), rel=1e-5)
+    # Nothing of a static encoder is compiled.
+    assert isinstance(trainer.optimizer.optimizer, LazyAdamW)
+    assert losses(trainer) == losses(trained(tmp_path))
 
 
 class Seen(TrainerCallback):
