@@ -1,4 +1,4 @@
-"""The precision of the loss: chosen on GPUs, as asked for elsewhere, and kept by runs that go on."""
+"""The precision of the loss: chosen on GPUs, as asked for elsewhere, kept by runs that go on."""
 
 from __future__ import annotations
 

@@ -177,9 +177,8 @@ def test_compilation(tmp_path):
         "torch_compile_mode": "default",
     }
     trainer = trained(tmp_path, **options)
-    # Nothing of a static encoder is compiled.
-    assert isinstance(trainer.optimizer.optimizer, LazyAdamW)
-    assert losses(trainer) == losses(trained(tmp_path))
+    assert not isinstance(trainer.optimizer.optimizer, LazyAdamW)  # its table is small
+    assert losses(trainer) == losses(trained(tmp_path))  # nothing of a static encoder is compiled
 
 
 class Seen(TrainerCallback):
