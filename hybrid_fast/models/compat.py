@@ -164,8 +164,8 @@ def is_compiled(module: nn.Module) -> bool:
     return vars(module).get("_compiled_call_impl") is not None
 
 
-# What torch's attention without padding wants to be told of grouped heads; see `has_varlen`.
-_GROUPED: dict[str, bool] = {}
+# What torch's public attention without padding is told; see `has_varlen`.
+_PUBLIC: dict[str, bool] = {}
 _FLASH_ARGUMENTS = (
     *("query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p"),
     *("is_causal", "return_debug_mask", "scale", "window_size_left", "window_size_right"),
@@ -174,25 +174,27 @@ _FLASH_ARGUMENTS = (
 
 @cache
 def has_varlen() -> bool:
-    """Tell whether this torch has `varlen_attention` without dropout.
+    """Tell whether this torch has `varlen_attention`, at least without dropout.
 
-    torch 2.10 brought `torch.nn.attention.varlen`; 2.11 to 2.14 have its scale and its windows, and
-    2.13 wants to be told of grouped heads. If a version does not, texts are padded on GPUs.
+    torch 2.10 brought `torch.nn.attention.varlen`, later versions its scale and its windows, and
+    2.13 wants to be told of grouped heads. Without them there is the operator beneath, and if that
+    is not known either, texts are padded on GPUs.
     """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        return False
-    known = signature(varlen_attn).parameters.keys()
-    _GROUPED.update({"enable_gqa": True} if "enable_gqa" in known else {})
-    return {"scale", "window_size"} <= known
+        known = set()
+    else:
+        known = set(signature(varlen_attn).parameters)
+    _PUBLIC.update(serves={"scale", "window_size"} <= known, grouped="enable_gqa" in known)
+    return _PUBLIC["serves"] or has_varlen_dropout()
 
 
 @cache
 def has_varlen_dropout() -> bool:
     """Tell whether this torch has `varlen_attention` with dropout.
 
-    torch 2.6 to 2.14 have `aten._flash_attention_forward` with these arguments first. If a version
+    torch 2.5 to 2.14 have `aten._flash_attention_forward` with these arguments first. If a version
     does not, models with dropout of the attention are trained with padding on GPUs.
     """
     try:
@@ -233,13 +235,14 @@ def varlen_attention(
         (T, heads, D).
     """
     states, texts = (query, key, value), (begins, begins, longest, longest)
-    if rate:
+    if rate or not _PUBLIC["serves"]:
         flash = torch.ops.aten._flash_attention_forward
         is_causal, (left, right) = window == (-1, 0), window
         sides = {"window_size_left": left, "window_size_right": right}
         dropped: Tensor = flash(*states, *texts, rate, is_causal, False, scale=scale, **sides)[0]
         return dropped
-    grouped = _GROUPED if query.shape[1] != key.shape[1] else {}
+    is_grouped = _PUBLIC["grouped"] and query.shape[1] != key.shape[1]
+    grouped = {"enable_gqa": True} if is_grouped else {}
     attend: Callable[..., Any] = torch.nn.attention.varlen.varlen_attn
     out: Tensor = attend(*states, *texts, scale=scale, window_size=window, **grouped)
     return out

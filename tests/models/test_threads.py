@@ -116,7 +116,7 @@ def test_the_first_trial_is_made_by_one_thread(model, monkeypatch):
         begun.wait(0.2)
         return True
 
-    monkeypatch.setattr("hybrid_fast.models.backbones.transformer.can_unpad", try_slowly)
+    monkeypatch.setattr("hybrid_fast.models.backbones.unpadding.can_unpad", try_slowly)
     threads = [Thread(target=model.can_unpad) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybrid_fast.cpu.ways import preferred
 from hybrid_fast.models.backbones.architectures import parts_of
@@ -27,6 +27,7 @@ from hybrid_fast.models.compat import (
     supports_flash_attention,
 )
 from hybrid_fast.models.encoding import evaluation_mode
+from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels import flash
 from hybrid_fast.models.kernels.encoder import can_replace_attention, fast_encoder
 from hybrid_fast.models.transfer import to_device
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 _lock = RLock()
 _LENGTHS = (5, 1, 9)
 # Windows that take longer texts to show are not tried; texts that reach them stay padded.
-_LONGEST_ON_CPU, _LONGEST = 256, 4096
+_LONGEST_ON_CPU, _LONGEST = 256, 4099
 # Norm of the difference of the states over that of the states. Wrong positions make it .01 to 1.
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.03, torch.float16: 0.005}
 # The same, of a text among others; a recurrence that runs on through all texts makes it .001 to .1.
@@ -64,10 +65,6 @@ class Trials:
                 self._found[use] = can_unpad(backbone)
             return self._found[use]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Trials:
-        """Return one of a copied backbone, whose modules are others."""
-        return Trials()
-
 
 def can_unpad(backbone: Any) -> bool:
     """Tell whether a backbone embeds unpadded texts as it does padded ones, here and in this mode.
@@ -84,9 +81,10 @@ def can_unpad(backbone: Any) -> bool:
         and not _asks_for_torch()
     ):
         return False
-    reason = _why_not_here(transformer.device, _dtype(transformer)) or _why_not(backbone)
-    if reason and transformer.device.type != "cpu":
-        _say(f"Texts are padded on {transformer.device.type}: {reason}.")
+    device = transformer.device
+    reason = _why_not_here(device, _dtype(transformer)) or _why_not(backbone)
+    if flash.serves(device) or device.type != "cpu":
+        _say(f"padded on {device.type}: {reason}" if reason else f"not padded on {device.type}")
     return reason is None
 
 
@@ -112,8 +110,9 @@ def _asks_for_torch() -> bool:
 
 
 @cache
-def _say(message: str) -> None:
-    logger.info(message)
+def _say(what: str) -> None:
+    """Say once in a process what is done with texts."""
+    logger.info("Texts are %s.", what)
 
 
 def _dtype(transformer: Any) -> torch.dtype:
@@ -126,11 +125,14 @@ def _dtype(transformer: Any) -> torch.dtype:
 
 
 def _why_not_here(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what speaks against texts without padding on a device, if anything."""
+    name = str(dtype).removeprefix("torch.")
     if flash.serves(device):
-        return None if dtype in flash.DTYPES else f"attention without padding takes no {dtype}"
+        hint = "bf16=True trains, and dtype='bfloat16' encodes, without padding"
+        return None if dtype in flash.DTYPES else f"flash attention takes no {name}; {hint}"
     if device.type == "cpu":
-        return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {dtype}"
-    return "this torch has no attention without padding there (torch.nn.attention.varlen)"
+        return None if dtype in _DTYPES_ON_CPU else f"the kernel takes no {name}"
+    return "torch has no attention without padding here (torch.nn.attention.varlen)"
 
 
 def _why_not(backbone: Any) -> str | None:
@@ -149,7 +151,7 @@ def _why_not(backbone: Any) -> str | None:
             if not _embeds_alike(backbone, tokens, np.array(lengths)):
                 return "the model embeds them otherwise without padding"
             if on_gpu and transformer.training:
-                _train_once(backbone, tokens, np.array(lengths))
+                _train_once(backbone, tokens, np.minimum(_LENGTHS, longest))
     except _ERRORS as error:
         return f"without padding the model fails ({error})"
     return None
@@ -203,10 +205,12 @@ def _embeds_alike(backbone: Any, tokens: np.ndarray, lengths: np.ndarray) -> boo
 
 
 def _train_once(backbone: Any, tokens: np.ndarray, lengths: np.ndarray) -> None:
-    """Go forward and backward with dropout, which a card or a version of torch may not have."""
+    """Go forward and backward in the mode of training, of which a card may not have all."""
     parameters = [p for p in backbone.model.parameters() if p.requires_grad]
     small = [p for p in parameters if p.numel() <= _LARGEST] or parameters
-    with torch.enable_grad():
+    # A reentrant checkpoint cannot be asked for some gradients alone.
+    no_checkpoints = _CHECKPOINTS.hold(backbone.model.modules(), _set_checkpoints)
+    with torch.enable_grad(), no_checkpoints:
         states = _states(backbone, tokens, lengths)
         if states.requires_grad:
             torch.autograd.grad(states.sum(), small, allow_unused=True)
@@ -223,6 +227,16 @@ def _states(
         features = backbone.features(tokens, offsets, np.arange(len(lengths)))
         inputs = to_device(features, backbone.model.device)
         return torch.cat(backbone.token_states(inputs)).float()
+
+
+def _set_checkpoints(module: Any, active: bool = False) -> None:
+    module.gradient_checkpointing = active
+
+
+_CHECKPOINTS = HeldChange[nn.Module](
+    lambda module: getattr(module, "gradient_checkpointing", False) is True,
+    undo=lambda module: _set_checkpoints(module, True),
+)
 
 
 def _differ(found: Tensor, expected: Tensor) -> float:

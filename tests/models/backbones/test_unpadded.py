@@ -66,3 +66,13 @@ def test_encoding_does_not_depend_on_the_neighbours(xlm_roberta_folder, texts):
     together = model.encode_passages(texts)
     alone = np.concatenate([model.encode_passages([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_the_bound_of_lengths_is_a_power_of_two_on_the_cpu(tmp_path):
+    """Few different bounds are few different graphs of a compiler."""
+    model = load(make_folder("qwen3", tmp_path))
+    for length, bound in ((1, 64), (64, 64), (65, 128), (128, 128), (200, 256)):
+        offsets = np.array([0, length, length + 1])
+        features = model.backbone.features(np.ones(length + 1, np.int32), offsets, np.arange(2))
+        assert int(features["max_length"]) == bound
+        assert features["max_length"].shape == ()
