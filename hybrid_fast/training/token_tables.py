@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import get_total_norm
 
 from hybrid_fast.models.backbones.token_means import TokenMeans
@@ -51,13 +52,12 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
     tables = large_tables(encoder)
     weights = {id(table.weight): table.weight for table in tables}.values()  # several may share one
     sums = [_sums_of(weight) for weight in weights]
-    for table in tables:
-        table.sparse = True
     try:
-        yield
+        with ExitStack() as changed:
+            for table in tables:
+                changed.enter_context(_giving_sparse_gradients(table))
+            yield
     finally:
-        for table in tables:
-            table.sparse = False
         for each in sums:
             each.detach()
     for weight in weights:
@@ -67,9 +67,46 @@ def sparse_gradients(encoder: nn.Module, *, stay_sparse: bool = False) -> Iterat
             weight.grad = gradient if stay_sparse else gradient.to_dense()
 
 
-def _sums_of(weight: nn.Parameter) -> _RowSums | _DenseSums:
+@contextmanager
+def _giving_sparse_gradients(table: Table) -> Iterator[None]:
+    is_changed = (
+        isinstance(table, nn.Embedding)
+        and type(table).forward is nn.Embedding.forward
+        and "forward" not in vars(table)
+        and table.padding_idx is not None
+        and _waits(table.weight)
+    )
+    if is_changed:
+        vars(table)["forward"] = partial(_embed, table)
+    table.sparse = True
+    try:
+        yield
+    finally:
+        table.sparse = False
+        if is_changed:
+            del vars(table)["forward"]
+
+
+def _embed(table: Any, input: Tensor) -> Tensor:
+    """Return embeddings, of which the padding token's have no gradient, as of the module.
+
+    torch would leave out its gradients, and wait for a GPU to know how many others there are.
+    """
+    rows = functional.embedding(
+        input, table.weight, None, table.max_norm, table.norm_type, table.scale_grad_by_freq, True
+    )
+    is_padding = torch.eq(input, table.padding_idx)[..., None]
+    return torch.where(is_padding, rows.detach(), rows)
+
+
+def _waits(weight: Tensor) -> bool:
+    """Tell whether the device of a weight has to be waited for where a size depends on numbers."""
+    return not weight.is_cpu
+
+
+def _sums_of(weight: Tensor) -> _RowSums | _DenseSums:
     # Sums of rows have as many rows as there are different tokens, and a GPU is waited for to know.
-    return _RowSums(weight) if weight.is_cpu else _DenseSums(weight)
+    return _DenseSums(weight) if _waits(weight) else _RowSums(weight)
 
 
 class _DenseSums:
@@ -79,7 +116,7 @@ class _DenseSums:
     are added in the order of the tokens, so that results are the same twice.
     """
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    def __init__(self, weight: Tensor) -> None:
         self._sum: Tensor | None = None  # as weight.grad
         self._hooks = [
             weight.register_hook(partial(self._before, weight)),
@@ -100,7 +137,7 @@ class _DenseSums:
         if weight.grad is None or not weight.grad.is_sparse:
             return
         indices, values = sparse_entries(weight.grad)
-        total = torch.zeros_like(weight) if self._sum is None else self._sum
+        total = torch.zeros_like(weight) if self._sum is None else self._sum.to_dense()
         weight.grad = total.index_put_((indices[0],), values, accumulate=True)
 
 

@@ -62,6 +62,12 @@ def run(model: ContrastiveModel, batches, *, compiled=None, kept=0, micro_batch=
     return losses, {name: each.clone() for name, each in gradients(model).items()}, step
 
 
+def recompute_activations(encoder: BiEncoder) -> None:
+    transformer = encoder.backbone.model
+    name = "activation_checkpointing_enable"  # the name of transformers 5.23
+    getattr(transformer, name, getattr(transformer, "gradient_checkpointing_enable", None))()
+
+
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
     assert found.keys() == expected.keys()
     scale = max(float(each.norm()) for each in expected.values())
@@ -127,9 +133,7 @@ def test_with_dropout_both_passes_draw_the_same_masks(
     model = make_model(xlm_roberta_folder, "float32").train()
     set_dropout(model.encoder, 0.1)
     if recomputes:
-        transformer = model.encoder.backbone.model
-        name = "activation_checkpointing_enable"  # the name of transformers 5.23
-        getattr(transformer, name, transformer.gradient_checkpointing_enable)()
+        recompute_activations(model.encoder)
     batches = make_batches(model.encoder, tmp_path)
     compiled = CompiledLayers(model.encoder, backend)
     (loss, _), expected, _ = run(model, batches, compiled=compiled, kept=1000, autocast=bf16)

@@ -177,8 +177,8 @@ def test_compilation(tmp_path):
         "torch_compile_mode": "default",
     }
     trainer = trained(tmp_path, **options)
-    assert not isinstance(trainer.optimizer.optimizer, LazyAdamW)
-    assert losses(trainer) == pytest.approx(losses(trained(tmp_path)), rel=1e-5)
+    assert not isinstance(trainer.optimizer.optimizer, LazyAdamW)  # its table is small
+    assert losses(trainer) == losses(trained(tmp_path))  # nothing of a static encoder is compiled
 
 
 class Seen(TrainerCallback):

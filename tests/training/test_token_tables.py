@@ -152,6 +152,58 @@ def test_dense_gradients_are_added_to_sparse_ones(order):
     torch.testing.assert_close(encoder.table.weight.grad, plain.table.weight.grad)
 
 
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Sums are dense there."""
+    monkeypatch.setattr(token_tables, "_waits", lambda weight: True)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.parametrize("make_encoder", ENCODERS)
+@pytest.mark.parametrize("given", [None, "dense", "sparse"])
+def test_on_a_gpu_the_sum_is_dense_from_the_first_micro_batch_on(make_encoder, given):
+    encoder, plain = make_encoder(), make_encoder()
+    if given is not None:
+        before = sparse([3, 1, 3])
+        plain.table.weight.grad = before.to_dense()
+        encoder.table.weight.grad = before if given == "sparse" else before.to_dense()
+    sums = set()
+    with sparse_gradients(encoder):
+        for seed in range(4):
+            encoder(draw_ids(seed)).square().sum().backward()
+            assert not encoder.table.weight.grad.is_sparse
+            sums.add(encoder.table.weight.grad.data_ptr())
+            plain(draw_ids(seed)).square().sum().backward()
+    torch.testing.assert_close(encoder.table.weight.grad, plain.table.weight.grad)
+    assert len(sums) == 1  # in place
+    assert not encoder.table.sparse
+    assert not encoder.table.weight._post_accumulate_grad_hooks
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_on_a_gpu_the_padding_token_has_no_gradient_either():
+    encoder, plain = Words(), Words()
+    for words in (encoder, plain):
+        words.table = nn.Embedding(*SHAPE, padding_idx=int(draw_ids(0)[0, 0]))
+        torch.manual_seed(1)
+        nn.init.normal_(words.table.weight)
+    with sparse_gradients(encoder):
+        for seed in range(3):
+            found, expected = encoder(draw_ids(seed)), plain(draw_ids(seed))
+            assert torch.equal(found, expected)
+            found.square().sum().backward()
+            expected.square().sum().backward()
+    torch.testing.assert_close(encoder.table.weight.grad, plain.table.weight.grad)
+    assert not encoder.table.weight.grad[encoder.table.padding_idx].any()
+    assert "forward" not in vars(encoder.table)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.parametrize("order", ["sparse, dense, sparse", "dense, sparse", "both, sparse"])
+def test_on_a_gpu_dense_gradients_are_added_too(order):
+    test_dense_gradients_are_added_to_sparse_ones(order)
+
+
 def test_small_and_frozen_tables_are_left_alone(monkeypatch):
     frozen = Words()
     frozen.table.weight.requires_grad_(False)
