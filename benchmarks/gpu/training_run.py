@@ -167,6 +167,7 @@ class Run:
             "padding_share": trainer.state.log_history[0]["padding_share"],
             "loss_precision": step.model.loss.options.get("precision") or "float32",
             "seconds_by_part": dict(trainer.timer.seconds),
+            "compile_s": trainer.timer.seconds.get("compilation", self.found["compile_s"]),
         }
 
     def add_steps(self, seconds: list[float], losses: list[float]) -> None:
