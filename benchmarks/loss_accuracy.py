@@ -76,7 +76,9 @@ def embeddings(case: Case, size: int, dim: int) -> tuple[Tensor, Tensor]:
     passages, noise = unit_vectors(), unit_vectors()
     queries = F.normalize(passages + case.noise * noise, dim=1)
     lengths = case.longest ** torch.rand(2, size, 1, generator=generator)
-    return tuple((x * n).bfloat16().float() for x, n in zip((queries, passages), lengths, strict=True))
+    return tuple(
+        (x * n).bfloat16().float() for x, n in zip((queries, passages), lengths, strict=True)
+    )
 
 
 def loss_with_all_digits(case: Case) -> Loss:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
 from loss_accuracy import Case, measure
 
 from hybrid_fast.ops import info_nce, value_and_grad

@@ -142,9 +142,7 @@ def test_tiles_on_gfx942(name):
 
 
 @pytest.mark.parametrize("name", ["losses", "factors and dots, every mask, odd sizes"])
-@pytest.mark.parametrize(
-    "architecture", ["sm_90", pytest.param("sm_80", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("architecture", ["sm_90", pytest.param("sm_80", marks=pytest.mark.slow)])
 def test_sizes_of_one(architecture, name, tmp_path):
     """Triton makes constants of them, which the interpreter does not."""
     check_nvidia(compile_tiles(name, architecture, {"R": 1, "N": 1}), architecture, tmp_path)

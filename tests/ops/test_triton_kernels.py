@@ -22,12 +22,13 @@ from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tile
 CASES = {
     "rows and tiles": ("not slow", ["arithmetic", "row", "tile"]),
     "rules and random": ("not slow", ["rule", "random"]),
+    "accuracy": ("not slow", ["accuracy"]),
     "slow": ("slow", ["rule", "random"]),
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["rows and tiles", "rules and random", pytest.param("slow", marks=pytest.mark.slow)]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (CASES[n][0] == "slow")) for n in CASES]
 )
 def test_cases_in_the_interpreter(name):
     chosen, files = CASES[name]

@@ -62,6 +62,11 @@ def has_descriptors(architecture: str) -> bool:
     return architecture == "sm_90" and find_spec("triton.tools.tensor_descriptor") is not None
 
 
+def is_flat(architecture: str, negative_mask: NegativeMask) -> bool:
+    """Tell whether a tile's loads start before the last one's end; masks leave no registers."""
+    return has_descriptors(architecture) and _has_ids_alone(negative_mask)
+
+
 class ScoreMemory:
     """Memory with an entry for each score of a chunk: of E, or of W, and of sums before it.
 
@@ -238,7 +243,11 @@ class ExponentialTiles:
     ) -> None:
         """Launch the kernel of tiles; arguments that are not given are None."""
         tile = self._tile(rows.chunk.negative_mask)
-        shared = self._tiles.arguments(rows, tile) | {"exponentials": values, "DESCRIPTORS": False}
+        shared = self._tiles.arguments(rows, tile) | {
+            "exponentials": values,
+            "DESCRIPTORS": False,
+            "FLATTEN": is_flat(self._tiles.architecture, rows.chunk.negative_mask),
+        }
         if has_descriptors(self._tiles.architecture):
             shared |= {
                 "queries": descriptor(rows.queries, tile.rows, tile.depth),
