@@ -13,7 +13,7 @@ test:
 	pytest
 
 cpp-test:
-	cmake -S . -B build/cpp -G Ninja -DHYBRID_FAST_PYTHON=OFF -DHYBRID_FAST_TESTS=ON && cmake --build build/cpp && ctest --test-dir build/cpp --output-on-failure
+	cmake -S . -B build/cpp -G Ninja -DHYBRID_FAST_PYTHON=OFF -DHYBRID_FAST_TESTS=ON && cmake --build build/cpp && ctest --test-dir build/cpp --output-on-failure --parallel $$(nproc)
 
 sanitize:
 	.ci/sanitize

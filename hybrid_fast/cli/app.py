@@ -13,7 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from hybrid_fast.cli.commands import evaluate, read, train
-from hybrid_fast.cli.messages import plain_messages, say
+from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
 
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     What fails after the model was saved exits with status 1, and a line that says where it is.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    show_any_text()
     if "--debug" in arguments:
         sys.exit(app(arguments))
     try:

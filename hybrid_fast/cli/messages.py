@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
@@ -14,6 +15,13 @@ from hybrid_fast.common.launch import find_launch
 def say(message: object) -> None:
     """Write one line to stderr."""
     print("hybrid-fast:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def show_any_text() -> None:
+    """Print "?" for what the encoding of stdout lacks, which would end the command; stderr does."""
+    fails = ("strict", "surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in fails:
+        sys.stdout.reconfigure(errors="replace")
 
 
 @contextmanager

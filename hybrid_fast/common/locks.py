@@ -35,8 +35,9 @@ def sole_use(path: str | Path) -> Iterator[None]:
     within = path.is_dir() and not os.access(path.parent, os.W_OK)
     lock_file = (path if within else path.parent) / f".{path.name}.lock"
     new = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        with _naming(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with _held(path, lock_file):
             yield
     finally:
@@ -52,7 +53,8 @@ def _held(path: Path, lock_file: Path) -> Iterator[None]:
     # More than one attempt: a holder that ends removes the file that was just opened.
     lock = FileLock(lock_file, timeout=_SECONDS, fallback_to_soft=False)
     try:
-        lock.acquire()
+        with _naming(lock_file.parent):
+            lock.acquire()
     except Timeout:
         raise FileExistsError(
             f"{path} is in use by {_holder(lock_file)}; wait for its end, or choose another folder"
@@ -73,6 +75,22 @@ def _held(path: Path, lock_file: Path) -> Iterator[None]:
     finally:
         lock_file.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
         lock.release()
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Raise what the disk refuses with the name of a folder, not that of the file of the lock."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise
+        reason = error.strerror or error
+        raise type(error)(
+            f"{folder} cannot be written to ({reason}); choose another folder"
+        ) from error
 
 
 def _holder(lock_file: Path) -> str:

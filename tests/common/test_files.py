@@ -12,6 +12,8 @@ from hybrid_fast.common import files
 from hybrid_fast.common.files import complete_file, complete_folder, new_folder, staged_file
 from hybrid_fast.data.formats.lines import iter_lines
 
+LIMIT_S = 60  # then a writer that is alone fails
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
@@ -174,7 +176,7 @@ def test_two_writers_of_a_file_at_once(tmp_path):
 
     def save(text):
         with complete_file(tmp_path / "file") as file:
-            both_opened.wait(timeout=10)
+            both_opened.wait(LIMIT_S)
             file.write(text)
 
     texts = ["a" * 100_000, "b" * 50_000]
@@ -195,7 +197,7 @@ def test_two_writers_of_a_folder_at_once(tmp_path, exists):
     def save(text):
         with complete_folder(folder) as staged:
             write(staged, **{f"file{number}": text for number in range(20)})
-            all_written.wait(timeout=10)
+            all_written.wait(LIMIT_S)
 
     for _ in range(5):
         with ThreadPoolExecutor(4) as threads:

@@ -80,3 +80,20 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), sole_use(tmp_path / "file/out"):
         pass
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "lock"])
+def test_a_folder_that_takes_no_files_is_named_and_not_the_file_of_the_lock(
+    tmp_path, monkeypatch, refused
+):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", ".out.lock")
+
+    if refused == "mkdir":
+        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    else:
+        monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    message = rf"^{tmp_path}/a cannot be written to \(Permission denied\); choose another folder$"
+    with pytest.raises(PermissionError, match=message), sole_use(tmp_path / "a/out"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from hybrid_fast.models.encoding import evaluation_mode
 from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels.linear import Linear
 
+LIMIT_S = 60  # then a thread that nobody lets go fails; a busy machine takes seconds
 TEXTS = ["river", "the sea and the river", "a river in the east " * 3, "sea sea"]
 
 
@@ -32,7 +33,7 @@ class Meeting:
             for name in self.events:
                 thread = Thread(target=self.encode, name=name)
                 thread.start()
-                assert self.events[name][0].wait(5)
+                assert self.events[name][0].wait(LIMIT_S)
                 setattr(self, name, thread)
             self.within()
             for name in self.events:
@@ -45,7 +46,7 @@ class Meeting:
         if current_thread().name in self.events:
             entered, released = self.events[current_thread().name]
             entered.set()
-            assert released.wait(5)
+            assert released.wait(LIMIT_S)
 
     def encode(self) -> None:
         self.vectors[current_thread().name] = self.model.encode_passages(self.texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,19 @@ Debug = Annotated[
 
 
 def user_path(text: str | Path) -> Path:
-    """Return a path with `~` and `$NAME` replaced; a usage error for an empty one."""
+    """Return a path with `~` and `$NAME` replaced.
+
+    Raises:
+        BadParameter: it is empty, or is no text in the encoding of this locale: what is written of
+            a run names its paths.
+    """
     try:
+        str(text).encode()
         return expanded(text)
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        todo = "give it another name" if encoding == "utf-8" else "set LC_ALL=C.UTF-8"
+        raise typer.BadParameter(f"{text!r} is no text in {encoding}; {todo}") from error
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
