@@ -12,7 +12,8 @@ from varlen_stand_in import use_stand_in
 from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.training.compiled_layers import CompiledLayers
 
-pytestmark = pytest.mark.slow
+# torch's compiler warns of what torch itself has left behind.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)
