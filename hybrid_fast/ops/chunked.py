@@ -68,7 +68,9 @@ class ColumnPass:
 class Kernels(Protocol):
     """The steps that differ between devices, for one call. Sums have the compute dtype.
 
-    `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device.
+    `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device. Two attributes may
+    be there as well: `takes_numbers`, if True, lets a `logit_scale` that is known to Python stay on
+    the CPU; `column_terms` is a faster `chunked.column_terms`.
     """
 
     dtype: torch.dtype  # of the embeddings in the products
@@ -182,7 +184,7 @@ def other_direction(
 ) -> OtherDirection:
     """Compute the log-sum-exp of whole columns, over the rows of all ranks."""
     sums = logit_scale.new_zeros(2, len(problem.passages))
-    sums[0] = float("-inf")
+    sums[0].fill_(float("-inf"))
     passes = [
         kernels.add_column_sums(chunk, logit_scale, sums, keep=keep)
         for _, chunk in chunks(problem, kernels, queries, coefficients)
@@ -192,22 +194,45 @@ def other_direction(
     if problem.group_name is not None:
         shared = SharedColumns(compat.process_group(problem.group_name))
         sums = shared.combine_sums(sums)
-    column_lse = sums[0] + sums[1].log()
-    gaps = column_lse[problem.positives] - _joined([each.logits for each in passes])
-    if problem.negative_mask.in_batch is not None:
-        gaps = gaps.where(problem.negative_mask.in_batch, float("-inf"))
-    column_coefficients = torch.zeros_like(column_lse).index_put_(
-        (problem.positives,), coefficients * gaps.sigmoid(), accumulate=True
+    columns, gaps = getattr(kernels, "column_terms", column_terms)(
+        sums,
+        _joined([each.logits for each in passes]),
+        problem.positives,
+        coefficients,
+        problem.negative_mask.in_batch,
     )
     if shared is not None:
-        column_coefficients = shared.add_up(column_coefficients)
-    empty = torch.isneginf(column_lse)
+        columns = Columns(columns.lse, shared.add_up(columns.coefficients))
     return OtherDirection(
-        Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients),
-        gaps,
-        _joined(losses) if losses else None,
-        [each.kept for each in passes],
+        columns, gaps, _joined(losses) if losses else None, [each.kept for each in passes]
     )
+
+
+def column_terms(
+    sums: Tensor,
+    logits: Tensor,
+    positives: Tensor,
+    coefficients: Tensor,
+    in_batch: Tensor | None,
+) -> tuple[Columns, Tensor]:
+    """Return what the gradient needs of whole columns, its coefficients of these rows, and gaps.
+
+    Args:
+        sums: (2, N), over all rows.
+        logits: (B,), of the positives.
+        positives: int64 (B,).
+        coefficients: (B,), a_i.
+        in_batch: bool (B,); None: True.
+    """
+    column_lse = sums[0] + sums[1].log()
+    gaps = column_lse[positives] - logits
+    if in_batch is not None:
+        gaps = gaps.where(in_batch, float("-inf"))
+    column_coefficients = torch.zeros_like(column_lse).index_put_(
+        (positives,), coefficients * gaps.sigmoid(), accumulate=True
+    )
+    empty = torch.isneginf(column_lse)
+    return Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients), gaps
 
 
 def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
@@ -217,7 +242,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
         kernels: of it.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
+    queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
     no_coefficients = logit_scale.new_zeros(len(queries))
     losses = gaps = None
     if problem.symmetric:
@@ -248,7 +273,7 @@ def compute_gradients(
         needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
+    queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
     columns, kept = None, []
     if problem.symmetric:
         coefficients = coefficients / 2
@@ -286,6 +311,14 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def _queries(problem: Problem, kernels: Kernels) -> Tensor:
     """Return the queries (B, D) as kernels multiply them."""
     return problem.queries.to(problem.product_dtype).to(kernels.dtype).contiguous()
+
+
+def _logit_scale(problem: Problem, kernels: Kernels) -> Tensor:
+    """Return 1 / temperature, which a number is known to Python, so that no device computes it."""
+    scale, queries = problem.temperature.reciprocal(), problem.queries
+    if scale.device == queries.device or getattr(kernels, "takes_numbers", False):
+        return scale
+    return queries.new_full((), float(scale), dtype=scale.dtype)
 
 
 def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from hybrid_fast.ops.agreement import Call
 from hybrid_fast.ops.backends.registry import BACKENDS, select_backend
 from hybrid_fast.ops.checks import (
+    check_device,
     check_embeddings,
     check_flag,
     check_hard_negatives,
@@ -162,6 +163,8 @@ def info_nce(
             backend=select_backend(backend, precision, queries.device.type),
         )
         check_problem(problem)
+        if isinstance(temperature, Tensor):
+            check_device("temperature", temperature, problem)
         check_flag("check", check)
         check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
         if check:
@@ -189,13 +192,16 @@ def info_nce(
 
 
 def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
-    """Return the temperature as a 0-dim tensor of the compute dtype, beside the queries."""
+    """Return the temperature as a 0-dim tensor of the compute dtype.
+
+    A number stays on the CPU, where operators of any device read it without waiting.
+    """
     dtype = compute_dtype(queries)
     if isinstance(temperature, Tensor):
         return temperature.to(dtype)
-    if torch.compiler.is_compiling():  # which would compile `new_full` anew for each number
+    if torch.compiler.is_compiling():  # which would compile `scalar_tensor` anew for each number
         return queries.new_ones((), dtype=dtype) * temperature
-    return queries.new_full((), temperature, dtype=dtype)
+    return torch.scalar_tensor(temperature, dtype=dtype, device="cpu")
 
 
 def _first_columns(queries: Tensor) -> Tensor:

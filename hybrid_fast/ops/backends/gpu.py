@@ -14,6 +14,7 @@ from hybrid_fast.ops.problem import Problem
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
+MOST_KEPT_PAIRS = 2**24  # whose scores, in half precision, are kept for both directions
 
 
 def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -34,6 +35,16 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
     # Of a pair of a chunk: what rules exclude is a bool.
     mask_bytes = 1 if problem.negative_mask.rules else 0
-    if passages.dtype == problem.compute_dtype or one_pass:
-        return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes)
-    return TileKernels(passages, max_bytes, mask_bytes)
+    num_queries = problem.queries.shape[0]
+    if not (passages.dtype == problem.compute_dtype or one_pass or _is_small(problem)):
+        return TileKernels(passages, max_bytes, mask_bytes)
+    return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes, num_queries)
+
+
+def _is_small(problem: Problem) -> bool:
+    """Tell whether both directions may take the same scores, which are few.
+
+    Each launch then takes longer than what it computes, and tiles take many.
+    """
+    num_pairs = problem.queries.shape[0] * problem.passages.shape[0]
+    return problem.symmetric and num_pairs <= MOST_KEPT_PAIRS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -49,6 +49,7 @@ class Scaled:
 
     values: Tensor  # times the loss scale
     loss_scale: Tensor | None  # 0-dim, a power of two; None: 1
+    is_divided: bool = False  # by the temperature
 
 
 class GradientProducts:
@@ -68,7 +69,7 @@ class GradientProducts:
     def query_gradient(self, weights: Scaled, logit_scale: Tensor) -> Tensor:
         """Return W P / t, (R, D)."""
         product = multiply(weights.values, self._passages, self._sum_dtype)
-        return product.mul_(_unscaled(logit_scale, weights))
+        return _unscaled(product, logit_scale, weights)
 
     def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
@@ -80,22 +81,25 @@ class GradientProducts:
             if scale is not None and self._grad_passages.loss_scale is not None:
                 total *= scale / self._grad_passages.loss_scale
             multiply_add(total, transposed, queries)
-        self._grad_passages = Scaled(total, scale)
+        self._grad_passages = replace(weights, values=total)
 
     def passage_gradient(self, logit_scale: Tensor) -> Tensor:
         """Return the sum of all W^T Q / t, (N, D), and reset it."""
         assert self._grad_passages is not None
         gradient, self._grad_passages = self._grad_passages, None
-        return gradient.values.mul_(_unscaled(logit_scale, gradient))
+        return _unscaled(gradient.values, logit_scale, gradient)
 
     def _loss_scale(self, coefficients: Tensor, columns: Columns | None) -> Tensor | None:
         """Return the loss scale of a W; None where its dtype needs none."""
         return loss_scale_of(coefficients, columns) if self.dtype == torch.float16 else None
 
 
-def _unscaled(logit_scale: Tensor, gradient: Scaled) -> Tensor:
-    """Return what the values of a gradient are to be multiplied by."""
-    return logit_scale if gradient.loss_scale is None else logit_scale / gradient.loss_scale
+def _unscaled(product: Tensor, logit_scale: Tensor, gradient: Scaled) -> Tensor:
+    """Return a product of a gradient's values without the loss scale, divided by the temperature."""
+    if gradient.is_divided:
+        return product
+    scale = gradient.loss_scale
+    return product.mul_(logit_scale if scale is None else logit_scale / scale)
 
 
 def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
