@@ -55,7 +55,9 @@ class IdleDriver(DriverBase):
         name = metadata.name
 
         def launch(*arguments: Any) -> None:
-            _read_addresses(arguments[9:])  # after grid, stream, function, metadata and hooks
+            for argument in arguments[9:]:  # after grid, stream, function, metadata and hooks
+                if type(argument) is Tensor:
+                    argument.data_ptr()
             self.launches.append(name)
 
         return launch
@@ -84,14 +86,6 @@ class IdleDriver(DriverBase):
         raise NotImplementedError("nothing runs that could be timed")
 
 
-def _read_addresses(arguments: tuple[Any, ...]) -> None:
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            argument.data_ptr()
-        elif isinstance(argument, tuple):
-            _read_addresses(argument)
-
-
 @contextmanager
 def idle_gpu() -> Iterator[list[str]]:
     """Let `backend="triton"` take tensors of the CPU; yield the names of kernels as launched."""
@@ -100,6 +94,7 @@ def idle_gpu() -> Iterator[list[str]]:
     products = {name: getattr(gpu_products, name) for name in _PRODUCTS}
     with (
         mock.patch.dict(registry.BACKENDS, triton=backend),
+        mock.patch.dict(gpu_products._launched, clear=True),
         mock.patch.multiple(gpu_products, **{n: _in_float32(p) for n, p in products.items()}),
         # As if the temperature, a number, were not where the scores are.
         mock.patch.object(triton_rows, "number_or_address", lambda scale, _: float(scale)),
@@ -109,6 +104,7 @@ def idle_gpu() -> Iterator[list[str]]:
         try:
             yield driver.launches
         finally:
+            gpu_products._launched.clear()
             driver.forget_kernels()
             triton.runtime.driver.set_active(None)  # the default, made when it is asked for
 

@@ -195,7 +195,8 @@ def check_device(name: str, tensor: Tensor, problem: Problem) -> None:
 
 def check_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite Python (or NumPy) number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    # Real alone is a class of any kind of number, which takes longer to ask.
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     # Not math.isfinite, which torch.compile does not take of a number that changes between calls.
     if not -math.inf < value < math.inf:

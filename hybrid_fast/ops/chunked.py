@@ -33,7 +33,7 @@ from torch import Tensor
 from hybrid_fast.ops import compat
 from hybrid_fast.ops.distributed import SharedColumns
 from hybrid_fast.ops.negative_mask import NegativeMask
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast, number_tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Chunk:
 
     queries: Tensor  # (R, D), of `Kernels.dtype`
     positives: Tensor  # int64 (R,)
-    coefficients: Tensor  # (R,), a_i, of the compute dtype
+    coefficients: Tensor  # (R,), a_i, of the compute dtype; 0-dim: of each row
     losses: Tensor | None  # (R,), of one direction, if an earlier pass computed them
     kept: Any  # what an earlier pass over these rows kept for this one
     negative_mask: NegativeMask
@@ -69,8 +69,9 @@ class Kernels(Protocol):
     """The steps that differ between devices, for one call. Sums have the compute dtype.
 
     `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device. Two attributes may
-    be there as well: `takes_numbers`, if True, lets a `logit_scale` that is known to Python stay on
-    the CPU; `column_terms` is a faster `chunked.column_terms`.
+    be there as well: `takes_numbers`, if True, lets a `logit_scale`, or coefficients that are all
+    the same, stay on the CPU, 0-dim, where Python knows them; `column_terms` is a faster
+    `chunked.column_terms`.
     """
 
     dtype: torch.dtype  # of the embeddings in the products
@@ -127,7 +128,7 @@ def chunks(
         problem: settled.
         kernels: of it.
         queries: (B, D), of `Kernels.dtype`.
-        coefficients: (B,), a_i.
+        coefficients: (B,) or 0-dim, a_i.
         losses: (B,), l_i of one direction, if known.
         kept: what an earlier pass kept of each chunk, if there was one.
     """
@@ -146,7 +147,7 @@ def chunks(
             Chunk(
                 queries[rows],
                 positives[rows],
-                coefficients[rows],
+                coefficients[rows] if coefficients.ndim else coefficients,
                 None if losses is None else losses[rows],
                 kept[index] if kept else None,
                 mask.of_queries(rows).with_rules_in_mask(positives[rows], num_columns),
@@ -243,7 +244,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         kernels: of it.
     """
     queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
-    no_coefficients = logit_scale.new_zeros(len(queries))
+    no_coefficients = _coefficients(number_tensor(0.0, queries), queries, kernels)
     losses = gaps = None
     if problem.symmetric:
         other = other_direction(problem, kernels, queries, logit_scale, no_coefficients, keep=False)
@@ -269,11 +270,12 @@ def compute_gradients(
     Args:
         problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
         kernels: of it.
-        coefficients: (B,), a_i.
+        coefficients: (B,), a_i; 0-dim on the CPU: of each row.
         needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
     queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
+    coefficients = _coefficients(coefficients, queries, kernels)
     columns, kept = None, []
     if problem.symmetric:
         coefficients = coefficients / 2
@@ -310,7 +312,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 def _queries(problem: Problem, kernels: Kernels) -> Tensor:
     """Return the queries (B, D) as kernels multiply them."""
-    return problem.queries.to(problem.product_dtype).to(kernels.dtype).contiguous()
+    return cast(cast(problem.queries, problem.product_dtype), kernels.dtype).contiguous()
 
 
 def _logit_scale(problem: Problem, kernels: Kernels) -> Tensor:
@@ -319,6 +321,14 @@ def _logit_scale(problem: Problem, kernels: Kernels) -> Tensor:
     if scale.device == queries.device or getattr(kernels, "takes_numbers", False):
         return scale
     return queries.new_full((), float(scale), dtype=scale.dtype)
+
+
+def _coefficients(coefficients: Tensor, queries: Tensor, kernels: Kernels) -> Tensor:
+    """Return the coefficients of the rows as kernels take them."""
+    if coefficients.ndim == 1 or getattr(kernels, "takes_numbers", False):
+        return coefficients
+    shape = (queries.shape[0],)
+    return queries.new_full(shape, float(coefficients), dtype=coefficients.dtype)
 
 
 def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:

@@ -22,7 +22,7 @@ from hybrid_fast.ops import compat
 from hybrid_fast.ops.backends.registry import BACKENDS
 from hybrid_fast.ops.chunked import Kernels, compute_gradients, compute_losses
 from hybrid_fast.ops.flat_problem import SCHEMA, flatten, put_together, take_apart, unflatten
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast
 from hybrid_fast.ops.reference import without_autocast
 
 # A loss, l_i of each row, and the gradients of queries, passages and temperature.
@@ -34,7 +34,7 @@ def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
 
     Args:
         problem: settled.
-        coefficients: (B,), from `row_coefficients`.
+        coefficients: (B,), from `row_coefficients`, or 0-dim on the CPU: of each row.
     """
     # Autocast would compute norms in half precision.
     with without_autocast(problem.queries):
@@ -248,31 +248,29 @@ def _times_upstream(ctx: Any, upstream: Tensor, needs_grad: Sequence[bool]) -> l
     row_losses, *saved = ctx.saved_tensors
     needs_coefficients, *needs = needs_grad
     multiply = _multiplier(upstream)
-    return [
-        row_losses * upstream if needs_coefficients else None,
-        *(
-            multiply(gradient, dtype) if needed else None
-            for gradient, dtype, needed in zip(saved, ctx.dtypes, needs, strict=True)
-        ),
-    ]
+    grads: list[Tensor | None] = [row_losses * upstream if needs_coefficients else None]
+    for gradient, dtype, needed in zip(saved, ctx.dtypes, needs, strict=True):
+        grads.append(multiply(gradient, dtype) if needed else None)
+    return grads
 
 
 def _multiplier(upstream: Tensor) -> Callable[[Tensor, torch.dtype], Tensor]:
-    """Return what multiplies a saved gradient, and gives it a dtype.
+    """Return what multiplies a saved gradient, and gives it a dtype, in one operation.
 
-    In place unless the gradient may be read again: by a retained graph, or by a trace of
-    torch.compile, which has tensors of another class. Into another dtype it is one operation.
+    In place unless the gradient may be read again: a retained graph does so, and a trace of
+    torch.compile, which has tensors of another class.
     """
     if type(upstream) is not Tensor:
         return lambda gradient, dtype: (gradient * upstream).to(dtype)
+    is_kept = compat.keeps_graph()
     # Most often it is 1. A GPU would be waited for.
-    if upstream.is_cpu and not compat.keeps_graph() and float(upstream) == 1:
-        return lambda gradient, dtype: gradient.to(dtype)
+    if upstream.is_cpu and not is_kept and float(upstream) == 1:
+        return cast
 
     def multiply(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-        if dtype != gradient.dtype:
-            return torch.mul(gradient, upstream, out=torch.empty_like(gradient, dtype=dtype))
-        return gradient * upstream if compat.keeps_graph() else gradient.mul_(upstream)
+        in_place = gradient.dtype == dtype and not is_kept
+        out = gradient if in_place else torch.empty_like(gradient, dtype=dtype)
+        return torch.mul(gradient, upstream, out=out)
 
     return multiply
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from hybrid_fast.ops.chunked import Kernels
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
@@ -27,17 +27,18 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
         problem: of embeddings on a GPU.
         one_pass: whether losses and gradients come from the same scores.
     """
-    # Triton is loaded by those who need it.
-    from hybrid_fast.ops.backends.triton_rows import RowKernels
-    from hybrid_fast.ops.backends.triton_tiles import TileKernels
-
-    passages = problem.passages.to(problem.product_dtype).contiguous()
+    passages = cast(problem.passages, problem.product_dtype).contiguous()
     max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
     # Of a pair of a chunk: what rules exclude is a bool.
     mask_bytes = 1 if problem.negative_mask.rules else 0
     num_queries = problem.queries.shape[0]
+    # Triton is loaded by those who need it.
     if not (passages.dtype == problem.compute_dtype or one_pass or _is_small(problem)):
+        from hybrid_fast.ops.backends.triton_tiles import TileKernels
+
         return TileKernels(passages, max_bytes, mask_bytes)
+    from hybrid_fast.ops.backends.triton_rows import RowKernels
+
     return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes, num_queries)
 
 

@@ -19,9 +19,18 @@ from hybrid_fast.ops.backends.triton_mask import kept_negatives, of_other_direct
 @triton.jit
 def scalar(x):
     """Return a number, which comes as such or by its address."""
-    if x.dtype.is_ptr():
-        return tl.load(x)
+    # Triton's interpreter leaves numbers to Python.
+    if not isinstance(x, float) and x.dtype.is_ptr():
+        x = tl.load(x)
     return x
+
+
+@triton.jit
+def coefficients_of(coefficients, o_r, m_r):
+    """Return the coefficients of rows, one number for all of them or the address of the first."""
+    if not isinstance(coefficients, float) and coefficients.dtype.is_ptr():
+        coefficients = tl.load(coefficients + o_r, mask=m_r, other=0)
+    return coefficients
 
 
 @triton.jit
@@ -40,9 +49,9 @@ def contrast_rows_kernel(
     losses,
     grad_dot_logits,  # None: not needed
     positives,
-    coefficients,
+    coefficients,  # a number for all rows, or the address of the first
     logit_scale,  # a number or its address
-    loss_scale,  # 0-dim, times W as written; None: it is W / t that is
+    loss_scale,  # times W as written, a number or its address; None: it is W / t that is
     column_lse,  # None: one direction
     column_coefficients,
     negative_mask,  # KernelMask
@@ -87,12 +96,12 @@ def contrast_rows_kernel(
 
     if gradient is not None:
         gradient += i_r * stride_g
-        b_a = tl.load(coefficients + i_r)
+        b_a = coefficients_of(coefficients, i_r, m_r)
         b_positive_grad = -b_a * (b_rest / b_total)
         b_factor = b_a / b_total
         b_scale = b_logit_scale
         if loss_scale is not None:
-            b_scale = tl.load(loss_scale)
+            b_scale = scalar(loss_scale)
         b_dot = tl.zeros([BLOCK_N], scores.dtype.element_ty)
         b_positive_dot = tl.zeros([], scores.dtype.element_ty)
         if column_lse is not None:
@@ -175,11 +184,20 @@ def add_column_sums_kernel(
 
 
 @triton.jit
+def lse_of(sums, o_n, m_n, N):
+    """Return the log-sum-exp of columns; -infinity where no row is in the sum."""
+    b_max = tl.load(sums + o_n, mask=m_n, other=0)
+    b_sum = tl.load(sums + N + o_n, mask=m_n, other=0)
+    b_lse = b_max + tl.log(tl.where(b_sum == 0, 1, b_sum))
+    return tl.where(b_sum == 0, float("-inf"), b_lse)
+
+
+@triton.jit
 def column_terms_kernel(
     sums,  # (2, N), over all rows
     logits,  # (R,), of the positives
     positives,
-    coefficients,
+    coefficients,  # a number for all rows, or the address of the first
     in_batch,  # uint8 (R,); None: all 1
     column_lse,
     column_coefficients,
@@ -196,7 +214,7 @@ def column_terms_kernel(
     i_n = tl.program_id(0) * BLOCK_N
     o_n = i_n + tl.arange(0, BLOCK_N)
     m_n = o_n < N
-    b_u = tl.load(sums + o_n, mask=m_n, other=0) + tl.log(tl.load(sums + N + o_n, mask=m_n, other=1))
+    b_u = lse_of(sums, o_n, m_n, N)
     tl.store(column_lse + o_n, tl.where(b_u == float("-inf"), float("inf"), b_u), mask=m_n)
     b_sum = tl.zeros([BLOCK_N], sums.dtype.element_ty)
     for i_r in range(0, R, BLOCK_R):
@@ -204,15 +222,13 @@ def column_terms_kernel(
         b_c = tl.load(positives + o_r, mask=o_r < R, other=-1)
         m_r = (b_c >= i_n) & (b_c < i_n + BLOCK_N) & (b_c < N)
         if tl.max(m_r.to(tl.int32), axis=0) > 0:  # most rows have their positive elsewhere
-            b_gap = tl.load(sums + b_c, mask=m_r, other=0)
-            b_gap += tl.log(tl.load(sums + N + b_c, mask=m_r, other=1))
-            b_gap -= tl.load(logits + o_r, mask=m_r, other=0)
+            b_gap = lse_of(sums, b_c, m_r, N) - tl.load(logits + o_r, mask=m_r, other=0)
             if in_batch is not None:
                 b_in = tl.load(in_batch + o_r, mask=m_r, other=0) != 0
                 b_gap = tl.where(b_in, b_gap, float("-inf"))
             b_small = tl.exp(-tl.abs(b_gap))
             b_sigmoid = tl.where(b_gap >= 0, 1.0, b_small) / (1 + b_small)
-            b_beta = tl.load(coefficients + o_r, mask=m_r, other=0) * b_sigmoid
+            b_beta = coefficients_of(coefficients, o_r, m_r) * b_sigmoid
             tl.store(gaps + o_r, b_gap, mask=m_r)
             m = m_r[:, None] & (b_c[:, None] == o_n[None, :])
             b_sum += tl.sum(tl.where(m, b_beta[:, None], 0), axis=0)

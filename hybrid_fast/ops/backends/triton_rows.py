@@ -134,7 +134,7 @@ class RowKernels(GradientProducts):
                 "sums": sums,
                 "logits": logits,
                 "positives": positives.contiguous(),
-                "coefficients": coefficients,
+                "coefficients": coefficients_of(coefficients, logits),
                 "in_batch": None if in_batch is None else in_batch.contiguous().view(torch.uint8),
                 "column_lse": columns.lse,
                 "column_coefficients": columns.coefficients,
@@ -167,6 +167,9 @@ def _contrast(
     num_rows, num_columns = scores.shape
     losses = scores.new_empty(num_rows)
     grad_dot_logits = scores.new_empty(num_rows) if needs_dots else None
+    loss_scale = None if gradient is None else gradient.loss_scale
+    if loss_scale is not None:
+        loss_scale = number_or_address(loss_scale, scores)
     block, num_warps = row_block(num_columns, scores.element_size())
     launch(
         contrast_rows_kernel,
@@ -178,9 +181,9 @@ def _contrast(
             "losses": losses,
             "grad_dot_logits": grad_dot_logits,
             "positives": chunk.positives.contiguous(),
-            "coefficients": chunk.coefficients.contiguous(),
+            "coefficients": coefficients_of(chunk.coefficients, losses),
             "logit_scale": number_or_address(logit_scale, scores),
-            "loss_scale": None if gradient is None else gradient.loss_scale,
+            "loss_scale": loss_scale,
             "column_lse": None if columns is None else columns.lse,
             "column_coefficients": None if columns is None else columns.coefficients,
             "negative_mask": kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
@@ -195,13 +198,21 @@ def _contrast(
     return losses, grad_dot_logits
 
 
-def number_or_address(logit_scale: Tensor, scores: Tensor) -> float | Tensor:
-    """Return the logit scale as kernels take it: one that Python knows costs no launch."""
-    if logit_scale.device == scores.device:
-        return logit_scale
-    number = float(logit_scale)
+def number_or_address(scale: Tensor, scores: Tensor) -> float | Tensor:
+    """Return a 0-dim tensor as kernels take it: one that Python knows costs no launch."""
+    if scale.device == scores.device:
+        return scale
+    number = float(scale)
     # It would reach the kernel as float32 even with float64 scores.
     return number if scores.dtype == torch.float32 else scores.new_full((), number)
+
+
+def coefficients_of(coefficients: Tensor, losses: Tensor) -> float | Tensor:
+    """Return coefficients of rows with these losses as kernels take them; see `Chunk`."""
+    if coefficients.ndim == 1:
+        return coefficients
+    number = float(coefficients)
+    return number if losses.dtype == torch.float32 else losses.new_full(losses.shape, number)
 
 
 def positive_scores(chunk: Chunk, scores: Tensor) -> Tensor:
