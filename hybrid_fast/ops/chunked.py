@@ -184,7 +184,7 @@ def other_direction(
     keep: bool,
 ) -> OtherDirection:
     """Compute the log-sum-exp of whole columns, over the rows of all ranks."""
-    sums = logit_scale.new_zeros(2, len(problem.passages))
+    sums = queries.new_zeros(2, len(problem.passages), dtype=logit_scale.dtype)
     sums[0].fill_(float("-inf"))
     passes = [
         kernels.add_column_sums(chunk, logit_scale, sums, keep=keep)

@@ -68,13 +68,7 @@ def losses(problem: Problem) -> Tensor:
 
 
 def loss(problem: Problem, coefficients: Tensor, needs_grad: Sequence[bool]) -> Tensor:
-    """Return sum a_i l_i, which is differentiable: all gradients are computed with it.
-
-    Args:
-        problem: see `compute_gradients`.
-        coefficients: (B,), a_i.
-        needs_grad: whether queries, passages and temperature need their gradient.
-    """
+    """Return sum a_i l_i, which is differentiable; arguments as those of `gradients`."""
     if _is_watched(problem, coefficients):
         result: Tensor = _LOSS_AND_GRADIENTS(coefficients, needs_grad, None, *flatten(problem))[0]
         return result
@@ -142,8 +136,8 @@ def _loss_and_gradients(
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
 ) -> Results:
-    row_losses, *found = _gradients(problem, coefficients, needs_grad, known_losses)
-    return (coefficients * row_losses).sum(), row_losses, *found
+    found = _gradients(problem, coefficients, needs_grad, known_losses)
+    return (coefficients * found[0]).sum(), *found
 
 
 class _Losses(torch.autograd.Function):

@@ -48,6 +48,8 @@ TYPES = {
     "losses": "scores",
     "grad_dot_logits": "scores",
     "sums": "scores",
+    "logits": "scores",
+    "gaps": "scores",
     "positives": "*i64",
     "coefficients": "scores",
     "logit_scale": "scores",
@@ -291,6 +293,18 @@ def test_merge_of_one_tile_and_one_row(tmp_path):
     function, target = tile_kernels.merge_sums_kernel, TARGETS["sm_90"][0]
     constants = triton_tiles.MERGE_BLOCKS | {"T": 1, "M": 1}
     check_nvidia(compile_kernel(function, target, "fp32", "fp32", constants, {}), "sm_90", tmp_path)
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
+@pytest.mark.parametrize("scores", ["fp32", "fp64"])
+def test_terms_of_columns(architecture, scores, tmp_path):
+    function, target = row_kernels.column_terms_kernel, TARGETS[architecture][0]
+    compiled = compile_kernel(function, target, scores, scores, triton_rows.TERM_BLOCKS, {})
+    if architecture == "gfx942":
+        # In float64 some masks of lanes move from scalar to vector registers, none to memory.
+        check_amd(compiled, scalars_too=scores == "fp32")
+    else:
+        check_nvidia(compiled, architecture, tmp_path)
 
 
 def launched(rows, **parts):

@@ -98,7 +98,7 @@ class GradientProducts:
 
 
 def _unscaled(product: Tensor, logit_scale: Tensor, gradient: Scaled) -> Tensor:
-    """Return a product of a gradient's values without the loss scale, divided by the temperature."""
+    """Return a product of a gradient's values divided by loss scale and temperature."""
     if gradient.is_divided:
         return product
     scale = gradient.loss_scale

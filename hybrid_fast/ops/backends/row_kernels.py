@@ -147,7 +147,6 @@ def contrast_rows_kernel(
 def add_column_sums_kernel(
     scores,
     sums,  # (2, N): largest logits, sums of exponentials relative to them
-    logits,  # (R,), of the positives
     positives,
     logit_scale,  # a number or its address
     negative_mask,  # KernelMask
@@ -171,9 +170,7 @@ def add_column_sums_kernel(
         m = m_r & m_columns
         b_s = tl.load(scores + o_r * stride_s + o_columns, mask=m, other=0)  # [BLOCK_R, BLOCK_N]
         b_kept = kept_negatives(b_s, b_c, o_r, o_columns, m, m_r, m_columns, negative_mask)
-        b_l = b_s * b_logit_scale
-        tl.store(logits + o_r + tl.zeros_like(o_columns), b_l, mask=m & (o_columns == b_c))
-        b_l = tl.where(b_kept, b_l, float("-inf"))
+        b_l = tl.where(b_kept, b_s * b_logit_scale, float("-inf"))
         b_l = of_other_direction(b_l, o_r, m_r, negative_mask)
         b_new = tl.maximum(b_max, tl.max(b_l, axis=0))
         b_from = tl.where(b_new == float("-inf"), 0, b_new)
@@ -207,7 +204,7 @@ def column_terms_kernel(
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Compute `chunked.column_terms` of BLOCK_N columns, and of the rows that have them as positive.
+    """Compute `chunked.column_terms` of BLOCK_N columns, and of rows whose positive is one of them.
 
     Grid (N / BLOCK_N,).
     """

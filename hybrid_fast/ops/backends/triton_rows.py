@@ -27,7 +27,7 @@ _ROW_BLOCKS = {4: 2048, 8: 512}  # columns of a row, at most, by bytes of a scor
 _COLUMN_BLOCK_BYTES = 128  # of a column
 _COLUMN_BLOCK = 128  # columns whose sums one program adds up
 COLUMN_WARPS = 4
-TERM_BLOCKS = {"BLOCK_R": 256, "BLOCK_N": 32}  # rows, columns of what one program adds up
+TERM_BLOCKS = {"BLOCK_R": 128, "BLOCK_N": 32}  # rows, columns of what one program adds up
 
 
 class RowKernels(GradientProducts):
@@ -92,7 +92,6 @@ class RowKernels(GradientProducts):
         """Add the rows to `sums` (2, N)."""
         scores = self._scores(chunk)
         num_rows, num_columns = scores.shape
-        logits = scores.new_empty(num_rows)
         launch(
             add_column_sums_kernel,
             math.ceil(num_columns / _COLUMN_BLOCK),
@@ -100,7 +99,6 @@ class RowKernels(GradientProducts):
             {
                 "scores": scores,
                 "sums": sums,
-                "logits": logits,
                 "positives": chunk.positives.contiguous(),
                 "logit_scale": number_or_address(logit_scale, scores),
                 "negative_mask": kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
@@ -112,6 +110,7 @@ class RowKernels(GradientProducts):
                 "num_warps": COLUMN_WARPS,
             },
         )
+        logits = positive_scores(chunk, scores) * logit_scale
         return ColumnPass(logits, losses=None, kept=scores if keep and self._keeps_scores else None)
 
     def column_terms(
@@ -167,9 +166,9 @@ def _contrast(
     num_rows, num_columns = scores.shape
     losses = scores.new_empty(num_rows)
     grad_dot_logits = scores.new_empty(num_rows) if needs_dots else None
-    loss_scale = None if gradient is None else gradient.loss_scale
-    if loss_scale is not None:
-        loss_scale = number_or_address(loss_scale, scores)
+    loss_scale = None
+    if gradient is not None and gradient.loss_scale is not None:
+        loss_scale = number_or_address(gradient.loss_scale, scores)
     block, num_warps = row_block(num_columns, scores.element_size())
     launch(
         contrast_rows_kernel,
