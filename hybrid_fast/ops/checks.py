@@ -28,9 +28,9 @@ _MOST_PASSED = 4096  # then it is emptied
 def check_problem(problem: Problem) -> None:
     """Raise unless options, shapes, dtypes, devices and Python numbers are as documented.
 
-    The temperature is left to `check_temperature`, before it becomes a tensor, and the width of a
-    mask to `check_width`: with a process group the number of columns is known only after the ranks
-    have exchanged their sizes.
+    The temperature is left to `check_temperature` and `check_device`, since a number becomes a
+    tensor on the CPU, and the width of a mask to `check_width`: with a process group the number of
+    columns is known only after the ranks have exchanged their sizes.
 
     Args:
         problem: as it was given.
@@ -46,9 +46,8 @@ def check_problem(problem: Problem) -> None:
 
 def _check_kind_once(problem: Problem) -> None:
     kind = (
-        *((name, *_kind(value)) for name, value, _ in _tensors(problem)),
+        *[(name, *_kind(value)) for name, value, _ in _tensors(problem)],
         *map(type, problem.negative_mask.rules),
-        _kind(problem.temperature),
         problem.symmetric,
         problem.reduction,
         problem.normalize,
@@ -94,8 +93,7 @@ def _check_kind(problem: Problem) -> None:
     for name, tensor, layout in _tensors(problem):
         check_tensor(name, tensor, layout.dtypes)
         _check_shape(name, tensor, layout, problem)
-        _check_device(name, tensor, problem)
-    _check_device("temperature", problem.temperature, problem)
+        check_device(name, tensor, problem)
     _check_owners(problem)
 
 
@@ -164,14 +162,6 @@ def _sizes(problem: Problem) -> dict[str, int]:
     return {QUERIES: len(problem.queries), PASSAGES: len(problem.passages)}
 
 
-def _check_device(name: str, tensor: Tensor, problem: Problem) -> None:
-    if tensor.device != problem.queries.device:
-        raise ValueError(
-            f"{name} is on {tensor.device} but queries is on {problem.queries.device}; move one "
-            "with .to()"
-        )
-
-
 def _check_owners(problem: Problem) -> None:
     mask, num_queries = problem.negative_mask, len(problem.queries)
     if mask.in_batch is None or mask.owners is not None or len(problem.passages) == num_queries:
@@ -194,9 +184,19 @@ def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> 
         raise TypeError(f"{name} has dtype {tensor.dtype}; need {need}")
 
 
+def check_device(name: str, tensor: Tensor, problem: Problem) -> None:
+    """Raise unless a tensor is where the queries are."""
+    if tensor.device != problem.queries.device:
+        raise ValueError(
+            f"{name} is on {tensor.device} but queries is on {problem.queries.device}; move one "
+            "with .to()"
+        )
+
+
 def check_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite Python (or NumPy) number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    # Real alone is a class of any kind of number, which takes longer to ask.
+    if isinstance(value, bool) or not isinstance(value, (float, int, Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     # Not math.isfinite, which torch.compile does not take of a number that changes between calls.
     if not -math.inf < value < math.inf:

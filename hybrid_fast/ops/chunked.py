@@ -33,7 +33,7 @@ from torch import Tensor
 from hybrid_fast.ops import compat
 from hybrid_fast.ops.distributed import SharedColumns
 from hybrid_fast.ops.negative_mask import NegativeMask
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast, number_tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Chunk:
 
     queries: Tensor  # (R, D), of `Kernels.dtype`
     positives: Tensor  # int64 (R,)
-    coefficients: Tensor  # (R,), a_i, of the compute dtype
+    coefficients: Tensor  # (R,), a_i, of the compute dtype; 0-dim: of each row
     losses: Tensor | None  # (R,), of one direction, if an earlier pass computed them
     kept: Any  # what an earlier pass over these rows kept for this one
     negative_mask: NegativeMask
@@ -68,7 +68,10 @@ class ColumnPass:
 class Kernels(Protocol):
     """The steps that differ between devices, for one call. Sums have the compute dtype.
 
-    `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device.
+    `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device. Two attributes may
+    be there as well: `takes_numbers`, if True, lets a `logit_scale`, or coefficients that are all
+    the same, stay on the CPU, 0-dim, where Python knows them; `column_terms` is a faster
+    `chunked.column_terms`.
     """
 
     dtype: torch.dtype  # of the embeddings in the products
@@ -125,7 +128,7 @@ def chunks(
         problem: settled.
         kernels: of it.
         queries: (B, D), of `Kernels.dtype`.
-        coefficients: (B,), a_i.
+        coefficients: (B,) or 0-dim, a_i.
         losses: (B,), l_i of one direction, if known.
         kept: what an earlier pass kept of each chunk, if there was one.
     """
@@ -144,7 +147,7 @@ def chunks(
             Chunk(
                 queries[rows],
                 positives[rows],
-                coefficients[rows],
+                coefficients[rows] if coefficients.ndim else coefficients,
                 None if losses is None else losses[rows],
                 kept[index] if kept else None,
                 mask.of_queries(rows).with_rules_in_mask(positives[rows], num_columns),
@@ -181,8 +184,8 @@ def other_direction(
     keep: bool,
 ) -> OtherDirection:
     """Compute the log-sum-exp of whole columns, over the rows of all ranks."""
-    sums = logit_scale.new_zeros(2, len(problem.passages))
-    sums[0] = float("-inf")
+    sums = queries.new_zeros(2, len(problem.passages), dtype=logit_scale.dtype)
+    sums[0].fill_(float("-inf"))
     passes = [
         kernels.add_column_sums(chunk, logit_scale, sums, keep=keep)
         for _, chunk in chunks(problem, kernels, queries, coefficients)
@@ -192,22 +195,45 @@ def other_direction(
     if problem.group_name is not None:
         shared = SharedColumns(compat.process_group(problem.group_name))
         sums = shared.combine_sums(sums)
-    column_lse = sums[0] + sums[1].log()
-    gaps = column_lse[problem.positives] - _joined([each.logits for each in passes])
-    if problem.negative_mask.in_batch is not None:
-        gaps = gaps.where(problem.negative_mask.in_batch, float("-inf"))
-    column_coefficients = torch.zeros_like(column_lse).index_put_(
-        (problem.positives,), coefficients * gaps.sigmoid(), accumulate=True
+    columns, gaps = getattr(kernels, "column_terms", column_terms)(
+        sums,
+        _joined([each.logits for each in passes]),
+        problem.positives,
+        coefficients,
+        problem.negative_mask.in_batch,
     )
     if shared is not None:
-        column_coefficients = shared.add_up(column_coefficients)
-    empty = torch.isneginf(column_lse)
+        columns = Columns(columns.lse, shared.add_up(columns.coefficients))
     return OtherDirection(
-        Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients),
-        gaps,
-        _joined(losses) if losses else None,
-        [each.kept for each in passes],
+        columns, gaps, _joined(losses) if losses else None, [each.kept for each in passes]
     )
+
+
+def column_terms(
+    sums: Tensor,
+    logits: Tensor,
+    positives: Tensor,
+    coefficients: Tensor,
+    in_batch: Tensor | None,
+) -> tuple[Columns, Tensor]:
+    """Return what the gradient needs of whole columns, its coefficients of these rows, and gaps.
+
+    Args:
+        sums: (2, N), over all rows.
+        logits: (B,), of the positives.
+        positives: int64 (B,).
+        coefficients: (B,), a_i.
+        in_batch: bool (B,); None: True.
+    """
+    column_lse = sums[0] + sums[1].log()
+    gaps = column_lse[positives] - logits
+    if in_batch is not None:
+        gaps = gaps.where(in_batch, float("-inf"))
+    column_coefficients = torch.zeros_like(column_lse).index_put_(
+        (positives,), coefficients * gaps.sigmoid(), accumulate=True
+    )
+    empty = torch.isneginf(column_lse)
+    return Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients), gaps
 
 
 def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
@@ -217,8 +243,8 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
         kernels: of it.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
-    no_coefficients = logit_scale.new_zeros(len(queries))
+    queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
+    no_coefficients = _coefficients(number_tensor(0.0, queries), queries, kernels)
     losses = gaps = None
     if problem.symmetric:
         other = other_direction(problem, kernels, queries, logit_scale, no_coefficients, keep=False)
@@ -244,11 +270,12 @@ def compute_gradients(
     Args:
         problem: settled, not to be normalised, its temperature a tensor of the compute dtype.
         kernels: of it.
-        coefficients: (B,), a_i.
+        coefficients: (B,), a_i; 0-dim on the CPU: of each row.
         needs_grad: whether queries, passages and temperature need their gradient.
         losses: (B,), l_i of one direction, if known.
     """
-    queries, logit_scale = _queries(problem, kernels), problem.temperature.reciprocal()
+    queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
+    coefficients = _coefficients(coefficients, queries, kernels)
     columns, kept = None, []
     if problem.symmetric:
         coefficients = coefficients / 2
@@ -285,7 +312,23 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 def _queries(problem: Problem, kernels: Kernels) -> Tensor:
     """Return the queries (B, D) as kernels multiply them."""
-    return problem.queries.to(problem.product_dtype).to(kernels.dtype).contiguous()
+    return cast(cast(problem.queries, problem.product_dtype), kernels.dtype).contiguous()
+
+
+def _logit_scale(problem: Problem, kernels: Kernels) -> Tensor:
+    """Return 1 / temperature, which a number is known to Python, so that no device computes it."""
+    scale, queries = problem.temperature.reciprocal(), problem.queries
+    if scale.device == queries.device or getattr(kernels, "takes_numbers", False):
+        return scale
+    return queries.new_full((), float(scale), dtype=scale.dtype)
+
+
+def _coefficients(coefficients: Tensor, queries: Tensor, kernels: Kernels) -> Tensor:
+    """Return the coefficients of the rows as kernels take them."""
+    if coefficients.ndim == 1 or getattr(kernels, "takes_numbers", False):
+        return coefficients
+    shape = (queries.shape[0],)
+    return queries.new_full(shape, float(coefficients), dtype=coefficients.dtype)
 
 
 def _with_rows(whole: Tensor | None, rows: slice, part: Tensor, num_rows: int) -> Tensor:

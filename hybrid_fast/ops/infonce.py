@@ -18,6 +18,7 @@ from torch import Tensor
 from hybrid_fast.ops.agreement import Call
 from hybrid_fast.ops.backends.registry import BACKENDS, select_backend
 from hybrid_fast.ops.checks import (
+    check_device,
     check_embeddings,
     check_flag,
     check_hard_negatives,
@@ -32,7 +33,14 @@ from hybrid_fast.ops.checks import (
 from hybrid_fast.ops.distributed import Ranks, gather_passages, share_of_global_loss
 from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
 from hybrid_fast.ops.operators import info_nce_chunked
-from hybrid_fast.ops.problem import InfoNCEOptions, InfoNCETensors, Problem, compute_dtype
+from hybrid_fast.ops.problem import (
+    InfoNCEOptions,
+    InfoNCETensors,
+    Problem,
+    cast,
+    compute_dtype,
+    number_tensor,
+)
 from hybrid_fast.ops.reference import info_nce_reference, local_coefficients
 
 
@@ -163,8 +171,10 @@ def info_nce(
             backend=select_backend(backend, precision, queries.device.type),
         )
         check_problem(problem)
+        if isinstance(temperature, Tensor):
+            check_device("temperature", temperature, problem)
         check_flag("check", check)
-        check = (check or queries.device.type == "cpu") and not torch.compiler.is_compiling()
+        check = (check or queries.is_cpu) and not torch.compiler.is_compiling()
         if check:
             check_values(problem)
             if isinstance(temperature, Tensor):
@@ -190,13 +200,10 @@ def info_nce(
 
 
 def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
-    """Return the temperature as a 0-dim tensor of the compute dtype, beside the queries."""
-    dtype = compute_dtype(queries)
+    """Return the temperature as a 0-dim tensor of the compute dtype."""
     if isinstance(temperature, Tensor):
-        return temperature.to(dtype)
-    if torch.compiler.is_compiling():  # which would compile `new_full` anew for each number
-        return queries.new_ones((), dtype=dtype) * temperature
-    return queries.new_full((), temperature, dtype=dtype)
+        return cast(temperature, compute_dtype(queries))
+    return number_tensor(temperature, queries)
 
 
 def _first_columns(queries: Tensor) -> Tensor:

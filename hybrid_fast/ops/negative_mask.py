@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hybrid_fast.ops.tensor_fields import (
     QUERIES,
+    Layout,
     TensorFields,
     per_pair,
     per_passage,
@@ -129,6 +130,10 @@ class NegativeMask(TensorFields):
     in_batch: Tensor | None = per_query(torch.bool)  # False: only its own hard negatives are
     margin: float | None = None  # of scores before temperature
     rules: tuple[MaskingRule, ...] = ()
+
+    def tensors(self) -> Iterator[tuple[str, Tensor, Layout]]:
+        """Yield name, tensor and layout of those that are given."""
+        return iter(()) if self is NOTHING_EXCLUDED else super().tensors()
 
     def any(self) -> bool:
         """Tell whether any rule was asked for."""

@@ -22,7 +22,7 @@ from hybrid_fast.ops import compat
 from hybrid_fast.ops.backends.registry import BACKENDS
 from hybrid_fast.ops.chunked import Kernels, compute_gradients, compute_losses
 from hybrid_fast.ops.flat_problem import SCHEMA, flatten, put_together, take_apart, unflatten
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast
 from hybrid_fast.ops.reference import without_autocast
 
 # A loss, l_i of each row, and the gradients of queries, passages and temperature.
@@ -34,7 +34,7 @@ def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
 
     Args:
         problem: settled.
-        coefficients: (B,), from `row_coefficients`.
+        coefficients: (B,), from `row_coefficients`, or 0-dim on the CPU: of each row.
     """
     # Autocast would compute norms in half precision.
     with without_autocast(problem.queries):
@@ -44,7 +44,7 @@ def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
             torch.is_grad_enabled() and tensor.requires_grad for tensor in problem.differentiable
         ]
         if problem.reduction != "none" and not problem.recompute and any(needs_grad):
-            return loss_and_gradients(problem, coefficients, needs_grad, None)[0]
+            return loss(problem, coefficients, needs_grad)
         weighted = coefficients * losses(problem)
         return weighted if problem.reduction == "none" else weighted.sum()
 
@@ -67,29 +67,34 @@ def losses(problem: Problem) -> Tensor:
     return _Losses.of(_losses, problem)
 
 
-def loss_and_gradients(
+def loss(problem: Problem, coefficients: Tensor, needs_grad: Sequence[bool]) -> Tensor:
+    """Return sum a_i l_i, which is differentiable; arguments as those of `gradients`."""
+    if _is_watched(problem, coefficients):
+        result: Tensor = _LOSS_AND_GRADIENTS(coefficients, needs_grad, None, *flatten(problem))[0]
+        return result
+    return _Loss.of(problem, coefficients, needs_grad)
+
+
+def gradients(
     problem: Problem,
     coefficients: Tensor,
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
-) -> Results:
-    """Return sum a_i l_i, which is differentiable, with l_i of each row and all gradients.
+) -> Sequence[Tensor | None]:
+    """Return the gradients of sum a_i l_i, None or empty where they are not needed.
 
     Args:
         problem: see `compute_gradients`.
         coefficients: (B,), a_i.
         needs_grad: whether queries, passages and temperature need their gradient.
         known_losses: (B,), l_i, if known.
-
-    Returns:
-        The loss, l_i, and the gradients of queries, passages and temperature, None or empty where
-        they are not needed.
     """
     arguments = coefficients, needs_grad, known_losses
     if _is_watched(problem, coefficients):
-        result: Results = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
-        return result
-    return _LossAndGradients.of(_loss_and_gradients, problem, *arguments)
+        results: Results = _LOSS_AND_GRADIENTS(*arguments, *flatten(problem))
+        return results[2:]
+    with without_autocast(problem.queries):
+        return _gradients(problem, *arguments)[1:]
 
 
 def _is_watched(problem: Problem, *more: Tensor) -> bool:
@@ -108,8 +113,21 @@ def _make_kernels(problem: Problem, *, one_pass: bool) -> Kernels:
 
 
 def _losses(problem: Problem) -> Tensor:
-    with without_autocast(problem.queries):
-        return compute_losses(problem, _make_kernels(problem, one_pass=False))
+    return compute_losses(problem, _make_kernels(problem, one_pass=False))
+
+
+def _gradients(
+    problem: Problem,
+    coefficients: Tensor,
+    needs_grad: Sequence[bool],
+    known_losses: Tensor | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Return l_i of each row and the gradients of queries, passages and temperature."""
+    kernels = _make_kernels(problem, one_pass=known_losses is None and not problem.symmetric)
+    row_losses, found = compute_gradients(
+        problem, kernels, coefficients.contiguous(), needs_grad, known_losses
+    )
+    return row_losses, found.queries, found.passages, found.temperature
 
 
 def _loss_and_gradients(
@@ -118,14 +136,8 @@ def _loss_and_gradients(
     needs_grad: Sequence[bool],
     known_losses: Tensor | None,
 ) -> Results:
-    with without_autocast(problem.queries):
-        kernels = _make_kernels(problem, one_pass=known_losses is None and not problem.symmetric)
-        coefficients = coefficients.contiguous()
-        row_losses, gradients = compute_gradients(
-            problem, kernels, coefficients, needs_grad, known_losses
-        )
-        loss = (coefficients * row_losses).sum()
-        return loss, row_losses, gradients.queries, gradients.passages, gradients.temperature
+    found = _gradients(problem, coefficients, needs_grad, known_losses)
+    return (coefficients * found[0]).sum(), *found
 
 
 class _Losses(torch.autograd.Function):
@@ -151,12 +163,10 @@ class _Losses(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         # A symmetric loss is the mean of both directions, which the gradient needs apart.
         known = None if problem.symmetric else row_losses
-        _, _, *gradients = loss_and_gradients(problem, upstream, needs, known)
+        found = gradients(problem, upstream, needs, known)
         grads = [
             gradient.to(tensor.dtype) if needed and gradient is not None else None
-            for gradient, tensor, needed in zip(
-                gradients, problem.differentiable, needs, strict=True
-            )
+            for gradient, tensor, needed in zip(found, problem.differentiable, needs, strict=True)
         ]
         return None, None, *grads
 
@@ -195,32 +205,68 @@ class _LossAndGradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Any, ...]:
-        _refuse_a_graph()
         if upstream is None:
             return (None,) * 8
-        row_losses, *gradients = ctx.saved_tensors
-        needs_coefficients, *needs = ctx.needs_input_grad[4:]
-        multiply = _multiplier(upstream)
-        grads = [
-            multiply(gradient).to(dtype) if needed else None
-            for gradient, dtype, needed in zip(gradients, ctx.dtypes, needs, strict=True)
-        ]
-        grad_coefficients = row_losses * upstream if needs_coefficients else None
-        return None, None, None, None, grad_coefficients, *grads
+        return None, None, None, None, *_times_upstream(ctx, upstream, ctx.needs_input_grad[4:])
 
 
-def _multiplier(upstream: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what multiplies a saved gradient, in place unless it may be read again.
+class _Loss(torch.autograd.Function):
+    """The loss of `_LossAndGradients` alone: each further result costs microseconds."""
 
-    A retained graph reads it again, and so does a trace of torch.compile, which has tensors of
-    another class.
+    @classmethod
+    def of(cls, problem: Problem, coefficients: Tensor, needs_grad: Sequence[bool]) -> Tensor:
+        result: Tensor = cls.apply(problem, needs_grad, coefficients, *problem.differentiable)
+        return result
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        problem: Problem,
+        needs_grad: Sequence[bool],
+        coefficients: Tensor,
+        *embeddings: Tensor,
+    ) -> Tensor:
+        loss, *rest = _loss_and_gradients(problem, coefficients, needs_grad, None)
+        ctx.save_for_backward(*rest)
+        ctx.dtypes = [tensor.dtype for tensor in embeddings]
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
+        return None, None, *_times_upstream(ctx, upstream, ctx.needs_input_grad[2:])
+
+
+def _times_upstream(ctx: Any, upstream: Tensor, needs_grad: Sequence[bool]) -> list[Tensor | None]:
+    """Return the gradients of coefficients and embeddings, from those that were saved."""
+    _refuse_a_graph()
+    row_losses, *saved = ctx.saved_tensors
+    needs_coefficients, *needs = needs_grad
+    multiply = _multiplier(upstream)
+    grads: list[Tensor | None] = [row_losses * upstream if needs_coefficients else None]
+    for gradient, dtype, needed in zip(saved, ctx.dtypes, needs, strict=True):
+        grads.append(multiply(gradient, dtype) if needed else None)
+    return grads
+
+
+def _multiplier(upstream: Tensor) -> Callable[[Tensor, torch.dtype], Tensor]:
+    """Return what multiplies a saved gradient, and gives it a dtype, in one operation.
+
+    In place unless the gradient may be read again: a retained graph does so, and a trace of
+    torch.compile, which has tensors of another class.
     """
-    if compat.keeps_graph() or type(upstream) is not Tensor:
-        return upstream.mul
+    if type(upstream) is not Tensor:
+        return lambda gradient, dtype: (gradient * upstream).to(dtype)
+    is_kept = compat.keeps_graph()
     # Most often it is 1. A GPU would be waited for.
-    if upstream.is_cpu and float(upstream) == 1:
-        return lambda gradient: gradient
-    return lambda gradient: gradient.mul_(upstream)
+    if upstream.is_cpu and not is_kept and float(upstream) == 1:
+        return cast
+
+    def multiply(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+        in_place = gradient.dtype == dtype and not is_kept
+        out = gradient if in_place else torch.empty_like(gradient, dtype=dtype)
+        return torch.mul(gradient, upstream, out=out)
+
+    return multiply
 
 
 def _refuse_a_graph() -> None:
@@ -245,11 +291,16 @@ def _define_losses() -> Callable[..., Tensor]:
         with compat.BelowAutograd():
             return operator(*flatten(problem))
 
+    def compute(*values: Any) -> Tensor:
+        problem = unflatten(values)
+        with without_autocast(problem.queries):
+            return _losses(problem)
+
     def fake(*values: Any) -> Tensor:
         problem = unflatten(values)
         return problem.queries.new_empty(problem.queries.shape[0], dtype=problem.compute_dtype)
 
-    _LIBRARY.impl(name, lambda *values: _losses(unflatten(values)), "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, lambda *values: _Losses.of(below_autograd, unflatten(values)), "Autograd")
     torch.library.register_fake(f"hybrid_fast::{name}", fake, lib=_LIBRARY)
     return operator
@@ -267,7 +318,9 @@ def _define_loss_and_gradients() -> Callable[..., Results]:
             return operator(*own, *flatten(problem))
 
     def compute(*values: Any) -> list[Tensor]:
-        results = _loss_and_gradients(unflatten(values[num_own:]), *values[:num_own])
+        problem = unflatten(values[num_own:])
+        with without_autocast(problem.queries):
+            results = _loss_and_gradients(problem, *values[:num_own])
         return [values[0].new_empty(0) if tensor is None else tensor for tensor in results]
 
     def differentiable(*values: Any) -> Results:

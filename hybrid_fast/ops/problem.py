@@ -52,7 +52,23 @@ class InfoNCETensors(TypedDict, total=False):
 
 def compute_dtype(embeddings: Tensor) -> torch.dtype:
     """Return the dtype of scores, logits and loss: float64 for float64 embeddings, else float32."""
-    return torch.promote_types(embeddings.dtype, torch.float32)
+    return torch.float64 if embeddings.dtype == torch.float64 else torch.float32
+
+
+def number_tensor(number: float, beside: Tensor) -> Tensor:
+    """Return a number as a 0-dim tensor of the compute dtype for operators on `beside`.
+
+    It stays on the CPU, where those of any device read it without waiting, and without a launch.
+    """
+    dtype = compute_dtype(beside)
+    if torch.compiler.is_compiling():  # which would compile `scalar_tensor` anew for each number
+        return beside.new_ones((), dtype=dtype) * number
+    return torch.scalar_tensor(number, dtype=dtype, device="cpu")
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `tensor.to(dtype)`, which takes most of a microsecond even where nothing is to do."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

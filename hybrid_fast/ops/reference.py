@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybrid_fast.ops.negative_mask import NegativeMask
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, number_tensor
 
 
 def info_nce_reference(problem: Problem, coefficients: Tensor) -> Tensor:
@@ -73,13 +73,14 @@ def row_coefficients(weights: Tensor, total_weight: Tensor, reduction: str) -> T
 
 
 def local_coefficients(problem: Problem) -> Tensor:
-    """Return a_i, (B,), of a loss that no other rank has a share of."""
+    """Return a_i, (B,), of a loss that no other rank has a share of; 0-dim if all are the same."""
     if problem.weights is not None:
         weights = row_weights(problem)
         return row_coefficients(weights, weights.sum(), problem.reduction)
-    num_rows = problem.queries.shape[0]
-    each = 1 / num_rows if problem.reduction == "mean" else 1.0
-    return problem.queries.new_full((num_rows,), each, dtype=problem.compute_dtype)
+    each = 1 / problem.queries.shape[0] if problem.reduction == "mean" else 1.0
+    if torch.compiler.is_compiling():
+        return problem.queries.new_full((len(problem.queries),), each, dtype=problem.compute_dtype)
+    return number_tensor(each, problem.queries)
 
 
 def score_matrix(problem: Problem) -> Tensor:

@@ -39,6 +39,8 @@ TYPES = {
     "losses": "scores",
     "grad_dot_logits": "scores",
     "sums": "scores",
+    "logits": "scores",
+    "gaps": "scores",
     "positives": "*i64",
     "coefficients": "scores",
     "logit_scale": "scores",

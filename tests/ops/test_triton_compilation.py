@@ -88,6 +88,18 @@ def test_amd(name):
     assert re.search(f"global_load_dwordx{widest}", text)
 
 
+@pytest.mark.parametrize("architecture", TARGETS)
+@pytest.mark.parametrize("scores", ["fp32", "fp64"])
+def test_terms_of_columns(architecture, scores, tmp_path):
+    function, target = row_kernels.column_terms_kernel, TARGETS[architecture][0]
+    compiled = compile_kernel(function, target, scores, scores, triton_rows.TERM_BLOCKS, {})
+    if architecture == "gfx942":
+        # In float64 some masks of lanes move from scalar to vector registers, none to memory.
+        check_amd(compiled, scalars_too=scores == "fp32")
+    else:
+        check_nvidia(compiled, architecture, tmp_path)
+
+
 def launched(rows, **parts):
     """Return the types of a mask by field as a launch sees them, and under which key it is kept."""
     kernel, backend = row_kernels.contrast_rows_kernel, make_backend(TARGETS["sm_90"][0])

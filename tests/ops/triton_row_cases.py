@@ -19,6 +19,9 @@ from triton_interpreter import (
 )
 from unit_vectors import TEMPERATURE, problem, run
 
+from hybrid_fast.ops import chunked, info_nce
+from hybrid_fast.ops.backends import gpu, triton_rows
+
 
 def test_shapes_end_before_at_and_after_every_boundary():
     """Of rows, columns and dimension; several blocks of each, too, of which the last is partial."""
@@ -114,3 +117,62 @@ def test_same_bits_twice_and_when_recomputed(symmetric):
     later = run(*inputs, "triton", symmetric=symmetric, recompute=True)
     for first, second in zip(runs[0], later, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("in_batch", [None, torch.arange(37) % 5 != 2], ids=["all", "in batch"])
+@pytest.mark.parametrize("number", [False, True], ids=["coefficients", "a number"])
+def test_terms_of_columns(number, in_batch, dtype, monkeypatch):
+    """Shared positives, columns without rows in the sum, columns that are no positive."""
+    monkeypatch.setattr(triton_rows, "TERM_BLOCKS", {"BLOCK_R": 16, "BLOCK_N": 8})
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randn(2, 21, generator=generator, dtype=dtype)
+    sums[1] = sums[1].exp()
+    sums[:, ::6] = torch.tensor([[-math.inf], [0]], dtype=dtype)
+    positives = torch.randint(13, (37,), generator=generator)
+    logits = 3 * torch.randn(37, generator=generator, dtype=dtype)
+    coefficients = torch.rand(37, generator=generator, dtype=dtype)
+    if number:
+        coefficients = torch.tensor(0.25, dtype=dtype)
+    arguments = sums, logits, positives, coefficients, in_batch
+    kernels = triton_rows.RowKernels(torch.zeros(21, 3, dtype=dtype), dtype, 1, 0, 37)
+    columns, gaps = kernels.column_terms(*arguments)
+    expected, expected_gaps = chunked.column_terms(*arguments)
+    torch.testing.assert_close(gaps, expected_gaps)
+    torch.testing.assert_close(columns.lse, expected.lse)
+    torch.testing.assert_close(columns.coefficients, expected.coefficients)
+
+
+@pytest.mark.parametrize("symmetric", [False, True], ids=["one direction", "symmetric"])
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+def test_numbers_that_python_knows_are_those_of_tensors(dtype, symmetric, monkeypatch):
+    """Of a GPU's kernels: temperature and coefficients of a mean."""
+    queries, passages = problem(13, 21, 17, dtype)
+
+    def values(**options):
+        leaves = [queries.clone().requires_grad_(), passages.clone().requires_grad_()]
+        loss = info_nce(*leaves, symmetric=symmetric, backend="triton", **options)
+        return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+
+    expected = values(temperature=torch.tensor(0.07, dtype=torch.float64), weights=torch.ones(13))
+    if dtype != torch.float64:
+        monkeypatch.setattr(triton_rows, "number_or_address", lambda scale, _: float(scale))
+    for value, known in zip(values(temperature=0.07), expected, strict=True):
+        torch.testing.assert_close(value, known, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mask", ["none", *masks(1, 1)])
+@pytest.mark.parametrize("dtype", FLOORS, ids=str)
+def test_both_directions_of_one_chunk_take_the_same_scores(dtype, mask, monkeypatch):
+    monkeypatch.setattr(gpu, "MAX_SCRATCH_BYTES", 2**20)
+    monkeypatch.setattr(gpu, "MOST_KEPT_PAIRS", 13 * 21)
+    products = []
+    scores = triton_rows.RowKernels._scores
+    monkeypatch.setattr(
+        triton_rows.RowKernels,
+        "_scores",
+        lambda self, chunk: products.append(len(chunk.queries)) or scores(self, chunk),
+    )
+    options = {} if mask == "none" else masks(13, 21)[mask]
+    check(*problem(13, 21, 17, dtype), symmetric=True, **options)
+    assert products == [13]

@@ -10,7 +10,7 @@ import torch
 
 from hybrid_fast.cpu.ways import check_variable
 from hybrid_fast.ops.chunked import Kernels
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with
 _CHUNK_BYTES_BF16 = 2**24  # of their gradient
@@ -37,14 +37,14 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     from hybrid_fast.ops.backends.cpu_bf16 import Bf16Kernels, has_bf16_product
     from hybrid_fast.ops.backends.cpu_kernels import FloatKernels
 
-    passages, max_bytes = problem.passages.to(problem.product_dtype), problem.max_scratch_bytes
+    passages, max_bytes = cast(problem.passages, problem.product_dtype), problem.max_scratch_bytes
     num_columns = passages.shape[0]
     mask_bytes = 1 if problem.negative_mask.rules else 0  # of a mask that is made for the chunk
     if problem.product_dtype == torch.bfloat16 and has_bf16_product():
         max_bytes = max_bytes or _CHUNK_BYTES_BF16
         rows = rows_of_chunk(num_columns, 2 + mask_bytes, 2 * MOST_ROWS, max_bytes)
         return Bf16Kernels(passages.contiguous(), rows)
-    passages = passages.to(problem.compute_dtype).contiguous()
+    passages = cast(passages, problem.compute_dtype).contiguous()
     bytes_per_score = passages.element_size() + mask_bytes
     rows = rows_of_chunk(num_columns, bytes_per_score, MOST_ROWS, max_bytes or CHUNK_BYTES)
     return FloatKernels(passages, rows)

@@ -13,11 +13,11 @@ from importlib.util import find_spec
 import torch
 
 from hybrid_fast.ops.chunked import Kernels
-from hybrid_fast.ops.problem import Problem
+from hybrid_fast.ops.problem import Problem, cast
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
-# Their launches take longer than what they launch.
+# Few launches count for such problems: each takes longer than what it computes.
 MOST_SCORES_OF_FEW_LAUNCHES = 2**24
 
 
@@ -31,17 +31,23 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
         problem: of embeddings on a GPU.
         one_pass: whether losses and gradients come from the same scores.
     """
-    # Triton is loaded by those who need it.
-    from hybrid_fast.ops.backends.triton_rows import RowKernels
-    from hybrid_fast.ops.backends.triton_two_pass import TwoPassKernels
-
-    passages = problem.passages.to(problem.product_dtype).contiguous()
+    passages = cast(problem.passages, problem.product_dtype).contiguous()
     max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
     # Of a pair of a chunk: what rules exclude is a bool.
     mask_bytes = 1 if problem.negative_mask.rules else 0
-    if passages.dtype == problem.compute_dtype or one_pass:
-        return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes)
-    return TwoPassKernels(passages, max_bytes, mask_bytes)
+    num_queries = problem.queries.shape[0]
+    # Triton is loaded by those who need it.
+    if not (
+        passages.dtype == problem.compute_dtype
+        or one_pass
+        or (problem.symmetric and _is_small(problem))
+    ):
+        from hybrid_fast.ops.backends.triton_two_pass import TwoPassKernels
+
+        return TwoPassKernels(passages, max_bytes, mask_bytes)
+    from hybrid_fast.ops.backends.triton_rows import RowKernels
+
+    return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes, num_queries)
 
 
 def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -51,17 +57,21 @@ def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
         problem: of embeddings on a GPU.
         one_pass: whether losses and gradients come from the same scores.
     """
-    num_rows, num_columns = len(problem.queries), len(problem.passages)
-    is_small = num_rows * num_columns <= MOST_SCORES_OF_FEW_LAUNCHES
-    if problem.product_dtype != torch.bfloat16 or is_small:
+    if problem.product_dtype != torch.bfloat16 or _is_small(problem):
         return make_kernels(problem, one_pass)
     from hybrid_fast.ops.backends.triton_one_pass import OnePassKernels
 
+    num_rows, num_columns = len(problem.queries), len(problem.passages)
     excess = torch.float32.itemsize - problem.queries.element_size()
     return OnePassKernels(
-        problem.passages.to(torch.bfloat16).contiguous(),
+        cast(problem.passages, torch.bfloat16).contiguous(),
         num_rows,
         problem.max_scratch_bytes,
         1 if problem.negative_mask.rules else 0,
         excess * (num_rows + num_columns) * problem.queries.shape[1],
     )
+
+
+def _is_small(problem: Problem) -> bool:
+    """Tell whether launches take longer than what they compute."""
+    return len(problem.queries) * len(problem.passages) <= MOST_SCORES_OF_FEW_LAUNCHES

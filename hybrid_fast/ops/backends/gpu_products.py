@@ -6,14 +6,17 @@ Half-precision products have float32 results. float16 holds W times a power of t
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
+from hybrid_fast.ops.backends.triton_mask import NO_MASK
 from hybrid_fast.ops.chunked import Columns
 
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
@@ -49,6 +52,7 @@ class Scaled:
 
     values: Tensor  # times the loss scale
     loss_scale: Tensor | None  # 0-dim, a power of two; None: 1
+    is_divided: bool = False  # by the temperature
 
 
 class GradientProducts:
@@ -68,7 +72,7 @@ class GradientProducts:
     def query_gradient(self, weights: Scaled, logit_scale: Tensor) -> Tensor:
         """Return W P / t, (R, D)."""
         product = multiply(weights.values, self._passages, self._sum_dtype)
-        return product.mul_(_unscaled(logit_scale, weights))
+        return _unscaled(product, logit_scale, weights)
 
     def add_passage_gradient(self, weights: Scaled, queries: Tensor) -> None:
         """Add W^T Q to the gradient of the passages."""
@@ -80,22 +84,25 @@ class GradientProducts:
             if scale is not None and self._grad_passages.loss_scale is not None:
                 total *= scale / self._grad_passages.loss_scale
             multiply_add(total, transposed, queries)
-        self._grad_passages = Scaled(total, scale)
+        self._grad_passages = Scaled(total, scale, weights.is_divided)
 
     def passage_gradient(self, logit_scale: Tensor) -> Tensor:
         """Return the sum of all W^T Q / t, (N, D), and reset it."""
         assert self._grad_passages is not None
         gradient, self._grad_passages = self._grad_passages, None
-        return gradient.values.mul_(_unscaled(logit_scale, gradient))
+        return _unscaled(gradient.values, logit_scale, gradient)
 
     def _loss_scale(self, coefficients: Tensor, columns: Columns | None) -> Tensor | None:
         """Return the loss scale of a W; None where its dtype needs none."""
         return loss_scale_of(coefficients, columns) if self.dtype == torch.float16 else None
 
 
-def _unscaled(logit_scale: Tensor, gradient: Scaled) -> Tensor:
-    """Return what the values of a gradient are to be multiplied by."""
-    return logit_scale if gradient.loss_scale is None else logit_scale / gradient.loss_scale
+def _unscaled(product: Tensor, logit_scale: Tensor, gradient: Scaled) -> Tensor:
+    """Return a product of a gradient's values divided by loss scale and temperature."""
+    if gradient.is_divided:
+        return product
+    scale = gradient.loss_scale
+    return product.mul_(logit_scale if scale is None else logit_scale / scale)
 
 
 def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
@@ -138,10 +145,58 @@ def num_processors(device: torch.device) -> int:
 def launch(kernel: Any, num_programs: int, device: torch.device, arguments: dict[str, Any]) -> None:
     """Run a Triton kernel on the device of its tensors.
 
-    Its arguments come as a dict, for each call that takes them by name copies them all.
+    Triton looks at each argument to find what it has compiled, in most of the time of a launch.
+    Where equal kinds of arguments came before, the compiled kernel is known.
+
+    Args:
+        kernel: what `triton.jit` returns.
+        num_programs: of the grid, which has one axis.
+        device: of the tensors.
+        arguments: of the kernel and options of the compiler, by name, in a dict: each call that
+            takes them by name copies them all.
     """
     # Triton launches on the current device.
     is_current = device.type != "cuda" or device.index == torch.cuda.current_device()
     with nullcontext() if is_current else torch.cuda.device(device):
+        key = _kind_of_launch(kernel, device, arguments)
+        if key in _launched:
+            compiled, names = _launched[key]
+            compiled[(num_programs, 1, 1)](*[arguments[name] for name in names])
+            return
         # Fusion is the default, of which Triton 3.9 warns unless it is given.
-        kernel[(num_programs,)](**arguments, enable_fp_fusion=True)
+        compiled = kernel[(num_programs,)](**arguments, enable_fp_fusion=True)
+        if key is not None and _tells_kinds(kernel):
+            if len(_launched) >= _MOST_LAUNCHED:
+                _launched.clear()
+            _launched[key] = compiled, kernel.arg_names
+
+
+_launched: dict[Hashable, tuple[Any, Sequence[str]]] = {}  # kernels, and what they take, in order
+_MOST_LAUNCHED = 4096  # then it is emptied
+
+
+def _tells_kinds(kernel: Any) -> bool:
+    """Tell whether `_kind` sees all that decides on a kernel: on AMD sizes of tensors do, too."""
+    return isinstance(kernel, triton.JITFunction) and torch.version.hip is None
+
+
+def _kind_of_launch(kernel: Any, device: torch.device, arguments: dict[str, Any]) -> Hashable:
+    """Return what decides which compiled kernel runs, or more than that; None if unknown."""
+    try:
+        return kernel, device, *[_kind(argument) for argument in arguments.values()]
+    except TypeError:
+        return None
+
+
+def _kind(argument: Any) -> Hashable:
+    if isinstance(argument, Tensor):
+        return argument.dtype, argument.data_ptr() % 16
+    if argument is None or argument is NO_MASK:
+        return None
+    if isinstance(argument, int):  # whether it is 1, or a multiple of 16; True is not 1
+        return type(argument), argument
+    if isinstance(argument, float):
+        return float
+    if isinstance(argument, tuple):
+        return tuple(map(_kind, argument))
+    raise TypeError(f"kernels that take {type(argument).__name__} are found by Triton")

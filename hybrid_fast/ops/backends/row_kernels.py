@@ -17,6 +17,23 @@ from hybrid_fast.ops.backends.triton_mask import kept_negatives, of_other_direct
 
 
 @triton.jit
+def scalar(x):
+    """Return a number, which comes as such or by its address."""
+    # Triton's interpreter leaves numbers to Python.
+    if not isinstance(x, float) and x.dtype.is_ptr():
+        x = tl.load(x)
+    return x
+
+
+@triton.jit
+def coefficients_of(coefficients, o_r, m_r):
+    """Return the coefficients of rows, one number for all of them or the address of the first."""
+    if not isinstance(coefficients, float) and coefficients.dtype.is_ptr():
+        coefficients = tl.load(coefficients + o_r, mask=m_r, other=0)
+    return coefficients
+
+
+@triton.jit
 def log1p(x):
     """Return log(1 + x) for x >= 0, to a few units in the last place."""
     # log(u) loses what 1 + x loses by rounding, so their ratio is right (Kahan).
@@ -30,11 +47,11 @@ def contrast_rows_kernel(
     scores,
     gradient,  # None: losses alone; may be `scores`
     losses,
-    grad_dot_logits,
+    grad_dot_logits,  # None: not needed
     positives,
-    coefficients,
-    logit_scale,
-    loss_scale,  # 0-dim, of the gradient as written; None: 1
+    coefficients,  # a number for all rows, or the address of the first
+    logit_scale,  # a number or its address
+    loss_scale,  # times W as written, a number or its address; None: it is W / t that is
     column_lse,  # None: one direction
     column_coefficients,
     negative_mask,  # KernelMask
@@ -52,7 +69,7 @@ def contrast_rows_kernel(
     m_r = i_r < R
     scores += i_r * stride_s
     b_c = tl.load(positives + i_r)
-    b_logit_scale = tl.load(logit_scale)
+    b_logit_scale = scalar(logit_scale)
     b_pos = tl.load(scores + b_c)
 
     b_max = tl.full([], float("-inf"), scores.dtype.element_ty)
@@ -79,12 +96,12 @@ def contrast_rows_kernel(
 
     if gradient is not None:
         gradient += i_r * stride_g
-        b_a = tl.load(coefficients + i_r)
+        b_a = coefficients_of(coefficients, i_r, m_r)
         b_positive_grad = -b_a * (b_rest / b_total)
         b_factor = b_a / b_total
-        b_loss_scale = 1.0
+        b_scale = b_logit_scale
         if loss_scale is not None:
-            b_loss_scale = tl.load(loss_scale)
+            b_scale = scalar(loss_scale)
         b_dot = tl.zeros([BLOCK_N], scores.dtype.element_ty)
         b_positive_dot = tl.zeros([], scores.dtype.element_ty)
         if column_lse is not None:
@@ -119,9 +136,10 @@ def contrast_rows_kernel(
                 b_w += b_column
             # b_positive_grad has its one-hot subtracted already: after rounding that would cost all
             # digits.
-            b_w = tl.where(o_n == b_c, b_positive_grad, b_w) * b_loss_scale
+            b_w = tl.where(o_n == b_c, b_positive_grad, b_w) * b_scale
             tl.store(gradient + o_n, b_w.to(gradient.dtype.element_ty), mask=m_n)
-        tl.store(grad_dot_logits + i_r, b_positive_dot + tl.sum(b_dot, axis=0))
+        if grad_dot_logits is not None:
+            tl.store(grad_dot_logits + i_r, b_positive_dot + tl.sum(b_dot, axis=0))
     tl.store(losses + i_r, b_loss)
 
 
@@ -130,7 +148,7 @@ def add_column_sums_kernel(
     scores,
     sums,  # (2, N): largest logits, sums of exponentials relative to them
     positives,
-    logit_scale,
+    logit_scale,  # a number or its address
     negative_mask,  # KernelMask
     stride_s,
     R,
@@ -142,7 +160,7 @@ def add_column_sums_kernel(
     o_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     m_n = o_n < N
     o_columns, m_columns = o_n[None, :], m_n[None, :]
-    b_logit_scale = tl.load(logit_scale)
+    b_logit_scale = scalar(logit_scale)
     b_max = tl.load(sums + o_n, mask=m_n, other=float("-inf"))
     b_sum = tl.load(sums + N + o_n, mask=m_n, other=0)
     for i_r in range(0, R, BLOCK_R):
@@ -160,3 +178,55 @@ def add_column_sums_kernel(
         b_max = b_new
     tl.store(sums + o_n, b_max, mask=m_n)
     tl.store(sums + N + o_n, b_sum, mask=m_n)
+
+
+@triton.jit
+def lse_of(sums, o_n, m_n, N):
+    """Return the log-sum-exp of columns; -infinity where no row is in the sum."""
+    b_max = tl.load(sums + o_n, mask=m_n, other=0)
+    b_sum = tl.load(sums + N + o_n, mask=m_n, other=0)
+    b_lse = b_max + tl.log(tl.where(b_sum == 0, 1, b_sum))
+    return tl.where(b_sum == 0, float("-inf"), b_lse)
+
+
+@triton.jit
+def column_terms_kernel(
+    sums,  # (2, N), over all rows
+    logits,  # (R,), of the positives
+    positives,
+    coefficients,  # a number for all rows, or the address of the first
+    in_batch,  # uint8 (R,); None: all 1
+    column_lse,
+    column_coefficients,
+    gaps,
+    R,
+    N,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Compute `chunked.column_terms` of BLOCK_N columns, and of rows whose positive is one of them.
+
+    Grid (N / BLOCK_N,).
+    """
+    i_n = tl.program_id(0) * BLOCK_N
+    o_n = i_n + tl.arange(0, BLOCK_N)
+    m_n = o_n < N
+    b_u = lse_of(sums, o_n, m_n, N)
+    tl.store(column_lse + o_n, tl.where(b_u == float("-inf"), float("inf"), b_u), mask=m_n)
+    b_sum = tl.zeros([BLOCK_N], sums.dtype.element_ty)
+    for i_r in range(0, R, BLOCK_R):
+        o_r = i_r + tl.arange(0, BLOCK_R)
+        b_c = tl.load(positives + o_r, mask=o_r < R, other=-1)
+        m_r = (b_c >= i_n) & (b_c < i_n + BLOCK_N) & (b_c < N)
+        if tl.max(m_r.to(tl.int32), axis=0) > 0:  # most rows have their positive elsewhere
+            b_gap = lse_of(sums, b_c, m_r, N) - tl.load(logits + o_r, mask=m_r, other=0)
+            if in_batch is not None:
+                b_in = tl.load(in_batch + o_r, mask=m_r, other=0) != 0
+                b_gap = tl.where(b_in, b_gap, float("-inf"))
+            b_small = tl.exp(-tl.abs(b_gap))
+            b_sigmoid = tl.where(b_gap >= 0, 1.0, b_small) / (1 + b_small)
+            b_beta = coefficients_of(coefficients, o_r, m_r) * b_sigmoid
+            tl.store(gaps + o_r, b_gap, mask=m_r)
+            m = m_r[:, None] & (b_c[:, None] == o_n[None, :])
+            b_sum += tl.sum(tl.where(m, b_beta[:, None], 0), axis=0)
+    tl.store(column_coefficients + o_n, b_sum, mask=m_n)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, NegativeMask
 
 
 class KernelMask(NamedTuple):
@@ -36,6 +36,9 @@ class KernelMask(NamedTuple):
     limits: Tensor | None  # (R,), the score above which a negative is excluded
 
 
+NO_MASK = KernelMask(*[None] * len(KernelMask._fields))
+
+
 def kernel_mask(negative_mask: NegativeMask, limits: Tensor | None) -> KernelMask:
     """Return the negative mask of a chunk as kernels take it.
 
@@ -43,6 +46,8 @@ def kernel_mask(negative_mask: NegativeMask, limits: Tensor | None) -> KernelMas
         negative_mask: of the rows of the chunk.
         limits: (R,), the score of each row's positive and the margin; None without a margin.
     """
+    if negative_mask is NOTHING_EXCLUDED:
+        return NO_MASK
     mask = negative_mask.mask
     return KernelMask(
         query_groups=_contiguous(negative_mask.query_groups),
