@@ -79,7 +79,9 @@ def test_scores_of_more_pairs_are_not_kept_for_both_directions(kernels, monkeypa
     loss(*embeddings)
     assert "contrast_rows_kernel" in kernels
     kernels.clear()
-    monkeypatch.setattr("hybrid_fast.ops.backends.gpu.MOST_KEPT_PAIRS", host_time.SIZE**2 - 1)
+    monkeypatch.setattr(
+        "hybrid_fast.ops.backends.gpu.MOST_SCORES_OF_FEW_LAUNCHES", host_time.SIZE**2 - 1
+    )
     loss(*embeddings)
     assert "weights_kernel" in kernels
     assert "contrast_rows_kernel" not in kernels

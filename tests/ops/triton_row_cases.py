@@ -165,7 +165,7 @@ def test_numbers_that_python_knows_are_those_of_tensors(dtype, symmetric, monkey
 @pytest.mark.parametrize("dtype", FLOORS, ids=str)
 def test_both_directions_of_one_chunk_take_the_same_scores(dtype, mask, monkeypatch):
     monkeypatch.setattr(gpu, "MAX_SCRATCH_BYTES", 2**20)
-    monkeypatch.setattr(gpu, "MOST_KEPT_PAIRS", 13 * 21)
+    monkeypatch.setattr(gpu, "MOST_SCORES_OF_FEW_LAUNCHES", 13 * 21)
     products = []
     scores = triton_rows.RowKernels._scores
     monkeypatch.setattr(
