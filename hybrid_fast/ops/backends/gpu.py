@@ -14,6 +14,7 @@ from hybrid_fast.ops.problem import Problem, cast
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
+_BYTES_PER_KEPT_PAIR = 6  # a score, and W
 MOST_KEPT_PAIRS = 2**24  # whose scores, in half precision, are kept for both directions
 
 
@@ -33,7 +34,7 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     mask_bytes = 1 if problem.negative_mask.rules else 0
     num_queries = problem.queries.shape[0]
     # Triton is loaded by those who need it.
-    if not (passages.dtype == problem.compute_dtype or one_pass or _is_small(problem)):
+    if not (passages.dtype == problem.compute_dtype or one_pass or _is_small(problem, max_bytes)):
         from hybrid_fast.ops.backends.triton_tiles import TileKernels
 
         return TileKernels(passages, max_bytes, mask_bytes)
@@ -42,10 +43,11 @@ def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
     return RowKernels(passages, problem.compute_dtype, max_bytes, mask_bytes, num_queries)
 
 
-def _is_small(problem: Problem) -> bool:
+def _is_small(problem: Problem, max_bytes: int) -> bool:
     """Tell whether both directions may take the same scores, which are few.
 
     Each launch then takes longer than what it computes, and tiles take many.
     """
     num_pairs = problem.queries.shape[0] * problem.passages.shape[0]
-    return problem.symmetric and num_pairs <= MOST_KEPT_PAIRS
+    most = min(MOST_KEPT_PAIRS, max_bytes // _BYTES_PER_KEPT_PAIR)
+    return problem.symmetric and num_pairs <= most
