@@ -17,8 +17,9 @@ from hybrid_fast.ops.problem import Problem, cast
 
 HAS_TRITON = find_spec("triton") is not None
 MAX_SCRATCH_BYTES = 2**31
-# Few launches count for such problems: each takes longer than what it computes.
+# Of a problem whose launches take longer than what they compute, so that few of them count.
 MOST_SCORES_OF_FEW_LAUNCHES = 2**24
+_BYTES_PER_SCORE = 6  # in `triton_rows`: of the score and of W in half precision
 
 
 def make_kernels(problem: Problem, one_pass: bool) -> Kernels:
@@ -73,5 +74,7 @@ def make_one_pass_kernels(problem: Problem, one_pass: bool) -> Kernels:
 
 
 def _is_small(problem: Problem) -> bool:
-    """Tell whether launches take longer than what they compute."""
-    return len(problem.queries) * len(problem.passages) <= MOST_SCORES_OF_FEW_LAUNCHES
+    """Tell whether a problem has few scores, which the scratch memory holds all at once."""
+    max_bytes = problem.max_scratch_bytes or MAX_SCRATCH_BYTES
+    most = min(MOST_SCORES_OF_FEW_LAUNCHES, max_bytes // _BYTES_PER_SCORE)
+    return problem.queries.shape[0] * problem.passages.shape[0] <= most
