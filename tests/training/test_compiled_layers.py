@@ -125,7 +125,12 @@ def test_texts_without_padding_are_compiled_once(xlm_roberta_folder, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("backend", "recomputes"), [("eager", False), ("aot_eager", False), ("aot_eager", True)]
+    ("backend", "recomputes"),
+    [
+        ("eager", False),
+        pytest.param("aot_eager", False, marks=pytest.mark.slow),
+        pytest.param("aot_eager", True, marks=pytest.mark.slow),
+    ],
 )
 def test_with_dropout_both_passes_draw_the_same_masks(
     xlm_roberta_folder, tmp_path, backend, recomputes
