@@ -85,6 +85,7 @@ def exp_tiles_kernel(
     NUM_PARTS: tl.constexpr,
     GROUP: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
+    FLATTEN: tl.constexpr,  # loads of the next tile begin early, which takes registers
 ):
     """Compute E and its sums tile by tile; any number of programs share the tiles."""
     PART: tl.constexpr = BLOCK_N // NUM_PARTS
@@ -92,7 +93,7 @@ def exp_tiles_kernel(
     num_tiles = tl.cdiv(R, BLOCK_R) * tl.cdiv(N, BLOCK_N)
     if flag is not None:
         num_tiles = tl.where(tl.load(flag) == 0, num_tiles, 0)
-    for i_tile in tl.range(tl.program_id(0), num_tiles, tl.num_programs(0), flatten=DESCRIPTORS):
+    for i_tile in tl.range(tl.program_id(0), num_tiles, tl.num_programs(0), flatten=FLATTEN):
         i_r, i_n = place_of_tile(i_tile, R, N, BLOCK_R, BLOCK_N, GROUP)
         o_r, o_n = i_r * BLOCK_R + tl.arange(0, BLOCK_R), i_n * BLOCK_N + tl.arange(0, BLOCK_N)
         if DESCRIPTORS:
