@@ -175,7 +175,7 @@ class ExponentialTiles:
             return memory.matrix, None
         if memory is None:
             memory = ScoreMemory(rows, self._tiles)
-        row_dots = self._new_sums(rows)[0] if needs_dots else None
+        row_dots = self._new_sums(rows, 1)[0] if needs_dots else None
         self._launch(
             rows, exponentials.references, memory.matrix,
             row_dots=row_dots, row_factors=exponentials.factors, column_factors=column_factors,
@@ -191,7 +191,8 @@ class ExponentialTiles:
     ) -> Exponentials:
         """Compute E tile by tile, then what follows from the sums of its rows."""
         tile, num_rows = self._tile(rows.chunk.negative_mask), len(rows.queries)
-        row_sums, row_dots = self._new_sums(rows)
+        row_sums, *more = self._new_sums(rows, 1 + needs_dots)
+        row_dots = more[0] if needs_dots else None
         column_parts = None
         if columns:
             num_tiles = math.ceil(num_rows / tile.rows)
@@ -199,7 +200,7 @@ class ExponentialTiles:
         memory = ScoreMemory(rows, self._tiles) if keep else None
         self._launch(
             rows, references, None if memory is None else memory.matrix, row_sums=row_sums,
-            row_dots=row_dots if needs_dots else None, column_sums=column_parts,
+            row_dots=row_dots, column_sums=column_parts,
             origins=rows.logits if needs_dots else None,
         )  # fmt: skip
         found = Exponentials(
@@ -218,7 +219,7 @@ class ExponentialTiles:
             references.device,
             {
                 "row_sums": row_sums,
-                "row_dots": row_dots if needs_dots else None,
+                "row_dots": row_dots,
                 "positive_scores": rows.positive_scores,
                 "references": references,
                 "coefficients": rows.chunk.coefficients.contiguous(),
@@ -243,16 +244,16 @@ class ExponentialTiles:
     ) -> None:
         """Launch the kernel of tiles; arguments that are not given are None."""
         tile = self._tile(rows.chunk.negative_mask)
+        described = has_descriptors(self._tiles.architecture)
         shared = self._tiles.arguments(rows, tile) | {
             "exponentials": values,
-            "DESCRIPTORS": False,
+            "DESCRIPTORS": described,
             "FLATTEN": is_flat(self._tiles.architecture, rows.chunk.negative_mask),
         }
-        if has_descriptors(self._tiles.architecture):
+        if described:
             shared |= {
                 "queries": descriptor(rows.queries, tile.rows, tile.depth),
                 "passages": descriptor(self._tiles.passages, tile.columns, tile.depth),
-                "DESCRIPTORS": True,
             }
             if values is not None:
                 part = tile.columns // tile.parts
@@ -294,10 +295,10 @@ class ExponentialTiles:
             },
         )
 
-    def _new_sums(self, rows: ChunkInTiles) -> Tensor:
-        """Return memory for sums and dots of the parts of rows, (2, parts of N, R)."""
+    def _new_sums(self, rows: ChunkInTiles, number: int) -> Tensor:
+        """Return memory for some sums of the parts of rows, (number, parts of N, R)."""
         num_parts = self._tile(rows.chunk.negative_mask).num_parts(self._tiles.num_columns)
-        return rows.positive_scores.new_empty(2, num_parts, len(rows.queries))
+        return rows.positive_scores.new_empty(number, num_parts, len(rows.queries))
 
     def _tile(self, negative_mask: NegativeMask) -> Tile:
         return tile_of(self._tiles.architecture, negative_mask)
