@@ -4,53 +4,30 @@ Run by test_triton_kernels.py, which sets it up.
 """
 
 import math
-from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
-import triton_interpreter
 from mask_cases import masks
 from triton_interpreter import (
     SHAPES,
-    TILE,
     on_the_cpu,  # noqa: F401
     small_chunks_and_poison,  # noqa: F401
 )
-from unit_vectors import problem, run
-
-from hybrid_fast.ops.backends import (
-    gpu,
-    gpu_products,
-    one_pass_products,
-    one_pass_tiles,
-    triton_one_pass,
+from triton_one_pass_setup import (
+    BACKEND,
+    WAYS,
+    all_rows_in_one_chunk,
+    apart,
+    bfloat16,
+    check,
+    chunked,
+    small_one_pass,  # noqa: F401
+    ways,
 )
+from unit_vectors import run
 
-BACKEND = "triton_one_pass"
-check = partial(triton_interpreter.check, backend=BACKEND)
-WAYS = {
-    "mean": {},
-    "symmetric": {"symmetric": True},
-    "none": {"reduction": "none"},
-    "recompute": {"recompute": True},
-    "symmetric, recompute": {"symmetric": True, "recompute": True},
-}
-ways = pytest.mark.parametrize("way", WAYS)
-chunked = pytest.mark.parametrize("in_one_chunk", [False, True], ids=["chunks", "one chunk"])
-
-
-@pytest.fixture(autouse=True)
-def small_one_pass(monkeypatch):
-    monkeypatch.setattr(gpu, "MOST_SCORES_OF_FEW_LAUNCHES", 0)
-    monkeypatch.setattr(triton_one_pass, "MAX_SCRATCH_BYTES", 1)
-    monkeypatch.setattr(triton_one_pass, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(one_pass_tiles, "tile_of", lambda *_: TILE)
-    monkeypatch.setattr(one_pass_tiles, "_SUM_BLOCKS", {"BLOCK_T": 2, "BLOCK_R": 8})
-    monkeypatch.setattr(one_pass_tiles, "_WEIGH_BLOCKS", {"BLOCK_R": 4, "BLOCK_N": 16})
-    monkeypatch.setattr(one_pass_tiles, "_DEPTH_BLOCK", 16)
-    monkeypatch.setattr(one_pass_products, "_POSITIVES_BLOCK", 4)
-    monkeypatch.setattr(one_pass_products, "_RESCALE_BLOCK", 64)
+from hybrid_fast.ops import value_and_grad
+from hybrid_fast.ops.backends import one_pass_tiles
 
 
 @pytest.fixture
@@ -66,23 +43,6 @@ def flags(monkeypatch):
 
     monkeypatch.setattr(one_pass_tiles.ExponentialTiles, "_compute", compute_and_note)
     return found
-
-
-def bfloat16(*shape, seed=0):
-    return problem(*shape, torch.bfloat16, seed)
-
-
-def apart(num_queries, num_passages):
-    """Unit vectors: passages are near one another, queries at right angles to them."""
-    generator = torch.Generator().manual_seed(0)
-    passages = torch.cat([torch.ones(num_passages, 8), torch.zeros(num_passages, 8)], dim=1)
-    passages += 0.5 * torch.randn(passages.shape, generator=generator)
-    queries = passages[:num_queries].roll(8, dims=1)
-    return [F.normalize(vectors, dim=1).bfloat16() for vectors in (queries, passages)]
-
-
-def all_rows_in_one_chunk(monkeypatch):
-    monkeypatch.setattr(gpu_products, "_TILE_ROWS", 128)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -178,3 +138,20 @@ def test_one_chunk_is_flagged(way, flags):
 def test_flagged_masks(way, mask, flags):
     check(*apart(20, 37), temperature=0.005, **WAYS[way], **masks(20, 37)[mask])
     assert all(flags)
+
+
+@chunked
+@pytest.mark.parametrize("mask", ["none", "in batch", "all together"])
+@pytest.mark.parametrize("options", [{}, {"symmetric": True}], ids=str)
+@pytest.mark.parametrize("temperature", [0.07, 0.005])
+def test_a_fixed_temperature(temperature, options, mask, in_one_chunk, monkeypatch):
+    """Nothing is summed for its gradient, and exponentials that are kept are weighed in place."""
+    if in_one_chunk:
+        all_rows_in_one_chunk(monkeypatch)
+    inputs = apart(20, 53) if temperature == 0.005 else bfloat16(20, 53, 17)
+    options = {"temperature": temperature, **options, **masks(20, 53).get(mask, {})}
+    loss, expected = value_and_grad(*(x.double() for x in inputs), backend="reference", **options)
+    found_loss, found = value_and_grad(*inputs, backend=BACKEND, **options)
+    torch.testing.assert_close(found_loss.double(), loss, rtol=3e-6, atol=1e-7)
+    for value, truth in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(value.double(), truth, rtol=0, atol=8e-3 * truth.abs().max())

@@ -85,7 +85,7 @@ def exp_tiles_kernel(
     NUM_PARTS: tl.constexpr,
     GROUP: tl.constexpr,
     DESCRIPTORS: tl.constexpr,
-    FLATTEN: tl.constexpr,  # loads of the next tile start before this ends, for some registers
+    FLATTEN: tl.constexpr,  # loads of the next tile begin early, which takes registers
 ):
     """Compute E and its sums tile by tile; any number of programs share the tiles."""
     PART: tl.constexpr = BLOCK_N // NUM_PARTS

@@ -29,8 +29,9 @@ HEADROOM = 60.0
 # with descriptors was the fastest of twelve on an H100; others were not timed.
 _TILE = Tile(rows=128, columns=128, depth=64, parts=4, num_warps=8, num_stages=3)
 _MASKED_TILE = Tile(rows=128, columns=128, depth=64, parts=8, num_warps=8, num_stages=3)
-_HOPPER_TILE = Tile(rows=128, columns=256, depth=64, parts=4, num_warps=8, num_stages=3)
-_HOPPER_IDS_TILE = Tile(rows=128, columns=256, depth=64, parts=8, num_warps=8, num_stages=3)
+_WIDE = 256  # columns of tiles with registers left for flat loops
+_HOPPER_TILE = Tile(rows=128, columns=_WIDE, depth=64, parts=4, num_warps=8, num_stages=3)
+_HOPPER_IDS_TILE = Tile(rows=128, columns=_WIDE, depth=64, parts=8, num_warps=8, num_stages=3)
 _AMD_TILE = Tile(rows=128, columns=128, depth=64, parts=1, num_warps=8, num_stages=2)
 _AMD_MASKED_TILE = Tile(rows=128, columns=64, depth=64, parts=1, num_warps=8, num_stages=2)
 _SUM_BLOCKS = {"BLOCK_T": 64, "BLOCK_R": 32}  # parts of tiles; rows
@@ -60,11 +61,6 @@ def _has_ids_alone(negative_mask: NegativeMask) -> bool:
 def has_descriptors(architecture: str) -> bool:
     """Tell whether tiles are loaded and stored through tensor descriptors."""
     return architecture == "sm_90" and find_spec("triton.tools.tensor_descriptor") is not None
-
-
-def is_flat(architecture: str, negative_mask: NegativeMask) -> bool:
-    """Tell whether a tile's loads start before the last one's end; masks leave no registers."""
-    return has_descriptors(architecture) and _has_ids_alone(negative_mask)
 
 
 class ScoreMemory:
@@ -175,7 +171,7 @@ class ExponentialTiles:
             return memory.matrix, None
         if memory is None:
             memory = ScoreMemory(rows, self._tiles)
-        row_dots = self._new_sums(rows)[0] if needs_dots else None
+        row_dots = self._new_sums(rows, 1)[0] if needs_dots else None
         self._launch(
             rows, exponentials.references, memory.matrix,
             row_dots=row_dots, row_factors=exponentials.factors, column_factors=column_factors,
@@ -191,7 +187,8 @@ class ExponentialTiles:
     ) -> Exponentials:
         """Compute E tile by tile, then what follows from the sums of its rows."""
         tile, num_rows = self._tile(rows.chunk.negative_mask), len(rows.queries)
-        row_sums, row_dots = self._new_sums(rows)
+        row_sums, *more = self._new_sums(rows, 1 + needs_dots)
+        row_dots = more[0] if needs_dots else None
         column_parts = None
         if columns:
             num_tiles = math.ceil(num_rows / tile.rows)
@@ -199,7 +196,7 @@ class ExponentialTiles:
         memory = ScoreMemory(rows, self._tiles) if keep else None
         self._launch(
             rows, references, None if memory is None else memory.matrix, row_sums=row_sums,
-            row_dots=row_dots if needs_dots else None, column_sums=column_parts,
+            row_dots=row_dots, column_sums=column_parts,
             origins=rows.logits if needs_dots else None,
         )  # fmt: skip
         found = Exponentials(
@@ -218,7 +215,7 @@ class ExponentialTiles:
             references.device,
             {
                 "row_sums": row_sums,
-                "row_dots": row_dots if needs_dots else None,
+                "row_dots": row_dots,
                 "positive_scores": rows.positive_scores,
                 "references": references,
                 "coefficients": rows.chunk.coefficients.contiguous(),
@@ -243,16 +240,16 @@ class ExponentialTiles:
     ) -> None:
         """Launch the kernel of tiles; arguments that are not given are None."""
         tile = self._tile(rows.chunk.negative_mask)
+        described = has_descriptors(self._tiles.architecture)
         shared = self._tiles.arguments(rows, tile) | {
             "exponentials": values,
-            "DESCRIPTORS": False,
-            "FLATTEN": is_flat(self._tiles.architecture, rows.chunk.negative_mask),
+            "DESCRIPTORS": described,
+            "FLATTEN": described and tile.columns == _WIDE,
         }
-        if has_descriptors(self._tiles.architecture):
+        if described:
             shared |= {
                 "queries": descriptor(rows.queries, tile.rows, tile.depth),
                 "passages": descriptor(self._tiles.passages, tile.columns, tile.depth),
-                "DESCRIPTORS": True,
             }
             if values is not None:
                 part = tile.columns // tile.parts
@@ -294,10 +291,10 @@ class ExponentialTiles:
             },
         )
 
-    def _new_sums(self, rows: ChunkInTiles) -> Tensor:
-        """Return memory for sums and dots of the parts of rows, (2, parts of N, R)."""
+    def _new_sums(self, rows: ChunkInTiles, number: int) -> Tensor:
+        """Return memory for some sums of the parts of rows, (number, parts of N, R)."""
         num_parts = self._tile(rows.chunk.negative_mask).num_parts(self._tiles.num_columns)
-        return rows.positive_scores.new_empty(2, num_parts, len(rows.queries))
+        return rows.positive_scores.new_empty(number, num_parts, len(rows.queries))
 
     def _tile(self, negative_mask: NegativeMask) -> Tile:
         return tile_of(self._tiles.architecture, negative_mask)
