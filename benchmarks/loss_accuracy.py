@@ -5,7 +5,7 @@
 Writes benchmarks/results/DATE-accuracy.json and the table of docs/infonce.md. All ways get the same
 embeddings, which bfloat16 holds exactly, as float32 leaves: no way's gradient is rounded at the
 end, which would cost 1.7e-3. The kernels of GPUs run in Triton's interpreter, mended to compute
-as a GPU does (tests/ops/triton_arithmetic.py), in the tiles that they have on a GPU.
+as a GPU does (tests/ops/triton_arithmetic.py), in tiles of 128 x 128 by pointers.
 """
 
 from __future__ import annotations
