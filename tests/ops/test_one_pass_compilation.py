@@ -99,7 +99,7 @@ def compile_tiles(name, architecture, sizes=None):
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
     constants = dict.fromkeys(OPTIONAL - given) | absent | arguments | (sizes or {})
     constants |= {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8, "DESCRIPTORS": descriptors}
-    constants["FLATTEN"] = one_pass_tiles.is_flat(architecture, mask_without(absent))
+    constants["FLATTEN"] = descriptors and tile.columns == one_pass_tiles._WIDE
     types = {}
     if descriptors:
         blocks = {

@@ -10,25 +10,36 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
 from hybrid_fast.ops.problem import Problem
 
 pytest.importorskip("triton", reason="triton is not installed: its kernels cannot be tried")
 
-from hybrid_fast.ops.backends import gpu, gpu_products, triton_rows, triton_tiles, triton_two_pass
+from hybrid_fast.ops.backends import (
+    gpu,
+    gpu_products,
+    one_pass_tiles,
+    triton_one_pass,
+    triton_rows,
+    triton_tiles,
+    triton_two_pass,
+)
 
 # Of like length, for a process each; and what some of them leave to CI.
 CASES = {
     "rows and tiles": ("not slow", ["arithmetic", "row", "tile"]),
     "rules and random": ("not slow", ["rule", "random"]),
+    "one pass": ("not slow", ["one_pass"]),
+    "edges of one pass": ("not slow", ["one_pass_edge"]),
     "accuracy": ("not slow", ["accuracy"]),
-    "slow": ("slow", ["rule", "random"]),
+    "slow": ("slow", ["rule", "random", "one_pass", "one_pass_edge"]),
 }
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (CASES[n][0] == "slow")) for n in CASES]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "slow")) for n in CASES]
 )
 def test_cases_in_the_interpreter(name):
     chosen, files = CASES[name]
@@ -68,6 +79,63 @@ def test_scores_stay_on_the_chip_if_half_precision_needs_them_twice(embeddings):
     )
     assert type(kernels(one_pass=True)) is triton_rows.RowKernels
     assert type(kernels(one_pass=False)) is twice
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("num_rows", [4096, 4097])
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_one_pass_is_for_many_scores_of_bfloat16(num_rows, dtype, precision):
+    vectors = torch.zeros(num_rows, 1, dtype=dtype)
+    problem = Problem(
+        queries=vectors,
+        passages=vectors,
+        temperature=torch.tensor(1.0),
+        positives=torch.arange(num_rows),
+        precision=precision,
+    )
+    in_one_pass = num_rows > 4096 and (precision or dtype) in ("bf16", torch.bfloat16)
+    kernels = gpu.make_one_pass_kernels(problem, True)
+    assert (type(kernels) is triton_one_pass.OnePassKernels) == in_one_pass
+    assert in_one_pass or type(kernels) is type(gpu.make_kernels(problem, True))
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "dim", "max_scratch_bytes", "dtype", "rows"),
+    [
+        (65536, 768, None, torch.bfloat16, 13184),  # what 2 GiB hold after 192 MiB of gradients
+        (65536, 768, None, torch.float32, 14464),  # which are returned as they are
+        (2**20, 768, None, torch.bfloat16, 1024),  # whatever they take
+        (65536, 768, 2**30, torch.bfloat16, 7168),
+        (2**20, 768, 1, torch.bfloat16, 128),
+    ],
+)
+def test_chunks_of_one_pass(num_rows, dim, max_scratch_bytes, dtype, rows):
+    vectors = torch.zeros(1, dtype=dtype).expand(num_rows, dim)
+    problem = Problem(
+        queries=vectors,
+        passages=vectors,
+        temperature=torch.tensor(1.0),
+        positives=torch.arange(num_rows),
+        precision="bf16",
+        max_scratch_bytes=max_scratch_bytes,
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert gpu.make_one_pass_kernels(problem, True).rows_per_chunk() == rows
+
+
+def test_tiles_of_exponentials_are_wide_where_registers_are_left():
+    def tile(architecture, **parts):
+        return one_pass_tiles.tile_of(architecture, NegativeMask(**parts))
+
+    ids, flags = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.bool)
+    of_ids = {"query_groups": ids, "passage_groups": ids, "passage_ids": ids}
+    assert tile("sm_90").columns == tile("sm_90", **of_ids).columns == 256
+    assert tile("sm_90", **of_ids).parts > tile("sm_90").parts
+    for other in ({"margin": 0.1}, {"in_batch": flags}, {"rules": (Nothing(),)}):
+        assert tile("sm_90", **of_ids, **other).columns == 128
+    assert tile("sm_80").columns == tile("sm_120").columns == tile("gfx942").columns == 128
+    assert tile("gfx942", **of_ids).columns == 64
+    assert [one_pass_tiles.has_descriptors(a) for a in ("sm_90", "sm_80", "gfx942")] == [1, 0, 0]
 
 
 @dataclass(frozen=True, kw_only=True)

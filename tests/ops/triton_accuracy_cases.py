@@ -1,4 +1,4 @@
-"""How near the ways of GPUs are to float64, in Triton's interpreter, with the tiles of a GPU.
+"""How near the ways of GPUs are to float64, in Triton's interpreter, in tiles of 128 x 128.
 
 Run by test_triton_kernels.py, which sets it up. benchmarks/loss_accuracy.py measures the same for
 docs/infonce.md, at 2,048 x 384: more passages average out more of what bfloat16 rounds.

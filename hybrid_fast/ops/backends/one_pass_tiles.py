@@ -62,11 +62,6 @@ def has_descriptors(architecture: str) -> bool:
     return architecture == "sm_90" and find_spec("triton.tools.tensor_descriptor") is not None
 
 
-def is_flat(architecture: str, negative_mask: NegativeMask) -> bool:
-    """Tell whether a tile's loads start before the last one's end; masks leave no registers."""
-    return has_descriptors(architecture) and _has_ids_alone(negative_mask)
-
-
 class ScoreMemory:
     """Memory with an entry for each score of a chunk: of E, or of W, and of sums before it.
 
