@@ -93,7 +93,8 @@ def mask_without(absent):
 
 def compile_tiles(name, architecture, sizes=None):
     given, absent, even = CASES[name]
-    tile = one_pass_tiles.tile_of(architecture, mask_without(absent))
+    needs_dots = "row_dots" in given
+    tile = one_pass_tiles.tile_of(architecture, mask_without(absent), needs_dots=needs_dots)
     descriptors = one_pass_tiles.has_descriptors(architecture)
     arguments = tile.arguments()
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}

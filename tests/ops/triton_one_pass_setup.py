@@ -40,7 +40,7 @@ def small_one_pass(monkeypatch):
     monkeypatch.setattr(gpu, "MOST_SCORES_OF_FEW_LAUNCHES", 0)
     monkeypatch.setattr(triton_one_pass, "MAX_SCRATCH_BYTES", 1)
     monkeypatch.setattr(triton_one_pass, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(one_pass_tiles, "tile_of", lambda *_: TILE)
+    monkeypatch.setattr(one_pass_tiles, "tile_of", lambda *_, **__: TILE)
     monkeypatch.setattr(one_pass_tiles, "_SUM_BLOCKS", {"BLOCK_T": 2, "BLOCK_R": 8})
     monkeypatch.setattr(one_pass_tiles, "_WEIGH_BLOCKS", {"BLOCK_R": 4, "BLOCK_N": 16})
     monkeypatch.setattr(one_pass_tiles, "_DEPTH_BLOCK", 16)

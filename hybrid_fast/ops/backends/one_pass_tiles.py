@@ -29,8 +29,9 @@ HEADROOM = 60.0
 # with descriptors was the fastest of twelve on an H100; others were not timed.
 _TILE = Tile(rows=128, columns=128, depth=64, parts=4, num_warps=8, num_stages=3)
 _MASKED_TILE = Tile(rows=128, columns=128, depth=64, parts=8, num_warps=8, num_stages=3)
-_HOPPER_TILE = Tile(rows=128, columns=256, depth=64, parts=4, num_warps=8, num_stages=3)
-_HOPPER_IDS_TILE = Tile(rows=128, columns=256, depth=64, parts=8, num_warps=8, num_stages=3)
+_WIDE = 256  # columns of tiles with registers left for flat loops
+_HOPPER_TILE = Tile(rows=128, columns=_WIDE, depth=64, parts=4, num_warps=8, num_stages=3)
+_HOPPER_DENSE_TILE = Tile(rows=128, columns=_WIDE, depth=64, parts=8, num_warps=8, num_stages=3)
 _AMD_TILE = Tile(rows=128, columns=128, depth=64, parts=1, num_warps=8, num_stages=2)
 _AMD_MASKED_TILE = Tile(rows=128, columns=64, depth=64, parts=1, num_warps=8, num_stages=2)
 _SUM_BLOCKS = {"BLOCK_T": 64, "BLOCK_R": 32}  # parts of tiles; rows
@@ -40,13 +41,17 @@ _DEPTH_BLOCK = 1024  # of the dimension, in kernels that take a row
 _UNIT = 8  # divides the distance of two rows of E: descriptors need it
 
 
-def tile_of(architecture: str, negative_mask: NegativeMask) -> Tile:
-    """Return the tile of exponentials for an architecture such as "sm_90" or "gfx942"."""
+def tile_of(architecture: str, negative_mask: NegativeMask, *, needs_dots: bool) -> Tile:
+    """Return the tile of exponentials for an architecture such as "sm_90" or "gfx942".
+
+    Groups and ids, and the gradient of the temperature, leave registers for smaller parts alone;
+    other masks for smaller tiles.
+    """
     masked = negative_mask.any()
     if architecture.startswith("gfx"):
         return _AMD_MASKED_TILE if masked else _AMD_TILE
     if architecture == "sm_90" and _has_ids_alone(negative_mask):
-        return _HOPPER_IDS_TILE if masked else _HOPPER_TILE
+        return _HOPPER_DENSE_TILE if masked or needs_dots else _HOPPER_TILE
     return _MASKED_TILE if masked else _TILE
 
 
@@ -170,23 +175,24 @@ class ExponentialTiles:
             return memory.matrix, None
         if memory is None:
             memory = ScoreMemory(rows, self._tiles)
-        row_dots = self._new_sums(rows, 1)[0] if needs_dots else None
+        tile = self._tile(rows.chunk, needs_dots=needs_dots)
+        row_dots = self._new_sums(rows, tile, 1)[0] if needs_dots else None
         self._launch(
-            rows, exponentials.references, memory.matrix,
+            rows, tile, exponentials.references, memory.matrix,
             row_dots=row_dots, row_factors=exponentials.factors, column_factors=column_factors,
             origins=rows.logits + losses if needs_dots else None, flag=exponentials.flag,
         )  # fmt: skip
         return memory.matrix, None if row_dots is None else row_dots.sum(0)
 
     def _rows_of(self, chunk: Chunk, logit_scale: Tensor) -> ChunkInTiles:
-        return self._tiles.rows_of(chunk, logit_scale, self._tile(chunk.negative_mask))
+        return self._tiles.rows_of(chunk, logit_scale, self._tile(chunk, needs_dots=False))
 
     def _compute(
         self, rows: ChunkInTiles, references: Tensor, *, keep: bool, needs_dots: bool, columns: bool
     ) -> Exponentials:
         """Compute E tile by tile, then what follows from the sums of its rows."""
-        tile, num_rows = self._tile(rows.chunk.negative_mask), len(rows.queries)
-        row_sums, *more = self._new_sums(rows, 1 + needs_dots)
+        tile, num_rows = self._tile(rows.chunk, needs_dots=needs_dots), len(rows.queries)
+        row_sums, *more = self._new_sums(rows, tile, 1 + needs_dots)
         row_dots = more[0] if needs_dots else None
         column_parts = None
         if columns:
@@ -194,7 +200,7 @@ class ExponentialTiles:
             column_parts = references.new_empty(num_tiles, self._tiles.num_columns)
         memory = ScoreMemory(rows, self._tiles) if keep else None
         self._launch(
-            rows, references, None if memory is None else memory.matrix, row_sums=row_sums,
+            rows, tile, references, None if memory is None else memory.matrix, row_sums=row_sums,
             row_dots=row_dots, column_sums=column_parts,
             origins=rows.logits if needs_dots else None,
         )  # fmt: skip
@@ -233,17 +239,17 @@ class ExponentialTiles:
     def _launch(
         self,
         rows: ChunkInTiles,
+        tile: Tile,
         references: Tensor,
         values: Tensor | None,
         **arguments: Tensor | None,
     ) -> None:
         """Launch the kernel of tiles; arguments that are not given are None."""
-        tile = self._tile(rows.chunk.negative_mask)
         described = has_descriptors(self._tiles.architecture)
         shared = self._tiles.arguments(rows, tile) | {
             "exponentials": values,
             "DESCRIPTORS": described,
-            "FLATTEN": is_flat(self._tiles.architecture, rows.chunk.negative_mask),
+            "FLATTEN": described and tile.columns == _WIDE,
         }
         if described:
             shared |= {
@@ -290,13 +296,13 @@ class ExponentialTiles:
             },
         )
 
-    def _new_sums(self, rows: ChunkInTiles, number: int) -> Tensor:
+    def _new_sums(self, rows: ChunkInTiles, tile: Tile, number: int) -> Tensor:
         """Return memory for some sums of the parts of rows, (number, parts of N, R)."""
-        num_parts = self._tile(rows.chunk.negative_mask).num_parts(self._tiles.num_columns)
+        num_parts = tile.num_parts(self._tiles.num_columns)
         return rows.positive_scores.new_empty(number, num_parts, len(rows.queries))
 
-    def _tile(self, negative_mask: NegativeMask) -> Tile:
-        return tile_of(self._tiles.architecture, negative_mask)
+    def _tile(self, chunk: Chunk, *, needs_dots: bool) -> Tile:
+        return tile_of(self._tiles.architecture, chunk.negative_mask, needs_dots=needs_dots)
 
 
 def descriptor(matrix: Tensor, num_rows: int, num_columns: int) -> Any:

@@ -33,7 +33,7 @@ from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
 
 MAX_SCRATCH_BYTES = 2**31  # with what float32 gradients take beyond those returned
 FEWEST_ROWS = 1024  # of a chunk, unless max_scratch_bytes says otherwise
-_BYTES_OF_SUMS = 0.25  # beside E, of a score: of rows with dots, and of columns
+_BYTES_OF_SUMS = 0.5  # beside E, of a score: float32 and dots for 16, a part of a masked tile
 
 
 class OnePassKernels(OnePassProducts):
