@@ -176,9 +176,9 @@ _FLASH_ARGUMENTS = (
 def has_varlen() -> bool:
     """Tell whether this torch has `varlen_attention`, at least without dropout.
 
-    torch 2.10 brought `torch.nn.attention.varlen`, later versions its scale and its windows, and
-    2.13 wants to be told of grouped heads. Without them there is the operator beneath, and if that
-    is not known either, texts are padded on GPUs.
+    torch 2.10 brought `torch.nn.attention.varlen`, 2.11 its scale and its windows, and from 2.12 on
+    it wants to be told of grouped heads. Without them there is the operator beneath, and if that is
+    not known either, texts are padded on GPUs.
     """
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -194,7 +194,7 @@ def has_varlen() -> bool:
 def has_varlen_dropout() -> bool:
     """Tell whether this torch has `varlen_attention` with dropout.
 
-    torch 2.5 to 2.14 have `aten._flash_attention_forward` with these arguments first. If a version
+    torch 2.10 to 2.13 have `aten._flash_attention_forward` with these arguments first. If a version
     does not, models with dropout of the attention are trained with padding on GPUs.
     """
     try:

@@ -24,7 +24,9 @@ def test_flash_attention_is_found_and_its_absence_is_the_padded_way(config, expe
     assert uses_flash_attention(SimpleNamespace(config=SimpleNamespace(**config))) is expected
 
 
-def of_torch_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...
+def of_torch_2_10(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None,
+): ...  # fmt: skip
 
 
 def of_torch_2_11(
@@ -33,9 +35,9 @@ def of_torch_2_11(
 ): ...  # fmt: skip
 
 
-def of_torch_2_13(
+def of_torch_2_12(
     query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None,
-    window_size=(-1, -1), enable_gqa=False,
+    window_size=(-1, -1), enable_gqa=False, seqused_k=None, block_table=None, num_splits=None,
 ): ...  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def other_torch(monkeypatch):
         (None, False, False),
         (of_torch_2_10, False, False),
         (of_torch_2_11, True, False),
-        (of_torch_2_13, True, True),
+        (of_torch_2_12, True, True),
     ],
 )
 def test_attention_without_padding_of_other_versions(
@@ -77,7 +79,7 @@ def test_attention_without_padding_of_other_versions(
     assert compat.has_varlen() == serves  # else there is the operator beneath
 
 
-@pytest.mark.parametrize("version", [of_torch_2_11, of_torch_2_13])
+@pytest.mark.parametrize("version", [of_torch_2_11, of_torch_2_12])
 def test_it_is_called_by_the_arguments_of_its_version(version, other_torch):
     given = []
 
@@ -94,7 +96,7 @@ def test_it_is_called_by_the_arguments_of_its_version(version, other_torch):
         key = torch.ones(3, heads, 8)
         compat.varlen_attention(query, key, key, begins, 64, scale=0.5, window=(2, 0))
     options = {"scale": 0.5, "window_size": (2, 0)}
-    grouped = {"enable_gqa": True} if version is of_torch_2_13 else {}
+    grouped = {"enable_gqa": True} if version is of_torch_2_12 else {}
     assert given == [
         ((begins, begins, 64, 64), options),
         ((begins, begins, 64, 64), options | grouped),

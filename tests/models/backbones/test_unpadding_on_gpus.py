@@ -164,8 +164,63 @@ def test_dropout_that_torch_lacks_pads_training_alone(tmp_path, monkeypatch, cal
         assert model.eval().can_unpad()
         assert not model.train().can_unpad()
         set_dropout(model, 0.0)
-        model.backbone.model.register_forward_hook(lambda *_: None)  # another model
         assert model.can_unpad()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [("deberta-v2", {}, "transformers has no attention without padding for a DebertaV2Model"),
+     ("gemma2", {}, "the attention is 'eager', not 'sdpa'"),
+     ("bert", {"HYBRID_FAST_WAYS": "attention=torch"}, "HYBRID_FAST_WAYS asks for torch's")],
+)  # fmt: skip
+def test_the_reason_is_said_of_every_model(name, options, reason, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, unpadding.__name__)
+    for each in ("_chosen", "_settled"):
+        monkeypatch.setattr(ways, each, {})
+    for variable, value in options.items():
+        monkeypatch.setenv(variable, value)
+    model = BiEncoder.from_pretrained(make_folder(name, tmp_path))
+    with autocast():
+        assert not model.can_unpad()
+    assert f"Texts are padded on cpu: {reason}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError, torch.OutOfMemoryError, ZeroDivisionError])
+def test_whatever_the_trial_raises_pads_texts(kind, tmp_path, texts, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, unpadding.__name__)
+    model, told = load("bert", tmp_path), []
+
+    def fail(_, args, options) -> None:
+        if "cu_seq_lens_q" in options:
+            told.append(options)
+            raise kind("too much")
+
+    model.backbone.model.register_forward_pre_hook(fail, with_kwargs=True)
+    with autocast():
+        assert not model.can_unpad()
+        assert model.encode_passages(texts).shape == (len(texts), model.embedding_dim)
+    assert len(told) == 1
+    assert f"without padding the model fails ({kind.__name__}: too much)" in caplog.text
+
+
+def test_many_layers_may_round_as_much_as_with_another_attention(tmp_path, monkeypatch, calls):
+    """And no more: wrong positions are found at the same bounds."""
+    model = load("bert", tmp_path)
+    monkeypatch.setattr(unpadding, "_TOLERANCES", {BF16: 1e-6})  # as if rounding had added up
+    with autocast():
+        assert model.can_unpad()
+    assert model.backbone.model.config._attn_implementation == "sdpa"
+    flat_features = model.backbone._flat_features
+
+    def count_on(*args):
+        features = flat_features(*args)
+        features["position_ids"] = torch.arange(features["input_ids"].numel())[None]
+        return features
+
+    monkeypatch.setattr(model.backbone, "_flat_features", count_on)
+    model.backbone.model.register_forward_hook(lambda *_: None)  # it is tried again
+    with autocast():
+        assert not model.can_unpad()
 
 
 def test_the_trial_leaves_nothing_behind(tmp_path):
