@@ -1,7 +1,6 @@
 """What is taken from the inside of other libraries: read where it is, done without elsewhere."""
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,19 +43,12 @@ def of_torch_2_12(
 @pytest.fixture
 def other_torch(monkeypatch):
     """Put another version's attention without padding, or none, in the place of this torch's."""
-    importable = "torch.nn.attention.varlen"
 
     def put(attend) -> None:
-        module = None if attend is None else ModuleType(importable)
-        if module is not None:
-            module.varlen_attn = attend
-        monkeypatch.setitem(sys.modules, importable, module)
-        monkeypatch.setattr(torch.nn.attention, "varlen", module, raising=False)
+        monkeypatch.setattr(compat, "_varlen", attend)
+        monkeypatch.setattr(compat, "_VARLEN_OPTIONS", compat.options_of(attend))
 
-    monkeypatch.setattr(compat, "_PUBLIC", {})
-    compat.has_varlen.cache_clear()
-    yield put
-    compat.has_varlen.cache_clear()
+    return put
 
 
 @pytest.mark.parametrize(
@@ -73,9 +65,8 @@ def test_attention_without_padding_of_other_versions(
 ):
     other_torch(attend)
     assert compat.has_varlen()
-    assert compat._PUBLIC == {"serves": serves, "grouped": grouped}
+    assert ("enable_gqa" in compat._VARLEN_OPTIONS) == grouped
     monkeypatch.setattr(compat, "has_varlen_dropout", lambda: False)
-    compat.has_varlen.cache_clear()
     assert compat.has_varlen() == serves  # else there is the operator beneath
 
 
@@ -130,7 +121,7 @@ def test_the_operator_beneath_serves_dropout_and_older_versions(
         given.append((args[3:], options))
         return args[0], None, None, None, None
 
-    monkeypatch.setattr(compat, "_PUBLIC", {"serves": serves, "grouped": True})
+    monkeypatch.setattr(compat, "_is_public", lambda: serves)
     aten = SimpleNamespace(_flash_attention_forward=operator)
     monkeypatch.setattr(torch, "ops", SimpleNamespace(aten=aten))
     query, begins = torch.ones(3, 4, 8), torch.tensor([0, 3])

@@ -87,6 +87,15 @@ def test_encoding_is_unpadded(name, texts, tmp_path, calls):
     assert model.backbone.model.config._attn_implementation == "sdpa"
 
 
+def test_token_embeddings_are_no_training(texts, tmp_path, calls):
+    model = load("bert", tmp_path, dtype="bfloat16").train()
+    set_dropout(model, 0.1)
+    model.encode(texts, output_value="token_embeddings")
+    assert calls
+    assert all(each["rate"] == 0 for each in calls)
+    assert model.training
+
+
 @pytest.mark.parametrize(
     ("dtype", "under_autocast", "expected"),
     [("float32", False, False), ("float32", True, True), ("bfloat16", False, True),
