@@ -238,10 +238,21 @@ def _train_once(backbone: Any, tokens: np.ndarray, lengths: np.ndarray) -> None:
     small = [p for p in parameters if p.numel() <= _LARGEST] or parameters
     # A reentrant checkpoint cannot be asked for some gradients alone.
     no_checkpoints = _CHECKPOINTS.hold(backbone.model.modules(), _set_checkpoints)
-    with torch.enable_grad(), no_checkpoints:
+    with torch.enable_grad(), no_checkpoints, _kept_buffers(backbone.model):
         states = _states(backbone, tokens, lengths)
         if states.requires_grad:
             torch.autograd.grad(states.sum(), small, allow_unused=True)
+
+
+@contextmanager
+def _kept_buffers(model: nn.Module) -> Iterator[None]:
+    """Put back what modules such as BatchNorm count in the mode of training."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, kept in before:
+            buffer.copy_(kept)
 
 
 def _states(

@@ -72,7 +72,7 @@ def _changes(model: nn.Module, unpadded: bool) -> Iterator[AbstractContextManage
 
 @contextmanager
 def with_attention(model: nn.Module, name: str) -> Iterator[None]:
-    """Let a model have another attention than "sdpa" within, unless it has one by now.
+    """Let a model have another attention than "sdpa" within; held already, it keeps what it has.
 
     Args:
         model: an encoder or a part of one.

@@ -11,6 +11,7 @@ import pytest
 import torch
 import varlen_stand_in
 from shape_folders import make_folder
+from torch import nn
 from varlen_stand_in import use_stand_in
 
 from hybrid_fast.cpu import ways
@@ -248,6 +249,19 @@ def test_the_trial_leaves_nothing_behind(tmp_path):
     assert True in flags
     assert False not in flags
     assert model.training
+
+
+def test_the_trial_leaves_buffers(tmp_path):
+    class Norm(nn.BatchNorm1d):
+        def forward(self, states):
+            return super().forward(states.flatten(0, 1)).view_as(states)
+
+    model = load("bert", tmp_path)
+    norm = model.backbone.model.encoder.layer[0].output.LayerNorm = Norm(32)
+    with autocast():
+        assert model.train().can_unpad()
+    assert not norm.running_mean.any()
+    assert norm.num_batches_tracked == 0
 
 
 def test_nothing_is_compiled_for_the_trial(tmp_path):
