@@ -29,6 +29,7 @@ from hybrid_fast.models.compat import (
     uses_flash_attention,
 )
 from hybrid_fast.models.dropout_rates import has_dropout
+from hybrid_fast.models.dtypes import dtype_name
 from hybrid_fast.models.encoding import evaluation_mode
 from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels import flash
@@ -83,14 +84,12 @@ def can_unpad(backbone: Any) -> bool:
     transformer = backbone.model
     if uses_flash_attention(transformer):
         return False  # its texts are not padded in any case
-    device = transformer.device
-    reason = (
-        _why_not_this(transformer)
-        or _why_not_here(device, _dtype(transformer))
-        or _why_not_seen(backbone)
-    )
+    device, dtype = transformer.device, _dtype(transformer)
+    reason = _why_not_this(transformer) or _why_not_here(device, dtype) or _why_not_seen(backbone)
     if flash.serves(device) or device.type != "cpu":
-        _say(f"padded on {device.type}: {reason}" if reason else f"not padded on {device.type}")
+        # Evaluation between steps under autocast is in another dtype than these.
+        where = f"padded on {device.type} in {dtype_name(dtype)}"
+        _say(f"{where}: {reason}" if reason else f"not {where}")
     return reason is None
 
 
@@ -144,7 +143,7 @@ def _why_not_this(transformer: Any) -> str | None:
 
 def _why_not_here(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return what speaks against texts without padding on a device, if anything."""
-    name = str(dtype).removeprefix("torch.")
+    name = dtype_name(dtype)
     if flash.serves(device):
         hint = "bf16=True trains, and dtype='bfloat16' encodes, without padding"
         return None if dtype in flash.DTYPES else f"flash attention takes no {name}; {hint}"

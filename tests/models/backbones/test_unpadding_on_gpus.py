@@ -138,9 +138,9 @@ def test_it_is_said_once_why_texts_are_padded(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(flash, "has_varlen", lambda: False)
     assert unpadding._why_not_here(torch.device("cuda"), BF16) is not None
     assert [record.getMessage() for record in caplog.records] == [
-        "Texts are padded on cpu: flash attention takes no float32; bf16=True trains, and "
-        "dtype='bfloat16' encodes, without padding.",
-        "Texts are not padded on cpu.",
+        "Texts are padded on cpu in float32: flash attention takes no float32; bf16=True trains, "
+        "and dtype='bfloat16' encodes, without padding.",
+        "Texts are not padded on cpu in bfloat16.",
     ]
 
 
@@ -192,7 +192,7 @@ def test_the_reason_is_said_of_every_model(name, options, reason, tmp_path, capl
     model = BiEncoder.from_pretrained(make_folder(name, tmp_path))
     with autocast():
         assert not model.can_unpad()
-    assert f"Texts are padded on cpu: {reason}" in caplog.text
+    assert f"Texts are padded on cpu in bfloat16: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [TypeError, ValueError, torch.OutOfMemoryError, ZeroDivisionError])
