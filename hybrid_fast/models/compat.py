@@ -164,37 +164,52 @@ def is_compiled(module: nn.Module) -> bool:
     return vars(module).get("_compiled_call_impl") is not None
 
 
-# What torch's public attention without padding is told; see `has_varlen`.
-_PUBLIC: dict[str, bool] = {}
 _FLASH_ARGUMENTS = (
     *("query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p"),
     *("is_causal", "return_debug_mask", "scale", "window_size_left", "window_size_right"),
 )
 
 
-@cache
-def has_varlen() -> bool:
-    """Tell whether this torch has `varlen_attention`, at least without dropout.
+def options_of(attend: Callable[..., Any] | None) -> frozenset[str]:
+    """Return the names of what an attention can be told; none of None."""
+    return frozenset(() if attend is None else signature(attend).parameters)
 
-    torch 2.10 brought `torch.nn.attention.varlen`, later versions its scale and its windows, and
-    2.13 wants to be told of grouped heads. Without them there is the operator beneath, and if that
-    is not known either, texts are padded on GPUs.
+
+def _find_varlen() -> Callable[..., Any] | None:
+    """Return torch's public attention without padding, if it has one.
+
+    torch 2.10 brought it, 2.11 its scale and its windows, and from 2.12 on it wants to be told of
+    grouped heads.
     """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
-        known = set()
-    else:
-        known = set(signature(varlen_attn).parameters)
-    _PUBLIC.update(serves={"scale", "window_size"} <= known, grouped="enable_gqa" in known)
-    return _PUBLIC["serves"] or has_varlen_dropout()
+        return None
+    return varlen_attn
+
+
+_varlen = _find_varlen()
+_VARLEN_OPTIONS = options_of(_varlen)  # read once, and not where a compiler would have to follow
+
+
+def has_varlen() -> bool:
+    """Tell whether this torch has `varlen_attention`, at least without dropout.
+
+    That is torch's public function, if it is known with its scale and windows, or else the operator
+    beneath. If neither is, texts are padded on GPUs.
+    """
+    return _is_public() or has_varlen_dropout()
+
+
+def _is_public() -> bool:
+    return "scale" in _VARLEN_OPTIONS and "window_size" in _VARLEN_OPTIONS
 
 
 @cache
 def has_varlen_dropout() -> bool:
     """Tell whether this torch has `varlen_attention` with dropout.
 
-    torch 2.5 to 2.14 have `aten._flash_attention_forward` with these arguments first. If a version
+    torch 2.10 to 2.13 have `aten._flash_attention_forward` with these arguments first. If a version
     does not, models with dropout of the attention are trained with padding on GPUs.
     """
     try:
@@ -216,7 +231,7 @@ def varlen_attention(
     window: tuple[int, int],
     rate: float = 0.0,
 ) -> Tensor:
-    """Attend within each text by torch's flash attention; call `has_varlen` before.
+    """Attend within each text by torch's flash attention, where `has_varlen`.
 
     torch's public function drops nothing; what it calls itself does. Masks follow torch's generator
     of the device.
@@ -235,14 +250,13 @@ def varlen_attention(
         (T, heads, D).
     """
     states, texts = (query, key, value), (begins, begins, longest, longest)
-    if rate or not _PUBLIC["serves"]:
+    if rate or _varlen is None or not _is_public():
         flash = torch.ops.aten._flash_attention_forward
         is_causal, (left, right) = window == (-1, 0), window
         sides = {"window_size_left": left, "window_size_right": right}
         dropped: Tensor = flash(*states, *texts, rate, is_causal, False, scale=scale, **sides)[0]
         return dropped
-    is_grouped = _PUBLIC["grouped"] and query.shape[1] != key.shape[1]
+    is_grouped = "enable_gqa" in _VARLEN_OPTIONS and query.shape[1] != key.shape[1]
     grouped = {"enable_gqa": True} if is_grouped else {}
-    attend: Callable[..., Any] = torch.nn.attention.varlen.varlen_attn
-    out: Tensor = attend(*states, *texts, scale=scale, window_size=window, **grouped)
+    out: Tensor = _varlen(*states, *texts, scale=scale, window_size=window, **grouped)
     return out

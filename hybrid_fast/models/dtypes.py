@@ -39,7 +39,7 @@ def check_dtype(dtype: Dtype | None) -> torch.dtype | Literal["auto"]:
 
 def dtype_names(module: nn.Module) -> str:
     """Return the names of the dtypes of a module's parameters, separated by spaces."""
-    return " ".join(sorted({_name(p.dtype) for p in module.parameters()}))
+    return " ".join(sorted({dtype_name(p.dtype) for p in module.parameters()}))
 
 
 def say_if_asked_slow(dtype: Dtype | None, device: torch.device) -> None:
@@ -67,13 +67,14 @@ def say_if_slow(module: nn.Module) -> None:
         return
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
-        say_if_emulated(dtype, f"autocast to {_name(dtype)}", "Leave autocast out")
+        say_if_emulated(dtype, f"autocast to {dtype_name(dtype)}", "Leave autocast out")
     else:
         instead = "Load the model with dtype='float32', or call its float()"
-        say_if_emulated(weight.dtype, f"weights in {_name(weight.dtype)}", instead)
+        say_if_emulated(weight.dtype, f"weights in {dtype_name(weight.dtype)}", instead)
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype, such as "bfloat16"."""
     return str(dtype).removeprefix("torch.")
 
 

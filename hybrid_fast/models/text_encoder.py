@@ -314,8 +314,7 @@ class TextEncoder(nn.Module):
             raise ValueError("a static encoder has no token embeddings; encode sentence embeddings")
         say_if_slow(self)
         states: list[Tensor] = [torch.empty(0)] * len(texts)
-        unpadded = self.can_unpad()
-        with evaluation_mode(self), fast_encoder(self, unpadded=unpadded), torch.no_grad():
+        with torch.no_grad(), evaluation_mode(self), fast_encoder(self, unpadded=self.can_unpad()):
             for rows in longest_first(texts, options.batch_size, progress):
                 inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
                 for row, each in zip(rows, backbone.token_states(inputs), strict=True):

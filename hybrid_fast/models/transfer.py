@@ -53,7 +53,9 @@ def unpack(packed: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     views: dict[str, Tensor] = {}
     begin = 0
     for name, each in like.items():
-        views[name] = packed[begin : begin + each.nbytes].view(each.dtype).view(each.shape)
+        part = packed[begin : begin + each.nbytes].view(each.dtype).view(each.shape)
+        # Detached so, what is changed in place does not count as a change of the others.
+        views[name] = part.data
         begin += _size(each)
     return views
 

@@ -1,7 +1,6 @@
 """What is taken from the inside of other libraries: read where it is, done without elsewhere."""
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +23,9 @@ def test_flash_attention_is_found_and_its_absence_is_the_padded_way(config, expe
     assert uses_flash_attention(SimpleNamespace(config=SimpleNamespace(**config))) is expected
 
 
-def of_torch_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...
+def of_torch_2_10(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None,
+): ...  # fmt: skip
 
 
 def of_torch_2_11(
@@ -33,28 +34,21 @@ def of_torch_2_11(
 ): ...  # fmt: skip
 
 
-def of_torch_2_13(
+def of_torch_2_12(
     query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None,
-    window_size=(-1, -1), enable_gqa=False,
+    window_size=(-1, -1), enable_gqa=False, seqused_k=None, block_table=None, num_splits=None,
 ): ...  # fmt: skip
 
 
 @pytest.fixture
 def other_torch(monkeypatch):
     """Put another version's attention without padding, or none, in the place of this torch's."""
-    importable = "torch.nn.attention.varlen"
 
     def put(attend) -> None:
-        module = None if attend is None else ModuleType(importable)
-        if module is not None:
-            module.varlen_attn = attend
-        monkeypatch.setitem(sys.modules, importable, module)
-        monkeypatch.setattr(torch.nn.attention, "varlen", module, raising=False)
+        monkeypatch.setattr(compat, "_varlen", attend)
+        monkeypatch.setattr(compat, "_VARLEN_OPTIONS", compat.options_of(attend))
 
-    monkeypatch.setattr(compat, "_PUBLIC", {})
-    compat.has_varlen.cache_clear()
-    yield put
-    compat.has_varlen.cache_clear()
+    return put
 
 
 @pytest.mark.parametrize(
@@ -63,7 +57,7 @@ def other_torch(monkeypatch):
         (None, False, False),
         (of_torch_2_10, False, False),
         (of_torch_2_11, True, False),
-        (of_torch_2_13, True, True),
+        (of_torch_2_12, True, True),
     ],
 )
 def test_attention_without_padding_of_other_versions(
@@ -71,13 +65,12 @@ def test_attention_without_padding_of_other_versions(
 ):
     other_torch(attend)
     assert compat.has_varlen()
-    assert compat._PUBLIC == {"serves": serves, "grouped": grouped}
+    assert ("enable_gqa" in compat._VARLEN_OPTIONS) == grouped
     monkeypatch.setattr(compat, "has_varlen_dropout", lambda: False)
-    compat.has_varlen.cache_clear()
     assert compat.has_varlen() == serves  # else there is the operator beneath
 
 
-@pytest.mark.parametrize("version", [of_torch_2_11, of_torch_2_13])
+@pytest.mark.parametrize("version", [of_torch_2_11, of_torch_2_12])
 def test_it_is_called_by_the_arguments_of_its_version(version, other_torch):
     given = []
 
@@ -94,7 +87,7 @@ def test_it_is_called_by_the_arguments_of_its_version(version, other_torch):
         key = torch.ones(3, heads, 8)
         compat.varlen_attention(query, key, key, begins, 64, scale=0.5, window=(2, 0))
     options = {"scale": 0.5, "window_size": (2, 0)}
-    grouped = {"enable_gqa": True} if version is of_torch_2_13 else {}
+    grouped = {"enable_gqa": True} if version is of_torch_2_12 else {}
     assert given == [
         ((begins, begins, 64, 64), options),
         ((begins, begins, 64, 64), options | grouped),
@@ -128,7 +121,7 @@ def test_the_operator_beneath_serves_dropout_and_older_versions(
         given.append((args[3:], options))
         return args[0], None, None, None, None
 
-    monkeypatch.setattr(compat, "_PUBLIC", {"serves": serves, "grouped": True})
+    monkeypatch.setattr(compat, "_is_public", lambda: serves)
     aten = SimpleNamespace(_flash_attention_forward=operator)
     monkeypatch.setattr(torch, "ops", SimpleNamespace(aten=aten))
     query, begins = torch.ones(3, 4, 8), torch.tensor([0, 3])

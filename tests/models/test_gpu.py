@@ -179,6 +179,16 @@ def test_encoding_in_half_precision_is_unpadded(dtype, texts, tmp_path):
     assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
+def test_the_trial_leaves_random_states_and_gradients(tmp_path):
+    model = load("xlm-roberta", tmp_path, dropout=0.1).train()
+    states = torch.get_rng_state(), torch.cuda.get_rng_state()
+    with torch.autocast("cuda", torch.bfloat16):
+        assert model.can_unpad()
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert torch.equal(torch.cuda.get_rng_state(), states[1])
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_nothing_waits_for_the_gpu(texts, tmp_path):
     """In a forward pass of an encoder; a decoder's positions are looked at by transformers."""
     model = load("xlm-roberta", tmp_path).train()

@@ -33,6 +33,16 @@ def test_what_is_packed_comes_back():
         assert not each.numel() or found[name].data_ptr() % 8 == 0
 
 
+def test_what_is_changed_in_place_leaves_the_others_as_they_were_saved():
+    tensors = {"weights": torch.ones(3), "mask": torch.ones(3)}
+    found = unpack(pack(tensors), tensors)
+    leaf = torch.ones(3, requires_grad=True)
+    out = leaf * found["weights"]
+    found["mask"].zero_()
+    out.sum().backward()  # RuntimeError, if autograd took that for a change of the weights
+    assert torch.equal(leaf.grad, tensors["weights"])
+
+
 def test_nothing_is_packed_into_nothing():
     assert pack({}).numel() == 0
     assert unpack(torch.empty(0, dtype=torch.uint8), {}) == {}

@@ -63,15 +63,21 @@ def _changes(model: nn.Module, unpadded: bool) -> Iterator[AbstractContextManage
     if device.type in flash.DEVICES:
         yield _CUDNN.hold([torch.backends.cuda], lambda backend: backend.enable_cudnn_sdp(False))
         if unpadded and not _is_compiled_whole(modules):
-            yield _attention(model, unpadded_attention.NAME)
+            yield with_attention(model, unpadded_attention.NAME)
     elif device.type == "cpu" and not any(map(is_compiled, modules)):
         # The modules stay, since others may hold them and what was compiled looks for them.
         yield _CLASSES.hold(modules, lambda module: _set_class(module, _KERNELS))
-        yield _attention(model, unpadded_attention.NAME if unpadded else attention.NAME)
+        yield with_attention(model, unpadded_attention.NAME if unpadded else attention.NAME)
 
 
 @contextmanager
-def _attention(model: nn.Module, name: str) -> Iterator[None]:
+def with_attention(model: nn.Module, name: str) -> Iterator[None]:
+    """Let a model have another attention than "sdpa" within; held already, it keeps what it has.
+
+    Args:
+        model: an encoder or a part of one.
+        name: by which transformers knows the attention.
+    """
     configs = configs_of_attention(model)
     unpadded = configs if name == unpadded_attention.NAME else ()
     token = _without_padding.set((*_without_padding.get(), *unpadded))

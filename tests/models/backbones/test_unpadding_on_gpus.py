@@ -11,6 +11,7 @@ import pytest
 import torch
 import varlen_stand_in
 from shape_folders import make_folder
+from torch import nn
 from varlen_stand_in import use_stand_in
 
 from hybrid_fast.cpu import ways
@@ -87,6 +88,15 @@ def test_encoding_is_unpadded(name, texts, tmp_path, calls):
     assert model.backbone.model.config._attn_implementation == "sdpa"
 
 
+def test_token_embeddings_are_no_training(texts, tmp_path, calls):
+    model = load("bert", tmp_path, dtype="bfloat16").train()
+    set_dropout(model, 0.1)
+    model.encode(texts, output_value="token_embeddings")
+    assert calls
+    assert all(each["rate"] == 0 for each in calls)
+    assert model.training
+
+
 @pytest.mark.parametrize(
     ("dtype", "under_autocast", "expected"),
     [("float32", False, False), ("float32", True, True), ("bfloat16", False, True),
@@ -128,9 +138,9 @@ def test_it_is_said_once_why_texts_are_padded(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(flash, "has_varlen", lambda: False)
     assert unpadding._why_not_here(torch.device("cuda"), BF16) is not None
     assert [record.getMessage() for record in caplog.records] == [
-        "Texts are padded on cpu: flash attention takes no float32; bf16=True trains, and "
-        "dtype='bfloat16' encodes, without padding.",
-        "Texts are not padded on cpu.",
+        "Texts are padded on cpu in float32: flash attention takes no float32; bf16=True trains, "
+        "and dtype='bfloat16' encodes, without padding.",
+        "Texts are not padded on cpu in bfloat16.",
     ]
 
 
@@ -164,8 +174,63 @@ def test_dropout_that_torch_lacks_pads_training_alone(tmp_path, monkeypatch, cal
         assert model.eval().can_unpad()
         assert not model.train().can_unpad()
         set_dropout(model, 0.0)
-        model.backbone.model.register_forward_hook(lambda *_: None)  # another model
         assert model.can_unpad()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [("deberta-v2", {}, "transformers has no attention without padding for a DebertaV2Model"),
+     ("gemma2", {}, "the attention is 'eager', not 'sdpa'"),
+     ("bert", {"HYBRID_FAST_WAYS": "attention=torch"}, "HYBRID_FAST_WAYS asks for torch's")],
+)  # fmt: skip
+def test_the_reason_is_said_of_every_model(name, options, reason, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, unpadding.__name__)
+    for each in ("_chosen", "_settled"):
+        monkeypatch.setattr(ways, each, {})
+    for variable, value in options.items():
+        monkeypatch.setenv(variable, value)
+    model = BiEncoder.from_pretrained(make_folder(name, tmp_path))
+    with autocast():
+        assert not model.can_unpad()
+    assert f"Texts are padded on cpu in bfloat16: {reason}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError, torch.OutOfMemoryError, ZeroDivisionError])
+def test_whatever_the_trial_raises_pads_texts(kind, tmp_path, texts, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, unpadding.__name__)
+    model, told = load("bert", tmp_path), []
+
+    def fail(_, args, options) -> None:
+        if "cu_seq_lens_q" in options:
+            told.append(options)
+            raise kind("too much")
+
+    model.backbone.model.register_forward_pre_hook(fail, with_kwargs=True)
+    with autocast():
+        assert not model.can_unpad()
+        assert model.encode_passages(texts).shape == (len(texts), model.embedding_dim)
+    assert len(told) == 1
+    assert f"without padding the model fails ({kind.__name__}: too much)" in caplog.text
+
+
+def test_many_layers_may_round_as_much_as_with_another_attention(tmp_path, monkeypatch, calls):
+    """And no more: wrong positions are found at the same bounds."""
+    model = load("bert", tmp_path)
+    monkeypatch.setattr(unpadding, "_TOLERANCES", {BF16: 1e-6})  # as if rounding had added up
+    with autocast():
+        assert model.can_unpad()
+    assert model.backbone.model.config._attn_implementation == "sdpa"
+    flat_features = model.backbone._flat_features
+
+    def count_on(*args):
+        features = flat_features(*args)
+        features["position_ids"] = torch.arange(features["input_ids"].numel())[None]
+        return features
+
+    monkeypatch.setattr(model.backbone, "_flat_features", count_on)
+    model.backbone.model.register_forward_hook(lambda *_: None)  # it is tried again
+    with autocast():
+        assert not model.can_unpad()
 
 
 def test_the_trial_leaves_nothing_behind(tmp_path):
@@ -184,6 +249,19 @@ def test_the_trial_leaves_nothing_behind(tmp_path):
     assert True in flags
     assert False not in flags
     assert model.training
+
+
+def test_the_trial_leaves_buffers(tmp_path):
+    class Norm(nn.BatchNorm1d):
+        def forward(self, states):
+            return super().forward(states.flatten(0, 1)).view_as(states)
+
+    model = load("bert", tmp_path)
+    norm = model.backbone.model.encoder.layer[0].output.LayerNorm = Norm(32)
+    with autocast():
+        assert model.train().can_unpad()
+    assert not norm.running_mean.any()
+    assert norm.num_batches_tracked == 0
 
 
 def test_nothing_is_compiled_for_the_trial(tmp_path):

@@ -87,6 +87,19 @@ def test_cudnn_is_back_when_the_last_of_several_threads_is_done(model):
     assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
+def test_nothing_is_compiled_anew_for_the_switch(model):
+    graphs = []
+    attend = torch.compile(
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x),
+        backend=lambda graph, _: graphs.append(graph) or graph.forward,
+    )
+    states = torch.ones(1, 2, 3, 8)
+    attend(states)
+    with fast_encoder(model):
+        attend(states)
+    assert len(graphs) == 1
+
+
 def test_on_a_cpu_nothing_of_a_gpu_is_touched(monkeypatch):
     monkeypatch.setattr(flash, "has_varlen", lambda: pytest.fail("only GPUs need it"))
     model = BertModel(BertConfig(**SIZES))
