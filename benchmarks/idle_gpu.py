@@ -22,6 +22,7 @@ from triton.backends.driver import DriverBase
 
 from hybrid_fast.ops import infonce
 from hybrid_fast.ops.backends import gpu_products, registry, triton_rows
+from hybrid_fast.ops.problem import Problem
 
 _DEVICE = -1  # no kernel of a GPU that is there is found under its number
 _SHARED_MEMORY = 232_448  # of a block on sm_90
@@ -100,7 +101,8 @@ def idle_gpu() -> Iterator[list[str]]:
         mock.patch.multiple(gpu_products, **{n: _in_float32(p) for n, p in products.items()}),
         # As if the temperature, a number, were not where the scores are.
         mock.patch.object(triton_rows, "number_or_address", lambda scale, _: float(scale)),
-        mock.patch.object(infonce, "check_values"),
+        # No `Mock`, each call of which would take microseconds.
+        mock.patch.object(infonce, "check_values", _do_nothing),
     ):
         triton.runtime.driver.set_active(driver)
         try:
@@ -109,6 +111,10 @@ def idle_gpu() -> Iterator[list[str]]:
             gpu_products._launched.clear()
             driver.forget_kernels()
             triton.runtime.driver.set_active(None)  # the default, made when it is asked for
+
+
+def _do_nothing(problem: Problem) -> None:
+    pass
 
 
 _PRODUCTS = ("multiply", "multiply_into", "multiply_add")

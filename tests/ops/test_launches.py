@@ -100,8 +100,7 @@ def test_numbers_reach_the_device_that_computes(dtype):
     problem = Problem(
         queries=queries, passages=queries, temperature=number, positives=torch.arange(3)
     )
-    plain = SimpleNamespace()  # kernels that ask for nothing
-    rows = SimpleNamespace(takes_numbers=True)
+    plain, rows = (SimpleNamespace(takes_constants=takes) for takes in (False, True))
     assert chunked._logit_scale(problem, plain).device == queries.device
     assert chunked._coefficients(number, queries, plain).shape == (3,)
     assert chunked._coefficients(number, queries, plain).device == queries.device

@@ -19,8 +19,9 @@ from triton_interpreter import (
 )
 from unit_vectors import TEMPERATURE, problem, run
 
-from hybrid_fast.ops import chunked, info_nce
+from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import gpu, triton_rows
+from hybrid_fast.ops.kernels import Kernels
 
 
 def test_shapes_end_before_at_and_after_every_boundary():
@@ -137,7 +138,7 @@ def test_terms_of_columns(number, in_batch, dtype, monkeypatch):
     arguments = sums, logits, positives, coefficients, in_batch
     kernels = triton_rows.RowKernels(torch.zeros(21, 3, dtype=dtype), dtype, 1, 0, 37)
     columns, gaps = kernels.column_terms(*arguments)
-    expected, expected_gaps = chunked.column_terms(*arguments)
+    expected, expected_gaps = Kernels.column_terms(kernels, *arguments)
     torch.testing.assert_close(gaps, expected_gaps)
     torch.testing.assert_close(columns.lse, expected.lse)
     torch.testing.assert_close(columns.coefficients, expected.coefficients)
