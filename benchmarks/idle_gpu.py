@@ -117,7 +117,8 @@ def _do_nothing(problem: Problem) -> None:
     pass
 
 
-_PRODUCTS = ("multiply", "multiply_into", "multiply_add")
+_PRODUCTS = ("multiply", "multiply_add")
+_HALVES = (torch.bfloat16, torch.float16)
 
 
 def _in_float32(product: Any) -> Any:
@@ -133,9 +134,9 @@ def _in_float32(product: Any) -> Any:
 
 
 def _single(argument: Any) -> Any:
-    if not isinstance(argument, Tensor) or argument.dtype in (torch.float32, torch.float64):
-        return argument
-    return _zeros(argument.shape)
+    if isinstance(argument, Tensor) and argument.dtype in _HALVES:
+        return _zeros(argument.shape)
+    return argument
 
 
 @functools.cache

@@ -29,14 +29,6 @@ def multiply(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.mm(a, b, out_dtype=dtype)
 
 
-def multiply_into(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write a b to `out`, for (M, K) and (K, N)."""
-    if a.dtype == out.dtype:
-        torch.mm(a, b, out=out)
-    else:
-        torch.mm(a, b, out_dtype=out.dtype, out=out)
-
-
 def multiply_add(total: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a b to `total`, for (M, K) and (K, N)."""
     if a.dtype == total.dtype:

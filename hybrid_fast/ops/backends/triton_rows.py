@@ -148,10 +148,7 @@ class RowKernels(GradientProducts):
     def _scores(self, chunk: Chunk) -> Tensor:
         # Not kept from chunk to chunk, for the graph may keep these kernels until the backward
         # pass; torch's allocator reuses the memory.
-        shape = len(chunk.queries), len(self._passages)
-        scores = self._passages.new_empty(shape, dtype=self._sum_dtype)
-        gpu_products.multiply_into(scores, chunk.queries, self._passages.T)
-        return scores
+        return gpu_products.multiply(chunk.queries, self._passages.T, self._sum_dtype)
 
 
 def _contrast(
