@@ -137,7 +137,8 @@ def launch(kernel: Any, num_programs: int, device: torch.device, arguments: dict
     """Run a Triton kernel on the device of its tensors.
 
     Triton looks at each argument to find what it has compiled, in most of the time of a launch.
-    Where equal kinds of arguments came before, the compiled kernel is known.
+    Where equal kinds of arguments came before, the compiled kernel is known. Hooks of launches, by
+    which profilers see them, are called all the same; hooks that run before Triton looks are not.
 
     Args:
         kernel: what `triton.jit` returns.
