@@ -71,7 +71,7 @@ def _check_kind_once(problem: Problem) -> None:
 def _kinds_of_mask(mask: NegativeMask) -> Iterator[Any]:
     for part in (mask, *mask.rules):
         yield type(part)
-        # What is no rule is refused where all is looked at.
+        # What is no rule has none, and is refused.
         yield from (_kind(getattr(part, name)) for name in getattr(part, "layouts", ()))
 
 
@@ -97,6 +97,8 @@ def _check_kind(problem: Problem) -> None:
     check_precision(problem.precision, problem.queries.dtype)
     _check_pairs(problem.negative_mask)
     for rule in problem.negative_mask.rules:
+        if not isinstance(rule, MaskingRule):
+            raise TypeError(f"rules must be of MaskingRule, got {type(rule).__name__}")
         rule.check_declaration()
     for name, tensor, layout in _tensors(problem):
         check_tensor(name, tensor, layout.dtypes)
@@ -110,8 +112,6 @@ def _tensors(problem: Problem) -> Iterator[tuple[str, Any, Layout]]:
     yield from problem.tensors()
     yield from problem.negative_mask.tensors()
     for rule in problem.negative_mask.rules:
-        if not isinstance(rule, MaskingRule):
-            raise TypeError(f"rules must be of MaskingRule, got {type(rule).__name__}")
         for name, layout in rule.layouts.items():
             yield f"{name} of {type(rule).__name__}", getattr(rule, name), layout
 
