@@ -38,8 +38,8 @@ PROFILED = 500
 PARTS = ("/hybrid_fast/", "/triton/", "/torch/", "built in: torch, and Python's own")
 # Views, memory, and what the host does alone.
 NO_LAUNCH = frozenset(
-    "alias as_strided detach empty empty_like empty_strided expand lift_fresh new_empty permute "
-    "promote_types scalar_tensor select slice squeeze t transpose unbind unsqueeze view "
+    "alias as_strided detach diagonal empty empty_like empty_strided expand lift_fresh new_empty "
+    "permute promote_types scalar_tensor select slice squeeze t transpose unbind unsqueeze view "
     "_local_scalar_dense".split()
 )
 Step = Callable[[], Tensor]

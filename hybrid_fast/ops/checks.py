@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.ops.negative_mask import MaskingRule, NegativeMask
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, MaskingRule, NegativeMask
 from hybrid_fast.ops.problem import EMBEDDING_DTYPES, NEGATIVES, REDUCTIONS, Problem
 from hybrid_fast.ops.tensor_fields import PASSAGES, QUERIES, Layout
 
@@ -45,9 +45,10 @@ def check_problem(problem: Problem) -> None:
 
 
 def _check_kind_once(problem: Problem) -> None:
+    mask = problem.negative_mask
     kind = (
-        *[(name, *_kind(value)) for name, value, _ in _tensors(problem)],
-        *map(type, problem.negative_mask.rules),
+        *[_kind(getattr(problem, name)) for name in problem.layouts],
+        *(() if mask is NOTHING_EXCLUDED else _kinds_of_mask(mask)),
         problem.symmetric,
         problem.reduction,
         problem.normalize,
@@ -65,6 +66,13 @@ def _check_kind_once(problem: Problem) -> None:
     if len(_passed) >= _MOST_PASSED:
         _passed.clear()
     _passed.add(kind)
+
+
+def _kinds_of_mask(mask: NegativeMask) -> Iterator[Any]:
+    for part in (mask, *mask.rules):
+        yield type(part)
+        # What is no rule has none, and is refused.
+        yield from (_kind(getattr(part, name)) for name in getattr(part, "layouts", ()))
 
 
 def _kind(value: object) -> tuple[Hashable, ...]:
@@ -89,6 +97,8 @@ def _check_kind(problem: Problem) -> None:
     check_precision(problem.precision, problem.queries.dtype)
     _check_pairs(problem.negative_mask)
     for rule in problem.negative_mask.rules:
+        if not isinstance(rule, MaskingRule):
+            raise TypeError(f"rules must be of MaskingRule, got {type(rule).__name__}")
         rule.check_declaration()
     for name, tensor, layout in _tensors(problem):
         check_tensor(name, tensor, layout.dtypes)
@@ -102,8 +112,6 @@ def _tensors(problem: Problem) -> Iterator[tuple[str, Any, Layout]]:
     yield from problem.tensors()
     yield from problem.negative_mask.tensors()
     for rule in problem.negative_mask.rules:
-        if not isinstance(rule, MaskingRule):
-            raise TypeError(f"rules must be of MaskingRule, got {type(rule).__name__}")
         for name, layout in rule.layouts.items():
             yield f"{name} of {type(rule).__name__}", getattr(rule, name), layout
 
@@ -261,6 +269,8 @@ def check_max_scratch_bytes(max_bytes: int | None) -> None:
 
 def widths(problem: Problem) -> dict[str, int]:
     """Return how many columns the mask has, and any tensor (B, N) of a rule, by name."""
+    if problem.negative_mask is NOTHING_EXCLUDED:
+        return {}
     return {
         name: tensor.shape[1] for name, tensor, layout in _tensors(problem) if len(layout.axes) == 2
     }

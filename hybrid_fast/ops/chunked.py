@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,86 +32,8 @@ from torch import Tensor
 
 from hybrid_fast.ops import compat
 from hybrid_fast.ops.distributed import SharedColumns
-from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.kernels import Chunk, Columns, Kernels
 from hybrid_fast.ops.problem import Problem, cast, number_tensor
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What `symmetric` needs of whole columns for the gradient; see the module's docstring."""
-
-    lse: Tensor  # (N,), u_j; infinity where no row is in the sum
-    coefficients: Tensor  # (N,), beta_j
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Rows of the problem: what `Kernels` compute on. R rows, N columns."""
-
-    queries: Tensor  # (R, D), of `Kernels.dtype`
-    positives: Tensor  # int64 (R,)
-    coefficients: Tensor  # (R,), a_i, of the compute dtype; 0-dim: of each row
-    losses: Tensor | None  # (R,), of one direction, if an earlier pass computed them
-    kept: Any  # what an earlier pass over these rows kept for this one
-    negative_mask: NegativeMask
-
-
-@dataclass(frozen=True)
-class ColumnPass:
-    """What the pass over a chunk that adds to the sums of columns computes of its rows."""
-
-    logits: Tensor  # (R,), of the positives
-    losses: Tensor | None  # (R,), of one direction, if the same product gives them
-    kept: Any = None  # for the gradients of the same rows
-
-
-class Kernels(Protocol):
-    """The steps that differ between devices, for one call. Sums have the compute dtype.
-
-    `logit_scale` is 1 / temperature, 0-dim of the compute dtype, on the device. Two attributes may
-    be there as well: `takes_numbers`, if True, lets a `logit_scale`, or coefficients that are all
-    the same, stay on the CPU, 0-dim, where Python knows them; `column_terms` is a faster
-    `chunked.column_terms`.
-    """
-
-    dtype: torch.dtype  # of the embeddings in the products
-
-    def rows_per_chunk(self) -> int:
-        """Return how many rows a chunk has at most."""
-
-    def losses(self, chunk: Chunk, logit_scale: Tensor) -> Tensor:
-        """Return l_i of one direction (R,)."""
-
-    def gradients(
-        self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
-    ) -> tuple[Tensor, Tensor | None, Any]:
-        """Return the losses (R,), sum_j W_ij logit_ij (R,), and W (R, N).
-
-        W is as these kernels hold it, for their products alone. With `columns` all are those of
-        both directions, added up. Without `needs_dots` nobody needs the second, which may be None.
-        """
-
-    def add_column_sums(
-        self, chunk: Chunk, logit_scale: Tensor, sums: Tensor, *, keep: bool
-    ) -> ColumnPass:
-        """Add exp(logit) of the rows that neither exclude a column nor have it as positive.
-
-        Args:
-            chunk: the rows.
-            logit_scale: 1 / temperature.
-            sums: (2, N), of each column the largest logit and the sum of exponentials relative to
-                it; initially -infinity and 0.
-            keep: whether gradients of the same rows follow, for which something may be kept.
-        """
-
-    def query_gradient(self, weights: Any, logit_scale: Tensor) -> Tensor:
-        """Return W P / t, (R, D)."""
-
-    def add_passage_gradient(self, weights: Any, queries: Tensor) -> None:
-        """Add W^T Q to the gradient of the passages."""
-
-    def passage_gradient(self, logit_scale: Tensor) -> Tensor:
-        """Return the sum of all W^T Q / t, (N, D), and reset it."""
 
 
 def chunks(
@@ -134,12 +56,14 @@ def chunks(
     """
     size, num_rows = kernels.rows_per_chunk(), queries.shape[0]
     num_columns = problem.passages.shape[0]
-    positives, mask = problem.positives, problem.negative_mask
+    mask = problem.negative_mask
     if num_rows <= size:
-        mask = mask.with_rules_in_mask(positives, num_columns)
-        of_all = kept[0] if kept else None
+        if mask.rules:
+            mask = mask.with_rules_in_mask(problem.positive_columns(), num_columns)
+        of_all, positives = kept[0] if kept else None, _positives(problem, kernels)
         yield slice(0, num_rows), Chunk(queries, positives, coefficients, losses, of_all, mask)
         return
+    positives = problem.positive_columns()
     for index, first in enumerate(range(0, num_rows, size)):
         rows = slice(first, min(first + size, num_rows))
         yield (
@@ -155,8 +79,7 @@ def chunks(
         )
 
 
-@dataclass(frozen=True)
-class Gradients:
+class Gradients(NamedTuple):
     """Gradients of the sum of a_i l_i; None where not needed."""
 
     queries: Tensor | None
@@ -195,10 +118,10 @@ def other_direction(
     if problem.group_name is not None:
         shared = SharedColumns(compat.process_group(problem.group_name))
         sums = shared.combine_sums(sums)
-    columns, gaps = getattr(kernels, "column_terms", column_terms)(
+    columns, gaps = kernels.column_terms(
         sums,
         _joined([each.logits for each in passes]),
-        problem.positives,
+        _positives(problem, kernels),
         coefficients,
         problem.negative_mask.in_batch,
     )
@@ -207,33 +130,6 @@ def other_direction(
     return OtherDirection(
         columns, gaps, _joined(losses) if losses else None, [each.kept for each in passes]
     )
-
-
-def column_terms(
-    sums: Tensor,
-    logits: Tensor,
-    positives: Tensor,
-    coefficients: Tensor,
-    in_batch: Tensor | None,
-) -> tuple[Columns, Tensor]:
-    """Return what the gradient needs of whole columns, its coefficients of these rows, and gaps.
-
-    Args:
-        sums: (2, N), over all rows.
-        logits: (B,), of the positives.
-        positives: int64 (B,).
-        coefficients: (B,), a_i.
-        in_batch: bool (B,); None: True.
-    """
-    column_lse = sums[0] + sums[1].log()
-    gaps = column_lse[positives] - logits
-    if in_batch is not None:
-        gaps = gaps.where(in_batch, float("-inf"))
-    column_coefficients = torch.zeros_like(column_lse).index_put_(
-        (positives,), coefficients * gaps.sigmoid(), accumulate=True
-    )
-    empty = torch.isneginf(column_lse)
-    return Columns(column_lse.masked_fill(empty, float("inf")), column_coefficients), gaps
 
 
 def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
@@ -318,14 +214,19 @@ def _queries(problem: Problem, kernels: Kernels) -> Tensor:
 def _logit_scale(problem: Problem, kernels: Kernels) -> Tensor:
     """Return 1 / temperature, which a number is known to Python, so that no device computes it."""
     scale, queries = problem.temperature.reciprocal(), problem.queries
-    if scale.device == queries.device or getattr(kernels, "takes_numbers", False):
+    if kernels.takes_constants or scale.device == queries.device:
         return scale
     return queries.new_full((), float(scale), dtype=scale.dtype)
 
 
+def _positives(problem: Problem, kernels: Kernels) -> Tensor | None:
+    """Return the positives of all rows as kernels take them."""
+    return problem.positives if kernels.takes_constants else problem.positive_columns()
+
+
 def _coefficients(coefficients: Tensor, queries: Tensor, kernels: Kernels) -> Tensor:
     """Return the coefficients of the rows as kernels take them."""
-    if coefficients.ndim == 1 or getattr(kernels, "takes_numbers", False):
+    if kernels.takes_constants or coefficients.ndim == 1:
         return coefficients
     shape = (queries.shape[0],)
     return queries.new_full(shape, float(coefficients), dtype=coefficients.dtype)

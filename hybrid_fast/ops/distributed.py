@@ -110,6 +110,7 @@ def gather_passages(problem: Problem, ranks: Ranks) -> Problem:
     mask = ranks.gather_passages(problem.negative_mask)
     mask = replace(mask, rules=tuple(ranks.gather_passages(rule) for rule in mask.rules))
     name = ranks.group.group_name
+    problem = replace(problem, positives=problem.positive_columns())  # which count from elsewhere
     return replace(ranks.gather_passages(problem), negative_mask=mask, group_name=name)
 
 
@@ -143,7 +144,7 @@ def share_of_global_loss(
 
 def _passage_to_query(problem: Problem, ranks: Ranks) -> Problem:
     """Return this rank's positives against the queries of all ranks."""
-    positives, in_batch = problem.positives, problem.negative_mask.in_batch
+    positives, in_batch = problem.positive_columns(), problem.negative_mask.in_batch
     with torch.no_grad(), without_autocast(problem.queries):
         excluded = excluded_columns(problem.negative_mask, positives, score_matrix(problem))
     # Each rank decides for its queries, since only it holds their rows of the mask.

@@ -148,7 +148,7 @@ def info_nce(
             queries=queries,
             passages=passages,
             temperature=_as_tensor(temperature, queries),
-            positives=_first_columns(queries) if positives is None else positives,
+            positives=positives,
             weights=weights,
             negative_mask=_negative_mask(
                 query_groups=query_groups,
@@ -206,10 +206,6 @@ def _as_tensor(temperature: float | Tensor, queries: Tensor) -> Tensor:
     return number_tensor(temperature, queries)
 
 
-def _first_columns(queries: Tensor) -> Tensor:
-    return torch.arange(queries.shape[0], device=queries.device)
-
-
 def _negative_mask(rules: Sequence[MaskingRule], **parts: Any) -> NegativeMask:
     if not isinstance(rules, Sequence):
         raise TypeError(f"rules must be a sequence of MaskingRule, got {type(rules).__name__}")
@@ -230,7 +226,7 @@ def settled(problem: Problem, ranks: Ranks | None) -> Problem:
     mask = problem.negative_mask
     settled_parts: dict[str, Any] = {}
     if mask.passage_ids is not None and mask.query_passage_ids is None:
-        settled_parts["query_passage_ids"] = mask.passage_ids[problem.positives]
+        settled_parts["query_passage_ids"] = mask.passage_ids[problem.positive_columns()]
     if problem.negatives == "hard_only":
         settled_parts["excluded_columns"] = _positive_columns(problem, ranks)
     if mask.owners is not None and mask.margin is None and mask.in_batch is None:
@@ -242,7 +238,7 @@ def settled(problem: Problem, ranks: Ranks | None) -> Problem:
 
 def _positive_columns(problem: Problem, ranks: Ranks | None) -> Tensor:
     """Return bool (N,), True for columns that are the positive of a row of any rank."""
-    positives = problem.positives
+    positives = problem.positive_columns()
     if ranks is not None:
         positives = ranks.gather_queries(positives)
     columns = torch.zeros(len(problem.passages), dtype=torch.bool, device=positives.device)

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from hybrid_fast.ops import compat
 from hybrid_fast.ops.backends.registry import BACKENDS
-from hybrid_fast.ops.chunked import Kernels, compute_gradients, compute_losses
+from hybrid_fast.ops.chunked import compute_gradients, compute_losses
 from hybrid_fast.ops.flat_problem import SCHEMA, flatten, put_together, take_apart, unflatten
+from hybrid_fast.ops.kernels import Kernels
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED
 from hybrid_fast.ops.problem import Problem, cast
 from hybrid_fast.ops.reference import without_autocast
 
@@ -45,8 +47,9 @@ def info_nce_chunked(problem: Problem, coefficients: Tensor) -> Tensor:
         ]
         if problem.reduction != "none" and not problem.recompute and any(needs_grad):
             return loss(problem, coefficients, needs_grad)
-        weighted = coefficients * losses(problem)
-        return weighted if problem.reduction == "none" else weighted.sum()
+        if problem.reduction != "none":
+            return _reduced(problem, coefficients, losses(problem))
+        return coefficients * losses(problem)
 
 
 def _prepared(problem: Problem) -> Problem:
@@ -72,7 +75,8 @@ def loss(problem: Problem, coefficients: Tensor, needs_grad: Sequence[bool]) -> 
     if _is_watched(problem, coefficients):
         result: Tensor = _LOSS_AND_GRADIENTS(coefficients, needs_grad, None, *flatten(problem))[0]
         return result
-    return _Loss.of(problem, coefficients, needs_grad)
+    compute = partial(_loss_and_gradients, problem, coefficients, needs_grad, None)
+    return _Loss.of(compute, problem, coefficients)
 
 
 def gradients(
@@ -101,9 +105,13 @@ def _is_watched(problem: Problem, *more: Tensor) -> bool:
     """Tell whether anything looks at operators, or may, as a tensor of a class of its own."""
     if torch.compiler.is_compiling():
         return True
+    tensors = [*problem.differentiable, *more]
+    if problem.positives is not None:
+        tensors.append(problem.positives)
     mask = problem.negative_mask
-    others = [tensor for part in (mask, *mask.rules) for _, tensor, _ in part.tensors()]
-    return compat.is_watched([*problem.differentiable, problem.positives, *others, *more])
+    if mask is not NOTHING_EXCLUDED:
+        tensors += [tensor for part in (mask, *mask.rules) for _, tensor, _ in part.tensors()]
+    return compat.is_watched(tensors)
 
 
 def _make_kernels(problem: Problem, *, one_pass: bool) -> Kernels:
@@ -137,7 +145,15 @@ def _loss_and_gradients(
     known_losses: Tensor | None,
 ) -> Results:
     found = _gradients(problem, coefficients, needs_grad, known_losses)
-    return (coefficients * found[0]).sum(), *found
+    return _reduced(problem, coefficients, found[0]), *found
+
+
+def _reduced(problem: Problem, coefficients: Tensor, row_losses: Tensor) -> Tensor:
+    """Return sum a_i l_i in as few operations as there are."""
+    if coefficients.ndim == 1:
+        return (coefficients * row_losses).sum()
+    # Of each row the same, by `local_coefficients`.
+    return row_losses.mean() if problem.reduction == "mean" else row_losses.sum()
 
 
 class _Losses(torch.autograd.Function):
@@ -171,69 +187,26 @@ class _Losses(torch.autograd.Function):
         return None, None, *grads
 
 
-class _LossAndGradients(torch.autograd.Function):
-    @classmethod
-    def of(
-        cls,
-        compute: Callable[..., Results],
-        problem: Problem,
-        coefficients: Tensor,
-        needs_grad: Sequence[bool],
-        known_losses: Tensor | None,
-    ) -> Results:
-        result: Results = cls.apply(
-            compute, problem, needs_grad, known_losses, coefficients, *problem.differentiable
-        )
-        return result
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        compute: Callable[..., Results],
-        problem: Problem,
-        needs_grad: Sequence[bool],
-        known_losses: Tensor | None,
-        coefficients: Tensor,
-        *embeddings: Tensor,
-    ) -> Results:
-        results = compute(problem, coefficients, needs_grad, known_losses)
-        ctx.save_for_backward(*results[1:])
-        ctx.mark_non_differentiable(*(tensor for tensor in results[1:] if tensor is not None))
-        ctx.set_materialize_grads(False)
-        ctx.dtypes = [tensor.dtype for tensor in embeddings]
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Any, ...]:
-        if upstream is None:
-            return (None,) * 8
-        return None, None, None, None, *_times_upstream(ctx, upstream, ctx.needs_input_grad[4:])
-
-
 class _Loss(torch.autograd.Function):
-    """The loss of `_LossAndGradients` alone: each further result costs microseconds."""
+    """A loss whose gradients are computed with it."""
 
     @classmethod
-    def of(cls, problem: Problem, coefficients: Tensor, needs_grad: Sequence[bool]) -> Tensor:
-        result: Tensor = cls.apply(problem, needs_grad, coefficients, *problem.differentiable)
+    def of(cls, compute: Callable[[], Results], problem: Problem, coefficients: Tensor) -> Tensor:
+        result: Tensor = cls.apply(compute, coefficients, *problem.differentiable)
         return result
 
     @staticmethod
     def forward(
-        ctx: Any,
-        problem: Problem,
-        needs_grad: Sequence[bool],
-        coefficients: Tensor,
-        *embeddings: Tensor,
+        ctx: Any, compute: Callable[[], Results], coefficients: Tensor, *embeddings: Tensor
     ) -> Tensor:
-        loss, *rest = _loss_and_gradients(problem, coefficients, needs_grad, None)
+        loss, *rest = compute()
         ctx.save_for_backward(*rest)
         ctx.dtypes = [tensor.dtype for tensor in embeddings]
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
-        return None, None, *_times_upstream(ctx, upstream, ctx.needs_input_grad[2:])
+        return None, *_times_upstream(ctx, upstream, ctx.needs_input_grad[1:])
 
 
 def _times_upstream(ctx: Any, upstream: Tensor, needs_grad: Sequence[bool]) -> list[Tensor | None]:
@@ -313,9 +286,9 @@ def _define_loss_and_gradients() -> Callable[..., Results]:
     _LIBRARY.define(f"{name}({own}, {SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
     operator: Callable[..., Results] = getattr(torch.ops.hybrid_fast, name).default
 
-    def below_autograd(problem: Problem, *own: Any) -> Results:
+    def below_autograd(*values: Any) -> Results:
         with compat.BelowAutograd():
-            return operator(*own, *flatten(problem))
+            return operator(*values)
 
     def compute(*values: Any) -> list[Tensor]:
         problem = unflatten(values[num_own:])
@@ -324,8 +297,14 @@ def _define_loss_and_gradients() -> Callable[..., Results]:
         return [values[0].new_empty(0) if tensor is None else tensor for tensor in results]
 
     def differentiable(*values: Any) -> Results:
-        problem = unflatten(values[num_own:])
-        return _LossAndGradients.of(below_autograd, problem, *values[:num_own])
+        computed: list[Results] = []
+
+        def compute_once() -> Results:
+            computed.append(below_autograd(*values))
+            return computed[0]
+
+        loss = _Loss.of(compute_once, unflatten(values[num_own:]), values[0])
+        return loss, *computed[0][1:]
 
     def fake(*values: Any) -> list[Tensor]:
         problem, needs_grad = unflatten(values[num_own:]), values[1]

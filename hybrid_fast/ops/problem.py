@@ -83,7 +83,8 @@ class Problem(TensorFields):
     queries: Tensor = per_query(*EMBEDDING_DTYPES, ndim=2)  # (B, D)
     passages: Tensor = per_passage(*EMBEDDING_DTYPES, ndim=2)  # (N, D), N >= B
     temperature: Tensor  # 0-dim, of the compute dtype
-    positives: Tensor = per_query(torch.int64, refers_to=PASSAGES)  # each row's positive column
+    # Each row's positive column; None: that of row i is column i.
+    positives: Tensor | None = per_query(torch.int64, refers_to=PASSAGES)
     weights: Tensor | None = per_query(*EMBEDDING_DTYPES)  # at least 0
     negative_mask: NegativeMask = NOTHING_EXCLUDED
     symmetric: bool = False
@@ -105,6 +106,12 @@ class Problem(TensorFields):
     def product_dtype(self) -> torch.dtype:
         """Dtype to which backends round embeddings before they multiply them."""
         return torch.bfloat16 if self.precision == "bf16" else self.queries.dtype
+
+    def positive_columns(self) -> Tensor:
+        """Return the positive column of each row, int64 (B,)."""
+        if self.positives is not None:
+            return self.positives
+        return torch.arange(self.queries.shape[0], device=self.queries.device)
 
     @property
     def differentiable(self) -> tuple[Tensor, Tensor, Tensor]:

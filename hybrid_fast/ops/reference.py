@@ -39,7 +39,7 @@ def info_nce_reference(problem: Problem, coefficients: Tensor) -> Tensor:
     with without_autocast(problem.queries):
         scores = score_matrix(problem)
         logits = scores / problem.temperature
-        positives, mask = problem.positives, problem.negative_mask
+        positives, mask = problem.positive_columns(), problem.negative_mask
         excluded = excluded_columns(mask, positives, scores)
         losses = _contrast(logits, positives, excluded)
         if problem.symmetric:

@@ -175,6 +175,16 @@ def test_same_bits_twice(symmetric, dtype):
         assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("mask", ["none", *(set(masks(1, 1)) - {"positives"})])
+@pytest.mark.parametrize("options", [{"symmetric": True}, {"reduction": "none"}, {}], ids=str)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_positives_by_default_are_the_rows_numbers(backend, options, mask):
+    options = options | (masks(63, 123)[mask] if mask != "none" else {})
+    given = {"positives": torch.arange(63)} | options
+    runs = [run(*problem(63, 123, 17), backend, **each) for each in (options, given)]
+    assert all(map(torch.equal, *runs))
+
+
 def test_a_second_backward_pass_finds_the_same():
     queries, passages = (tensor.requires_grad_() for tensor in problem(20, 30, 8))
     loss = info_nce(queries, passages, backend="cpu")

@@ -16,11 +16,11 @@ from ranks import run_ranks
 from hybrid_fast.ops import info_nce
 from hybrid_fast.ops.backends import registry
 from hybrid_fast.ops.backends.registry import Backend
-from hybrid_fast.ops.chunked import ColumnPass
+from hybrid_fast.ops.kernels import ColumnPass, Kernels
 from hybrid_fast.ops.reference import excluded_columns
 
 
-class PlainKernels:
+class PlainKernels(Kernels):
     """The steps of the chunked loss in plain torch, seven rows at a time."""
 
     def __init__(self, problem, one_pass):

@@ -104,6 +104,11 @@ def test_sizes_that_stand_for_any_are_traced():
     assert graph(*inputs).shape == ()
 
 
+def test_what_is_no_rule_is_refused_while_compiling():
+    with pytest.raises(Exception, match="rules must be of MaskingRule, got list"):
+        compiled(lambda *pair: info_nce(*pair, rules=[[1]]))(*problem())
+
+
 def test_a_flag_of_numpy_is_one():
     expected = info_nce(*problem(), symmetric=True)
     assert torch.equal(info_nce(*problem(), symmetric=np.array(True)), expected)

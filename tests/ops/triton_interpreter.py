@@ -48,7 +48,6 @@ def in_the_interpreter(monkeypatch):
             monkeypatch.setitem(registry.BACKENDS, name, here)
     products = {
         "multiply": lambda a, b, dtype: a.to(dtype) @ b.to(dtype),
-        "multiply_into": lambda out, a, b: out.copy_(a.to(out.dtype) @ b.to(out.dtype)),
         "multiply_add": lambda total, a, b: total.add_(a.to(total.dtype) @ b.to(total.dtype)),
     }
     for name, product in products.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from hybrid_fast.cpu.ways import check_variable
-from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.kernels import Kernels
 from hybrid_fast.ops.problem import Problem, cast
 
 CHUNK_BYTES = 2**23  # of scores; they stay in the last cache until they are done with

@@ -11,7 +11,7 @@ from torch import Tensor
 from hybrid_fast import _core
 from hybrid_fast.cpu.arrays import array_of
 from hybrid_fast.ops.backends.cpu_kernels import CpuKernels, gradient_arguments
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.kernels import Chunk, Columns
 
 
 def has_bf16_product() -> bool:

@@ -5,7 +5,7 @@ Tensors reach the C++ core as arrays, which it checks.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ from torch import Tensor
 from hybrid_fast import _core
 from hybrid_fast.cpu import products
 from hybrid_fast.cpu.arrays import array_of
-from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
+from hybrid_fast.ops.kernels import Chunk, ColumnPass, Columns, Kernels
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 
-class CpuKernels(ABC):
-    """What the kernels of all dtypes share; see `chunked.Kernels`."""
+class CpuKernels(Kernels):
+    """What the kernels of all dtypes share; see `kernels.Kernels`."""
 
     def __init__(self, passages: Tensor, num_rows: int) -> None:
         """Take passages (N, D) of the dtype of the products, and how many rows a chunk has."""

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import torch
 
-from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.kernels import Kernels
 from hybrid_fast.ops.problem import Problem, cast
 
 HAS_TRITON = find_spec("triton") is not None

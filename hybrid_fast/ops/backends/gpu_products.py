@@ -8,16 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
 from hybrid_fast.ops.backends.triton_mask import NO_MASK
-from hybrid_fast.ops.chunked import Columns
+from hybrid_fast.ops.kernels import Columns, Kernels
 
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # of the products
 _SMALLEST_COEFFICIENT = 1e-30  # whose inverse is a float32
@@ -30,14 +29,6 @@ def multiply(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.mm(a, b, out_dtype=dtype)
 
 
-def multiply_into(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write a b to `out`, for (M, K) and (K, N)."""
-    if a.dtype == out.dtype:
-        torch.mm(a, b, out=out)
-    else:
-        torch.mm(a, b, out_dtype=out.dtype, out=out)
-
-
 def multiply_add(total: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a b to `total`, for (M, K) and (K, N)."""
     if a.dtype == total.dtype:
@@ -46,8 +37,7 @@ def multiply_add(total: Tensor, a: Tensor, b: Tensor) -> None:
         torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
 
 
-@dataclass(frozen=True)
-class Scaled:
+class Scaled(NamedTuple):
     """A gradient with a loss scale: W of a chunk (R, N), or the sum of all W^T Q (N, D)."""
 
     values: Tensor  # times the loss scale
@@ -55,8 +45,8 @@ class Scaled:
     is_divided: bool = False  # by the temperature
 
 
-class GradientProducts:
-    """The products with W of one call; see `chunked.Kernels`.
+class GradientProducts(Kernels):
+    """The products with W of one call; see `kernels.Kernels`.
 
     Args:
         passages: (N, D), of the dtype that products take.
@@ -118,6 +108,7 @@ def loss_scale_of(coefficients: Tensor, columns: Columns | None) -> Tensor:
     return torch.frexp(largest).mantissa / largest * 2**14
 
 
+@lru_cache
 def rows_of_chunk(
     num_columns: int, dim: int, bytes_per_score: float, num_processors: int, max_scratch_bytes: int
 ) -> int:
@@ -146,7 +137,8 @@ def launch(kernel: Any, num_programs: int, device: torch.device, arguments: dict
     """Run a Triton kernel on the device of its tensors.
 
     Triton looks at each argument to find what it has compiled, in most of the time of a launch.
-    Where equal kinds of arguments came before, the compiled kernel is known.
+    Where equal kinds of arguments came before, the compiled kernel is known. Hooks of launches, by
+    which profilers see them, are called all the same; hooks that run before Triton looks are not.
 
     Args:
         kernel: what `triton.jit` returns.
@@ -159,8 +151,9 @@ def launch(kernel: Any, num_programs: int, device: torch.device, arguments: dict
     is_current = device.type != "cuda" or device.index == torch.cuda.current_device()
     with nullcontext() if is_current else torch.cuda.device(device):
         key = _kind_of_launch(kernel, device, arguments)
-        if key in _launched:
-            compiled, names = _launched[key]
+        known = _launched.get(key)  # in one step, for another thread may empty it
+        if known is not None:
+            compiled, names = known
             compiled[(num_programs, 1, 1)](*[arguments[name] for name in names])
             return
         # Fusion is the default, of which Triton 3.9 warns unless it is given.
@@ -183,20 +176,24 @@ def _tells_kinds(kernel: Any) -> bool:
 def _kind_of_launch(kernel: Any, device: torch.device, arguments: dict[str, Any]) -> Hashable:
     """Return what decides which compiled kernel runs, or more than that; None if unknown."""
     try:
-        return kernel, device, *[_kind(argument) for argument in arguments.values()]
+        # The kernel by its number, whose own hash is slow; what was compiled of it keeps it alive.
+        return id(kernel), device, *map(_kind, arguments.values())
     except TypeError:
         return None
 
 
-def _kind(argument: Any) -> Hashable:
-    if isinstance(argument, Tensor):
-        return argument.dtype, argument.data_ptr() % 16
+def _kind(argument: Any) -> Any:
+    kind = type(argument)
+    if kind is int:  # whether it is 1, or a multiple of 16
+        return argument
     if argument is None or argument is NO_MASK:
         return None
-    if isinstance(argument, int):  # whether it is 1, or a multiple of 16; True is not 1
-        return type(argument), argument
-    if isinstance(argument, float):
-        return float
+    if isinstance(argument, Tensor):
+        return argument.dtype, argument.data_ptr() % 16
+    if kind is bool:  # True is not 1
+        return kind, argument
+    if kind is float:
+        return kind
     if isinstance(argument, tuple):
         return tuple(map(_kind, argument))
     raise TypeError(f"kernels that take {type(argument).__name__} are found by Triton")

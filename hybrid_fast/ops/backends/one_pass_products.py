@@ -19,6 +19,7 @@ from hybrid_fast.ops.backends.one_pass_kernels import (
 )
 from hybrid_fast.ops.backends.one_pass_tiles import row_arguments
 from hybrid_fast.ops.backends.triton_tiles import pad
+from hybrid_fast.ops.kernels import Kernels
 
 _POSITIVES_BLOCK = 1024  # rows
 _RESCALE_BLOCK = 8192  # entries
@@ -36,8 +37,8 @@ class FactoredWeights:
     scale: Tensor | None  # 0-dim, a power of two: of factors, lest bfloat16 underflow; None: 1
 
 
-class OnePassProducts:
-    """The products of one call; see `chunked.Kernels`.
+class OnePassProducts(Kernels):
+    """The products of one call; see `kernels.Kernels`.
 
     Args:
         passages: (N, D), bfloat16, padded.

@@ -19,7 +19,7 @@ from hybrid_fast.ops.backends.one_pass_kernels import (
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
 from hybrid_fast.ops.backends.triton_tiles import ChunkInTiles, Tile, Tiles
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.kernels import Chunk, Columns
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 # No exponential and no sum of 1e8 of them overflows, and their inverse does not underflow in

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hybrid_fast.common.choices import check_choice
 from hybrid_fast.ops.backends import cpu, gpu
-from hybrid_fast.ops.chunked import Kernels
+from hybrid_fast.ops.kernels import Kernels
 from hybrid_fast.ops.problem import Problem
 
 

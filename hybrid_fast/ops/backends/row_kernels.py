@@ -48,7 +48,7 @@ def contrast_rows_kernel(
     gradient,  # None: losses alone; may be `scores`
     losses,
     grad_dot_logits,  # None: not needed
-    positives,
+    positives,  # None: that of row i is column i
     coefficients,  # a number for all rows, or the address of the first
     logit_scale,  # a number or its address
     loss_scale,  # times W as written, a number or its address; None: it is W / t that is
@@ -68,7 +68,9 @@ def contrast_rows_kernel(
     i_r = tl.program_id(0).to(tl.int64)
     m_r = i_r < R
     scores += i_r * stride_s
-    b_c = tl.load(positives + i_r)
+    b_c = i_r
+    if positives is not None:
+        b_c = tl.load(positives + i_r)
     b_logit_scale = scalar(logit_scale)
     b_pos = tl.load(scores + b_c)
 
@@ -147,7 +149,7 @@ def contrast_rows_kernel(
 def add_column_sums_kernel(
     scores,
     sums,  # (2, N): largest logits, sums of exponentials relative to them
-    positives,
+    positives,  # None: that of row i is column i
     logit_scale,  # a number or its address
     negative_mask,  # KernelMask
     stride_s,
@@ -166,7 +168,9 @@ def add_column_sums_kernel(
     for i_r in range(0, R, BLOCK_R):
         o_r = (i_r + tl.arange(0, BLOCK_R)).to(tl.int64)[:, None]
         m_r = o_r < R
-        b_c = tl.load(positives + o_r, mask=m_r, other=-1)  # [BLOCK_R, 1]
+        b_c = o_r  # [BLOCK_R, 1]
+        if positives is not None:
+            b_c = tl.load(positives + o_r, mask=m_r, other=-1)
         m = m_r & m_columns
         b_s = tl.load(scores + o_r * stride_s + o_columns, mask=m, other=0)  # [BLOCK_R, BLOCK_N]
         b_kept = kept_negatives(b_s, b_c, o_r, o_columns, m, m_r, m_columns, negative_mask)
@@ -193,7 +197,7 @@ def lse_of(sums, o_n, m_n, N):
 def column_terms_kernel(
     sums,  # (2, N), over all rows
     logits,  # (R,), of the positives
-    positives,
+    positives,  # None: that of row i is column i
     coefficients,  # a number for all rows, or the address of the first
     in_batch,  # uint8 (R,); None: all 1
     column_lse,
@@ -204,7 +208,7 @@ def column_terms_kernel(
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Compute `chunked.column_terms` of BLOCK_N columns, and of rows whose positive is one of them.
+    """Compute `Kernels.column_terms` of BLOCK_N columns, and of rows whose positive is one of them.
 
     Grid (N / BLOCK_N,).
     """
@@ -216,7 +220,9 @@ def column_terms_kernel(
     b_sum = tl.zeros([BLOCK_N], sums.dtype.element_ty)
     for i_r in range(0, R, BLOCK_R):
         o_r = i_r + tl.arange(0, BLOCK_R)
-        b_c = tl.load(positives + o_r, mask=o_r < R, other=-1)
+        b_c = tl.where(o_r < R, o_r, -1)
+        if positives is not None:
+            b_c = tl.load(positives + o_r, mask=o_r < R, other=-1)
         m_r = (b_c >= i_n) & (b_c < i_n + BLOCK_N) & (b_c < N)
         if tl.max(m_r.to(tl.int32), axis=0) > 0:  # most rows have their positive elsewhere
             b_gap = lse_of(sums, b_c, m_r, N) - tl.load(logits + o_r, mask=m_r, other=0)

@@ -29,7 +29,7 @@ from hybrid_fast.ops.backends.one_pass_kernels import LARGEST_SUM, LEAST_SUM
 from hybrid_fast.ops.backends.one_pass_products import FactoredWeights, OnePassProducts
 from hybrid_fast.ops.backends.one_pass_tiles import Exponentials, ExponentialTiles
 from hybrid_fast.ops.backends.triton_tiles import Tiles, positive_gradients
-from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
+from hybrid_fast.ops.kernels import Chunk, ColumnPass, Columns
 
 MAX_SCRATCH_BYTES = 2**31  # with what float32 gradients take beyond those returned
 FEWEST_ROWS = 1024  # of a chunk, unless max_scratch_bytes says otherwise
@@ -37,7 +37,7 @@ _BYTES_OF_SUMS = 0.5  # beside E, of a score: float32 and dots for 16, a part of
 
 
 class OnePassKernels(OnePassProducts):
-    """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
+    """Steps of the chunked loss on a GPU; see `kernels.Kernels`.
 
     Args:
         passages: (N, D), bfloat16.

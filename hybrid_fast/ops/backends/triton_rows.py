@@ -20,7 +20,7 @@ from hybrid_fast.ops.backends.row_kernels import (
     contrast_rows_kernel,
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
+from hybrid_fast.ops.kernels import Chunk, ColumnPass, Columns
 
 # Of one step of a kernel: larger ones would leave registers for few programs at a time, or spill.
 _ROW_BLOCKS = {4: 2048, 8: 512}  # columns of a row, at most, by bytes of a score
@@ -31,7 +31,7 @@ TERM_BLOCKS = {"BLOCK_R": 128, "BLOCK_N": 32}  # rows, columns of what one progr
 
 
 class RowKernels(GradientProducts):
-    """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
+    """Steps of the chunked loss on a GPU; see `kernels.Kernels`.
 
     Args:
         passages: (N, D), of the dtype that products take.
@@ -41,7 +41,7 @@ class RowKernels(GradientProducts):
         num_queries: of the call. If one chunk holds them, its scores are computed once.
     """
 
-    takes_numbers = True
+    takes_constants = True
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class RowKernels(GradientProducts):
             {
                 "scores": scores,
                 "sums": sums,
-                "positives": chunk.positives.contiguous(),
+                "positives": _contiguous(chunk.positives),
                 "logit_scale": number_or_address(logit_scale, scores),
                 "negative_mask": kernel_mask(chunk.negative_mask, limits_of(chunk, scores)),
                 "stride_s": scores.stride(0),
@@ -117,11 +117,11 @@ class RowKernels(GradientProducts):
         self,
         sums: Tensor,
         logits: Tensor,
-        positives: Tensor,
+        positives: Tensor | None,
         coefficients: Tensor,
         in_batch: Tensor | None,
     ) -> tuple[Columns, Tensor]:
-        """Compute `chunked.column_terms`; torch takes a sort and a dozen launches for it."""
+        """Compute `Kernels.column_terms`; torch takes a sort and a dozen launches for it."""
         num_columns, num_rows = sums.shape[1], len(logits)
         columns = Columns(sums.new_empty(num_columns), sums.new_empty(num_columns))
         gaps = torch.empty_like(logits)
@@ -132,7 +132,7 @@ class RowKernels(GradientProducts):
             {
                 "sums": sums,
                 "logits": logits,
-                "positives": positives.contiguous(),
+                "positives": _contiguous(positives),
                 "coefficients": coefficients_of(coefficients, logits),
                 "in_batch": None if in_batch is None else in_batch.contiguous().view(torch.uint8),
                 "column_lse": columns.lse,
@@ -148,10 +148,7 @@ class RowKernels(GradientProducts):
     def _scores(self, chunk: Chunk) -> Tensor:
         # Not kept from chunk to chunk, for the graph may keep these kernels until the backward
         # pass; torch's allocator reuses the memory.
-        shape = len(chunk.queries), len(self._passages)
-        scores = self._passages.new_empty(shape, dtype=self._sum_dtype)
-        gpu_products.multiply_into(scores, chunk.queries, self._passages.T)
-        return scores
+        return gpu_products.multiply(chunk.queries, self._passages.T, self._sum_dtype)
 
 
 def _contrast(
@@ -179,7 +176,7 @@ def _contrast(
             "gradient": None if gradient is None else gradient.values,
             "losses": losses,
             "grad_dot_logits": grad_dot_logits,
-            "positives": chunk.positives.contiguous(),
+            "positives": _contiguous(chunk.positives),
             "coefficients": coefficients_of(chunk.coefficients, losses),
             "logit_scale": number_or_address(logit_scale, scores),
             "loss_scale": loss_scale,
@@ -216,7 +213,13 @@ def coefficients_of(coefficients: Tensor, losses: Tensor) -> float | Tensor:
 
 def positive_scores(chunk: Chunk, scores: Tensor) -> Tensor:
     """Return the score of each row's positive (R,)."""
+    if chunk.positives is None:
+        return scores.diagonal()
     return scores.gather(1, chunk.positives[:, None]).squeeze(1)
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def limits_of(chunk: Chunk, scores: Tensor) -> Tensor | None:

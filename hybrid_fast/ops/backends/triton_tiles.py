@@ -24,7 +24,7 @@ from hybrid_fast.ops.backends.tile_kernels import (
     weights_kernel,
 )
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
-from hybrid_fast.ops.chunked import Chunk, Columns
+from hybrid_fast.ops.kernels import Chunk, Columns
 from hybrid_fast.ops.negative_mask import NegativeMask
 
 
@@ -186,7 +186,7 @@ class Tiles:
 
         Args:
             rows: of a chunk.
-            column_sums: (2, N), see `chunked.Kernels.add_column_sums`; None: not asked for.
+            column_sums: (2, N), see `kernels.Kernels.add_column_sums`; None: not asked for.
             flag: int32 (1,): unless it is set losses are meaningless, and nothing is added.
             memory: for the sums of tiles, float32 of `shape_of_parts`; None: is allocated.
         """

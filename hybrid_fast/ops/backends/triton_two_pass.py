@@ -18,13 +18,13 @@ from hybrid_fast.ops.backends.gpu_products import (
     rows_of_chunk,
 )
 from hybrid_fast.ops.backends.triton_tiles import Tiles, pad, positive_gradients
-from hybrid_fast.ops.chunked import Chunk, ColumnPass, Columns
+from hybrid_fast.ops.kernels import Chunk, ColumnPass, Columns
 
 _BYTES_OF_SUMS = 0.25  # beside W, of a score: float32 for 16, a part of a masked tile
 
 
 class TwoPassKernels(GradientProducts):
-    """Steps of the chunked loss on a GPU; see `chunked.Kernels`.
+    """Steps of the chunked loss on a GPU; see `kernels.Kernels`.
 
     Args:
         passages: (N, D), bfloat16 or float16.
