@@ -81,12 +81,11 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 def test_gradients_are_those_of_the_encoder_uncompiled(request, tmp_path, name):
     model = make_model(request.getfixturevalue(name), "float32")
     batches = make_batches(model.encoder, tmp_path)
-    losses, expected, _ = run(model, batches)
+    losses, expected, _ = run(model, batches, micro_batch=60)
     backend = Counting()
     for kept in (0, 1000):
-        again, found, _ = run(
-            model, batches, compiled=CompiledLayers(model.encoder, backend), kept=kept
-        )
+        compiled = CompiledLayers(model.encoder, backend)
+        again, found, _ = run(model, batches, compiled=compiled, kept=kept, micro_batch=60)
         torch.testing.assert_close(again, losses)
         assert_close(found, expected, 1e-5)
     assert backend.codes
