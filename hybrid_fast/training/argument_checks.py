@@ -11,6 +11,7 @@ from multiprocessing import get_all_start_methods
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils import DynamoBackend
 from torch import nn
 from transformers.training_args import trainer_log_levels
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hybrid_fast.training.arguments import HybridTrainingArguments
 
 BF16, FLOAT32 = "bf16", "float32"  # precisions of the loss
-_MODES_OF_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+_CUDA_GRAPHS = ("cudagraphs", "reduce-overhead", "max-autotune")  # a backend, and modes
 _LAUNCHED = {"DEEPSPEED": "deepspeed", "FSDP": "fsdp", "MEGATRON_LM": "Megatron-LM"}
 
 
@@ -133,25 +134,41 @@ def check_loader(args: HybridTrainingArguments) -> None:
 
 
 def check_compilation(args: HybridTrainingArguments) -> None:
-    """Check the mode of torch.compile, which it would refuse when training begins, or follow.
+    """Check what torch.compile would refuse when training begins, or follow.
 
     CUDA graphs are recorded anew for each number of tokens, and what a layer returns is overwritten
-    when the code that it shares with others is called again.
+    when the code that it shares with others is called again. What "eager" recomputes has other
+    dropout masks than before.
     """
-    if args.torch_compile_mode is None:
+    if not args.torch_compile:
         return
-    if args.torch_compile_mode in _MODES_OF_CUDA_GRAPHS and args.device.type == "cuda":
+    backend, mode = args.torch_compile_backend, args.torch_compile_mode
+    of_accelerate = {each.value.lower() for each in DynamoBackend}
+    backends = of_accelerate.intersection(torch.compiler.list_backends(exclude_tags=()))
+    check_choice("torch_compile_backend", backend, sorted(backends))
+    for name, value, instead in (
+        ("torch_compile_backend", backend, "'inductor'"),
+        ("torch_compile_mode", mode, "'max-autotune-no-cudagraphs'"),
+    ):
+        if value in _CUDA_GRAPHS and args.device.type == "cuda":
+            raise ValueError(
+                f"{name} is {value!r}, which records CUDA graphs of one number of tokens, and that "
+                f"of micro-batches varies; leave it out, or give {instead}"
+            )
+    if backend == "eager" and recomputes_activations(args):
         raise ValueError(
-            f"torch_compile_mode is {args.torch_compile_mode!r}, which records CUDA graphs of one "
-            "number of tokens, and that of micro-batches varies; leave it out, or give "
-            "'max-autotune-no-cudagraphs'"
+            "torch_compile_backend is 'eager', which draws other dropout masks when activations "
+            "are recomputed; give 'aot_eager', or leave out activation_checkpointing"
         )
     try:
-        torch.compile(
-            nn.Identity(), backend=args.torch_compile_backend, mode=args.torch_compile_mode
-        )
+        torch.compile(nn.Identity(), backend=backend, mode=mode)
     except RuntimeError as error:
-        raise ValueError(f"torch_compile_mode is {args.torch_compile_mode!r}: {error}") from error
+        raise ValueError(f"torch_compile_mode is {mode!r}: {error}") from error
+
+
+def recomputes_activations(args: HybridTrainingArguments) -> bool:
+    """Tell whether activations are recomputed, by whichever name transformers has for it."""
+    return bool(getattr(args, "activation_checkpointing", args.gradient_checkpointing))
 
 
 def check_launcher() -> None:

@@ -21,6 +21,7 @@ from torch import nn
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.backbones.layers import find_layers
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
+from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.compat import compiling_layers, watched_compilation
 from hybrid_fast.training.timing import COMPILATION, StepTimer
 
@@ -79,6 +80,16 @@ class CompiledLayers:
                 for module, own in zip(self.modules, before, strict=True):
                     del vars(module)["forward"]
                     vars(module).update({} if own is None else {"forward": own})
+
+
+def compile_layers(encoder: BiEncoder, args: HybridTrainingArguments) -> CompiledLayers | None:
+    """Return the layers of an encoder under torch.compile, if that is asked for and it has any."""
+    if not args.torch_compile:
+        return None
+    if not modules_to_compile(encoder):
+        logger.info("A static encoder has no layers: torch_compile changes nothing.")
+        return None
+    return CompiledLayers(encoder, args.torch_compile_backend, args.torch_compile_mode)
 
 
 def modules_to_compile(encoder: BiEncoder) -> list[nn.Module]:

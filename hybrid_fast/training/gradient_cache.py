@@ -11,7 +11,8 @@ micro-batches cache theirs as far as memory goes. Backward passes run in the ord
 micro-batches, so the gradient is bitwise identical however many are cached.
 
 Compiled, a forward pass without a graph is other code than one with a graph, which rounds otherwise
-and drops other values. So the first pass then makes the graph of each micro-batch and drops it.
+and drops other values. So the first pass then makes the graph of each micro-batch and drops it,
+also where a user has compiled modules of the encoder.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from hybrid_fast.models.compat import is_compiled
 
 Features = dict[str, Tensor]
 
@@ -63,7 +66,8 @@ class GradientCache:
         encoder: turns features into embeddings (n, D).
         autocast: returns the context in which it runs; a pass casts each weight once.
         part: returns a context around a named part of the work.
-        always_with_graph: whether each forward pass makes a graph, as a compiled encoder needs it.
+        always_with_graph: whether each forward pass makes a graph, as a compiled encoder needs it;
+            it does anyway if a module was compiled in place.
     """
 
     encoder: nn.Module
@@ -87,6 +91,7 @@ class GradientCache:
         outputs: list[Tensor] = []
         graphs: list[Tensor] = []
         num_tokens = 0
+        with_graph = self.always_with_graph or any(map(is_compiled, self.encoder.modules()))
         # Cached graphs come first: a weight that autocast has cast without a graph would be reused
         # by a forward pass that needs one.
         with self.part("encoder forward"), self.passing(), _no_false_alarm():
@@ -94,7 +99,7 @@ class GradientCache:
                 embedded.append(micro_batch)
                 num_tokens += micro_batch.num_tokens
                 cached = num_tokens <= max_cached_tokens
-                with torch.set_grad_enabled(cached or self.always_with_graph):
+                with torch.set_grad_enabled(cached or with_graph):
                     output = self.embed_one(micro_batch, seed + index)
                 if cached:
                     graphs.append(output)

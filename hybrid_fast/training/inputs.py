@@ -18,6 +18,7 @@ from hybrid_fast.evaluation.tasks import RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.results.metrics import SETTINGS, score_name
+from hybrid_fast.training.argument_checks import recomputes_activations
 from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.layer_rates import has_layer_rates
 
@@ -111,8 +112,7 @@ def _name(args: HybridTrainingArguments) -> str:
 
 def check_activations(model: BiEncoder, args: HybridTrainingArguments) -> None:
     """Raise a ValueError if activations are to be recomputed and there are none."""
-    recomputes = getattr(args, "activation_checkpointing", args.gradient_checkpointing)
-    if recomputes and not isinstance(model.backbone, TransformerBackbone):
+    if recomputes_activations(args) and not isinstance(model.backbone, TransformerBackbone):
         raise ValueError(
             "only transformer encoders can recompute activations; leave out "
             "gradient_checkpointing and activation_checkpointing"

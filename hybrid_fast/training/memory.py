@@ -108,8 +108,9 @@ def find_budget(
         reserved_bytes: memory for the loss and the embeddings.
         micro_batch: tokens embedded at a time; None: to be found.
     """
-    free = free_bytes(device) // _processes_on(device)
     size = _measured(measure)
+    # Only now: a first pass leaves workspaces of libraries, and frozen weights that were converted.
+    free = free_bytes(device) // _processes_on(device)
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     beside = 3 * trained + reserved_bytes + size.shared
     on_cpu = device.type == "cpu"

@@ -19,7 +19,6 @@ from hybrid_fast.models.dtypes import widen_trainable
 from hybrid_fast.ops import InfoNCELoss
 from hybrid_fast.training.argument_checks import BF16, FLOAT32
 from hybrid_fast.training.arguments import HybridTrainingArguments
-from hybrid_fast.training.compiled_layers import CompiledLayers
 from hybrid_fast.training.frozen_layers import check_trained, freeze_layers
 from hybrid_fast.training.layer_rates import layer_rates
 from hybrid_fast.training.loss_precision import choose_precision
@@ -134,10 +133,3 @@ def _add_adapter(encoder: BiEncoder, options: dict[str, Any], seed: int) -> None
             "out to train that one, or merge it first (BiEncoder.merge_adapter)"
         )
     logger.info("The adapter that the encoder has is trained further.")
-
-
-def compiled_layers(encoder: BiEncoder, args: HybridTrainingArguments) -> CompiledLayers | None:
-    """Return the layers of an encoder under torch.compile, if that is asked for."""
-    if not args.torch_compile:
-        return None
-    return CompiledLayers(encoder, args.torch_compile_backend, args.torch_compile_mode)

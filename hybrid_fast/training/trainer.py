@@ -36,12 +36,13 @@ from hybrid_fast.training.arguments import HybridTrainingArguments
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.collectives import average_gradients, awaited_by_all, ended_by_any
 from hybrid_fast.training.compat import check_trainer_hooks, state_of
+from hybrid_fast.training.compiled_layers import compile_layers
 from hybrid_fast.training.cpu_ways import CpuWays
 from hybrid_fast.training.devices import say_if_emulated
 from hybrid_fast.training.divergence import DivergenceError, InEffect, divergence
 from hybrid_fast.training.evaluating import EvaluatingTrainer
 from hybrid_fast.training.learning import LearningWatch, Logged
-from hybrid_fast.training.model import compiled_layers, make_model
+from hybrid_fast.training.model import make_model
 from hybrid_fast.training.negatives import check_negatives, describe_negatives
 from hybrid_fast.training.optimiser import as_lazy_adamw, lazy_updates
 from hybrid_fast.training.resuming import TrainsNoMore
@@ -135,7 +136,7 @@ class HybridTrainer(EvaluatingTrainer):
             self.accelerator.autocast,
             self.accelerator.backward,
             length_multiple=_LENGTH_MULTIPLE_COMPILED if args.torch_compile else 1,
-            compiled=compiled_layers(model, args),
+            compiled=compile_layers(model, args),
             micro_batch_tokens=args.micro_batch_tokens,
             cached_activation_tokens=args.cached_activation_tokens,
         )

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from hybrid_fast.models.dropout_rates import set_dropout
 from hybrid_fast.training.cached_step import CachedStep
 from hybrid_fast.training.compiled_layers import (
     CompiledLayers,
+    compile_layers,
     compiles_whole,
     modules_to_compile,
 )
@@ -79,12 +81,11 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 def test_gradients_are_those_of_the_encoder_uncompiled(request, tmp_path, name):
     model = make_model(request.getfixturevalue(name), "float32")
     batches = make_batches(model.encoder, tmp_path)
-    losses, expected, _ = run(model, batches)
+    losses, expected, _ = run(model, batches, micro_batch=60)
     backend = Counting()
     for kept in (0, 1000):
-        again, found, _ = run(
-            model, batches, compiled=CompiledLayers(model.encoder, backend), kept=kept
-        )
+        compiled = CompiledLayers(model.encoder, backend)
+        again, found, _ = run(model, batches, compiled=compiled, kept=kept, micro_batch=60)
         torch.testing.assert_close(again, losses)
         assert_close(found, expected, 1e-5)
     assert backend.codes
@@ -150,6 +151,7 @@ def test_with_dropout_both_passes_draw_the_same_masks(
     assert run(model, batches, compiled=compiled, autocast=bf16)[0][0] != loss
 
 
+@pytest.mark.slow
 def test_both_passes_give_the_same_embeddings(xlm_roberta_folder, tmp_path, monkeypatch):
     model = make_model(xlm_roberta_folder, "float32").train()
     set_dropout(model.encoder, 0.1)
@@ -176,9 +178,10 @@ def test_frozen_layers(xlm_roberta_folder, tmp_path):
     transformer.embeddings.requires_grad_(False)
     transformer.encoder.layer[0].requires_grad_(False)
     batches = make_batches(model.encoder, tmp_path)
-    expected = run(model, batches)[1]
+    expected = run(model, batches, micro_batch=1000)[1]
     backend = Counting()
-    found = run(model, batches, compiled=CompiledLayers(model.encoder, backend))[1]
+    compiled = CompiledLayers(model.encoder, backend)
+    found = run(model, batches, compiled=compiled, micro_batch=1000)[1]
     assert not any("embeddings" in name or "layer.0." in name for name in found)
     assert_close(found, expected, 1e-5)
 
@@ -190,9 +193,10 @@ def test_an_adapter(xlm_roberta_folder, tmp_path):
         if "lora_B" in name:
             nn.init.normal_(parameter)
     batches = make_batches(model.encoder, tmp_path)
-    expected = run(model, batches)[1]
+    expected = run(model, batches, micro_batch=1000)[1]
     backend = Counting()
-    found = run(model, batches, compiled=CompiledLayers(model.encoder, backend))[1]
+    compiled = CompiledLayers(model.encoder, backend)
+    found = run(model, batches, compiled=compiled, micro_batch=1000)[1]
     assert_close(found, expected, 1e-5)
     assert backend.codes
 
@@ -219,9 +223,7 @@ def test_how_long_it_took_is_timed_and_said(xlm_roberta_folder, tmp_path, caplog
     caplog.set_level(logging.INFO, "hybrid_fast")
     model = make_model(xlm_roberta_folder, "float32")
     batches = make_batches(model.encoder, tmp_path)
-    step = run(
-        model, batches, compiled=CompiledLayers(model.encoder, "aot_eager"), micro_batch=1000
-    )[2]
+    step = run(model, batches, compiled=CompiledLayers(model.encoder, "eager"), micro_batch=1000)[2]
     assert step.timer.seconds[COMPILATION] > 0
     assert "s of this step were spent compiling" in caplog.text
     caplog.clear()
@@ -245,7 +247,7 @@ def test_layers_are_found_by_structure(request, caplog):
 def test_what_has_no_layers_is_compiled_as_a_whole(xlm_roberta_folder, tmp_path, caplog):
     model = make_model(xlm_roberta_folder, "float32")
     batches = make_batches(model.encoder, tmp_path)
-    losses, expected, _ = run(model, batches)
+    losses, expected, _ = run(model, batches, micro_batch=1000)
     transformer = model.encoder.backbone.model
     transformer.encoder.layer = nn.Sequential(*transformer.encoder.layer)  # no list
     assert compiles_whole(model.encoder)
@@ -253,17 +255,38 @@ def test_what_has_no_layers_is_compiled_as_a_whole(xlm_roberta_folder, tmp_path,
     compiled = CompiledLayers(model.encoder, backend)
     assert compiled.is_whole
     assert "it is compiled as a whole" in caplog.text
-    again, found, _ = run(model, batches, compiled=compiled)
+    again, found, _ = run(model, batches, compiled=compiled, micro_batch=1000)
     torch.testing.assert_close(again, losses)
     assert_close(found, expected, 1e-5)
     assert backend.codes
 
 
-def test_a_static_encoder_has_nothing_to_compile():
+def test_a_static_encoder_has_nothing_to_compile(caplog):
+    caplog.set_level(logging.INFO, "hybrid_fast")
     encoder = BiEncoder.static(["a river", "the sea"], dim=8, vocab_size=100)
     assert modules_to_compile(encoder) == []
     assert not CompiledLayers(encoder).is_whole
     assert not compiles_whole(encoder)
+    given = {"torch_compile_backend": "eager", "torch_compile_mode": None}
+    assert compile_layers(encoder, SimpleNamespace(torch_compile=False, **given)) is None
+    assert not caplog.text
+    assert compile_layers(encoder, SimpleNamespace(torch_compile=True, **given)) is None
+    assert "torch_compile changes nothing" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_what_a_user_has_compiled_makes_graphs_in_both_passes_too(xlm_roberta_folder, tmp_path):
+    model = make_model(xlm_roberta_folder, "float32").train()
+    batches = make_batches(model.encoder, tmp_path)
+    with_graph: list[bool] = []
+    model.encoder.register_forward_hook(lambda *_: with_graph.append(torch.is_grad_enabled()))
+    run(model, batches, micro_batch=1000)
+    assert set(with_graph) == {False, True}
+    with_graph.clear()
+    model.encoder.backbone.model.encoder.layer[0].compile(backend=Counting(), dynamic=True)
+    run(model, batches, micro_batch=1000)
+    assert with_graph
+    assert all(with_graph)
 
 
 def test_large_tables_have_sparse_gradients(xlm_roberta_folder, tmp_path, every_table_is_large):

@@ -102,8 +102,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bf16"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, marks=[pytest.mark.slow] * (case == "compiled"))
+        for case in CASES
+        for dtype in AUTOCAST
+    ],
+)
 def test_graphs_hold_what_was_measured(folder, monkeypatch, case, dtype):
     monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch" if case == "padded" else "")
     encoder = BiEncoder.from_pretrained(folder, query_prompt="", passage_prompt="")
@@ -118,7 +124,7 @@ def test_graphs_hold_what_was_measured(folder, monkeypatch, case, dtype):
     assert all(0.95 < each < 1.1 for each in ratios)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_graphs_are_kept_within_the_budget(folder, monkeypatch, compiled):
     """Under bf16, where weights that are cast would be counted as the graphs of few tokens."""
     encoder = BiEncoder.from_pretrained(folder, query_prompt="", passage_prompt="")

@@ -9,12 +9,14 @@ import pytest
 import torch
 import transformers
 from sentence_transformers import SentenceTransformer
+from test_transformer_training import recompute_activations
 from toy_training import Task, make_args, make_model, make_table
 
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.evaluation.tasks import Candidate, Query, RetrievalTask
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.training import HybridTrainer
+from hybrid_fast.training.argument_checks import check_compilation
 
 
 def make_task(languages=("de", "en")) -> RetrievalTask:
@@ -222,6 +224,8 @@ def test_values_of_the_wrong_type_are_named(tmp_path, options, message):
         ({"per_device_eval_batch_size": 0}, "per_device_eval_batch_size is 0; it must be at l"),
         ({"log_level": "inf"}, "log_level is 'inf'; .*did you mean 'info'"),
         ({"torch_compile_mode": "fast"}, "torch_compile_mode is 'fast': "),
+        ({"torch_compile_backend": "INDUCTOR"}, "torch_compile_backend is 'INDUCTOR'; .*'eager'"),
+        ({"torch_compile": True, "torch_compile_backend": "ofi"}, "torch_compile_backend is 'ofi'"),
         ({"load_best_model_at_end": True}, "eval_strategy is 'no', but the best model"),
         ({"save_strategy": "best"}, "eval_strategy is 'no', but the best model"),
         ({"negatives": "hard_only"}, "negatives='hard_only' needs hard negatives"),
@@ -233,6 +237,31 @@ def test_values_of_the_wrong_type_are_named(tmp_path, options, message):
 def test_values_that_cannot_be_served(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         HybridTrainer(make_model(), make_args(tmp_path, **options), make_table())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it is imported
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"torch_compile_mode": "reduce-overhead"},
+        {"torch_compile_mode": "max-autotune"},
+        {"torch_compile_backend": "cudagraphs"},
+    ],
+)
+def test_cuda_graphs_of_one_number_of_tokens_are_refused_on_a_gpu(tmp_path, monkeypatch, given):
+    args, plain = make_args(tmp_path, **given), make_args(tmp_path, torch_compile=True)
+    monkeypatch.setattr(type(args), "device", torch.device("cuda"))
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=f"^{name} is '{value}', which records CUDA graphs"):
+        check_compilation(args)
+    check_compilation(plain)
+
+
+def test_the_debugging_backend_recomputes_nothing(tmp_path):
+    recomputes = recompute_activations()
+    make_args(tmp_path, torch_compile_backend="aot_eager", **recomputes)
+    with pytest.raises(ValueError, match=r"backend is 'eager', which draws other .* 'aot_eager'"):
+        make_args(tmp_path, torch_compile_backend="eager", **recomputes)
 
 
 def test_a_batch_of_one_needs_hard_negatives(tmp_path):

@@ -96,6 +96,17 @@ def test_constant_parts_of_graphs_have_room_too(monkeypatch):
     assert (graphs + 1) * own.of(micro_batch // 2) + 2 * own.of(micro_batch) > usable
 
 
+def test_memory_is_looked_at_after_a_first_pass_has_left_its_workspaces(monkeypatch):
+    free = [10**9]
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free[0])
+
+    def measure() -> GraphSize:
+        free[0] = 10**6
+        return GraphSize(BYTES_PER_TOKEN)
+
+    assert find_budget(Tower(), measure, CPU, 0) == find(monkeypatch, 10**6)
+
+
 def test_memory_that_runs_out_while_it_measures_leaves_the_least(monkeypatch, caplog):
     def exhausts() -> GraphSize:
         raise torch.OutOfMemoryError("CUDA out of memory")
