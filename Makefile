@@ -21,10 +21,11 @@ sanitize:
 bench:
 	pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/$$(date -u +%F).json
 
-# Each call takes ten minutes at most; when made again it measures what had no time. COMMIT names
-# the sources where there is no git.
+# Each call takes GPU_LIMIT seconds at most; when made again it measures what had no time. COMMIT
+# names the sources where there is no git.
 GPU_JSON ?= benchmarks/results/$(shell date -u +%F)-gpu.json
-GPU_CHECK = PYTHONPATH=. python3 benchmarks/gpu_check.py --resume --out $(GPU_JSON) --commit "$(COMMIT)"
+GPU_LIMIT ?= 550
+GPU_CHECK = PYTHONPATH=.:$$PYTHONPATH python3 benchmarks/gpu_check.py --resume --limit $(GPU_LIMIT) --out $(GPU_JSON) --commit "$(COMMIT)"
 
 gpu-check:
 	$(MAKE) -k gpu-check-loss gpu-check-training

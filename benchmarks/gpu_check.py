@@ -1,9 +1,10 @@
 """Build, test and time the library on a machine with an NVIDIA GPU, without a network.
 
-    python benchmarks/gpu_check.py [SECTION[=SECONDS] ...] [--limit SECONDS] [--out FILE] [--resume]
+    python benchmarks/gpu_check.py [SECTION[=SECONDS] ...] [--limit SECONDS] [--out FILE]
+        [--resume | --judge]
 
 Needs torch with CUDA, triton, pytest, what builds the library (cmake, ninja, pybind11), and for
-training transformers, sentence-transformers and datasets. Sections, in the order given:
+training transformers, sentence-transformers, datasets and babel. Sections, in the order given:
 
     build      our C++ extension, in its place
     tests      pytest -m gpu
@@ -23,9 +24,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +36,10 @@ import torch
 from gpu import processes
 from gpu.report import Report, head
 from gpu.section import SECTIONS
-from gpu.settings import Settings
+from gpu.settings import NEW, Settings
 from machine import ROOT, today
 
-LIMIT_S = 570
+LIMIT_S = 550  # a start of Python before and the judgement after take some seconds more
 LIMITS_S = {  # of sections, which end sooner where they can
     "build": 200,
     "tests": 150,
@@ -53,6 +56,8 @@ GRACE_S = 10  # for a process to begin a case late and still end it
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections; return the exit status."""
     given = _parser().parse_args(arguments)
+    if given.judge:
+        return judge_file(given.out)
     if not given.tiny and not torch.cuda.is_available():
         sys.exit("gpu_check needs an NVIDIA GPU and torch with CUDA")
     deadline = time.monotonic() + given.limit
@@ -68,6 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
             end = min(time.monotonic() + limit_s, deadline)
             run_section(section, report, given, settings.folder, end, stamp)
         return conclude(report, settings)
+
+
+def judge_file(path: Path) -> int:
+    """Judge the JSON of a run, which may have been cut off; return the exit status."""
+    try:
+        report = Report(path)
+    except (OSError, ValueError) as error:
+        sys.exit(f"gpu_check: {error}")
+    return conclude(report, Settings.of(path.parent, tiny=report.content["tiny"]))
 
 
 def run_section(
@@ -127,22 +141,32 @@ def judge(report: Report, settings: Settings) -> None:
     print("\n".join(map(str, measured)))
     print(f"goals of which nothing was measured: {len(found) - len(measured)}")
     print(f"{default['rule']}\n{json.dumps(default['by_kind'])}")
+    print(f"the default should be {default['default']!r}", end="")
+    print(f"; against {NEW!r}: {default['against']}, not measured: {default['not_measured']}")
 
 
 def _section(text: str) -> tuple[str, float]:
     name, _, seconds = text.partition("=")
     if name not in SECTIONS:
         raise argparse.ArgumentTypeError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
-    return name, float(seconds) if seconds else LIMITS_S[name]
+    return name, _seconds(seconds) if seconds else LIMITS_S[name]
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", type=_section, help="NAME or NAME=SECONDS")
-    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds, of all sections")
+    parser.add_argument("--limit", type=_seconds, default=LIMIT_S, help="seconds, of all sections")
     results = ROOT / "benchmarks" / "results" / f"{today()}-gpu.json"
     parser.add_argument("--out", type=Path, default=results, help="the JSON")
     parser.add_argument("--resume", action="store_true", help="go on with the JSON that is there")
+    parser.add_argument("--judge", action="store_true", help="judge that JSON, run nothing")
     parser.add_argument("--commit", default="", help="of the sources, where there is no git")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, on a CPU: no figures")
     return parser

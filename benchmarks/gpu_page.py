@@ -150,18 +150,23 @@ def _accuracy(report: Report) -> Iterator[str]:
     yield "#### Accuracy of the loss"
     yield ""
     yield (
-        "Relative errors of loss / gradient of the queries against float64 on the same bfloat16 "
-        "inputs; our gradients are float32, those of plain torch bfloat16."
+        "Relative errors of loss / gradient of the queries against float64 on the same "
+        "embeddings, which bfloat16 holds exactly; gradients are float32."
     )
     yield ""
     yield from _table(
         ["kind", "temperature", "loss", *ways],
         [
-            [row["kind"], f"{row['temperature']:g}", f"{row['loss']:.2g}"]
+            [row["kind"], _temperature(row), f"{row['loss']:.2g}"]
             + [_errors(row["errors"].get(way, {})) for way in ways]
             for row in rows
         ],
     )
+
+
+def _temperature(row: dict[str, Any]) -> str:
+    lengths = "" if row["longest"] == 1 else f", lengths from 1 to {row['longest']:g}"
+    return f"{row['temperature']:g}{lengths}"
 
 
 def _errors(found: dict[str, float]) -> str:

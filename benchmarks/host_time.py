@@ -9,10 +9,10 @@ the same process. On a real GPU each launch costs some microseconds more, in bot
 
 from __future__ import annotations
 
+import argparse
 import cProfile
 import json
 import pstats
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,8 +173,11 @@ def measure(kind: str, dtype: torch.dtype, kernels: list[str]) -> dict[str, Any]
     return found
 
 
-def main(file: str | None = None) -> None:
+def main() -> None:
     """Print the table, and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, help="the JSON; without it none is written")
+    file = parser.parse_args().file
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
     with idle_gpu() as kernels:
@@ -197,8 +200,8 @@ def main(file: str | None = None) -> None:
             "size": [SIZE, DIM],
             "cases": results,
         }
-        Path(file).write_text(json.dumps(report, indent=1) + "\n")
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main()

@@ -7,8 +7,8 @@ The folder of TyDi QA GoldP is found as the benchmark of the real encoder finds 
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,9 +22,16 @@ from hybrid_fast.models import BiEncoder
 NUM_ROWS = 25
 
 
-def main(size: int = 48, precision: str = "bf16") -> None:
+def main() -> None:
     """Profile two steps, the first of which is on texts of two words."""
-    folder = os.environ["HYBRID_FAST_REAL_ENCODER"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("size", nargs="?", type=int, default=48, help="pairs of a step")
+    parser.add_argument("precision", nargs="?", choices=("bf16", "float32"), default="bf16")
+    given = parser.parse_args()
+    size, precision = given.size, given.precision
+    folder = os.environ.get("HYBRID_FAST_REAL_ENCODER")
+    if not folder:
+        parser.error("HYBRID_FAST_REAL_ENCODER must name the folder of an encoder")
     pairs = Pairs.of(*draw_tydi(machine.ROOT.parent / "shared" / "data", size))
     encoder = BiEncoder.from_pretrained(folder, max_query_length=256, max_passage_length=256)
     details: dict[str, object] = {}
@@ -38,4 +45,4 @@ def main(size: int = 48, precision: str = "bf16") -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
+    main()

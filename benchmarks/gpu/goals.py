@@ -30,6 +30,7 @@ SHARES = {  # of three products
     Case(2**18, 768, "mean"): 0.75,
     Case(2**20, 768, "mean"): 0.75,
 }
+KINDS = ("mean", "symmetric", "none")
 TIMES_COMPILED, FROM_SIZE = 1.15, 2**14
 MOST_SCRATCH_MIB = 2.2 * 1024
 GRADIENT_ERRORS = {0.05: 2e-4, 0.01: 1e-3}  # of float32 gradients, by temperature
@@ -42,7 +43,9 @@ RULE = (
     f"The backend of a case is {NEW!r} where it was right in all cases, needs no more than "
     f"{MOST_SCRATCH_MIB:,.0f} MiB of scratch memory, and is more than {CLEARLY_FASTER} times as "
     f"fast as {LANDED!r}; else {LANDED!r}. Of a kind of loss it is {NEW!r} from the smallest size "
-    f"from which on all measured cases say so."
+    f"from which on all measured cases say so. {NEW!r} should be the default if all three kinds "
+    f"were measured and it is that of every case from {FROM_SIZE:,} rows on; below it computes as "
+    f"{LANDED!r} does."
 )
 
 
@@ -115,7 +118,7 @@ def _of_accuracy(cases: dict[str, Any]) -> Iterator[Verdict]:
             of_both = [
                 row["errors"].get(NEW, {})
                 for row in rows
-                if (row["kind"], row["temperature"]) == (kind, temperature)
+                if (row["kind"], row["temperature"], row["longest"]) == (kind, temperature, 1)
             ]
             errors = [found.get(name) for found in of_both for name in ("queries", "passages")]
             # NaN is no number that max would find.
@@ -187,12 +190,22 @@ def default_backend(sections: dict[str, Any]) -> dict[str, Any]:
     never_wrong = not any(way.startswith(NEW) for way in ways)
     by_case = {name: _backend_of(found, never_wrong) for name, found in cases.items()}
     kinds: dict[str, Any] = {}
-    for kind in ("mean", "symmetric", "none"):
+    for kind in KINDS:
         of_kind = {name: each["size"] for name, each in cases.items() if each["kind"] == kind}
         landed = [size for name, size in of_kind.items() if by_case[name] == LANDED]
         new = [size for size in of_kind.values() if size > max(landed, default=0)]
         kinds[kind] = {f"{NEW} from size": min(new, default=None), "measured": len(of_kind)}
-    return {"rule": RULE, "by_case": by_case, "by_kind": kinds}
+    large = {name: each for name, each in cases.items() if each["size"] >= FROM_SIZE}
+    against = [name for name in large if by_case[name] == LANDED]
+    missing = [kind for kind in KINDS if kind not in {each["kind"] for each in large.values()}]
+    return {
+        "rule": RULE,
+        "default": LANDED if against or missing else NEW,
+        "against": against,
+        "not_measured": missing,
+        "by_case": by_case,
+        "by_kind": kinds,
+    }
 
 
 def _tells(found: dict[str, Any]) -> bool:

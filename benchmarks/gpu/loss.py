@@ -13,25 +13,20 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import loss_accuracy
+import torch
 from cuda_timing import SQUARE, Step, matmul_rate, measure, reported
-from loss_ways import cross_entropy
+from loss_accuracy import CASES, loss_with_all_digits, value_and_gradients
+from loss_accuracy import Case as AccuracyCase
 from torch import Tensor
 
 from gpu.settings import Case, Settings, Task, embeddings
-from gpu.ways import (
-    cross_entropy_of_float32,
-    ours,
-    ours_by_hand,
-    peers,
-    relative_errors,
-    step_of,
-)
+from gpu.ways import ours, ours_by_hand, peers, relative_errors
 
 CHECKED_SCORES = 2**26  # of some rows, against the definition
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 6e-3  # relative; gradients are rounded to bfloat16
 ACCURACY = "accuracy"
-ACCURACY_CASE = Case(2048, 768, "")
-TEMPERATURES, NOISES = (0.05, 0.02, 0.01, 0.005), (0.7, 2.0, 20.0)
+ACCURACY_CASE = Case(2**13, 768, "")  # of more scores than those that the one pass leaves alone
 RUNS_OF_SLOW = 2  # one is not timed
 
 
@@ -119,41 +114,35 @@ def are_small(found: dict[str, float]) -> bool:
 
 
 def accuracy(settings: Settings, deadline: float) -> dict[str, Any]:
-    """Return errors of loss and gradients by temperature and noise of the queries.
+    """Return errors of loss and gradients in the cases of `loss_accuracy`."""
+    return {"rows": [errors_at(case, settings) for case in CASES]}
+
+
+def errors_at(case: AccuracyCase, settings: Settings) -> dict[str, Any]:
+    """Return the errors of our ways and of cross-entropy with bfloat16 and float32 scores.
 
     Of float32 leaves with the values of bfloat16 ones, so that gradients are not rounded at last.
     """
-    rows = []
-    for kind in ("mean", "symmetric"):
-        for temperature in TEMPERATURES:
-            rows += [errors_at(kind, temperature, noise, settings) for noise in NOISES]
-    return {"rows": rows}
-
-
-def errors_at(kind: str, temperature: float, noise: float, settings: Settings) -> dict[str, Any]:
-    """Return the errors of our ways and of cross-entropy with bfloat16 and float32 scores."""
-    case = settings.scaled(ACCURACY_CASE, by=32)
-    half = embeddings(case, settings.device.type, noise)
-    wide = tuple(tensor.float() for tensor in half)
-    options = {"temperature": temperature}
-    truth = ours(kind, "reference", **options)(*(tensor.double() for tensor in half))
-    steps = {
-        way: (ours(kind, backend, precision="bf16", **options), wide)
+    device, sizes = settings.device, settings.scaled(ACCURACY_CASE, by=128)
+    inputs = [x.to(device.type) for x in loss_accuracy.embeddings(case, sizes.size, sizes.dim)]
+    truth = value_and_gradients(loss_with_all_digits(case), *(x.double() for x in inputs))
+    losses = {
+        way: loss_accuracy.ours(case, backend)
         for way, backend in settings.ours.items()
         if way not in settings.without
     }
-    steps |= {
-        "bf16_scores": (step_of(cross_entropy(kind, temperature)), half),
-        "float32_scores": (step_of(cross_entropy_of_float32(kind, temperature)), half),
+    losses |= {
+        "bf16_scores": loss_accuracy.cross_entropy(case, torch.bfloat16),
+        "float32_scores": loss_accuracy.cross_entropy(case, torch.float32),
     }
     found: dict[str, Any] = {}
-    for way, (step, inputs) in steps.items():
-        with reported(settings.device, found, way):
-            found[way] = relative_errors(step(*inputs), truth)
+    for way, loss in losses.items():
+        with reported(device, found, way):
+            found[way] = relative_errors(value_and_gradients(loss, *inputs), truth)
     return {
-        "kind": kind,
-        "temperature": temperature,
-        "noise": noise,
+        "kind": "symmetric" if case.symmetric else "mean",
+        "temperature": case.temperature,
+        "longest": case.longest,
         "loss": truth[0].item(),
         "errors": found,
     }

@@ -79,8 +79,6 @@ def products(settings: Settings, deadline: float) -> dict[str, Any]:
 
 def kernels(kind: str, descriptors: bool, settings: Settings, deadline: float) -> dict[str, Any]:
     """Return the time of each kernel of a step of the one-pass loss."""
-    if one_pass.module() is None:
-        return {"skipped": "the library has no one-pass loss"}
     with one_pass.changed(descriptors=descriptors):
         return one_pass.timed(settings.scaled(replace(CASE, kind=kind)), settings)
 

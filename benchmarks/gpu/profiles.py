@@ -41,12 +41,13 @@ def of_loss(case: Case, settings: Settings, deadline: float) -> dict[str, Any]:
             continue
         step = ours_by_hand(case.kind, backend)
         with reported(settings.device, found, way):
-            found[way] = kernels_of(step, inputs, settings.device)
+            profiled = profile_of(step, inputs, settings.device)
+            found[way] = shown(rows_of(settings.device, profiled, STEPS))
     return {"ways": found}
 
 
-def kernels_of(step: Step, inputs: tuple[Tensor, Tensor], device: Device) -> dict[str, Any]:
-    """Return the kernels of a step of the loss."""
+def profile_of(step: Step, inputs: tuple[Tensor, Tensor], device: Device) -> profile:
+    """Return the profile of STEPS steps of the loss."""
     for _ in range(WARM_UPS):
         step(*inputs)
     device.synchronize()
@@ -54,7 +55,7 @@ def kernels_of(step: Step, inputs: tuple[Tensor, Tensor], device: Device) -> dic
         for _ in range(STEPS):
             step(*inputs)
         device.synchronize()
-    return kernels(device, profiled, STEPS)
+    return profiled
 
 
 def profiler(device: Device) -> profile:
@@ -62,8 +63,8 @@ def profiler(device: Device) -> profile:
     return profile(activities=list({ProfilerActivity.CPU, device.activity}))
 
 
-def kernels(device: Device, profiled: profile, steps: int) -> dict[str, Any]:
-    """Return the kernels of a step, most time first, and the milliseconds of all."""
+def rows_of(device: Device, profiled: profile, steps: int) -> list[dict[str, Any]]:
+    """Return all kernels of a step, most time first."""
     rows = [
         {
             "kernel": event.key[:LONGEST_NAME],
@@ -73,5 +74,9 @@ def kernels(device: Device, profiled: profile, steps: int) -> dict[str, Any]:
         for event in profiled.key_averages()
         if device.time_of(event) > 0
     ]
-    rows.sort(key=lambda row: -row["ms"])
+    return sorted(rows, key=lambda row: -row["ms"])
+
+
+def shown(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the kernels that take most time, and the milliseconds of all."""
     return {"total_ms": sum(row["ms"] for row in rows), "kernels": rows[:MOST_ROWS]}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gpu.build import KEPT_OUTPUT
 from gpu.settings import Case, Settings, Task
 
 MINI_BATCH = 256  # of the cached loss, at which it is fastest
+NEEDED = ("transformers", "sentence_transformers", "datasets", "babel")
 PADDED = {"HYBRID_FAST_WAYS": "attention=torch"}
 # By way: environment, arguments of the trainer, and whether cuDNN's attention may be used, which
 # the library decides unless it is said.
@@ -91,6 +93,9 @@ def rate(settings: Settings, deadline: float) -> dict[str, Any]:
 
 def run(each: Run, settings: Settings, deadline: float) -> dict[str, Any]:
     """Return what a run in a process of its own measured, as far as it came in its time."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return {"skipped": f"needs {', '.join(missing)}, not installed; see CONTRIBUTING.md"}
     environment, arguments, cudnn = WAYS[each.way]
     settings.folder.mkdir(parents=True, exist_ok=True)
     specification = asdict(each) | {

@@ -25,7 +25,7 @@ from loss_ways import TEMPERATURE
 from training_corpus import LONGEST, draw_texts, make_table, save_encoder
 from transformers import TrainerCallback
 
-from gpu.profiles import kernels, profiler
+from gpu.profiles import profiler, rows_of, shown
 from gpu.training import MEAN_WORDS, MINI_BATCH, MOST_WORDS, OURS
 from hybrid_fast.models import BiEncoder
 
@@ -213,7 +213,7 @@ class Clock(TrainerCallback):
         self._seconds.append(time.perf_counter() - self._begin)
         if self._profiled is not None:
             self._profiled.__exit__(None, None, None)
-            self._run.found["profile"] = kernels(self._run.device, self._profiled, 1)
+            self._run.found["profile"] = shown(rows_of(self._run.device, self._profiled, 1))
         self._run.add_steps(self._seconds, self._losses)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -87,11 +87,11 @@ class Float32Scores(torch.autograd.Function):
         return gradient @ passages, gradient.T @ queries
 
 
-def cross_entropy_of_float32(kind: str, temperature: float = TEMPERATURE) -> LossFunction:
+def cross_entropy_of_float32(kind: str) -> LossFunction:
     """Return cross-entropy whose scores and logits are float32."""
 
     def loss(queries: Tensor, passages: Tensor) -> Tensor:
-        logits = Float32Scores.apply(queries, passages) / temperature
+        logits = Float32Scores.apply(queries, passages) / TEMPERATURE
         labels = torch.arange(len(queries), device=queries.device)
         if kind == "symmetric":
             return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
@@ -165,7 +165,7 @@ def cached_rows(queries: Tensor, passages: Tensor, rows: int) -> Tensor:
     return total
 
 
-def relative_errors(values: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> dict[str, float]:
+def relative_errors(values: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[str, float]:
     """Return the errors of loss, query and passage gradient, relative to the truth's norm."""
     return {
         name: ((value.double() - expected).norm() / expected.norm()).item()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import gpu_check
 import pytest
 from cuda_timing import ProcessorStandIn
 from gpu import goals
@@ -92,9 +94,12 @@ def test_scratch_is_at_most_the_compilers_where_that_is_smaller(full):
 )
 def test_accuracy_is_that_of_the_worst_gradient(errors, result, full):
     rows = [
-        {"kind": "mean", "temperature": 0.05, "errors": {NEW: {"queries": error, "passages": 1e-5}}}
-        for error in errors
-    ]
+        {
+            "kind": "mean", "temperature": 0.05, "longest": longest,
+            "errors": {NEW: {"queries": error, "passages": 1e-5}},
+        }
+        for error, longest in [*((error, 1) for error in errors), (0.5, 10)]
+    ]  # fmt: skip
     found = verdicts({"loss": {"accuracy": {"rows": rows}}}, full)
     (verdict,) = of(found, case="accuracy, mean, temperature 0.05")
     assert verdict.result == result
@@ -151,6 +156,23 @@ def test_the_default_is_what_is_clearly_faster_from_a_size_on():
     assert goals.RULE == found["rule"]
 
 
+def test_it_is_the_default_of_all_where_every_kind_says_so():
+    cases = loss_case(2**12, new=1.0, landed=1.0)
+    for kind in ("mean", "symmetric", "none"):
+        assert default_backend({"loss": cases})["default"] == LANDED
+        cases |= loss_case(2**14, kind) | loss_case(2**16, kind)
+    found = default_backend({"loss": cases})
+    assert (found["default"], found["against"], found["not_measured"]) == (NEW, [], [])
+    cases |= loss_case(2**18, new=50.0)
+    found = default_backend({"loss": cases})
+    assert (found["default"], found["against"]) == (LANDED, ["262,144 x 768 mean"])
+
+
+def test_a_kind_of_which_nothing_was_measured_is_named():
+    found = default_backend({"loss": loss_case(2**14)})
+    assert (found["default"], found["not_measured"]) == (LANDED, ["symmetric", "none"])
+
+
 def test_a_larger_case_that_speaks_against_it_counts():
     cases = loss_case(2**14) | loss_case(2**16, new=50.0)
     assert default_backend({"loss": cases})["by_kind"]["mean"][f"{NEW} from size"] is None
@@ -194,3 +216,16 @@ def test_what_was_not_measured_says_nothing(full):
     found = default_backend({"loss": {"accuracy": {"rows": []}}, "small": {}})
     assert found["by_case"] == {}
     assert verdicts({}, full) == []
+
+
+def test_what_was_cut_off_is_judged_later_without_a_gpu(tmp_path, capsys):
+    path = tmp_path / "cut.json"
+    cases = {}
+    for kind in goals.KINDS:
+        cases |= loss_case(2**14, kind)
+    path.write_text(json.dumps({"tiny": False, "sections": {"loss": cases}}), encoding="utf-8")
+    assert gpu_check.main(["--judge", "--out", str(path)]) == 0
+    assert f"the default should be '{NEW}'" in capsys.readouterr().out
+    assert json.loads(path.read_text("utf-8"))["default_backend"]["default"] == NEW
+    with pytest.raises(SystemExit, match="No such file"):
+        gpu_check.main(["--judge", "--out", str(tmp_path / "none.json")])

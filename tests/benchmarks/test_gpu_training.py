@@ -129,3 +129,10 @@ def test_a_run_in_a_process_of_its_own(settings):
     other = training.run(Run("default", 8192, 2, limit_s=120), settings, math.inf)
     assert other["padding_share"] == 0
     assert other["losses"][0] == pytest.approx(found["losses"][0], rel=5e-3)
+
+
+def test_without_its_packages_no_process_is_begun(settings, monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None if name == "babel" else name)
+    monkeypatch.setattr(processes, "run", lambda *_, **__: pytest.fail("a process was begun"))
+    found = training.run(training.plan()[0], settings, math.inf)
+    assert found == {"skipped": "needs babel, not installed; see CONTRIBUTING.md"}
