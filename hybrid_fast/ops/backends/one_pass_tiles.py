@@ -238,6 +238,7 @@ class ExponentialTiles:
                 "row_dots": row_dots,
                 "positive_scores": rows.positive_scores,
                 "references": references,
+                "longest_passage": self._longest,
                 "coefficients": rows.chunk.coefficients.contiguous(),
                 "logit_scale": rows.logit_scale,
                 "losses": found.losses,
