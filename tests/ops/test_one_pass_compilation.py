@@ -169,6 +169,7 @@ OTHERS = {  # and the dtypes that are not those of `TYPES`
     "rows of columns": ("rows_of_columns_kernel", {"BLOCK": 1024}, {}),
     "add positives": ("add_positives_kernel", ROW | {"BLOCK_R": 1024}, {}),
     "rescale": ("rescale_kernel", {"BLOCK": 8192}, {}),
+    "rescale more than 2^31": ("rescale_kernel", {"BLOCK": 8192}, {"SIZE": "i64"}),
 }
 
 

@@ -51,6 +51,23 @@ TILE_CASES = {
         SYMMETRIC,
     ),
 }
+# With the flag of one pass programs loop over tiles.
+NO_SCALE = {"loss_scale": None}
+FLAGGED = {
+    "sums, flag": ("tile_sums", "bf16", True, PLAIN),
+    "sums, symmetric, odd sizes, flag": ("tile_sums", "bf16", False, NO_MASK),
+    "sums, every mask, symmetric, odd sizes, flag": ("tile_sums", "bf16", False, SYMMETRIC),
+    "weights, flag": ("weights", "bf16", True, PLAIN),
+    "weights, symmetric, odd sizes, flag": ("weights", "bf16", False, NO_MASK | NO_SCALE),
+    "weights, every mask, symmetric, flag": ("weights", "bf16", True, SYMMETRIC | NO_SCALE),
+    "weights, every mask, symmetric, odd sizes, flag": (
+        "weights",
+        "bf16",
+        False,
+        SYMMETRIC | NO_SCALE,
+    ),
+}
+TILE_CASES |= FLAGGED
 # Of each, both a simpler and a harder case of the same kernel and tile is compiled: CI adds them.
 IN_BETWEEN = {
     "sums, odd sizes",
@@ -59,6 +76,10 @@ IN_BETWEEN = {
     "weights with loss scale, symmetric",
     "weights, every mask",
     "weights, every mask, symmetric",
+    "sums, flag",
+    "sums, symmetric, odd sizes, flag",
+    "weights, flag",
+    "weights, every mask, symmetric, flag",
 }
 assert TILE_CASES.keys() >= IN_BETWEEN
 tile_cases = pytest.mark.parametrize(
@@ -69,10 +90,14 @@ tile_cases = pytest.mark.parametrize(
 
 def compile_tile_case(name, architecture, sizes=None):
     which, dtype, even, absent = TILE_CASES[name]
-    tile = triton_tiles.tile_of(architecture, masked=not absent.keys() >= NO_MASK.keys())
+    flagged = name in FLAGGED
+    tile = triton_tiles.tile_of(
+        architecture, masked=not absent.keys() >= NO_MASK.keys(), flagged=flagged
+    )
     arguments = tile.arguments()
     options = {key: arguments.pop(key) for key in ("num_warps", "num_stages")}
     constants = absent | arguments | {"EVEN_D": even, "NUM_PARTS": tile.parts, "GROUP": 8}
+    constants |= {} if flagged else {"flag": None}
     function = getattr(tile_kernels, f"{which}_kernel")
     target, constants = TARGETS[architecture][0], constants | (sizes or {})
     odd = ("R",) if even else ("R", "N", "mask_stride_r", "row_sums", "column_sums")
@@ -105,25 +130,33 @@ def test_tiles_on_sm_90(name, tmp_path):
 
 @tile_cases
 def test_tiles_on_gfx942(name):
-    # Of odd sizes each entry has a mask of its own, in scalar registers; what does not fit there
-    # goes to vector registers, not to memory.
-    text = check_amd(compile_tile_case(name, "gfx942"), scalars_too=TILE_CASES[name][2])
+    # Of odd sizes each entry has a mask of its own, in scalar registers, and a loop over tiles
+    # takes some; what does not fit there goes to vector registers, not to memory.
+    scalars_too = TILE_CASES[name][2] and name not in FLAGGED
+    text = check_amd(compile_tile_case(name, "gfx942"), scalars_too=scalars_too)
     assert re.search(r"v_mfma_f32_\d+x\d+x\d+_b?f16", text)
     assert "global_load_dwordx4" in text or "buffer_load_dwordx4" in text
 
 
+@pytest.mark.parametrize("absent", [{"flag": None}, {}], ids=["", "flag"])
 @pytest.mark.parametrize("architecture", TARGETS)
-def test_merge(architecture, tmp_path):
+def test_merge(architecture, absent, tmp_path):
     function = tile_kernels.merge_sums_kernel
-    target = TARGETS[architecture][0]
-    compiled = compile_kernel(function, target, "fp32", "fp32", triton_tiles.MERGE_BLOCKS, {})
+    target, constants = TARGETS[architecture][0], triton_tiles.MERGE_BLOCKS | absent
+    compiled = compile_kernel(function, target, "fp32", "fp32", constants, {})
     if architecture in NVIDIA:
         assert "LDG.E.128" in check_nvidia(compiled, architecture, tmp_path)
     else:
         check_amd(compiled)
 
 
-@pytest.mark.parametrize("name", ["positives", "sums, symmetric", "weights, every mask, symmetric"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "positives", "sums, symmetric", "weights, every mask, symmetric",
+        "sums, symmetric, odd sizes, flag", "weights, every mask, symmetric, odd sizes, flag",
+    ],
+)  # fmt: skip
 def test_sizes_of_one(name, tmp_path):
     """Triton makes constants of them, which the interpreter does not."""
     compiled = compile_tile_case(name, "sm_90", {"R": 1, "N": 1})

@@ -101,6 +101,23 @@ def test_coefficients_of_any_size(factor, options):
         assert relative_error(found[1], expected[1]) < 5e-3
 
 
+@pytest.mark.parametrize("factor", [1e-15, 1e15])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["mean", "symmetric"])
+def test_embeddings_of_any_length(factor, symmetric):
+    """A negative leads, by far: its exponential times a long passage must not overflow."""
+    _, passages = problem(20, 20, 16)
+    passages = F.normalize(passages, dim=1)
+    inputs = (
+        (passages.roll(1, 0) / factor).bfloat16().float(),
+        (passages * factor).bfloat16().float(),
+    )
+    options = {"temperature": 0.01, "symmetric": symmetric}
+    _, expected = value_and_grad(*(x.double() for x in inputs), backend="reference", **options)
+    _, found = value_and_grad(*inputs, backend=BACKEND, precision="bf16", **options)
+    for value, truth in zip(found[:2], expected[:2], strict=True):
+        assert relative_error(value, truth) < 2 * 2**-9
+
+
 @pytest.mark.parametrize("options", [{}, {"symmetric": True}], ids=str)
 def test_precision_bf16_is_that_of_rounded_embeddings(options):
     queries, passages = problem(13, 21, 17)

@@ -16,7 +16,6 @@ from hybrid_fast.ops.backends import (
     gpu_products,
     one_pass_products,
     one_pass_tiles,
-    triton_one_pass,
 )
 
 BACKEND = "triton_one_pass"
@@ -38,8 +37,7 @@ chunked = pytest.mark.parametrize("in_one_chunk", [False, True], ids=["chunks", 
 @pytest.fixture(autouse=True)
 def small_one_pass(monkeypatch):
     monkeypatch.setattr(gpu, "MOST_SCORES_OF_FEW_LAUNCHES", 0)
-    monkeypatch.setattr(triton_one_pass, "MAX_SCRATCH_BYTES", 1)
-    monkeypatch.setattr(triton_one_pass, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(gpu, "FEWEST_ROWS", 1)
     monkeypatch.setattr(one_pass_tiles, "tile_of", lambda *_, **__: TILE)
     monkeypatch.setattr(one_pass_tiles, "_SUM_BLOCKS", {"BLOCK_T": 2, "BLOCK_R": 8})
     monkeypatch.setattr(one_pass_tiles, "_WEIGH_BLOCKS", {"BLOCK_R": 4, "BLOCK_N": 16})

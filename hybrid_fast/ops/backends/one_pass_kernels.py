@@ -23,8 +23,8 @@ from hybrid_fast.ops.backends.triton_mask import kept_negatives, share_in_other_
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
-# Below the least an exponential that was lost, below 2^-126, could count. The largest leaves room
-# for products with embeddings.
+# Below the least an exponential that was lost, below 2^-126, could count. The largest, of a row's
+# sum times the length of passages, leaves room for E P and the factors after it.
 LEAST_SUM = tl.constexpr(2.0**-100)
 LARGEST_SUM = tl.constexpr(2.0**114)
 
@@ -166,6 +166,7 @@ def finish_rows_kernel(
     row_dots,  # (T, R); None
     positive_scores,
     references,
+    longest_passage,  # 0-dim, its length
     coefficients,
     logit_scale,
     losses,
@@ -188,7 +189,8 @@ def finish_rows_kernel(
     b_positive = tl.exp2(b_rel)
     b_total = b_negatives + b_positive
     # What is not a number is not within, either.
-    b_within = (b_total >= LEAST_SUM) & (b_total <= LARGEST_SUM)
+    b_largest = LARGEST_SUM / tl.maximum(tl.load(longest_passage), 1.0)
+    b_within = (b_total >= LEAST_SUM) & (b_total <= b_largest)
     tl.store(flag, 1, mask=tl.sum((m_r & ~b_within).to(tl.int32), axis=0) > 0)
     b_total = tl.where(b_within, b_total, 1)
     # A positive that is far below has no exponential to divide by.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,7 +21,7 @@ from hybrid_fast.ops.backends.one_pass_kernels import (
 from hybrid_fast.ops.backends.triton_mask import kernel_mask
 from hybrid_fast.ops.backends.triton_tiles import ChunkInTiles, Tile, Tiles
 from hybrid_fast.ops.kernels import Chunk, Columns
-from hybrid_fast.ops.negative_mask import NegativeMask
+from hybrid_fast.ops.negative_mask import NOTHING_EXCLUDED, NegativeMask
 
 # No exponential and no sum of 1e8 of them overflows, and their inverse does not underflow in
 # bfloat16.
@@ -62,6 +63,7 @@ def _has_ids_alone(negative_mask: NegativeMask) -> bool:
     return negative_mask.margin is None and not negative_mask.rules and names <= ids
 
 
+@cache
 def has_descriptors(architecture: str) -> bool:
     """Tell whether tiles are loaded and stored through tensor descriptors."""
     return architecture == "sm_90" and find_spec("triton.tools.tensor_descriptor") is not None
@@ -104,6 +106,18 @@ class Exponentials:
     column_sums: Tensor | None  # (N,), of the rows in the other direction
     flag: Tensor  # int32 (1,): whether a row's sum is out of reach
 
+    def to_keep(self) -> Exponentials:
+        """Return what gradients of the same rows need: of the scores' number E alone, if at all.
+
+        A mask that rules made for the chunk would otherwise stay, and sums of all columns.
+        """
+        chunk = replace(self.rows.chunk, negative_mask=NOTHING_EXCLUDED)
+        return replace(self.of_chunk(chunk), column_sums=None)
+
+    def of_chunk(self, chunk: Chunk) -> Exponentials:
+        """Return them for another chunk of the same rows, which has their mask."""
+        return replace(self, rows=replace(self.rows, chunk=chunk))
+
 
 class ExponentialTiles:
     """The passes over tiles of exponentials of the chunks of one call.
@@ -115,6 +129,7 @@ class ExponentialTiles:
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
         self._longest = _lengths(tiles.passages).amax()
+        self._described: dict[Tile, Any] = {}  # descriptors of the passages
 
     def of_rows(
         self, chunk: Chunk, logit_scale: Tensor, *, keep: bool, needs_dots: bool
@@ -223,6 +238,7 @@ class ExponentialTiles:
                 "row_dots": row_dots,
                 "positive_scores": rows.positive_scores,
                 "references": references,
+                "longest_passage": self._longest,
                 "coefficients": rows.chunk.coefficients.contiguous(),
                 "logit_scale": rows.logit_scale,
                 "losses": found.losses,
@@ -254,7 +270,7 @@ class ExponentialTiles:
         if described:
             shared |= {
                 "queries": descriptor(rows.queries, tile.rows, tile.depth),
-                "passages": descriptor(self._tiles.passages, tile.columns, tile.depth),
+                "passages": self._passages_in(tile),
             }
             if values is not None:
                 part = tile.columns // tile.parts
@@ -273,6 +289,13 @@ class ExponentialTiles:
                 "stride_e": None if values is None else values.stride(0),
             },
         )
+
+    def _passages_in(self, tile: Tile) -> Any:
+        """Return the descriptor of the passages, made once a call, for it may copy them."""
+        if tile not in self._described:
+            described = descriptor(self._tiles.passages, tile.columns, tile.depth)
+            self._described[tile] = described
+        return self._described[tile]
 
     def _weigh(self, exponentials: Exponentials, values: Tensor, column_factors: Tensor) -> None:
         """Multiply E by the factors of both directions in place."""

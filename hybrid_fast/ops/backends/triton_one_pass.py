@@ -31,8 +31,6 @@ from hybrid_fast.ops.backends.one_pass_tiles import Exponentials, ExponentialTil
 from hybrid_fast.ops.backends.triton_tiles import Tiles, positive_gradients
 from hybrid_fast.ops.kernels import Chunk, ColumnPass, Columns
 
-MAX_SCRATCH_BYTES = 2**31  # with what float32 gradients take beyond those returned
-FEWEST_ROWS = 1024  # of a chunk, unless max_scratch_bytes says otherwise
 _BYTES_OF_SUMS = 0.5  # beside E, of a score: float32 and dots for 16, a part of a masked tile
 
 
@@ -42,20 +40,20 @@ class OnePassKernels(OnePassProducts):
     Args:
         passages: (N, D), bfloat16.
         num_rows: B.
-        max_scratch_bytes: of E, sums and masks, at least 128 rows are held; None: a default.
+        max_scratch_bytes: of E, sums and masks; at least 128 rows are held.
         mask_bytes: of a pair of a chunk, in a mask that is made for the chunk.
-        gradient_bytes: by which the gradients in float32 exceed those returned.
+        fewest_rows: that a chunk may have, whatever they take.
     """
 
     def __init__(
         self,
         passages: Tensor,
         num_rows: int,
-        max_scratch_bytes: int | None,
+        max_scratch_bytes: int,
         mask_bytes: int,
-        gradient_bytes: int,
+        fewest_rows: int,
     ) -> None:
-        self._tiles = Tiles(passages)
+        self._tiles = Tiles(passages, flagged=True)
         self._exponential_tiles = ExponentialTiles(self._tiles)
         super().__init__(self._tiles.passages, passages.shape[1])
         self._num_rows = num_rows
@@ -64,9 +62,9 @@ class OnePassKernels(OnePassProducts):
             passages.shape[1],
             passages.element_size() + _BYTES_OF_SUMS + mask_bytes,
             num_processors(passages.device),
-            max_scratch_bytes or MAX_SCRATCH_BYTES - gradient_bytes,
+            max_scratch_bytes,
         )
-        self._rows = rows if max_scratch_bytes else max(rows, FEWEST_ROWS)
+        self._rows = max(rows, fewest_rows)
 
     def rows_per_chunk(self) -> int:
         """Return how many rows a chunk has at most."""
@@ -91,7 +89,7 @@ class OnePassKernels(OnePassProducts):
         losses = self._losses(found, two_pass_sums)
         one_pass_sums = _added(sums, found.references[0], found.column_sums)
         sums.copy_(two_pass_sums.where(found.flag.bool(), one_pass_sums))
-        return ColumnPass(found.rows.logits, losses, found if keep else None)
+        return ColumnPass(found.rows.logits, losses, found.to_keep() if keep else None)
 
     def gradients(
         self, chunk: Chunk, logit_scale: Tensor, columns: Columns | None, *, needs_dots: bool
@@ -107,7 +105,7 @@ class OnePassKernels(OnePassProducts):
             factors, scale = found.factors, loss_scale_of(chunk.coefficients, None)
         else:
             assert chunk.losses is not None
-            found, losses = chunk.kept, chunk.losses
+            found, losses = chunk.kept.of_chunk(chunk), chunk.losses
             values, dots = self._exponential_tiles.weighted(
                 found, losses, columns, needs_dots=needs_dots
             )

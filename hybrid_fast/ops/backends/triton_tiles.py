@@ -71,10 +71,13 @@ MERGE_BLOCKS = {"BLOCK_T": 64, "BLOCK_M": 32}  # tiles; rows or columns
 _UNIT = 16  # divides the dimension: vector loads need it
 
 
-def tile_of(architecture: str, *, masked: bool) -> Tile:
-    """Return the tile for an architecture such as "sm_90" or "gfx942"."""
+def tile_of(architecture: str, *, masked: bool, flagged: bool = False) -> Tile:
+    """Return the tile for an architecture such as "sm_90" or "gfx942".
+
+    With a flag programs loop over tiles, which on AMD takes the registers that masks do.
+    """
     if architecture.startswith("gfx"):
-        return _AMD_MASKED_TILE if masked else _AMD_TILE
+        return _AMD_MASKED_TILE if masked or flagged else _AMD_TILE
     if masked:
         return _MASKED_TILE
     return _HOPPER_TILE if architecture == "sm_90" else _TILE
@@ -140,12 +143,14 @@ class Tiles:
 
     Args:
         passages: (N, D), bfloat16 or float16.
+        flagged: whether passes have a flag.
     """
 
-    def __init__(self, passages: Tensor) -> None:
+    def __init__(self, passages: Tensor, *, flagged: bool = False) -> None:
         self.passages = pad(passages)
         self.num_columns = len(passages)
         self.architecture = architecture_of(passages.device)
+        self._flagged = flagged
 
     def rows_of(self, chunk: Chunk, logit_scale: Tensor, tile: Tile | None = None) -> ChunkInTiles:
         """Return a chunk with the scores of its positives.
@@ -278,7 +283,7 @@ class Tiles:
 
     def tile(self, negative_mask: NegativeMask) -> Tile:
         """Return the tile for a mask."""
-        return tile_of(self.architecture, masked=negative_mask.any())
+        return tile_of(self.architecture, masked=negative_mask.any(), flagged=self._flagged)
 
     def _num_programs(self, rows: ChunkInTiles, tile: Tile, flag: Tensor | None) -> int:
         """Return one program a tile; with a flag few, which share the tiles."""
