@@ -111,7 +111,7 @@ class Exponentials:
 
         A mask that rules made for the chunk would otherwise stay, and sums of all columns.
         """
-        chunk = replace(self.rows.chunk, negative_mask=NOTHING_EXCLUDED)
+        chunk = self.rows.chunk._replace(negative_mask=NOTHING_EXCLUDED)
         return replace(self.of_chunk(chunk), column_sums=None)
 
     def of_chunk(self, chunk: Chunk) -> Exponentials:
