@@ -12,14 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hybrid_fast.models.kernels import flash
 from hybrid_fast.models.kernels.encoder import fast_encoder
-from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
-from hybrid_fast.models.texts import SIDES, Integers
 from hybrid_fast.models.transfer import to_device
 from hybrid_fast.ops.agreement import OtherRankError
 from hybrid_fast.training.collectives import any_rank, num_ranks, smallest_of_ranks
@@ -28,6 +25,7 @@ from hybrid_fast.training.compiled_layers import CompiledLayers
 from hybrid_fast.training.gradient_cache import GradientCache, MicroBatch
 from hybrid_fast.training.learning import spread
 from hybrid_fast.training.memory import GraphSize, TokenBudget, find_budget, measure_graphs
+from hybrid_fast.training.micro_batcher import MicroBatcher
 from hybrid_fast.training.model import ContrastiveModel
 from hybrid_fast.training.steps import Batch
 from hybrid_fast.training.timing import COMPILATION, StepTimer
@@ -36,10 +34,6 @@ from hybrid_fast.training.token_tables import sparse_gradients
 logger = logging.getLogger(__name__)
 # Working memory of the loss beside embeddings and their gradients; see `info_nce`.
 _LOSS_BYTES_ON_CPU, _LOSS_BYTES = 2**26, 2**32
-# Two, since what is alone has shapes of its own: no padding, and a code of its own if compiled.
-_MEASURED_TEXTS = (2, 3)
-_ANY_NUMBER = 2**62  # of tokens
-_ROWS = "rows"  # beside the features of a micro-batch
 _EMBEDDING_COPIES = 4  # gradients, and what the loss saves for its backward pass
 
 
@@ -88,7 +82,6 @@ class CachedStep:
         self.device = device
         self.timer = timer
         self.backward = backward
-        self.length_multiple = length_multiple
         self.compiled = compiled
         self.stay_sparse = False
         self.micro_batch_tokens = micro_batch_tokens
@@ -97,6 +90,7 @@ class CachedStep:
         self.num_padded = 0
         self.spread: Tensor | None = None
         self.stop_requested = self.stop = False
+        self.micro_batcher = MicroBatcher(model.encoder, device, length_multiple)
         self._autocast = autocast
         self._cache = GradientCache(
             model.encoder, autocast, timer.part, always_with_graph=compiled is not None
@@ -164,7 +158,7 @@ class CachedStep:
 
     def _try(self, batch: Batch, budget: TokenBudget, divisor: int, seed: int) -> Tensor:
         with self._on_all_ranks():
-            micro_batches = self._cut(batch, budget.micro_batch)
+            micro_batches = self.micro_batcher.cut(batch, budget.micro_batch)
             embedded = self._cache.embed(micro_batches, budget.cached, seed)
         with self.timer.part("loss"):
             loss = self._loss_of_finite(batch, embedded.embeddings) / divisor
@@ -227,7 +221,7 @@ class CachedStep:
         num_embeddings = len(batch.passages) * num_ranks() + len(batch.lengths)
         budget = find_budget(
             self.model,
-            lambda: self._measure(self._samples(batch)),
+            lambda: self._measure(self.micro_batcher.samples(batch)),
             self.device,
             reserved_bytes=(_LOSS_BYTES_ON_CPU if self.device.type == "cpu" else _LOSS_BYTES)
             + _EMBEDDING_COPIES * num_embeddings * self.model.encoder.embedding_dim * 4,
@@ -246,19 +240,6 @@ class CachedStep:
                 self.model, lambda index: self._cache.embed_one(samples[index], seed=0), num_tokens
             )
 
-    def _samples(self, batch: Batch) -> list[MicroBatch]:
-        """Return two micro-batches of some of the longest texts, or of half and all if none pad."""
-        longest_first = np.argsort(-batch.lengths, kind="stable")
-        half, whole = max(len(longest_first) // 2, 1), len(longest_first)
-        sizes = _MEASURED_TEXTS if self.model.encoder.backbone.pads else (half, whole)
-        prompt_lengths = self._prompt_lengths(batch)
-        samples = []
-        for size in sizes:
-            texts = np.resize(longest_first, size)  # some again, where the batch has too few
-            ((rows, length),) = self._parts(batch.lengths[texts], max_tokens=_ANY_NUMBER)
-            samples.append(self._micro_batch(batch, texts[rows], length, prompt_lengths))
-        return samples
-
     def _log_budget(self, budget: TokenBudget) -> None:
         if not self.model.encoder.backbone.pads:
             return  # all texts are embedded at once
@@ -269,42 +250,6 @@ class CachedStep:
             min(budget.cached, self.num_padded),
             self.num_padded,
         )
-
-    def _cut(self, batch: Batch, max_tokens: int) -> Iterator[MicroBatch]:
-        """Yield the micro-batches, each made when it is asked for."""
-        prompt_lengths = self._prompt_lengths(batch)
-        for rows, length in self._parts(batch.lengths, max_tokens):
-            yield self._micro_batch(batch, rows, length, prompt_lengths)
-
-    def _parts(self, lengths: Integers, max_tokens: int) -> list[tuple[Integers, int]]:
-        """Return which texts are embedded together, and the length to pad them to, if any."""
-        encoder = self.model.encoder
-        if not encoder.backbone.pads:
-            return [(np.arange(len(lengths)), 0)]
-        if encoder.backbone.is_unpadded:
-            return [(rows, 0) for rows in cut_by_tokens(lengths, max_tokens)]
-        # Longer than its longest text a batch may ask for positions that the model lacks.
-        limit = max(encoder.max_length.values())
-        return cut_by_length(lengths, max_tokens, self.length_multiple, limit)
-
-    def _micro_batch(
-        self, batch: Batch, rows: Integers, length: int, prompt_lengths: Integers | None
-    ) -> MicroBatch:
-        features = self.model.encoder.backbone.features(
-            batch.ids, batch.offsets, rows, length, prompt_lengths
-        )
-        tensors = {**features, _ROWS: torch.from_numpy(rows)}
-        on_device = to_device(tensors, self.device)
-        return MicroBatch(on_device.pop(_ROWS), on_device, features["input_ids"].numel())
-
-    def _prompt_lengths(self, batch: Batch) -> Integers | None:
-        """Return how many tokens at the head of each text are not pooled; None if all are."""
-        of_queries, of_passages = map(self.model.encoder.prompt_length, SIDES)
-        if not of_queries and not of_passages:
-            return None
-        prompt_lengths = np.full(len(batch.lengths), of_passages)
-        prompt_lengths[: batch.num_query_texts] = of_queries
-        return prompt_lengths
 
 
 @contextmanager

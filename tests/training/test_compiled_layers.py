@@ -97,7 +97,10 @@ def test_new_lengths_and_other_layers_are_not_compiled_anew(xlm_roberta_folder, 
     batches = make_batches(model.encoder, tmp_path)
     backend = Counting()
     step = run(model, batches, compiled=CompiledLayers(model.encoder, backend), micro_batch=40)[2]
-    sizes = {micro_batch.features["input_ids"].shape for micro_batch in step._cut(batches[0], 40)}
+    sizes = {
+        micro_batch.features["input_ids"].shape
+        for micro_batch in step.micro_batcher.cut(batches[0], 40)
+    }
     assert len(sizes) > 2
     # With padding, without, and texts alone.
     assert backend.codes <= 3
@@ -164,7 +167,7 @@ def test_both_passes_give_the_same_embeddings(xlm_roberta_folder, tmp_path, monk
     passes = torch.nn.utils.rnn.pad_sequence([each.flatten() for each in embedded])
     assert passes.isfinite().all()
     batches = make_batches(model.encoder, tmp_path)
-    sizes = [len(list(step._cut(batches[number], 20))) for number in range(2)]
+    sizes = [len(list(step.micro_batcher.cut(batches[number], 20))) for number in range(2)]
     assert len(embedded) == 2 * sum(sizes)
     for begin, size in ((0, sizes[0]), (2 * sizes[0], sizes[1])):
         for index in range(begin, begin + size):

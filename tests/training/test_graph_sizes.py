@@ -77,12 +77,12 @@ def sizes_and_truth(step: CachedStep, batch: Batch) -> tuple[memory.GraphSize, l
     ratios = []
     longest = np.argsort(-batch.lengths, kind="stable")
     with step._fast_encoder():
-        size = step._measure(step._samples(batch))
+        size = step._measure(step.micro_batcher.samples(batch))
     for number in (4, 9, 17):
         with step._fast_encoder():  # what is converted once a step is converted anew
             texts = longest[:number]
-            ((order, length),) = step._parts(batch.lengths[texts], 2**62)
-            micro_batch = step._micro_batch(batch, texts[order], length, None)
+            ((order, length),) = step.micro_batcher._parts(batch.lengths[texts], 2**62)
+            micro_batch = step.micro_batcher._micro_batch(batch, texts[order], length, None)
             held = held_by(partial(embed, step, micro_batch))
         ratios.append((size.of(micro_batch.num_tokens) + size.shared) / held)
     return size, ratios
@@ -132,7 +132,7 @@ def test_graphs_are_kept_within_the_budget(folder, monkeypatch, compiled):
     step = make_step(encoder, "bf16", compiled, micro_batch_tokens=160)
     trained = sum(4 * p.numel() for p in encoder.parameters() if p.requires_grad)
     with step._fast_encoder():
-        size = step._measure(step._samples(batch))
+        size = step._measure(step.micro_batcher.samples(batch))
     # Enough beside weights, loss and a micro-batch at work for graphs of so many tokens.
     for_graphs = size.of(500) + size.shared
     usable = for_graphs + 2 * size.of(160) + 3 * trained + 2**26 + 4 * 72 * 128 * 4
@@ -140,7 +140,9 @@ def test_graphs_are_kept_within_the_budget(folder, monkeypatch, compiled):
     with step._fast_encoder():
         budget = step._find_budget(batch)
         assert 250 < budget.cached <= 501
-        first_pass = partial(step._cache.embed, step._cut(batch, 160), budget.cached, 0)
+        first_pass = partial(
+            step._cache.embed, step.micro_batcher.cut(batch, 160), budget.cached, 0
+        )
         kept = []
         held = held_by(lambda: kept.append(first_pass()))
     graphs = kept[0].graphs

@@ -39,7 +39,7 @@ def test_both_passes_are_equal_to_the_bit_and_new_lengths_not_compiled(
     embedded = []
     model.encoder.register_forward_hook(lambda _, inputs, output: embedded.append(output.detach()))
     (loss, _), expected, step = run(model, batches, compiled=compiled, autocast=bf16)
-    size = len(list(step._cut(batches[0], 20)))
+    size = len(list(step.micro_batcher.cut(batches[0], 20)))
     for first, second in zip(embedded[:size], embedded[size : 2 * size], strict=True):
         assert torch.equal(first, second)
     frames = torch._dynamo.utils.counters["frames"]["ok"]

@@ -49,7 +49,7 @@ def test_passes_over_texts_without_padding(xlm_roberta_folder, tmp_path, monkeyp
     step = run(model, batches, autocast=bf16)[2]
     model.zero_grad()
     with step._fast_encoder():
-        micro_batches = list(step._cut(batches[0], 20))
+        micro_batches = list(step.micro_batcher.cut(batches[0], 20))
         with Reads() as reads:
             embedded = step._cache.embed(micro_batches, 40, 0)
             num_forward = 2 * len(micro_batches) - len(embedded.graphs)
