@@ -116,13 +116,22 @@ def compile_tiles(name, architecture, sizes=None):
     return compile_kernel(function, target, "fp32", "bf16", constants, options, odd, types)
 
 
-@cases
-@pytest.mark.parametrize("architecture", ["sm_80", pytest.param("sm_89", marks=pytest.mark.slow)])
-def test_tiles_by_pointers(architecture, name, tmp_path):
-    """Ada has the instructions of Ampere and less shared memory."""
-    instructions = check_nvidia(compile_tiles(name, architecture), architecture, tmp_path)
+def check_pointers(name, architecture, folder):
+    instructions = check_nvidia(compile_tiles(name, architecture), architecture, folder)
     assert "HMMA.16816.F32" in instructions
     assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
+
+
+@cases
+def test_tiles_by_pointers(name, tmp_path):
+    check_pointers(name, "sm_80", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(HARDEST))
+def test_tiles_on_ada(name, tmp_path):
+    """It has the instructions of Ampere and less shared memory."""
+    check_pointers(name, "sm_89", tmp_path)
 
 
 @cases

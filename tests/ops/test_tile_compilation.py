@@ -109,14 +109,22 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@tile_cases
-@pytest.mark.parametrize("architecture", ["sm_80", pytest.param("sm_89", marks=pytest.mark.slow)])
-def test_tiles_on_ampere_and_ada(architecture, name, tmp_path):
-    """Ada has the instructions of Ampere and less shared memory."""
-    compiled = compile_tile_case(name, architecture)
-    instructions = check_nvidia(compiled, architecture, tmp_path)
+def check_ampere(name, architecture, folder):
+    instructions = check_nvidia(compile_tile_case(name, architecture), architecture, folder)
     assert "HMMA.16816.F32" in instructions
     assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
+
+
+@tile_cases
+def test_tiles_on_sm_80(name, tmp_path):
+    check_ampere(name, "sm_80", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TILE_CASES if name not in IN_BETWEEN])
+def test_tiles_on_ada(name, tmp_path):
+    """It has the instructions of Ampere and less shared memory."""
+    check_ampere(name, "sm_89", tmp_path)
 
 
 @tile_cases
