@@ -13,11 +13,12 @@ import torch
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.ops.backends.registry import BACKENDS
 from hybrid_fast.training.argument_checks import BF16, FLOAT32
 from hybrid_fast.training.arguments import HybridTrainingArguments
 
 logger = logging.getLogger(__name__)
-_FAST_AT_BF16 = ("cuda", "xpu")
+_FAST_AT_BF16 = ("cuda",)
 
 
 def choose_precision(args: HybridTrainingArguments, encoder: BiEncoder) -> str:
@@ -25,8 +26,11 @@ def choose_precision(args: HybridTrainingArguments, encoder: BiEncoder) -> str:
     if args.loss_precision is not None:
         return args.loss_precision
     is_double = any(p.dtype == torch.float64 for p in encoder.parameters())
-    if args.mixed_precision != BF16 or args.device.type not in _FAST_AT_BF16 or is_double:
+    kind = args.device.type
+    if args.mixed_precision != BF16 or is_double or kind not in _FAST_AT_BF16:
         return FLOAT32
+    if not any(backend.supports(BF16, kind) for backend in BACKENDS.values()):
+        return FLOAT32  # where Triton is missing
     logger.info(
         "The loss multiplies embeddings in bfloat16, with sums in float32, since bf16 is on and a "
         "GPU takes about fifteen times as long for exact float32; loss_precision='float32' asks "

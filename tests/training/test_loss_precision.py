@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from toy_training import make_args, make_model, make_table
 
 from hybrid_fast.ops import InfoNCELoss
+from hybrid_fast.ops.backends import registry
 from hybrid_fast.training import HybridTrainer, loss_precision
 from hybrid_fast.training.loss_precision import choose_precision, precision_of
 from hybrid_fast.training.model import ContrastiveModel
@@ -34,6 +36,7 @@ def of_run(folder, **options) -> HybridTrainer:
         ("cuda", "no", None, "float32"),
         ("cuda", "no", "bf16", "bf16"),
         ("mps", "bf16", None, "float32"),
+        ("xpu", "bf16", None, "float32"),
         ("cpu", "bf16", None, "float32"),
         ("cpu", "no", "bf16", "bf16"),
     ],
@@ -44,6 +47,14 @@ def test_it_is_that_of_the_device_unless_it_is_given(device, mixed, given, expec
     # The loss takes no float64 in bfloat16, which nobody asked for.
     if given is None:
         assert choose_precision(args, make_model().double()) == "float32"
+
+
+def test_it_is_float32_where_nothing_computes_the_loss_in_bf16(monkeypatch):
+    for name in ("triton", "triton_one_pass"):
+        missing = replace(registry.BACKENDS[name], is_installed=False)
+        monkeypatch.setitem(registry.BACKENDS, name, missing)
+    args = SimpleNamespace(device=torch.device("cuda"), mixed_precision="bf16", loss_precision=None)
+    assert choose_precision(args, make_model()) == "float32"
 
 
 def test_it_is_said_with_the_reason(tmp_path, caplog, as_on_a_gpu):

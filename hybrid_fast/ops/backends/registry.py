@@ -34,6 +34,10 @@ class Backend:
         """Tell whether it is installed and computes on a kind of device."""
         return self.is_installed and (self.device_types is None or device_type in self.device_types)
 
+    def supports(self, precision: str | None, device_type: str) -> bool:
+        """Tell whether it computes in a precision on a kind of device."""
+        return self.runs_on(device_type) and precision in self.precisions
+
 
 _VARIABLE = "HYBRID_FAST_LOSS_BACKEND"
 # The fastest first, of those that ran on their devices: the one pass has not yet.
@@ -56,9 +60,7 @@ def select_backend(name: str, precision: str | None, device_type: str) -> str:
     """
     wanted = _preferred() if name == "auto" else name
     fitting = [
-        known
-        for known, backend in BACKENDS.items()
-        if backend.runs_on(device_type) and precision in backend.precisions
+        known for known, backend in BACKENDS.items() if backend.supports(precision, device_type)
     ]
     if wanted in fitting:
         return wanted
