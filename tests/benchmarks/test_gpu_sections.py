@@ -182,14 +182,18 @@ def test_profiles_count_kernels_of_the_device_alone():
 
 
 def test_what_is_built_is_not_built_again(found, monkeypatch):
-    assert found("build")["core"] == {"found": "built already"}
     arguments = []
-    monkeypatch.setattr(build, "is_newer", lambda _: False)
-    done = {"returncode": 1, "output": "a path", "seconds": 1}
+    done = {"returncode": 0, "output": "a path", "seconds": 1}
     monkeypatch.setattr(build, "command", lambda given, _: arguments.append(given) or done)
+    monkeypatch.setattr(build, "is_newer", lambda path: path == "path")
+    assert found("build")["core"] == {"found": "built already"}
+    assert arguments == [["-c", build.BUILT]]
+    monkeypatch.setattr(build, "is_newer", lambda _: False)
+    assert found("build")["core"]["output"] == "a path"
+    assert arguments[2][:3] == ["-m", "pip", "install"]
+    assert arguments[2][-2:] == ["-e", "."]
+    done["returncode"] = 1
     assert found("build")["core"]["failed"] == "the build"
-    assert arguments[1][:3] == ["-m", "pip", "install"]
-    assert arguments[1][-2:] == ["-e", "."]
 
 
 def test_an_extension_is_newer_than_its_sources(tmp_path):
