@@ -24,7 +24,7 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr std::array<char, 8> kMagic = {'h', 'f', '-', 'p', 'l', 'a', 'n', '\n'};
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kVersion = 4;
 constexpr std::uint32_t kByteOrder = 0x01020304;
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kNumArrays = 21;

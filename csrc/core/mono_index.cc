@@ -18,12 +18,14 @@ struct Row {
   std::uint32_t row;
 };
 
-// Cluster of a row: its group if that has other rows here, else its shared passage or query, else
+// Cluster of a row: its group if that has other rows here, else its first or last shared text, else
 // itself. The three kinds of code are kept apart by their top bits.
-std::uint64_t cluster_of(std::uint32_t group, bool alternatives, const TextCodes& texts,
+std::uint64_t cluster_of(std::uint32_t group, bool alternatives, const TextCodes& texts, bool last,
                          std::uint32_t row) {
   if (alternatives) return (std::uint64_t{1} << 32) | group;
-  if (texts.begin() != texts.end()) return (std::uint64_t{2} << 32) | *texts.begin();
+  if (texts.begin() != texts.end()) {
+    return (std::uint64_t{2} << 32) | (last ? *(texts.end() - 1) : *texts.begin());
+  }
   return (std::uint64_t{3} << 32) | row;
 }
 
@@ -105,6 +107,21 @@ class MonoIndexer {
   // Orders the rows of a stream by cluster, larger clusters first.
   void cluster(std::uint32_t stream) {
     MonoLanguage& place = result_.streams[stream].place;
+    std::vector<Row> rows = rows_by_group(place, /*last_text=*/false);
+    if (!by_source_) place.capacity = capacity(rows);
+    Clusters clusters = sort_by_cluster(rows);
+    if (clusters.size() == rows.size()) {
+      // Rows without company may still conflict, by the other of their two shared texts.
+      rows = rows_by_group(place, /*last_text=*/true);
+      clusters = sort_by_cluster(rows);
+    }
+    std::stable_sort(clusters.begin(), clusters.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    write(rows, clusters, place);
+  }
+
+  // Returns the rows of a stream; of several shared texts one counts for the cluster.
+  std::vector<Row> rows_by_group(const MonoLanguage& place, bool last_text) const {
     std::vector<Row> rows(place.num_rows);
     // Rows of a group stand side by side, for rows were placed in the order of entries.
     const auto group_at = [&](std::int64_t i) {
@@ -113,24 +130,26 @@ class MonoIndexer {
     for (std::int64_t i = 0; i < place.num_rows; ++i) {
       const std::uint32_t group = group_at(i), row = result_.rows[place.first_row + i];
       const bool alternatives = group == group_at(i - 1) || group == group_at(i + 1);
-      rows[i] = {cluster_of(group, alternatives, index_.shared_texts(row, row), row), group, row};
+      const TextCodes texts = index_.shared_texts(row, row);
+      rows[i] = {cluster_of(group, alternatives, texts, last_text, row), group, row};
     }
-    if (!by_source_) place.capacity = capacity(rows);
+    return rows;
+  }
+
+  using Clusters = std::vector<std::pair<std::uint32_t, std::uint32_t>>;  // first row, size
+
+  static Clusters sort_by_cluster(std::vector<Row>& rows) {
     std::stable_sort(rows.begin(), rows.end(),
                      [](const Row& a, const Row& b) { return a.cluster < b.cluster; });
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> clusters;  // first row, size
+    Clusters clusters;
     for (std::uint32_t i = 0; i < rows.size(); ++i) {
       if (i == 0 || rows[i].cluster != rows[i - 1].cluster) clusters.emplace_back(i, 0u);
       ++clusters.back().second;
     }
-    std::stable_sort(clusters.begin(), clusters.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-    write(rows, clusters, place);
+    return clusters;
   }
 
-  void write(const std::vector<Row>& rows,
-             const std::vector<std::pair<std::uint32_t, std::uint32_t>>& clusters,
-             MonoLanguage& place) {
+  void write(const std::vector<Row>& rows, const Clusters& clusters, MonoLanguage& place) {
     place.first_cluster = static_cast<std::uint32_t>(result_.clusters.size());
     std::uint32_t position = 0, first_single = 0;
     for (const auto& [first, size] : clusters) {

@@ -33,7 +33,7 @@ from torch import Tensor
 from hybrid_fast.ops import compat
 from hybrid_fast.ops.distributed import SharedColumns
 from hybrid_fast.ops.kernels import Chunk, Columns, Kernels
-from hybrid_fast.ops.problem import Problem, cast, number_tensor
+from hybrid_fast.ops.problem import Problem, cast
 
 
 def chunks(
@@ -140,7 +140,7 @@ def compute_losses(problem: Problem, kernels: Kernels) -> Tensor:
         kernels: of it.
     """
     queries, logit_scale = _queries(problem, kernels), _logit_scale(problem, kernels)
-    no_coefficients = _coefficients(number_tensor(0.0, queries), queries, kernels)
+    no_coefficients = queries.new_zeros(queries.shape[0], dtype=logit_scale.dtype)
     losses = gaps = None
     if problem.symmetric:
         other = other_direction(problem, kernels, queries, logit_scale, no_coefficients, keep=False)

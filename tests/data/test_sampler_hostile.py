@@ -190,3 +190,20 @@ def test_equal_queries_of_a_table_never_meet(group_ids, kind):
     for step in range(100):
         queries = table.queries(sampler.batch(step).query_rows)
         assert len({" ".join(query.split()) for query in queries}) == 8
+
+
+def test_rows_that_conflict_by_their_second_shared_text_alone():
+    """Guarantee 1: the passage of row 1 is shared in y only, its query with row 0."""
+    sampler = HybridBatchSampler.from_arrays(
+        np.array([0, 1, 2, 0, 1]),
+        np.array(["x", "x", "x", "y", "y"]),
+        np.array([10, 11, 12, 11, 13]),
+        query_ids=np.array([5, 5, 6, 7, 8]),
+        batch_size=2,
+        kind="mono",
+        language_sampling={"x": 1},
+    )
+    for step in range(20):
+        rows = sampler.batch(step).query_rows
+        assert 2 in rows
+        assert len(set(rows)) == 2
