@@ -189,7 +189,9 @@ def test_the_reason_is_said_of_every_model(name, options, reason, tmp_path, capl
         monkeypatch.setattr(ways, each, {})
     for variable, value in options.items():
         monkeypatch.setenv(variable, value)
-    model = BiEncoder.from_pretrained(make_folder(name, tmp_path))
+    # What a version of transformers chooses for Gemma 2 differs.
+    eager = {"attn_implementation": "eager"} if name == "gemma2" else {}
+    model = BiEncoder.from_pretrained(make_folder(name, tmp_path), **eager)
     with autocast():
         assert not model.can_unpad()
     assert f"Texts are padded on cpu in bfloat16: {reason}" in caplog.text
