@@ -286,11 +286,7 @@ def check_width(name: str, width: int, num_passages: int) -> None:
 
 
 def check_values(problem: Problem) -> None:
-    """Raise unless all tensors have valid values. Synchronises with the device.
-
-    Args:
-        problem: as it was given.
-    """
+    """Raise unless all tensors, as given, have valid values. Synchronises with the device."""
     for name, embeddings in (("queries", problem.queries), ("passages", problem.passages)):
         embeddings = embeddings.detach()
         # A sum is finite only if all its terms are, and costs a tenth of checking each of them.

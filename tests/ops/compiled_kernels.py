@@ -144,6 +144,13 @@ def check_nvidia(compiled, architecture, folder):
     return instructions
 
 
+def check_ampere(compiled, architecture, folder):
+    """Check a kernel of tiles for Ampere or Ada: tensor cores, and loads ahead of the product."""
+    instructions = check_nvidia(compiled, architecture, folder)
+    assert "HMMA.16816.F32" in instructions
+    assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
+
+
 def check_amd(compiled, *, scalars_too=True):
     assert compiled.metadata.shared <= TARGETS["gfx942"][1]
     text = compiled.asm["amdgcn"]

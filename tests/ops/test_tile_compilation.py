@@ -22,6 +22,7 @@ from compiled_kernels import (
     SYMMETRIC,
     TARGETS,
     check_amd,
+    check_ampere,
     check_nvidia,
     compile_kernel,
 )
@@ -109,22 +110,16 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def check_ampere(name, architecture, folder):
-    instructions = check_nvidia(compile_tile_case(name, architecture), architecture, folder)
-    assert "HMMA.16816.F32" in instructions
-    assert re.search(r"LDGSTS\.E\.\S*128", instructions)  # asynchronous, 16 bytes at a time
-
-
 @tile_cases
 def test_tiles_on_sm_80(name, tmp_path):
-    check_ampere(name, "sm_80", tmp_path)
+    check_ampere(compile_tile_case(name, "sm_80"), "sm_80", tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TILE_CASES if name not in IN_BETWEEN])
 def test_tiles_on_ada(name, tmp_path):
     """It has the instructions of Ampere and less shared memory."""
-    check_ampere(name, "sm_89", tmp_path)
+    check_ampere(compile_tile_case(name, "sm_89"), "sm_89", tmp_path)
 
 
 @tile_cases

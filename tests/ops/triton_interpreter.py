@@ -69,6 +69,20 @@ def small_chunks_and_poison(monkeypatch):
         monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
 
 
+def largest_by_dtype(monkeypatch):
+    """Return the most entries of a tensor that `new_empty` will have made, by dtype."""
+    sizes = {}
+    new_empty = torch.Tensor.new_empty
+
+    def allocate(*args, **kwargs):
+        tensor = new_empty(*args, **kwargs)
+        sizes[tensor.dtype] = max(sizes.get(tensor.dtype, 0), tensor.numel())
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", allocate)
+    return sizes
+
+
 def check(queries, passages, *, definition=info_nce, backend="triton", **options):
     defined = {"loss_function": definition} | options
     truth = run(queries, passages, "reference", dtype=torch.float64, **defined)

@@ -15,6 +15,7 @@ from problem_checks import check as check_problem
 from random_problems import problems
 from torch.utils._python_dispatch import TorchDispatchMode
 from triton_interpreter import (
+    largest_by_dtype,
     on_the_cpu,  # noqa: F401
     small_chunks_and_poison,  # noqa: F401
 )
@@ -188,15 +189,7 @@ def test_what_is_not_finite_is_as_in_two_passes(symmetric, side, value):
 
 def test_what_has_an_entry_for_each_score_are_exponentials_alone(monkeypatch):
     """In half precision; the sums of the two-pass way take no memory beside them."""
-    sizes = {}
-    new_empty = torch.Tensor.new_empty
-
-    def allocate(*args, **kwargs):
-        tensor = new_empty(*args, **kwargs)
-        sizes[tensor.dtype] = max(sizes.get(tensor.dtype, 0), tensor.numel())
-        return tensor
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", allocate)
+    sizes = largest_by_dtype(monkeypatch)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", 16)
     run(*bfloat16(16, 128, 16), BACKEND, symmetric=True)
     assert sizes[torch.bfloat16] == 16 * 128

@@ -9,6 +9,7 @@ from mask_cases import masks
 from triton_interpreter import (
     SHAPES,
     check,
+    largest_by_dtype,
     on_the_cpu,  # noqa: F401
     small_chunks_and_poison,  # noqa: F401
 )
@@ -50,15 +51,7 @@ def test_tiles_as_on_a_gpu(tile, monkeypatch):
 
 def test_tiles_keep_no_scores(monkeypatch):
     """What has an entry for each score is W, in half precision."""
-    sizes = {}
-    new_empty = torch.Tensor.new_empty
-
-    def allocate(*args, **kwargs):
-        tensor = new_empty(*args, **kwargs)
-        sizes[tensor.dtype] = max(sizes.get(tensor.dtype, 0), tensor.numel())
-        return tensor
-
-    monkeypatch.setattr(torch.Tensor, "new_empty", allocate)
+    sizes = largest_by_dtype(monkeypatch)
     monkeypatch.setattr(gpu_products, "_TILE_ROWS", 16)
     run(*problem(16, 128, 16, torch.bfloat16), "triton", symmetric=True, recompute=True)
     assert sizes[torch.bfloat16] == 16 * 128
