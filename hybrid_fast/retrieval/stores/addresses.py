@@ -1,0 +1,94 @@
+"""Stores by address, KIND:PLACE: ours, and those of other packages, found through entry points.
+
+A package offers a kind of store by an entry point of the group `hybrid_fast.stores`, which names a
+module with two functions:
+
+    def create(place: str, info: VectorInfo, sample: Sample | None, **options) -> Store
+    def open(place: str, **options) -> Store
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from hybrid_fast.common.choices import nearest
+from hybrid_fast.retrieval.stores.store import Sample, Store
+from hybrid_fast.retrieval.vector_info import VectorInfo
+
+GROUP = "hybrid_fast.stores"
+_STORES = "hybrid_fast.retrieval.stores"
+# The entry points of pyproject.toml, so that our stores are known in a checkout too.
+OWN_STORES = {"faiss": f"{_STORES}.faiss_store", "milvus": f"{_STORES}.milvus_store"}
+
+
+def create_store(
+    address: str, info: VectorInfo, sample: Sample | None = None, **options: Any
+) -> Store:
+    """Make an empty store, to be used as a context manager or committed and closed.
+
+    Args:
+        address: such as "faiss:FOLDER", "milvus:FILE.db" or "milvus:http://HOST:19530".
+        info: whose vectors it will keep.
+        sample: what is known of the vectors that will be added first.
+        **options: those of the kind of store.
+
+    Raises:
+        FileExistsError: there is a store already.
+        ValueError: the address names no kind of store, or an option is wrong.
+        ImportError: the store needs a package that is not installed.
+    """
+    module, place = _find(address)
+    store: Store = module.create(place, info, sample, **options)
+    return store
+
+
+def open_store(address: str, **options: Any) -> Store:
+    """Open a store.
+
+    Args:
+        address: see `create_store`.
+        **options: those of the kind of store.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it was never finished or is damaged, the address names no kind of store, or an
+            option is wrong.
+        ImportError: the store needs a package that is not installed.
+    """
+    module, place = _find(address)
+    store: Store = module.open(place, **options)
+    return store
+
+
+def check_address(address: str) -> tuple[str, str]:
+    """Return the kind of a store and its place.
+
+    Raises:
+        ValueError: the address is not KIND:PLACE, or there is no such kind.
+    """
+    kind, colon, place = str(address).partition(":")
+    known = store_kinds()
+    if not colon or not place or kind not in known:
+        raise ValueError(
+            f"{address!r} is no address of a store: KIND:PLACE is needed, such as "
+            "faiss:FOLDER, milvus:FILE.db or milvus:http://HOST:19530; the kinds are "
+            f"{', '.join(known)}{nearest(kind, known) if colon else ''}"
+        )
+    return kind, place
+
+
+def store_kinds() -> tuple[str, ...]:
+    """Return the kinds of stores, ours first."""
+    return tuple(dict.fromkeys([*OWN_STORES, *sorted(entry_points(group=GROUP).names)]))
+
+
+def _find(address: str) -> tuple[ModuleType, str]:
+    kind, place = check_address(address)
+    if kind in OWN_STORES:
+        return import_module(OWN_STORES[kind]), place
+    (entry,) = entry_points(group=GROUP, name=kind)
+    module: ModuleType = entry.load()
+    return module, place

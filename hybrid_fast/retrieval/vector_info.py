@@ -1,0 +1,65 @@
+"""What is said of vectors wherever they are kept: whose they are, and how they are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hybrid_fast.models.similarity import Similarity
+from hybrid_fast.retrieval.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class VectorInfo:
+    """The origin of vectors, as a folder of encoded texts and a store of them keep it.
+
+    Attributes:
+        model: name of the model, for messages.
+        fingerprint: of the model.
+        similarity: "cosine" or "dot"; vectors are kept as the model gave them, and normalised by
+            those who compare them.
+        dimension: D.
+        settings: how texts were encoded, in plain types.
+    """
+
+    model: str
+    fingerprint: Fingerprint
+    similarity: Similarity
+    dimension: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VectorInfo:
+        """Return what `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: a value is missing, unknown, or of another type.
+        """
+        return cls(**{**values, "fingerprint": Fingerprint(**values["fingerprint"])})
+
+    def check_model(self, other: VectorInfo, place: str) -> None:
+        """Check that other vectors are of the same model.
+
+        Args:
+            other: of the vectors that are to be added or compared.
+            place: what these are kept in, for the message.
+
+        Raises:
+            ValueError: they are of another model, dimension or similarity.
+        """
+        if self.dimension != other.dimension:
+            reason = f"vectors there have {self.dimension} dimensions, these {other.dimension}"
+        elif self.similarity != other.similarity:
+            reason = f"vectors there are compared by {self.similarity}, these by {other.similarity}"
+        else:
+            reason = self.fingerprint.difference(other.fingerprint)
+        if reason:
+            raise ValueError(
+                f"{place} holds vectors of {self.model!r}, and {other.model!r} is another model: "
+                f"{reason}; use the model that encoded them, or encode the texts with this one"
+            )
