@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from hybrid_fast.cli.paths import check_data, check_file
 from hybrid_fast.common.hub import local_folder
 
 
+@options.takes_encoder
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub name.")],
@@ -77,22 +78,8 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
-    adapter: options.Adapter = None,
-    query_prompt: options.QueryPrompt = None,
-    passage_prompt: options.PassagePrompt = None,
-    pooling: options.Pooling = None,
-    normalize: options.Normalize = None,
-    similarity: options.Similarity = None,
-    truncate_dim: options.TruncateDim = None,
-    max_length: options.MaxTokens = None,
-    max_query_length: options.MaxQueryLength = None,
-    max_passage_length: options.MaxPassageLength = None,
-    dtype: options.Dtype = None,
-    device: options.Device = "auto",
-    attn_implementation: options.AttnImplementation = None,
-    bidirectional: options.Bidirectional = None,
-    revision: options.Revision = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    encoder_options: dict[str, Any],
     debug: Debug = False,
 ) -> None:
     """Evaluate MODEL on monolingual, cross-lingual and multilingual retrieval.
@@ -137,7 +124,7 @@ def evaluate(
         strict=strict or None,
         match=match,
     )
-    encoder = load_evaluable(model, **options.encoder_options(options.both_lengths(context.params)))
+    encoder = load_evaluable(model, **encoder_options)
     evaluate_all = partial(
         evaluate_with_baselines,
         loaded,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,96 +39,86 @@ def user_path(text: str | Path) -> Path:
 
 AS_PATH: dict[str, Any] = {"parser": user_path, "metavar": "PATH"}
 
-# What the folder of an encoder does not say, under the names of `BiEncoder.from_pretrained`.
-_PANEL: dict[str, Any] = {"rich_help_panel": "Encoder"}
-QueryPrompt = Annotated[
-    str | None, typer.Option(help=r"Put before each query; \n is a line break.", **_PANEL)
-]
-PassagePrompt = Annotated[
-    str | None, typer.Option(help=r"Put before each passage; \n is a line break.", **_PANEL)
-]
-Adapter = Annotated[
-    str | None,
-    typer.Option(help="Folder or hub name of an adapter (peft) to put into MODEL.", **_PANEL),
-]
-Pooling = Annotated[
-    str | None,
-    typer.Option(
-        help="Such as 'mean', 'cls' or 'last'; several: 'cls+mean' (default: the folder's).",
-        **_PANEL,
+# What the folder of an encoder does not say: type, help and names of each option, called as in
+# `BiEncoder.from_pretrained`; `max_length` is for sides that have no length of their own.
+_ENCODER_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "adapter": (str, "Folder or hub name of an adapter (peft) to put into MODEL."),
+    "query_prompt": (str, r"Put before each query; \n is a line break."),
+    "passage_prompt": (str, r"Put before each passage; \n is a line break."),
+    "pooling": (
+        str,
+        "Such as 'mean', 'cls' or 'last'; several: 'cls+mean' (default: the folder's).",
     ),
-]
-Normalize = Annotated[
-    bool | None,
-    typer.Option("--normalize/--no-normalize", help="Scale embeddings to norm 1.", **_PANEL),
-]
-Similarity = Annotated[
-    str | None,
-    typer.Option(help="'cosine' or 'dot' (default: the folder's, else cosine).", **_PANEL),
-]
-TruncateDim = Annotated[
-    int | None,
-    typer.Option(help="Dimensions of embeddings to keep (default: the folder's).", min=1, **_PANEL),
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option("--max-length", help="Tokens of a query and of a passage.", min=1, **_PANEL),
-]
-MaxQueryLength = Annotated[int | None, typer.Option(help="Tokens of a query.", min=1, **_PANEL)]
-MaxPassageLength = Annotated[int | None, typer.Option(help="Tokens of a passage.", min=1, **_PANEL)]
-Dtype = Annotated[
-    str | None,
-    typer.Option(help="Of the weights: fp32, bf16 or fp16 (default: as saved).", **_PANEL),
-]
-Device = Annotated[
-    str, typer.Option(help="Such as cpu or cuda:1; auto: an accelerator if there is one.", **_PANEL)
-]
-AttnImplementation = Annotated[
-    str | None, typer.Option(help="Such as sdpa or flash_attention_2.", **_PANEL)
-]
-Bidirectional = Annotated[
-    bool | None,
-    typer.Option(
+    "normalize": (bool, "Scale embeddings to norm 1.", "--normalize/--no-normalize"),
+    "similarity": (str, "'cosine' or 'dot' (default: the folder's, else cosine)."),
+    "truncate_dim": (int, "Dimensions of embeddings to keep (default: the folder's)."),
+    "max_length": (int, "Tokens of a query and of a passage."),
+    "max_query_length": (int, "Tokens of a query."),
+    "max_passage_length": (int, "Tokens of a passage."),
+    "dtype": (str, "Of the weights: fp32, bf16 or fp16 (default: as saved)."),
+    "device": (str, "Such as cpu or cuda:1 (default: an accelerator if there is one)."),
+    "attn_implementation": (str, "Such as sdpa or flash_attention_2."),
+    "bidirectional": (
+        bool,
+        "Let a decoder attend in both directions (default: as its folder says).",
         "--bidirectional/--no-bidirectional",
-        help="Let a decoder attend in both directions (default: as its folder says).",
-        **_PANEL,
     ),
-]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit of a hub model (default: main).", **_PANEL)
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python files that come with it.", **_PANEL),
-]
-_OF_FROM_PRETRAINED = (
-    "adapter",
-    "query_prompt",
-    "passage_prompt",
-    "pooling",
-    "normalize",
-    "similarity",
-    "truncate_dim",
-    "max_query_length",
-    "max_passage_length",
-    "dtype",
-    "device",
-    "attn_implementation",
-    "bidirectional",
-    "revision",
-    "trust_remote_code",
-)
+    "revision": (str, "Branch, tag or commit of a hub model (default: main)."),
+    "trust_remote_code": (bool, "Run Python files that come with it.", "--trust-remote-code"),
+}
 
 
-def encoder_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments of `BiEncoder.from_pretrained` among the options of a command.
+def takes_encoder(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of an encoder.
 
     Args:
-        given: the options by name; in prompts a backslash with "n" becomes a line break.
+        command: gets them as its parameter `encoder_options`, keyword arguments of
+            `BiEncoder.from_pretrained`: what was given, and "auto" for the device otherwise. An
+            option that is a parameter of the command's own stays that alone.
     """
-    options = {name: given[name] for name in _OF_FROM_PRETRAINED if name in given}
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for name, each in signature.parameters.items() if name != "encoder_options"]
+    added = {
+        name: each for name, each in _ENCODER_OPTIONS.items() if name not in signature.parameters
+    }
+
+    @wraps(command)
+    def wrapper(**given: Any) -> None:
+        options = {name: given.pop(name) for name in added}
+        command(**given, encoder_options=_as_keywords(options))
+
+    parameters = [_parameter(name, *each) for name, each in added.items()]
+    *first, last = own  # --debug stays the last in the help
+    wrapper.__signature__ = signature.replace(parameters=[*first, *parameters, last])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {each.name: each.annotation for each in [*own, *parameters]}
+    return wrapper
+
+
+def _parameter(name: str, kind: type, text: str, *names: str) -> inspect.Parameter:
+    more: dict[str, Any] = {"min": 1} if kind is int else {}
+    option = typer.Option(*names, help=text, rich_help_panel="Encoder", **more)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _as_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments of `BiEncoder.from_pretrained`.
+
+    In prompts a backslash with "n" becomes a line break.
+    """
+    options = {
+        "device": "auto",
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    both = options.pop("max_length", None)
     for side in ("query", "passage"):
-        if options[f"{side}_prompt"] is not None:
+        if both is not None:
+            options.setdefault(f"max_{side}_length", both)
+        if f"{side}_prompt" in options:
             options[f"{side}_prompt"] = options[f"{side}_prompt"].replace(r"\n", "\n")
     return options
 
@@ -141,21 +133,12 @@ def check_no_encoder_options(context: typer.Context, needed: str) -> None:
     Raises:
         ValueError: some are.
     """
-    sources = {name: context.get_parameter_source(name) for name in _OF_FROM_PRETRAINED}
+    names = _ENCODER_OPTIONS.keys() - {"max_length"}  # that of a reader is another
+    sources = {name: context.get_parameter_source(name) for name in sorted(names)}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{listed} is given without {needed}; add {needed}, or leave it out")
-
-
-def both_lengths(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a command with `max_length` for a side that has no length of its own.
-
-    Args:
-        given: the options by name.
-    """
-    names = ("max_query_length", "max_passage_length")
-    return {**given, **{name: given[name] or given["max_length"] for name in names}}
 
 
 def split_commas(option: str, text: str | None) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -86,6 +86,7 @@ def train_reader(
         print(f"trained reader: {out}")
 
 
+@options.takes_encoder
 def evaluate_reader(
     context: typer.Context,
     reader: Annotated[str, typer.Argument(metavar="READER", help="Folder or hub name.")],
@@ -114,20 +115,8 @@ def evaluate_reader(
         Path | None,
         typer.Option(help="New folder for reading.json and predictions.jsonl.", **AS_PATH),
     ] = None,
-    adapter: options.Adapter = None,
-    query_prompt: options.QueryPrompt = None,
-    passage_prompt: options.PassagePrompt = None,
-    pooling: options.Pooling = None,
-    normalize: options.Normalize = None,
-    similarity: options.Similarity = None,
-    truncate_dim: options.TruncateDim = None,
-    max_query_length: options.MaxQueryLength = None,
-    max_passage_length: options.MaxPassageLength = None,
-    dtype: options.Dtype = None,
-    device: options.Device = "auto",
-    bidirectional: options.Bidirectional = None,
-    revision: options.Revision = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    encoder_options: dict[str, Any],
     debug: Debug = False,
 ) -> None:
     """Evaluate the answers of READER: exact match and F1 by language.
@@ -161,7 +150,7 @@ def evaluate_reader(
         sources,
         sizes,
         retriever,
-        options.encoder_options(context.params),
+        encoder_options,
         top_k=depths,
         rules=rules,
         batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""A store in memory: what the interface asks for, in the fewest lines; the truth of other stores."""
+"""A store in memory: what the interface asks for, in few lines; the truth of other stores."""
 
 from __future__ import annotations
 
