@@ -221,7 +221,11 @@ class Retriever:
         write_run(Path(path), ranked, self.store.info.model if tag is None else tag)
 
     def add(
-        self, passages: Iterable[CorpusText | tuple[str, str, str]], *, keep_texts: bool = True
+        self,
+        passages: Iterable[CorpusText | tuple[str, str, str]],
+        *,
+        keep_texts: bool = True,
+        keep_variants: bool = False,
     ) -> int:
         """Encode passages, add them to the store, and commit; return how many there were.
 
@@ -230,6 +234,8 @@ class Retriever:
         Args:
             passages: id, language and text of each, as a corpus gives them; read a part at a time.
             keep_texts: whether the store keeps their texts.
+            keep_variants: keep scripts and regions of languages (zh-Hant), which are otherwise left
+                out of codes that the store does not have.
 
         Raises:
             TypeError: an id or a text is no text, or the sparse index cannot be added to.
@@ -239,7 +245,7 @@ class Retriever:
         follow = self._follower("add")
         seen: set[str] = set()
         known = self.store.languages()
-        checked = (checked_passage(each, known, seen) for each in passages)
+        checked = (checked_passage(each, known, seen, keep_variants) for each in passages)
         while part := list(islice(checked, TEXTS_PER_PART)):
             ids, languages, texts = zip(*part, strict=True)
             vectors = encode(self._encode_passages, texts, self.batch_size, "passages")

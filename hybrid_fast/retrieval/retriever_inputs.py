@@ -48,7 +48,10 @@ def _check_text(text: object, what: str) -> None:
 
 
 def checked_passage(
-    passage: CorpusText | tuple[str, str, str], known: Collection[str], seen: set[str]
+    passage: CorpusText | tuple[str, str, str],
+    known: Collection[str],
+    seen: set[str],
+    keep_variants: bool,
 ) -> CorpusText:
     """Return a passage with its language as the store calls it; its id joins those seen.
 
@@ -65,4 +68,6 @@ def checked_passage(
         raise ValueError(f"the id {each!r} is {'given twice' if each else 'empty'}; ids are unique")
     _check_text(text, f"the text of {each!r}")
     seen.add(each)
-    return CorpusText(each, language if language in known else normalize_language(language), text)
+    if language not in known:
+        language = normalize_language(language, keep_variants)
+    return CorpusText(each, language, text)
