@@ -2,6 +2,8 @@
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
+from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.encoding import encode, encode_both
 from hybrid_fast.retrieval.exact_search import Hits, search
 from hybrid_fast.retrieval.fusion import (
@@ -18,11 +20,13 @@ __all__ = [
     "BM25",
     "BM25Index",
     "Hit",
+    "EncodedCorpus",
     "Hits",
     "Retriever",
     "TextCollection",
     "encode",
     "encode_both",
+    "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
     "load_reranker",
