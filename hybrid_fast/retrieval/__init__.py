@@ -19,8 +19,8 @@ from hybrid_fast.retrieval.texts import TextCollection, store_texts
 __all__ = [
     "BM25",
     "BM25Index",
-    "Hit",
     "EncodedCorpus",
+    "Hit",
     "Hits",
     "Retriever",
     "TextCollection",

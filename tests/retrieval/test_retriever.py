@@ -10,8 +10,8 @@ from hybrid_fast.data.formats.trec_runs import read_run
 from hybrid_fast.evaluation.trec_run import evaluate_run
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.retrieval import BM25Index, Hit, Retriever, retriever
-from hybrid_fast.retrieval.retriever import _info_of
 from hybrid_fast.retrieval.stores import addresses
+from hybrid_fast.retrieval.vector_info import VectorInfo
 
 WORDS = "cat dog sea ship moon sun tree bird rain wind stone fire".split()
 LANGUAGES = ("de", "en", "zh-Hant")
@@ -37,7 +37,7 @@ def model():
 
 @pytest.fixture
 def store(model):
-    return MemoryStore(_info_of(model))
+    return MemoryStore(VectorInfo.of(model))
 
 
 @pytest.fixture
@@ -174,6 +174,17 @@ def test_another_model_is_refused_and_the_store_closed_again(model, found, monke
     assert len(closed) == 2
     found.close()  # not its own
     assert len(closed) == 2
+
+
+def test_another_prompt_of_queries_is_said(model, found, caplog):
+    prompted = BiEncoder(model.backbone, query_prompt="query: ")
+    store = MemoryStore(VectorInfo.of(prompted))
+    Retriever(prompted, store)
+    Retriever(prompted, found.store)
+    assert not caplog.records
+    Retriever(model, store)
+    (record,) = caplog.records
+    assert "memory: was made by a model that puts 'query: ' before queries" in record.getMessage()
 
 
 @pytest.mark.parametrize(
