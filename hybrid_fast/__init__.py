@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
     from hybrid_fast.ops import info_nce as info_nce
-    from hybrid_fast.retrieval import encode_corpus as encode_corpus
     from hybrid_fast.retrieval import Retriever as Retriever
+    from hybrid_fast.retrieval import encode_corpus as encode_corpus
     from hybrid_fast.training import HybridTrainer as HybridTrainer
     from hybrid_fast.training import HybridTrainingArguments as HybridTrainingArguments
 
