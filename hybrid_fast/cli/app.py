@@ -13,6 +13,7 @@ from typing import Annotated, cast
 import typer
 
 from hybrid_fast.cli.commands import evaluate, read, search, train
+from hybrid_fast.cli.commands import evaluate, index, read, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
@@ -109,3 +110,4 @@ app.command()(read.evaluate_reader)
 app.command()(evaluate.report)
 app.command()(search.search)
 app.command()(search.delete)
+app.command()(index.index)
