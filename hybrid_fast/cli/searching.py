@@ -27,6 +27,7 @@ from hybrid_fast.qa import Reader
 from hybrid_fast.retrieval import BM25Index, Hit, Retriever, load_reranker
 from hybrid_fast.retrieval.reranking import Reranker
 from hybrid_fast.retrieval.stores import Store, open_store
+from hybrid_fast.retrieval.texts_by_id import TextsById
 
 
 class Output(NamedTuple):
@@ -73,13 +74,14 @@ class Search:
     rerank_depth: int
     batch_size: int | None
 
-    def retriever(self, store: Store) -> Retriever:
-        """Load the models; read the texts where they are needed."""
+    def retriever(self, store: Store, needs_texts: bool) -> Retriever:
+        """Load the models; read the texts where hits need them, or BM25 does."""
         corpus = None if self.texts is None else open_corpus(self.texts, lang=self.lang)
+        needs_texts = needs_texts or self.reranker is not None
         return Retriever(
             load_evaluable(self.model, **self.encoder_options),
             store,
-            texts=None if corpus is None else {each.id: each.text for each in corpus},
+            texts=None if corpus is None or not needs_texts else TextsById(corpus),
             sparse=None if self.bm25 is None or corpus is None else BM25Index(corpus),
             fusion=self.bm25 or "rrf",
             fusion_depth=self.fusion_depth,
@@ -137,9 +139,9 @@ def run_search(
     if output.run is not None:
         check_run_ids(queries)
     with closing(open_store(search.store)) as store:
-        retriever = search.retriever(store)
         reader = None if output.reader is None else Reader.from_pretrained(output.reader)
-        needs_texts = output.as_json or output.run is None or reader is not None
+        needs_texts = output.as_json or output.run is None
+        retriever = search.retriever(store, needs_texts)
         found = retriever.search_each(list(queries.values()), k, languages, with_texts=needs_texts)
         shown = _shown(zip(queries.items(), found, strict=True), reader, output)
         if output.run is not None:
@@ -177,7 +179,7 @@ def _run_lines(found: Found) -> tuple[str, list[str], np.ndarray]:
 def _answers(
     reader: Reader | None, query: str, hits: Sequence[Hit], num_answers: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return "answers", the best spans of all hits with texts; nothing without a reader."""
+    """Return "answers", the best spans of all hits; nothing without a reader."""
     if reader is None:
         return {}
     read = [hit for hit in hits if hit.text]
@@ -208,7 +210,10 @@ def _print_json(content: object) -> None:
 
 
 def _print_table(
-    console: Console, query: str, hits: Sequence[Hit], answers: Mapping[str, Sequence[Mapping]]
+    console: Console,
+    query: str,
+    hits: Sequence[Hit],
+    answers: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     table = Table(title=Text(query), title_justify="left")
     table.add_column("", justify="right")

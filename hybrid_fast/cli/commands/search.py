@@ -98,6 +98,8 @@ def search(
     """Search STORE by MODEL for what answers QUERY, in any of its languages."""
     if run is not None:
         claim_new(context, run, "file for --run")
+    if run is not None and reader is not None and not as_json:
+        raise ValueError("--reader finds answers, which a run has no place for; add --json")
     if bm25 is not None and texts is None:
         raise ValueError("--bm25 needs the texts that it indexes; give the corpus with --texts")
     for each in (model, reranker, reader):
