@@ -197,7 +197,7 @@ class _Encoding:
     def _encode_blocks(self, progress: Progress) -> int:
         """Encode and check the blocks of this rank; return how many the corpus has."""
         self._take()
-        num_blocks = 0
+        num_blocks = num_texts = 0
         for block in cut(self._corpus, self._begun.header.shard_rows, self._is_wanted):
             if isinstance(block, Block):
                 record = self._begun.records.get(block.number)
@@ -207,10 +207,11 @@ class _Encoding:
                 else:
                     check_source(self._folder, self._corpus.name, block, record)
             num_blocks += 1
+            num_texts += block if isinstance(block, int) else len(block)
         if not num_blocks:
             raise ValueError(f"{self._corpus.name} has no texts to encode")
         if any(number >= num_blocks for number in self._begun.records):
-            raise self._changed(f"which had more texts than {num_blocks} shards")
+            raise self._changed(f"it had more texts than the {num_texts} of now")
         return num_blocks
 
     def _is_wanted(self, number: int) -> bool:
@@ -232,7 +233,7 @@ class _Encoding:
     def _encode(self, block: Block, progress: Progress) -> None:
         header, before = self._begun.header, progress.own
         if self._begun.num_shards is not None and block.number >= self._begun.num_shards:
-            raise self._changed(f"which had no text {block.first_row}")
+            raise self._changed(f"it had no text {block.first_row}")
         ids, languages, texts = block.columns
         name = f"passages from text {block.first_row} on"
         encoder = progress.counted(self._encoder)
