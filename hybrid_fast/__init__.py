@@ -40,6 +40,7 @@ _HOMES = {
     "Retriever": "retrieval",
     "encode_corpus": "retrieval",
     "index_corpus": "retrieval",
+    "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
 }
