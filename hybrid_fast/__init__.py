@@ -37,7 +37,6 @@ _HOMES = {
     "BiEncoder": "models",
     "InfoNCELoss": "ops",
     "info_nce": "ops",
-    "Retriever": "retrieval",
     "encode_corpus": "retrieval",
     "index_corpus": "retrieval",
     "Retriever": "retrieval",
