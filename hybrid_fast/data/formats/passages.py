@@ -131,6 +131,10 @@ class PassageMapper:
                 at = f"{where}: passage {passage.id!r} has no text"
                 self.tolerance.allow("passages without title and text, left out", at)
 
+    def number_rows(self) -> None:
+        """Number all rows, if any may be: they are of files that cannot hold ids."""
+        self._is_numbered = self._number_rows and "id" not in self._columns
+
     def needed(self, names: Sequence[str]) -> list[str]:
         """Return the fields to read of records with these; all if ids or texts are not among them.
 
@@ -160,17 +164,17 @@ class PassageMapper:
         has_ids = bool(self._known["id"])
         if "id" in self._columns:
             self._is_numbered = self._columns["id"] is None
-        elif self._is_first and self._number_rows and not has_ids:
+        elif self._is_numbered and has_ids:
+            raise ValueError(
+                f"{where}: has an id in {self._known['id'][0]!r}, but the first record of the "
+                "corpus had none; give columns={'id': None} to number all rows"
+            )
+        elif self._is_first and not self._is_numbered and self._number_rows and not has_ids:
             self._is_numbered = True
             logger.warning(
                 "%s: has no field %s; ids are made of file and row, such as %r. If another field "
                 "holds them, name it with columns={'id': ...}; if none does, give None",
                 *(where, _either(KNOWN_FIELDS["id"]), file.row_id(1)),
-            )
-        elif self._is_numbered and has_ids:
-            raise ValueError(
-                f"{where}: has an id in {self._known['id'][0]!r}, but the first record of the "
-                "corpus had none; give columns={'id': None} to number all rows"
             )
 
     def _id(self, record: Record, where: str) -> str:
