@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hybrid_fast.ops import info_nce as info_nce
     from hybrid_fast.retrieval import Retriever as Retriever
     from hybrid_fast.retrieval import encode_corpus as encode_corpus
+    from hybrid_fast.retrieval import index_corpus as index_corpus
     from hybrid_fast.training import HybridTrainer as HybridTrainer
     from hybrid_fast.training import HybridTrainingArguments as HybridTrainingArguments
 
@@ -38,6 +39,7 @@ _HOMES = {
     "info_nce": "ops",
     "encode_corpus": "retrieval",
     "Retriever": "retrieval",
+    "index_corpus": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
 }
