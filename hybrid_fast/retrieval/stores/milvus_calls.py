@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from hybrid_fast.retrieval.stores import milvus_lite
@@ -105,7 +105,7 @@ class MilvusCalls:
         )
 
     def _insist(self, name: str, call: Callable[[], Answer]) -> Answer:
-        start, wait = time.monotonic(), _FIRST_WAIT
+        start, wait = monotonic(), _FIRST_WAIT
         for retries_left in reversed(range(self._retries + 1)):
             try:
                 with quiet():
@@ -114,8 +114,8 @@ class MilvusCalls:
                 if not _may_pass(error):
                     raise self._refusal(name, error) from error
                 if not retries_left:
-                    raise self._silence(name, time.monotonic() - start, error) from error
-            time.sleep(wait)
+                    raise self._silence(name, monotonic() - start, error) from error
+            sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
         raise AssertionError("the last try returns or raises")
 
@@ -159,7 +159,9 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "message", "") or error)
 
 
-def _rpc_error(error: BaseException | None) -> Any:
-    while error is not None and not isinstance(error, load_package("grpc").RpcError):
-        error = error.__cause__
-    return error
+def _rpc_error(error: BaseException) -> Any:
+    """Return the error of gRPC behind an error of pymilvus, which names some as their own cause."""
+    cause = error.__cause__
+    while cause is not None and cause is not error:
+        error, cause = cause, cause.__cause__
+    return error if isinstance(error, load_package("grpc").RpcError) else None

@@ -31,7 +31,10 @@ INDEXES = (
     "SCANN",
     "DISKANN",
 )
+# Milvus Lite builds others in the background, and says in its log alone that it cannot.
+LITE_INDEXES = ("AUTOINDEX", "FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8")
 VectorDtype = Literal["float32", "float16"]
+DTYPES: tuple[VectorDtype, ...] = ("float32", "float16")
 # Cosines are inner products of vectors of length 1, which no engine needs to normalise again.
 METRIC = "IP"
 _LAYOUT = "1"
@@ -86,7 +89,7 @@ class Described:
                 raise ValueError(f"layout {layout}, and this version knows {_LAYOUT}")
             return cls(
                 VectorInfo.from_dict(json.loads(properties[f"{_PREFIX}info"])),
-                check_choice("dtype", properties[f"{_PREFIX}dtype"], ("float32", "float16")),
+                check_choice("dtype", properties[f"{_PREFIX}dtype"], DTYPES),
                 properties[f"{_PREFIX}index"],
                 properties[f"{_PREFIX}state"] == "whole",
                 properties[f"{_PREFIX}writer"],

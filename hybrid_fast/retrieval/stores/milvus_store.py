@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.embeddings import check_finite, normalize_rows
 from hybrid_fast.retrieval.stores import milvus_collections as collections
 from hybrid_fast.retrieval.stores.checks import check_rows, check_search
@@ -68,16 +69,18 @@ def create(
         ImportError: the extra "milvus" is not installed.
     """
     found = find_place(place)
-    if index == "auto":
-        index = "AUTOINDEX" if found.file is None else "FLAT"
-    described = Described(
-        info, dtype, collections.split_index(index)[0], False, collections.this_writer()
-    )
+    on_server = found.file is None
+    index = ("AUTOINDEX" if on_server else "FLAT") if index == "auto" else index
+    kind, _ = collections.split_index(index)
+    if not on_server:
+        check_choice("index", kind, collections.LITE_INDEXES)
+    check_choice("dtype", dtype, collections.DTYPES if on_server else ("float32",))
+    store = Described(info, dtype, kind, False, collections.this_writer())
     parameters = collections.read_parameters(search)
     calls = MilvusCalls(found, token=token, timeout=timeout, retries=retries)
     try:
-        name = begin(calls, described, index, partitions, replace)
-        return MilvusStore(calls, name, described, parameters)
+        name = begin(calls, store, index, partitions, replace)
+        return MilvusStore(calls, name, store, parameters)
     except BaseException:
         calls.close()
         raise

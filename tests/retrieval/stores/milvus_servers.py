@@ -49,12 +49,14 @@ class Relay(grpc.GenericRpcHandler):
     Attributes:
         faults: states to answer with, by the name of the call; each is used once.
         calls: names of the calls that came.
+        metadata: that came with the last one.
     """
 
     def __init__(self, target: str) -> None:
         self.channel = grpc.insecure_channel(target)
         self.faults: dict[str, list[grpc.StatusCode]] = {}
         self.calls: list[str] = []
+        self.metadata: dict[str, str] = {}
 
     def service(self, details):
         method = details.method
@@ -63,6 +65,7 @@ class Relay(grpc.GenericRpcHandler):
         def answer(request, context):
             name = method.rpartition("/")[2]
             self.calls.append(name)
+            self.metadata = dict(details.invocation_metadata)
             if self.faults.get(name):
                 context.abort(self.faults[name].pop(0), "by order of the test")
             return forward(request)
