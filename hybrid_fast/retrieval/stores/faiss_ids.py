@@ -40,7 +40,9 @@ class IdTable:
         """
         found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
         for sorted_hashes, rows in self.runs:
-            first, end = (np.searchsorted(sorted_hashes, hashes, side) for side in ("left", "right"))
+            first, end = (
+                np.searchsorted(sorted_hashes, hashes, side) for side in ("left", "right")
+            )
             counts = end - first
             positions = np.repeat(np.arange(len(hashes)), counts)
             inner = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
