@@ -14,6 +14,7 @@ import typer
 
 from hybrid_fast.cli.commands import encode, evaluate, read, train
 from hybrid_fast.cli.commands import evaluate, index, read, train
+from hybrid_fast.cli.commands import encode, evaluate, index, read, search, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
@@ -109,4 +110,6 @@ app.command()(evaluate.evaluate_run)
 app.command()(read.train_reader)
 app.command()(read.evaluate_reader)
 app.command()(evaluate.report)
+app.command()(search.search)
+app.command()(search.delete)
 app.command()(index.index)

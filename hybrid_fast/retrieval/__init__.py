@@ -1,5 +1,4 @@
-"""Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
-"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
@@ -13,9 +12,9 @@ from hybrid_fast.retrieval.fusion import (
     reciprocal_ranks,
     weighted_scores,
 )
+from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
-from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
@@ -24,16 +23,16 @@ __all__ = [
     "EncodedCorpus",
     "Hit",
     "Hits",
-    "Retriever",
     "IndexReport",
+    "Retriever",
     "TextCollection",
     "encode",
     "encode_both",
     "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
-    "load_reranker",
     "index_corpus",
+    "load_reranker",
     "reciprocal_ranks",
     "search",
     "store_texts",

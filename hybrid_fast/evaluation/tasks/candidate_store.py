@@ -16,9 +16,9 @@ from typing import Any
 from hybrid_fast.common.cache import cache_entry
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
+from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.stores import Sample, Store, create_store, open_store
-from hybrid_fast.retrieval.texts import TextCollection
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 _DIGEST = "candidates"  # in the settings of a VectorInfo
@@ -33,9 +33,9 @@ class CandidateTexts:
         name: of the task.
     """
 
-    def __init__(self, task: str, candidates: TextCollection, ids: PoolIds) -> None:
-        self.name = f"candidates of task {task!r}"
-        self._candidates, self._ids = candidates, ids.vectors
+    def __init__(self, task: TaskTexts, ids: PoolIds) -> None:
+        self.name = f"candidates of task {task.name!r}"
+        self._candidates, self._ids = task.candidates, ids.vectors
 
     def __iter__(self) -> Iterator[CorpusText]:
         candidates = self._candidates
@@ -45,7 +45,12 @@ class CandidateTexts:
     def __len__(self) -> int:
         return len(self._candidates)
 
-    def digest(self) -> str:
+    def info(self, model: object) -> VectorInfo:
+        """Return what a store of their vectors by a model keeps of them."""
+        info = VectorInfo.of(model)
+        return replace(info, settings={**info.settings, _DIGEST: self._digest()})
+
+    def _digest(self) -> str:
         """Return a digest of all ids, languages and texts, in their order."""
         found = blake2b(digest_size=16)
         for fields in self:
@@ -141,13 +146,3 @@ class CandidateStore:
 def _add(store: Store, encoded: EncodedCorpus) -> None:
     for rows in encoded:
         store.add(rows)
-
-
-def describe_candidates(info: VectorInfo, texts: CandidateTexts) -> VectorInfo:
-    """Return what a store of a task's candidates keeps of their vectors.
-
-    Args:
-        info: of the vectors of a model.
-        texts: the candidates.
-    """
-    return replace(info, settings={**info.settings, _DIGEST: texts.digest()})
