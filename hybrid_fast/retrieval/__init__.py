@@ -1,6 +1,8 @@
 """Retrieval: encoding of texts, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
+from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.encoding import encode, encode_both
 from hybrid_fast.retrieval.exact_search import Hits, search
 from hybrid_fast.retrieval.fusion import (
@@ -13,10 +15,12 @@ from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
     "BM25",
+    "EncodedCorpus",
     "Hits",
     "TextCollection",
     "encode",
     "encode_both",
+    "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
     "reciprocal_ranks",

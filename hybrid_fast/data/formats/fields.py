@@ -16,9 +16,9 @@ from hybrid_fast.data.languages import normalize_language
 Column = str | int
 Columns = Mapping[str, Column | Sequence[Column]]
 Checked = TypeVar("Checked")
-# Fields of the records in which passages are kept: Tevatron, Mr. TyDi, BEIR, MIRACL.
-_TEXT_FIELDS = ("text", "contents", "passage")
-_ID_FIELDS = ("docid", "_id", "id", "doc_id")
+# Fields of the records in which passages are kept, by preference: Tevatron, Mr. TyDi, BEIR, MIRACL.
+TEXT_FIELDS = ("text", "contents", "passage", "body", "content", "sentence")
+ID_FIELDS = ("docid", "_id", "id", "doc_id", "corpus-id", "corpus_id", "pid", "passage_id")
 
 
 class MissingField(ValueError):
@@ -111,6 +111,35 @@ def look_up(record: Record, column: Column, where: str) -> Json:
         raise MissingField(f"{where}: field {column!r} is missing{known}") from None
 
 
+def field_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return the first of these fields that a record has, as text.
+
+    Raises:
+        ValueError: if it has none of them, or the value is neither text nor a whole number.
+    """
+    name = next((name for name in names if record.get(name) is not None), None)
+    if name is None:
+        raise ValueError(
+            f"{where}: has no field {' or '.join(map(repr, names))}; the fields are {list(record)}"
+        )
+    value = record[name]
+    if type(value) not in (str, int):
+        raise ValueError(f"{where}, field {name!r}: must be text, got {str(value)[:40]!r}")
+    return str(value)
+
+
+def text_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return a text as `field_of` does; an empty one if the fields that the record has are null."""
+    is_null = all(record.get(name) is None for name in names)
+    is_known = any(name in record for name in names)
+    return "" if is_null and is_known else field_of(record, names, where)
+
+
+def id_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return an id as `field_of` does, without white space around it."""
+    return field_of(record, names, where).strip()
+
+
 def _follow(value: Json, steps: Sequence[str]) -> Json:
     """Return what a path leads to; LookupError if there is nothing."""
     if not steps or value is None:
@@ -143,13 +172,13 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
         return passages
     if not isinstance(value, dict):
         return [_passage(value, where, field)]
-    name = next((name for name in _TEXT_FIELDS if name in value), None)
+    name = next((name for name in TEXT_FIELDS if name in value), None)
     if name is None:
-        needed = " or ".join(map(repr, _TEXT_FIELDS))
+        needed = " or ".join(map(repr, TEXT_FIELDS))
         raise ValueError(
             f"{where}: field {field!r} has a record without {needed}; it has {list(value)}"
         )
-    found = next((value[each] for each in _ID_FIELDS if value.get(each) is not None), None)
+    found = next((value[each] for each in ID_FIELDS if value.get(each) is not None), None)
     title = check_title(value.get("title"), where, f"{field}.title")
     passage = _passage("" if value[name] is None else value[name], where, f"{field}.{name}")
     return [passage._replace(title=title, id=found if found is None else str(found))]

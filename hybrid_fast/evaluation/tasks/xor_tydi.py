@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.texts import id_text
-from hybrid_fast.data.formats.collection import field_of, iter_passages, iter_records
+from hybrid_fast.data.formats.collection import iter_passages, iter_records
+from hybrid_fast.data.formats.fields import field_of
 from hybrid_fast.data.formats.items import check_text
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
