@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_fast.data.formats.trec_runs import write_qrels, write_run
+from hybrid_fast.data.formats.trec_runs import check_run_ids, write_qrels, write_run
 from hybrid_fast.evaluation.tasks.judgements import Judged
 from hybrid_fast.retrieval.texts import Pool
 
@@ -68,9 +68,5 @@ def distinct_ids(members: Pool) -> list[str]:
     if len(set(ids)) < len(ids):
         repeated, _ = Counter(ids).most_common(1)[0]
         raise ValueError(f"id {repeated!r} occurs more than once, which is ambiguous in a TREC run")
-    bad = next((each for each in ids if len(each.split()) != 1), None)
-    if bad is not None:
-        raise ValueError(
-            f"id {bad!r} is empty or contains white space, which separates the fields of a TREC run"
-        )
+    check_run_ids(ids)
     return ids
