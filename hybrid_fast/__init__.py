@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
     from hybrid_fast.ops import info_nce as info_nce
-    from hybrid_fast.retrieval import encode_corpus as encode_corpus
     from hybrid_fast.retrieval import Retriever as Retriever
+    from hybrid_fast.retrieval import encode_corpus as encode_corpus
+    from hybrid_fast.retrieval import mine_hard_negatives as mine_hard_negatives
     from hybrid_fast.training import HybridTrainer as HybridTrainer
     from hybrid_fast.training import HybridTrainingArguments as HybridTrainingArguments
 
@@ -37,6 +38,7 @@ _HOMES = {
     "InfoNCELoss": "ops",
     "info_nce": "ops",
     "encode_corpus": "retrieval",
+    "mine_hard_negatives": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",

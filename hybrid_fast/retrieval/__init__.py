@@ -1,9 +1,9 @@
 """Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
+from hybrid_fast.retrieval.bm25_index import BM25Index
 from hybrid_fast.retrieval.corpus_encoding import encode_corpus
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
-from hybrid_fast.retrieval.bm25_index import BM25Index
 from hybrid_fast.retrieval.encoding import encode, encode_both
 from hybrid_fast.retrieval.exact_search import Hits, search
 from hybrid_fast.retrieval.fusion import (
@@ -12,14 +12,15 @@ from hybrid_fast.retrieval.fusion import (
     reciprocal_ranks,
     weighted_scores,
 )
+from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
     "BM25",
-    "EncodedCorpus",
     "BM25Index",
+    "EncodedCorpus",
     "Hit",
     "Hits",
     "Retriever",
@@ -30,6 +31,7 @@ __all__ = [
     "fuse_runs",
     "fuse_scorers",
     "load_reranker",
+    "mine_hard_negatives",
     "reciprocal_ranks",
     "search",
     "store_texts",

@@ -181,13 +181,15 @@ def _connected(names: Integers, codes: Integers) -> Numbers:
         names: numbers, not all of which need be used, int64 (n,).
         codes: int64 (n,); -1 connects nothing.
     """
+    if not len(names):
+        return np.empty(0, np.int32)
     names = np.unique(names, return_inverse=True)[1]
     has_code = codes >= 0
     codes = np.unique(codes[has_code], return_inverse=True)[1]
-    num_names = int(names.max(initial=-1)) + 1
+    num_names = int(names.max()) + 1
     size = num_names + int(codes.max(initial=-1)) + 1
     edges = names[has_code].astype(np.int32), (num_names + codes).astype(np.int32)
-    graph = coo_array((np.ones(len(codes), np.bool_), edges), shape=(size, size))
+    graph = coo_array((np.ones(len(codes), np.int8), edges), shape=(size, size))
     _, components = connected_components(graph, directed=False)
     return np.unique(components[:num_names], return_inverse=True)[1].astype(np.int32)[names]
 

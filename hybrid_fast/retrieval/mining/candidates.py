@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ class Found(NamedTuple):
     scores: np.ndarray
 
 
-class Candidates(Protocol):
+class Candidates(ABC):
     """Passages by number.
 
     Attributes:
@@ -48,26 +49,26 @@ class Candidates(Protocol):
     """
 
     counts: dict[str, int]
+    codes: np.ndarray
+    passages: np.ndarray
 
-    @property
-    def codes(self) -> np.ndarray: ...
-    @property
-    def passages(self) -> np.ndarray: ...
-
+    @abstractmethod
     def search(self, queries: Queries, k: int, languages: Collection[str] | None) -> Found:
-        """Find the k best candidates of each query, equal ones in one order."""
+        """Return the k best candidates of each query, of some languages; None: of all."""
 
+    @abstractmethod
     def texts(self, numbers: np.ndarray) -> list[str]:
-        """Return texts."""
+        """Return the texts of some, as the table's passages have them."""
 
+    @abstractmethod
     def languages(self, numbers: np.ndarray) -> list[str]:
-        """Return languages."""
+        """Return the languages of some."""
 
-    def forget(self) -> None:
-        """Let go of what was found; its numbers have no meaning any more."""
+    def forget(self) -> None:  # noqa: B027
+        """Let go of what was found; its numbers may have no meaning any more."""
 
 
-class TableCandidates:
+class TableCandidates(Candidates):
     """The distinct passages of a table; a store proposes, their own vectors give the scores.
 
     So the scores are exact, and equal in every kind of store that finds the same passages.
@@ -83,6 +84,7 @@ class TableCandidates:
         self._vectors, self._store = vectors, store
 
     def search(self, queries: Queries, k: int, languages: Collection[str] | None) -> Found:
+        """Return the k best candidates of each query, equal scores by number."""
         hits = self._store.search(queries.raw, k, languages)
         numbers = _matrix(list(map(int, chain.from_iterable(hits.ids))), hits)
         places, columns = np.nonzero(numbers >= 0)
@@ -94,17 +96,16 @@ class TableCandidates:
         return Found(*(np.take_along_axis(each, order, axis=1) for each in (numbers, scores)))
 
     def texts(self, numbers: np.ndarray) -> list[str]:
+        """Return the texts of some."""
         return self._texts.texts(numbers)
 
     def languages(self, numbers: np.ndarray) -> list[str]:
+        """Return the languages of some."""
         names, codes, rows = self._languages
         return [names[code] for code in codes[rows[numbers]]]
 
-    def forget(self) -> None:
-        pass
 
-
-class StoreCandidates:
+class StoreCandidates(Candidates):
     """The passages of a store, numbered as they are found; scores are those of the store.
 
     What answers a question is known by its text, or by an id that the table gives to a passage.
@@ -116,12 +117,18 @@ class StoreCandidates:
         self.forget()
 
     def forget(self) -> None:
+        """Let go of all numbers."""
         self._numbers: dict[str, int] = {}
         self._texts: list[str] = []
         self._languages: list[str] = []
         self.codes, self.passages = np.empty(0, np.int64), np.empty(0, np.int32)
 
     def search(self, queries: Queries, k: int, languages: Collection[str] | None) -> Found:
+        """Return the k best candidates of each query, in the order of the store.
+
+        Raises:
+            ValueError: the store keeps no texts.
+        """
         hits = self._store.search(queries.raw, k, languages)
         found = dict(
             zip(
@@ -152,9 +159,11 @@ class StoreCandidates:
         self.passages = np.concatenate([self.passages, passages])
 
     def texts(self, numbers: np.ndarray) -> list[str]:
+        """Return the texts of some."""
         return [self._texts[number] for number in numbers]
 
     def languages(self, numbers: np.ndarray) -> list[str]:
+        """Return the languages of some."""
         return [self._languages[number] for number in numbers]
 
 
@@ -162,5 +171,5 @@ def _matrix(numbers: Sequence[int], hits: StoreHits) -> np.ndarray:
     """Return the numbers of all hits, one after the other, as rows of a matrix filled with -1."""
     lengths = np.array([len(ids) for ids in hits.ids], np.int64)
     matrix = np.full(hits.scores.shape, -1, np.int64)
-    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = numbers
+    matrix[np.arange(hits.scores.shape[1]) < lengths[:, None]] = numbers
     return matrix

@@ -83,7 +83,9 @@ class MiningOptions:
 
     def _check_ranks(self) -> None:
         if not isinstance(self.ranks, Sequence) or len(self.ranks) != 2:
-            raise ValueError(f"ranks is {self.ranks!r}; the first and the last, (1, 100), is needed")
+            raise ValueError(
+                f"ranks is {self.ranks!r}; the first and the last, (1, 100), is needed"
+            )
         first, last = self.ranks
         _check_whole("the first of ranks", first, 1)
         _check_whole("the last of ranks", last, first)

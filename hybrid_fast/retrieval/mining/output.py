@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -22,13 +23,15 @@ class MinedRows(NamedTuple):
     """What was mined for some rows.
 
     Attributes:
-        negatives: of each row, best first.
-        scores: of these; None where it is not known.
+        rows: which, int64 (n,).
+        negatives: of each, best first.
+        scores: of these; None where one is not known.
         positives: score of each row's own passage, NaN where it has none, float32 (n,).
     """
 
-    negatives: list[list[str]]
-    scores: list[list[float | None] | None]
+    rows: np.ndarray
+    negatives: Sequence[list[str]]
+    scores: Sequence[list[float | None]]
     positives: np.ndarray
 
 
@@ -52,12 +55,19 @@ class TableWriter:
         self._file: pa.RecordBatchStreamWriter | None = None
 
     def write(self, part: slice, mined: MinedRows) -> None:
-        """Add the next rows of the table with what was mined for them."""
+        """Add the next rows of the table; those that were not mined stay as they are."""
         given = self._rows[part.start : part.stop]
         columns = {name: given[name] for name in given.column_names}
-        columns["negatives"] = pa.array(mined.negatives, SCHEMA.field("negatives").type)
-        columns["negative_scores"] = pa.array(mined.scores, SCHEMA.field("negative_scores").type)
-        columns["positive_score"] = pa.array(mined.positives, pa.float32(), from_pandas=True)
+        places = mined.rows - part.start
+        for name, values in (
+            ("negatives", mined.negatives),
+            ("negative_scores", mined.scores),
+            ("positive_score", [None if np.isnan(x) else float(x) for x in mined.positives]),
+        ):
+            new = columns[name].to_pylist() if name in columns else [None] * len(given)
+            for place, value in zip(places, values, strict=True):
+                new[place] = value
+            columns[name] = pa.array(new, SCHEMA.field(name).type)
         made = pa.table({name: columns[name] for name in self._schema.names}, schema=self._schema)
         self._held += made.to_batches()
         if self._file or sum(batch.nbytes for batch in self._held) > IN_MEMORY_BYTES:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from hybrid_fast.common.disk import writing
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.models.similarity import Similarity
 from hybrid_fast.retrieval.embeddings import normalize_rows
-from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.mining.answers import Answers
-from hybrid_fast.retrieval.stores import Store
+from hybrid_fast.retrieval.stores import Rows
 
 _TEXTS_AT_A_TIME = 4096
 _PAIRS_AT_A_TIME = 4096  # whose vectors are held at a time
@@ -55,26 +56,23 @@ class PassageVectors:
 
     @classmethod
     def read(
-        cls, encoded: EncodedCorpus, similarity: Similarity, path: Path, store: Store | None
+        cls, encoded: Iterable[Rows], shape: tuple[int, int], similarity: Similarity, path: Path
     ) -> PassageVectors:
-        """Copy encoded passages into a file, shard by shard, and into a store if there is one.
+        """Copy encoded passages into a file, shard by shard.
 
         Args:
             encoded: the passages, in the order of their numbers.
-            similarity: vectors of "cosine" get norm 1 in the file.
+            shape: their number, and D.
+            similarity: vectors of "cosine" get norm 1.
             path: a new file.
-            store: takes them as the model gave them.
         """
-        shape = len(encoded), encoded.info.dimension
-        vectors = np.memmap(path, np.float32, "w+", shape=shape)
+        vectors = _new_file(path, shape)
         start = 0
         for rows in encoded:
             part = rows.vectors
             stop = start + len(part)
             vectors[start:stop] = normalize_rows(part) if similarity == "cosine" else part
             start = stop
-            if store is not None:
-                store.add(rows)
         return cls(vectors)
 
     def score(self, queries: np.ndarray, places: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -94,3 +92,12 @@ class PassageVectors:
                 "pd,pd->p", queries[places[part]], self._vectors[numbers[part]]
             )
         return scores
+
+
+def _new_file(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return zeros, float32, in a file that is mapped."""
+    if not shape[0]:
+        return np.zeros(shape, np.float32)  # an empty file cannot be mapped
+    with writing(path), path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])  # a full disk shows here
+    return np.memmap(path, np.float32, "r+", shape=shape)

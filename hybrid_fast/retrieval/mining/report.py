@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 
 @dataclass
 class LanguageReport:
@@ -17,8 +19,8 @@ class LanguageReport:
         without: of these, how many have no negative.
         fewer: how many have some, but fewer than asked for.
         negatives: number of negatives, by their language.
-        left_out: number of passages that each rule left out: "answer" and "same_text" while
-            searching; the rules of scores among the passages of the ranks that were asked for, a
+        left_out: number of passages that each rule left out: "answer" while searching, as deep as
+            was needed; the rules of scores among the passages of the ranks that were asked for, a
             passage by the first rule that leaves it out.
         kept: rows whose own negatives were kept, and which were not mined.
         num_positives: items with a positive whose score is known.
@@ -85,6 +87,49 @@ class MiningReport:
         """Begin with nothing."""
         return cls({name: LanguageReport() for name in names})
 
+    def count_kept(self, codes: np.ndarray) -> None:
+        """Count items that were not mined, by the numbers of their languages, (n,)."""
+        for code, count in Counter(codes.tolist()).items():
+            self._report(code).kept += count
+
+    def count_items(self, codes: np.ndarray, positives: np.ndarray, scores: np.ndarray) -> None:
+        """Count items that were mined.
+
+        Args:
+            codes: numbers of their languages, (n,).
+            positives: scores that their negatives were held against, NaN without one, (n,).
+            scores: of their negatives, NaN where there are too few, (n, num_negatives).
+        """
+        counts = (~np.isnan(scores)).sum(axis=1)
+        for code in np.unique(codes):
+            report, of_code = self._report(code), codes == code
+            known = positives[of_code & ~np.isnan(positives)]
+            report.items += int(of_code.sum())
+            report.without += int((counts[of_code] == 0).sum())
+            report.fewer += int(((counts > 0) & (counts < scores.shape[1]))[of_code].sum())
+            report.num_positives += len(known)
+            report.sum_of_positives += float(known.sum(dtype=np.float64))
+            report.sum_of_negatives += float(np.nansum(scores[of_code], dtype=np.float64))
+
+    def count_left_out(self, rule: str, codes: np.ndarray, counts: np.ndarray) -> None:
+        """Count passages that a rule left out.
+
+        Args:
+            rule: its name.
+            codes: numbers of the languages of items, (n,).
+            counts: passages left out for each, (n,).
+        """
+        for code in np.unique(codes[counts > 0]):
+            self._report(code).left_out[rule] += int(counts[codes == code].sum())
+
+    def count_negatives(self, codes: np.ndarray, languages: Sequence[str]) -> None:
+        """Count negatives by the numbers of the languages of their items, and by their own."""
+        for (code, language), count in Counter(zip(codes.tolist(), languages, strict=True)).items():
+            self._report(code).negatives[language] += count
+
+    def _report(self, code: int) -> LanguageReport:
+        return list(self.languages.values())[code]
+
     @property
     def total(self) -> LanguageReport:
         """That of all languages together."""
@@ -95,7 +140,9 @@ class MiningReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        found = {name: each.to_dict() for name, each in self.languages.items() if each.items}
+        found = {
+            name: each.to_dict() for name, each in self.languages.items() if each.items or each.kept
+        }
         return {"languages": found, "total": self.total.to_dict()}
 
     def describe(self) -> str:
@@ -106,6 +153,8 @@ class MiningReport:
         if total.fewer or total.without:
             text += f"; {total.fewer:,} have fewer than asked for, {total.without:,} have none"
         if total.mean_negative is not None and total.mean_positive is not None:
-            text += f"; mean score {total.mean_negative:.4f}, of positives {total.mean_positive:.4f}"
+            text += (
+                f"; mean score {total.mean_negative:.4f}, of positives {total.mean_positive:.4f}"
+            )
         rules = ", ".join(f"{name} {count:,}" for name, count in sorted(total.left_out.items()))
         return text + (f"; passages left out: {rules}" if rules else "")

@@ -9,8 +9,6 @@ import numpy as np
 from hybrid_fast.retrieval.mining.candidates import Found
 from hybrid_fast.retrieval.mining.options import MiningOptions
 
-RULES = ("no_positive", "margin", "relative_margin", "max_score", "min_score")
-
 
 class Window:
     """The passages of the ranks that are asked for, of n items and some sets of languages.
@@ -18,11 +16,12 @@ class Window:
     Attributes:
         numbers: int64 (n, num_sets, width), -1 where there is none.
         scores: float32 (n, num_sets, width), minus infinity where there is none.
+        last: the last rank.
     """
 
     def __init__(self, num_items: int, num_sets: int, ranks: tuple[int, int]) -> None:
-        self._first, last = ranks
-        shape = num_items, num_sets, last - self._first + 1
+        self._first, self.last = ranks
+        shape = num_items, num_sets, self.last - self._first + 1
         self.numbers = np.full(shape, -1, np.int64)
         self.scores = np.full(shape, -np.inf, np.float32)
 
