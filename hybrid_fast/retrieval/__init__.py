@@ -13,6 +13,7 @@ from hybrid_fast.retrieval.fusion import (
     weighted_scores,
 )
 from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
+from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
@@ -33,6 +34,7 @@ __all__ = [
     "fuse_scorers",
     "index_corpus",
     "load_reranker",
+    "mine_hard_negatives",
     "reciprocal_ranks",
     "search",
     "store_texts",
