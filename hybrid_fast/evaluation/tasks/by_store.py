@@ -140,9 +140,13 @@ def _search(
         else:
             write(rankings)
         finder.rank_in_languages(search, depth)
-        kind = getattr(store, "kind", type(store).__name__)
-        ranked_by = {"store": {"address": store.address, "kind": kind, "depth": depth}}
-    return finder.found, ranked_by
+        ranked_by = {
+            "address": store.address,
+            "index": store.index,
+            "exact": store.exact,
+            "depth": depth,
+        }
+    return finder.found, {"store": ranked_by}
 
 
 def _write_run(

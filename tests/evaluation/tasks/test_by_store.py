@@ -44,15 +44,15 @@ def memory_kind(monkeypatch):
     made: dict[str, MemoryStore] = {}
     module = ModuleType("memory_kind")
 
-    def create(place, info, sample, **options):
-        assert sample.draw(2).shape == (min(2, sample.num_rows), info.dimension)
+    def create(place, info, *, index="auto"):
         made[place] = MemoryStore(info, f"memory:{place}")
-        made[place].options = options
+        made[place].index, made[place].exact = f"sorted, {index}", True
         return made[place]
 
-    def open_made(place, **options):
+    def open_made(place, *, patience=1):
         if place not in made:
             raise FileNotFoundError(place)
+        made[place].patience = patience
         return made[place]
 
     module.create, module.open = create, open_made
@@ -158,23 +158,35 @@ def assert_same_scores(found: Results, exact: Results) -> None:
 def test_equal_to_counting(name, levels, memory_kind):
     """With one level all scores of a query are equal; with three, many."""
     task, model = TASKS[name](), Numbers(levels)
-    found = task.evaluate(model, store="memory:m", store_options={"sort": 1})
+    found = task.evaluate(model, store="memory:m", store_options={"index": "heap"})
     assert_same_scores(found, task.evaluate(model))
-    assert memory_kind["m"].options == {"sort": 1}
+    assert found.info.settings["store"]["index"] == "sorted, heap"
     assert memory_kind["m"].count() == len(task.candidates)
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_builtin_task(memory_kind):
+@pytest.mark.parametrize("name", TASKS)
+def test_flat_index_of_faiss(name, tmp_path):
+    task, model = TASKS[name](), Numbers()
+    address = f"faiss:{tmp_path / 'store'}"
+    found = task.evaluate(model, store=address, store_options={"index": "flat"})
+    assert_same_scores(found, task.evaluate(model))
+    assert found.info.settings["store"]["exact"]
+    again = task.evaluate(model, store=address)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_builtin_task(memory_kind, tmp_path):
     """Cosines of a static model: real texts, and scores that are no whole numbers."""
     task = load_task("builtin", languages=["de", "th", "en"])
     model = BiEncoder.static([*task.queries, *task.candidates], dim=16, vocab_size=300)
     found, exact = task.evaluate(model, store="memory:m"), task.evaluate(model)
     assert_same_scores(found, exact)
+    assert_same_scores(task.evaluate(model, store=f"faiss:{tmp_path / 'store'}"), exact)
     settings = found.info.settings
     assert settings == {
         **exact.info.settings,
-        "store": {"address": "memory:m", "kind": "MemoryStore", "depth": 20},
+        "store": {"address": "memory:m", "index": "sorted, auto", "exact": True, "depth": 20},
         "not_computed": ["map", "rank_distance", "query_language_preference", "mrc", "mrc@20"],
     }
     assert found.info.model == exact.info.model
@@ -189,6 +201,16 @@ def test_depth_follows_the_metrics():
     assert search_depth(["map", "recall@1"]) == 20
     assert search_depth(["ndcg@10", "recall@100", "mrr"]) == 100
     assert search_depth(["recall@1000", "recall@100"]) == 1000
+
+
+def test_options_are_of_making_or_of_opening(memory_kind):
+    task, model = TASKS["one candidate"](), Numbers()
+    for patience in (2, 3):  # a command that is given again works again
+        options = {"index": "heap", "patience": patience}
+        task.evaluate(model, store="memory:m", store_options=options)
+        assert memory_kind["m"].patience == patience
+    with pytest.raises(ValueError, match=r"no option 'patent'.*did you mean 'patience'"):
+        task.evaluate(model, store="memory:m", store_options={"patent": 1})
 
 
 def test_a_store_is_used_again_for_the_same_candidates_and_model_alone(memory_kind, cache):
