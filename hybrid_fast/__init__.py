@@ -41,7 +41,6 @@ _HOMES = {
     "encode_corpus": "retrieval",
     "mine_hard_negatives": "retrieval",
     "Retriever": "retrieval",
-    "encode_corpus": "retrieval",
     "index_corpus": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",

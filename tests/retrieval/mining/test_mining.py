@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from mining_by_hand import ByHand, HashModel, draw_table
 
-from hybrid_fast.retrieval.mining import MiningOptions, mine
-from hybrid_fast.retrieval.mining import looking, miner
+from hybrid_fast.retrieval.mining import MiningOptions, looking, mine, miner
 
 pytestmark = pytest.mark.usefixtures("memory_stores")
 
