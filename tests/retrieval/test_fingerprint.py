@@ -77,7 +77,7 @@ def test_what_vectors_of_passages_show(folder, options, message):
     assert message in found if message else found == ""
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.ao:DeprecationWarning", "ignore:torch.quant:UserWarning")
 def test_int8_weights_are_another_model():
     class Linear(nn.Module):
         def __init__(self, layer):
