@@ -31,6 +31,7 @@ class MilvusCalls:
 
     Attributes:
         place: of the store.
+        lite: whether Milvus Lite answers, which can do less.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class MilvusCalls:
         uri = place.uri if place.file is None else milvus_lite.serve(place.file)
         try:
             self._client = self._insist("connect", lambda: self._connect(uri, token))
+            self.lite = "lite" in self("get_server_version")
         except BaseException:
             self.close()
             raise

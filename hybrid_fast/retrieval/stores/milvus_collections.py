@@ -150,7 +150,9 @@ def split_index(index: str) -> tuple[str, dict[str, Any]]:
         ValueError: there is no such kind, or a parameter has no value.
     """
     name, _, parameters = index.partition(",")
-    return check_choice("index", name.strip().upper(), INDEXES), read_parameters(parameters)
+    return check_choice("index", name.strip().upper().replace("-", "_"), INDEXES), read_parameters(
+        parameters
+    )
 
 
 def read_parameters(text: str) -> dict[str, Any]:

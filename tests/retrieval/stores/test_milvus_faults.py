@@ -191,11 +191,6 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch, missing):
         create_store(f"milvus:{tmp_path}/own.db", made_info())
 
 
-def test_float16_is_for_servers_that_have_it(relay):
-    with pytest.raises(OSError, match="Float16Vector"):
-        create_store(f"{relay.address}/half", made_info(), dtype="float16")
-
-
 class RecordedCalls:
     """Calls of a server that has float16, which Milvus Lite has not."""
 
