@@ -43,7 +43,7 @@ def create(
     dtype: VectorDtype = "float32",
     replace: bool = False,
     partitions: int = 64,
-    search: str = "",
+    search: str | Mapping[str, Any] = "",
     token: str | None = None,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
@@ -58,8 +58,8 @@ def create(
             what a server chooses elsewhere.
         dtype: of the vectors on a server; Milvus Lite has float32 alone.
         replace: whether a store that is there is replaced, at the first commit of this one.
-        partitions: over which a server spreads the languages.
-        search: parameters of searches, such as "ef=200".
+        partitions: over which a server spreads the languages, at most 1,024.
+        search: parameters of searches, such as "ef=200" or {"ef": 200}.
         token: see `MilvusCalls`.
         timeout: see `MilvusCalls`.
         retries: see `MilvusCalls`.
@@ -71,17 +71,16 @@ def create(
         ImportError: the extra "milvus" is not installed.
     """
     found, parameters = find_place(place), collections.read_parameters(search)
-    check_choice("dtype", dtype, collections.DTYPES)
-    index = "" if index == "auto" else index
-    kind, _ = collections.split_index(index or "FLAT")
+    _check_options(index, dtype, partitions)
     calls = MilvusCalls(found, token=token, timeout=timeout, retries=retries)
     try:
+        if index == "auto":
+            index = "FLAT" if calls.lite else "AUTOINDEX"
+        kind, _ = collections.split_index(index)
         if calls.lite:
             check_choice("index", kind, collections.LITE_INDEXES)
-            index, dtype = index or "FLAT", "float32"
-        index = index or "AUTOINDEX"
-        kind, _ = collections.split_index(index)
-        store = Described(info, dtype, kind, False, collections.this_writer())
+        kept: VectorDtype = "float32" if calls.lite else dtype
+        store = Described(info, kept, kind, False, collections.this_writer())
         name = begin(calls, store, index, partitions, replace)
         return MilvusStore(calls, name, store, parameters)
     except BaseException:
@@ -92,7 +91,7 @@ def create(
 def open(
     place: str,
     *,
-    search: str = "",
+    search: str | Mapping[str, Any] = "",
     token: str | None = None,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
@@ -115,6 +114,16 @@ def open(
     except BaseException:
         calls.close()
         raise
+
+
+def _check_options(index: str, dtype: str, partitions: int) -> None:
+    if index != "auto":
+        collections.split_index(index)
+    check_choice("dtype", dtype, collections.DTYPES)
+    if partitions not in range(1, collections.MAX_PARTITIONS + 1):
+        raise ValueError(
+            f"partitions is {partitions!r}; 1 to {collections.MAX_PARTITIONS} are allowed"
+        )
 
 
 class MilvusStore(Store):

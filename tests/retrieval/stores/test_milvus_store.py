@@ -242,7 +242,7 @@ def test_other_indexes(fresh, index):
     rows = draw_rows(60)
     with create_store(fresh, made_info(), index=index, search="ef=64,nprobe=4") as store:
         store.add(rows)
-    with open_store(fresh, search="ef=64,nprobe=4") as store:
+    with open_store(fresh, search={"ef": 64, "nprobe": 4}) as store:
         assert (store.index, store.exact) == (
             index.partition(",")[0].upper().replace("-", "_"),
             False,
@@ -260,7 +260,10 @@ def test_other_indexes(fresh, index):
         ({"search": "ef"}, "'ef' is no parameter"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"timeout": 0}, "timeout is 0"),
+        ({"timeout": "long"}, "timeout is 'long'"),
         ({"retries": -1}, "retries is -1"),
+        ({"retries": 1.5}, "retries is 1.5"),
+        ({"partitions": 0}, "partitions is 0; 1 to 1024"),
     ],
 )
 def test_options_that_cannot_be(fresh, options, message):
