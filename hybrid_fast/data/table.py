@@ -48,9 +48,9 @@ class AlignedTable:
 
     Attributes:
         dataset: the rows as a `datasets.Dataset` with the columns group_id, lang, query, passage,
-            passage_id, title, negatives, source and kinds, and in_batch where that of a row is
-            False. Ids begin with "<source>:"; a passage that was given no id has one made from its
-            text, equal in all sources.
+            passage_id, title, negatives, source and kinds, in_batch where that of a row is False,
+            and negative_scores and positive_score where one is known. Ids begin with "<source>:"; a
+            passage that was given no id has one made from its text, equal in all sources.
         folder: the folder it was loaded from; None if it was not loaded.
     """
 

@@ -79,16 +79,36 @@ def encode_both(
         ValueError: if it asks for a similarity other than cosine or dot product, a text is no valid
             Unicode, or it returns embeddings of a wrong shape, NaN or infinity.
     """
+    _, of_passages = find_encoders(model)
+    left, settings = encode_queries(
+        model, queries, batch_size, passages_name=passages_name, shared=shared
+    )
+    encoder = share_encoder(of_passages, shared, batch_size or DEFAULT_BATCH_SIZE)
+    right = encode(encoder, passages, batch_size, passages_name)
+    if settings["similarity"] == "cosine":
+        left, right = normalize_rows(left), normalize_rows(right)
+    return Encoded(left, right, settings)
+
+
+def encode_queries(
+    model: object,
+    queries: Sequence[str],
+    batch_size: int | None = None,
+    *,
+    passages_name: str = "passages",
+    shared: SharedWork | None = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Encode queries for a search of passages; arguments and errors are those of `encode_both`.
+
+    Returns:
+        Their embeddings as the model gives them, float32 (n, D), and the settings of `Encoded`.
+    """
     of_queries, of_passages = find_encoders(model)
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
     if getattr(model, "truncate_dim", None) is not None:
         settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
-    size = batch_size or DEFAULT_BATCH_SIZE
-    left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
-    encoder = share_encoder(of_passages, shared, size)
-    right = encode(encoder, passages, batch_size, passages_name)
-    if settings["similarity"] == "cosine":
-        left, right = normalize_rows(left), normalize_rows(right)
+    encoder = share_encoder(of_queries, shared, batch_size or DEFAULT_BATCH_SIZE)
+    embeddings = encode(encoder, queries, batch_size, "queries")
     if not isinstance(model, BiEncoder):
         methods = {"queries": of_queries.description, "passages": of_passages.description}
         settings["encoded_by"] = methods
@@ -100,7 +120,7 @@ def encode_both(
             methods["passages"],
             settings["similarity"],
         )
-    return Encoded(left, right, settings)
+    return embeddings, settings
 
 
 def encode(

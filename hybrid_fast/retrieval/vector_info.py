@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hybrid_fast.models.similarity import Similarity
+from hybrid_fast.retrieval.encoders import similarity_of
+from hybrid_fast.retrieval.encoding import describe_model
 from hybrid_fast.retrieval.fingerprint import Fingerprint
 
 
@@ -28,6 +31,21 @@ class VectorInfo:
     similarity: Similarity
     dimension: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: object) -> VectorInfo:
+        """Return that of the vectors of a model, which encodes two fixed texts for it.
+
+        Raises:
+            TypeError: the model cannot encode texts.
+            ValueError: it asks for a similarity other than cosine or dot product.
+        """
+        name, settings = describe_model(model)
+        if getattr(model, "truncate_dim", None) is not None:
+            settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
+        fingerprint = Fingerprint.of(model)
+        plain = json.loads(json.dumps(settings))  # as it will be read again
+        return cls(name, fingerprint, similarity_of(model), len(fingerprint.probe[0]), plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

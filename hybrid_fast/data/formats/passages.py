@@ -1,0 +1,210 @@
+"""Passages of records: which fields hold the id, title, text and language, and how they are joined.
+
+Fields are found by the names that published collections have, or named by the user.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from hybrid_fast.common.choices import check_choice, nearest
+from hybrid_fast.data.formats.fields import (
+    ID_FIELDS,
+    TEXT_FIELDS,
+    Column,
+    MissingField,
+    field_of,
+    look_up,
+)
+from hybrid_fast.data.formats.files import SourceFile
+from hybrid_fast.data.formats.items import is_blank
+from hybrid_fast.data.formats.json_text import Json
+from hybrid_fast.data.formats.records import Record
+from hybrid_fast.data.formats.tolerance import Tolerance
+
+logger = logging.getLogger(__name__)
+
+CANDIDATE_TEXTS = ("title+text", "text")
+KNOWN_FIELDS = {
+    "id": ID_FIELDS,
+    "title": ("title",),
+    "text": TEXT_FIELDS,
+    "language": ("lang", "language", "_lang", "language_code", "lang_code"),
+}
+PassageColumns = Mapping[str, Column | None]
+
+
+class Passage(NamedTuple):
+    """A passage or document, and where it was read (for messages).
+
+    `language` is the code that its record gives, None if it gives none.
+    """
+
+    id: str
+    title: str
+    text: str
+    where: str
+    language: str | None = None
+
+
+def join_title(title: str, text: str, candidate_text: str) -> str:
+    """Return a text after its title and a space, or alone; a title if there is no text.
+
+    Args:
+        title: the title, which may be empty.
+        text: the text, which may be empty.
+        candidate_text: "title+text" or "text".
+    """
+    if text and candidate_text == "text":
+        return text
+    return f"{title} {text}".strip()
+
+
+def check_candidate_text(candidate_text: str | None) -> str:
+    """Return the part of passages that is searched, default "title+text"; ValueError if unknown."""
+    return check_choice("candidate_text", candidate_text or CANDIDATE_TEXTS[0], CANDIDATE_TEXTS)
+
+
+def check_passage_columns(columns: PassageColumns | None) -> bool:
+    """Check columns of passages, and tell whether they are positions.
+
+    Raises:
+        TypeError: if a column is neither a name, a position nor None.
+        ValueError: if names and positions are mixed, or for a column that passages do not have.
+    """
+    kinds = set()
+    for ours, theirs in (columns or {}).items():
+        if ours not in KNOWN_FIELDS:
+            raise ValueError(
+                f"columns= maps what a passage has to fields of the corpus; {ours!r} is none of "
+                f"{', '.join(KNOWN_FIELDS)}{nearest(ours, KNOWN_FIELDS)}"
+            )
+        if theirs is None and ours != "text":
+            continue
+        if type(theirs) not in (str, int):
+            hint = "" if ours == "text" else ", or None for no such field"
+            raise TypeError(f"columns[{ours!r}] must be a name or a position{hint}, got {theirs!r}")
+        kinds.add(type(theirs))
+    if len(kinds) > 1:
+        raise ValueError(f"columns must be all names or all positions, got {dict(columns or {})}")
+    return int in kinds
+
+
+class PassageMapper:
+    """Turns the records of one file or data set into passages.
+
+    Args:
+        file: where the records are; its language holds for those that give none.
+        tolerance: told of what is let pass.
+        columns: {"id", "title", "text", "language": the field of it}, each a name, a dotted path or
+            a position; None where there is no such field. What is not named is found by the names
+            of `KNOWN_FIELDS`.
+        number_rows: where the first record has no field of an id, file and row make ids.
+    """
+
+    def __init__(
+        self,
+        file: SourceFile,
+        tolerance: Tolerance,
+        columns: PassageColumns | None = None,
+        number_rows: bool = False,
+    ) -> None:
+        self.file, self.tolerance, self.columns = file, tolerance, dict(columns or {})
+        self.number_rows = number_rows
+        self._is_first, self._is_numbered = True, False
+        self._names: tuple[str, ...] = ()
+        self._known: dict[str, list[str]] = {}
+
+    def passages(self, records: Iterator[tuple[int, Record]]) -> Iterator[Passage]:
+        """Yield the passage of each (number, record); ValueError with file, line and field."""
+        for number, record in records:
+            self._note_names(record)
+            where = self.file.place(number)
+            yield Passage(
+                self.file.row_id(number) if self._is_numbered else self._id(record, where),
+                self._optional("title", record, where) or "",
+                self._text(record, where),
+                where,
+                self._optional("language", record, where) or self.file.code,
+            )
+            self._is_first = False
+
+    def _note_names(self, record: Record) -> None:
+        """Find, once for all records of the same fields, which of them have a known name."""
+        names = tuple(record) if isinstance(record, dict) else ()
+        if names != self._names:
+            self._names = names
+            self._known = {
+                ours: [name for name in known if name in record]
+                for ours, known in KNOWN_FIELDS.items()
+            }
+        if self._is_first and self.number_rows:
+            self._is_numbered = self._lacks_ids()
+
+    def _lacks_ids(self) -> bool:
+        if "id" in self.columns:
+            return self.columns["id"] is None
+        if not self._known.get("id"):
+            logger.warning(
+                "%s: has no field %s; rows get ids such as %r. Name the field with "
+                "columns={'id': ...}, or give None for it",
+                *(self.file.path, " or ".join(map(repr, ID_FIELDS)), self.file.row_id(1)),
+            )
+            return True
+        return False
+
+    def _id(self, record: Record, where: str) -> str:
+        found = self._value("id", record, where)
+        if found is None:
+            raise self._missing("id", record, where)
+        if not (found := found.strip()):
+            raise ValueError(f"{where}: the id is empty")
+        return found
+
+    def _text(self, record: Record, where: str) -> str:
+        found = self._value("text", record, where)
+        if found is None and "text" not in self.columns and not self._known.get("text"):
+            raise self._missing("text", record, where)
+        return found or ""
+
+    def _optional(self, ours: str, record: Record, where: str) -> str | None:
+        """Return what not every record has, None if it is missing, null or blank."""
+        try:
+            value = self._value(ours, record, where)
+        except MissingField as error:
+            if self._is_first:  # a wrong name would quietly mean none
+                raise
+            kind = f"records without the field {self.columns[ours]!r}, read as without {ours}"
+            self.tolerance.allow(kind, str(error))
+            return None
+        return None if is_blank(value) else value
+
+    def _value(self, ours: str, record: Record, where: str) -> str | None:
+        """Return the text of a field, None if it is null, or none that is known.
+
+        Raises:
+            MissingField: a field that the user named is missing.
+        """
+        if ours in self.columns:
+            column = self.columns[ours]
+            value = None if column is None else look_up(record, column, where)
+            return _as_text(value, str(column), where)
+        for name in self._known.get(ours, ()):
+            value = record[name]  # type: ignore[call-overload]
+            if value is not None:
+                return _as_text(value, name, where)
+        return None
+
+    def _missing(self, ours: str, record: Record, where: str) -> ValueError:
+        if ours in self.columns:
+            return ValueError(f"{where}: field {self.columns[ours]!r}, the {ours}, is null")
+        wanted = " or ".join(map(repr, KNOWN_FIELDS[ours]))
+        if not isinstance(record, dict):
+            return ValueError(f"{where}: give the position of the {ours} with columns=")
+        return ValueError(f"{where}: has no field {wanted}; the fields are {list(record)}")
+
+
+def _as_text(value: Json, name: str, where: str) -> str | None:
+    return value if value is None or type(value) is str else field_of({name: value}, (name,), where)
