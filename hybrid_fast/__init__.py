@@ -42,6 +42,8 @@ _HOMES = {
     "index_corpus": "retrieval",
     "encode_corpus": "retrieval",
     "mine_hard_negatives": "retrieval",
+    "encode_corpus": "retrieval",
+    "index_corpus": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
