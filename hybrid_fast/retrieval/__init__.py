@@ -1,4 +1,5 @@
 """Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
@@ -15,6 +16,7 @@ from hybrid_fast.retrieval.fusion import (
 from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
+from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Retriever",
+    "IndexReport",
     "TextCollection",
     "encode",
     "encode_both",
@@ -32,6 +35,7 @@ __all__ = [
     "fuse_scorers",
     "load_reranker",
     "mine_hard_negatives",
+    "index_corpus",
     "reciprocal_ranks",
     "search",
     "store_texts",
