@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import length_hint
 from pathlib import Path
 from typing import Any, get_args
 
@@ -185,7 +186,7 @@ class _Encoding:
         """Encode what is not finished, and write the manifest."""
         warn_of_others(self._begun, self._process)
         finished = sum(each.shard.rows for each in self._begun.records.values())
-        with Progress(_length(self._corpus), finished, self._shared) as progress:
+        with Progress(length_hint(self._corpus) or None, finished, self._shared) as progress:
             num_blocks = self._encode_blocks(progress)
             new = self._new_records()
             progress.add(0)  # those of other ranks
@@ -197,7 +198,7 @@ class _Encoding:
     def _encode_blocks(self, progress: Progress) -> int:
         """Encode and check the blocks of this rank; return how many the corpus has."""
         self._take()
-        num_blocks = 0
+        num_blocks = num_texts = 0
         for block in cut(self._corpus, self._begun.header.shard_rows, self._is_wanted):
             if isinstance(block, Block):
                 record = self._begun.records.get(block.number)
@@ -207,10 +208,11 @@ class _Encoding:
                 else:
                     check_source(self._folder, self._corpus.name, block, record)
             num_blocks += 1
+            num_texts += block if isinstance(block, int) else len(block)
         if not num_blocks:
             raise ValueError(f"{self._corpus.name} has no texts to encode")
         if any(number >= num_blocks for number in self._begun.records):
-            raise self._changed(f"which had more texts than {num_blocks} shards")
+            raise self._changed(f"it had more texts than the {num_texts} of now")
         return num_blocks
 
     def _is_wanted(self, number: int) -> bool:
@@ -232,7 +234,7 @@ class _Encoding:
     def _encode(self, block: Block, progress: Progress) -> None:
         header, before = self._begun.header, progress.own
         if self._begun.num_shards is not None and block.number >= self._begun.num_shards:
-            raise self._changed(f"which had no text {block.first_row}")
+            raise self._changed(f"it had no text {block.first_row}")
         ids, languages, texts = block.columns
         name = f"passages from text {block.first_row} on"
         encoder = progress.counted(self._encoder)
@@ -275,10 +277,6 @@ class _Encoding:
             "Encoded %s texts to %s (%s texts/s).",
             *(f"{progress.done:,}", self._folder, f"{progress.rate:,.0f}"),
         )
-
-
-def _length(corpus: object) -> int | None:
-    return len(corpus) if hasattr(corpus, "__len__") else None
 
 
 def describe_process(model: object, batch_size: int | None) -> dict[str, Any]:

@@ -140,13 +140,13 @@ def check_source(folder: Path, corpus: str, block: Block, record: Record) -> Non
     """
     if block.digest == record.shard.source:
         return
-    raise changed_corpus(folder, corpus, f"{record.shard.file}: {_change(folder, block, record)}")
+    raise changed_corpus(folder, corpus, f"{_change(folder, block, record)} ({record.shard.file})")
 
 
 def changed_corpus(folder: Path, corpus: str, what: str) -> ValueError:
     """Return the error for a corpus that is not what was encoded; `what` names the difference."""
     return ValueError(
-        f"{corpus} is not what was encoded to {folder} before, {what}; restore it, or encode it to "
+        f"{corpus} is not what was encoded to {folder} before: {what}; restore it, or encode it to "
         "another folder"
     )
 

@@ -98,7 +98,7 @@ def digest(weights: Sequence[torch.Tensor], dtype: torch.dtype) -> str:
 def _digest(tensor: torch.Tensor, dtype: torch.dtype) -> bytes:
     values = tensor.to(dtype) if tensor.is_floating_point() else tensor
     found = sha256(str(tuple(values.shape)).encode())
-    found.update(memoryview(values.contiguous().cpu().view(-1).view(torch.uint8).numpy()))
+    found.update(values.contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
     return found.digest()
 
 

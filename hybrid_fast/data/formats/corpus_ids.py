@@ -37,6 +37,8 @@ class SeenIds:
         return np.flatnonzero(repeated).tolist()
 
     def _append(self, run: npt.NDArray[np.int64]) -> None:
+        if not len(run):
+            return
         while self._runs and len(self._runs[-1]) <= 2 * len(run):
             run = np.concatenate([self._runs.pop(), run])
             run.sort(kind="stable")  # which merges sorted runs
