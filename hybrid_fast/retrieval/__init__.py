@@ -1,4 +1,3 @@
-"""Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 """Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
@@ -13,10 +12,10 @@ from hybrid_fast.retrieval.fusion import (
     reciprocal_ranks,
     weighted_scores,
 )
+from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
 from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
-from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
@@ -25,17 +24,17 @@ __all__ = [
     "EncodedCorpus",
     "Hit",
     "Hits",
-    "Retriever",
     "IndexReport",
+    "Retriever",
     "TextCollection",
     "encode",
     "encode_both",
     "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
+    "index_corpus",
     "load_reranker",
     "mine_hard_negatives",
-    "index_corpus",
     "reciprocal_ranks",
     "search",
     "store_texts",
