@@ -43,6 +43,7 @@ _HOMES = {
     "encode_corpus": "retrieval",
     "mine_hard_negatives": "retrieval",
     "encode_corpus": "retrieval",
+    "Retriever": "retrieval",
     "index_corpus": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",

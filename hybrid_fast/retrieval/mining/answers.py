@@ -89,9 +89,7 @@ class Answers:
         """
         questions = self.questions[rows].astype(np.int64)[:, None]
         keys = questions * _num_passages(self.passages) + passages
-        places = np.searchsorted(self._known, keys)
-        places[places == len(self._known)] = 0
-        return (passages >= 0) & (len(self._known) > 0) & (self._known[places] == keys)
+        return (passages >= 0) & (_places(self._known, keys) >= 0)
 
     def positives(self, rows: Integers, languages: Numbers) -> tuple[Integers, Numbers]:
         """Return the passages that answer rows, in the language of each; in any if there are none.
@@ -152,8 +150,10 @@ class PassagesOfOthers:
         return np.where(found >= 0, found, self._look_up(text_ids(ids))).astype(np.int32)
 
     def _look_up(self, codes: Integers) -> Numbers:
-        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        return np.where(self.codes[places] == codes, self.passages[places], -1)
+        places = _places(self.codes, codes)
+        found = np.full(codes.shape, -1, np.int32)
+        found[places >= 0] = self.passages[places[places >= 0]]
+        return found
 
 
 def hash_texts(texts: pa.Array | pa.ChunkedArray) -> Integers:
@@ -221,14 +221,18 @@ def _known_keys(
     rows = np.flatnonzero(texts >= 0)
     given = questions[rows].astype(np.int64) * size + passages[texts[rows]]
     order = np.argsort(codes, kind="stable")
-    asked = np.flatnonzero(query_codes >= 0)
-    places = np.searchsorted(codes[order], query_codes[asked])
-    places[places == len(codes)] = 0
-    same = order[places] if len(codes) else places[:0]
-    asked = asked[: len(same)]
-    is_same = codes[same] == query_codes[asked]
-    copies = questions[asked][is_same].astype(np.int64) * size + passages[same[is_same]]
+    places = _places(codes[order], query_codes)
+    asked = np.flatnonzero(places >= 0)
+    copies = questions[asked].astype(np.int64) * size + passages[order[places[asked]]]
     return np.unique(np.concatenate([given, copies]))
+
+
+def _places(known: Integers, values: Integers) -> Integers:
+    """Return the place of each value among sorted ones, -1 for one that is not among them."""
+    if not len(known):
+        return np.full(values.shape, -1, np.int64)
+    places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[places] == values, places, -1)
 
 
 def _num_passages(passages: Numbers) -> int:

@@ -14,6 +14,7 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
 from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.stores import Store, StoreHits
+from hybrid_fast.retrieval.text_sources import HitTexts
 
 
 class Queries(NamedTuple):
@@ -43,7 +44,7 @@ class Candidates(ABC):
     """Passages by number.
 
     Attributes:
-        counts: number of passages of each language.
+        counts: number of passages of each language, by code.
         codes: hash of the text of each, int64 (m,).
         passages: what each is a copy or translation of, -1 if nothing in the table, int32 (m,).
     """
@@ -77,7 +78,7 @@ class TableCandidates(Candidates):
     def __init__(
         self, table: AlignedTable, answers: Answers, vectors: PassageVectors, store: Store
     ) -> None:
-        self.counts = store.languages()
+        self.counts = dict(sorted(store.languages().items()))
         self.codes, self.passages = answers.codes, answers.passages
         self._languages = table.languages, table.language_codes, answers.first_rows
         self._texts = TablePassages(table, answers)
@@ -111,8 +112,9 @@ class StoreCandidates(Candidates):
     What answers a question is known by its text, or by an id that the table gives to a passage.
     """
 
-    def __init__(self, store: Store, known: PassagesOfOthers) -> None:
-        self.counts = store.languages()
+    def __init__(self, store: Store, texts: HitTexts, known: PassagesOfOthers) -> None:
+        self._texts_of = texts
+        self.counts = dict(sorted(store.languages().items()))
         self._store, self._known = store, known
         self.forget()
 
@@ -127,7 +129,7 @@ class StoreCandidates(Candidates):
         """Return the k best candidates of each query, in the order of the store.
 
         Raises:
-            ValueError: the store keeps no texts.
+            ValueError: one has no text.
         """
         hits = self._store.search(queries.raw, k, languages)
         found = dict(
@@ -144,14 +146,9 @@ class StoreCandidates(Candidates):
         if not new:
             return
         ids = list(new)
-        texts = self._store.texts(ids)
-        if None in texts:
-            raise ValueError(
-                f"{self._store.address} keeps no text of {ids[texts.index(None)]!r}, and negatives "
-                "are texts; encode the corpus with its texts (hybrid-fast encode --store-texts)"
-            )
+        texts = list(self._texts_of.needed([ids], "mining").values())
         self._numbers |= {each: number for number, each in enumerate(ids, len(self._numbers))}
-        self._texts += texts  # type: ignore[arg-type]
+        self._texts += texts
         self._languages += new.values()
         codes = hash_texts(pa.array(texts, pa.large_string()))
         passages = self._known.find(pa.array(ids, pa.string()), codes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +24,7 @@ from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.mining.report import MiningReport
 from hybrid_fast.retrieval.reranking import Reranker, check_reranker
 from hybrid_fast.retrieval.stores import Rows, Store, create_store, open_store
+from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def mine_hard_negatives(
     positive: Literal["lowest", "own"] = "lowest",
     existing: Literal["replace", "keep", "extend"] = "replace",
     store: Store | str | None = None,
+    texts: Mapping[str, str] | TextSource | None = None,
     reranker: Reranker | None = None,
     batch_size: int | None = None,
     index: str = "auto",
@@ -88,9 +90,11 @@ def mine_hard_negatives(
             its "own" passage, if it has one.
         existing: hard negatives that an item has are "replace"d; the item is "keep"t as it is; or
             they are "extend"ed by new ones.
-        store: takes the place of the table's passages: a store with texts, or its address, of
-            vectors of this model. What answers an item is known there by its text, or by an id that
-            is the table's `passage_id`. Its scores are taken as they are.
+        store: takes the place of the table's passages: a store of vectors of this model, or its
+            address. What answers an item is known there by its text, or by an id that is the
+            table's `passage_id`. Its scores are taken as they are.
+        texts: those of a store that keeps none: a mapping of ids to texts, or what has
+            `texts(ids)`.
         reranker: gives the scores of positives and of the passages of all `ranks`, which are found
             by the model: a function of queries and texts, or a CrossEncoder.
         batch_size: texts that the models take at a time; None leaves it to them.
@@ -107,7 +111,7 @@ def mine_hard_negatives(
     Raises:
         TypeError: the model cannot encode texts, `table` is no AlignedTable, or the reranker none.
         ValueError: an option is wrong, there is no query or no passage, the store holds vectors of
-            another model, no texts, or nothing in a language that is asked for.
+            another model, a text is missing, or there is nothing in a language that is asked for.
     """
     options = MiningOptions(
         languages=languages,
@@ -128,6 +132,7 @@ def mine_hard_negatives(
         table,
         options,
         store=store,
+        texts=texts,
         reranker=reranker,
         batch_size=batch_size,
         index=index,
@@ -141,6 +146,7 @@ def mine(
     options: MiningOptions,
     *,
     store: Store | str | None = None,
+    texts: Mapping[str, str] | TextSource | None = None,
     reranker: Reranker | None = None,
     batch_size: int | None = None,
     index: str = "auto",
@@ -156,6 +162,8 @@ def mine(
         raise ValueError("the table has no passages to become negatives; give a store of some")
     if store is not None and index != "auto":
         raise ValueError(f"index={index!r} is for the table's passages; leave it out with a store")
+    if store is None and texts is not None:
+        raise ValueError("texts are those of a store; give it too, or leave them out")
     encoder, _ = find_encoders(model)
     info = VectorInfo.of(model)
     answers = Answers.of_table(table)
@@ -168,7 +176,7 @@ def mine(
         candidates: Candidates
         if opened is not None:
             known = PassagesOfOthers.of_table(table, answers)
-            candidates = StoreCandidates(opened, known)
+            candidates = StoreCandidates(opened, HitTexts(opened, texts), known)
         else:
             own = stack.enter_context(_indexed(encoded, info, fleeting / "index", index))
             candidates = TableCandidates(table, answers, vectors, own)

@@ -44,7 +44,7 @@ def draw_table(seed, num_rows=60, with_ids=True, titles=False, negatives=False) 
     """Groups in several languages, alternatives, repeated texts and queries, rows of one side."""
     rng = np.random.default_rng(seed)
     rows = []
-    for _number in range(num_rows):
+    for _ in range(num_rows):
         side = rng.choice(["both", "query", "passage"], p=[0.7, 0.15, 0.15])
         query = f"question {rng.integers(3 * num_rows)}" if side != "passage" else None
         passage = f"text {rng.integers(num_rows)}" if side != "query" else None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mining_by_hand import ByHand, HashModel, draw_table
 
+from hybrid_fast.data import AlignedTable
 from hybrid_fast.retrieval.mining import MiningOptions, looking, mine, miner
 
 pytestmark = pytest.mark.usefixtures("memory_stores")
@@ -28,8 +29,10 @@ def check(table, model, **given):
         old = row["negatives"] if options.existing == "extend" else []
         assert found["negatives"] == [*old, *texts], number
         assert found["negative_scores"][: len(old)] == [None] * len(old)
-        np.testing.assert_allclose(found["negative_scores"][len(old) :], scores, rtol=1e-5)
-        assert found["positive_score"] == (own if own is None else pytest.approx(own, 1e-5))
+        np.testing.assert_allclose(
+            found["negative_scores"][len(old) :], scores, rtol=1e-5, atol=1e-6
+        )
+        assert found["positive_score"] == (own if own is None else pytest.approx(own, 1e-5, 1e-6))
         num_negatives += len(texts)
     assert num_negatives == mined.report.total.num_negatives
     for name in before:
@@ -89,7 +92,6 @@ def test_answers_of_many_are_searched_past():
         "query": ["one question"] * 50 + [f"other {n}" for n in range(50)],
         "passage": [f"passage {n}" for n in range(100)],
     }
-    from hybrid_fast.data import AlignedTable
 
     check(AlignedTable.from_columns(columns), HashModel(), ranks=(1, 4), relative_margin=None)
 
