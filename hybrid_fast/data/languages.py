@@ -173,11 +173,6 @@ def language_named(name: str) -> str | None:
     return _codes_by_name().get(name.lower())
 
 
-def english_name(code: str) -> str | None:
-    """Return the English name of a language, None if CLDR has none."""
-    return _named_languages().get(normalize_if_known(code))
-
-
 def is_spelling_of(code: str, language: str) -> bool:
     """Tell whether a text is a code that becomes this language: deu_Latn of de."""
     try:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import length_hint
 from pathlib import Path
 from typing import Any, get_args
 
@@ -185,7 +186,7 @@ class _Encoding:
         """Encode what is not finished, and write the manifest."""
         warn_of_others(self._begun, self._process)
         finished = sum(each.shard.rows for each in self._begun.records.values())
-        with Progress(_length(self._corpus), finished, self._shared) as progress:
+        with Progress(length_hint(self._corpus) or None, finished, self._shared) as progress:
             num_blocks = self._encode_blocks(progress)
             new = self._new_records()
             progress.add(0)  # those of other ranks
@@ -276,10 +277,6 @@ class _Encoding:
             "Encoded %s texts to %s (%s texts/s).",
             *(f"{progress.done:,}", self._folder, f"{progress.rate:,.0f}"),
         )
-
-
-def _length(corpus: object) -> int | None:
-    return len(corpus) if hasattr(corpus, "__len__") else None
 
 
 def describe_process(model: object, batch_size: int | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
+from operator import length_hint
 from typing import Any
 
 from hybrid_fast.common.texts import check_unicode, id_text
@@ -106,6 +107,10 @@ class GivenTexts:
                 "starts anew"
             )
         self._given = given
+
+    def __length_hint__(self) -> int:
+        """Return how many there are, or about that; 0 if they do not say."""
+        return length_hint(self._given)
 
     def __iter__(self) -> Iterator[CorpusText]:
         """Yield the texts.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hybrid_fast import encode_corpus
 from hybrid_fast.data.formats.corpus import CorpusText
+from hybrid_fast.retrieval import EncodedCorpus
 
 
 def corpus_of(size: int) -> list[CorpusText]:
@@ -54,3 +57,19 @@ class Hashing:
 def content(folder: Path) -> dict[str, bytes]:
     """Return the bytes of all files of a folder, hidden ones too."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+CORPUS = corpus_of(25)
+
+
+def encode(
+    folder: Path, model: object | None = None, corpus: Any = CORPUS, **options: Any
+) -> EncodedCorpus:
+    """Encode the corpus, ten texts a shard."""
+    given = {"shard_rows": 10, **options}
+    return encode_corpus(model or Hashing(), corpus, folder, **given)
+
+
+def changed(row: int, **values: str) -> list[CorpusText]:
+    """Return the corpus with one text changed."""
+    return [*CORPUS[:row], CORPUS[row]._replace(**values), *CORPUS[row + 1 :]]

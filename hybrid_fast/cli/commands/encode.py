@@ -38,7 +38,14 @@ def encode(
         str | None, typer.Option(help="Language codes, comma-separated, of the files to read.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="Format of the files (default: by their names).")
+        str | None,
+        typer.Option(help="Format of the files, or 'hub' (default: by their names)."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Configuration of a data set on the hub.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of a data set on the hub (default: the only one).")
     ] = None,
     columns: Annotated[
         str | None,
@@ -50,6 +57,25 @@ def encode(
     candidate_text: Annotated[
         str | None, typer.Option(help="'title+text' (default) or 'text'.")
     ] = None,
+    language_in_ids: Annotated[
+        bool | None,
+        typer.Option(
+            "--language-in-ids/--ids-alone",
+            help="Make ids such as 'sw:12', unique where each language numbers its own texts "
+            "(default: for MIRACL and Mr. TyDi).",
+        ),
+    ] = None,
+    check_ids: Annotated[
+        bool,
+        typer.Option(
+            "--check-ids/--no-check-ids",
+            help="Find ids that occur twice, with 8 bytes of memory a text in each process.",
+        ),
+    ] = True,
+    keep_variants: Annotated[
+        bool,
+        typer.Option("--keep-variants", help="Keep script and region of language codes."),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Faults of the files are errors, not warnings.")
     ] = False,
@@ -94,8 +120,13 @@ def encode(
         lang=lang,
         languages=split_commas("--languages", languages),
         format=format,
+        config=config,
+        split=split,
         columns=options.named_columns("--columns", columns),
         candidate_text=candidate_text,
+        language_in_ids=language_in_ids,
+        check_ids=check_ids,
+        keep_variants=keep_variants,
         strict=strict,
     )
     group = all_ranks()

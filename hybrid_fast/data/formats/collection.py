@@ -79,6 +79,8 @@ def file_passages(mapper: PassageMapper, file: SourceFile, format: str) -> Itera
         ValueError: as `iter_passages`.
     """
     path = check_file(file.path)
+    if format == "lines":
+        mapper.number_rows()
     if format == "parquet":
         records: Iterator[tuple[int, Record]] = enumerate(iter_parquet_rows(path, mapper.needed), 1)
     else:

@@ -18,7 +18,7 @@ from hybrid_fast.data.formats.files import (
     with_distinct_labels,
 )
 from hybrid_fast.data.formats.lines import COMPRESSIONS, plain_suffix
-from hybrid_fast.data.languages import codes_meant, language_named, normalize_language
+from hybrid_fast.data.languages import codes_meant, normalize_language
 
 # Where MIRACL and Mr. TyDi have their passages, by the name of a language in file names.
 MIRACL_PASSAGES = ("miracl-corpus-v1.0-{name}/docs-*.jsonl",)
@@ -26,6 +26,20 @@ MR_TYDI_PASSAGES = (
     "mrtydi-v1.1-{name}/corpus.jsonl",
     "mrtydi-v1.1-{name}/collection/docs.jsonl",
 )
+# What file names of Mr. TyDi call the languages.
+MR_TYDI_NAMES = {
+    "ar": "arabic",
+    "bn": "bengali",
+    "en": "english",
+    "fi": "finnish",
+    "id": "indonesian",
+    "ja": "japanese",
+    "ko": "korean",
+    "ru": "russian",
+    "sw": "swahili",
+    "te": "telugu",
+    "th": "thai",
+}
 _MINOR_FORMATS = {"json", "lines", "sgml"}  # in which other files than passages are common
 Languages = Sequence[str] | Mapping[str, str] | None
 
@@ -156,7 +170,8 @@ def _codes_to_read(
         missing = [name for name in languages if name not in names]
     else:
         wanted = languages if lang is None else [lang]
-        codes = {name: _code_of(name) for name in names}
+        code_of = {name: code for code, name in MR_TYDI_NAMES.items()}
+        codes = {name: code_of.get(name, name) for name in names}
         known = {*codes.values()}
         missing = [code for code in wanted or () if not codes_meant(code, known)]
         if wanted is not None:
@@ -168,15 +183,6 @@ def _codes_to_read(
             f"{', '.join(sorted(names))}"
         )
     return codes
-
-
-def _code_of(name: str) -> str:
-    """Return the code of a language that a file calls by its code or English name."""
-    try:
-        normalize_language(name)
-    except ValueError:
-        return language_named(name) or name
-    return name
 
 
 def _of_one_format(folder: Path) -> list[Path]:

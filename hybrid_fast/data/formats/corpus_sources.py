@@ -13,6 +13,7 @@ from hybrid_fast.common.paths import expanded
 from hybrid_fast.data.formats.collection import FORMAT_OF_SUFFIX, FORMATS, file_passages
 from hybrid_fast.data.formats.corpus_files import (
     MIRACL_PASSAGES,
+    MR_TYDI_NAMES,
     MR_TYDI_PASSAGES,
     Languages,
     find_corpus_files,
@@ -22,7 +23,7 @@ from hybrid_fast.data.formats.lines import plain_suffix
 from hybrid_fast.data.formats.passages import Passage, PassageMapper
 from hybrid_fast.data.formats.records import stream_hub_records
 from hybrid_fast.data.formats.saved_datasets import is_saved
-from hybrid_fast.data.languages import english_name
+from hybrid_fast.data.languages import normalize_if_known
 
 # Data sets whose files are fetched, since `datasets` does not run the scripts that read them.
 FETCHED = {"miracl/miracl-corpus": MIRACL_PASSAGES, "castorini/mr-tydi-corpus": MR_TYDI_PASSAGES}
@@ -37,11 +38,13 @@ class CorpusSource(NamedTuple):
         name: short, for messages.
         read: yields them, as a mapper makes them of records.
         ids_repeat: whether ids stand for different passages in its languages.
+        paths: its files, if it is one of files.
     """
 
     name: str
     read: Callable[[PassageMapper], Iterator[Passage]]
     ids_repeat: bool = False
+    paths: Sequence[Path] = ()
 
 
 def find_source(
@@ -67,14 +70,16 @@ def find_source(
         return _data_set(path, lang, config, split)
     if config is not None or split is not None:
         raise ValueError(
-            f"config= and split= are for data sets; {path} is read file by file, so name its files"
+            f"config= and split= are for data sets; {path} is read as files, so name those to read"
         )
     name = short_name(path if isinstance(path, str | Path) else [*path])
-    if path in FETCHED and not expanded(path).exists():
-        path = _fetch(str(path), lang, languages)
+    if isinstance(path, str) and path in FETCHED and not expanded(path).exists():
+        path = _fetch(path, lang, languages)
     files, ids_repeat = find_corpus_files(path, lang, languages)
     formats = [format or _format_of(file) for file in files]
-    return CorpusSource(name, partial(_read_files, files, formats), ids_repeat)
+    return CorpusSource(
+        name, partial(_read_files, files, formats), ids_repeat, [f.path for f in files]
+    )
 
 
 def _is_data_set(path: Paths) -> bool:
@@ -98,9 +103,9 @@ def _data_set(path: Paths, lang: str | None, config: str | None, split: str | No
 def _fetch(name: str, lang: str | None, languages: Languages) -> Path:
     """Return the folder with the passages of a data set that is fetched: all, or some languages."""
     wanted = ["*"] if languages is None else [*languages]
-    if lang is not None:
-        wanted = [lang]
-    names = {*wanted, *((english_name(code) or code).lower() for code in wanted)}
+    wanted = wanted if lang is None else [lang]
+    codes = [normalize_if_known(code) for code in wanted]
+    names = {*wanted, *codes, *(MR_TYDI_NAMES.get(code, code) for code in codes)}
     return fetch_folder(
         name,
         f"data set {name!r}",

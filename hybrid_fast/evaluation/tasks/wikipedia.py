@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.formats.corpus_files import MIRACL_PASSAGES, MR_TYDI_PASSAGES
+from hybrid_fast.data.formats.corpus_files import MIRACL_PASSAGES, MR_TYDI_NAMES, MR_TYDI_PASSAGES
 from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
@@ -114,14 +114,7 @@ DATA_SETS = {
         MIRACL_SIZES,
     ),
     "mr-tydi": DataSet(
-        dict(
-            zip(
-                MR_TYDI_SIZES,
-                "arabic bengali english finnish indonesian japanese korean russian swahili telugu "
-                "thai".split(),
-                strict=True,
-            )
-        ),
+        MR_TYDI_NAMES,
         ("test", "dev", "train"),
         (
             "topics.mrtydi-v1.1-{lang}.{split}.txt",
