@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
     from hybrid_fast.ops import info_nce as info_nce
-    from hybrid_fast.retrieval import index_corpus as index_corpus
     from hybrid_fast.retrieval import Retriever as Retriever
     from hybrid_fast.retrieval import encode_corpus as encode_corpus
     from hybrid_fast.retrieval import index_corpus as index_corpus
@@ -42,9 +41,6 @@ _HOMES = {
     "index_corpus": "retrieval",
     "encode_corpus": "retrieval",
     "mine_hard_negatives": "retrieval",
-    "encode_corpus": "retrieval",
-    "Retriever": "retrieval",
-    "index_corpus": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
