@@ -135,10 +135,10 @@ class Stages:
         assert self.sparse is not None
         depth = max(depth, self.fusion_depth)
         both = (
-            self.sparse.search(queries, depth, languages),
             self.store.search(vectors, depth, languages),
+            self.sparse.search(queries, depth, languages),
         )
-        sparse, dense = (RankedIds(each.ids, each.scores) for each in both)
+        dense, sparse = (RankedIds(each.ids, each.scores) for each in both)
         fused = fuse_rankings(sparse, dense, self.fusion)
         language_of = {
             each: language
