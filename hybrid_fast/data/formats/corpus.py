@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from hybrid_fast.data.formats.corpus_files import Languages
 from hybrid_fast.data.formats.corpus_ids import SeenIds
+from hybrid_fast.data.formats.corpus_size import estimate_rows
 from hybrid_fast.data.formats.corpus_sources import CorpusSource, find_source
 from hybrid_fast.data.formats.files import Paths
 from hybrid_fast.data.formats.passages import (
@@ -138,6 +139,15 @@ class PassageCorpus:
         self._source, self._columns, self._candidate_text = source, columns, candidate_text
         self._language_in_ids, self._check_ids = language_in_ids, check_ids
         self._strict, self._keep_variants = strict, keep_variants
+
+    def __length_hint__(self) -> int:
+        """Return about how many texts there are, see `estimate_rows`; NotImplemented of streams."""
+        paths = self._source.paths
+        try:
+            hint = estimate_rows(paths) if paths else None
+        except (OSError, ValueError):  # which reading reports, with its place
+            hint = None
+        return NotImplemented if hint is None else hint
 
     def __iter__(self) -> Iterator[CorpusText]:
         """Yield the texts, and say at the end what was let pass.

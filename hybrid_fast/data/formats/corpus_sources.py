@@ -38,11 +38,13 @@ class CorpusSource(NamedTuple):
         name: short, for messages.
         read: yields them, as a mapper makes them of records.
         ids_repeat: whether ids stand for different passages in its languages.
+        paths: its files, if it is one of files.
     """
 
     name: str
     read: Callable[[PassageMapper], Iterator[Passage]]
     ids_repeat: bool = False
+    paths: Sequence[Path] = ()
 
 
 def find_source(
@@ -75,7 +77,9 @@ def find_source(
         path = _fetch(path, lang, languages)
     files, ids_repeat = find_corpus_files(path, lang, languages)
     formats = [format or _format_of(file) for file in files]
-    return CorpusSource(name, partial(_read_files, files, formats), ids_repeat)
+    return CorpusSource(
+        name, partial(_read_files, files, formats), ids_repeat, [f.path for f in files]
+    )
 
 
 def _is_data_set(path: Paths) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from hybrid_fast.data.formats.items import check_text, is_blank
@@ -239,3 +240,27 @@ def check_texts(value: object, where: str, field: str) -> list[str]:
     if not isinstance(value, list):
         raise ValueError(f"{where}: field {field!r} must be a list of texts, got {value!r}")
     return [check_text(text, where, field) for text in value]
+
+
+def check_score(value: object, where: str, field: str) -> float | None:
+    """Return a number, which CSV files hold as text; None if that is blank."""
+    if is_blank(value):
+        return None
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{where}: field {field!r} must be a number, got {value!r}")
+
+
+def check_scores(value: object, where: str, field: str) -> list[float | None] | None:
+    """Return a list of numbers, some of them null, which CSV files hold as JSON; None if blank."""
+    if is_blank(value):
+        return None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: field {field!r} must be a list of numbers, got {value!r}")
+    return [each if each is None else check_score(each, where, field) for each in value]
