@@ -19,8 +19,9 @@ from side_by_side import side_by_side
 from hybrid_fast import open_corpus
 from hybrid_fast.retrieval import TextsById
 
+pytestmark = pytest.mark.full
 NUM_ROWS = 100_000
-ROUNDS_S = 5
+ROUNDS_S = 12
 
 
 @pytest.fixture(scope="module")
