@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hybrid_fast.data import PlanIndex as PlanIndex
     from hybrid_fast.data import load_builtin as load_builtin
     from hybrid_fast.data import load_table as load_table
+    from hybrid_fast.data import open_corpus as open_corpus
     from hybrid_fast.evaluation import load_task as load_task
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
@@ -34,6 +35,7 @@ _HOMES = {
     "PlanIndex": "data",
     "load_builtin": "data",
     "load_table": "data",
+    "open_corpus": "data",
     "load_task": "evaluation",
     "BiEncoder": "models",
     "InfoNCELoss": "ops",

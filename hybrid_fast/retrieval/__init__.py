@@ -17,6 +17,7 @@ from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
+from hybrid_fast.retrieval.texts_by_id import TextsById
 
 __all__ = [
     "BM25",
@@ -27,6 +28,7 @@ __all__ = [
     "IndexReport",
     "Retriever",
     "TextCollection",
+    "TextsById",
     "encode",
     "encode_both",
     "encode_corpus",
