@@ -60,7 +60,7 @@ def open_whole(calls: MilvusCalls) -> Described:
     if not found.whole:
         raise ValueError(
             f"{calls.place.address} was never finished: {found.writer} began it; wait for its end, "
-            "or index again and replace it"
+            "or index the corpus again with --replace"
         )
     load(calls, name)
     return found
@@ -158,8 +158,11 @@ def _left_behind(calls: MilvusCalls) -> Described | None:
 
 def _in_the_way(calls: MilvusCalls, found: Described) -> str:
     if found.whole:
-        return f"{calls.place.address} is a store already; replace it, or choose another address"
+        return (
+            f"{calls.place.address} holds a store; add to it with --add, make it anew with "
+            "--replace, or choose another address"
+        )
     return (
         f"{calls.place.address} was begun by {found.writer} and not finished; if that no longer "
-        "runs, replace it"
+        "runs, make it anew with --replace"
     )
