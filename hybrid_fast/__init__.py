@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hybrid_fast.retrieval import index_corpus as index_corpus
     from hybrid_fast.retrieval import Retriever as Retriever
     from hybrid_fast.retrieval import encode_corpus as encode_corpus
+    from hybrid_fast.retrieval import index_corpus as index_corpus
+    from hybrid_fast.retrieval import mine_hard_negatives as mine_hard_negatives
     from hybrid_fast.training import HybridTrainer as HybridTrainer
     from hybrid_fast.training import HybridTrainingArguments as HybridTrainingArguments
 
@@ -39,6 +41,10 @@ _HOMES = {
     "info_nce": "ops",
     "index_corpus": "retrieval",
     "encode_corpus": "retrieval",
+    "mine_hard_negatives": "retrieval",
+    "encode_corpus": "retrieval",
+    "Retriever": "retrieval",
+    "index_corpus": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",

@@ -1,3 +1,4 @@
+"""Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
 """Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
 """Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 
@@ -14,6 +15,7 @@ from hybrid_fast.retrieval.fusion import (
     weighted_scores,
 )
 from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
+from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
@@ -34,6 +36,7 @@ __all__ = [
     "fuse_scorers",
     "index_corpus",
     "load_reranker",
+    "mine_hard_negatives",
     "reciprocal_ranks",
     "search",
     "store_texts",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from hybrid_fast.retrieval.encoded_corpus import MANIFEST, Manifest, Shard
 
 logger = logging.getLogger(__name__)
 HEADER = "unfinished.json"
-_PATTERN = "shard-*"
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,21 @@ class Begun:
     Attributes:
         header: the manifest to be, without shards.
         records: of finished shards, by number.
+        num_shards: of a manifest that is there; None: there is none yet.
     """
 
     header: Manifest
     records: dict[int, Record]
+    num_shards: int | None = None
+
+    @property
+    def processes(self) -> list[Mapping[str, Any]]:
+        """The different ones that encoded the shards."""
+        found: list[Mapping[str, Any]] = []
+        for number in sorted(self.records):
+            if self.records[number].process not in found:
+                found.append(self.records[number].process)
+        return found
 
 
 def shard_file(number: int) -> str:
@@ -65,33 +76,37 @@ def shard_file(number: int) -> str:
 
 
 def read_begun(folder: Path) -> Begun | None:
-    """Return what a folder holds; None if nothing is there that must be gone on with.
+    """Return what a folder holds; None if no shard of it is finished.
 
     Raises:
         FileExistsError: there are files of something else.
         ValueError: the header or the manifest cannot be read.
     """
-    if not folder.exists():
-        return None
-    path = next((path for path in (folder / MANIFEST, folder / HEADER) if path.is_file()), None)
-    if path is None:
+    paths = [folder / name for name in (MANIFEST, HEADER) if (folder / name).is_file()]
+    if not paths:
         _refuse_others(folder)
         return None
-    try:
-        manifest = Manifest.from_dict(read_json(path, dict))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); remove {folder} to encode the corpus anew"
-        ) from error
+    manifest = _read_manifest(paths[0])
     processes = manifest.made_by.get("processes", [])
     known = [Record(replace(s, process=0), processes[s.process]) for s in manifest.shards]
     records = {each.number: each for each in (*known, *_read_records(folder))}
     header = replace(manifest, shards=(), languages={}, made_by={})
-    return Begun(header, records) if records else None
+    num_shards = len(known) if paths[0].name == MANIFEST else None
+    return Begun(header, records, num_shards) if records else None
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.from_dict(read_json(path, dict))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); remove {path.parent} to encode the corpus anew"
+        ) from error
 
 
 def _refuse_others(folder: Path) -> None:
-    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    everything = folder.iterdir() if folder.exists() else ()
+    found = sorted(path.name for path in everything if not path.name.startswith("."))
     if found:
         raise FileExistsError(
             f"{folder} holds {found[0]} and no encoding that was begun; choose a new folder"
@@ -99,7 +114,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _read_records(folder: Path) -> Iterable[Record]:
-    for path in sorted(folder.glob(f"{_PATTERN}.json")):
+    for path in sorted(folder.glob("shard-*.json")):
         try:
             yield Record.from_dict(read_json(path, dict))
         except (KeyError, TypeError, ValueError) as error:
@@ -107,7 +122,7 @@ def _read_records(folder: Path) -> Iterable[Record]:
 
 
 def write_header(folder: Path, header: Manifest) -> None:
-    """Begin a folder, from which what a killed process has left is removed.
+    """Begin a folder, which is made with its parents.
 
     Raises:
         OSError: it cannot be written.
@@ -116,7 +131,14 @@ def write_header(folder: Path, header: Manifest) -> None:
     _write(folder / HEADER, header.to_dict())
 
 
-def remove_remains(folder: Path) -> None:
+def remove_begun(folder: Path) -> None:
+    """Remove a folder without shards."""
+    (folder / HEADER).unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or not empty
+        folder.rmdir()
+
+
+def remove_partial_files(folder: Path) -> None:
     """Remove what killed writers have left."""
     for path in folder.glob(".*.partial"):
         path.unlink(missing_ok=True)
@@ -131,30 +153,38 @@ def write_record(folder: Path, record: Record) -> None:
     _write((folder / record.shard.file).with_suffix(".json"), record.to_dict())
 
 
-def finish(folder: Path, header: Manifest, records: Mapping[int, Record]) -> Manifest:
-    """Write the manifest over finished shards, then remove header and records.
+def finish(folder: Path, begun: Begun) -> None:
+    """Write the manifest over finished shards, then remove what only unfinished work needs.
 
     Raises:
         OSError: it cannot be written.
     """
-    processes: list[Mapping[str, Any]] = []
-    shards, languages = [], Counter[str]()
-    for number in sorted(records):
-        record = records[number]
-        if record.process not in processes:
-            processes.append(record.process)
-        shards.append(replace(record.shard, process=processes.index(record.process)))
+    records = [begun.records[number] for number in sorted(begun.records)]
+    processes, languages = begun.processes, Counter[str]()
+    for record in records:
         languages.update(record.shard.languages)
     manifest = replace(
-        header,
-        shards=tuple(shards),
+        begun.header,
+        shards=tuple(
+            replace(record.shard, process=processes.index(record.process)) for record in records
+        ),
         languages=dict(sorted(languages.items())),
         made_by={"processes": processes},
     )
     _write(folder / MANIFEST, manifest.to_dict())
-    for path in (*folder.glob(f"{_PATTERN}.json"), folder / HEADER):
-        path.unlink(missing_ok=True)
-    return manifest
+    remove_remains(folder, {shard.file for shard in manifest.shards})
+
+
+def remove_remains(folder: Path, shards: Collection[str]) -> None:
+    """Remove all that belongs to no finished folder.
+
+    Args:
+        folder: with a manifest.
+        shards: names of its files.
+    """
+    for path in (*folder.glob("shard-*"), folder / HEADER):
+        if path.name not in shards:
+            path.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: object) -> None:

@@ -171,9 +171,14 @@ def write_shard(path: Path, rows: Rows, dtype: VectorDtype) -> Shard:
         ValueError: a vector is beyond the range of the dtype.
         OSError: the file cannot be written.
     """
-    vectors = np.ascontiguousarray(rows.vectors, dtype)
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"vectors for {path} are beyond the range of {dtype}; keep float32")
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(rows.vectors, dtype)
+    beyond = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if beyond.size:
+        raise ValueError(
+            f"the vector of text {rows.ids[beyond[0]]!r} is beyond the range of {dtype} (as are "
+            f"those of {len(beyond)} of {len(vectors)} texts for {path}); keep float32"
+        )
     columns = {
         "id": pa.array(rows.ids, pa.string()),
         "language": pa.array(rows.languages, pa.string()),

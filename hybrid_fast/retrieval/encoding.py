@@ -124,7 +124,12 @@ def encode_queries(
 
 
 def encode(
-    encoder: Callable[..., Any], texts: Sequence[str], batch_size: int | None, name: str
+    encoder: Callable[..., Any],
+    texts: Sequence[str],
+    batch_size: int | None,
+    name: str,
+    *,
+    show_progress: bool = True,
 ) -> np.ndarray:
     """Encode texts, longest first, with a progress bar on a terminal after two seconds.
 
@@ -136,6 +141,7 @@ def encode(
         texts: what to encode, at least one.
         batch_size: texts that the encoder is to take at a time; None leaves it to the encoder.
         name: what the texts are, for the progress bar and errors.
+        show_progress: whether there is a bar.
 
     Returns:
         float32 (num_texts, D).
@@ -157,7 +163,8 @@ def encode(
     distinct = np.flatnonzero(~is_repeated)
     distinct = distinct[np.argsort(-lengths[distinct], kind="stable")]
     embeddings: np.ndarray | None = None
-    for rows, part in _encode_parts(encoder, texts, distinct, batch_size, name):
+    hidden = hides_progress() if show_progress else True
+    for rows, part in _encode_parts(encoder, texts, distinct, batch_size, name, hidden):
         if embeddings is None:
             embeddings = np.empty((len(texts), part.shape[1]), dtype=np.float32)
         if part.shape != (len(rows), embeddings.shape[1]):
@@ -173,12 +180,17 @@ def encode(
 
 
 def _encode_parts(
-    encoder: Encoder, texts: Sequence[str], rows: np.ndarray, batch_size: int | None, name: str
+    encoder: Encoder,
+    texts: Sequence[str],
+    rows: np.ndarray,
+    batch_size: int | None,
+    name: str,
+    hidden: bool | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield some of the rows, (n,), and their embeddings, float32 (n, D), until all are done."""
     step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
-        total=len(rows), desc=f"encode {name}", delay=2, disable=hides_progress(), leave=False
+        total=len(rows), desc=f"encode {name}", delay=2, disable=hidden, leave=False
     ) as progress:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]

@@ -60,6 +60,14 @@ class VectorInfo:
         """
         return cls(**{**values, "fingerprint": Fingerprint(**values["fingerprint"])})
 
+    def difference(self, other: VectorInfo) -> str:
+        """Return why other vectors are of another model; "" if they are of the same."""
+        if self.dimension != other.dimension:
+            return f"vectors there have {self.dimension} dimensions, these {other.dimension}"
+        if self.similarity != other.similarity:
+            return f"vectors there are compared by {self.similarity}, these by {other.similarity}"
+        return self.fingerprint.difference(other.fingerprint)
+
     def check_model(self, other: VectorInfo, place: str) -> None:
         """Check that other vectors are of the same model.
 
@@ -70,12 +78,7 @@ class VectorInfo:
         Raises:
             ValueError: they are of another model, dimension or similarity.
         """
-        if self.dimension != other.dimension:
-            reason = f"vectors there have {self.dimension} dimensions, these {other.dimension}"
-        elif self.similarity != other.similarity:
-            reason = f"vectors there are compared by {self.similarity}, these by {other.similarity}"
-        else:
-            reason = self.fingerprint.difference(other.fingerprint)
+        reason = self.difference(other)
         if reason:
             raise ValueError(
                 f"{place} holds vectors of {self.model!r}, and {other.model!r} is another model: "

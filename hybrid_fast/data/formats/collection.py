@@ -15,6 +15,7 @@ from hybrid_fast.data.formats.fields import ID_FIELDS, TEXT_FIELDS
 from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
+from hybrid_fast.data.formats.parquet import iter_parquet_rows
 from hybrid_fast.data.formats.passages import Passage, PassageMapper
 from hybrid_fast.data.formats.records import (
     RECORD_READERS,
@@ -35,6 +36,7 @@ FORMAT_OF_SUFFIX = {
     ".tsv": "tsv",
     ".txt": "lines",
 }
+_DPR_HEADER = ["id", "text", "title"]
 # The fields that make up title and text of a document of TREC or CLEF; others are left out.
 _SGML_TITLES = ("TITLE", "HEADLINE", "TI", "HEAD", "HL")
 _SGML_TEXTS = ("TEXT", "LD", "TX")
@@ -60,34 +62,37 @@ def iter_passages(paths: Sequence[Path], *, strict: bool = False) -> Iterator[Pa
                 raise ValueError(
                     f"{path}: a collection is a file of {', '.join(SUFFIXES)}, plain or compressed"
                 )
-            mapper = PassageMapper(SourceFile(path, None, path.name), tolerance)
-            yield from file_passages(mapper, format)
+            mapper = PassageMapper(tolerance)
+            yield from file_passages(mapper, SourceFile(path, None, path.name), format)
 
 
-def file_passages(mapper: PassageMapper, format: str, has_header: bool = True) -> Iterator[Passage]:
-    """Yield the passages of one file, but for those without title and text, which are counted.
+def file_passages(mapper: PassageMapper, file: SourceFile, format: str) -> Iterator[Passage]:
+    """Yield the passages of one file.
 
     Args:
-        mapper: of the file.
-        format: a key of `PASSAGE_READERS`.
-        has_header: whether CSV and TSV begin with the names of their fields.
+        mapper: of the corpus.
+        file: the file.
+        format: one of `FORMATS`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: as `iter_passages`.
     """
-    records = PASSAGE_READERS[format](check_file(mapper.file.path), has_header, mapper.tolerance)
-    return with_text(mapper.passages(records), mapper.tolerance)
+    path = check_file(file.path)
+    if format == "lines":
+        mapper.number_rows()
+    if format == "parquet":
+        records: Iterator[tuple[int, Record]] = enumerate(iter_parquet_rows(path, mapper.needed), 1)
+    else:
+        records = _READERS[format](path, mapper.has_header, mapper.tolerance)
+    return mapper.passages(file, records)
 
 
-def with_text(passages: Iterator[Passage], tolerance: Tolerance) -> Iterator[Passage]:
-    """Yield passages, but for those without title and text, which are counted."""
-    for passage in passages:
-        if is_blank(passage.title + passage.text):
-            where = f"{passage.where}: passage {passage.id!r} has no text"
-            tolerance.allow("passages without title and text, left out", where)
-        else:
-            yield passage
+def language_in_name(path: Path) -> str | None:
+    """Return the language that a name such as "corpus.de.jsonl" tells, None if it tells none."""
+    pieces = path.name.split(".")[1:]
+    is_named = len(pieces) > 1 and f".{pieces[0]}" not in FORMAT_OF_SUFFIX
+    return pieces[0] if is_named else None
 
 
 def iter_records(
@@ -100,15 +105,11 @@ def iter_records(
         yield f"{path}:{number}", cast(dict[str, Any], record)
 
 
-def read_passage_tsv(
-    path: Path, has_header: bool, tolerance: Tolerance
-) -> Iterator[tuple[int, Record]]:
+def _read_tsv(path: Path, has_header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and records of a file of id, text and title, or of one with a header."""
-    first = next((line for _, line in iter_lines(path)), "").split("\t")
-    is_header = any(name in first for name in ID_FIELDS) and any(
-        name in first for name in TEXT_FIELDS
-    )
-    if not has_header or (is_header and first not in (["id", "text"], ["id", "text", "title"])):
+    names = next((line for _, line in iter_lines(path)), "").split("\t")
+    is_header = {*names} & {*ID_FIELDS} and {*names} & {*TEXT_FIELDS}
+    if not has_header or (is_header and names not in (_DPR_HEADER, _DPR_HEADER[:2])):
         return read_tsv(path, has_header, tolerance)
     return _id_text_title(path, tolerance)
 
@@ -116,7 +117,7 @@ def read_passage_tsv(
 def _id_text_title(path: Path, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     for number, line in iter_lines(path):
         fields = line.split("\t")
-        if number == 1 and fields[:2] == ["id", "text"]:
+        if number == 1 and fields[:2] == _DPR_HEADER[:2]:
             continue
         if not line.strip():
             tolerance.allow(EMPTY_LINES, f"{path}:{number}")
@@ -130,11 +131,10 @@ def _id_text_title(path: Path, tolerance: Tolerance) -> Iterator[tuple[int, Reco
         text = fields[1]
         if len(text) > 1 and text[0] == text[-1] == '"':
             fields[1] = text[1:-1].replace('""', '"')
-        yield number, dict(zip(("id", "text", "title"), fields, strict=False))
+        yield number, dict(zip(_DPR_HEADER, fields, strict=False))
 
 
-def read_sgml(path: Path, has_header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
-    """Yield line numbers and records of the documents of a file of TREC or CLEF."""
+def _read_sgml(path: Path, has_header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     for number, element in iter_elements(path, "doc"):
         titles = [text for name in _SGML_TITLES for text in field_texts(element, name)]
         texts = [text for name in _SGML_TEXTS for text in field_texts(element, name)]
@@ -142,10 +142,7 @@ def read_sgml(path: Path, has_header: bool, tolerance: Tolerance) -> Iterator[tu
         yield number, {"id": document_id, "title": " ".join(titles), "text": "\n".join(texts)}
 
 
-def read_text_lines(
-    path: Path, has_header: bool, tolerance: Tolerance
-) -> Iterator[tuple[int, Record]]:
-    """Yield line numbers and records of a file of a text a line."""
+def _read_lines(path: Path, has_header: bool, tolerance: Tolerance) -> Iterator[tuple[int, Record]]:
     for number, line in iter_lines(path):
         if is_blank(line):
             tolerance.allow(EMPTY_LINES, f"{path}:{number}")
@@ -153,9 +150,10 @@ def read_text_lines(
             yield number, {"text": line}
 
 
-PASSAGE_READERS: dict[str, RecordReader] = {
+_READERS: dict[str, RecordReader] = {
     **RECORD_READERS,
-    "tsv": read_passage_tsv,
-    "sgml": read_sgml,
-    "lines": read_text_lines,
+    "tsv": _read_tsv,
+    "sgml": _read_sgml,
+    "lines": _read_lines,
 }
+FORMATS = tuple(_READERS)
