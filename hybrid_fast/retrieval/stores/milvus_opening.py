@@ -26,7 +26,7 @@ def begin(calls: MilvusCalls, store: Described, index: str, partitions: int, rep
         FileExistsError: there is a store, or a collection that is none.
     """
     name = calls.place.collection
-    found = _own(calls, name)
+    found = _own(calls, name) or _left_behind(calls)
     if found is not None and not replace:
         raise FileExistsError(_in_the_way(calls, found))
     if found is not None and found.whole:
@@ -48,9 +48,7 @@ def open_whole(calls: MilvusCalls) -> Described:
         ValueError: it is no store, or was never finished.
     """
     name = calls.place.collection
-    found = describe(calls, name)
-    if found is None:
-        found = _left_behind(calls)
+    found = describe(calls, name) or _left_behind(calls)
     if found is None:
         known = ", ".join(sorted(calls("list_collections"))) or "none"
         raise FileNotFoundError(

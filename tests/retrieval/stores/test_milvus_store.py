@@ -217,6 +217,8 @@ def test_a_replacement_that_died_when_it_was_whole(fresh, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         new.commit()
     new.close()
+    with pytest.raises(FileExistsError, match="holds a store"):
+        create_store(fresh, made_info())
     with open_store(fresh) as new:
         assert new.count() == 4
 
