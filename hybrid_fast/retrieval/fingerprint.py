@@ -8,7 +8,7 @@ model pools, prompts passages and normalises shows in the vectors of two fixed t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -40,7 +40,7 @@ class Fingerprint:
     weights: str
     probe: Sequence[Sequence[float]]
     half: str = ""
-    dtypes: Sequence[str] = ()
+    dtypes: Sequence[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: object) -> Fingerprint:
