@@ -12,7 +12,8 @@ from typing import Annotated, cast
 
 import typer
 
-from hybrid_fast.cli.commands import encode, evaluate, read, train
+from hybrid_fast.cli.commands import encode, evaluate, index, read, search, train
+from hybrid_fast.cli.commands import encode, evaluate, index, mine, read, search, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
@@ -108,3 +109,7 @@ app.command()(evaluate.evaluate_run)
 app.command()(read.train_reader)
 app.command()(read.evaluate_reader)
 app.command()(evaluate.report)
+app.command()(search.search)
+app.command()(search.delete)
+app.command()(index.index)
+app.command()(mine.mine)

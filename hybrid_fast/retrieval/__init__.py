@@ -1,3 +1,5 @@
+"""Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
 """Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
@@ -12,6 +14,8 @@ from hybrid_fast.retrieval.fusion import (
     reciprocal_ranks,
     weighted_scores,
 )
+from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
+from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
@@ -22,6 +26,7 @@ __all__ = [
     "EncodedCorpus",
     "Hit",
     "Hits",
+    "IndexReport",
     "Retriever",
     "TextCollection",
     "encode",
@@ -29,7 +34,9 @@ __all__ = [
     "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
+    "index_corpus",
     "load_reranker",
+    "mine_hard_negatives",
     "reciprocal_ranks",
     "search",
     "store_texts",

@@ -19,17 +19,20 @@ from hybrid_fast.common.texts import id_text
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.data.formats.trec_runs import Run, check_run_ids, strictly_falling, write_run
 from hybrid_fast.data.languages import codes_meant, normalize_language
-from hybrid_fast.retrieval.encoders import find_encoders, similarity_of
-from hybrid_fast.retrieval.encoding import describe_model, encode
-from hybrid_fast.retrieval.fingerprint import Fingerprint
+from hybrid_fast.retrieval.encoders import find_encoders
+from hybrid_fast.retrieval.encoding import encode
 from hybrid_fast.retrieval.fusion import DEPTH, FusionRule, find_rule
 from hybrid_fast.retrieval.reranking import Reranker
-from hybrid_fast.retrieval.retriever_inputs import at_least_one, checked_passage, checked_queries
+from hybrid_fast.retrieval.retriever_inputs import (
+    at_least_one,
+    check_fits,
+    checked_passage,
+    checked_queries,
+)
 from hybrid_fast.retrieval.search_stages import Ranking, SparseIndex, Stages
 from hybrid_fast.retrieval.shared_work import hides_progress
 from hybrid_fast.retrieval.stores import Rows, Store, open_store
 from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
-from hybrid_fast.retrieval.vector_info import VectorInfo
 
 RERANK_DEPTH = 100
 RUN_DEPTH = 1000
@@ -97,7 +100,7 @@ class Retriever:
         self._opened = isinstance(store, str)
         self.store = open_store(store) if isinstance(store, str) else store
         try:
-            self.store.info.check_model(_info_of(model), self.store.address)
+            check_fits(model, self.store)
             self._texts = HitTexts(self.store, texts)
             self._stages = Stages(
                 self.store,
@@ -221,7 +224,11 @@ class Retriever:
         write_run(Path(path), ranked, self.store.info.model if tag is None else tag)
 
     def add(
-        self, passages: Iterable[CorpusText | tuple[str, str, str]], *, keep_texts: bool = True
+        self,
+        passages: Iterable[CorpusText | tuple[str, str, str]],
+        *,
+        keep_texts: bool = True,
+        keep_variants: bool = False,
     ) -> int:
         """Encode passages, add them to the store, and commit; return how many there were.
 
@@ -230,6 +237,8 @@ class Retriever:
         Args:
             passages: id, language and text of each, as a corpus gives them; read a part at a time.
             keep_texts: whether the store keeps their texts.
+            keep_variants: keep scripts and regions of languages (zh-Hant), which are otherwise left
+                out of codes that the store does not have.
 
         Raises:
             TypeError: an id or a text is no text, or the sparse index cannot be added to.
@@ -239,7 +248,7 @@ class Retriever:
         follow = self._follower("add")
         seen: set[str] = set()
         known = self.store.languages()
-        checked = (checked_passage(each, known, seen) for each in passages)
+        checked = (checked_passage(each, known, seen, keep_variants) for each in passages)
         while part := list(islice(checked, TEXTS_PER_PART)):
             ids, languages, texts = zip(*part, strict=True)
             vectors = encode(self._encode_passages, texts, self.batch_size, "passages")
@@ -339,9 +348,3 @@ class Retriever:
             for ids, languages, scores in rankings:
                 rows = zip(ids, scores.tolist(), languages, strict=True)
                 yield [Hit(each, score, code, texts.get(each)) for each, score, code in rows]
-
-
-def _info_of(model: object) -> VectorInfo:
-    fingerprint = Fingerprint.of(model)
-    name, settings = describe_model(model)
-    return VectorInfo(name, fingerprint, similarity_of(model), len(fingerprint.probe[0]), settings)

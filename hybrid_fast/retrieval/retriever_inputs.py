@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import count
 from operator import index as as_whole_number
 
 from hybrid_fast.common.texts import check_unicode, id_text
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.retrieval.stores.store import Store
+from hybrid_fast.retrieval.vector_info import VectorInfo
+
+logger = logging.getLogger(__name__)
+
+
+def check_fits(model: object, store: Store) -> None:
+    """Check that a store keeps vectors of a model; warn if queries have another prompt now.
+
+    Raises:
+        TypeError: the model cannot encode texts.
+        ValueError: the store keeps vectors of another model.
+    """
+    own, kept = VectorInfo.of(model), store.info
+    kept.check_model(own, store.address)
+    before, now = _query_prompt(kept), _query_prompt(own)
+    if before and before != now:
+        logger.warning(
+            "%s was made by a model that puts %r before queries, and this one puts %r: hits may be "
+            "worse; give it the same prompt.",
+            store.address,
+            before,
+            now,
+        )
+
+
+def _query_prompt(info: VectorInfo) -> str:
+    prompts = info.settings.get("prompts")
+    return str(prompts.get("query") or "") if isinstance(prompts, Mapping) else ""
 
 
 def at_least_one(name: str, value: int) -> int:
@@ -48,7 +78,10 @@ def _check_text(text: object, what: str) -> None:
 
 
 def checked_passage(
-    passage: CorpusText | tuple[str, str, str], known: Collection[str], seen: set[str]
+    passage: CorpusText | tuple[str, str, str],
+    known: Collection[str],
+    seen: set[str],
+    keep_variants: bool,
 ) -> CorpusText:
     """Return a passage with its language as the store calls it; its id joins those seen.
 
@@ -65,4 +98,6 @@ def checked_passage(
         raise ValueError(f"the id {each!r} is {'given twice' if each else 'empty'}; ids are unique")
     _check_text(text, f"the text of {each!r}")
     seen.add(each)
-    return CorpusText(each, language if language in known else normalize_language(language), text)
+    if language not in known:
+        language = normalize_language(language, keep_variants)
+    return CorpusText(each, language, text)

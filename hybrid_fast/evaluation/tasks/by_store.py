@@ -24,11 +24,7 @@ from hybrid_fast.evaluation.language_bias import (
     summarise_first,
 )
 from hybrid_fast.evaluation.metrics import cutoff_of, score_queries
-from hybrid_fast.evaluation.tasks.candidate_store import (
-    CandidateStore,
-    CandidateTexts,
-    describe_candidates,
-)
+from hybrid_fast.evaluation.tasks.candidate_store import CandidateStore, CandidateTexts
 from hybrid_fast.evaluation.tasks.outcome import make_results
 from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
 from hybrid_fast.evaluation.tasks.queries import number_ids
@@ -41,7 +37,6 @@ from hybrid_fast.retrieval.corpus_encoding import encode_corpus
 from hybrid_fast.retrieval.encoding import describe_model, encode_queries
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.stores import Store
-from hybrid_fast.retrieval.vector_info import VectorInfo
 
 # Scores of `results.json` that need whole rankings, beside the metrics without a cutoff.
 NOT_COMPUTED = ("rank_distance", "query_language_preference", "mrc", "mrc@20")
@@ -64,10 +59,8 @@ def evaluate_by_store(
     """Evaluate a model by searches in a store; see `RetrievalTask.evaluate`."""
     _check_searchable(task)
     ids = PoolIds(task.candidates, task.pool)
-    texts = CandidateTexts(task.name, task.candidates, ids)
-    wanted = CandidateStore(
-        given, options or {}, texts, describe_candidates(VectorInfo.of(model), texts)
-    )
+    texts = CandidateTexts(task, ids)
+    wanted = CandidateStore(given, options or {}, texts, texts.info(model))
     with shared_work(process_group) as shared:
         lacks_vectors = _alone(shared, wanted.lacks_vectors)
     if lacks_vectors:
@@ -78,7 +71,7 @@ def evaluate_by_store(
         )
         name, described = describe_model(model)
         info = (info or RunInfo()).with_defaults(name, **described, **settings)
-        write = None if run is None else partial(_write_run, task, run, str(info.model))
+        write = None if run is None else partial(_write_run, task, run, run_depth, str(info.model))
         found, ranked_by = _alone(
             shared, lambda: _search(task, wanted, queries, ids, write, run_depth)
         )
@@ -147,13 +140,19 @@ def _search(
         else:
             write(rankings)
         finder.rank_in_languages(search, depth)
-        kind = getattr(store, "kind", type(store).__name__)
-        ranked_by = {"store": {"address": store.address, "kind": kind, "depth": depth}}
-    return finder.found, ranked_by
+        ranked_by = {
+            "address": store.address,
+            "index": store.index,
+            "exact": store.exact,
+            "depth": depth,
+        }
+    return finder.found, {"store": ranked_by}
 
 
-def _write_run(task: TaskTexts, path: str | Path, tag: str, rankings: Iterable[Ranking]) -> None:
-    lines = ((each.row, each.members, each.scores) for each in rankings)
+def _write_run(
+    task: TaskTexts, path: str | Path, depth: int, tag: str, rankings: Iterable[Ranking]
+) -> None:
+    lines = ((each.row, each.members[:depth], each.scores[:depth]) for each in rankings)
     write_run_and_qrels(path, *task.run_ids(), lines, task.judged, tag)
 
 
@@ -161,7 +160,7 @@ def _summarise(task: TaskTexts, found: Found, info: RunInfo) -> Results:
     """Return the results by ranks that are infinite beyond the depth of the search."""
     whole = [name for name in task.metrics if np.isinf(cutoff_of(name))]
     scores = QueryScores.empty(task.queries, task.metrics)
-    scores.by_metric |= score_queries(
+    by_metric = score_queries(
         task.relevants,
         found.ranks,
         task.pool.language_codes,
@@ -169,6 +168,7 @@ def _summarise(task: TaskTexts, found: Found, info: RunInfo) -> Results:
         [name for name in task.metrics if name not in whole],
         task.judged.unfound,
     )
+    scores.by_metric.update(by_metric)
     bias = LanguageBiasAccumulator(
         number_ids(task.queries.ids),
         task.queries.language_codes,

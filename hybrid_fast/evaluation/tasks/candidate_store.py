@@ -11,14 +11,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hybrid_fast.common.cache import cache_entry
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
+from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
-from hybrid_fast.retrieval.stores import Sample, Store, create_store, open_store
-from hybrid_fast.retrieval.texts import TextCollection
+from hybrid_fast.retrieval.stores import Store, create_store, open_store
+from hybrid_fast.retrieval.stores.addresses import options_of
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 _DIGEST = "candidates"  # in the settings of a VectorInfo
@@ -33,9 +34,9 @@ class CandidateTexts:
         name: of the task.
     """
 
-    def __init__(self, task: str, candidates: TextCollection, ids: PoolIds) -> None:
-        self.name = f"candidates of task {task!r}"
-        self._candidates, self._ids = candidates, ids.vectors
+    def __init__(self, task: TaskTexts, ids: PoolIds) -> None:
+        self.name = f"candidates of task {task.name!r}"
+        self._candidates, self._ids = task.candidates, ids.vectors
 
     def __iter__(self) -> Iterator[CorpusText]:
         candidates = self._candidates
@@ -45,7 +46,12 @@ class CandidateTexts:
     def __len__(self) -> int:
         return len(self._candidates)
 
-    def digest(self) -> str:
+    def info(self, model: object) -> VectorInfo:
+        """Return what a store of their vectors by a model keeps of them."""
+        info = VectorInfo.of(model)
+        return replace(info, settings={**info.settings, _DIGEST: self._digest()})
+
+    def _digest(self) -> str:
         """Return a digest of all ids, languages and texts, in their order."""
         found = blake2b(digest_size=16)
         for fields in self:
@@ -62,7 +68,7 @@ class CandidateStore:
 
     Attributes:
         given: its address, or the store.
-        options: for the kind of store, when it is made or opened by its address.
+        options: of the kind of store, each to make it with, to open it with, or both.
         texts: what it is to hold.
         info: the vectors that it is to hold.
     """
@@ -95,7 +101,7 @@ class CandidateStore:
         with ExitStack() as stack:
             store = self.given
             if not isinstance(store, Store):
-                store = open_store(store, **self.options)
+                store = open_store(store, **self._options(1))
                 stack.callback(store.close)
             self._check(store)
             yield store
@@ -106,9 +112,17 @@ class CandidateStore:
             _add(self.given, encoded)
             self.given.commit()
         else:
-            sample = Sample(len(encoded), encoded.sample)
-            with create_store(self.given, self.info, sample, **self.options) as store:
+            with create_store(self.given, self.info, **self._options(0)) as store:
                 _add(store, encoded)
+
+    def _options(self, to_do: Literal[0, 1]) -> dict[str, Any]:
+        """Return the options to make the store with (0) or to open it with (1).
+
+        Those that are for neither are among both, and refused there.
+        """
+        names = options_of(str(self.given))
+        others = {*names[1 - to_do]} - {*names[to_do]}
+        return {name: value for name, value in self.options.items() if name not in others}
 
     def folder_of_vectors(self) -> Path:
         """Return where vectors are kept until the store has them, if no folder is given."""
@@ -141,13 +155,3 @@ class CandidateStore:
 def _add(store: Store, encoded: EncodedCorpus) -> None:
     for rows in encoded:
         store.add(rows)
-
-
-def describe_candidates(info: VectorInfo, texts: CandidateTexts) -> VectorInfo:
-    """Return what a store of a task's candidates keeps of their vectors.
-
-    Args:
-        info: of the vectors of a model.
-        texts: the candidates.
-    """
-    return replace(info, settings={**info.settings, _DIGEST: texts.digest()})

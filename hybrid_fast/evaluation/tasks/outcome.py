@@ -26,7 +26,7 @@ def make_results(
         queries=task.queries.counts,
         candidates=task.pool.counts,
         pool=len(task.pool),
-        dropped=scores.dropped(task.grid_metrics[-1]),
+        dropped=scores.dropped(),
     )
     if task.document_scores is not None:
         counts.other["segments"] = len(task.candidates)

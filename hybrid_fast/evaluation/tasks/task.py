@@ -15,8 +15,10 @@ import numpy as np
 from torch.distributed import ProcessGroup
 
 from hybrid_fast.evaluation.tasks.by_store import evaluate_by_store
+from hybrid_fast.evaluation.tasks.candidate_store import CandidateTexts
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.outcome import make_results
+from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
 from hybrid_fast.evaluation.tasks.query_scores import rank_queries
 from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, write_run_and_qrels
 from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
@@ -26,6 +28,7 @@ from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.stores import Store
+from hybrid_fast.retrieval.vector_info import VectorInfo
 
 
 class RetrievalTask(TaskTexts):
@@ -95,6 +98,14 @@ class RetrievalTask(TaskTexts):
             if run is not None and (shared is None or shared.rank == 0):
                 self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
             return self.score(queries, candidates, info=info, **sharing)
+
+    def store_info(self, model: object) -> VectorInfo:
+        """Return what `create_store` needs for a store of the candidates that `evaluate` fills.
+
+        Raises:
+            TypeError: if the model cannot encode texts.
+        """
+        return CandidateTexts(self, PoolIds(self.candidates, self.pool)).info(model)
 
     def encode(
         self,

@@ -50,14 +50,13 @@ class GrowingFile:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
                 os.ftruncate(self._descriptor, kept.size)
 
-    def append(self, data: np.ndarray | bytes) -> None:
+    def append(self, left: memoryview) -> None:
         """Add bytes at the end.
 
         Raises:
             OSError: they cannot be written; `cut` to what `kept` was before.
         """
         assert self._descriptor is not None
-        left = memoryview(data).cast("B")
         name, size, crc32 = self.kept
         with writing(self.path):
             while left:
@@ -93,6 +92,11 @@ class GrowingFile:
             self._descriptor = None
 
 
+def as_bytes(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array, row after row."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 def map_file(path: Path, size: int) -> np.ndarray:
     """Return the first bytes of a file, uint8 (size,), mapped."""
     if size == 0:  # nothing can be mapped
@@ -105,7 +109,7 @@ def write_array(path: Path, array: np.ndarray) -> KeptFile:
     path.unlink(missing_ok=True)  # what an attempt that failed may have left
     file = GrowingFile(path.parent, KeptFile(path.name), writable=True)
     try:
-        file.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        file.append(as_bytes(array))
         file.flush()
     finally:
         file.close()
@@ -138,5 +142,5 @@ def check_file(folder: Path, kept: KeptFile, verify: bool) -> None:
 def _checksum(path: Path, size: int) -> int:
     data, crc32 = map_file(path, size), 0
     for first in range(0, size, _PIECE):
-        crc32 = zlib.crc32(data[first : first + _PIECE], crc32)
+        crc32 = zlib.crc32(data[first : first + _PIECE].data, crc32)
     return crc32

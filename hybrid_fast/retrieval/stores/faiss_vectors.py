@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hybrid_fast.retrieval.embeddings import normalize_rows
-from hybrid_fast.retrieval.stores.faiss_files import GrowingFile
+from hybrid_fast.retrieval.stores.faiss_files import GrowingFile, as_bytes
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 BLOCK_BYTES = 128 * 2**20  # of float32 that are held or compared at a time
@@ -54,7 +54,7 @@ class Vectors:
 
     def append_kept(self, rows: np.ndarray) -> None:
         """Add rows as the file of another store keeps them, in its dtype."""
-        self.file.append(np.ascontiguousarray(rows).reshape(-1).view(np.uint8))
+        self.file.append(as_bytes(rows))
 
     def kept(self) -> np.ndarray:
         """Return the rows as the file has them, (n, D), mapped."""
