@@ -55,7 +55,7 @@ class Search:
         encoder_options: keyword arguments of `load_evaluable`.
         store: address.
         texts: the corpus that was encoded.
-        lang: the language of its texts that do not say theirs.
+        corpus_options: keyword arguments of `open_corpus`.
         bm25: rule of fusion with BM25 over these texts.
         fusion_depth: first hits that are fused.
         reranker: folder or hub name of a cross-encoder or a reader.
@@ -67,7 +67,7 @@ class Search:
     encoder_options: Mapping[str, Any]
     store: str
     texts: str | None
-    lang: str | None
+    corpus_options: Mapping[str, Any]
     bm25: str | None
     fusion_depth: int
     reranker: str | None
@@ -76,7 +76,7 @@ class Search:
 
     def retriever(self, store: Store, needs_texts: bool) -> Retriever:
         """Load the models; read the texts where hits need them, or BM25 does."""
-        corpus = None if self.texts is None else open_corpus(self.texts, lang=self.lang)
+        corpus = None if self.texts is None else open_corpus(self.texts, **self.corpus_options)
         needs_texts = needs_texts or self.reranker is not None
         return Retriever(
             load_evaluable(self.model, **self.encoder_options),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from model_folders import bert_folder  # noqa: F401
+from pair_models import as_cross_encoder
 
 from hybrid_fast.retrieval import load_reranker, reranking
 from hybrid_fast.retrieval.reranking import score_pairs
@@ -89,20 +90,10 @@ def test_what_is_no_reranker(given):
         score_pairs(given, QUERIES, TEXTS)
 
 
-def save_cross_encoder(bert_folder, out, num_labels):  # noqa: F811
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(bert_folder, num_labels=num_labels)
-    model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(out)
-    return out
-
-
 def test_a_cross_encoder_from_its_folder(bert_folder, tmp_path):  # noqa: F811
     from sentence_transformers import CrossEncoder
 
-    folder = save_cross_encoder(bert_folder, tmp_path / "reranker", 1)
+    folder = as_cross_encoder(bert_folder, tmp_path / "reranker", 1)
     expected = CrossEncoder(str(folder), device="cpu").predict([("a b", "c"), ("d", "e f g")])
     scores = score_pairs(load_reranker(folder, device="cpu"), ["a b", "d"], ["c", "e f g"], 1)
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
@@ -111,7 +102,7 @@ def test_a_cross_encoder_from_its_folder(bert_folder, tmp_path):  # noqa: F811
 def test_folders_of_other_models(bert_folder, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match="is no cross-encoder but a BertModel"):
         load_reranker(bert_folder)
-    two = save_cross_encoder(bert_folder, tmp_path / "two", 2)
+    two = as_cross_encoder(bert_folder, tmp_path / "two", 2)
     with pytest.raises(ValueError, match="gives 2 scores a pair"):
         load_reranker(two, device="cpu")
     (two / "model.safetensors").unlink()

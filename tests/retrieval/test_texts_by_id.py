@@ -33,7 +33,7 @@ def test_texts_of_ids_in_any_order(monkeypatch, tmp_path, count, is_mapped):
 @given(st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=30), st.data())
 def test_equal_digests_are_told_apart_by_the_ids(known, data):
     """Digests of three values, so that most ids share theirs with others."""
-    asked = data.draw(st.lists(st.text(max_size=3), max_size=30)) + [*known]
+    asked = [*data.draw(st.lists(st.text(max_size=3), max_size=30)), *known]
 
     def few_digests(ids):
         return np.array([len(each.as_py()) % 3 for each in ids], np.int64)

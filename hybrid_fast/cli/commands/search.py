@@ -14,6 +14,8 @@ from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_file, check_source
 from hybrid_fast.common.hub import local_folder
 
+# As they were given to `encode`.
+OF_TEXTS: dict[str, Any] = {"rich_help_panel": "Corpus of --texts"}
 StoreAddress = Annotated[
     str,
     typer.Argument(
@@ -54,7 +56,17 @@ def search(
         typer.Option(help="The corpus that was encoded, for texts that the store does not keep."),
     ] = None,
     lang: Annotated[
-        str | None, typer.Option(help="Language of --texts that do not say theirs.")
+        str | None, typer.Option(help="Language of --texts that do not say theirs.", **OF_TEXTS)
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Format of the files (default: by their names).", **OF_TEXTS)
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Fields with other names: 'id=docid,text=body'.", **OF_TEXTS),
+    ] = None,
+    candidate_text: Annotated[
+        str | None, typer.Option(help="'title+text' (default) or 'text'.", **OF_TEXTS)
     ] = None,
     bm25: Annotated[
         str | None,
@@ -115,13 +127,19 @@ def search(
     if not debug:
         quiet_libraries()
     asked = read_queries(query, queries)
+    corpus_options = {
+        "lang": lang,
+        "format": format,
+        "columns": options.named_columns("--columns", columns),
+        "candidate_text": candidate_text,
+    }
     run_search(
         Search(
             model,
             encoder_options,
             store,
             texts=texts,
-            lang=lang,
+            corpus_options=corpus_options,
             bm25=bm25,
             fusion_depth=fusion_depth,
             reranker=reranker,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from hybrid_fast.data.formats.corpus_files import Languages
@@ -21,7 +22,7 @@ from hybrid_fast.data.formats.tolerance import Tolerance
 from hybrid_fast.data.languages import normalize_language, warn_of_merged_languages
 
 # Texts are checked together until there are so many, or they are so long.
-_ROWS = 1024
+_ROWS = 512
 _CHARACTERS = 2**22
 
 
@@ -156,26 +157,32 @@ class PassageCorpus:
         """
         tolerance = Tolerance(self.name, self._strict)
         codes: Counter[str] = Counter()
-        seen = SeenIds()
-        for rows in _together(self._located(tolerance, codes)):
-            if self._check_ids:
-                for place in seen.add([text.id for _, text in rows]):
-                    self._refuse_repeated(*rows[place])
-            yield from (text for _, text in rows)
+        located = self._located(tolerance, codes)
+        yield from self._unique(located) if self._check_ids else (text for _, text in located)
         tolerance.report()
         self._warn_of_merged(codes)
 
     def _located(self, tolerance: Tolerance, codes: Counter[str]) -> Iterator[Located]:
         """Yield texts with their places; count the codes of their languages."""
         mapper = PassageMapper(tolerance, self._columns, number_rows=True)
-        for passage in self._source.read(mapper):
-            code = passage.language
-            language = self._language(code, passage.where)
+        for own_id, title, text, where, code in self._source.read(mapper):
+            language = self._language(code, where)
             codes[code or ""] += 1
-            title, text = passage.title.strip(), passage.text.strip()
-            own_id = f"{language}:{passage.id}" if self._language_in_ids else passage.id
-            joined = join_title(title, text, self._candidate_text)
-            yield passage.where, CorpusText(own_id, language, joined)
+            if self._language_in_ids:
+                own_id = f"{language}:{own_id}"
+            joined = join_title(title.strip(), text.strip(), self._candidate_text)
+            yield where, CorpusText(own_id, language, joined)
+
+    def _unique(self, located: Iterator[Located]) -> Iterator[CorpusText]:
+        """Yield texts; ValueError, before any of its block, for one whose id was there before."""
+        seen = SeenIds()
+        num_rows = 0
+        for rows in _together(located):
+            texts = [text for _, text in rows]
+            for place in seen.add([text.id for text in texts]):
+                self._refuse_repeated(num_rows + place, *rows[place])
+            yield from texts
+            num_rows += len(rows)
 
     def _language(self, code: str | None, where: str) -> str:
         if code is None:
@@ -188,14 +195,13 @@ class PassageCorpus:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
 
-    def _refuse_repeated(self, where: str, text: CorpusText) -> None:
+    def _refuse_repeated(self, row: int, where: str, text: CorpusText) -> None:
         """Raise a ValueError with both places if a text before this one has its id.
 
-        The corpus is read again, since places are not kept.
+        The corpus is read again, since places are not kept. Digests may be equal by chance.
         """
-        for place, other in self._located(Tolerance(self.name), Counter()):
-            if place == where:
-                return  # digests that are equal by chance
+        earlier = islice(self._located(Tolerance(self.name), Counter()), row)
+        for place, other in earlier:
             if other.id == text.id:
                 remedy = "ids must differ"
                 if other.language != text.language:

@@ -27,14 +27,15 @@ class SeenIds:
         Digests may be equal by chance, 5e-6 of any two of ten million: compare the ids.
         """
         digests = text_ids(pa.array(ids, pa.large_string()))
-        ordered, first = np.unique(digests, return_index=True)
+        ordered, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
         repeated = np.ones(len(digests), bool)
         repeated[first] = False
+        known = np.zeros(len(ordered), bool)
         for run in self._runs:
-            places = np.minimum(np.searchsorted(run, digests), len(run) - 1)
-            repeated |= run[places] == digests
+            places = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
+            known |= run[places] == ordered
         self._append(ordered)
-        return np.flatnonzero(repeated).tolist()
+        return np.flatnonzero(repeated | known[inverse]).tolist()
 
     def _append(self, run: npt.NDArray[np.int64]) -> None:
         if not len(run):

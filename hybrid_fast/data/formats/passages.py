@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.data.formats.fields import (
@@ -34,6 +34,7 @@ KNOWN_FIELDS = {
     "text": TEXT_FIELDS,
     "language": ("lang", "language", "_lang", "language_code", "lang_code"),
 }
+_TEXT = {str}
 PassageColumns = Mapping[str, Column | None]
 
 
@@ -101,6 +102,7 @@ class PassageMapper:
         self._is_first, self._is_numbered = True, False
         self._names: tuple[str, ...] | None = None
         self._known: dict[str, list[str]] = {}
+        self._plain_names: Sequence[str | None] | None = None
 
     def passages(
         self, file: SourceFile, records: Iterator[tuple[int, Record]]
@@ -114,22 +116,21 @@ class PassageMapper:
         Raises:
             ValueError: with file and line, if a field is missing or not text, or an id is empty.
         """
+        start = f"{file.path}{file.mark}"
+        row_ids = _RowIds(file)
         for number, record in records:
-            where = file.place(number)
+            where = f"{start}{number}"
             self._note_names(record, file, where)
-            passage = Passage(
-                file.row_id(number) if self._is_numbered else self._id(record, where),
-                self._optional("title", record, where) or "",
-                self._text(record, where),
-                where,
-                self._optional("language", record, where) or file.code,
-            )
+            found, title, text, language = self._plain(record) or self._checked(record, where)
+            own_id = row_ids.of(number) if self._is_numbered else found.strip()
+            if not own_id:
+                raise ValueError(f"{where}: the id is empty")
             self._is_first = False
-            if passage.title or not is_blank(passage.text):
-                yield passage
-            else:
-                at = f"{where}: passage {passage.id!r} has no text"
+            if is_blank(title + text):
+                at = f"{where}: passage {own_id!r} has no text"
                 self.tolerance.allow("passages without title and text, left out", at)
+            else:
+                yield Passage(own_id, title, text, where, language.strip() or file.code)
 
     def number_rows(self) -> None:
         """Number all rows, if any may be: they are of files that cannot hold ids."""
@@ -158,6 +159,42 @@ class PassageMapper:
             ours: [name for name in known if name in names] for ours, known in KNOWN_FIELDS.items()
         }
         self._check_ids(file, where)
+        self._plain_names = self._first_names(names)
+
+    def _first_names(self, names: Sequence[str]) -> Sequence[str | None] | None:
+        """Return the field to look at first for each of ours, None for none.
+
+        None in place of all: a closer look is needed, for a path, or for what is missing.
+        """
+        first = {
+            ours: self._columns[ours] if ours in self._columns else next(iter(known), None)
+            for ours, known in self._known.items()
+        }
+        if self._is_numbered:
+            first["id"] = None
+        is_plain = {*first.values()} <= {*names, None} and first["text"] is not None
+        has_ids = self._is_numbered or first["id"] is not None
+        return tuple(first.values()) if is_plain and has_ids else None  # type: ignore[arg-type]
+
+    def _plain(self, record: Any) -> Sequence[str] | None:
+        """Return id, title, text and language, "" for none, if a look at four fields gives them."""
+        if self._plain_names is None:
+            return None
+        values = [record.get(name, "") for name in self._plain_names]
+        return values if {*map(type, values)} == _TEXT else None
+
+    def _checked(self, record: Record, where: str) -> list[str]:
+        """Return what `_plain` does of any record.
+
+        Raises:
+            ValueError: if a field is missing or not text.
+        """
+        return [
+            "" if self._is_numbered else self._id(record, where),
+            self._optional("title", record, where),
+            self._text(record, where),
+            self._optional("language", record, where),
+        ]
 
     def _check_ids(self, file: SourceFile, where: str) -> None:
         """Decide by the first record whether rows are numbered, and see that others agree."""
@@ -181,8 +218,6 @@ class PassageMapper:
         found = self._value("id", record, where)
         if found is None:
             raise self._missing("id", record, where)
-        if not (found := found.strip()):
-            raise ValueError(f"{where}: the id is empty")
         return found
 
     def _text(self, record: Record, where: str) -> str:
@@ -191,17 +226,16 @@ class PassageMapper:
             raise self._missing("text", record, where)
         return found or ""
 
-    def _optional(self, ours: str, record: Record, where: str) -> str | None:
-        """Return what not every record has, None if it is missing, null or blank."""
+    def _optional(self, ours: str, record: Record, where: str) -> str:
+        """Return what not every record has, "" if it is missing or null."""
         try:
-            value = self._value(ours, record, where)
+            return self._value(ours, record, where) or ""
         except MissingField as error:
             if self._is_first:  # a wrong name would quietly mean none
                 raise
             kind = f"records without the field {self._columns[ours]!r}, read as without {ours}"
             self.tolerance.allow(kind, str(error))
-            return None
-        return None if is_blank(value) else value
+            return ""
 
     def _value(self, ours: str, record: Record, where: str) -> str | None:
         """Return the text of a field, None if it is null, or none that is known.
@@ -226,6 +260,20 @@ class PassageMapper:
             return ValueError(f"{where}: give the position of the {ours} with columns=")
         wanted = _either(KNOWN_FIELDS[ours])
         return ValueError(f"{where}: has no field {wanted}; the fields are {list(record)}")
+
+
+class _RowIds:
+    """Ids of the rows of a file by their lines: "a:1", "a:2"; "a:2.2" for the second of line 2."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._file, self._line, self._count = file, 0, 0
+
+    def of(self, line: int) -> str:
+        """Return the id of the next row, which begins on this line."""
+        self._count = self._count + 1 if line == self._line else 1
+        self._line = line
+        of_line = self._file.row_id(line)
+        return of_line if self._count == 1 else f"{of_line}.{self._count}"
 
 
 def _are_positions(columns: PassageColumns) -> bool:

@@ -31,6 +31,7 @@ class MilvusCalls:
 
     Attributes:
         place: of the store.
+        lite: whether Milvus Lite answers, which can do less.
     """
 
     def __init__(
@@ -56,11 +57,7 @@ class MilvusCalls:
             ValueError: a number is out of range.
             ImportError: the extra "milvus" is not installed.
         """
-        if not timeout > 0 or retries < 0:
-            raise ValueError(
-                f"timeout is {timeout} and retries is {retries}; seconds above 0 and a number from "
-                "0 on are needed"
-            )
+        _check_numbers(timeout, retries)
         self.place, self._timeout, self._retries = place, timeout, retries
         self._errors = (
             load_package("pymilvus").exceptions.MilvusException,
@@ -71,6 +68,7 @@ class MilvusCalls:
         uri = place.uri if place.file is None else milvus_lite.serve(place.file)
         try:
             self._client = self._insist("connect", lambda: self._connect(uri, token))
+            self.lite = "lite" in self("get_server_version")
         except BaseException:
             self.close()
             raise
@@ -97,7 +95,7 @@ class MilvusCalls:
             milvus_lite.release(self.place.file)
 
     def _connect(self, uri: str, token: str | None) -> Any:
-        options: dict[str, Any] = {"token": token or os.environ.get(TOKEN_VARIABLE, "")}
+        options: dict[str, Any] = {"token": str(token or os.environ.get(TOKEN_VARIABLE, ""))}
         if self.place.file is not None:  # what goes to this machine goes through no proxy
             options = {"grpc_options": {"grpc.enable_http_proxy": 0}}
         return load_package("pymilvus").MilvusClient(
@@ -135,6 +133,13 @@ class MilvusCalls:
             f"{tries} times in {seconds:.0f} s, at last with {_reason(error)}; see that it runs "
             "and can be reached from here, or allow a longer timeout or more retries"
         )
+
+
+def _check_numbers(timeout: object, retries: object) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout is {timeout!r}; seconds above 0 are needed")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries is {retries!r}; 0 or a higher number is needed")
 
 
 def _may_pass(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from hybrid_fast.common.choices import check_choice
 from hybrid_fast.retrieval.stores.milvus_packages import load_package
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
+MAX_PARTITIONS = 1024
 MAX_BYTES = 65_535  # of an id, a language or a text, in UTF-8
 INDEXES = (
     "AUTOINDEX",
@@ -150,17 +151,21 @@ def split_index(index: str) -> tuple[str, dict[str, Any]]:
         ValueError: there is no such kind, or a parameter has no value.
     """
     name, _, parameters = index.partition(",")
-    return check_choice("index", name.strip().upper(), INDEXES), read_parameters(parameters)
+    return check_choice("index", name.strip().upper().replace("-", "_"), INDEXES), read_parameters(
+        parameters
+    )
 
 
-def read_parameters(text: str) -> dict[str, Any]:
-    """Read "KEY=VALUE,...", such as "ef=200"; numbers become numbers.
+def read_parameters(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Read "KEY=VALUE,...", such as "ef=200"; numbers become numbers, and a mapping stays.
 
     Raises:
         ValueError: one has no value.
     """
+    if isinstance(given, Mapping):
+        return dict(given)
     found: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
+    for part in filter(None, str(given).split(",")):
         key, equals, value = part.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise ValueError(f"{part!r} is no parameter; KEY=VALUE is needed, such as ef=200")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from pathlib import Path
 
 from hybrid_fast.retrieval.stores.milvus_packages import load_package, quiet
 
+# The server logs, with a traceback, the errors that it answers with.
+_SERVER_LOGGER = "milvus_lite.adapter.grpc.servicer"
 _users: Counter[Path] = Counter()
 _lock = threading.Lock()
 
@@ -34,6 +37,7 @@ def serve(file: Path) -> str:
         if uri is None:
             error = next((each.exc_info[1] for each in records if each.exc_info), None)
             raise _reason(file, error)
+        logging.getLogger(_SERVER_LOGGER).addFilter(_is_no_answer)
         _users[file] += 1
         return uri
 
@@ -53,3 +57,7 @@ def _reason(file: Path, error: BaseException | None) -> OSError:
             f"its end, or run milvus-lite server --data-dir {file} and use its address in both"
         )
     return OSError(f"Milvus Lite cannot open {file}: {error or 'it does not say why'}")
+
+
+def _is_no_answer(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.ERROR

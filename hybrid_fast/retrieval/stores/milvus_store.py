@@ -10,6 +10,7 @@ the k it gives is its own choice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ MAX_K = 16_384  # hits of a query that a server gives
 # Hits of a call to search, which Milvus holds at once; and its queries, each with a score a vector.
 _HITS_AT_A_TIME = 50_000
 _QUERIES_AT_A_TIME = 256
+_ALL = 1 << 31  # rows of Milvus Lite
 
 
 def create(
@@ -41,7 +43,7 @@ def create(
     dtype: VectorDtype = "float32",
     replace: bool = False,
     partitions: int = 64,
-    search: str = "",
+    search: str | Mapping[str, Any] = "",
     token: str | None = None,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
@@ -52,12 +54,12 @@ def create(
         place: FILE.db or http://HOST:PORT, either with /COLLECTION behind it.
         info: whose vectors it will keep.
         index: a kind of index of Milvus with its parameters, such as
-            "HNSW,M=32,efConstruction=200"; "auto" is FLAT, which is exact, in a file, and what a
-            server chooses.
-        dtype: of the vectors; Milvus Lite has no float16.
+            "HNSW,M=32,efConstruction=200"; "auto" is FLAT, which is exact, in Milvus Lite, and
+            what a server chooses elsewhere.
+        dtype: of the vectors on a server; Milvus Lite has float32 alone.
         replace: whether a store that is there is replaced, at the first commit of this one.
-        partitions: over which a server spreads the languages.
-        search: parameters of searches, such as "ef=200".
+        partitions: over which a server spreads the languages, at most 1,024.
+        search: parameters of searches, such as "ef=200" or {"ef": 200}.
         token: see `MilvusCalls`.
         timeout: see `MilvusCalls`.
         retries: see `MilvusCalls`.
@@ -68,17 +70,17 @@ def create(
         ValueError: an option is wrong.
         ImportError: the extra "milvus" is not installed.
     """
-    found = find_place(place)
-    on_server = found.file is None
-    index = ("AUTOINDEX" if on_server else "FLAT") if index == "auto" else index
-    kind, _ = collections.split_index(index)
-    if not on_server:
-        check_choice("index", kind, collections.LITE_INDEXES)
-    check_choice("dtype", dtype, collections.DTYPES if on_server else ("float32",))
-    store = Described(info, dtype, kind, False, collections.this_writer())
-    parameters = collections.read_parameters(search)
+    found, parameters = find_place(place), collections.read_parameters(search)
+    _check_options(index, dtype, partitions)
     calls = MilvusCalls(found, token=token, timeout=timeout, retries=retries)
     try:
+        if index == "auto":
+            index = "FLAT" if calls.lite else "AUTOINDEX"
+        kind, _ = collections.split_index(index)
+        if calls.lite:
+            check_choice("index", kind, collections.LITE_INDEXES)
+        kept: VectorDtype = "float32" if calls.lite else dtype
+        store = Described(info, kept, kind, False, collections.this_writer())
         name = begin(calls, store, index, partitions, replace)
         return MilvusStore(calls, name, store, parameters)
     except BaseException:
@@ -89,7 +91,7 @@ def create(
 def open(
     place: str,
     *,
-    search: str = "",
+    search: str | Mapping[str, Any] = "",
     token: str | None = None,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
@@ -112,6 +114,16 @@ def open(
     except BaseException:
         calls.close()
         raise
+
+
+def _check_options(index: str, dtype: str, partitions: int) -> None:
+    if index != "auto":
+        collections.split_index(index)
+    check_choice("dtype", dtype, collections.DTYPES)
+    if partitions not in range(1, collections.MAX_PARTITIONS + 1):
+        raise ValueError(
+            f"partitions is {partitions!r}; 1 to {collections.MAX_PARTITIONS} are allowed"
+        )
 
 
 class MilvusStore(Store):
@@ -212,7 +224,11 @@ class MilvusStore(Store):
         return self._count("")
 
     def languages(self) -> dict[str, int]:
-        """See `Store`; Milvus counts the vectors of each language."""
+        """See `Store`; a server counts the vectors of each language."""
+        if self._calls.lite:  # which reads whole rows to count some of them
+            return dict(
+                Counter(row["language"] for row in self._query("", ["language"], limit=_ALL))
+            )
         self._refresh()
         counts = {each: self._count(_is(each)) for each in sorted(self._languages)}
         return {each: number for each, number in counts.items() if number}

@@ -169,7 +169,7 @@ def test_ids_that_each_language_counts_anew(tmp_path):
     assert [text.language for text in open_corpus(pattern, languages=["en"])] == ["en"]
 
 
-@pytest.mark.parametrize("first", [0, 1022, 1023, 1024, 2047, 2048, 3999])
+@pytest.mark.parametrize("first", [0, 511, 512, 1023, 1024, 3583, 3584, 3999])
 def test_equal_ids_anywhere_in_the_blocks_that_are_checked_together(tmp_path, first):
     ids = [*map(str, range(4000)), str(first)]
     (tmp_path / "a.tsv").write_text("".join(f"{each}\tx\n" for each in ids))
@@ -251,6 +251,15 @@ def test_files_that_are_not_there_or_tell_no_format(tmp_path):
         open_corpus([])
 
 
+def test_records_of_one_line_have_ids_of_their_own(tmp_path, caplog):
+    (tmp_path / "a.json").write_text('[{"text": "x"}, {"text": "y"},\n{"text": "z"}]')
+    texts = open_corpus(tmp_path / "a.json", lang="en")
+    assert [text.id.split("/")[1] for text in texts] == ["a:1", "a:1.2", "a:2"]
+    (tmp_path / "b.json").write_text('[{"id": 1, "text": "x"}, {"id": 1, "text": "y"}]')
+    with pytest.raises(ValueError, match=r"b\.json:1: id '1' is also that of .*b\.json:1;"):
+        list(open_corpus(tmp_path / "b.json", lang="en"))
+
+
 def test_a_file_is_read_as_it_is_iterated_over(tmp_path):
     """The damage lies beyond what the first texts need, and is met only there."""
     rows = "".join(f'{{"id": {n}, "text": "t{n}"}}\n' for n in range(5000))
@@ -262,10 +271,10 @@ def test_a_file_is_read_as_it_is_iterated_over(tmp_path):
 
 
 def test_long_texts_are_held_a_few_at_a_time(monkeypatch):
-    """Blocks end at 1,024 texts, or by their length."""
+    """Blocks end at 512 texts, or by their length."""
     monkeypatch.setattr(corpus_module, "_CHARACTERS", 10)
     rows = [("", corpus_module.CorpusText(str(n), "en", "x" * n)) for n in (4, 5, 6, 30, 1)]
     blocks = corpus_module._together(iter(rows))
     assert [[len(text.text) for _, text in block] for block in blocks] == [[4, 5, 6], [30], [1]]
-    many = [("", corpus_module.CorpusText("", "en", ""))] * 2049
-    assert [len(block) for block in corpus_module._together(iter(many))] == [1024, 1024, 1]
+    many = [("", corpus_module.CorpusText("", "en", ""))] * 1025
+    assert [len(block) for block in corpus_module._together(iter(many))] == [512, 512, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import os
 import socket
@@ -12,6 +13,7 @@ import sys
 import grpc
 import numpy as np
 import pytest
+from milvus_lite.storage.wal import WAL
 from milvus_servers import free_port, lite_server, relay_to
 from store_cases import draw_rows, made_info
 
@@ -176,6 +178,23 @@ def test_a_folder_that_cannot_be_opened(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_full_disk(tmp_path, monkeypatch, capfd, caplog):
+    def write_to_full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    address = f"milvus:{tmp_path}/own.db"
+    with create_store(address, made_info()) as store:
+        store.add(draw_rows(3))
+        store.commit()
+        monkeypatch.setattr(WAL, "write_insert", write_to_full_disk)
+        with pytest.raises(OSError, match=r"own\.db cannot upsert: .*No space left on device"):
+            store.add(draw_rows(3, first=3))
+    with open_store(address) as store:
+        assert store.count() == 3
+    assert capfd.readouterr().err == ""
+    assert not caplog.records
+
+
 def test_a_proxy_is_not_asked_for_a_file(tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("no_proxy", "")
@@ -189,11 +208,6 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'hybrid_fast\[milvus\]'"):
         create_store(f"milvus:{tmp_path}/own.db", made_info())
-
-
-def test_float16_is_for_servers_that_have_it(relay):
-    with pytest.raises(OSError, match="Float16Vector"):
-        create_store(f"{relay.address}/half", made_info(), dtype="float16")
 
 
 class RecordedCalls:

@@ -7,10 +7,13 @@ import itertools
 import numpy as np
 import pymilvus
 import pytest
+from encoded_folders import write_corpus
 from memory_store import MemoryStore
 from milvus_servers import lite_server
 from store_cases import StoreCases, draw_queries, draw_rows, made_info
 
+from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
+from hybrid_fast.retrieval.indexing import index_corpus
 from hybrid_fast.retrieval.stores import create_store, milvus_batches, milvus_store, open_store
 
 names = (f"case_{number}" for number in itertools.count())
@@ -33,7 +36,7 @@ class MilvusCases(StoreCases):
         made = []
 
         def make(info):
-            made.append(create_store(f"milvus:{place}/{next(names)}", info, index="FLAT"))
+            made.append(create_store(f"milvus:{place}/{next(names)}", info))
             return made[-1]
 
         yield make
@@ -103,6 +106,8 @@ def test_languages_of_all_kinds(fresh):
     odd = ['"', "\\", "zh-Hant", "日本"]
     with create_store(fresh, made_info()) as store:
         store.add(draw_rows(4)._replace(languages=odd))
+        assert store.languages() == dict.fromkeys(odd, 1)
+        store._calls.lite = False  # as a server that counts them itself
         assert store.languages() == dict.fromkeys(odd, 1)
         assert store.search(draw_queries(1), 4, odd[:2]).languages[0] in (odd[:2], odd[1::-1])
         store.delete(["doc 0"])
@@ -232,13 +237,16 @@ def test_a_collection_of_somebody_else(fresh, file):
             create_store(fresh, made_info(), replace=replace)
 
 
-@pytest.mark.parametrize("index", ["hnsw,M=8,efConstruction=40", "IVF_FLAT,nlist=4", "autoindex"])
+@pytest.mark.parametrize("index", ["hnsw,M=8,efConstruction=40", "ivf-flat,nlist=4", "autoindex"])
 def test_other_indexes(fresh, index):
     rows = draw_rows(60)
     with create_store(fresh, made_info(), index=index, search="ef=64,nprobe=4") as store:
         store.add(rows)
-    with open_store(fresh, search="ef=64,nprobe=4") as store:
-        assert (store.index, store.exact) == (index.partition(",")[0].upper(), False)
+    with open_store(fresh, search={"ef": 64, "nprobe": 4}) as store:
+        assert (store.index, store.exact) == (
+            index.partition(",")[0].upper().replace("-", "_"),
+            False,
+        )
         assert store.search_exactly(draw_queries(1), 3) is None
         assert [each for (each,) in store.search(rows.vectors, 1).ids] == rows.ids
 
@@ -250,9 +258,12 @@ def test_other_indexes(fresh, index):
         ({"index": "DISKANN"}, "index is 'DISKANN'"),
         ({"index": "HNSW,M"}, "'M' is no parameter"),
         ({"search": "ef"}, "'ef' is no parameter"),
-        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"timeout": 0}, "timeout is 0"),
+        ({"timeout": "long"}, "timeout is 'long'"),
         ({"retries": -1}, "retries is -1"),
+        ({"retries": 1.5}, "retries is 1.5"),
+        ({"partitions": 0}, "partitions is 0; 1 to 1024"),
     ],
 )
 def test_options_that_cannot_be(fresh, options, message):
@@ -268,3 +279,23 @@ def test_two_stores_of_one_process_share_a_file(fresh):
             other.add(draw_rows(1, first=5)._replace(languages=["fi"]))
         assert store.search(draw_queries(1), 9, ["fi"]).ids == [["doc 5"]]
         assert store.count() == 6
+
+
+@pytest.mark.parametrize("form", ["file", "server"])
+def test_an_encoded_corpus_is_indexed_and_searched(form, request, tmp_path):
+    address = f"milvus:{request.getfixturevalue(form)}/{next(names)}"
+    corpus = EncodedCorpus(write_corpus(tmp_path / "a", dtype="float16"))
+    report = index_corpus(corpus, address)
+    assert (report.address, report.index, report.rows, report.recall) == (address, "FLAT", 64, 1.0)
+    assert report.languages == corpus.manifest.languages
+    more = write_corpus(tmp_path / "b", sizes=(20,), first=60, dtype="float16")
+    assert index_corpus(more, address, add=True).rows == 80
+    with pytest.raises(FileExistsError, match="replace it"):
+        index_corpus(corpus, address)
+    index_corpus(corpus, address, replace=True, store_texts=False)
+    truth = MemoryStore(corpus.info)
+    for rows in corpus:
+        truth.add(rows)
+    with open_store(address) as store:
+        StoreCases().check_same(store, truth, draw_queries(6), 64)
+        assert store.texts(["doc 3"]) == [None]
