@@ -1,6 +1,4 @@
 """Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
-"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
-"""Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
