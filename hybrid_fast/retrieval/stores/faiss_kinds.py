@@ -8,6 +8,8 @@ inverted lists of product-quantised vectors.
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
 
 import psutil
@@ -16,6 +18,7 @@ from hybrid_fast.common.choices import nearest
 from hybrid_fast.common.control_groups import free_in_groups
 from hybrid_fast.retrieval.stores.faiss_index import make_index
 
+logger = logging.getLogger(__name__)
 EXACT_NUMBERS = 4 * 10**8
 GRAPH_ROWS = 4 * 10**6
 _GRAPH_LINKS = 2 * 32  # of a row in the lowest layer, 4 bytes each
@@ -25,6 +28,8 @@ _LEAST_PER_CENTROID = 39
 _CODES = 256  # of a quantiser of one byte
 MOST_LISTS = 2**14
 MOST_SAMPLE = 2**20
+# Factory strings of indices whose own scores are exact.
+_KEEPS_VECTORS = re.compile(r"Flat$|^HNSW\d+$")
 FLAT = ("flat", "Flat")
 KINDS = ("auto", "flat", "hnsw", "ivf-pq", "ivf-sq8", "sq8")
 
@@ -84,7 +89,17 @@ class IndexPlan:
 
 def plan_index(options: IndexOptions, rows: int, dimension: int) -> IndexPlan:
     """Return how the index of a number of rows is made."""
-    kind = choose_kind(rows, dimension, free_memory()) if options.kind == "auto" else options.kind
+    kind = options.kind
+    if kind == "auto":
+        memory = free_memory()
+        kind = choose_kind(rows, dimension, memory)
+        logger.info(
+            "%s is chosen for %d vectors of %d dimensions and %.1f GiB of free memory",
+            kind,
+            rows,
+            dimension,
+            memory / 2**30,
+        )
     if kind in FLAT or not rows:
         return IndexPlan("")
     lists = num_lists(rows)
@@ -94,7 +109,7 @@ def plan_index(options: IndexOptions, rows: int, dimension: int) -> IndexPlan:
         "ivf-pq": (f"IVF{lists},PQ{codes}np", 8),
         "ivf-sq8": (f"IVF{lists},SQ8", 2),
         "sq8": ("SQ8", 2),
-    }.get(kind, (kind, 8))
+    }.get(kind, (kind, 1 if _KEEPS_VECTORS.search(kind) else 8))
     sample = min(rows, MOST_SAMPLE, max(_PER_CENTROID * lists, 2 * _LEAST_PER_CENTROID * _CODES))
     return IndexPlan(factory, refine if options.refine is None else options.refine, sample)
 
