@@ -10,5 +10,5 @@ PYBIND11_MODULE(_core, m) {
   hybrid_fast::bindings::bind_negative_mask(m);
   hybrid_fast::bindings::bind_infonce(m);
   hybrid_fast::bindings::bind_products(m);
-  hybrid_fast::bindings::bind_dropout(m);
+  hybrid_fast::bindings::bind_layers(m);
 }

@@ -35,7 +35,7 @@ std::uint16_t* allocate(std::int64_t num_columns, std::int64_t dim) {
 }
 
 void multiply_float(const py::object& a, const py::object& b, const py::object& out, bool add,
-                    int num_threads) {
+                    const py::object& bias, int num_threads) {
   CallArrays arrays;
   const auto left = arrays.matrix<float>(a, "a"), right = arrays.matrix<float>(b, "b");
   if (left.num_columns != right.num_rows) {
@@ -44,13 +44,16 @@ void multiply_float(const py::object& a, const py::object& b, const py::object& 
   }
   float* sums = arrays.output<float>(out, "out", {left.num_rows, right.num_columns},
                                      "rows of a and columns of b");
+  if (add && !bias.is_none()) throw py::value_error("with add there is no bias");
+  const float* of_columns =
+      arrays.optional_input<float>(bias, "bias", {right.num_columns}, "columns of b");
   const auto float_matrix = [](const Matrix<float>& m) {
     return FloatMatrix{m.data, m.num_rows, m.num_columns, m.stride, m.step};
   };
   without_gil([&] { return "a product of " + shape_text(left) + " and " + shape_text(right); },
               [&] {
                 hybrid_fast::multiply_float(float_matrix(left), float_matrix(right), sums, add,
-                                            num_threads);
+                                            of_columns, num_threads);
               });
 }
 
@@ -100,9 +103,9 @@ void PackedColumns::Free::operator()(std::uint16_t* data) const {
 
 void bind_products(py::module_& m) {
   m.def("multiply_float", &multiply_float, py::arg("a"), py::arg("b"), py::arg("out"),
-        py::kw_only(), py::arg("add"), py::arg("num_threads"),
+        py::kw_only(), py::arg("add"), py::arg("bias") = py::none(), py::arg("num_threads"),
         "Write a b to `out`, or add it: float32 (M, K), (K, N), in any layout, and (M, N),\n"
-        "contiguous.");
+        "contiguous. Or write a b + bias, (N,).");
   m.def("has_bf16_product", &has_bf16_product,
         "Whether this processor multiplies bfloat16 (AMX or AVX-512 BF16).");
   py::class_<PackedColumns>(m, "PackedColumns",

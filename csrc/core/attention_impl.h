@@ -6,6 +6,7 @@
 #include "core/attention_table.h"
 #include "core/dropout_masks.h"
 #include "core/small_product.h"
+#include "core/transpose.h"
 #include "core/vectors.h"
 
 namespace hybrid_fast::HYBRID_FAST_ISA {
@@ -75,10 +76,15 @@ void read_rows(const T* from, std::int64_t stride, std::int64_t dim, std::int64_
 // The transpose of such rows; columns up to `num_columns` become 0.
 inline void transpose(Rows from, std::int64_t count, std::int64_t dim, Rows to,
                       std::int64_t num_columns) {
+  std::int64_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    transpose_four(from.data + j * from.stride, from.stride, dim, to.data + j, to.stride);
+  }
   for (std::int64_t k = 0; k < dim; ++k) {
     float* row = to.data + k * to.stride;
-    for (std::int64_t j = 0; j < count; ++j) row[j] = from.data[j * from.stride + k];
-    for (std::int64_t j = count; j < num_columns; ++j) row[j] = 0;
+    for (std::int64_t rest = j; rest < num_columns; ++rest) {
+      row[rest] = rest < count ? from.data[rest * from.stride + k] : 0;
+    }
   }
 }
 
@@ -111,10 +117,9 @@ inline void write_biases(const AttentionShape& shape, const std::uint8_t* seen, 
   for (std::int64_t j = end; j < num_columns; ++j) biases[j] = -kInfinity;
 }
 
-inline float sum_of(Floats x) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += x[i];
-  return sum;
+// Whether the biases of a head are the same for all of its queries.
+inline bool all_see_alike(const AttentionShape& shape) {
+  return !shape.causal && shape.window == 0 && (shape.seen == nullptr || shape.query_stride == 0);
 }
 
 // Scores become exponentials relative to the largest, without what dropout takes; returns the
@@ -122,7 +127,8 @@ inline float sum_of(Floats x) {
 struct RowSum {
   float largest, sum;
 };
-inline RowSum drop_exponentials(float* scores, const float* biases, std::int64_t n,
+template <bool kDrops>
+RowSum drop_exponentials(float* scores, const float* biases, std::int64_t n,
                                 const DropoutMask& mask, std::uint32_t row, std::uint32_t matrix) {
   Floats highest = Floats{} - kInfinity;
   for (std::int64_t j = 0; j < n; j += kLanes) {
@@ -130,13 +136,20 @@ inline RowSum drop_exponentials(float* scores, const float* biases, std::int64_t
     store(scores + j, s);
     highest = larger(highest, s);
   }
-  float largest = highest[0];
-  for (int i = 1; i < kLanes; ++i) largest = larger(largest, highest[i]);
+  const float largest = largest_of(highest);
   const float base = largest == -kInfinity ? 0 : largest;
   Floats sum{};
   for (std::int64_t begin = 0; begin < n; begin += kDropoutBlock) {
-    const KeptBlock kept(mask, static_cast<std::uint32_t>(begin / kDropoutBlock), row, matrix);
     const std::int64_t end = begin + kDropoutBlock < n ? begin + kDropoutBlock : n;
+    if constexpr (!kDrops) {
+      for (std::int64_t j = begin; j < end; j += kLanes) {
+        const Floats e = exp_of(load<Floats>(scores + j) - base);
+        sum += e;
+        store(scores + j, e);
+      }
+      continue;
+    }
+    const KeptBlock kept(mask, static_cast<std::uint32_t>(begin / kDropoutBlock), row, matrix);
     for (std::int64_t j = begin; j < end; j += kLanes) {
       const Floats e = exp_of(load<Floats>(scores + j) - base);
       sum += e;
@@ -207,6 +220,8 @@ void attend(const AttentionShape& s, const AttentionInputs<T>& in, T* out, float
   const Rows values = scratch.of_keys(), transposed = scratch.of_dimensions();
   const Rows queries = scratch.of_queries(), scores = scratch.of_scores();
   const Rows biases = scratch.of_biases();
+  const auto exponentials =
+      mask.threshold == 0 ? &drop_exponentials<false> : &drop_exponentials<true>;
   const std::int64_t columns = padded(text.num_keys, kLanes);
   const std::int64_t key_stride = s.num_key_heads * s.dim;
   const std::int64_t key_first = (text.first_key * s.num_key_heads + head.key_head) * s.dim;
@@ -226,12 +241,16 @@ void attend(const AttentionShape& s, const AttentionInputs<T>& in, T* out, float
       float factors[kQueriesOfBlock];
       for (std::int64_t r = 0; r < count; ++r) {
         const std::int64_t query = first + r;
-        write_biases(s, at.seen_by(s, query), query, text.num_keys, biases.data, columns);
-        const RowSum row = drop_exponentials(scores.data + r * scores.stride, biases.data, columns,
-                                             mask, static_cast<std::uint32_t>(query), at.matrix);
+        if (!all_see_alike(s) || query == 0) {
+          write_biases(s, at.seen_by(s, query), query, text.num_keys, biases.data, columns);
+        }
+        const RowSum row = exponentials(scores.data + r * scores.stride, biases.data, columns, mask,
+                                        static_cast<std::uint32_t>(query), at.matrix);
         const bool sees = !(row.sum == 0);  // one that is not a number stays visible
-        log_sums[at.log_sums + query] =
-            sees ? row.largest + static_cast<float>(__builtin_log(double(row.sum))) : kInfinity;
+        if (log_sums != nullptr) {
+          log_sums[at.log_sums + query] =
+              sees ? row.largest + static_cast<float>(__builtin_log(double(row.sum))) : kInfinity;
+        }
         factors[r] = sees ? mask.factor / row.sum : 0;
       }
       multiply<false>({scores.data, scores.stride, 1}, values, queries, rows, scratch.dim,

@@ -7,10 +7,7 @@
 #include "core/float_product_table.h"
 #include "core/instructions.h"
 #include "core/team.h"
-
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
+#include "core/transpose.h"
 
 namespace hybrid_fast {
 namespace {
@@ -28,27 +25,6 @@ constexpr std::int64_t kFewestRows = 96, kMostRows = 384;
 FloatMatrix part_of(const FloatMatrix& m, std::int64_t row, std::int64_t num_rows,
                     std::int64_t column, std::int64_t num_columns) {
   return {m.data + row * m.stride + column * m.step, num_rows, num_columns, m.stride, m.step};
-}
-
-// Copies four columns of length n, whose entries lie side by side and which are `stride` apart, to
-// rows that are `width` apart.
-void transpose_four(const float* columns, std::int64_t stride, std::int64_t n, float* out,
-                    std::int64_t width) {
-  std::int64_t r = 0;
-#if defined(__SSE2__)
-  for (; r + 4 <= n; r += 4) {
-    __m128 a = _mm_loadu_ps(columns + r), b = _mm_loadu_ps(columns + stride + r);
-    __m128 c = _mm_loadu_ps(columns + 2 * stride + r), d = _mm_loadu_ps(columns + 3 * stride + r);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(out + r * width, a);
-    _mm_storeu_ps(out + (r + 1) * width, b);
-    _mm_storeu_ps(out + (r + 2) * width, c);
-    _mm_storeu_ps(out + (r + 3) * width, d);
-  }
-#endif
-  for (; r < n; ++r) {
-    for (std::int64_t c = 0; c < 4; ++c) out[r * width + c] = columns[c * stride + r];
-  }
 }
 
 // One panel of `width` columns, of which those that b lacks are 0.
@@ -91,7 +67,7 @@ FloatMatrix gathered(const FloatMatrix& a, std::vector<float>& scratch) {
 
 // One block of rows and columns of the result, whose rows are out_stride apart.
 void multiply_block(const FloatMatrix& a, const FloatMatrix& b, float* out, std::int64_t out_stride,
-                    bool add) {
+                    bool add, const float* bias) {
   thread_local std::vector<float> panel, rows;
   const std::int64_t width = chosen().panel_columns;
   panel.resize(kDepth * width);
@@ -102,7 +78,19 @@ void multiply_block(const FloatMatrix& a, const FloatMatrix& b, float* out, std:
       const std::int64_t count = std::min(width, b.num_columns - column);
       pack_panel(part_of(b, first, depth, column, count), width, panel.data());
       chosen().multiply({left.data, left.num_rows, left.stride, left.step, panel.data(), depth,
-                         out + column, out_stride, count, add || first > 0});
+                         out + column, out_stride, count, add || first > 0,
+                         bias == nullptr ? nullptr : bias + column});
+    }
+  }
+}
+
+void fill_rows(float* out, std::int64_t num_rows, std::int64_t num_columns, const float* bias) {
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    float* begin = out + row * num_columns;
+    if (bias == nullptr) {
+      std::fill(begin, begin + num_columns, 0.0f);
+    } else {
+      std::copy(bias, bias + num_columns, begin);
     }
   }
 }
@@ -110,9 +98,9 @@ void multiply_block(const FloatMatrix& a, const FloatMatrix& b, float* out, std:
 }  // namespace
 
 void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool add,
-                    int num_threads) {
+                    const float* bias, int num_threads) {
   const std::int64_t num_rows = a.num_rows, num_columns = b.num_columns;
-  if (b.num_rows == 0 && !add) std::fill(out, out + num_rows * num_columns, 0.0f);
+  if (b.num_rows == 0 && !add) fill_rows(out, num_rows, num_columns, bias);
   if (num_rows * num_columns * b.num_rows == 0) return;
   const std::int64_t work = num_rows * num_columns * (1 + b.num_rows / 64);
   const int threads = threads_for(work, num_threads);
@@ -128,7 +116,7 @@ void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool
     const std::int64_t breadth = std::min(kColumns, num_columns - column);
     multiply_block(part_of(a, row, height, 0, b.num_rows),
                    part_of(b, 0, b.num_rows, column, breadth), out + row * num_columns + column,
-                   num_columns, add);
+                   num_columns, add, bias == nullptr ? nullptr : bias + column);
   });
 }
 

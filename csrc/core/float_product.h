@@ -12,11 +12,11 @@ struct FloatMatrix {
   std::int64_t stride, step;
 };
 
-// Writes a b to out (a.num_rows, b.num_columns), or adds it to what is there, shared out over
-// num_threads threads, on whose number no bit of it depends.
-// REQUIRES: a.num_columns == b.num_rows
+// Writes a b to out (a.num_rows, b.num_columns), or adds it to what is there, or to a bias of each
+// column, shared out over num_threads threads, on whose number no bit of it depends.
+// REQUIRES: a.num_columns == b.num_rows; bias is null if `add`
 // Throws std::invalid_argument if HYBRID_FAST_CPU names no instructions of this processor.
 void multiply_float(const FloatMatrix& a, const FloatMatrix& b, float* out, bool add,
-                    int num_threads);
+                    const float* bias, int num_threads);
 
 }  // namespace hybrid_fast

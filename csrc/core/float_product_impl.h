@@ -18,39 +18,42 @@ inline void prefetch_rows(const FloatProductPart& p, std::int64_t first) {
   }
 }
 
-template <int kRows, bool kAdd>
+template <int kRows, Start kStart>
 void multiply_rows(const FloatProductPart& p, std::int64_t first) {
   float* out = p.out + first * p.out_stride;
-  if (kAdd) prefetch_rows(p, first + kRows);
+  if (kStart == Start::kSums) prefetch_rows(p, first + kRows);
   const LeftFactor rows = {p.left + first * p.stride, p.stride, p.step};
   if (p.num_columns == kPanelColumns) {
-    multiply_tile<kRows, kWideVectors, kAdd>(rows, p.panel, kPanelColumns, out, p.out_stride,
-                                             p.depth);
+    multiply_tile<kRows, kWideVectors, kStart>(rows, p.panel, kPanelColumns, out, p.out_stride,
+                                               p.depth, p.bias);
     return;
   }
   float tile[kRows * kPanelColumns];
-  multiply_tile<kRows, kWideVectors, false>(rows, p.panel, kPanelColumns, tile, kPanelColumns,
-                                            p.depth);
+  multiply_tile<kRows, kWideVectors, Start::kZeros>(rows, p.panel, kPanelColumns, tile,
+                                                    kPanelColumns, p.depth);
   for (int r = 0; r < kRows; ++r) {
     for (std::int64_t c = 0; c < p.num_columns; ++c) {
       float& sum = out[r * p.out_stride + c];
-      sum = kAdd ? sum + tile[r * kPanelColumns + c] : tile[r * kPanelColumns + c];
+      const float start = kStart == Start::kSums ? sum : kStart == Start::kBias ? p.bias[c] : 0;
+      sum = start + tile[r * kPanelColumns + c];
     }
   }
 }
 
-template <bool kAdd>
+template <Start kStart>
 void multiply_all_rows(const FloatProductPart& p) {
   std::int64_t row = 0;
-  for (; row + kWideRows <= p.num_rows; row += kWideRows) multiply_rows<kWideRows, kAdd>(p, row);
-  constexpr decltype(&multiply_rows<1, kAdd>) kLast[] = {
-      &multiply_rows<1, kAdd>, &multiply_rows<2, kAdd>, &multiply_rows<3, kAdd>,
-      &multiply_rows<4, kAdd>, &multiply_rows<5, kAdd>};
+  for (; row + kWideRows <= p.num_rows; row += kWideRows) multiply_rows<kWideRows, kStart>(p, row);
+  constexpr decltype(&multiply_rows<1, kStart>) kLast[] = {
+      &multiply_rows<1, kStart>, &multiply_rows<2, kStart>, &multiply_rows<3, kStart>,
+      &multiply_rows<4, kStart>, &multiply_rows<5, kStart>};
   if (row < p.num_rows) kLast[p.num_rows - row - 1](p, row);
 }
 
 void multiply(const FloatProductPart& part) {
-  part.add ? multiply_all_rows<true>(part) : multiply_all_rows<false>(part);
+  if (part.add) return multiply_all_rows<Start::kSums>(part);
+  part.bias == nullptr ? multiply_all_rows<Start::kZeros>(part)
+                       : multiply_all_rows<Start::kBias>(part);
 }
 
 constexpr FloatProductKernels kFloatProduct = {kPanelColumns, &multiply};

@@ -16,6 +16,7 @@ struct FloatProductPart {
   std::int64_t out_stride;
   std::int64_t num_columns;  // of the result, at most panel_columns
   bool add;
+  const float* bias;  // of each column, to begin with, if it is not added; null: 0
 };
 
 struct FloatProductKernels {

@@ -26,15 +26,21 @@ constexpr int kWideRows = 6;
 constexpr int kNarrowRows = HYBRID_FAST_VECTOR_BYTES == 64 ? 12 : 6;
 constexpr int kRowMultiple = 12;  // of all tiles' rows
 
-template <int kRows, int kVectors, bool kAdd>
+// What a product is added to: nothing, what is there, or a number of each column.
+enum class Start { kZeros, kSums, kBias };
+
+template <int kRows, int kVectors, Start kStart>
 inline void multiply_tile(LeftFactor a, const float* b, std::int64_t b_stride, float* out,
-                          std::int64_t out_stride, std::int64_t depth) {
+                          std::int64_t out_stride, std::int64_t depth,
+                          const float* bias = nullptr) {
   Floats sums[kRows][kVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = kAdd ? load<Floats>(out + r * out_stride + v * kLanes) : Floats{};
+      sums[r][v] = kStart == Start::kSums   ? load<Floats>(out + r * out_stride + v * kLanes)
+                   : kStart == Start::kBias ? load<Floats>(bias + v * kLanes)
+                                            : Floats{};
     }
   }
   for (std::int64_t k = 0; k < depth; ++k) {
@@ -58,8 +64,9 @@ inline void multiply_tile(LeftFactor a, const float* b, std::int64_t b_stride, f
 template <int kRows, int kVectors, bool kAdd>
 void multiply_column(LeftFactor a, Rows b, Rows out, std::int64_t num_rows, std::int64_t depth) {
   for (std::int64_t r = 0; r < num_rows; r += kRows) {
-    multiply_tile<kRows, kVectors, kAdd>({a.data + r * a.row, a.row, a.step}, b.data, b.stride,
-                                         out.data + r * out.stride, out.stride, depth);
+    multiply_tile<kRows, kVectors, kAdd ? Start::kSums : Start::kZeros>(
+        {a.data + r * a.row, a.row, a.step}, b.data, b.stride, out.data + r * out.stride,
+        out.stride, depth);
   }
 }
 

@@ -42,6 +42,25 @@ inline V larger(V a, V b) {
   return a > b ? a : b;
 }
 
+// The lanes taken together, half with half; a chain of them would wait for each.
+template <typename Take>
+inline float folded(Floats x, Take take) {
+  float lanes[kLanes];
+  store(lanes, x);
+#pragma GCC unroll 4
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < width; ++i) lanes[i] = take(lanes[i], lanes[i + width]);
+  }
+  return lanes[0];
+}
+inline float sum_of(Floats x) {
+  return folded(x, [](float a, float b) { return a + b; });
+}
+inline float largest_of(Floats x) {
+  return folded(x, [](float a, float b) { return larger(a, b); });
+}
+
 // exp to 2 units in the last place (Cephes' expf): 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
 // 0 below -87, not a number of one that is not. REQUIRES: x <= 88
 inline Floats exp_of(Floats x) {

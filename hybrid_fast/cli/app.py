@@ -12,7 +12,8 @@ from typing import Annotated, cast
 
 import typer
 
-from hybrid_fast.cli.commands import evaluate, index, read, train
+from hybrid_fast.cli.commands import encode, evaluate, index, read, search, train
+from hybrid_fast.cli.commands import encode, evaluate, index, mine, read, search, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
@@ -24,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 BAD_INPUT = 2
-SHARED_COMMANDS = ("train", "train-reader", "evaluate")  # by the processes of a launcher
+SHARED_COMMANDS = ("train", "train-reader", "evaluate", "encode")  # by the processes of a launcher
 PARTLY_DONE = 1
 # The class of typer's usage errors, which has no public name.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
@@ -103,8 +104,12 @@ app.command(context_settings=TAKES_FIELDS)(train.train)
 app.command(context_settings=TAKES_FIELDS)(train.sweep)
 app.command(context_settings=TAKES_FIELDS)(train.plan)
 app.command()(evaluate.evaluate)
+app.command()(encode.encode)
 app.command()(evaluate.evaluate_run)
 app.command()(read.train_reader)
 app.command()(read.evaluate_reader)
 app.command()(evaluate.report)
+app.command()(search.search)
+app.command()(search.delete)
 app.command()(index.index)
+app.command()(mine.mine)

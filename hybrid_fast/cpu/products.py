@@ -125,9 +125,7 @@ def _core_nt(
     a: Tensor, b: Tensor, bias: Tensor | None = None, scratch: Tensor | None = None
 ) -> Tensor:
     out = a.new_empty(a.shape[0], b.shape[0]) if scratch is None else scratch
-    if bias is not None:
-        out.copy_(bias.expand_as(out))
-    return _by_core(a, b.T, out, add=bias is not None)
+    return _by_core(a, b.T, out, bias=bias)
 
 
 def _onednn_nn(a: Tensor, b: Tensor) -> Tensor:
@@ -170,12 +168,19 @@ _TN: _Ways = {"core": _core_tn, "torch": _torch_tn, "onednn": _onednn_tn}
 _ADD_TN: _Ways = {"core": _core_add_tn, "torch": _torch_add_tn, "onednn": _onednn_add_tn}
 
 
-def _by_core(a: Tensor, b: Tensor, out: Tensor, *, add: bool = False) -> Tensor:
-    """Write a b to a contiguous `out`, or add it, and return it."""
+def _by_core(
+    a: Tensor, b: Tensor, out: Tensor, *, add: bool = False, bias: Tensor | None = None
+) -> Tensor:
+    """Write a b + bias to a contiguous `out`, or add a b, and return it."""
     from hybrid_fast import _core  # loaded by those who need it
 
     _core.multiply_float(
-        array_of(a), array_of(b), array_of(out), add=add, num_threads=torch.get_num_threads()
+        array_of(a),
+        array_of(b),
+        array_of(out),
+        add=add,
+        bias=None if bias is None else array_of(bias.contiguous()),
+        num_threads=torch.get_num_threads(),
     )
     return out
 

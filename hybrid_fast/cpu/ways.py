@@ -34,6 +34,7 @@ WAYS = {
     "nn": ("torch", "onednn", "core"),  # A B
     "tn": ("torch", "onednn", "core"),  # A^T B
     "attention": ("torch", "core"),
+    "gelu": ("torch", "core"),
 }
 _FEWEST_TURNS = 4
 _MOST_SECONDS = 0.15

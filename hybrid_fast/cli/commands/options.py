@@ -169,6 +169,21 @@ def split_commas(option: str, text: str | None) -> list[str] | None:
     return parts
 
 
+def named_columns(option: str, text: str | None) -> dict[str, str] | None:
+    """Return a mapping written as "name=field,name=field"; None stays None.
+
+    Raises:
+        ValueError: a part is no name=field.
+    """
+    parts = split_commas(option, text)
+    if parts is None:
+        return None
+    pairs = [part.partition("=") for part in parts]
+    if not all(name and equals and field for name, equals, field in pairs):
+        raise ValueError(f"{option} is {text!r}; 'id=docid,text=body' is how it is written")
+    return {name.strip(): field.strip() for name, _, field in pairs}
+
+
 def whole_numbers(option: str, text: str) -> list[int]:
     """Return the numbers of a comma-separated list.
 

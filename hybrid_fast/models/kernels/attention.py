@@ -123,11 +123,13 @@ def drop_attention(
         # A mask of padding is the same for all queries, and need not be written out for each.
         seen = seen[tuple(slice(None, None if step else 1) for step in seen.stride()[:3])]
         seen = seen.contiguous()
-    states = (x.transpose(1, 2).contiguous() for x in (query, key, value))
+    states = [x.transpose(1, 2).contiguous() for x in (query, key, value)]
     seed = draw_seed() if rate else 0
     law = {"scale": scale, "causal": causal, "window": window, "rate": rate, "seed": seed}
     begins = None if offsets is None else offsets.long().contiguous()
-    out: Tensor = _Attention.apply(*states, seen, begins, law)
+    given = (*states, seen, begins, law)
+    needs_graph = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+    out: Tensor = _Attention.apply(*given) if needs_graph else _attend(*given, log_sums=None)
     return out
 
 
@@ -143,16 +145,9 @@ class _Attention(torch.autograd.Function):
         law: dict[str, Any],
     ) -> Tensor:
         num_texts, num_queries, num_heads, _ = queries.shape
-        out = torch.empty_like(queries)
         log_sums = queries.new_empty(num_texts, num_heads, num_queries, dtype=torch.float32)
         ctx.law = law
-        _core.attend(
-            **_arrays(queries, keys, values, seen, offsets),
-            **law,
-            out=array_of(out),
-            log_sums=array_of(log_sums),
-            num_threads=torch.get_num_threads(),
-        )
+        out = _attend(queries, keys, values, seen, offsets, law, log_sums=log_sums)
         ctx.save_for_backward(queries, keys, values, seen, offsets, log_sums)
         return out
 
@@ -173,6 +168,27 @@ class _Attention(torch.autograd.Function):
             num_threads=torch.get_num_threads(),
         )
         return *gradients, None, None, None
+
+
+def _attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    seen: Tensor | None,
+    offsets: Tensor | None,
+    law: dict[str, Any],
+    *,
+    log_sums: Tensor | None,
+) -> Tensor:
+    out = torch.empty_like(queries)
+    _core.attend(
+        **_arrays(queries, keys, values, seen, offsets),
+        **law,
+        out=array_of(out),
+        log_sums=None if log_sums is None else array_of(log_sums),
+        num_threads=torch.get_num_threads(),
+    )
+    return out
 
 
 def _arrays(

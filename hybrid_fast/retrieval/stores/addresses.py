@@ -68,8 +68,7 @@ def _call(
     function: Callable[..., Store], address: str, options: dict[str, Any], *given: Any
 ) -> Store:
     """Call a function of a kind of store; options that it does not have are a ValueError."""
-    parameters = inspect.signature(function).parameters.values()
-    known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    known = _options_of(function)
     unknown = [name for name in options if name not in known]
     if unknown:
         raise ValueError(
@@ -77,6 +76,17 @@ def _call(
             f"{', '.join(known) or 'none'}{nearest(unknown[0], known)}"
         )
     return function(*given, **options)
+
+
+def options_of(address: str) -> tuple[list[str], list[str]]:
+    """Return the names of the options to make a store with at an address, and to open one with."""
+    module, _ = _find(address)
+    return _options_of(module.create), _options_of(module.open)
+
+
+def _options_of(function: Callable[..., Store]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
 
 
 def check_address(address: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "core/attention.h"
+#include "core/gelu.h"
 
 namespace hybrid_fast::bindings {
 namespace {
@@ -37,6 +38,20 @@ void drop(const py::object& values, const py::object& out, double rate, std::uin
           int num_threads) {
   with_type(values, [&](auto type) {
     drop_numbers<decltype(type)>(values, out, {rate, seed}, num_threads);
+  });
+}
+
+void gelu(const py::object& values, const py::object& out, int num_threads) {
+  with_type(values, [&](auto type) {
+    using T = decltype(type);
+    const auto from = checked<T>(values, "values", 1, kTypes);
+    auto to = checked_output<T>(out, "out", 1, kTypes);
+    require_shape(to, "out", {from.shape(0)}, "as values has");
+    const T* x = from.data();
+    T* activated = to.mutable_data();
+    const std::int64_t size = from.size();
+    without_gil([&] { return "GELU of " + std::to_string(size) + " numbers"; },
+                [&] { hybrid_fast::gelu(x, activated, size, num_threads); });
   });
 }
 
@@ -150,11 +165,14 @@ void attend(const py::object& queries, const py::object& keys, const py::object&
                           {scale, causal, window, {rate, seed}});
     auto to = checked_output<T>(out, "out", 4, kTypes);
     of.require_queries(to, "out");
-    auto sums = checked_output<float>(log_sums, "log_sums", 3);
-    of.require_log_sums(sums);
+    float* sum = nullptr;
+    if (!log_sums.is_none()) {
+      auto sums = checked_output<float>(log_sums, "log_sums", 3);
+      of.require_log_sums(sums);
+      sum = sums.mutable_data();
+    }
     const AttentionInputs<T> inputs = of.inputs();
     T* result = to.mutable_data();
-    float* sum = sums.mutable_data();
     without_gil(of.subject(),
                 [&] { hybrid_fast::attend(of.shape, inputs, result, sum, num_threads); });
   });
@@ -194,11 +212,13 @@ void attend_backward(const py::object& queries, const py::object& keys, const py
 
 }  // namespace
 
-void bind_dropout(py::module_& m) {
+void bind_layers(py::module_& m) {
   m.def("drop", &drop, py::arg("values"), py::arg("out"), py::kw_only(), py::arg("rate"),
         py::arg("seed"), py::arg("num_threads"),
         "Write values / (1 - rate), or 0 where they are dropped, a function of seed and place.\n\n"
         "Arrays of one dimension, float32, or uint16 for bfloat16; `out` may be `values`.");
+  m.def("gelu", &gelu, py::arg("values"), py::arg("out"), py::kw_only(), py::arg("num_threads"),
+        "Write x Phi(x) of each value, arrays as of `drop`.");
   m.def("attend", &attend, py::kw_only(), py::arg("queries"), py::arg("keys"), py::arg("values"),
         py::arg("seen"), py::arg("offsets"), py::arg("scale"), py::arg("causal"), py::arg("window"),
         py::arg("rate"), py::arg("seed"), py::arg("out"), py::arg("log_sums"),
@@ -206,7 +226,7 @@ void bind_dropout(py::module_& m) {
         "Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.\n\n"
         "Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or\n"
         "a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,\n"
-        "queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.\n"
+        "queries), or None; seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.\n"
         "With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to\n"
         "offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see\n"
         "keys less than `window` away; 0: any.");
