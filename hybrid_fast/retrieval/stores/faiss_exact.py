@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hybrid_fast.retrieval.exact_search import Hits, search
+from hybrid_fast.retrieval.exact_search import Hits, search_checked
 from hybrid_fast.retrieval.stores.faiss_vectors import Vectors
 
 
@@ -32,7 +32,7 @@ def search_rows(
     if not len(queries):
         return hits
     for rows, block in _blocks(vectors, allowed, first, end):
-        found = search(queries, block, k)
+        found = search_checked(queries, block, k)
         hits = best(hits, Hits(rows[found.rows], found.scores), k)
     return hits
 
