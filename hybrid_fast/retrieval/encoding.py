@@ -83,7 +83,7 @@ def encode_both(
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
     if getattr(model, "truncate_dim", None) is not None:
         settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
-    size = batch_size or DEFAULT_BATCH_SIZE
+    size: int = batch_size or getattr(model, "default_batch_size", DEFAULT_BATCH_SIZE)
     left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
     encoder = share_encoder(of_passages, shared, size)
     right = encode(encoder, passages, batch_size, passages_name)

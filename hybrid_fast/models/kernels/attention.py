@@ -127,9 +127,9 @@ def drop_attention(
     seed = draw_seed() if rate else 0
     law = {"scale": scale, "causal": causal, "window": window, "rate": rate, "seed": seed}
     begins = None if offsets is None else offsets.long().contiguous()
-    given = (*states, seen, begins, law)
-    needs_graph = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
-    out: Tensor = _Attention.apply(*given) if needs_graph else _attend(*given, log_sums=None)
+    if not torch.is_grad_enabled() or not any(x.requires_grad for x in states):
+        return _attend(*states, seen, begins, law, log_sums=None)
+    out: Tensor = _Attention.apply(*states, seen, begins, law)
     return out
 
 
