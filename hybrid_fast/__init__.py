@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
     from hybrid_fast.ops import info_nce as info_nce
+    from hybrid_fast.retrieval import index_corpus as index_corpus
+    from hybrid_fast.retrieval import Retriever as Retriever
+    from hybrid_fast.retrieval import encode_corpus as encode_corpus
+    from hybrid_fast.retrieval import index_corpus as index_corpus
+    from hybrid_fast.retrieval import mine_hard_negatives as mine_hard_negatives
     from hybrid_fast.training import HybridTrainer as HybridTrainer
     from hybrid_fast.training import HybridTrainingArguments as HybridTrainingArguments
 
@@ -34,6 +39,13 @@ _HOMES = {
     "BiEncoder": "models",
     "InfoNCELoss": "ops",
     "info_nce": "ops",
+    "index_corpus": "retrieval",
+    "encode_corpus": "retrieval",
+    "mine_hard_negatives": "retrieval",
+    "encode_corpus": "retrieval",
+    "Retriever": "retrieval",
+    "index_corpus": "retrieval",
+    "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",
 }

@@ -67,7 +67,13 @@ def compare_queries(runs: Sequence[Results], scores: Sequence[PerQuery]) -> Comp
     for label, per_query in zip(family_labels(runs), scores, strict=True):
         by_label.setdefault(label, []).append(per_query)
     try:
-        return compare_runs(by_label)
+        comparison = compare_runs(by_label)
+        if not comparison.scores:
+            raise ValueError(
+                "the runs have no mAP, being evaluated through a store; compare_runs(..., "
+                'metrics=["ndcg@10"]) compares them by another metric'
+            )
     except ValueError as error:
         say(f"warning: significance is not tested: {error}")
         return None
+    return comparison

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from hybrid_fast.common.choices import nearest
 from hybrid_fast.common.texts import check_unicode
+from hybrid_fast.data.arrow_scores import as_scores, check_scores, fits_scores, is_score_type
 from hybrid_fast.data.arrow_texts import (
     as_flags,
     as_text_lists,
@@ -30,6 +31,7 @@ from hybrid_fast.data.column_values import Values, even_columns
 from hybrid_fast.data.languages import LanguageCodes, normalize_language
 from hybrid_fast.data.text_ids import passage_text_ids
 
+SCORES = ("negative_scores", "positive_score")
 SCHEMA = pa.schema(
     {
         "group_id": pa.string(),
@@ -42,10 +44,12 @@ SCHEMA = pa.schema(
         "source": pa.string(),
         "kinds": pa.list_(pa.string()),
         "in_batch": pa.bool_(),
+        "negative_scores": pa.list_(pa.float32()),
+        "positive_score": pa.float32(),
     }
 )
 # Of these a table has only what says something: its fingerprint is then that of one without them.
-_OPTIONAL = ("in_batch",)
+_OPTIONAL = ("in_batch", *SCORES)
 OnMissingTitle = Literal["error", "allow", "drop"]
 ON_MISSING_TITLE: tuple[OnMissingTitle, ...] = ("error", "allow", "drop")
 KIND_BITS = {"mono": 1, "cross": 2, "mixed": 4}
@@ -100,6 +104,7 @@ def complete(
     columns = {field.name: _typed(table, field) for field in SCHEMA}
     _check_texts(columns)
     _check_kinds(columns["kinds"])
+    check_scores(columns["negative_scores"], columns["negatives"], columns["positive_score"])
     columns["lang"], codes = _normal_languages(columns["lang"], keep_variants)
     columns["source"] = pc.fill_null(columns["source"], source)
     columns["group_id"] = _with_source(columns["group_id"], columns["source"])
@@ -111,7 +116,7 @@ def complete(
         columns["title"] = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     elif on_missing_title == "error":
         _check_titles(columns["title"], columns["negatives"])
-    return _normal_flags(pa.table(columns, schema=SCHEMA)), codes
+    return _without_silent(pa.table(columns, schema=SCHEMA)), codes
 
 
 def schema_of(names: Collection[str]) -> pa.Schema:
@@ -121,17 +126,22 @@ def schema_of(names: Collection[str]) -> pa.Schema:
 
 def join(tables: Iterable[pa.Table]) -> pa.Table:
     """Return the rows of complete tables, of which some may lack optional columns."""
-    return _normal_flags(pa.concat_tables(tables, promote_options="default"))
+    return _without_silent(pa.concat_tables(tables, promote_options="default"))
 
 
-def _normal_flags(table: pa.Table) -> pa.Table:
-    """Return a table without `in_batch` where that is true of all rows, which null means too."""
-    if "in_batch" not in table.column_names:
-        return table
-    place, flags = SCHEMA.names.index("in_batch"), pc.fill_null(table["in_batch"], True)
-    if pc.all(flags).as_py():
-        return table.drop_columns("in_batch")
-    return table.set_column(place, "in_batch", flags)
+def _without_silent(table: pa.Table) -> pa.Table:
+    """Return a table without optional columns that say nothing, in the order of the schema.
+
+    `in_batch` says nothing where it is true of all rows, which null means too; scores, where none
+    are known.
+    """
+    names = [name for name in SCHEMA.names if name in table.column_names]
+    silent = {name for name in SCORES if name in names and table[name].null_count == len(table)}
+    if "in_batch" in names:
+        flags = pc.fill_null(table["in_batch"], True)
+        table = table.set_column(table.column_names.index("in_batch"), "in_batch", flags)
+        silent |= {"in_batch"} if pc.all(flags).as_py() else set()
+    return table.select([name for name in names if name not in silent])
 
 
 def kind_mask(kinds: pa.ChunkedArray) -> np.ndarray:
@@ -165,8 +175,8 @@ def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
         for value in values
     ):
         return pa.array([None if value is None else str(value) for value in values], wanted)
-    if pa.types.is_boolean(wanted) and isinstance(values, np.ndarray):
-        values = values.tolist()  # Arrow would take any number but 0 as true
+    if isinstance(values, np.ndarray) and (pa.types.is_boolean(wanted) or values.ndim > 1):
+        values = values.tolist()  # Arrow takes any number but 0 as true, and no matrix
     try:
         if pa.types.is_large_list(wanted) and any(isinstance(value, str) for value in values):
             raise pa.ArrowTypeError("Arrow would take a text as the list of its characters")
@@ -184,7 +194,7 @@ def _array(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
 
 def _made_type(given: pa.DataType) -> pa.DataType:
     """Return the type of a column, with offsets that the values of any number of rows fit."""
-    if pa.types.is_boolean(given):
+    if pa.types.is_boolean(given) or is_score_type(given):
         return given
     return _LARGE_LIST if pa.types.is_list(given) else pa.large_string()
 
@@ -203,6 +213,8 @@ def _describe(wanted: pa.DataType) -> str:
     if pa.types.is_boolean(wanted):
         return "True or False"
     is_list = pa.types.is_list(wanted) or pa.types.is_large_list(wanted)
+    if is_score_type(wanted):
+        return "a list of numbers" if is_list else "a number"
     return "a list of texts" if is_list else "text"
 
 
@@ -218,6 +230,8 @@ def _typed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         )
     if pa.types.is_boolean(field.type):
         return as_flags(column)
+    if field.name in SCORES:
+        return as_scores(column, field.type)
     column = as_text_lists(column) if pa.types.is_list(field.type) else as_texts(column)
     invalid = row_of_invalid(column)
     if invalid is not None:
@@ -234,6 +248,8 @@ def _castable(given: pa.DataType, field: pa.Field) -> bool:
     """Tell whether the cast keeps the meaning: texts to text, integers to ids."""
     if pa.types.is_boolean(field.type):
         return is_flag(given)
+    if field.name in SCORES:
+        return fits_scores(given, field.type)
     if pa.types.is_list(field.type):
         return is_text_list(given)
     return is_text(given) or (field.name in _ID_COLUMNS and is_integer(given))

@@ -22,6 +22,9 @@ def _digest_column(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
     if pa.types.is_boolean(column.type):
         digest.update(pc.fill_null(column.cast(pa.int8()), -1).to_numpy().tobytes())
         return
+    if pa.types.is_floating(column.type):
+        digest.update(pc.fill_null(column, float("nan")).to_numpy().astype("<f4").tobytes())
+        return
     if pa.types.is_list(column.type):
         lengths = pc.list_value_length(column)
         _digest_column(digest, pc.list_flatten(column))

@@ -27,6 +27,7 @@ from hybrid_fast.data.formats.memory import MEMORY_NAME, is_path_like
 from hybrid_fast.data.formats.questions import read_squad
 from hybrid_fast.data.formats.tabular import read_hub, read_memory, read_tabular
 from hybrid_fast.data.languages import normalize_language
+from hybrid_fast.data.saved_tables import check_none_given, find_saved_table
 from hybrid_fast.data.table import AlignedTable
 
 READERS: dict[str, Callable[..., Iterator[Item]]] = {
@@ -67,6 +68,7 @@ def load_table(
             Files: one; a pattern with "{lang}" in it ("ntrex.{lang}.txt"), one file per language,
             or with wildcards ("part-*.jsonl"); a list of these. Files may be compressed: .gz, .bz2,
             .xz, .zst.
+            A folder that `AlignedTable.save` wrote, which takes no options.
             A hub name, or a folder for the `datasets` library, which may be one of its
             `save_to_disk`.
             Data in memory: a data frame (pandas, polars, whatever has the interface of Arrow
@@ -103,6 +105,23 @@ def load_table(
             that contradict each other.
         TypeError: for data of another kind, or an option that the reader does not have.
     """
+    saved = find_saved_table(path_or_data, root)
+    if saved is not None:
+        check_none_given(
+            saved,
+            columns=columns,
+            format=format,
+            lang=lang,
+            languages=languages,
+            source=source,
+            kinds=kinds,
+            in_batch=in_batch,
+            limit=limit,
+            parallel_passages=parallel_passages or None,
+            keep_variants=keep_variants or None,
+            **options,
+        )
+        return AlignedTable.load(saved)
     check_count("limit", limit, "groups")
     _check_lang(lang)
     _check_in_batch(in_batch)
@@ -263,8 +282,6 @@ def _hub_name(name: Paths, root: str | Path | None) -> str:
     if not isinstance(name, str | Path):
         raise ValueError(f"format='hub' takes one name or folder, got {name!r}")
     folder = _place(name, root)
-    if (folder / "table.arrow").is_file():
-        raise ValueError(f"{folder} is a saved table; open it with AlignedTable.load")
     return str(folder) if folder.is_dir() else str(name)
 
 

@@ -37,7 +37,7 @@ from hybrid_fast.data.table_file import open_table, verify_table, write_table
 from hybrid_fast.data.table_makers import as_arrow, maker_of
 from hybrid_fast.data.text_codes import sorted_text_codes, text_codes
 
-_FILE_NAME = "table.arrow"
+TABLE_FILE = "table.arrow"
 _LARGE_LIST = pa.large_list(pa.large_string())
 
 
@@ -48,9 +48,9 @@ class AlignedTable:
 
     Attributes:
         dataset: the rows as a `datasets.Dataset` with the columns group_id, lang, query, passage,
-            passage_id, title, negatives, source and kinds, and in_batch where that of a row is
-            False. Ids begin with "<source>:"; a passage that was given no id has one made from its
-            text, equal in all sources.
+            passage_id, title, negatives, source and kinds, in_batch where that of a row is False,
+            and negative_scores and positive_score where one is known. Ids begin with "<source>:"; a
+            passage that was given no id has one made from its text, equal in all sources.
         folder: the folder it was loaded from; None if it was not loaded.
     """
 
@@ -158,7 +158,7 @@ class AlignedTable:
             FileExistsError: there is something of that name.
         """
         with new_folder(folder) as staged:
-            write_table(staged / _FILE_NAME, self._arrow, self.fingerprint)
+            write_table(staged / TABLE_FILE, self._arrow, self.fingerprint)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool | None = None) -> AlignedTable:
@@ -174,7 +174,7 @@ class AlignedTable:
             ValueError: if its file is damaged, or is not that of an aligned table.
         """
         folder = expanded(folder)
-        path = folder / _FILE_NAME
+        path = folder / TABLE_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{folder} was not written by AlignedTable.save")
         dataset, fingerprint, is_verified = open_table(path, verify)
@@ -189,7 +189,7 @@ class AlignedTable:
             ValueError: they are not those that were saved.
         """
         if self.folder is not None and not self._is_verified:
-            verify_table(self.folder / _FILE_NAME, self._arrow, self.fingerprint)
+            verify_table(self.folder / TABLE_FILE, self._arrow, self.fingerprint)
         self._is_verified = True
 
     def __reduce__(self) -> tuple[type[AlignedTable], tuple[Dataset, str | None, Path | None]]:

@@ -15,7 +15,7 @@ from rankings that exist for one tile of queries at a time, see `LanguageBiasAcc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -85,10 +85,24 @@ class LanguageBiasAccumulator:
             self._compare_translations(rows, ranks, first)
         else:
             first = _core.find_first(scores, self.cutoff, num_threads=num_threads)
-        languages = self.candidate_languages[first]
+        self.add_first(rows, self.candidate_languages[first], self._are_relevant(rows, first))
+
+    def add_first(self, rows: np.ndarray, languages: np.ndarray, are_relevant: np.ndarray) -> None:
+        """Add what is known of rankings by their first candidates alone.
+
+        Args:
+            rows: of queries, int64 (n,).
+            languages: codes of the first candidates, (n, cutoff); -1 beyond the last.
+            are_relevant: whether each is relevant, bool (n, cutoff).
+        """
+        are_known = languages >= 0
+        totals = np.maximum(are_known.sum(axis=1), 1)
         for code in range(self.num_languages):
-            self.shares[rows, code] = (languages == code).mean(axis=1)
-        self._test_non_relevants(rows, first, languages)
+            self.shares[rows, code] = (languages == code).sum(axis=1) / totals
+        where, rank = np.nonzero(are_known & ~are_relevant)
+        self.non_relevant_peer[rows] = equal_rank_probabilities(
+            where, languages[where, rank], rank + 1.0, len(rows)
+        )
 
     def combine(self, shared: SharedWork, rows_of_ranks: list[np.ndarray]) -> None:
         """Add what other ranks have accumulated of their rows of queries, in rank order."""
@@ -97,18 +111,13 @@ class LanguageBiasAccumulator:
         self.full.combine(shared)
         self.first.combine(shared)
 
-    def _test_non_relevants(
-        self, rows: np.ndarray, first: np.ndarray, languages: np.ndarray
-    ) -> None:
+    def _are_relevant(self, rows: np.ndarray, first: np.ndarray) -> np.ndarray:
         num_candidates = len(self.candidate_languages)
         entries = self.relevants.entries(rows)
         places = np.repeat(np.arange(len(rows)), self.relevants.counts[rows])
         relevant = places * num_candidates + self.relevants.rows[entries]
         cells = np.arange(len(rows))[:, None] * num_candidates + first
-        where, rank = np.nonzero(~np.isin(cells, relevant))
-        self.non_relevant_peer[rows] = equal_rank_probabilities(
-            where, languages[where, rank], rank + 1.0, len(rows)
-        )
+        return np.isin(cells, relevant)
 
     def _compare_translations(self, rows: np.ndarray, ranks: np.ndarray, first: np.ndarray) -> None:
         codes, pairs = self.query_languages[rows], []
@@ -164,14 +173,37 @@ def summarise_rankings(
         pool_ranks: ranks of the relevants in the union pool, (num_relevants,).
         languages: names of the language codes.
     """
+    preferences, chances = language_preferences(
+        accumulator.relevants,
+        pool_ranks,
+        accumulator.query_languages,
+        accumulator.candidate_languages,
+    )
+    average = _Averages(accumulator.query_languages, languages)
+    return replace(
+        summarise_first(accumulator, pool_ranks, languages),
+        query_language_preference=average.summary(preferences),
+        chance=average.summary(chances).score,
+        mrc=accumulator.full.summary(languages),
+        mrc_20=accumulator.first.summary(languages),
+    )
+
+
+def summarise_first(
+    accumulator: LanguageBiasAccumulator, pool_ranks: np.ndarray, languages: tuple[str, ...]
+) -> RankingBias:
+    """Return what follows from the first candidates alone: language shares and PEER.
+
+    Args:
+        accumulator: after all queries.
+        pool_ranks: as in `summarise_rankings`; infinite beyond the first.
+        languages: names of the language codes.
+    """
     query_languages = accumulator.query_languages
     asking = np.unique(query_languages)
     pool = np.bincount(accumulator.candidate_languages, minlength=len(languages))
     pool_shares = pool / pool.sum()
     shares = np.array([accumulator.shares[query_languages == x].mean(axis=0) for x in asking])
-    preferences, chances = language_preferences(
-        accumulator.relevants, pool_ranks, query_languages, accumulator.candidate_languages
-    )
     average = _Averages(query_languages, languages)
     return RankingBias(
         pool_share=dict(zip(languages, pool_shares.tolist(), strict=True)),
@@ -180,10 +212,6 @@ def summarise_rankings(
             for x, row in zip(asking, shares, strict=True)
         },
         language_share_gap=float(np.abs(shares - pool_shares).sum(axis=1).mean() / 2),
-        query_language_preference=average.summary(preferences),
-        chance=average.summary(chances).score,
-        mrc=accumulator.full.summary(languages),
-        mrc_20=accumulator.first.summary(languages),
         peer={
             level: average.summary(values)
             for level, values in _peer_by_level(accumulator, pool_ranks).items()

@@ -115,10 +115,16 @@ def find_metrics(names: Iterable[str]) -> dict[str, Callable[[RankedRelevants], 
             )
         if not re.fullmatch(r"[1-9]\d*", cutoff, re.ASCII) if at else family in _NEED_CUTOFF:
             raise ValueError(f"metric {name!r} needs a cutoff of at least 1, as in '{family}@10'")
-        gains[name] = _at_cutoff(_GAINS[family], float(cutoff) if at else np.inf)
+        gains[name] = _at_cutoff(_GAINS[family], cutoff_of(name))
     if not gains:
         raise ValueError(f"no metric is given; choose from {', '.join(METRICS)}")
     return gains
+
+
+def cutoff_of(name: str) -> float:
+    """Return the rank beyond which a metric takes no notice, infinite if there is none."""
+    _, at, cutoff = name.partition("@")
+    return float(cutoff) if at else np.inf
 
 
 def _at_cutoff(gain: Gain, cutoff: float) -> Callable[[RankedRelevants], np.ndarray]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -191,6 +192,23 @@ class Reader:
                 best += self._read_chunk(questions[part], passages[part], n_best, batch_size)
                 progress.update(len(best) - progress.n)
         return best
+
+    def score_pairs(
+        self, questions: Sequence[str], passages: Sequence[str], batch_size: int = 32
+    ) -> np.ndarray:
+        """Score `passages[i]` for `questions[i]` by its best span; a `Retriever` can rerank by it.
+
+        Args:
+            questions: n texts.
+            passages: n texts.
+            batch_size: number of windows at a time, of similar length.
+
+        Returns:
+            float32 (n,), the lowest number where a passage has no token.
+        """
+        spans = self.read_pairs(questions, passages, batch_size=batch_size)
+        lowest = np.finfo(np.float32).min
+        return np.array([best[0].score if best else lowest for best in spans], np.float32)
 
     def _read_chunk(
         self, questions: Sequence[str], passages: Sequence[str], n_best: int, batch_size: int

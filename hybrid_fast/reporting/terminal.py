@@ -50,11 +50,13 @@ def print_results(
     console = console or Console()
     labels, every = run_labels(runs), range(len(runs))
     _print_in_parts(console, every, partial(_headline_table, runs, labels))
-    if _has_own_metrics(runs):
+    if _has_more_metrics(runs):
         _print_in_parts(console, every, partial(_metric_table, runs, labels))
     tested = [each for each in HEADLINE if comparison is not None and comparison.of(each.name)]
     if comparison is not None and tested:
         _print_by_measure(console, tested, partial(_difference_table, comparison))
+    if all(measure.read(run) is None for measure in HEADLINE for run in runs):
+        return
     if not _print_if_it_fits(console, _language_table(runs, labels, HEADLINE, every, str)):
         for measure in HEADLINE:
             _print_in_parts(console, every, partial(_language_table, runs, labels, [measure]))
@@ -154,19 +156,17 @@ def _headline_table(
     return table
 
 
-def _has_own_metrics(runs: Sequence[Results]) -> bool:
-    return any(
-        metric not in METRICS
-        for run in runs
-        for scores in run.metrics.values()
-        for metric in scores
-    )
+def _has_more_metrics(runs: Sequence[Results]) -> bool:
+    """Tell whether there is more to show: metrics of the task's own, or a run without any mAP."""
+    by_setting = [run.metrics.values() for run in runs]
+    has_own = any(name not in METRICS for some in by_setting for scores in some for name in scores)
+    return has_own or any(all(scores.get("map") is None for scores in some) for some in by_setting)
 
 
 def _metric_table(
     runs: Sequence[Results], labels: Sequence[str], shown: Sequence[int], write: Write
 ) -> Table:
-    """Return all scores of a task that has metrics of its own."""
+    """Return all scores, in every setting."""
     table = Table(title="All metrics", caption="higher is better")
     for head in ("setting", "measure"):
         table.add_column(head, overflow="fold")

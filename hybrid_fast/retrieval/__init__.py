@@ -1,6 +1,11 @@
-"""Retrieval: encoding of texts, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
 
 from hybrid_fast.retrieval.bm25 import BM25
+from hybrid_fast.retrieval.bm25_index import BM25Index
+from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.encoding import encode, encode_both
 from hybrid_fast.retrieval.exact_search import Hits, search
 from hybrid_fast.retrieval.fusion import (
@@ -9,16 +14,29 @@ from hybrid_fast.retrieval.fusion import (
     reciprocal_ranks,
     weighted_scores,
 )
+from hybrid_fast.retrieval.indexing import IndexReport, index_corpus
+from hybrid_fast.retrieval.mining import mine_hard_negatives
+from hybrid_fast.retrieval.reranking import load_reranker
+from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
 
 __all__ = [
     "BM25",
+    "BM25Index",
+    "EncodedCorpus",
+    "Hit",
     "Hits",
+    "IndexReport",
+    "Retriever",
     "TextCollection",
     "encode",
     "encode_both",
+    "encode_corpus",
     "fuse_runs",
     "fuse_scorers",
+    "index_corpus",
+    "load_reranker",
+    "mine_hard_negatives",
     "reciprocal_ranks",
     "search",
     "store_texts",

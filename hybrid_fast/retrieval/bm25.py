@@ -7,6 +7,7 @@ Thai, Lao, Khmer, Burmese, Chinese and Japanese. There is no stemming and no lis
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -25,14 +26,39 @@ from hybrid_fast.retrieval.texts import TextCollection
 K1, B = 0.9, 0.4
 
 
-class LanguageIndex(NamedTuple):
-    """The index of the candidates of one language.
+class WordWeights(NamedTuple):
+    """The index of the texts of one language.
 
     Attributes:
-        candidates: their rows.
-        query_counts: how often a query has a word, (num_queries, num_words).
-        weights: what a candidate scores for a word, (num_words, num_candidates).
+        vocabulary: the row of each word.
+        weights: what a text scores for a word, float32 (num_words, num_texts).
     """
+
+    vocabulary: dict[str, int]
+    weights: csr_array
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]], k1: float = K1, b: float = B) -> WordWeights:
+        """Index texts, given by their words; at least one must have a word.
+
+        Raises:
+            ImportError: bm25s is not installed.
+        """
+        return cls(*bm25_weights(texts, k1, b))
+
+    def count_words(self, texts: Sequence[Sequence[str]]) -> csr_array:
+        """Return how often each text has each word, float32 (num_texts, num_words)."""
+        known = [
+            [self.vocabulary[word] for word in words if word in self.vocabulary] for words in texts
+        ]
+        rows = np.repeat(np.arange(len(texts)), [len(numbers) for numbers in known])
+        columns = np.array([each for numbers in known for each in numbers], dtype=np.int64)
+        ones = np.ones(len(columns), dtype=np.float32)
+        return csr_array((ones, (rows, columns)), shape=(len(texts), self.weights.shape[0]))
+
+
+class _LanguageIndex(NamedTuple):
+    """The rows of the candidates of a language, and how often each query has each of its words."""
 
     candidates: slice
     query_counts: csr_array
@@ -63,24 +89,29 @@ class BM25:
         load_optional("bm25s")
         candidate_words = _split_all(candidates, "candidates")
         query_words = _split_all(queries, "queries")
-        self.settings: dict[str, Any] = {
-            "k1": k1,
-            "b": b,
-            "words": f"ICU, icu4py {version('icu4py')}",
-            "bm25": f"lucene, bm25s {version('bm25s')}",
-        }
-        self.indices: list[LanguageIndex] = []
+        self.settings = bm25_settings(k1, b)
+        self.indices: list[_LanguageIndex] = []
         for start, stop in pairwise(candidates.language_starts.tolist()):
             if any(candidate_words[start:stop]):
-                vocabulary, weights = bm25_weights(candidate_words[start:stop], k1, b)
-                query_counts = _count_words(query_words, vocabulary, weights.shape[0])
-                self.indices.append(LanguageIndex(slice(start, stop), query_counts, weights))
+                index = WordWeights.of(candidate_words[start:stop], k1, b)
+                counts = index.count_words(query_words)
+                self.indices.append(_LanguageIndex(slice(start, stop), counts, index.weights))
 
     def __call__(self, rows: np.ndarray, scores: np.ndarray) -> None:
         """Write the scores of rows of queries into float32 (n, num_candidates)."""
         scores[:] = 0
         for index in self.indices:
             scores[:, index.candidates] = (index.query_counts[rows] @ index.weights).toarray()
+
+
+def bm25_settings(k1: float, b: float) -> dict[str, Any]:
+    """Return how texts are scored, for results."""
+    return {
+        "k1": k1,
+        "b": b,
+        "words": f"ICU, icu4py {version('icu4py')}",
+        "bm25": f"lucene, bm25s {version('bm25s')}",
+    }
 
 
 def split_words(text: str, language: str) -> list[str]:
@@ -108,12 +139,3 @@ def _split_all(texts: TextCollection, name: str) -> list[list[str]]:
         pairs, total=len(texts), desc=f"words of {name}", delay=2, disable=None, leave=False
     )
     return [split_words(text, language) for text, language in progress]
-
-
-def _count_words(texts: list[list[str]], vocabulary: dict[str, int], num_words: int) -> csr_array:
-    """Return how often each text has each word of a vocabulary, float32 (num_texts, num_words)."""
-    known = [[vocabulary[word] for word in words if word in vocabulary] for words in texts]
-    rows = np.repeat(np.arange(len(texts)), [len(ids) for ids in known])
-    columns = np.array([each for ids in known for each in ids], dtype=np.int64)
-    ones = np.ones(len(columns), dtype=np.float32)
-    return csr_array((ones, (rows, columns)), shape=(len(texts), num_words))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from itertools import chain
 from types import ModuleType
 
 from scipy.sparse import csc_array, csr_array
@@ -41,13 +42,18 @@ def bm25_weights(
         b: see `BM25`.
 
     Returns:
-        The row of each word, and what a text scores for a word, float32 (num_words, num_texts).
+        The row of each word, in the order in which they occur first, and what a text scores for a
+        word, float32 (num_words, num_texts).
 
     Raises:
         ImportError: bm25s is not installed, or of a version that stores its index differently.
     """
     index = load_optional("bm25s").BM25(method="lucene", k1=k1, b=b)
-    index.index(words, show_progress=False)
+    # Its own vocabulary has the order of a set of strings, another in each process, and so would
+    # the sums of a query's words have: scores would differ in the last bit.
+    vocabulary = {word: place for place, word in enumerate(dict.fromkeys(chain(*words)))}
+    numbers = [[vocabulary[word] for word in text] for text in words]
+    index.index((numbers, vocabulary), show_progress=False)
     try:
         parts = tuple(index.scores[name] for name in ("data", "indices", "indptr"))
         return index.vocab_dict, csc_array(parts, shape=(len(words), len(parts[2]) - 1)).T

@@ -7,8 +7,8 @@ as the model gave them) and, where texts are kept, `text`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -36,11 +36,17 @@ class Shard:
         file: its name.
         rows: how many it has.
         sha256: of its bytes.
+        languages: number of its vectors of each language.
+        source: digest of the ids, languages and texts that were encoded.
+        process: by which of the manifest's `made_by["processes"]`.
     """
 
     file: str
     rows: int
     sha256: str
+    languages: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
+    process: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ class Manifest:
         has_texts: whether texts are kept.
         languages: number of vectors of each language.
         shards: the files, in the order of the corpus.
-        made_by: threads of a process, processors, and versions of libraries.
+        made_by: "processes", the kinds of processes that encoded it: processor, threads, batch size
+            and versions of libraries. Those of one kind give the same bytes.
+        shard_rows: texts of each shard but the last.
     """
 
     corpus: str
@@ -66,6 +74,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     made_by: dict[str, Any]
     version: int = VERSION
+    shard_rows: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -162,9 +171,14 @@ def write_shard(path: Path, rows: Rows, dtype: VectorDtype) -> Shard:
         ValueError: a vector is beyond the range of the dtype.
         OSError: the file cannot be written.
     """
-    vectors = np.ascontiguousarray(rows.vectors, dtype)
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"vectors for {path} are beyond the range of {dtype}; keep float32")
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(rows.vectors, dtype)
+    beyond = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if beyond.size:
+        raise ValueError(
+            f"the vector of text {rows.ids[beyond[0]]!r} is beyond the range of {dtype} (as are "
+            f"those of {len(beyond)} of {len(vectors)} texts for {path}); keep float32"
+        )
     columns = {
         "id": pa.array(rows.ids, pa.string()),
         "language": pa.array(rows.languages, pa.string()),

@@ -79,16 +79,36 @@ def encode_both(
         ValueError: if it asks for a similarity other than cosine or dot product, a text is no valid
             Unicode, or it returns embeddings of a wrong shape, NaN or infinity.
     """
+    _, of_passages = find_encoders(model)
+    left, settings = encode_queries(
+        model, queries, batch_size, passages_name=passages_name, shared=shared
+    )
+    encoder = share_encoder(of_passages, shared, _texts_at_a_time(model, batch_size))
+    right = encode(encoder, passages, batch_size, passages_name)
+    if settings["similarity"] == "cosine":
+        left, right = normalize_rows(left), normalize_rows(right)
+    return Encoded(left, right, settings)
+
+
+def encode_queries(
+    model: object,
+    queries: Sequence[str],
+    batch_size: int | None = None,
+    *,
+    passages_name: str = "passages",
+    shared: SharedWork | None = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Encode queries for a search of passages; arguments and errors are those of `encode_both`.
+
+    Returns:
+        Their embeddings as the model gives them, float32 (n, D), and the settings of `Encoded`.
+    """
     of_queries, of_passages = find_encoders(model)
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
     if getattr(model, "truncate_dim", None) is not None:
         settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
-    size: int = batch_size or getattr(model, "default_batch_size", DEFAULT_BATCH_SIZE)
-    left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
-    encoder = share_encoder(of_passages, shared, size)
-    right = encode(encoder, passages, batch_size, passages_name)
-    if settings["similarity"] == "cosine":
-        left, right = normalize_rows(left), normalize_rows(right)
+    encoder = share_encoder(of_queries, shared, _texts_at_a_time(model, batch_size))
+    embeddings = encode(encoder, queries, batch_size, "queries")
     if not isinstance(model, BiEncoder):
         methods = {"queries": of_queries.description, "passages": of_passages.description}
         settings["encoded_by"] = methods
@@ -100,11 +120,21 @@ def encode_both(
             methods["passages"],
             settings["similarity"],
         )
-    return Encoded(left, right, settings)
+    return embeddings, settings
+
+
+def _texts_at_a_time(model: object, batch_size: int | None) -> int:
+    """Return how many texts a model tokenises and cuts together: what ranks share is whole."""
+    return batch_size or int(getattr(model, "default_batch_size", DEFAULT_BATCH_SIZE))
 
 
 def encode(
-    encoder: Callable[..., Any], texts: Sequence[str], batch_size: int | None, name: str
+    encoder: Callable[..., Any],
+    texts: Sequence[str],
+    batch_size: int | None,
+    name: str,
+    *,
+    show_progress: bool = True,
 ) -> np.ndarray:
     """Encode texts, longest first, with a progress bar on a terminal after two seconds.
 
@@ -116,6 +146,7 @@ def encode(
         texts: what to encode, at least one.
         batch_size: texts that the encoder is to take at a time; None leaves it to the encoder.
         name: what the texts are, for the progress bar and errors.
+        show_progress: whether there is a bar.
 
     Returns:
         float32 (num_texts, D).
@@ -137,7 +168,8 @@ def encode(
     distinct = np.flatnonzero(~is_repeated)
     distinct = distinct[np.argsort(-lengths[distinct], kind="stable")]
     embeddings: np.ndarray | None = None
-    for rows, part in _encode_parts(encoder, texts, distinct, batch_size, name):
+    hidden = hides_progress() if show_progress else True
+    for rows, part in _encode_parts(encoder, texts, distinct, batch_size, name, hidden):
         if embeddings is None:
             embeddings = np.empty((len(texts), part.shape[1]), dtype=np.float32)
         if part.shape != (len(rows), embeddings.shape[1]):
@@ -153,12 +185,17 @@ def encode(
 
 
 def _encode_parts(
-    encoder: Encoder, texts: Sequence[str], rows: np.ndarray, batch_size: int | None, name: str
+    encoder: Encoder,
+    texts: Sequence[str],
+    rows: np.ndarray,
+    batch_size: int | None,
+    name: str,
+    hidden: bool | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield some of the rows, (n,), and their embeddings, float32 (n, D), until all are done."""
     step = BATCHES_PER_CALL * (batch_size or DEFAULT_BATCH_SIZE)
     with tqdm(
-        total=len(rows), desc=f"encode {name}", delay=2, disable=hides_progress(), leave=False
+        total=len(rows), desc=f"encode {name}", delay=2, disable=hidden, leave=False
     ) as progress:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]

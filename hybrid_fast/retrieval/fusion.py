@@ -6,7 +6,8 @@ that are in neither ranking get the same score, at most that of the last fused c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +160,73 @@ def fuse_scorers(
     return score_rows
 
 
+class RankedIds(NamedTuple):
+    """Rankings of n queries by id, best first.
+
+    Attributes:
+        ids: of each query, all different.
+        scores: float32 (n, depth), at least as wide as the longest ranking; what is beyond the end
+            of a ranking does not count.
+    """
+
+    ids: Sequence[Sequence[str]]
+    scores: np.ndarray
+
+
+class Fused(NamedTuple):
+    """The fused ranking of a query: `ids`, best first, and their `scores`, float64 (n,)."""
+
+    ids: list[str]
+    scores: np.ndarray
+
+
+def fuse_rankings(
+    sparse: RankedIds, dense: RankedIds, rule: FusionRule | str = "rrf"
+) -> list[Fused]:
+    """Fuse rankings by id; equal scores in the order of the dense ranking, then of the sparse one.
+
+    Args:
+        sparse: the first hits of n queries.
+        dense: the first hits of the same queries.
+        rule: "weighted" (`weighted_scores`), "rrf" (`reciprocal_ranks`), or a function like these.
+
+    Returns:
+        For each query the ids that are in either ranking.
+
+    Raises:
+        TypeError: if the rule is neither a name nor a function.
+        ValueError: if there is no such rule, or a score is NaN or infinite.
+    """
+    fuse = find_rule(rule)
+    ids = [list(dict.fromkeys(chain(*both))) for both in zip(dense.ids, sparse.ids, strict=True)]
+    num_columns = max(map(len, ids), default=0)
+    if not num_columns:
+        return [Fused([], np.empty(0)) for _ in ids]
+    places = [{each: column for column, each in enumerate(some)} for some in ids]
+    first_sparse, first_dense = (_in_columns(each, places) for each in (sparse, dense))
+    scores = fuse(first_sparse, first_dense, num_columns)
+    fused = []
+    for some, row in zip(ids, scores, strict=True):
+        order = np.argsort(-row[: len(some)], kind="stable")
+        fused.append(Fused([some[column] for column in order], row[order]))
+    return fused
+
+
+def _in_columns(ranked: RankedIds, places: Sequence[Mapping[str, int]]) -> FirstCandidates:
+    """Return rankings as columns; `places` has the column of each id, a mapping for each query."""
+    depth = max(1, *map(len, ranked.ids))
+    columns = np.zeros((len(places), depth), np.int64)
+    scores = np.full((len(places), depth), -np.inf, np.float32)
+    for row, (ids, place) in enumerate(zip(ranked.ids, places, strict=True)):
+        columns[row, : len(ids)] = [place[each] for each in ids]
+        scores[row, : len(ids)] = ranked.scores[row, : len(ids)]
+        if not np.isfinite(scores[row, : len(ids)]).all():
+            raise ValueError(
+                f"ranking {row} has a score that is NaN or infinite; every hit needs a number"
+            )
+    return FirstCandidates(columns, scores)
+
+
 def fuse_runs(
     sparse: str | Path | Mapping[str, Mapping[str, float]],
     dense: str | Path | Mapping[str, Mapping[str, float]],
@@ -185,31 +253,22 @@ def fuse_runs(
     """
     fuse = find_rule(rule)
     runs = load_run(sparse), load_run(dense)
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; it must be at least 1")
     fused: Run = {}
     for query in dict.fromkeys(query for run in runs for query in run):
-        # trec_eval puts equal scores in descending order of ids.
-        ids = sorted({each for run in runs for each in run.get(query, {})}, reverse=True)
-        fused[query] = {}
-        if not ids:
-            continue
-        first_sparse, first_dense = (
-            FirstCandidates.of(_as_row(query, run, ids), depth) for run in runs
-        )
-        scores = fuse(first_sparse, first_dense, len(ids))[0]
-        kept = {
-            column
-            for first in (first_sparse, first_dense)
-            for column in first.columns[first.found].tolist()
-        }
-        fused[query] = {ids[column]: float(scores[column]) for column in sorted(kept)}
+        of_sparse, of_dense = (_first_of_run(query, run.get(query, {}), depth) for run in runs)
+        (ranking,) = fuse_rankings(of_sparse, of_dense, fuse)
+        fused[query] = dict(zip(ranking.ids, ranking.scores.tolist(), strict=True))
     return fused
 
 
-def _as_row(query: str, run: Mapping[str, Mapping[str, float]], ids: list[str]) -> np.ndarray:
-    """Return the scores of ids for a query as float32 (1, n); minus infinity where it has none."""
-    scores = run.get(query, {})
+def _first_of_run(query: str, hits: Mapping[str, float], depth: int) -> RankedIds:
+    """Return the first documents of a query as trec_eval orders them: by float32, then by id."""
     with np.errstate(over="ignore"):
-        row = np.array([[scores.get(each, -np.inf) for each in ids]], dtype=np.float32)
-    if np.count_nonzero(np.isfinite(row)) < len(scores):
+        scores = np.array(list(hits.values()), np.float32)
+    if not np.isfinite(scores).all():
         raise ValueError(f"query {query!r} has a score beyond float32, which cannot be fused")
-    return row
+    ranked = sorted(zip(scores.tolist(), hits, strict=True), reverse=True)[:depth]
+    first = np.array([[score for score, _ in ranked]], np.float32)
+    return RankedIds([[each for _, each in ranked]], first)

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_fast.common.disk import writing
+
 # Texts beyond this many bytes go to a temporary file, which is memory-mapped.
 IN_MEMORY_BYTES = 2**28
 ROWS_PER_BATCH = 4096
@@ -97,14 +99,20 @@ class TextCollection(Pool, Sequence[str]):
             yield from self[start : start + ROWS_PER_BATCH]
 
 
-def store_texts(texts: Iterable[tuple[str, str, str]]) -> pa.Table:
+def store_texts(
+    texts: Iterable[tuple[str, str, str]], folder: str | Path | None = None
+) -> pa.Table:
     """Put texts into Arrow memory, or into a mapped file if they are large.
 
     Args:
         texts: id, language and text of each; iterated over once, a few thousand at a time.
+        folder: where the file is; default that for temporary files. It goes with the texts.
 
     Returns:
         Columns "id", "lang" and "text", in the order given.
+
+    Raises:
+        OSError: the file cannot be written; the message says where it was to be.
     """
     texts = iter(texts)
     batches = iter(lambda: _batch(list(islice(texts, ROWS_PER_BATCH))), None)
@@ -112,7 +120,7 @@ def store_texts(texts: Iterable[tuple[str, str, str]]) -> pa.Table:
     for batch in batches:
         held.append(batch)
         if sum(each.nbytes for each in held) > IN_MEMORY_BYTES:
-            return _map(chain(held, batches))
+            return _map(chain(held, batches), folder)
     return pa.Table.from_batches(held, _SCHEMA)
 
 
@@ -126,11 +134,11 @@ def _batch(texts: list[tuple[str, str, str]]) -> pa.RecordBatch | None:
     )
 
 
-def _map(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+def _map(batches: Iterable[pa.RecordBatch], folder: str | Path | None) -> pa.Table:
     """Write batches to a temporary file, which is unlinked but lives as long as it is mapped."""
-    with tempfile.TemporaryDirectory(prefix="hybrid-fast-texts-") as folder:
-        path = Path(folder) / "texts.arrow"
-        with pa.ipc.new_file(path, _SCHEMA) as file:
+    with tempfile.TemporaryDirectory(prefix="hybrid-fast-texts-", dir=folder) as made:
+        path = Path(made) / "texts.arrow"
+        with writing(path), pa.ipc.new_file(path, _SCHEMA) as file:
             for batch in batches:
                 file.write_batch(batch)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hybrid_fast.models.similarity import Similarity
+from hybrid_fast.retrieval.encoders import similarity_of
+from hybrid_fast.retrieval.encoding import describe_model
 from hybrid_fast.retrieval.fingerprint import Fingerprint
 
 
@@ -29,6 +32,21 @@ class VectorInfo:
     dimension: int
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, model: object) -> VectorInfo:
+        """Return that of the vectors of a model, which encodes two fixed texts for it.
+
+        Raises:
+            TypeError: the model cannot encode texts.
+            ValueError: it asks for a similarity other than cosine or dot product.
+        """
+        name, settings = describe_model(model)
+        if getattr(model, "truncate_dim", None) is not None:
+            settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
+        fingerprint = Fingerprint.of(model)
+        plain = json.loads(json.dumps(settings))  # as it will be read again
+        return cls(name, fingerprint, similarity_of(model), len(fingerprint.probe[0]), plain)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
@@ -42,6 +60,14 @@ class VectorInfo:
         """
         return cls(**{**values, "fingerprint": Fingerprint(**values["fingerprint"])})
 
+    def difference(self, other: VectorInfo) -> str:
+        """Return why other vectors are of another model; "" if they are of the same."""
+        if self.dimension != other.dimension:
+            return f"vectors there have {self.dimension} dimensions, these {other.dimension}"
+        if self.similarity != other.similarity:
+            return f"vectors there are compared by {self.similarity}, these by {other.similarity}"
+        return self.fingerprint.difference(other.fingerprint)
+
     def check_model(self, other: VectorInfo, place: str) -> None:
         """Check that other vectors are of the same model.
 
@@ -52,12 +78,7 @@ class VectorInfo:
         Raises:
             ValueError: they are of another model, dimension or similarity.
         """
-        if self.dimension != other.dimension:
-            reason = f"vectors there have {self.dimension} dimensions, these {other.dimension}"
-        elif self.similarity != other.similarity:
-            reason = f"vectors there are compared by {self.similarity}, these by {other.similarity}"
-        else:
-            reason = self.fingerprint.difference(other.fingerprint)
+        reason = self.difference(other)
         if reason:
             raise ValueError(
                 f"{place} holds vectors of {self.model!r}, and {other.model!r} is another model: "

@@ -104,10 +104,16 @@ def test_a_damaged_folder_is_named(tmp_path, damaged, damage):
         load_table(tmp_path / "d", COLUMNS)
 
 
-def test_a_saved_table_is_named(tmp_path):
-    load_table(DATASET, COLUMNS).save(tmp_path / "t")
-    with pytest.raises(ValueError, match=r"is a saved table; open it with AlignedTable\.load"):
-        load_table(tmp_path / "t")
+def test_a_saved_table_is_taken_as_it_is(tmp_path):
+    table = load_table(DATASET, COLUMNS)
+    table.save(tmp_path / "t")
+    assert load_table(tmp_path / "t").fingerprint == table.fingerprint
+    assert load_table("t", root=tmp_path).fingerprint == table.fingerprint
+    joined = load_tables([{"path": "t"}], tmp_path)
+    assert joined.dataset[:] == table.dataset[:]
+    for option in ({"in_batch": False}, {"split": "train"}, {"keep_variants": True}):
+        with pytest.raises(ValueError, match=f"taken as it is; leave out {next(iter(option))}"):
+            load_table(tmp_path / "t", **option)
 
 
 def test_options_of_files_are_not_for_datasets():

@@ -136,6 +136,31 @@ def test_a_transformer_and_baselines(bert_folder, task_name):  # noqa: F811
         assert_equal(json.loads(results), expected)
 
 
+def evaluate_stored_as_rank(rank: int, world_size: int, address: str, encoded: Path) -> list[Any]:
+    dist.init_process_group("gloo")
+    model = Hashed()
+    results = make_task().evaluate(
+        model, batch_size=4, store=address, encoded=encoded, process_group=dist.group.WORLD
+    )
+    dist.destroy_process_group()
+    return [json.dumps(results.to_dict()), model.num_texts]
+
+
+def test_ranks_encode_for_one_store_that_the_first_searches(tmp_path):
+    task, address = make_task(), f"faiss:{tmp_path / 'store'}"
+    records = run_ranks(evaluate_stored_as_rank, 2, address, tmp_path / "encoded")
+    (first, first_share), (second, second_share) = records
+    assert first == second
+    found, expected = json.loads(first), task.evaluate(Hashed()).to_dict()
+    for setting, scores in found["metrics"].items():
+        assert scores == {**expected["metrics"][setting], "map": None}
+    assert found["language_bias"]["peer@20"] == expected["language_bias"]["peer@20"]
+    probes = 2 * 2 * 2  # two texts, for the fingerprint of the store and of the vectors
+    num_texts = len({*task.candidates}) + len({*task.queries})
+    assert first_share + second_share <= num_texts + 2 * probes
+    assert task.evaluate(Hashed(), store=address).to_dict()["metrics"] == found["metrics"]
+
+
 class Failing(Hashed):
     def encode(self, texts: list[str]) -> np.ndarray:
         if dist.get_rank() == 1:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from model_folders import (  # noqa: F401
     SIZES,
     bert_folder,
@@ -14,22 +13,12 @@ from model_folders import (  # noqa: F401
     saved,
     xlm_roberta_folder,
 )
+from pair_models import as_reader
 from transformers import (
-    AutoModelForQuestionAnswering,
     AutoTokenizer,
     ModernBertConfig,
     ModernBertModel,
 )
-
-
-def as_reader(folder: Path, target: Path) -> Path:
-    """Save the encoder of a folder with random question-answering weights that tell spans apart."""
-    torch.manual_seed(1)
-    model = AutoModelForQuestionAnswering.from_pretrained(folder)
-    torch.nn.init.normal_(model.qa_outputs.weight)
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(folder).save_pretrained(target)
-    return target
 
 
 @pytest.fixture(scope="session")

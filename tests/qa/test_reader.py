@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
@@ -195,3 +196,12 @@ def test_bad_input_is_named(reader, bert_folder, bert_reader_folder, tmp_path):
         reader.read(QUESTIONS[:1], [PASSAGES])
     with pytest.raises(ValueError, match="n_best is 0"):
         reader.read(QUESTIONS[:1], [PASSAGES], n_best=0)
+
+
+def test_pairs_are_scored_by_their_best_span(reader):
+    passages = [*PASSAGES, " "]
+    questions = [QUESTIONS[number % 2] for number in range(4)]
+    scores = reader.score_pairs(questions, passages, batch_size=3)
+    best = [spans[0].score for spans in reader.read_pairs(questions[:3], PASSAGES)]
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [*map(np.float32, best), np.finfo(np.float32).min]

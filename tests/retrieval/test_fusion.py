@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from hybrid_fast.retrieval.fusion import (
     FirstCandidates,
+    RankedIds,
+    fuse_rankings,
     fuse_runs,
     fuse_scorers,
     reciprocal_ranks,
@@ -70,6 +72,33 @@ def test_by_hand():
     )
     for name, rule in (("weighted", weighted_scores), ("rrf", reciprocal_ranks)):
         assert fuse_runs(sparse, dense, name) == fuse_runs(sparse, dense, rule)
+
+
+@pytest.mark.parametrize("rule", ["weighted", "rrf", partial(weighted_scores, alpha=0.3)])
+def test_rankings_of_many_queries_are_fused_as_runs_are(rule):
+    rng = np.random.default_rng(0)
+    lists = [
+        [list(rng.permutation(list("abcdefgh"))[:n]) for n in ns]
+        for ns in ([8, 0, 3, 0, 1], [2, 5, 0, 0, 1])
+    ]
+    scores = [-np.sort(-rng.standard_normal((5, 9)).astype(np.float32)) for _ in lists]
+    sparse, dense = (RankedIds(*each) for each in zip(lists, scores, strict=True))
+    for row, (ids, fused) in enumerate(fuse_rankings(sparse, dense, rule)):
+        runs = [
+            {"q": dict(zip(each.ids[row], each.scores[row].tolist(), strict=False))}
+            for each in (sparse, dense)
+        ]
+        assert dict(zip(ids, fused, strict=True)) == pytest.approx(fuse_runs(*runs, rule)["q"])
+        assert (np.diff(fused) <= 0).all()
+
+
+def test_equal_fused_scores_stand_in_the_order_of_the_dense_ranking():
+    one = np.ones((1, 1), np.float32)
+    (fused,) = fuse_rankings(RankedIds([["s"]], one), RankedIds([["d"]], one), "rrf")
+    assert fused.ids == ["d", "s"]
+    assert fuse_rankings(RankedIds([[]], one), RankedIds([[]], one))[0].ids == []
+    with pytest.raises(ValueError, match="ranking 0 has a score that is NaN"):
+        fuse_rankings(RankedIds([["s"]], one), RankedIds([["d"]], one * np.float32("nan")))
 
 
 def test_a_rule_that_is_none():

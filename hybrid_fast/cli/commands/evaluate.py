@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -78,6 +78,24 @@ def evaluate(
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank by searching a store, such as faiss:FOLDER, which is made if there is none: "
+            "for large collections and metrics with a cutoff."
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="What --store searches by, when it is made (see index)."),
+    ] = None,
+    store_option: options.StoreOptions = None,
+    encoded: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the vectors that go into --store; goes on where it ended.", **AS_PATH
+        ),
+    ] = None,
     *,
     encoder_options: dict[str, Any],
     debug: Debug = False,
@@ -102,13 +120,14 @@ def evaluate(
     from hybrid_fast.evaluation.on_ranks import evaluate_on_ranks
     from hybrid_fast.models.evaluable import load_evaluable
     from hybrid_fast.reporting import print_results, write_report
-    from hybrid_fast.results import RunInfo
+    from hybrid_fast.results import Results, RunInfo
     from hybrid_fast.training.collectives import all_ranks
     from hybrid_fast.training.devices import join_ranks
     from hybrid_fast.training.termination import leave_process_group
 
     names = split_commas("--baselines", baselines) or []
     check_baselines(names)
+    through_store = _store_keywords(store, index, store_option, encoded, names)
     if not debug:
         quiet_libraries()
     join_ranks(on_cpu=True)
@@ -125,16 +144,19 @@ def evaluate(
         match=match,
     )
     encoder = load_evaluable(model, **encoder_options)
-    evaluate_all = partial(
-        evaluate_with_baselines,
-        loaded,
-        encoder,
-        names,
-        batch_size=batch_size,
-        info=RunInfo(model),
-        run=run,
-        run_depth=run_depth,
-    )
+    keywords = {
+        "batch_size": batch_size,
+        "info": RunInfo(model),
+        "run": run,
+        "run_depth": run_depth,
+        **through_store,
+    }
+
+    def evaluate_all(**sharing: Any) -> list[Results]:
+        if store is not None:
+            return [loaded.evaluate(encoder, **keywords, **sharing)]
+        return evaluate_with_baselines(loaded, encoder, names, **keywords, **sharing)
+
     results = evaluate_on_ranks(loaded, evaluate_all, all_ranks())
     leave_process_group()
     if results is None:  # what is shared is written by the first process
@@ -151,6 +173,36 @@ def evaluate(
         print(f"report: {out / 'report.html'}")
     if run is not None:
         print(f"run: {run}, its qrels: {run}.qrels")
+
+
+def _store_keywords(
+    store: str | None,
+    index: str | None,
+    store_option: list[str] | None,
+    encoded: Path | None,
+    baselines: Sequence[str],
+) -> dict[str, Any]:
+    """Return what `RetrievalTask.evaluate` takes for an evaluation through a store.
+
+    Raises:
+        ValueError: options of a store are given without one, or baselines with one.
+    """
+    given = {"--index": index, "--store-option": store_option, "--encoded": encoded}
+    needless = [name for name, value in given.items() if value]
+    if store is None:
+        if needless:
+            raise ValueError(f"{needless[0]} is given without --store; add --store faiss:FOLDER")
+        return {}
+    from hybrid_fast.retrieval.stores.addresses import check_address
+
+    if baselines:
+        raise ValueError(
+            "--baselines need the scores of all candidates, which --store does not give; leave "
+            "out one of them"
+        )
+    check_address(store)
+    named = options.parse_store_options(store_option) | ({"index": index} if index else {})
+    return {"store": store, "store_options": named, "encoded": encoded}
 
 
 def evaluate_run(

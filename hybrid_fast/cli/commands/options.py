@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -16,6 +17,15 @@ from hybrid_fast.common.paths import expanded
 Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show tracebacks, and messages of other libraries."),
+]
+
+StoreOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store-option",
+        metavar="NAME=VALUE",
+        help="Option of this kind of store; may be given several times.",
+    ),
 ]
 
 
@@ -159,6 +169,21 @@ def split_commas(option: str, text: str | None) -> list[str] | None:
     return parts
 
 
+def named_columns(option: str, text: str | None) -> dict[str, str] | None:
+    """Return a mapping written as "name=field,name=field"; None stays None.
+
+    Raises:
+        ValueError: a part is no name=field.
+    """
+    parts = split_commas(option, text)
+    if parts is None:
+        return None
+    pairs = [part.partition("=") for part in parts]
+    if not all(name and equals and field for name, equals, field in pairs):
+        raise ValueError(f"{option} is {text!r}; 'id=docid,text=body' is how it is written")
+    return {name.strip(): field.strip() for name, _, field in pairs}
+
+
 def whole_numbers(option: str, text: str) -> list[int]:
     """Return the numbers of a comma-separated list.
 
@@ -173,3 +198,21 @@ def whole_numbers(option: str, text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) for part in parts):
         raise ValueError(f"{option} is {text!r}; whole numbers from 1 like 1,5,10 are needed")
     return [int(part) for part in parts]
+
+
+def parse_store_options(given: list[str] | None) -> dict[str, Any]:
+    """Return the options of a store; a value is read as JSON if it is that, else as text.
+
+    Raises:
+        ValueError: one is not NAME=VALUE.
+    """
+    options: dict[str, Any] = {}
+    for text in given or []:
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise ValueError(f"--store-option is {text!r}; NAME=VALUE is needed, such as nprobe=32")
+        try:
+            options[name.replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name.replace("-", "_")] = value
+    return options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from hybrid_fast.data.formats.items import check_text, is_blank
@@ -15,9 +16,9 @@ from hybrid_fast.data.languages import normalize_language
 Column = str | int
 Columns = Mapping[str, Column | Sequence[Column]]
 Checked = TypeVar("Checked")
-# Fields of the records in which passages are kept: Tevatron, Mr. TyDi, BEIR, MIRACL.
-_TEXT_FIELDS = ("text", "contents", "passage")
-_ID_FIELDS = ("docid", "_id", "id", "doc_id")
+# Fields of the records in which passages are kept, by preference: Tevatron, Mr. TyDi, BEIR, MIRACL.
+TEXT_FIELDS = ("text", "contents", "passage", "body", "content", "sentence")
+ID_FIELDS = ("docid", "_id", "id", "doc_id", "corpus-id", "corpus_id", "pid", "passage_id")
 
 
 class MissingField(ValueError):
@@ -110,6 +111,35 @@ def look_up(record: Record, column: Column, where: str) -> Json:
         raise MissingField(f"{where}: field {column!r} is missing{known}") from None
 
 
+def field_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return the first of these fields that a record has, as text.
+
+    Raises:
+        ValueError: if it has none of them, or the value is neither text nor a whole number.
+    """
+    name = next((name for name in names if record.get(name) is not None), None)
+    if name is None:
+        raise ValueError(
+            f"{where}: has no field {' or '.join(map(repr, names))}; the fields are {list(record)}"
+        )
+    value = record[name]
+    if type(value) not in (str, int):
+        raise ValueError(f"{where}, field {name!r}: must be text, got {str(value)[:40]!r}")
+    return str(value)
+
+
+def text_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return a text as `field_of` does; an empty one if the fields that the record has are null."""
+    is_null = all(record.get(name) is None for name in names)
+    is_known = any(name in record for name in names)
+    return "" if is_null and is_known else field_of(record, names, where)
+
+
+def id_of(record: Mapping[str, Json], names: Sequence[str], where: str) -> str:
+    """Return an id as `field_of` does, without white space around it."""
+    return field_of(record, names, where).strip()
+
+
 def _follow(value: Json, steps: Sequence[str]) -> Json:
     """Return what a path leads to; LookupError if there is nothing."""
     if not steps or value is None:
@@ -142,13 +172,13 @@ def passages_of(value: Json, where: str, field: str) -> list[Passage]:
         return passages
     if not isinstance(value, dict):
         return [_passage(value, where, field)]
-    name = next((name for name in _TEXT_FIELDS if name in value), None)
+    name = next((name for name in TEXT_FIELDS if name in value), None)
     if name is None:
-        needed = " or ".join(map(repr, _TEXT_FIELDS))
+        needed = " or ".join(map(repr, TEXT_FIELDS))
         raise ValueError(
             f"{where}: field {field!r} has a record without {needed}; it has {list(value)}"
         )
-    found = next((value[each] for each in _ID_FIELDS if value.get(each) is not None), None)
+    found = next((value[each] for each in ID_FIELDS if value.get(each) is not None), None)
     title = check_title(value.get("title"), where, f"{field}.title")
     passage = _passage("" if value[name] is None else value[name], where, f"{field}.{name}")
     return [passage._replace(title=title, id=found if found is None else str(found))]
@@ -210,3 +240,27 @@ def check_texts(value: object, where: str, field: str) -> list[str]:
     if not isinstance(value, list):
         raise ValueError(f"{where}: field {field!r} must be a list of texts, got {value!r}")
     return [check_text(text, where, field) for text in value]
+
+
+def check_score(value: object, where: str, field: str) -> float | None:
+    """Return a number, which CSV files hold as text; None if that is blank."""
+    if is_blank(value):
+        return None
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{where}: field {field!r} must be a number, got {value!r}")
+
+
+def check_scores(value: object, where: str, field: str) -> list[float | None] | None:
+    """Return a list of numbers, some of them null, which CSV files hold as JSON; None if blank."""
+    if is_blank(value):
+        return None
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: field {field!r} must be a list of numbers, got {value!r}")
+    return [each if each is None else check_score(each, where, field) for each in value]

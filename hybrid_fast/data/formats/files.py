@@ -97,7 +97,7 @@ def find_files(
             files += [
                 SourceFile(one, normal, short_name(one), code=lang) for one in _expand(pattern)
             ]
-    return _with_distinct_labels(files)
+    return with_distinct_labels(files)
 
 
 def format_of(path: Paths) -> str | None:
@@ -228,7 +228,7 @@ def _expression(pattern: str, lang: str, again: str | None = None) -> str:
     return "".join([*parts, re.escape(posix[end:])])
 
 
-def _with_distinct_labels(files: Sequence[SourceFile]) -> list[SourceFile]:
+def with_distinct_labels(files: Sequence[SourceFile]) -> list[SourceFile]:
     """Give files of equal label and language labels of their own, since row ids come from these."""
     counts: Counter[tuple[str, str]] = Counter()
     paths = Counter(file.path.resolve() for file in files)

@@ -33,6 +33,8 @@ class Item(NamedTuple):
     source: str | None = None
     kinds: list[str] | None = None
     in_batch: bool | None = None
+    negative_scores: list[float | None] | None = None
+    positive_score: float | None = None
 
 
 def check_text(value: object, where: str, field: str, can_skip: bool = True) -> str:

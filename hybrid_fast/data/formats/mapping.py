@@ -18,6 +18,8 @@ from hybrid_fast.data.formats.fields import (
     check_flag,
     check_id,
     check_language,
+    check_score,
+    check_scores,
     check_texts,
     check_title,
     look_up,
@@ -167,10 +169,14 @@ class RecordMapper:
             passages = [passage._replace(title=None) for passage in passages]
         negatives = self._negatives(row, passages) if "negatives" in row.columns else None
         source, kinds = row.checked("source", check_text), row.checked("kinds", check_texts)
-        in_batch = self._in_batch(row)
+        extras = (
+            self._in_batch(row),
+            row.checked("negative_scores", check_scores),
+            row.checked("positive_score", check_score),
+        )
         group_id = self._group_id(row, number)
         return [
-            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds, in_batch)
+            Item(group_id, lang, query, text, passage_id, title, negatives, source, kinds, *extras)
             for query, _, _ in queries or _NO_TEXT
             for text, title, passage_id in passages or _NO_TEXT
         ]

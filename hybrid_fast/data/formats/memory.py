@@ -19,7 +19,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from hybrid_fast.data.column_values import even_columns
 from hybrid_fast.data.formats.records import Record, dataset_records
-from hybrid_fast.data.formats.saved_datasets import take_split
+from hybrid_fast.data.formats.saved_datasets import only_split, take_split
 
 MEMORY_NAME = "dataset"  # of the source, whatever holds the data
 _ROWS = 1024  # that are taken at once, and that name data at either end
@@ -54,7 +54,7 @@ def memory_records(
         ValueError: for a split that there is not, or one that is not named.
     """
     if _has_splits(data):
-        data = take_split(data, split or _only_split(data), "the data")
+        data = take_split(data, split or only_split(data, "the data"), "the data")
     elif split is not None:
         raise ValueError(
             f"split={split!r} is for a DatasetDict; a {type(data).__name__} has no splits"
@@ -120,17 +120,6 @@ def _has_splits(data: Any) -> bool:
     if not isinstance(data, Mapping) or not data:
         return isinstance(data, DatasetDict | IterableDatasetDict)
     return all(isinstance(each, Dataset | IterableDataset) for each in data.values())
-
-
-def _only_split(splits: Mapping[str, Any]) -> str:
-    if not splits:
-        raise ValueError("the data has no split at all")
-    first, *others = splits
-    if others:
-        raise ValueError(
-            f"the data has {len(splits)} splits: {', '.join(splits)}; give split={first!r}"
-        )
-    return first
 
 
 def _records(data: Any) -> Iterator[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,20 @@ import pyarrow.parquet as pq
 from hybrid_fast.data.formats.lines import check_file, plain_name, read_bytes
 
 _ROWS = 1024
+_BUFFER = 2**20  # bytes of a column that are read at once, whatever the size of its row groups
 # A damaged page ends in any of these: OSError from decompression, UnicodeDecodeError or
 # OverflowError from values, MemoryError from a length that was changed.
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
 
-def iter_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def iter_parquet_rows(
+    path: Path, choose: Callable[[Sequence[str]], list[str]] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file, a thousand of them in memory at a time.
+
+    Args:
+        path: the file.
+        choose: returns which of the columns to read; default all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -27,16 +34,19 @@ def iter_parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         is_plain = plain_name(path) == check_file(path).name
-        file = pq.ParquetFile(path if is_plain else io.BytesIO(read_bytes(path)))
+        source = path if is_plain else io.BytesIO(read_bytes(path))
+        file = pq.ParquetFile(source, buffer_size=_BUFFER)
         names = file.schema_arrow.names
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
         raise ValueError(f"{path}: damaged Parquet file: {error}") from error
+    if choose is not None:
+        names = choose(names)
     with file:
         for group in range(file.num_row_groups):
             try:
-                for batch in file.iter_batches(_ROWS, row_groups=[group]):
+                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=names):
                     yield from batch.to_pylist()
             except _DAMAGE as error:
                 column = _damaged_column(file, group, names)

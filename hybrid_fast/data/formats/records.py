@@ -9,17 +9,18 @@ from __future__ import annotations
 import csv
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 
 from hybrid_fast.common.hub import fetching
 from hybrid_fast.data.formats.json_text import iter_json_records
 from hybrid_fast.data.formats.lines import iter_lines
 from hybrid_fast.data.formats.parquet import iter_parquet_rows
-from hybrid_fast.data.formats.saved_datasets import is_saved, open_saved
+from hybrid_fast.data.formats.saved_datasets import is_saved, only_split, open_saved, take_split
 from hybrid_fast.data.formats.tolerance import EMPTY_LINES, Tolerance
 
 Record = dict[str, Any] | list[str]
@@ -72,24 +73,73 @@ def read_hub_records(
         FileNotFoundError: if there is no such data set, or the hub cannot be reached.
         ValueError: if it has no such configuration or split, or cannot be read.
     """
-    from datasets.exceptions import DatasetGenerationError
-
     if is_saved(Path(name)):
         return dataset_records(open_saved(Path(name), config, split))
+    with _loading(name, instead):
+        dataset = load_dataset(name, config, split=split)
+    return dataset_records(dataset)
+
+
+def stream_hub_records(
+    name: str,
+    config: str | None,
+    split: str | None,
+    choose: Callable[[Sequence[str]], list[str]],
+    instead: str,
+) -> Iterator[tuple[int, Record]]:
+    """Yield row numbers from 1 and the rows of a data set as `read_hub_records`, but as a stream.
+
+    Nothing of it is kept on the disk. What `save_to_disk` wrote is mapped.
+
+    Args:
+        name: as of `read_hub_records`.
+        config: its configuration.
+        split: its split; default the only one. What is saved also has slices: "train[:1000]".
+        choose: returns which of the columns to read.
+        instead: what can be given without network, for the message.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_hub_records`.
+    """
+    if is_saved(Path(name)):
+        yield from dataset_records(open_saved(Path(name), config, split), choose)
+        return
+    with _loading(name, instead):
+        splits = load_dataset(name, config, streaming=True)
+        if split is not None and split not in splits and "[" in split:
+            raise ValueError(f"a stream has no slices, got split={split!r}; name a whole split")
+        stream = take_split(splits, split or only_split(splits, name), name)
+        yield from dataset_records(stream, choose)
+
+
+@contextmanager
+def _loading(name: str, instead: str) -> Iterator[None]:
+    """Raise the errors of `datasets` as FileNotFoundError or ValueError that say what to do."""
+    from datasets.exceptions import DatasetGenerationError
+
     with fetching(f"{name!r} is not a data file, and a data set of that name", instead):
         try:
-            dataset = load_dataset(name, config, split=split)
+            yield
         except (ValueError, DatasetGenerationError) as error:
             cause = error.__cause__ or error
             is_folder = Path(name).is_dir()
             hint = f"; a pattern reads its files one by one: '{name}/*.jsonl'" if is_folder else ""
             raise ValueError(f"data set {name!r} cannot be read: {cause}{hint}") from error
-    return dataset_records(dataset)
 
 
-def dataset_records(dataset: Dataset) -> Iterator[tuple[int, Record]]:
-    """Yield row numbers from 1 and the rows of a data set, some at a time."""
+def dataset_records(
+    dataset: Dataset | IterableDataset,
+    choose: Callable[[Sequence[str]], list[str]] | None = None,
+) -> Iterator[tuple[int, Record]]:
+    """Yield row numbers from 1 and the rows of a data set, some at a time.
+
+    Args:
+        dataset: the data set, or a stream.
+        choose: returns which of the columns to read; default all.
+    """
     batches = dataset.with_format("arrow").iter(batch_size=1024)
+    if choose is not None:
+        batches = (batch.select(choose(batch.column_names)) for batch in batches)
     return enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 
 

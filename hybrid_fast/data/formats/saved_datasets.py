@@ -19,14 +19,14 @@ def is_saved(folder: Path) -> bool:
     return any(any(folder.glob(name)) for name in _FILES)
 
 
-def open_saved(folder: Path, config: str | None, split: str) -> Dataset:
+def open_saved(folder: Path, config: str | None, split: str | None) -> Dataset:
     """Open a data set, memory-mapped.
 
     Args:
         folder: one that `save_to_disk` wrote.
         config: must be None: the folder holds one configuration.
         split: the split, or a slice of it: "train[:1000]". "train" stands for all of a data set
-            that was saved without splits.
+            that was saved without splits. None: the only one.
 
     Raises:
         ValueError: there is no such split, or a file is missing or damaged.
@@ -35,12 +35,24 @@ def open_saved(folder: Path, config: str | None, split: str) -> Dataset:
         raise ValueError(f"{folder} was saved with one configuration; leave out config={config!r}")
     try:
         saved = load_from_disk(str(folder))
-        splits = saved if isinstance(saved, dict) else {_only_split(saved, split): saved}
+        splits = saved if isinstance(saved, dict) else {_name_of_split(saved, split): saved}
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise ValueError(
             f"{folder} is damaged, or not what save_to_disk wrote: {error}; save it again"
         ) from error
-    return take_split(splits, split, str(folder))
+    return take_split(splits, split or only_split(splits, str(folder)), str(folder))
+
+
+def only_split(splits: Mapping[str, Any], origin: str) -> str:
+    """Return the name of the only split; ValueError if there is none, or several."""
+    if not splits:
+        raise ValueError(f"{origin} has no split at all")
+    first, *others = splits
+    if others:
+        raise ValueError(
+            f"{origin} has {len(splits)} splits: {', '.join(splits)}; give split={first!r}"
+        )
+    return first
 
 
 def take_split(splits: Mapping[str, Any], split: str, origin: str) -> Any:
@@ -72,6 +84,6 @@ def take_split(splits: Mapping[str, Any], split: str, origin: str) -> Any:
     )
 
 
-def _only_split(dataset: Dataset, wanted: str) -> str:
+def _name_of_split(dataset: Dataset, wanted: str | None) -> str:
     """Return the name of the split of a data set that was saved alone."""
     return "train" if dataset.split is None or wanted == "train" else str(dataset.split)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybrid_fast.data.formats.collection import id_of, iter_records, text_of
+from hybrid_fast.data.formats.collection import iter_records
+from hybrid_fast.data.formats.fields import id_of, text_of
 from hybrid_fast.data.formats.items import check_text, is_blank
 from hybrid_fast.data.formats.lines import check_file, iter_lines, plain_suffix
 from hybrid_fast.data.formats.sgml import field_text, has_elements, iter_elements

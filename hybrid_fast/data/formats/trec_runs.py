@@ -129,15 +129,28 @@ def write_run(
         path: the file, compressed as its suffix says (".gz", ".zst"); it appears complete or not.
         ranking: query id, ids of its documents, best first, and their scores, float32 (k,).
         tag: the last field of each line; white space in it becomes "_".
+
+    Raises:
+        ValueError: an id is empty or contains white space.
     """
     tag = "_".join(tag.split()) or "run"
     with complete_file(path) as file:
         for query_id, ids, scores in ranking:
-            texts = _strictly_falling(scores).astype(str)
+            check_run_ids([query_id, *ids])
+            texts = strictly_falling(scores).astype(str)
             file.writelines(
                 f"{query_id} Q0 {each} {rank} {score} {tag}\n"
                 for rank, (each, score) in enumerate(zip(ids, texts, strict=True), 1)
             )
+
+
+def check_run_ids(ids: Iterable[str]) -> None:
+    """Raise ValueError if an id is empty or contains white space, which separates the fields."""
+    bad = next((each for each in ids if len(each.split()) != 1), None)
+    if bad is not None:
+        raise ValueError(
+            f"id {bad!r} is empty or contains white space, which separates the fields of a TREC run"
+        )
 
 
 def write_qrels(path: Path, judgements: Iterable[tuple[str, str, float]]) -> None:
@@ -278,7 +291,7 @@ def is_number(value: object) -> TypeGuard[Real]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _strictly_falling(scores: np.ndarray) -> np.ndarray:
+def strictly_falling(scores: np.ndarray) -> np.ndarray:
     """Return falling scores, float32 (k,), with ties broken by steps of one float32 each."""
     if (np.diff(scores) < 0).all():
         return scores

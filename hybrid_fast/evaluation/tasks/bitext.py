@@ -28,6 +28,7 @@ from hybrid_fast.evaluation import metrics
 from hybrid_fast.evaluation.ranks import Relevants, rank_relevants
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import task_folders
+from hybrid_fast.evaluation.tasks.outcome import make_results
 from hybrid_fast.evaluation.tasks.published import compare_sizes
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
@@ -144,7 +145,7 @@ class BitextTask(RetrievalTask):
             found = _rank_first(queries[rows], candidates[columns], answers, self.metrics, shared)
             for name, values in found.items():
                 scores.by_metric[name][rows, column] = values
-        results = self._results(scores, with_dtype(info, query_embeddings))
+        results = make_results(self, scores, with_dtype(info, query_embeddings))
         results.counts.other["repeated"] = dict(self.repeated)
         for setting, directions in (("from_first", self.pairs), ("to_first", reversed_pairs)):
             results.metrics[setting] = {

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hybrid_fast.data.formats.collection import SUFFIXES
+from hybrid_fast.data.formats.collection import language_in_name
 from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.data.languages import normalize_language, warn_of_merged_files
@@ -168,9 +168,7 @@ def _existing(folders: Sequence[Path], pattern: str) -> list[Path]:
 
 def _code_of(path: Path, languages: Sequence[str] | None) -> str:
     """Return the language of a file, as its name says, or else `languages`, which is one."""
-    pieces = path.name.split(".")[1:]
-    is_named = len(pieces) > 1 and f".{pieces[0]}" not in (*SUFFIXES, ".txt")
-    return pieces[0] if is_named else _one_language("trec", languages)
+    return language_in_name(path) or _one_language("trec", languages)
 
 
 def _by_language(files: Iterable[tuple[str, Path]]) -> Mapping[str, list[Path]]:

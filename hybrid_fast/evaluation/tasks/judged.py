@@ -6,15 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hybrid_fast.common.choices import check_choice
-from hybrid_fast.data.formats.collection import Passage, iter_passages
+from hybrid_fast.data.formats.collection import iter_passages
+from hybrid_fast.data.formats.passages import Passage, check_candidate_text, join_title
 from hybrid_fast.data.formats.trec_runs import Qrels
 from hybrid_fast.data.formats.window import split_windows
 from hybrid_fast.evaluation.tasks.judgements import Missing
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
-
-CANDIDATE_TEXTS = ("title+text", "text")
 
 
 class TextForm(NamedTuple):
@@ -38,8 +36,7 @@ class TextForm(NamedTuple):
         Raises:
             ValueError: if a value is unknown, or `document_score` comes without `segment_length`.
         """
-        candidate_text = self.candidate_text or CANDIDATE_TEXTS[0]
-        check_choice("candidate_text", candidate_text, CANDIDATE_TEXTS)
+        candidate_text = check_candidate_text(self.candidate_text)
         if self.segment_length is None and self.document_score is not None:
             raise ValueError(
                 f"document_score={self.document_score!r} is for documents in segments; give "
@@ -54,11 +51,11 @@ class TextForm(NamedTuple):
 
     def texts(self, passage: Passage) -> Iterator[str]:
         """Yield the text of a passage, or its windows with the title before each."""
+        candidate_text = check_candidate_text(self.candidate_text)
         title, text = passage.title.strip(), passage.text.strip()
         parts = [text] if self.segment_length is None else split_windows(text, self.segment_length)
         for part in parts:
-            with_title = self.candidate_text == "title+text" or not part
-            yield f"{title} {part}".strip() if with_title else part
+            yield join_title(title, part, candidate_text)
 
 
 class Part(NamedTuple):

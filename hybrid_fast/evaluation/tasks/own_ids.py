@@ -14,12 +14,12 @@ import numpy as np
 from hybrid_fast.evaluation.ranks import Relevants, Unfound
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.evaluation.tasks.judgements import Judged
-from hybrid_fast.evaluation.tasks.run_files import Ranking
 from hybrid_fast.retrieval.exact_search import search_tiles
 from hybrid_fast.retrieval.scores import ScoreRows
 from hybrid_fast.retrieval.texts import Pool, TextCollection
 
 logger = logging.getLogger(__name__)
+Ranking = tuple[int, np.ndarray, np.ndarray]  # a query's row, its hits and their scores, best first
 
 
 class OwnIds:

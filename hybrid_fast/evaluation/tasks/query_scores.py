@@ -68,12 +68,13 @@ class QueryScores:
             if language in self.queries.counts
         }
 
-    def dropped(self, metric: str) -> dict[str, dict[str, int]]:
-        """Return query language to corpus language to the number of queries without a relevant."""
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """Return query language to corpus language to the number of queries without any score."""
         languages = self.queries.languages
-        counts = metrics.count_dropped(
-            self.by_metric[metric], self.queries.language_codes, len(languages)
-        )
+        scores = np.full((len(self.queries), len(languages) + 1), np.nan)
+        for values in self.by_metric.values():
+            scores = np.fmax(scores, values)
+        counts = metrics.count_dropped(scores, self.queries.language_codes, len(languages))
         return {
             language: dict(zip(languages, row.tolist(), strict=False))
             for language, row in zip(languages, counts, strict=True)

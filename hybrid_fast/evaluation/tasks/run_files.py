@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_fast.data.formats.trec_runs import write_qrels, write_run
+from hybrid_fast.data.formats.trec_runs import check_run_ids, write_qrels, write_run
 from hybrid_fast.evaluation.tasks.judgements import Judged
+from hybrid_fast.evaluation.tasks.pool_ids import distinguish
 from hybrid_fast.retrieval.texts import Pool
 
 # The depth of TREC's ad-hoc tracks, over which trec_eval's map is commonly computed.
 RUN_DEPTH = 1000
-Ranking = tuple[int, np.ndarray, np.ndarray]  # a query's row, its hits and their scores, best first
 
 
 def write_run_and_qrels(
     path: str | Path,
     query_ids: Sequence[str],
     pool_ids: Sequence[str],
-    ranking: Iterable[Ranking],
+    ranking: Iterable[tuple[int, list[str], np.ndarray]],
     judged: Judged,
     tag: str,
 ) -> None:
@@ -31,15 +31,11 @@ def write_run_and_qrels(
         path: the file, compressed as its suffix says (".gz", ".zst").
         query_ids: id of each query, see `distinct_ids`.
         pool_ids: id of each member of the pool.
-        ranking: the hits of each query.
+        ranking: row of each query, ids of its hits, best first, and their scores, float32 (k,).
         judged: the relevants of each query.
         tag: the last field of each line of the run.
     """
-    lines = (
-        (query_ids[row], [pool_ids[place] for place in places], scores)
-        for row, places, scores in ranking
-    )
-    write_run(Path(path), lines, tag)
+    write_run(Path(path), ((query_ids[row], ids, scores) for row, ids, scores in ranking), tag)
     relevants, unfound = judged
     grades = relevants.grades if relevants.grades is not None else np.ones_like(relevants.rows)
     entries = [
@@ -61,16 +57,9 @@ def distinct_ids(members: Pool) -> list[str]:
         ValueError: if an id contains white space, which separates the fields of a run, or occurs
             twice in a language.
     """
-    ids = list(members.ids)
-    if len(set(ids)) < len(ids):
-        languages = (members.languages[code] for code in members.language_codes)
-        ids = [f"{language}:{each}" for language, each in zip(languages, ids, strict=True)]
+    ids = distinguish(members)
     if len(set(ids)) < len(ids):
         repeated, _ = Counter(ids).most_common(1)[0]
         raise ValueError(f"id {repeated!r} occurs more than once, which is ambiguous in a TREC run")
-    bad = next((each for each in ids if len(each.split()) != 1), None)
-    if bad is not None:
-        raise ValueError(
-            f"id {bad!r} is empty or contains white space, which separates the fields of a TREC run"
-        )
+    check_run_ids(ids)
     return ids

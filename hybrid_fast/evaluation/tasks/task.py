@@ -7,161 +7,32 @@ other language (cross), and of all languages in one pool (multi). The scores are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.distributed import ProcessGroup
 
-from hybrid_fast.data.languages import normalize_language
-from hybrid_fast.evaluation import metrics
-from hybrid_fast.evaluation.segments import DocumentScores, find_documents
+from hybrid_fast.evaluation.tasks.by_store import evaluate_by_store
+from hybrid_fast.evaluation.tasks.candidate_store import CandidateTexts
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, checked_embeddings, with_dtype
-from hybrid_fast.evaluation.tasks.inputs import TextChecks
-from hybrid_fast.evaluation.tasks.judgements import Missing, relevants_from_qrels
-from hybrid_fast.evaluation.tasks.own_ids import OwnIds
-from hybrid_fast.evaluation.tasks.queries import (
-    Answers,
-    Candidate,
-    Query,
-    collect_answers,
-    count_unanswered,
-    relevants_from_answers,
-    store_by_language,
-    warn_of_unanswered,
-)
-from hybrid_fast.evaluation.tasks.query_scores import QueryScores, rank_queries
-from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, distinct_ids, write_run_and_qrels
-from hybrid_fast.results import Counts, RankingBias, Results, RunInfo
+from hybrid_fast.evaluation.tasks.outcome import make_results
+from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
+from hybrid_fast.evaluation.tasks.query_scores import rank_queries
+from hybrid_fast.evaluation.tasks.run_files import RUN_DEPTH, write_run_and_qrels
+from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
+from hybrid_fast.results import Results, RunInfo
 from hybrid_fast.results.plain import plain
-from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.encoding import describe_model, encode_both
 from hybrid_fast.retrieval.scores import ScoreRows, dot_products, refuse_nan
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
-from hybrid_fast.retrieval.texts import Pool
+from hybrid_fast.retrieval.stores import Store
+from hybrid_fast.retrieval.vector_info import VectorInfo
 
-GRID_METRICS = ("map", "recall@1")
 
-
-class RetrievalTask:
-    """Queries and candidates with their relevance, sorted by language, otherwise as given.
-
-    Candidates are identified by position: equal texts are different candidates. Rows of `queries`
-    and `candidates` are the rows that `score` expects of embeddings.
-
-    Attributes:
-        name: name of the task.
-        queries: the queries.
-        candidates: the candidates of all languages, or their segments.
-        pool: what is ranked, the union pool: the candidates, or the documents whose segments they
-            are.
-        document_scores: turns scores of segments into scores of documents; None without segments.
-        judged: what answers each query, what no ranking can hold included.
-        relevants: positions in `pool` of the others.
-        own_ids: the candidates that have the id of a query, and whether they are left out.
-        metrics: names of the metrics that it reports.
-        grid_metrics: those of them that it reports by query and corpus language.
-        settings: how the texts were made, recorded in results.
-        takes_scorers: whether it can be evaluated with scores other than those of embeddings.
-    """
-
-    takes_scorers = True
-
-    def __init__(
-        self,
-        name: str,
-        queries: Iterable[Query],
-        candidates: Iterable[Candidate],
-        settings: Mapping[str, Any] | None = None,
-        *,
-        qrels: Mapping[Any, Mapping[Any, float]] | None = None,
-        more_metrics: Sequence[str] = (),
-        document_score: str | None = None,
-        exclude_self: bool | None = None,
-        missing: Missing = "zero",
-        strict: bool = False,
-        keep_variants: bool = False,
-    ) -> None:
-        """Sort by language and look up the relevant candidates.
-
-        Args:
-            name: name of the task.
-            queries: iterated over once.
-            candidates: iterated over once, so that the texts of a large collection need not fit
-                in memory.
-            settings: how the texts were made, recorded in results in plain types.
-            qrels: query id to candidate id to grade, relevant above 0, in place of the
-                `query_ids` of candidates. Grades may be fractional.
-            more_metrics: names of metrics to report beside `metrics.METRICS`, such as "recall@100".
-            document_score: rank documents by their segments, scored by "max" or "mean@k";
-                neighbouring candidates of one id are the segments of a document. Needs qrels, whose
-                candidate ids are those of documents.
-            exclude_self: leave out of a query's ranking the candidate with its id, see `own_ids`.
-            missing: how judged relevants that are no candidates count, see `relevants_from_qrels`.
-            strict: judgements of ids that the task lacks are errors, in place of warnings.
-            keep_variants: keep script, region and variants of language codes.
-
-        Ids of any type become text: 7 and "7" are one id.
-
-        Raises:
-            TypeError: if the name is no text, a setting cannot be recorded, a query, a candidate or
-                qrels are of another type, an id is missing or a fraction, or a grade is no number.
-            ValueError: if there are no queries or no candidates, one of them has no language or
-                text or an unknown language, a language is called "all", a metric or
-                `document_score` is unknown, qrels name no query or no candidate of the task, or
-                candidates share an id although there are qrels.
-        """
-        if not isinstance(name, str):
-            raise TypeError(f"the name of the task is {name!r}; give a text")
-        if document_score is not None and qrels is None:
-            raise ValueError(
-                f"task {name!r}: document_score needs qrels, whose candidate ids name the documents"
-            )
-        self.settings = plain(dict(settings or {}), f"task {name!r}: settings")
-        answers: Answers = []
-        self.name = name
-        checks = TextChecks(name, self._language_code, keep_variants)
-        self.queries, self.candidates = store_by_language(
-            name,
-            checks.texts("query", queries),
-            checks.texts("candidate", collect_answers(name, candidates, answers)),
-        )
-        checks.warn_of_merged()
-        self.pool: Pool = self.candidates
-        self.document_scores = None
-        if document_score is not None:
-            self.pool, starts = find_documents(self.candidates)
-            self.document_scores = DocumentScores(document_score, starts, len(self.candidates))
-        self.own_ids = OwnIds(self.queries, self.candidates, self.pool, exclude_self)
-        if qrels is None:
-            judged = relevants_from_answers(self.queries, self.candidates, answers)
-        else:
-            judged = relevants_from_qrels(
-                name, self.queries, self.pool, qrels, missing=missing, strict=strict
-            )
-        if qrels is not None or exclude_self:
-            self.own_ids.say(name)
-        self.judged = self.own_ids.remove(judged, self.pool)
-        self.relevants = self.judged.relevants
-        if qrels is not None or answers:
-            warn_of_unanswered(name, self.queries, self.judged.counts)
-        self.metrics = tuple(metrics.find_metrics([*metrics.METRICS, *more_metrics]))
-        self.grid_metrics = tuple(dict.fromkeys([*GRID_METRICS, *more_metrics]))
-        if document_score is not None:
-            self.settings["document_score"] = document_score
-        if self.own_ids.excluded:
-            self.settings["exclude_self"] = True
-
-    def _language_code(self, code: str, keep_variants: bool) -> str:
-        """Return how a language that queries and candidates name is called in results."""
-        return normalize_language(code, keep_variants)
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Language codes of queries and candidates, sorted."""
-        return self.queries.languages
+class RetrievalTask(TaskTexts):
+    """A task, evaluated with a model, embeddings or other scores."""
 
     def evaluate(
         self,
@@ -171,9 +42,16 @@ class RetrievalTask:
         info: RunInfo | None = None,
         run: str | Path | None = None,
         run_depth: int = RUN_DEPTH,
+        store: str | Store | None = None,
+        store_options: Mapping[str, Any] | None = None,
+        encoded: str | Path | None = None,
         process_group: ProcessGroup | None = None,
     ) -> Results:
         """Encode all texts with a model; score by dot products, or cosines if the model says so.
+
+        With a store only metrics with a cutoff, language shares and PEER are computed, by searching
+        in place of counting: for collections whose embeddings do not fit in memory. Scores are
+        those without a store if its search is exact.
 
         Args:
             model: has methods that encode queries and passages under a usual name (see
@@ -184,16 +62,35 @@ class RetrievalTask:
                 are added where `info` lacks them.
             run: a file for the ranking, see `write_run`.
             run_depth: number of candidates per query in that file.
+            store: address of a store for the candidates, such as "faiss:FOLDER", which is made if
+                there is none; or a store that was made with `store_info`.
+            store_options: for the kind of store, when it is made or opened by its address.
+            encoded: folder for the vectors of the candidates, where an interrupted encoding goes
+                on; default one in the cache, until the store has them.
             process_group: all its ranks call this together and share the work; the first one
-                writes the run, and all return the results.
+                writes the run and searches the store, and all return the results.
 
         Raises:
             TypeError: if the model cannot encode texts, or a setting cannot be recorded.
-            ValueError: if it returns embeddings of a wrong shape, NaN or infinity.
+            ValueError: if it returns embeddings of a wrong shape, NaN or infinity; the store holds
+                other vectors; or no search gives the task's scores.
         """
         plain(self.settings, f"task {self.name!r}: settings")  # they may have been added to
         if run is not None:
             self.run_ids()
+        if store is not None:
+            return evaluate_by_store(
+                self,
+                model,
+                store,
+                options=store_options,
+                encoded=encoded,
+                batch_size=batch_size,
+                info=info,
+                run=run,
+                run_depth=run_depth,
+                process_group=process_group,
+            )
         with shared_work(process_group) as shared:
             sharing: dict[str, Any] = {} if shared is None else {"shared": shared}
             queries, candidates, settings = self.encode(model, batch_size=batch_size, **sharing)
@@ -201,6 +98,14 @@ class RetrievalTask:
             if run is not None and (shared is None or shared.rank == 0):
                 self.write_run(run, queries, candidates, depth=run_depth, tag=str(info.model))
             return self.score(queries, candidates, info=info, **sharing)
+
+    def store_info(self, model: object) -> VectorInfo:
+        """Return what `create_store` needs for a store of the candidates that `evaluate` fills.
+
+        Raises:
+            TypeError: if the model cannot encode texts.
+        """
+        return CandidateTexts(self, PoolIds(self.candidates, self.pool)).info(model)
 
     def encode(
         self,
@@ -313,16 +218,10 @@ class RetrievalTask:
                 space.
         """
         queries, candidates = self._checked(query_embeddings, candidate_embeddings)
-        ranking = self.own_ids.first(queries, candidates, depth, self.document_scores)
-        write_run_and_qrels(path, *self.run_ids(), ranking, self.judged, tag)
-
-    def run_ids(self) -> tuple[list[str], list[str]]:
-        """Return the ids of queries and of the pool's members, as `write_run` writes them.
-
-        Raises:
-            ValueError: if an id contains white space, or occurs twice in a language.
-        """
-        return distinct_ids(self.queries), distinct_ids(self.pool)
+        query_ids, pool_ids = self.run_ids()
+        first = self.own_ids.first(queries, candidates, depth, self.document_scores)
+        ranking = ((row, [pool_ids[each] for each in rows], scores) for row, rows, scores in first)
+        write_run_and_qrels(path, query_ids, pool_ids, ranking, self.judged, tag)
 
     def _checked(
         self, query_embeddings: Embeddings, candidate_embeddings: Embeddings
@@ -342,31 +241,4 @@ class RetrievalTask:
             document_scores=self.document_scores,
             shared=shared,
         )
-        results = self._results(scores, info, rankings)
-        unanswered = count_unanswered(self.queries, self.judged.counts)
-        results.counts.other["without_relevants"] = unanswered
-        return results
-
-    def _results(
-        self, scores: QueryScores, info: RunInfo, rankings: RankingBias | None = None
-    ) -> Results:
-        """Average the scores of queries into results."""
-        counts = Counts(
-            queries=self.queries.counts,
-            candidates=self.pool.counts,
-            pool=len(self.pool),
-            dropped=scores.dropped(self.grid_metrics[-1]),
-        )
-        if self.document_scores is not None:
-            counts.other["segments"] = len(self.candidates)
-        blank = {"candidate_text": None, "max_length": None, "prompts": None, "dtype": None}
-        return Results(
-            task=self.name,
-            info=replace(info, settings={**blank, **self.settings, **info.settings}),
-            versions=library_versions(),
-            metrics=scores.averages(),
-            grid={name: scores.grid(name) for name in self.grid_metrics},
-            language_bias=scores.language_bias(len(self.pool), rankings),
-            counts=counts,
-            per_query=scores.per_query(),
-        )
+        return make_results(self, scores, info, rankings)

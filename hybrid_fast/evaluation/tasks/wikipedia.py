@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.common.choices import check_choice
+from hybrid_fast.data.formats.corpus_files import MIRACL_PASSAGES, MR_TYDI_NAMES, MR_TYDI_PASSAGES
 from hybrid_fast.data.formats.topics import read_topics
 from hybrid_fast.data.formats.trec_runs import read_qrels
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
@@ -107,20 +108,13 @@ DATA_SETS = {
         ("dev", "train"),
         ("topics.miracl-v1.0-{lang}-{split}.tsv",),
         ("qrels.miracl-v1.0-{lang}-{split}.tsv",),
-        ("miracl-corpus-v1.0-{lang}/docs-*.jsonl",),
+        MIRACL_PASSAGES,
         ("miracl/miracl", "miracl/miracl-corpus"),
         ("ndcg@10", "recall@100"),
         MIRACL_SIZES,
     ),
     "mr-tydi": DataSet(
-        dict(
-            zip(
-                MR_TYDI_SIZES,
-                "arabic bengali english finnish indonesian japanese korean russian swahili telugu "
-                "thai".split(),
-                strict=True,
-            )
-        ),
+        MR_TYDI_NAMES,
         ("test", "dev", "train"),
         (
             "topics.mrtydi-v1.1-{lang}.{split}.txt",
@@ -132,7 +126,7 @@ DATA_SETS = {
             "mrtydi-v1.1-{name}/ir-format-data/qrels.{split}.txt",
             "mrtydi-v1.1-{name}/qrels.{split}.txt",
         ),
-        ("mrtydi-v1.1-{name}/corpus.jsonl", "mrtydi-v1.1-{name}/collection/docs.jsonl"),
+        MR_TYDI_PASSAGES,
         ("castorini/mr-tydi", "castorini/mr-tydi-corpus"),
         ("mrr@100", "recall@100"),
         MR_TYDI_SIZES,

@@ -23,12 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_fast.common.texts import id_text
-from hybrid_fast.data.formats.collection import field_of, iter_passages, iter_records
+from hybrid_fast.data.formats.collection import iter_passages, iter_records
+from hybrid_fast.data.formats.fields import field_of
 from hybrid_fast.data.formats.items import check_text
 from hybrid_fast.evaluation.tasks.embeddings import Embeddings, with_dtype
 from hybrid_fast.evaluation.tasks.files import find, only, task_folders
 from hybrid_fast.evaluation.tasks.inputs import TextChecks
 from hybrid_fast.evaluation.tasks.judged import TextForm
+from hybrid_fast.evaluation.tasks.outcome import make_results
 from hybrid_fast.evaluation.tasks.queries import Candidate, Query, check_languages
 from hybrid_fast.evaluation.tasks.query_scores import QueryScores
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
@@ -191,7 +193,7 @@ class AnswerTask(RetrievalTask):
         corpus = int(self.candidates.language_codes[0])
         for column, name in enumerate(BUDGETS):
             scores.by_metric[name][:, [corpus, -1]] = found[:, [column]]
-        results = self._results(scores, info)
+        results = make_results(self, scores, info)
         results.counts.other["left_out"] = self.left_out
         results.counts.other["without_prediction"] = int((~predicted).sum())
         results.metrics["official"] = self._official_scores(found, predicted)

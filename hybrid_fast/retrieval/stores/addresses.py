@@ -3,19 +3,25 @@
 A package offers a kind of store by an entry point of the group `hybrid_fast.stores`, which names a
 module with two functions:
 
-    def create(place: str, info: VectorInfo, sample: Sample | None, **options) -> Store
-    def open(place: str, **options) -> Store
+    def create(place: str, info: VectorInfo, *, index="auto", dtype="float32", replace=False)
+    def open(place: str)
+
+Further keywords are the options of the kind. `index` names what searches are done by, `dtype` is
+that of the vectors, and with `replace` a store that is there stays as it is until the new one is
+first committed.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.retrieval.stores.store import Sample, Store
+from hybrid_fast.retrieval.stores.store import Store
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 GROUP = "hybrid_fast.stores"
@@ -24,25 +30,21 @@ _STORES = "hybrid_fast.retrieval.stores"
 OWN_STORES = {"faiss": f"{_STORES}.faiss_store", "milvus": f"{_STORES}.milvus_store"}
 
 
-def create_store(
-    address: str, info: VectorInfo, sample: Sample | None = None, **options: Any
-) -> Store:
+def create_store(address: str, info: VectorInfo, **options: Any) -> Store:
     """Make an empty store, to be used as a context manager or committed and closed.
 
     Args:
         address: such as "faiss:FOLDER", "milvus:FILE.db" or "milvus:http://HOST:19530".
         info: whose vectors it will keep.
-        sample: what is known of the vectors that will be added first.
-        **options: those of the kind of store.
+        **options: `index`, `dtype`, `replace`, and those of the kind of store.
 
     Raises:
-        FileExistsError: there is a store already.
+        FileExistsError: there is a store already, or another process writes to it.
         ValueError: the address names no kind of store, or an option is wrong.
         ImportError: the store needs a package that is not installed.
     """
     module, place = _find(address)
-    store: Store = module.create(place, info, sample, **options)
-    return store
+    return _call(module.create, address, options, place, info)
 
 
 def open_store(address: str, **options: Any) -> Store:
@@ -59,8 +61,32 @@ def open_store(address: str, **options: Any) -> Store:
         ImportError: the store needs a package that is not installed.
     """
     module, place = _find(address)
-    store: Store = module.open(place, **options)
-    return store
+    return _call(module.open, address, options, place)
+
+
+def _call(
+    function: Callable[..., Store], address: str, options: dict[str, Any], *given: Any
+) -> Store:
+    """Call a function of a kind of store; options that it does not have are a ValueError."""
+    known = _options_of(function)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{address} has no option {unknown[0]!r} to {function.__name__} it with; it takes "
+            f"{', '.join(known) or 'none'}{nearest(unknown[0], known)}"
+        )
+    return function(*given, **options)
+
+
+def options_of(address: str) -> tuple[list[str], list[str]]:
+    """Return the names of the options to make a store with at an address, and to open one with."""
+    module, _ = _find(address)
+    return _options_of(module.create), _options_of(module.open)
+
+
+def _options_of(function: Callable[..., Store]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
 
 
 def check_address(address: str) -> tuple[str, str]:

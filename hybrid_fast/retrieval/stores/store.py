@@ -8,7 +8,7 @@ was never committed is not whole, and is refused when it is opened.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -33,18 +33,6 @@ class Rows(NamedTuple):
     texts: Sequence[str] | None = None
 
 
-class Sample(NamedTuple):
-    """What a store may know of the vectors that it is made for, before they are added.
-
-    Attributes:
-        num_rows: how many will be added.
-        draw: returns this many of them at random, float32 (m, D), fewer if there are no more.
-    """
-
-    num_rows: int
-    draw: Callable[[int], np.ndarray]
-
-
 class StoreHits(NamedTuple):
     """What a search found for n queries, best first.
 
@@ -65,18 +53,22 @@ class Store(ABC):
     Attributes:
         address: what `open_store` opens it by.
         info: whose vectors it keeps.
+        index: what it searches by, for people.
+        exact: whether a search compares all vectors.
     """
 
     address: str
     info: VectorInfo
+    index: str = ""
+    exact: bool = False
 
     @abstractmethod
     def add(self, rows: Rows) -> None:
         """Add vectors; those whose id it has already take their place.
 
         Raises:
-            ValueError: an id is empty or given twice, or vectors have a wrong shape, NaN or
-                infinity.
+            ValueError: an id is empty or given twice, columns have different lengths, or vectors
+                have a wrong shape, NaN or infinity.
         """
 
     @abstractmethod
@@ -97,6 +89,10 @@ class Store(ABC):
                 no vector of a language; the message names those it has.
         """
 
+    def search_exactly(self, queries: np.ndarray, k: int) -> StoreHits | None:
+        """Search by comparing all vectors; None if the store cannot."""
+        return self.search(queries, k) if self.exact else None
+
     @abstractmethod
     def texts(self, ids: Sequence[str]) -> list[str | None]:
         """Return the texts of ids; None where the store keeps none."""
@@ -112,6 +108,10 @@ class Store(ABC):
     @abstractmethod
     def languages(self) -> dict[str, int]:
         """Return the number of vectors of each language."""
+
+    def size(self) -> int | None:
+        """Return its bytes on the disk; None if they are elsewhere, or not known."""
+        return None
 
     @abstractmethod
     def commit(self) -> None:

@@ -129,6 +129,26 @@ def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
     assert "bm25" in capsys.readouterr().out
 
 
+def test_evaluate_through_a_store(project, model, fails, capsys):
+    command = "evaluate m --task xquad-r --data task --store faiss:s --encoded v --index flat --out"
+    for out in ("first", "second"):
+        main([*command.split(), out])
+    assert (project / "v/manifest.json").is_file()
+    first, second = (
+        json.loads((project / out / "results.json").read_text()) for out in ("first", "second")
+    )
+    assert first == second
+    assert first["settings"]["store"]["address"] == "faiss:s"
+    assert first["metrics"]["multi"]["map"] is None
+    printed = capsys.readouterr().out
+    assert "All metrics" in printed
+    assert "By query language" not in printed
+    main("report first second --out r".split())
+    assert "the runs have no mAP, being evaluated through a store" in capsys.readouterr().err
+    message = fails(*"evaluate m --task builtin --languages de --store faiss:s".split())
+    assert "was not made of the candidates of task 'builtin'" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -146,6 +166,11 @@ def test_evaluate_puts_baselines_beside_the_model(project, model, capsys):
         ("task --task xquad-r --data task", "task holds neither modules.json nor config.json"),
         ("items.jsonl --task xquad-r --data task", "items.jsonl is a file"),
         ("a:b --task xquad-r --data task", "there is no folder a:b"),
+        ("m --task xquad-r --data task --index flat", "--index is given without --store"),
+        ("m --task xquad-r --data task --store fais:s", "did you mean 'faiss'"),
+        ("m --task xquad-r --data task --store faiss:s --baselines bm25", "leave out one of them"),
+        ("m --task xquad-r --data task --store faiss:s --index flad", "did you mean 'flat'"),
+        ("m --task xquad-r --data task --store faiss:s --store-option k=1", "has no option 'k'"),
     ],
 )
 def test_what_cannot_be_evaluated(project, model, fails, arguments, message):

@@ -87,7 +87,7 @@ def test_files_one_after_another(tmp_path):
         ("a.tsv", "1\t \t\n", "a.tsv:1: passage '1' has no text"),
         ("a.trec", "<DOC>\n<DOC>\n</DOC>\n", "a.trec:2: <doc> within that of line 1"),
         ("a.trec", "x\n</DOC>\n", "a.trec:2: </doc> without <doc>"),
-        ("a.csv", "1,x\n", r"a.csv: a collection is a file of .jsonl, .tsv"),
+        ("a.doc", "1,x\n", r"a.doc: a collection is a file of .jsonl, .tsv"),
     ],
 )
 def test_bad_collections(tmp_path, name, content, message):

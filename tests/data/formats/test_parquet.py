@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,25 @@ def write(path, **options):
 
 def test_rows(tmp_path):
     assert list(iter_parquet_rows(write(tmp_path / "a.parquet"))) == ROWS
+
+
+def test_columns_that_are_chosen(tmp_path):
+    path = write(tmp_path / "a.parquet")
+    rows = iter_parquet_rows(path, lambda names: [name for name in names if name != "list"])
+    assert list(rows) == [{"n": row["n"], "text": row["text"]} for row in ROWS]
+
+
+def test_a_row_group_is_read_a_piece_at_a_time(tmp_path):
+    """One row group of 20 MB, of which Arrow never holds a quarter."""
+    texts = pa.array(np.random.default_rng(0).bytes(1000).hex() for _ in range(10_000))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": texts}), path, use_dictionary=False, compression="none")
+    del texts
+    before, most = pa.total_allocated_bytes(), 0
+    for row in iter_parquet_rows(path):
+        assert len(row["text"]) == 2000
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 0 < most < 5e6
 
 
 def test_a_file_that_is_compressed_as_a_whole(tmp_path):

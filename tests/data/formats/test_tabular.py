@@ -92,7 +92,9 @@ def test_nested_columns_and_all_kinds_of_values(tmp_path):
             "in_batch": "alone",
         },
     )
-    assert item == ("12", "de", "query", "second", "5", None, ["n1", "n2"], None, ["mono"], False)
+    assert item == (
+        "12", "de", "query", "second", "5", None, ["n1", "n2"], None, ["mono"], False, None, None
+    )  # fmt: skip
 
 
 def test_optional_columns_of_our_names_may_be_absent_in_some_rows(tmp_path):

@@ -7,18 +7,18 @@ import numpy as np
 from hybrid_fast.retrieval import search
 from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.stores import Rows, Store, StoreHits
+from hybrid_fast.retrieval.stores.checks import check_rows, check_search
 
 
 class MemoryStore(Store):
+    exact = True
+
     def __init__(self, info, address="memory:"):
         self.info, self.address = info, address
         self.rows: dict[str, tuple[str, np.ndarray, str | None]] = {}
 
     def add(self, rows: Rows) -> None:
-        if len(set(rows.ids)) < len(rows.ids) or "" in rows.ids:
-            raise ValueError("ids must be different, and none empty")
-        if rows.vectors.shape != (len(rows.ids), self.info.dimension):
-            raise ValueError(f"vectors have shape {rows.vectors.shape}")
+        check_rows(rows, self.info)
         texts = rows.texts or [None] * len(rows.ids)
         for each, language, vector, text in zip(
             rows.ids, rows.languages, rows.vectors, texts, strict=True
@@ -27,17 +27,13 @@ class MemoryStore(Store):
             self.rows[each] = language, vector, text
 
     def search(self, queries, k, languages=None) -> StoreHits:
-        if k < 1:
-            raise ValueError(f"k is {k}; it must be at least 1")
-        unknown = sorted(set(languages or ()) - set(self.languages()))
-        if unknown:
-            raise ValueError(f"the store has no vectors in {unknown}; it has {self.languages()}")
+        check_search(queries, k, languages, self.languages(), self.info)
         kept = [i for i, row in self.rows.items() if languages is None or row[0] in languages]
         if not kept:
             return StoreHits(
                 [[] for _ in queries],
                 [[] for _ in queries],
-                np.empty((len(queries), 0), np.float32),
+                np.full((len(queries), k), -np.inf, np.float32),
             )
         vectors = np.stack([self.rows[each][1] for each in kept])
         if self.info.similarity == "cosine":

@@ -1,0 +1,78 @@
+"""The command that puts encoded texts into a store. Heavy imports happen inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hybrid_fast.cli.commands.options import Debug, StoreOptions, parse_store_options, user_path
+from hybrid_fast.cli.messages import quiet_libraries
+
+if TYPE_CHECKING:
+    from hybrid_fast.retrieval.indexing import IndexReport
+
+
+def index(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", parser=user_path, help="Folder that encode has written."),
+    ],
+    store: Annotated[
+        str,
+        typer.Option(help="faiss:FOLDER, milvus:FILE.db or milvus:http://HOST:19530."),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--index",
+            metavar="KIND",
+            help="What searches are done by. FAISS: flat (exact), hnsw, ivf-pq, sq8, or a factory "
+            "string; auto chooses by size and memory.",
+        ),
+    ] = "auto",
+    add: Annotated[
+        bool,
+        typer.Option("--add", help="Add to a store that is there; equal ids are replaced."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make a store that is there anew, then swap.")
+    ] = False,
+    texts: Annotated[
+        bool | None,
+        typer.Option("--texts/--no-texts", help="Store texts too (default: if DIR has them)."),
+    ] = None,
+    store_option: StoreOptions = None,
+    seed: Annotated[int, typer.Option(help="Of the sample that recall is measured on.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Put the vectors in DIR into a store, and say what its searches find."""
+    from hybrid_fast.retrieval.indexing import index_corpus
+
+    if not debug:
+        quiet_libraries()
+    report = index_corpus(
+        folder,
+        store,
+        index=kind,
+        store_texts=texts,
+        replace=replace,
+        add=add,
+        seed=seed,
+        **parse_store_options(store_option),
+    )
+    _show(report)
+
+
+def _show(report: IndexReport) -> None:
+    print(f"store: {report.address}")
+    print(f"index: {report.index}")
+    print(f"vectors: {report.rows:,} in {len(report.languages)} languages")
+    if report.size is not None:
+        print(f"size: {report.size / 2**20:,.1f} MiB")
+    if report.recall is not None:
+        print(
+            f"recall@10: {report.recall:.3f} of exact search, {report.queries} vectors as queries"
+        )
+    print(f"time: {report.seconds:,.1f} s")

@@ -1,0 +1,243 @@
+"""Hard negatives for a table: encode its passages, search them or a store, choose, write."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from hybrid_fast.common.files import check_folder
+from hybrid_fast.common.paths import expanded
+from hybrid_fast.data import AlignedTable
+from hybrid_fast.data.table import check_table
+from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.encoders import find_encoders
+from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers
+from hybrid_fast.retrieval.mining.candidates import Candidates, StoreCandidates, TableCandidates
+from hybrid_fast.retrieval.mining.miner import Means, Miner
+from hybrid_fast.retrieval.mining.options import MiningOptions
+from hybrid_fast.retrieval.mining.output import TableWriter
+from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
+from hybrid_fast.retrieval.mining.report import MiningReport
+from hybrid_fast.retrieval.reranking import Reranker, check_reranker
+from hybrid_fast.retrieval.stores import Rows, Store, create_store, open_store
+from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
+from hybrid_fast.retrieval.vector_info import VectorInfo
+
+logger = logging.getLogger(__name__)
+
+
+class Mined(NamedTuple):
+    """A table with hard negatives, and what was found."""
+
+    table: AlignedTable
+    report: MiningReport
+
+
+def mine_hard_negatives(
+    model: object,
+    table: AlignedTable,
+    *,
+    languages: str | Sequence[str] = "own",
+    balanced: bool = False,
+    num_negatives: int = 4,
+    ranks: tuple[int, int] = (1, 100),
+    margin: float | None = None,
+    relative_margin: float | None = 0.95,
+    max_score: float | None = None,
+    min_score: float | None = None,
+    sampling: Literal["top", "random"] = "top",
+    seed: int = 0,
+    positive: Literal["lowest", "own"] = "lowest",
+    existing: Literal["replace", "keep", "extend"] = "replace",
+    store: Store | str | None = None,
+    texts: Mapping[str, str] | TextSource | None = None,
+    reranker: Reranker | None = None,
+    batch_size: int | None = None,
+    index: str = "auto",
+    work_dir: str | Path | None = None,
+) -> AlignedTable:
+    """Give each item with a query the passages that a model takes for answers, and are none.
+
+    No negative of an item is a passage of its group, or of a group with an equal query in common,
+    in any language; nor what has the passage id or the text of such a passage, or of the query.
+    Texts are equal that differ in white space or Unicode compatibility forms alone.
+
+    Args:
+        model: a BiEncoder, a SentenceTransformer or what else has methods that encode queries and
+            passages.
+        table: the items. Its own passages become negatives, unless there is a `store`.
+        languages: of the negatives: "own", that of the item; "other", all but that; "pool", all
+            together; or a list of codes.
+        balanced: of several languages, each gives as many negatives as another, as far as it has
+            some; otherwise those with the highest scores are taken, whatever their language.
+        num_negatives: of an item, at most; it gets fewer where no more are left.
+        ranks: the first and the last rank that become negatives, from 1 and counted among the
+            passages that are no answers, in all `languages` together (with `balanced`: in each).
+        margin: a negative's score is at most the positive's less this.
+        relative_margin: a negative's score is at most this share of the positive's (.95 of it:
+            TopK-PercPos). Where the positive's is negative it is at most that less the rest of its
+            size: -1.05 of -1. None for no such limit.
+        max_score: a negative's score is at most this.
+        min_score: a negative's score is at least this.
+        sampling: "top", those with the highest scores, or "random" ones of the ranks.
+        seed: of "random".
+        positive: what the margins refer to: the "lowest" score of the passages that answer the
+            item's question in the item's language (in any language, if there are none), or that of
+            its "own" passage, if it has one.
+        existing: hard negatives that an item has are "replace"d; the item is "keep"t as it is; or
+            they are "extend"ed by new ones.
+        store: takes the place of the table's passages: a store of vectors of this model, or its
+            address. What answers an item is known there by its text, or by an id that is the
+            table's `passage_id`. Its scores are taken as they are.
+        texts: those of a store that keeps none: a mapping of ids to texts, or what has
+            `texts(ids)`.
+        reranker: gives the scores of positives and of the passages of all `ranks`, which are found
+            by the model: a function of queries and texts, or a CrossEncoder.
+        batch_size: texts that the models take at a time; None leaves it to them.
+        index: what the table's passages are searched by: that of a FAISS store, see `create_store`.
+        work_dir: a folder for vectors and the index, several times the size of the vectors; encoded
+            passages stay there and are not encoded again by the next call. Default: a temporary
+            one.
+
+    Returns:
+        The table with the columns `negatives`, highest scores first; `negative_scores`, of these;
+        and `positive_score`, that of the row's own passage. Rows without a query stay as they are.
+        One that is large lies in a file, which is mapped and vanishes with it.
+
+    Raises:
+        TypeError: the model cannot encode texts, `table` is no AlignedTable, or the reranker none.
+        ValueError: an option is wrong, there is no query or no passage, the store holds vectors of
+            another model, a text is missing, or there is nothing in a language that is asked for.
+    """
+    options = MiningOptions(
+        languages=languages,
+        balanced=balanced,
+        num_negatives=num_negatives,
+        ranks=ranks,
+        margin=margin,
+        relative_margin=relative_margin,
+        max_score=max_score,
+        min_score=min_score,
+        sampling=sampling,
+        seed=seed,
+        positive=positive,
+        existing=existing,
+    )
+    return mine(
+        model,
+        table,
+        options,
+        store=store,
+        texts=texts,
+        reranker=reranker,
+        batch_size=batch_size,
+        index=index,
+        work_dir=work_dir,
+    ).table
+
+
+def mine(
+    model: object,
+    table: AlignedTable,
+    options: MiningOptions,
+    *,
+    store: Store | str | None = None,
+    texts: Mapping[str, str] | TextSource | None = None,
+    reranker: Reranker | None = None,
+    batch_size: int | None = None,
+    index: str = "auto",
+    work_dir: str | Path | None = None,
+) -> Mined:
+    """Mine hard negatives and tell what was found; see `mine_hard_negatives`."""
+    check_table(table)
+    if reranker is not None:
+        check_reranker(reranker)
+    if not table.has_query.any():
+        raise ValueError("the table has no queries, and negatives are mined for these")
+    if store is None and not table.has_passage.any():
+        raise ValueError("the table has no passages to become negatives; give a store of some")
+    if store is not None and index != "auto":
+        raise ValueError(f"index={index!r} is for the table's passages; leave it out with a store")
+    if store is None and texts is not None:
+        raise ValueError("texts are those of a store; give it too, or leave them out")
+    encoder, _ = find_encoders(model)
+    info = VectorInfo.of(model)
+    answers = Answers.of_table(table)
+    with _work_folders(work_dir) as (lasting, fleeting), ExitStack() as stack:
+        opened = None if store is None else stack.enter_context(_opened(store, info))
+        passages = TablePassages(table, answers)
+        encoded = _encode(model, passages, lasting / "passages", batch_size)
+        shape = len(passages), info.dimension
+        vectors = PassageVectors.read(encoded, shape, info.similarity, fleeting / "vectors")
+        candidates: Candidates
+        if opened is not None:
+            known = PassagesOfOthers.of_table(table, answers)
+            candidates = StoreCandidates(opened, HitTexts(opened, texts), known)
+        else:
+            own = stack.enter_context(_indexed(encoded, info, fleeting / "index", index))
+            candidates = TableCandidates(table, answers, vectors, own)
+        means = Means(encoder, info.similarity, batch_size, vectors, reranker)
+        return _mine(Miner(table, options, answers, candidates, means), table, fleeting)
+
+
+def _mine(miner: Miner, table: AlignedTable, folder: Path) -> Mined:
+    with TableWriter(table, folder) as writer:
+        for part, mined in miner.mine():
+            writer.write(part, mined)
+        made = writer.finish()
+    logger.info("%s", miner.report.describe())
+    return Mined(made, miner.report)
+
+
+@contextmanager
+def _work_folders(work_dir: str | Path | None) -> Iterator[tuple[Path, Path]]:
+    """Yield a folder for what serves the next call too, and one that is removed at the end."""
+    place = None if work_dir is None else expanded(work_dir)
+    if place is not None:
+        check_folder(place)
+        place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="hybrid-fast-mining-", dir=place) as made:
+        fleeting = Path(made)
+        yield fleeting if place is None else place, fleeting
+
+
+@contextmanager
+def _opened(store: Store | str, info: VectorInfo) -> Iterator[Store]:
+    """Open a store by its address, and check that it holds vectors of a model."""
+    opened = open_store(store) if isinstance(store, str) else store
+    try:
+        opened.info.check_model(info, opened.address)
+        yield opened
+    finally:
+        if isinstance(store, str):
+            opened.close()
+
+
+def _encode(
+    model: object, passages: TablePassages, folder: Path, batch_size: int | None
+) -> Iterable[Rows]:
+    """Encode the passages of a table, unless that was done before."""
+    if not len(passages):
+        return []
+    return encode_corpus(model, passages, folder, batch_size=batch_size)
+
+
+@contextmanager
+def _indexed(
+    encoded: Iterable[Rows], info: VectorInfo, folder: Path, index: str
+) -> Iterator[Store]:
+    """Put vectors into a FAISS store, and open that.
+
+    Raises:
+        ValueError: there are none.
+    """
+    address = f"faiss:{folder}"
+    with create_store(address, info, index=index) as new:
+        for rows in encoded:
+            new.add(rows)
+    with closing(open_store(address)) as store:
+        yield store

@@ -1,0 +1,99 @@
+"""Checks of what is added to a store and asked of it, the same for every kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from hybrid_fast.common.choices import nearest
+from hybrid_fast.retrieval.embeddings import check_finite
+from hybrid_fast.retrieval.stores.store import Rows
+from hybrid_fast.retrieval.vector_info import VectorInfo
+
+_SHOWN = 20  # languages in a message
+
+
+def check_rows(rows: Rows, info: VectorInfo) -> None:
+    """Check rows that are to be added.
+
+    Raises:
+        ValueError: an id is empty or given twice, columns have different lengths, or vectors have a
+            wrong shape, NaN or infinity.
+    """
+    ids, languages, vectors, texts = rows
+    check_ids(ids)
+    for name, column in (("languages", languages), ("texts", texts)):
+        if column is not None and len(column) != len(ids):
+            raise ValueError(f"{len(ids)} ids came with {len(column)} {name}; give one for each")
+    if not all(languages):
+        raise ValueError(f"the language of {ids[list(languages).index('')]!r} is empty; name it")
+    if vectors.shape != (len(ids), info.dimension):
+        raise ValueError(
+            f"vectors have shape {vectors.shape}; ({len(ids)}, {info.dimension}) is needed for "
+            f"{len(ids)} ids and the {info.dimension} dimensions of {info.model!r}"
+        )
+    check_finite(vectors, "vectors")
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Check that ids are different texts and none is empty.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for number, each in enumerate(ids):
+        if not isinstance(each, str) or not each:
+            raise ValueError(f"id {number} is {each!r}, empty or no text; every row needs one")
+    if len(set(ids)) < len(ids):
+        (twice, times), *_ = Counter(ids).most_common(1)
+        raise ValueError(f"id {twice!r} is given {times} times; ids must be different")
+
+
+def check_search(
+    queries: np.ndarray,
+    k: int,
+    languages: Collection[str] | None,
+    known: Collection[str],
+    info: VectorInfo,
+) -> None:
+    """Check what is asked of a store.
+
+    Args:
+        queries: float32 (n, D).
+        k: hits of each query.
+        languages: of the hits; None for all.
+        known: languages that the store has.
+        info: whose vectors it keeps.
+
+    Raises:
+        ValueError: k is below 1, queries have a wrong shape, NaN or infinity, or the store has no
+            vector of a language.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}; it must be at least 1")
+    if queries.ndim != 2 or queries.shape[1] != info.dimension:
+        raise ValueError(
+            f"queries have shape {queries.shape}; (n, {info.dimension}) is needed, the "
+            f"{info.dimension} dimensions of {info.model!r}"
+        )
+    check_finite(queries, "queries")
+    if languages is not None:
+        _check_languages(languages, known)
+
+
+def _check_languages(languages: Collection[str], known: Collection[str]) -> None:
+    if isinstance(languages, str) or not languages:
+        raise ValueError(
+            f"languages is {languages!r}; give a list of codes such as ['de', 'en'], or None for "
+            "all languages"
+        )
+    unknown = sorted(set(languages) - set(known))
+    if unknown:
+        shown = ", ".join(sorted(known)[:_SHOWN]) or "none yet"
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        raise ValueError(
+            f"the store has no vectors in {', '.join(map(repr, unknown))}; it has {shown}{more}"
+            f"{nearest(unknown[0], known)}"
+        )

@@ -1,0 +1,64 @@
+"""Exact search over the rows of a FAISS store, block by block; memory follows the block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hybrid_fast.retrieval.exact_search import Hits, search
+from hybrid_fast.retrieval.stores.faiss_vectors import Vectors
+
+
+def search_rows(
+    vectors: Vectors,
+    queries: np.ndarray,
+    k: int,
+    allowed: np.ndarray | None = None,
+    first: int = 0,
+) -> Hits:
+    """Return the k rows with the highest inner products; in a tie the lower row comes first.
+
+    Args:
+        vectors: of the rows.
+        queries: float32 (num_queries, D).
+        k: number of hits; all rows that are searched if there are fewer.
+        allowed: rows that may be found, bool (n,); default all.
+        first: row to begin with.
+    """
+    hits = no_hits(len(queries))
+    if not len(queries):
+        return hits
+    for rows, block in _blocks(vectors, allowed, first):
+        found = search(queries, block, k)
+        hits = best(hits, Hits(rows[found.rows], found.scores), k)
+    return hits
+
+
+def best(some: Hits, others: Hits, k: int) -> Hits:
+    """Return the k best of two sets of hits of the same queries, equal scores by row."""
+    rows = np.concatenate([some.rows, others.rows], axis=1)
+    scores = np.concatenate([some.scores, others.scores], axis=1)
+    order = np.lexsort((rows, -scores), axis=-1)[:, :k]
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+
+
+def no_hits(num_queries: int) -> Hits:
+    """Return no hits of some queries."""
+    return Hits(np.empty((num_queries, 0), np.int64), np.empty((num_queries, 0), np.float32))
+
+
+def _blocks(
+    vectors: Vectors, allowed: np.ndarray | None, first: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows that may be found, int64 (m,), and their vectors, float32 (m, D)."""
+    if allowed is None:
+        for block in vectors.blocks(first):
+            yield np.arange(first, first + len(block)), block
+            first += len(block)
+        return
+    rows = first + np.flatnonzero(allowed[first:])
+    for start in range(0, len(rows), vectors.block_rows):
+        some = rows[start : start + vectors.block_rows]
+        whole = some[-1] - some[0] + 1 == len(some)  # one range, which need not be copied
+        yield some, vectors.take(slice(some[0], some[-1] + 1) if whole else some)
