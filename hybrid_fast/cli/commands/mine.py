@@ -116,6 +116,9 @@ def mine(
         if place is not None:
             check_source(place)
 
+    if texts is not None and store is None:
+        raise ValueError("--texts are those of a store; give it with --store, or leave out --texts")
+
     from hybrid_fast.cli.mining import Mining, print_report, read_table, run_mining
     from hybrid_fast.common.files import complete_file
     from hybrid_fast.retrieval.mining import MiningOptions

@@ -44,12 +44,10 @@ class Candidates(ABC):
     """Passages by number.
 
     Attributes:
-        counts: number of passages of each language, by code.
         codes: hash of the text of each, int64 (m,).
         passages: what each is a copy or translation of, -1 if nothing in the table, int32 (m,).
     """
 
-    counts: dict[str, int]
     codes: np.ndarray
     passages: np.ndarray
 
@@ -78,7 +76,6 @@ class TableCandidates(Candidates):
     def __init__(
         self, table: AlignedTable, answers: Answers, vectors: PassageVectors, store: Store
     ) -> None:
-        self.counts = dict(sorted(store.languages().items()))
         self.codes, self.passages = answers.codes, answers.passages
         self._languages = table.languages, table.language_codes, answers.first_rows
         self._texts = TablePassages(table, answers)
@@ -114,7 +111,6 @@ class StoreCandidates(Candidates):
 
     def __init__(self, store: Store, texts: HitTexts, known: PassagesOfOthers) -> None:
         self._texts_of = texts
-        self.counts = dict(sorted(store.languages().items()))
         self._store, self._known = store, known
         self.forget()
 

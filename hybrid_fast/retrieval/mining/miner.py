@@ -66,16 +66,11 @@ class Miner:
         options: MiningOptions,
         answers: Answers,
         candidates: Candidates,
+        scopes: Scopes,
         means: Means,
     ) -> None:
-        """Take what mining needs.
-
-        Raises:
-            ValueError: there are no candidates, or none of a language that is asked for.
-        """
         self._table, self._options, self._answers = table, options, answers
-        self._candidates, self._means = candidates, means
-        self._scopes = Scopes(options, table.languages, candidates.counts)
+        self._candidates, self._scopes, self._means = candidates, scopes, means
         self.report = MiningReport.of_languages(table.languages)
 
     def mine(self) -> Iterator[tuple[slice, MinedRows]]:

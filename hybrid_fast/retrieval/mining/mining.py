@@ -22,6 +22,7 @@ from hybrid_fast.retrieval.mining.options import MiningOptions
 from hybrid_fast.retrieval.mining.output import TableWriter
 from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.mining.report import MiningReport
+from hybrid_fast.retrieval.mining.scopes import Scopes
 from hybrid_fast.retrieval.reranking import Reranker, check_reranker
 from hybrid_fast.retrieval.stores import Rows, Store, create_store, open_store
 from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
@@ -170,6 +171,8 @@ def mine(
     with _work_folders(work_dir) as (lasting, fleeting), ExitStack() as stack:
         opened = None if store is None else stack.enter_context(_opened(store, info))
         passages = TablePassages(table, answers)
+        counts = passages.languages() if opened is None else opened.languages()
+        scopes = Scopes(options, table.languages, dict(sorted(counts.items())))
         encoded = _encode(model, passages, lasting / "passages", batch_size)
         shape = len(passages), info.dimension
         vectors = PassageVectors.read(encoded, shape, info.similarity, fleeting / "vectors")
@@ -181,7 +184,8 @@ def mine(
             own = stack.enter_context(_indexed(encoded, info, fleeting / "index", index))
             candidates = TableCandidates(table, answers, vectors, own)
         means = Means(encoder, info.similarity, batch_size, vectors, reranker)
-        return _mine(Miner(table, options, answers, candidates, means), table, fleeting)
+        miner = Miner(table, options, answers, candidates, scopes, means)
+        return _mine(miner, table, fleeting)
 
 
 def _mine(miner: Miner, table: AlignedTable, folder: Path) -> Mined:

@@ -43,6 +43,12 @@ class TablePassages:
             for number, (row, text) in enumerate(zip(rows, texts, strict=True), start):
                 yield CorpusText(str(number), languages[codes[row]], text)
 
+    def languages(self) -> dict[str, int]:
+        """Return the number of them in each language that has any."""
+        names = self._table.languages
+        counts = np.bincount(self._table.language_codes[self._rows], minlength=len(names))
+        return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some of them."""
         return self._table.passages(self._rows[numbers])

@@ -84,7 +84,10 @@ def test_passages_of_a_store(project, model):
         ("m items.jsonl --out t --languages fi", "there are no passages in 'fi'; there are some"),
         ("m items.jsonl --out t --sampling topp", "did you mean 'top'?"),
         ("m items.jsonl --out t --store faiss:none", "none"),
-        ("m items.jsonl --out t --texts items.jsonl", "texts are those of a store"),
+        (
+            "m items.jsonl --out t --texts items.jsonl",
+            "--texts are those of a store; give it with --store",
+        ),
         ("m recipe.yaml --out t --lang de", "recipe.yaml says how its data is read; leave out"),
         ("m task --out t", "task"),
     ],
