@@ -19,6 +19,7 @@ BUDGETS_S = {
     "dropout": 50,
     "static encoder": 30,
     "token store": 20,
+    "corpus": 0,  # with --full alone
     "optimiser": 10,
     "memory": 35,
 }

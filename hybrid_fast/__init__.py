@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from hybrid_fast.data import PlanIndex as PlanIndex
     from hybrid_fast.data import load_builtin as load_builtin
     from hybrid_fast.data import load_table as load_table
+    from hybrid_fast.data import open_corpus as open_corpus
     from hybrid_fast.evaluation import load_task as load_task
     from hybrid_fast.models import BiEncoder as BiEncoder
     from hybrid_fast.ops import InfoNCELoss as InfoNCELoss
     from hybrid_fast.ops import info_nce as info_nce
-    from hybrid_fast.retrieval import index_corpus as index_corpus
     from hybrid_fast.retrieval import Retriever as Retriever
     from hybrid_fast.retrieval import encode_corpus as encode_corpus
     from hybrid_fast.retrieval import index_corpus as index_corpus
@@ -35,6 +35,7 @@ _HOMES = {
     "PlanIndex": "data",
     "load_builtin": "data",
     "load_table": "data",
+    "open_corpus": "data",
     "load_task": "evaluation",
     "BiEncoder": "models",
     "InfoNCELoss": "ops",
@@ -42,9 +43,6 @@ _HOMES = {
     "index_corpus": "retrieval",
     "encode_corpus": "retrieval",
     "mine_hard_negatives": "retrieval",
-    "encode_corpus": "retrieval",
-    "Retriever": "retrieval",
-    "index_corpus": "retrieval",
     "Retriever": "retrieval",
     "HybridTrainer": "training",
     "HybridTrainingArguments": "training",

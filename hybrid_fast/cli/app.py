@@ -12,7 +12,6 @@ from typing import Annotated, cast
 
 import typer
 
-from hybrid_fast.cli.commands import encode, evaluate, index, read, search, train
 from hybrid_fast.cli.commands import encode, evaluate, index, mine, read, search, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
 from hybrid_fast.common.errors import PartlyDoneError

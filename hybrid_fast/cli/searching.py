@@ -26,6 +26,7 @@ from hybrid_fast.models.folders.finding import find_folder
 from hybrid_fast.qa import Reader
 from hybrid_fast.retrieval import BM25Index, Hit, Retriever, load_reranker
 from hybrid_fast.retrieval.reranking import Reranker
+from hybrid_fast.retrieval.retriever_inputs import checked_queries
 from hybrid_fast.retrieval.stores import Store, open_store
 from hybrid_fast.retrieval.texts_by_id import TextsById
 
@@ -142,7 +143,8 @@ def run_search(
         reader = None if output.reader is None else Reader.from_pretrained(output.reader)
         needs_texts = output.as_json or output.run is None
         retriever = search.retriever(store, needs_texts)
-        found = retriever.search_each(list(queries.values()), k, languages, with_texts=needs_texts)
+        texts = list(checked_queries(queries.values(), queries))
+        found = retriever.search_each(texts, k, languages, with_texts=needs_texts)
         shown = _shown(zip(queries.items(), found, strict=True), reader, output)
         if output.run is not None:
             write_run(output.run, map(_run_lines, shown), store.info.model)
@@ -155,20 +157,28 @@ Found = tuple[tuple[str, str], list[Hit]]  # id and text of a query, and its hit
 
 
 def _shown(found: Iterable[Found], reader: Reader | None, output: Output) -> Iterator[Found]:
-    """Yield what was found, each query printed when it is done."""
+    """Yield what was found, each query printed when it is done.
+
+    When whoever reads the output has enough of it, as `head` does, only a run is gone on with.
+    """
     console = Console()
-    try:
-        for (name, query), hits in found:
+    prints = output.as_json or output.run is None
+    for (name, query), hits in found:
+        if prints:
             answers = _answers(reader, query, hits, output.num_answers)
-            if output.as_json:
-                _print_json(
-                    {"id": name, "query": query, "hits": [h._asdict() for h in hits]} | answers
-                )
-            elif output.run is None:
-                _print_table(console, query, hits, answers)
-            yield (name, query), hits
-    except BrokenPipeError:  # whoever reads, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            try:
+                if output.as_json:
+                    of_hits = [hit._asdict() for hit in hits]
+                    _print_json({"id": name, "query": query, "hits": of_hits} | answers)
+                else:
+                    _print_table(console, query, hits, answers)
+            except BrokenPipeError:
+                # What is left in the buffer goes nowhere, or closing it would fail again.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                prints = False
+        if not prints and output.run is None:
+            return
+        yield (name, query), hits
 
 
 def _run_lines(found: Found) -> tuple[str, list[str], np.ndarray]:
@@ -225,9 +235,11 @@ def _print_table(
     for rank, hit in enumerate(hits, 1):
         text = [] if hit.text is None else [Text(" ".join(hit.text.split()))]
         table.add_row(str(rank), f"{hit.score:.4g}", Text(hit.language), Text(hit.id), *text)
-    console.print(table)
-    for answer in answers.get("answers", []):
-        console.print(Text(f"answer: {answer['text']} ({answer['score']:.4g}, {answer['id']})"))
+    with console.capture() as printed:  # by itself it ends the process where a pipe is closed
+        console.print(table)
+        for answer in answers.get("answers", []):
+            console.print(Text(f"answer: {answer['text']} ({answer['score']:.4g}, {answer['id']})"))
+    print(printed.get(), end="", flush=True)
 
 
 def _load_reranker(path_or_hub_name: str) -> Reranker:

@@ -1,6 +1,7 @@
 """Data: the aligned table and its readers, the built-in corpus, the batch sampler, tokens."""
 
 from hybrid_fast.data.builtin import load_builtin
+from hybrid_fast.data.formats.corpus import open_corpus
 from hybrid_fast.data.loading import load_table, load_tables
 from hybrid_fast.data.plan_index import PlanIndex
 from hybrid_fast.data.sampler import Batch, HybridBatchSampler
@@ -18,5 +19,6 @@ __all__ = [
     "load_builtin",
     "load_table",
     "load_tables",
+    "open_corpus",
     "open_token_store",
 ]

@@ -1,6 +1,4 @@
-"""Retrieval: encoding, stores and search in them, exact search, BM25, and fusion of rankings."""
-"""Retrieval: encoding, stores, exact search, BM25, and fusion of rankings."""
-"""Retrieval: encoding of texts, search of stores, exact search, BM25, and fusion of rankings."""
+"""Retrieval: encoding, stores and search in them, mining, exact search, BM25, and fusion."""
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
@@ -19,6 +17,7 @@ from hybrid_fast.retrieval.mining import mine_hard_negatives
 from hybrid_fast.retrieval.reranking import load_reranker
 from hybrid_fast.retrieval.retriever import Hit, Retriever
 from hybrid_fast.retrieval.texts import TextCollection, store_texts
+from hybrid_fast.retrieval.texts_by_id import TextsById
 
 __all__ = [
     "BM25",
@@ -29,6 +28,7 @@ __all__ = [
     "IndexReport",
     "Retriever",
     "TextCollection",
+    "TextsById",
     "encode",
     "encode_both",
     "encode_corpus",

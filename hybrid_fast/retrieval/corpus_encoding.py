@@ -255,7 +255,7 @@ class _Encoding:
         Those of other ranks are sent: a folder of a network may not show them yet.
         """
         own = json.dumps([each.to_dict() for each in self._own]).encode()
-        parts = [np.frombuffer(own, np.uint8)]
+        parts = [np.frombuffer(own, np.uint8).copy()]
         if self._shared is not None:
             parts = self._shared.gather(parts[0])
         records = [Record.from_dict(each) for part in parts for each in json.loads(part.tobytes())]

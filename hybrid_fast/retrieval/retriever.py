@@ -6,11 +6,12 @@ index, BM25 say; and a reranker, which scores the texts of the first hits anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -29,7 +30,7 @@ from hybrid_fast.retrieval.retriever_inputs import (
     checked_passage,
     checked_queries,
 )
-from hybrid_fast.retrieval.search_stages import Ranking, SparseIndex, Stages
+from hybrid_fast.retrieval.search_stages import Ranking, SparseIndex, Stages, follower_of
 from hybrid_fast.retrieval.shared_work import hides_progress
 from hybrid_fast.retrieval.stores import Rows, Store, open_store
 from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
@@ -172,7 +173,8 @@ class Retriever:
         if isinstance(queries, str):
             raise TypeError("queries is a single text; give a list of texts")
         k, codes = at_least_one("k", k), self._codes(languages)
-        return self._as_hits(self._rank(checked_queries(queries), k, codes), with_texts)
+        total = length_hint(queries) or None
+        return self._as_hits(self._rank(checked_queries(queries), k, codes, total), with_texts)
 
     def run(
         self,
@@ -245,7 +247,7 @@ class Retriever:
             ValueError: an id is empty or given twice, a language is unknown, or a text is empty.
                 What was added before stays, and is not committed.
         """
-        follow = self._follower("add")
+        follow = follower_of(self.sparse, "add")
         seen: set[str] = set()
         known = self.store.languages()
         checked = (checked_passage(each, known, seen, keep_variants) for each in passages)
@@ -263,7 +265,7 @@ class Retriever:
         Raises:
             TypeError: the sparse index cannot be deleted from.
         """
-        follow = self._follower("delete")
+        follow = follower_of(self.sparse, "delete")
         listed = [ids] if isinstance(ids, str) else list(ids)
         num_deleted = self.store.delete(listed)
         follow(listed)
@@ -285,18 +287,6 @@ class Retriever:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _follower(self, method: str) -> Callable[[Any], object]:
-        """Return the method by which the sparse index follows a change of the store."""
-        if self.sparse is None:
-            return lambda given: None
-        follow = getattr(self.sparse, method, None)
-        if not callable(follow):
-            raise TypeError(
-                f"sparse is a {type(self.sparse).__name__} without {method}, and would not know of "
-                "the change; change the store by a retriever without it, and build it anew"
-            )
-        return follow
 
     def _codes(self, languages: str | Collection[str] | None) -> list[str] | None:
         """Return the codes of the store that some codes stand for."""
@@ -323,17 +313,22 @@ class Retriever:
             raise ValueError("queries has an id twice, as text and as a number")
         k, codes = at_least_one("k", k), self._codes(languages)
         texts = checked_queries(queries.values(), names)
-        rankings = (each for part in self._rank(texts, k, codes) for each in part)
+        rankings = (each for part in self._rank(texts, k, codes, len(names)) for each in part)
         for name, (ids, _, scores) in zip(names, rankings, strict=True):
             yield name, list(ids), scores.astype(np.float32)
 
     def _rank(
-        self, queries: Iterator[str], k: int, codes: list[str] | None
+        self, queries: Iterator[str], k: int, codes: list[str] | None, total: int | None
     ) -> Iterator[list[Ranking]]:
-        """Yield the hits of some queries until all are done."""
+        """Yield the hits of some queries until all are done, `total` of them if that is known."""
         step = max(1, HITS_PER_PART // self._stages.depth(k))
         with tqdm(
-            desc="search", unit="query", delay=2, disable=hides_progress(), leave=False
+            total=total,
+            desc="search",
+            unit="query",
+            delay=2,
+            disable=hides_progress(),
+            leave=False,
         ) as progress:
             while part := list(islice(queries, TEXTS_PER_PART)):
                 vectors = encode(self._encode_queries, part, self.batch_size, "queries")

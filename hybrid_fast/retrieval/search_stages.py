@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -38,6 +38,23 @@ class Ranking(NamedTuple):
             [self.languages[place] for place in places],
             self.scores[order],
         )
+
+
+def follower_of(sparse: SparseIndex | None, method: str) -> Callable[[Any], object]:
+    """Return the method by which a sparse index follows a change of the store.
+
+    Raises:
+        TypeError: it has none of this name.
+    """
+    if sparse is None:
+        return lambda given: None
+    follow = getattr(sparse, method, None)
+    if not callable(follow):
+        raise TypeError(
+            f"sparse is a {type(sparse).__name__} without {method}, and would not know of the "
+            "change; change the store by a retriever without it, and build it anew"
+        )
+    return follow
 
 
 @dataclass
@@ -118,10 +135,10 @@ class Stages:
         assert self.sparse is not None
         depth = max(depth, self.fusion_depth)
         both = (
-            self.sparse.search(queries, depth, languages),
             self.store.search(vectors, depth, languages),
+            self.sparse.search(queries, depth, languages),
         )
-        sparse, dense = (RankedIds(each.ids, each.scores) for each in both)
+        dense, sparse = (RankedIds(each.ids, each.scores) for each in both)
         fused = fuse_rankings(sparse, dense, self.fusion)
         language_of = {
             each: language

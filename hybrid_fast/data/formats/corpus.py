@@ -12,6 +12,8 @@ from hybrid_fast.data.formats.corpus_ids import SeenIds
 from hybrid_fast.data.formats.corpus_size import estimate_rows
 from hybrid_fast.data.formats.corpus_sources import CorpusSource, find_source
 from hybrid_fast.data.formats.files import Paths
+from hybrid_fast.data.formats.lines import DAMAGE
+from hybrid_fast.data.formats.memory import is_path_like
 from hybrid_fast.data.formats.passages import (
     PassageColumns,
     PassageMapper,
@@ -95,11 +97,15 @@ def open_corpus(
 
     Raises:
         FileNotFoundError: there is no such file, folder or data set, or the hub cannot be reached.
-        TypeError: `columns` are neither names nor positions.
+        TypeError: the path is none, or `columns` are neither names nor positions.
         ValueError: an option is unknown or does not go with the path. While reading, with file and
             line: a file is malformed, a field is missing or not text, an id is empty or occurs
             twice, or a language is unknown.
     """
+    if not is_path_like(path) and path != []:
+        raise TypeError(f"a corpus is a path, a list of paths or a hub name, got {path!r}")
+    if isinstance(languages, str):
+        raise ValueError(f"languages must be a list of codes, got {languages!r}; lang= takes one")
     if lang is not None:
         normalize_language(lang)
     PassageMapper(Tolerance(path), columns)  # which checks them
@@ -145,7 +151,7 @@ class PassageCorpus:
         paths = self._source.paths
         try:
             hint = estimate_rows(paths) if paths else None
-        except (OSError, ValueError):  # which reading reports, with its place
+        except (*DAMAGE, ValueError):  # which reading reports, with its place
             hint = None
         return NotImplemented if hint is None else hint
 

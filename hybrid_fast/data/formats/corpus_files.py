@@ -163,8 +163,6 @@ def _codes_to_read(
     """Return which names of languages to read, and the code of each."""
     if lang is not None and languages is not None:
         raise ValueError(f"give lang= or languages=, not both: {lang=}, {languages=}")
-    if isinstance(languages, str):
-        raise ValueError(f"languages must be a list of codes, got {languages!r}; lang= takes one")
     if isinstance(languages, Mapping):
         codes = {name: languages[name] for name in languages if name in names}
         missing = [name for name in languages if name not in names]

@@ -16,7 +16,8 @@ import pyarrow as pa
 from hybrid_fast.common.paths import expanded
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+# What reading a compressed file may raise if it is damaged.
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # How files begin that are no plain text, and what to do with them.
 _SIGNATURES = {
     b"\x1f\x8b": "gzip; let its name end in .gz",
@@ -86,7 +87,7 @@ def _raw_lines(path: Path, *, is_text: bool = True) -> Iterator[bytes]:
                         yield from raw.removesuffix(b"\r").split(b"\r")
                         continue
                 yield raw
-    except _DAMAGE as error:
+    except DAMAGE as error:
         kind = _compression(path)
         if kind is None or getattr(error, "errno", None) is not None:
             raise  # of the disk, not of what is on it

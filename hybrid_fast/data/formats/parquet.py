@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from hybrid_fast.data.formats.lines import check_file, plain_name, read_bytes
 
 _ROWS = 1024
-_BUFFER = 2**20  # bytes of a column that are read at once, whatever the size of its row groups
+_BUFFER = 2**20  # bytes of a column that are read at once; else all of a row group are
 # A damaged page ends in any of these: OSError from decompression, UnicodeDecodeError or
 # OverflowError from values, MemoryError from a length that was changed.
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
@@ -35,7 +35,7 @@ def iter_parquet_rows(
     try:
         is_plain = plain_name(path) == check_file(path).name
         source = path if is_plain else io.BytesIO(read_bytes(path))
-        file = pq.ParquetFile(source, buffer_size=_BUFFER)
+        file = pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False)
         names = file.schema_arrow.names
     except FileNotFoundError:
         raise

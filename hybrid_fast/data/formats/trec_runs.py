@@ -29,6 +29,7 @@ Qrels = dict[str, dict[str, float]]  # query id to document id to grade; above 0
 _RUN_LINE = "query Q0 document rank score tag"
 _QRELS_LINE = "query 0 document grade"
 _BEIR_HEADER = ("query-id", "corpus-id", "score")
+_SIGN = 1 << 31  # the bit of a negative float32
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -146,8 +147,9 @@ def write_run(
 
 def check_run_ids(ids: Iterable[str]) -> None:
     """Raise ValueError if an id is empty or contains white space, which separates the fields."""
-    bad = next((each for each in ids if len(each.split()) != 1), None)
-    if bad is not None:
+    ids = list(ids)
+    if " ".join(ids).split() != ids:
+        bad = next(each for each in ids if each.split() != [each])
         raise ValueError(
             f"id {bad!r} is empty or contains white space, which separates the fields of a TREC run"
         )
@@ -295,7 +297,16 @@ def strictly_falling(scores: np.ndarray) -> np.ndarray:
     """Return falling scores, float32 (k,), with ties broken by steps of one float32 each."""
     if (np.diff(scores) < 0).all():
         return scores
-    fallen = scores.copy()
-    for place in range(1, len(fallen)):
-        fallen[place] = min(fallen[place], np.nextafter(fallen[place - 1], np.float32(-np.inf)))
-    return fallen
+    # Numbered in their order a float32 is one above the next lower one. A place is at most one
+    # below the place before it: with its position added, at most all that stand before it.
+    places = np.arange(len(scores))
+    fallen = np.minimum.accumulate(_order_number(scores) + places) - places
+    fallen = np.maximum(fallen, _order_number(np.array([-np.inf], np.float32)))
+    bits = np.where(fallen < 0, -fallen | _SIGN, fallen).astype(np.uint32)
+    return bits.view(np.float32)
+
+
+def _order_number(scores: np.ndarray) -> np.ndarray:
+    """Return the number of each float32 in the order of all, int64: 0 for zero."""
+    bits = np.ascontiguousarray(scores, np.float32).view(np.uint32).astype(np.int64)
+    return np.where(bits & _SIGN, -(bits & ~_SIGN), bits)

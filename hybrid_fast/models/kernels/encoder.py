@@ -46,8 +46,8 @@ def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
     """Let a model compute as fast as its device can within; afterwards it is as it was.
 
     On the CPU each `torch.nn.Linear`, `torch.nn.Dropout` and exact GELU is one of ours meanwhile,
-    with its weights, mode and hooks, and the attention "sdpa" of transformers is `attention.attend`. What
-    they compute stays, up to rounding and the masks of dropout. Derived classes, other attentions
+    with its weights, mode and hooks, and the attention "sdpa" of transformers is
+    `attention.attend`. What they compute stays, up to rounding and the masks of dropout. Derived classes, other attentions
     and modules that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and
     so does a model of which anything is compiled. On a GPU all modules are torch's; it has no
     attention of cuDNN, see `_CUDNN`. Several threads may be within with one model.

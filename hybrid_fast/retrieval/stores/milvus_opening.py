@@ -26,7 +26,7 @@ def begin(calls: MilvusCalls, store: Described, index: str, partitions: int, rep
         FileExistsError: there is a store, or a collection that is none.
     """
     name = calls.place.collection
-    found = _own(calls, name)
+    found = _own(calls, name) or _left_behind(calls)
     if found is not None and not replace:
         raise FileExistsError(_in_the_way(calls, found))
     if found is not None and found.whole:
@@ -48,9 +48,7 @@ def open_whole(calls: MilvusCalls) -> Described:
         ValueError: it is no store, or was never finished.
     """
     name = calls.place.collection
-    found = describe(calls, name)
-    if found is None:
-        found = _left_behind(calls)
+    found = describe(calls, name) or _left_behind(calls)
     if found is None:
         known = ", ".join(sorted(calls("list_collections"))) or "none"
         raise FileNotFoundError(
@@ -60,7 +58,7 @@ def open_whole(calls: MilvusCalls) -> Described:
     if not found.whole:
         raise ValueError(
             f"{calls.place.address} was never finished: {found.writer} began it; wait for its end, "
-            "or index again and replace it"
+            "or index the corpus again with --replace"
         )
     load(calls, name)
     return found
@@ -158,8 +156,11 @@ def _left_behind(calls: MilvusCalls) -> Described | None:
 
 def _in_the_way(calls: MilvusCalls, found: Described) -> str:
     if found.whole:
-        return f"{calls.place.address} is a store already; replace it, or choose another address"
+        return (
+            f"{calls.place.address} holds a store; add to it with --add, make it anew with "
+            "--replace, or choose another address"
+        )
     return (
         f"{calls.place.address} was begun by {found.writer} and not finished; if that no longer "
-        "runs, replace it"
+        "runs, make it anew with --replace"
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_run_of_a_file_of_queries(tmp_path, capsys):
     assert both.read_text() == run.read_text()
 
 
+@pytest.mark.parametrize("shape", [["--json"], [], ["--json", "--run", "r.trec"]])
+def test_whoever_reads_has_enough(tmp_path, monkeypatch, shape):
+    """The reader of the pipe is gone before anything is printed; a run is written to the end."""
+    queries = tmp_path / "q.tsv"
+    queries.write_text("".join(f"q{number}\tquery {number}\n" for number in range(40)))
+    run = [str(tmp_path / word) if word == "r.trec" else word for word in shape]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        main(["search", "m", "faiss:full", "--queries", str(queries), *run])
+    if "--run" in shape:
+        assert len(read_run(tmp_path / "r.trec")) == 40
+
+
 def test_bm25_finds_the_word(capsys):
     main("search m faiss:bare yen --texts c.jsonl --bm25 rrf --json --fusion-depth 3".split())
     (line,) = printed(capsys)
@@ -166,6 +182,8 @@ def test_queries_that_are_none(fails, monkeypatch, bert_folder, tmp_path):  # no
     assert "QUERY is empty" in fails("search", "m", "faiss:full", " ")
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
     assert "standard input has no line" in fails("search", "m", "faiss:full")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nb\ud83d\n"))
+    assert "query '2' is no valid Unicode" in fails("search", "m", "faiss:full")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     assert "there is no query; give QUERY" in fails("search", "m", "faiss:full")
     reader = as_reader(bert_folder, tmp_path / "reader")

@@ -121,6 +121,14 @@ def test_a_damaged_line_and_bytes_that_are_no_text(tmp_path):
         list(open_corpus(path))
 
 
+def test_a_compressed_file_that_is_cut(tmp_path):
+    """Asking for the number of rows, which `list` does, leaves the error to reading."""
+    path = write_rows(tmp_path / "a.jsonl.gz", ROWS)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"a\.jsonl\.gz: damaged gzip file after line 3"):
+        list(open_corpus(path))
+
+
 def test_language_of_the_record_then_of_the_path_then_of_the_option(tmp_path):
     rows = [{"id": "1", "text": "x", "language": "fr"}, {"id": "2", "text": "y", "language": None}]
     (tmp_path / "c.sw.jsonl").write_text(as_lines(rows))
@@ -224,6 +232,7 @@ def test_columns_by_name_path_and_position(tmp_path):
         ({"candidate_text": "titel"}, ValueError, "candidate_text is 'titel'"),
         ({"split": "train"}, ValueError, "config= and split= are for data sets"),
         ({"languages": ["en"]}, ValueError, "languages= needs {lang} in the path"),
+        ({"languages": "en"}, ValueError, "languages must be a list of codes, got 'en'"),
     ],
 )
 def test_bad_options(tmp_path, options, error, message):
@@ -249,6 +258,9 @@ def test_files_that_are_not_there_or_tell_no_format(tmp_path):
             open_corpus(missing)
     with pytest.raises(ValueError, match="the list of paths is empty"):
         open_corpus([])
+    for given in (None, 5, [{"id": 1, "text": "x"}]):
+        with pytest.raises(TypeError, match="a corpus is a path, a list of paths or a hub name"):
+            open_corpus(given)
 
 
 def test_records_of_one_line_have_ids_of_their_own(tmp_path, caplog):

@@ -4,12 +4,15 @@ import gzip
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_fast.data.formats.trec_runs import (
     load_qrels,
     load_run,
     read_qrels,
     read_run,
+    strictly_falling,
     write_qrels,
     write_run,
 )
@@ -88,9 +91,9 @@ def test_ids_of_mappings_become_text():
     numbers = {1: {np.int64(7): 0.5, "x": np.float32(2)}, "2": {}}
     assert load_run(numbers) == {"1": {"7": 0.5, "x": 2.0}, "2": {}}
     for load in (load_run, load_qrels):
-        for given in ({1.0: {"a": 1}}, {"q": {7.0: 1}}, {None: {"a": 1}}, {True: {"a": 1}}):
+        for ids in ({1.0: {"a": 1}}, {"q": {7.0: 1}}, {None: {"a": 1}}, {True: {"a": 1}}):
             with pytest.raises(TypeError, match="ids are text or whole numbers"):
-                load(given)
+                load(ids)
         with pytest.raises(ValueError, match="query '1' is there twice, as text and as a number"):
             load({1: {"a": 1}, "1": {"a": 1}})
         with pytest.raises(ValueError, match="'7': is there twice, as text and as a number"):
@@ -175,3 +178,29 @@ def test_empty_lines_of_a_run_are_counted(tmp_path, caplog):
     assert caplog.messages == [f"{path}: 2 empty lines, left out (the first at 2)"]
     with pytest.raises(ValueError, match="run:2: strict=True does not allow empty lines"):
         read_run(path, strict=True)
+
+
+NEAR_ZERO = [0.0, -0.0, 1e-45, -1e-45, 1.0, 1.0000001, -1.0, -1.0000001, 3e38, -3e38]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(NEAR_ZERO), max_size=12))
+def test_ties_are_broken_by_the_next_lower_numbers(values):
+    scores = -np.sort(-np.array(values, np.float32))
+    expected = scores.copy()
+    for place in range(1, len(scores)):
+        below = np.nextafter(expected[place - 1], np.float32(-np.inf))
+        expected[place] = min(expected[place], below)
+    fallen = strictly_falling(scores)
+    assert fallen.dtype == np.float32
+    assert fallen.tolist() == expected.tolist()
+    assert (np.diff(fallen) < 0).all()
+
+
+@pytest.mark.parametrize("bad", ["", " ", "a b", "a\tb", "a ", "a\u00a0b"])
+def test_ids_that_cannot_stand_in_a_run(tmp_path, bad):
+    scores = np.array([2.0, 1.0], np.float32)
+    for query, ids in ((bad, ["x", "y"]), ("q", ["x", bad]), ("q", [bad, "x"])):
+        with pytest.raises(ValueError, match="is empty or contains white space"):
+            write_run(tmp_path / "run", [("q0", ["a", "b"], scores), (query, ids, scores)])
+    assert not list(tmp_path.iterdir())

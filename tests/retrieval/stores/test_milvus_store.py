@@ -187,7 +187,7 @@ def test_a_store_is_there_or_is_not(fresh):
         open_store(fresh)
     with create_store(fresh, made_info(), replace=True) as store:
         assert store.count() == 0
-    with pytest.raises(FileExistsError, match="a store already; replace it"):
+    with pytest.raises(FileExistsError, match="holds a store; add to it"):
         create_store(fresh, made_info())
 
 
@@ -217,6 +217,8 @@ def test_a_replacement_that_died_when_it_was_whole(fresh, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         new.commit()
     new.close()
+    with pytest.raises(FileExistsError, match="holds a store"):
+        create_store(fresh, made_info())
     with open_store(fresh) as new:
         assert new.count() == 4
 
@@ -290,7 +292,7 @@ def test_an_encoded_corpus_is_indexed_and_searched(form, request, tmp_path):
     assert report.languages == corpus.manifest.languages
     more = write_corpus(tmp_path / "b", sizes=(20,), first=60, dtype="float16")
     assert index_corpus(more, address, add=True).rows == 80
-    with pytest.raises(FileExistsError, match="replace it"):
+    with pytest.raises(FileExistsError, match="--replace"):
         index_corpus(corpus, address)
     index_corpus(corpus, address, replace=True, store_texts=False)
     truth = MemoryStore(corpus.info)
