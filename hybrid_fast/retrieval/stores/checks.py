@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def check_rows(rows: Rows, info: VectorInfo) -> None:
     """Check rows that are to be added.
 
     Raises:
-        ValueError: an id is empty or given twice, columns have different lengths, or vectors have a
-            wrong shape, NaN or infinity.
+        ValueError: an id is empty or given twice, columns have different lengths, a text is no
+            Unicode, or vectors have a wrong dtype, shape, NaN or infinity.
     """
     ids, languages, vectors, texts = rows
     check_ids(ids)
@@ -29,6 +29,9 @@ def check_rows(rows: Rows, info: VectorInfo) -> None:
             raise ValueError(f"{len(ids)} ids came with {len(column)} {name}; give one for each")
     if not all(languages):
         raise ValueError(f"the language of {ids[list(languages).index('')]!r} is empty; name it")
+    for name, column in (("id", ids), ("language", languages), ("text", texts or ())):
+        _check_unicode(name, column)
+    _check_dtype(vectors, "vectors")
     if vectors.shape != (len(ids), info.dimension):
         raise ValueError(
             f"vectors have shape {vectors.shape}; ({len(ids)}, {info.dimension}) is needed for "
@@ -68,11 +71,12 @@ def check_search(
         info: whose vectors it keeps.
 
     Raises:
-        ValueError: k is below 1, queries have a wrong shape, NaN or infinity, or the store has no
-            vector of a language.
+        ValueError: k is below 1, queries have a wrong dtype, shape, NaN or infinity, or the store
+            has no vector of a language.
     """
     if k < 1:
         raise ValueError(f"k is {k}; it must be at least 1")
+    _check_dtype(queries, "queries")
     if queries.ndim != 2 or queries.shape[1] != info.dimension:
         raise ValueError(
             f"queries have shape {queries.shape}; (n, {info.dimension}) is needed, the "
@@ -81,6 +85,24 @@ def check_search(
     _check_norms(queries, "queries")
     if languages is not None:
         _check_languages(languages, known)
+
+
+def _check_unicode(name: str, column: Iterable[str | None]) -> None:
+    """Check that all texts of a column can be written as UTF-8."""
+    for each in column:
+        try:
+            (each or "").encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{name} {each!r:.80} has half of a surrogate pair at {error.start}, which is no "
+                "character; correct the texts, or read them with errors='replace'"
+            ) from error
+
+
+def _check_dtype(vectors: np.ndarray, name: str) -> None:
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
+        given = getattr(vectors, "dtype", type(vectors).__name__)
+        raise ValueError(f"{name} are {given}; give an array of float32, as models encode to")
 
 
 def _check_norms(vectors: np.ndarray, name: str) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hybrid_fast.common.files import check_folder, complete_file
 from hybrid_fast.common.json_files import read_json
@@ -25,9 +25,11 @@ from hybrid_fast.retrieval.vector_info import VectorInfo
 
 STORE = "store.json"
 BUILDS = "build-"
+_ANY_BUILD = BUILDS + 8 * "[0-9a-f]"  # as `new_build` names them, and few others do
 VERSION = 1
 # Up to this size all bytes are checked whenever a store is opened.
 _VERIFIED_BYTES = 256 * 2**20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,30 +72,31 @@ def new_build() -> str:
     return f"{BUILDS}{uuid.uuid4().hex[:8]}"
 
 
-def read_commit(folder: Path, verify: bool | None = None) -> Commit:
-    """Return the last commit of a store.
+def read_commit(folder: Path, use: Callable[[Commit], T], verify: bool | None = None) -> T:
+    """Return what a function makes of the last commit of a store, whose files it opens.
 
     Args:
         folder: of the store.
+        use: called with the commit; anew if another process has meanwhile removed its files.
         verify: whether the checksums of all files are compared; default if they are small.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: the store was never finished, or is damaged.
     """
-    # Another process may commit, and remove files, in between.
-    for last in (False, False, True):
+    before = None
+    while True:
         commit = _read_store(folder)
         try:
             _check_files(folder, commit, verify)
-            return commit
+            return use(commit)
         except FileNotFoundError as error:
-            if last:
+            if commit == before:  # nobody has committed since
                 raise ValueError(
                     f"{folder} is damaged: {error.filename} is missing; index the corpus again "
                     "with --replace"
                 ) from error
-    raise AssertionError
+        before = commit
 
 
 def write_commit(folder: Path, commit: Commit) -> None:
@@ -110,7 +113,7 @@ def write_commit(folder: Path, commit: Commit) -> None:
 
 def clean(folder: Path, commit: Commit) -> None:
     """Remove files of a store that a commit does not name."""
-    for build in folder.glob(f"{BUILDS}*"):
+    for build in folder.glob(_ANY_BUILD):
         if build.name != commit.build:
             shutil.rmtree(build, ignore_errors=True)
     named = {each.name for each in commit.files.values()}
@@ -143,12 +146,13 @@ def prepare(folder: Path, replace: bool) -> None:
         with suppress(ValueError):  # a damaged store tells nothing, and goes at the first commit
             clean(folder, _read_store(folder))
         return
-    others = [path.name for path in folder.glob("*") if not path.name.startswith(BUILDS)]
+    builds = set(folder.glob(_ANY_BUILD))
+    others = sorted({*folder.glob("*")} - builds)
     if others:
         raise FileExistsError(
-            f"{folder} holds {sorted(others)[0]!r} and is no store; choose another folder"
+            f"{folder} holds {others[0].name!r} and is no store; choose another folder"
         )
-    for build in folder.glob(f"{BUILDS}*"):
+    for build in builds:
         shutil.rmtree(build)
 
 

@@ -58,8 +58,9 @@ class IdTable:
 
 
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
-    """Return a hash of each id, uint64 (n,), the same everywhere."""
-    data = b"".join(blake2b(each.encode(), digest_size=8).digest() for each in ids)
+    """Return a hash of each id, uint64 (n,), the same everywhere; of what can be no id too."""
+    encoded = (each.encode(errors="surrogatepass") for each in ids)
+    data = b"".join(blake2b(each, digest_size=8).digest() for each in encoded)
     return np.frombuffer(data, "<u8")
 
 

@@ -28,8 +28,8 @@ _LEAST_PER_CENTROID = 39
 _CODES = 256  # of a quantiser of one byte
 MOST_LISTS = 2**14
 MOST_SAMPLE = 2**20
-# Factory strings of indices whose own scores are exact.
-_KEEPS_VECTORS = re.compile(r"Flat$|^HNSW\d+$")
+# Factory strings of indices whose own scores are exact: no transform of vectors, no codes.
+_KEEPS_VECTORS = re.compile(r"^(IVF\d+(_HNSW\d+)?,)?Flat$|^HNSW\d+(,Flat)?$|,RFlat$")
 FLAT = ("flat", "Flat")
 KINDS = ("auto", "flat", "hnsw", "ivf-pq", "ivf-sq8", "sq8")
 
@@ -100,7 +100,7 @@ def plan_index(options: IndexOptions, rows: int, dimension: int) -> IndexPlan:
             dimension,
             memory / 2**30,
         )
-    if kind in FLAT or not rows:
+    if kind in FLAT or rows < 2:  # of one vector no recall can be measured
         return IndexPlan("")
     lists = num_lists(rows)
     codes = code_bytes(dimension)

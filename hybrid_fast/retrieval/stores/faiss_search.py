@@ -7,6 +7,7 @@ there are that many rows to find.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from hybrid_fast.retrieval.stores.recall import (
     mean_recall,
 )
 
+logger = logging.getLogger(__name__)
 # With a filter that leaves no more rows than this, they are compared exactly.
 EXACT_ROWS = 2**15
 _CANDIDATE_BYTES = 64 * 2**20  # of vectors that are compared again at a time
@@ -136,21 +138,26 @@ _QUIET: dict[str, Any] = {"delay": 2, "disable": None, "leave": False}
 
 def _tune(made: IndexSearch, vectors: Vectors, alive: np.ndarray, target: float) -> IndexSearch:
     """Return it with the least effort that reaches a recall, or else the most."""
-    rows = np.flatnonzero(alive)
-    if len(rows) < 2:
-        return made
-    drawn = np.random.default_rng(_SEED + 1).permutation(rows)[:RECALL_QUERIES]
+    rows = np.random.default_rng(_SEED + 1).permutation(np.flatnonzero(alive))
+    drawn = rows[:RECALL_QUERIES]
     queries = vectors.take(np.sort(drawn))
     allowed = None if alive.all() else alive
     true = search_rows(vectors, queries, TRUTH_DEPTH, allowed)
     for effort in _efforts(made.index.least, made.index.most):
         made = replace(made, effort=effort)
-        found = made.search(vectors, queries, RECALL_DEPTH + 1, allowed)
+        found = made._search_index(vectors, queries, RECALL_DEPTH + 1, allowed)
         made = replace(
             made, recall=mean_recall(found.rows.tolist(), true.rows.tolist(), true.scores)
         )
         if made.recall >= target:
-            break
+            return made
+    logger.warning(
+        "searches by %s find %.3f of the true first 10, not %g: choose another index, or a larger "
+        "refine",
+        made,
+        made.recall,
+        target,
+    )
     return made
 
 

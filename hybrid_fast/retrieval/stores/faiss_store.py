@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace as changed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import Hits
 from hybrid_fast.retrieval.stores.checks import check_rows, check_search
 from hybrid_fast.retrieval.stores.faiss_exact import search_rows
-from hybrid_fast.retrieval.stores.faiss_files import KeptFile, keep_file
+from hybrid_fast.retrieval.stores.faiss_files import keep_file
 from hybrid_fast.retrieval.stores.faiss_folder import (
     Commit,
     new_build,
@@ -105,7 +106,7 @@ def open(
         ValueError: it was never finished or is damaged, or its index has no such option.
     """
     folder = expanded(place)
-    store = FaissStore(folder, read_commit(folder, verify))
+    store = read_commit(folder, partial(FaissStore, folder), verify)
     try:
         store.set_effort(nprobe=nprobe, ef_search=ef_search, refine=refine)
     except ValueError:
@@ -127,6 +128,7 @@ class FaissStore(Store):
         self._new = self._changed = self._writable = held is not None
         self._commit, self._rows = commit, KeptRows(folder, commit, self._writable)
         self._search = self._read_index()
+        self._given: dict[str, int] = {}  # in place of what the commit says of searches
         self._held = ExitStack() if held is None else held.pop_all()
 
     @property
@@ -137,12 +139,12 @@ class FaissStore(Store):
     @property
     def index(self) -> str:  # type: ignore[override]
         """What it searches by, for people."""
-        return "flat" if self._search is None else str(self._search)
+        return str(self._with_effort() or "flat")
 
     def set_effort(
         self, *, nprobe: int | None = None, ef_search: int | None = None, refine: int | None = None
     ) -> None:
-        """Change what searches do for their recall; see `open`.
+        """Change what searches do for their recall; see `open`. A commit does not keep it.
 
         Raises:
             ValueError: the index has no such option, or a number is out of range.
@@ -156,10 +158,7 @@ class FaissStore(Store):
             least = 0 if name == "refine" else 1
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
-            if name == "refine":
-                self._search = changed(self._search, refine=value)
-            else:
-                self._search = changed(self._search, effort=value)
+            self._given[name] = value
 
     def add(self, rows: Rows) -> None:
         """Add vectors; see `Store.add`.
@@ -179,7 +178,7 @@ class FaissStore(Store):
         self, queries: np.ndarray, k: int, languages: Collection[str] | None = None
     ) -> StoreHits:
         """Find the k vectors most similar to each query; see `Store.search`."""
-        return self._find(self._search, queries, k, languages)
+        return self._find(self._with_effort(), queries, k, languages)
 
     def search_exactly(self, queries: np.ndarray, k: int) -> StoreHits:
         """Search by comparing all vectors."""
@@ -195,10 +194,8 @@ class FaissStore(Store):
         check_search(queries, k, languages, self._rows.counts(), self.info)
         if self.info.similarity == "cosine":
             queries = normalize_rows(queries)
-        allowed, vectors = self._rows.allowed(languages), self._rows.vectors
-        if index is None:
-            return self._named(search_rows(vectors, queries, k, allowed), k)
-        return self._named(index.search(vectors, queries, k, allowed), k)
+        find = search_rows if index is None else index.search
+        return self._named(find(self._rows.vectors, queries, k, self._rows.allowed(languages)), k)
 
     def texts(self, ids: Sequence[str]) -> list[str | None]:
         """Return the texts of ids; None where the store keeps none."""
@@ -238,7 +235,8 @@ class FaissStore(Store):
         """Keep what was added and deleted, for whoever opens the store from now on.
 
         Raises:
-            ValueError: there are too few rows to fit the index to.
+            ValueError: there are too few rows to fit the index of a new store to; one that was
+                committed before is searched exactly until there are enough.
             OSError: it cannot be written; the last commit stays.
         """
         if not self._changed:
@@ -246,48 +244,59 @@ class FaissStore(Store):
         if len(self._rows) - self._rows.count() > MOST_DELETED * len(self._rows):
             self._compact()
         number = self._commit.number + 1
-        indexed = self._update_index(number)
-        files = {**self._rows.flush(number), **indexed}
+        self._update_index(number)
         self._commit = changed(
             self._commit,
             number=number,
-            files=files,
+            files={**self._commit.files, **self._rows.flush(number)},
             languages=tuple(self._rows.languages),
             index={} if self._search is None else self._search.to_dict(),
         )
         write_commit(self.folder, self._commit)
         self._new = self._changed = False
 
-    def _update_index(self, number: int) -> dict[str, KeptFile]:
-        """Make or extend the index if it is time; return its file, {} for none."""
+    def _update_index(self, number: int) -> None:
+        """Make or extend the index, and its file, if it is time."""
         options, rows = self._commit.options, self._rows
+        made = None
         if self._search is None:
-            plan = plan_index(options, len(rows), self.info.dimension)
-            if not plan.factory:
-                return {}
-            made = build_index(rows.vectors, plan, rows.alive, options.target_recall)
+            made = self._build_index()
         elif len(rows) - len(self._search.index) > TAIL_ROWS:
             whole = changed(self._search, index=self._load_index(mapped=False))
             made = extend_index(whole, rows.vectors, rows.alive, options.target_recall)
-        else:
-            return {"index": self._commit.files["index"]}
-        if made.recall < options.target_recall:
-            logger.warning(
-                "searches by %s find %.3f of the true first 10, not %g: choose another index, or a "
-                "larger refine",
-                made,
-                made.recall,
-                options.target_recall,
-            )
+        if made is None:
+            return
         path = rows.path(f"index-{number}.faiss")
         made.index.write(path)
+        files = {**self._commit.files, "index": keep_file(path)}
+        self._commit = changed(self._commit, files=files)
         self._search = changed(made, index=read_index(path, mapped=True))
-        return {"index": keep_file(path)}
+
+    def _build_index(self) -> IndexSearch | None:
+        """Return an index of all rows; None if they are to be compared exactly."""
+        options, rows = self._commit.options, self._rows
+        plan = plan_index(options, len(rows), self.info.dimension)
+        if not plan.factory:
+            return None
+        try:
+            return build_index(rows.vectors, plan, rows.alive, options.target_recall)
+        except ValueError as error:
+            if self._new:
+                raise
+            logger.warning("%s is searched exactly for now: %s", self.address, error)
+            return None
+
+    def _with_effort(self) -> IndexSearch | None:
+        """Return the index, with the effort that was given for its kind, if any."""
+        made, given = self._search, self._given
+        if made is None:
+            return None
+        effort = given.get(made.index.effort_name, made.effort)
+        return changed(made, effort=effort, refine=given.get("refine", made.refine))
 
     def _read_index(self) -> IndexSearch | None:
-        if not self._commit.index:
-            return None
-        return IndexSearch(self._load_index(mapped=True), **self._commit.index)
+        kept = self._commit.index
+        return IndexSearch(self._load_index(mapped=True), **kept) if kept else None
 
     def _load_index(self, mapped: bool) -> FaissIndex:
         return read_index(self._rows.path(self._commit.files["index"].name), mapped)
@@ -295,11 +304,8 @@ class FaissStore(Store):
     def _compact(self) -> None:
         """Begin a build of the rows that are not deleted."""
         commit = changed(self._commit, build=new_build(), number=0, files={}, index={})
-        logger.info(
-            "%s: writing it anew without %d deleted rows",
-            self.address,
-            len(self._rows) - self.count(),
-        )
+        deleted = len(self._rows) - self.count()
+        logger.info("%s: writing it anew without %d deleted rows", self.address, deleted)
         rows = KeptRows(self.folder, commit, writable=True)
         try:
             rows.append_alive(self._rows)
@@ -323,11 +329,22 @@ class FaissStore(Store):
             return
         with ExitStack() as held:
             held.enter_context(sole_use(self.folder))
-            self._commit = read_commit(self.folder)
-            self._rows.close()
-            self._rows = KeptRows(self.folder, self._commit, writable=True)
+            self._go_on(read_commit(self.folder, lambda commit: commit))
             self._held = held.pop_all()
         self._writable = True
+
+    def _go_on(self, commit: Commit) -> None:
+        """Take the last commit, which may be another process's, for the one that is open."""
+        if commit.info != self.info:
+            raise ValueError(
+                f"{self.address} was replaced since it was opened, by a store of other vectors; "
+                "open it again"
+            )
+        rows = KeptRows(self.folder, commit, writable=True)
+        self._rows.close()
+        self._rows, self._commit, before = rows, commit, self._commit
+        if (commit.build, commit.index) != (before.build, before.index):
+            self._search = self._read_index()
 
     def _named(self, hits: Hits, k: int) -> StoreHits:
         """Return hits by id, with scores for all k."""

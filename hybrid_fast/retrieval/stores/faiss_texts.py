@@ -54,8 +54,10 @@ class RowTexts:
         return int(self._starts[-1])
 
     def _take(self, column: str, rows: np.ndarray) -> np.ndarray:
-        self._read_batches()
         found = np.empty(rows.shape, object)
+        if not rows.size:  # of adding new ids, which would read all batches each time
+            return found
+        self._read_batches()
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(numbers):
             here = numbers == number
