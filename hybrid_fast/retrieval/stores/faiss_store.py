@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 TAIL_ROWS = 2**14
 # Of the rows that may be deleted before a commit writes the others anew.
 MOST_DELETED = 1 / 3
+_Languages = Collection[str] | None
 
 
 def create(
@@ -174,9 +175,7 @@ class FaissStore(Store):
             self._changed = True
             self._rows.append(rows)
 
-    def search(
-        self, queries: np.ndarray, k: int, languages: Collection[str] | None = None
-    ) -> StoreHits:
+    def search(self, queries: np.ndarray, k: int, languages: _Languages = None) -> StoreHits:
         """Find the k vectors most similar to each query; see `Store.search`."""
         return self._find(self._with_effort(), queries, k, languages)
 
@@ -185,11 +184,7 @@ class FaissStore(Store):
         return self._find(None, queries, k, None)
 
     def _find(
-        self,
-        index: IndexSearch | None,
-        queries: np.ndarray,
-        k: int,
-        languages: Collection[str] | None,
+        self, index: IndexSearch | None, queries: np.ndarray, k: int, languages: _Languages
     ) -> StoreHits:
         check_search(queries, k, languages, self._rows.counts(), self.info)
         if self.info.similarity == "cosine":
@@ -202,8 +197,7 @@ class FaissStore(Store):
         rows = self._rows.find(ids)
         found = np.full(len(rows), None, object)
         found[rows >= 0] = self._rows.texts.texts(rows[rows >= 0])
-        texts: list[str | None] = found.tolist()
-        return texts
+        return list(found)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete vectors; return how many there were of these ids.

@@ -78,6 +78,7 @@ class StoreCases:
             (draw_queries(1), 0, None, "k is 0"),
             (draw_queries(1)[:, :3], 1, None, r"\(1, 3\)"),
             (draw_queries(1) * np.float32("nan"), 1, None, "NaN"),
+            (draw_queries(1).astype(np.float64), 1, None, "queries are float64"),
             (draw_queries(1), 1, ["de", "xx"], "'xx'.*de"),
         ],
     )
@@ -92,7 +93,10 @@ class StoreCases:
         [
             ({"ids": ["a", "b", "a"]}, "'a'"),
             ({"ids": ["a", "", "c"]}, "empty"),
+            ({"ids": ["a", "b", "c\ud800"]}, "surrogate"),
+            ({"texts": ["a", "b", "c\ud800"]}, "surrogate"),
             ({"vectors": np.zeros((3, 5), np.float32)}, r"\(3, 5\)"),
+            ({"vectors": np.ones((3, DIMENSION))}, "vectors are float64"),
             ({"vectors": np.full((3, DIMENSION), np.nan, np.float32)}, "NaN"),
             ({"vectors": np.full((3, DIMENSION), 1e19, np.float32)}, "beyond float32"),
         ],

@@ -49,3 +49,11 @@ def test_the_sample_is_bounded():
     assert plan_index(IndexOptions("ivf-pq"), 5000, 384).sample == 5000
     assert plan_index(IndexOptions("auto"), 5000, 384).factory == ""
     assert plan_index(IndexOptions("HNSW16", refine=3), 5000, 384).refine == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "refine"),
+    [("IVF8,Flat", 1), ("HNSW16", 1), ("IVF8,PQ4,RFlat", 1), ("PCA4,Flat", 8), ("IVF8,PQ4", 8)],
+)
+def test_more_candidates_where_scores_of_the_index_are_not_exact(factory, refine):
+    assert plan_index(IndexOptions(factory), 5000, 8).refine == refine

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 from store_cases import made_info
 
-from hybrid_fast.retrieval.stores import Rows, create_store, faiss_search, faiss_store, open_store
+from hybrid_fast.retrieval.stores import (
+    Rows,
+    create_store,
+    faiss_rows,
+    faiss_search,
+    faiss_store,
+    open_store,
+)
 
 DIMENSION, NUM_ROWS = 16, 700
 KINDS = ["hnsw", "ivf-pq", "ivf-sq8", "sq8", "PQ4x4fs", "OPQ4_16,IVF8,PQ4np", "IVF8,Flat,RFlat"]
@@ -126,6 +135,40 @@ def test_effort_is_chosen_for_a_recall_and_can_be_set(indexed):
         open_store(store.address, nprobe=0)
 
 
+def test_effort_that_was_given_is_not_kept(indexed):
+    store = indexed("hnsw")
+    chosen, address = store.index, store.address
+    store.close()
+    with open_store(address, ef_search=5000, refine=9) as store:
+        assert "ef_search 5000, 9 candidates" in store.index
+        store.add(rows_of(1, 10_000))
+        assert "ef_search 5000, 9 candidates" in store.index
+    assert open_store(address).index == chosen
+
+
+def test_deleted_rows_do_not_make_searches_careless(tmp_path):
+    """Few enough rows that a search with a filter would be exact, whatever the effort."""
+    efforts = []
+    for deleted in ([], ["doc 5"]):
+        address = f"faiss:{tmp_path}/{len(deleted)}"
+        with create_store(address, made_info(dimension=DIMENSION), index="ivf-sq8") as store:
+            store.add(rows_of(NUM_ROWS))
+            store.delete(deleted)
+        efforts.append(store.index)
+    assert efforts[0] == efforts[1]
+
+
+def test_a_writer_begins_at_the_index_that_another_left(indexed):
+    store = indexed("ivf-sq8")
+    with open_store(store.address) as other:
+        other.delete([f"doc {number}" for number in range(300)])
+    store.add(rows_of(1, 10_000, seed=5))
+    assert recall(store) > 0.85
+    rest = rows_of(NUM_ROWS)
+    found = store.search(rest.vectors[300:], 1).ids
+    assert found == [[each] for each in rest.ids[300:]]
+
+
 def test_a_recall_that_is_not_reached_is_said(indexed, caplog):
     indexed("PQ2x4fs", target_recall=1.0, refine=0)
     assert "of the true first 10" in caplog.text
@@ -136,6 +179,33 @@ def test_without_refine_scores_are_those_of_the_index(indexed):
     queries = clustered(5, 3)
     found, true = store.search(queries, 3), store._find(None, queries, 3, None)
     assert np.abs(found.scores - true.scores).max() > 1e-4
+
+
+def test_a_commit_that_failed_can_be_tried_again(tmp_path, monkeypatch):
+    def full(path, array):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with create_store(
+        f"faiss:{tmp_path}/store", made_info(dimension=DIMENSION), index="sq8"
+    ) as store:
+        store.add(rows_of(NUM_ROWS))
+        with monkeypatch.context() as patch:
+            patch.setattr(faiss_rows, "write_array", full)  # the index is written by then
+            with pytest.raises(OSError, match="No space"):
+                store.commit()
+    assert recall(open_store(store.address)) > 0.85
+
+
+def test_a_store_with_too_few_rows_left_is_searched_exactly(indexed, caplog):
+    store = indexed("ivf-pq")
+    store.delete([f"doc {number}" for number in range(680)])
+    store.commit()
+    assert "is searched exactly for now: 20 vectors do not train" in caplog.text
+    assert store.exact
+    store.add(rows_of(NUM_ROWS, 10_000))
+    store.commit()
+    store.close()
+    assert open_store(store.address).index.startswith("IVF")
 
 
 def test_too_few_rows_for_an_index(tmp_path):

@@ -16,7 +16,14 @@ from store_cases import StoreCases, draw_queries, draw_rows, made_info
 
 from hybrid_fast.retrieval import search
 from hybrid_fast.retrieval.embeddings import normalize_rows
-from hybrid_fast.retrieval.stores import create_store, faiss_files, faiss_vectors, open_store
+from hybrid_fast.retrieval.stores import (
+    create_store,
+    faiss_files,
+    faiss_store,
+    faiss_vectors,
+    open_store,
+)
+from hybrid_fast.retrieval.stores.faiss_rows import KeptRows
 
 
 @pytest.fixture
@@ -201,6 +208,39 @@ def test_one_writer_and_any_number_of_readers(made):
     assert open_store(made).count() == 33
 
 
+def test_a_writer_of_another_model_than_was_opened(made):
+    store = open_store(made)
+    with create_store(made, made_info("dot"), replace=True) as other:
+        other.add(draw_rows(4))
+    with pytest.raises(ValueError, match=r"was replaced since it was opened.*open it again"):
+        store.add(draw_rows(2, 50))
+    assert open_store(made).delete(["doc 1"]) == 1  # no lock was left
+
+
+@pytest.mark.parametrize("index", ["flat", "sq8"])
+def test_a_store_that_is_replaced_while_it_is_opened(tmp_path, monkeypatch, index):
+    address = f"faiss:{tmp_path}/store"
+    made = []
+
+    def make(first):
+        with create_store(address, made_info(), index=index, replace=bool(first)) as store:
+            store.add(draw_rows(30, first))
+
+    class Slow(KeptRows):
+        def __init__(self, folder, commit, writable):
+            if not made:
+                made.append(commit)
+                monkeypatch.setattr(faiss_store, "KeptRows", KeptRows)
+                make(100)
+            super().__init__(folder, commit, writable)
+
+    make(0)
+    monkeypatch.setattr(faiss_store, "KeptRows", Slow)
+    with open_store(address) as store:
+        assert made
+        assert store.texts(["doc 0", "doc 100"]) == [None, "text of doc 100"]
+
+
 def test_a_store_is_replaced_at_the_first_commit(made):
     with pytest.raises(FileExistsError, match="--replace"):
         create_store(made, made_info())
@@ -219,6 +259,10 @@ def test_a_store_is_replaced_at_the_first_commit(made):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "build-release").mkdir()
+    with pytest.raises(FileExistsError, match="build-release"):
+        create_store(f"faiss:{tmp_path}", made_info())
+    (tmp_path / "build-release").rmdir()
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"notes\.txt"):
         create_store(f"faiss:{tmp_path}", made_info())
@@ -284,4 +328,6 @@ def test_ids_and_texts_in_any_script(new, reopened):
     rows = draw_rows(3)._replace(ids=["ป 1", "渡轮", "a\nb"], texts=["", "ü", "x" * 5000])
     store.add(rows)
     store = reopened(store)
-    assert store.texts(["渡轮", "a\nb", "ป 1", "渡"]) == ["ü", "x" * 5000, "", None]
+    asked = ["渡轮", "a\nb", "ป 1", "渡", "\ud800"]
+    assert store.texts(asked) == ["ü", "x" * 5000, "", None, None]
+    assert store.delete(["\ud800"]) == 0
