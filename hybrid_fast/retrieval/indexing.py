@@ -34,8 +34,8 @@ class IndexReport:
         rows: how many vectors it has.
         languages: number of vectors of each language.
         size: its bytes on the disk; None if they are elsewhere.
-        recall: recall@10 against exact search, of vectors of the corpus as queries, each one's own
-            row left out; None if it was not measured.
+        recall: recall@10 against exact search, of vectors of the corpus as queries, the nearest
+            hit of each (by cosine its own row) left out; None if it was not measured.
         queries: how many they were.
         seconds: that all took, the measurement apart.
     """
@@ -86,8 +86,8 @@ def index_corpus(
     keeps_texts = corpus.manifest.has_texts if store_texts is None else store_texts
     if keeps_texts and not corpus.manifest.has_texts:
         raise ValueError(
-            f"{corpus.folder} has no texts to store; encode it with --store-texts, or leave out "
-            "store_texts"
+            f"{corpus.folder} has no texts to store; encode it with --store-texts, or ask for none "
+            "here (--no-texts)"
         )
     queries = corpus.sample(RECALL_QUERIES, seed)
     truth = None if add else _Truth(queries, corpus.info.similarity)

@@ -20,6 +20,7 @@ from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.stores import Store, create_store, open_store
 from hybrid_fast.retrieval.stores.addresses import options_of
+from hybrid_fast.retrieval.stores.store import UnfinishedStoreError
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 _DIGEST = "candidates"  # in the settings of a VectorInfo
@@ -79,7 +80,7 @@ class CandidateStore:
     info: VectorInfo
 
     def lacks_vectors(self) -> bool:
-        """Tell whether the candidates have to be encoded, since there is no store, or an empty one.
+        """Tell whether the candidates have to be encoded: there is no whole store, or an empty one.
 
         Raises:
             ValueError: it holds other texts, or vectors of another model.
@@ -87,7 +88,7 @@ class CandidateStore:
         try:
             with self.opened() as store:
                 return store.count() == 0
-        except FileNotFoundError:
+        except (FileNotFoundError, UnfinishedStoreError):
             return True
 
     @contextmanager
@@ -96,6 +97,7 @@ class CandidateStore:
 
         Raises:
             FileNotFoundError: there is none.
+            UnfinishedStoreError: it was never filled to the end.
             ValueError: as `lacks_vectors`.
         """
         with ExitStack() as stack:
@@ -136,8 +138,8 @@ class CandidateStore:
         todo = "give another store, or delete that one"
         if theirs.get(_DIGEST) != ours[_DIGEST]:
             raise ValueError(
-                f"{store.address} was not made of the {self.texts.name}, or of others of its "
-                f"candidates: {todo}"
+                f"{store.address} was not made of the {self.texts.name}, or they have changed "
+                f"since: {todo}"
             )
         for name in _SAME:
             if theirs.get(name) != ours.get(name):

@@ -21,6 +21,7 @@ from hybrid_fast.common.files import check_folder, complete_file
 from hybrid_fast.common.json_files import read_json
 from hybrid_fast.retrieval.stores.faiss_files import KeptFile, check_file
 from hybrid_fast.retrieval.stores.faiss_kinds import IndexOptions
+from hybrid_fast.retrieval.stores.store import UnfinishedStoreError
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 STORE = "store.json"
@@ -146,14 +147,18 @@ def prepare(folder: Path, replace: bool) -> None:
         with suppress(ValueError):  # a damaged store tells nothing, and goes at the first commit
             clean(folder, _read_store(folder))
         return
-    builds = set(folder.glob(_ANY_BUILD))
-    others = sorted({*folder.glob("*")} - builds)
+    others = _not_ours(folder)
     if others:
         raise FileExistsError(
-            f"{folder} holds {others[0].name!r} and is no store; choose another folder"
+            f"{folder} holds {others[0]!r} and is no store; choose another folder"
         )
-    for build in builds:
+    for build in folder.glob(_ANY_BUILD):
         shutil.rmtree(build)
+
+
+def _not_ours(folder: Path) -> list[str]:
+    """Return the names of what a store that was never committed does not have in its folder."""
+    return sorted(path.name for path in {*folder.glob("*")} - {*folder.glob(_ANY_BUILD)})
 
 
 def _read_store(folder: Path) -> Commit:
@@ -161,9 +166,14 @@ def _read_store(folder: Path) -> Commit:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no store at {folder}; hybrid-fast index makes one")
     if not path.is_file():
-        raise ValueError(
-            f"{folder} has no {STORE}: it is no store, or was never finished; index the corpus "
-            "again, or choose another folder"
+        others = _not_ours(folder)
+        if others:
+            raise ValueError(
+                f"{folder} has no {STORE} and holds {others[0]!r}: it is no store; choose another "
+                "folder"
+            )
+        raise UnfinishedStoreError(
+            f"{folder} has no {STORE}: its store was never finished; index the corpus again"
         )
     try:
         values = read_json(path, dict)

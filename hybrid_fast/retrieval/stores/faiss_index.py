@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -212,4 +213,5 @@ def _selector(allowed: np.ndarray | None) -> Any:
 
 def _reason(error: Exception) -> str:
     """Return what FAISS says went wrong, without where in its code."""
-    return str(error).rsplit("Error: ", 1)[-1].strip().replace("\n", " ")
+    text = str(error).strip().replace("\n", " ")
+    return re.sub(r"^Error in .* at \S+:\d+: (Error: )?", "", text)

@@ -33,6 +33,10 @@ class Rows(NamedTuple):
     texts: Sequence[str] | None = None
 
 
+class UnfinishedStoreError(ValueError):
+    """A store was begun and never committed; `create_store` begins anew in its place."""
+
+
 class StoreHits(NamedTuple):
     """What a search found for n queries, best first.
 

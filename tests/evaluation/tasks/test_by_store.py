@@ -176,6 +176,17 @@ def test_flat_index_of_faiss(name, tmp_path):
     assert again.to_dict() == found.to_dict()
 
 
+def test_a_store_that_was_never_filled_to_the_end(tmp_path):
+    task, model = TASKS["one candidate"](), Numbers()
+    (tmp_path / "store" / "build-0123abcd").mkdir(parents=True)  # of a process that was killed
+    found = task.evaluate(model, store=f"faiss:{tmp_path / 'store'}")
+    assert_same_scores(found, task.evaluate(model))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"holds 'mine\.txt': it is no store"):
+        task.evaluate(model, store=f"faiss:{tmp_path / 'notes'}")
+
+
 def test_builtin_task(memory_kind, tmp_path):
     """Cosines of a static model: real texts, and scores that are no whole numbers."""
     task = load_task("builtin", languages=["de", "th", "en"])
