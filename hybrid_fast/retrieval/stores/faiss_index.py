@@ -89,6 +89,9 @@ class FaissIndex:
 
         Returns:
             Rows, int64 (n, depth), -1 where none was found, and their scores in the index.
+
+        Raises:
+            ValueError: FAISS cannot search it so.
         """
         num_rows = len(self)
         share = 1.0 if allowed is None else max(int(allowed.sum()), 1) / num_rows
@@ -96,9 +99,12 @@ class FaissIndex:
         selector = _selector(allowed)
         try:
             found = self._search(queries, depth, effort, selector)
-        except RuntimeError:
+        except RuntimeError as error:
             if selector is None:
-                raise
+                raise ValueError(
+                    f"FAISS does not search this index with parameters ({_reason(error)}); use "
+                    "another index"
+                ) from error
             # Some kinds have no filter: more are searched, and the others left out.
             if share < _LEAST_SHARE:
                 return np.full((len(queries), depth), -1), np.full((len(queries), depth), -np.inf)

@@ -28,8 +28,8 @@ _LEAST_PER_CENTROID = 39
 _CODES = 256  # of a quantiser of one byte
 MOST_LISTS = 2**14
 MOST_SAMPLE = 2**20
-# Factory strings of indices whose own scores are exact: no transform of vectors, no codes.
-_KEEPS_VECTORS = re.compile(r"^(IVF\d+(_HNSW\d+)?,)?Flat$|^HNSW\d+(,Flat)?$|,RFlat$")
+# Factory strings of indices whose candidates are the best by exact scores: no transform, no codes.
+_KEEPS_VECTORS = re.compile(r"^(IVF\d+(_HNSW\d+)?,)?Flat$|^HNSW\d+(,Flat)?$")
 FLAT = ("flat", "Flat")
 KINDS = ("auto", "flat", "hnsw", "ivf-pq", "ivf-sq8", "sq8")
 

@@ -18,7 +18,7 @@ from hybrid_fast.retrieval.stores import (
 )
 
 DIMENSION, NUM_ROWS = 16, 700
-KINDS = ["hnsw", "ivf-pq", "ivf-sq8", "sq8", "PQ4x4fs", "OPQ4_16,IVF8,PQ4np", "IVF8,Flat,RFlat"]
+KINDS = ["hnsw", "ivf-pq", "ivf-sq8", "sq8", "PQ4x4fs", "OPQ4_16,IVF8,PQ4np", "IVF8,PQ4,RFlat"]
 
 
 def clustered(num: int, seed: int) -> np.ndarray:
@@ -215,6 +215,11 @@ def test_too_few_rows_for_an_index(tmp_path):
         store.commit()
     store.close()
     assert not any(tmp_path.iterdir())
+
+
+def test_an_index_that_takes_no_parameters(indexed):
+    with pytest.raises(ValueError, match=r"search params not supported.*use another index"):
+        indexed("HNSW8_2+PQ4")
 
 
 def test_a_damaged_index(indexed):
