@@ -11,7 +11,7 @@ from test_rules import Dictionary, make_table
 
 from hybrid_fast import mine_hard_negatives
 from hybrid_fast.retrieval.mining import MiningOptions, mine
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.stores import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -114,7 +114,7 @@ def test_passages_are_found_by_text_or_id():
         passage_id=["x:1", None, None],
     )  # fmt: skip
     answers = Answers.of_table(table)
-    known = PassagesOfOthers.of_table(table, answers)
+    known = KnownPassages.of_table(table, answers)
     ids, texts = ["x:1", "1", "z", "data:x:1"], ["three", "two ", "four", "five"]
     found = known.find(pa.array(ids), hash_texts(pa.array(texts)))
     assert found.tolist() == [*answers.passages[[0, 1]], -1, -1]
