@@ -83,7 +83,7 @@ def encode_both(
     left, settings = encode_queries(
         model, queries, batch_size, passages_name=passages_name, shared=shared
     )
-    encoder = share_encoder(of_passages, shared, batch_size or DEFAULT_BATCH_SIZE)
+    encoder = share_encoder(of_passages, shared, _texts_at_a_time(model, batch_size))
     right = encode(encoder, passages, batch_size, passages_name)
     if settings["similarity"] == "cosine":
         left, right = normalize_rows(left), normalize_rows(right)
@@ -107,7 +107,7 @@ def encode_queries(
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
     if getattr(model, "truncate_dim", None) is not None:
         settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
-    encoder = share_encoder(of_queries, shared, batch_size or DEFAULT_BATCH_SIZE)
+    encoder = share_encoder(of_queries, shared, _texts_at_a_time(model, batch_size))
     embeddings = encode(encoder, queries, batch_size, "queries")
     if not isinstance(model, BiEncoder):
         methods = {"queries": of_queries.description, "passages": of_passages.description}
@@ -121,6 +121,11 @@ def encode_queries(
             settings["similarity"],
         )
     return embeddings, settings
+
+
+def _texts_at_a_time(model: object, batch_size: int | None) -> int:
+    """Return how many texts a model tokenises and cuts together: what ranks share is whole."""
+    return batch_size or int(getattr(model, "default_batch_size", DEFAULT_BATCH_SIZE))
 
 
 def encode(
