@@ -4,9 +4,9 @@
                                        [--points N] [--ranks N] [--seed N] [--out FILE.json]
 
 Each point starts anew, kills all processes (SIGKILL) at a random moment between their start and
-their end, and goes on to the end. Exit status 1 if any file differs. Nothing else need be idle: unless
-HYBRID_FAST_WAYS asks for others, all compute by the ways of the core, since starts of their own that
-measure on a busy machine choose different ones, whose bytes differ.
+their end, and goes on to the end. Exit status 1 if any file differs. Nothing else need be idle:
+unless HYBRID_FAST_WAYS asks for others, all compute by the ways of the core, since folders that are
+begun on a busy machine choose different ones, whose bytes differ.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ from hybrid_fast.retrieval.corpus_encoding_folder import (
     finish,
     remove_begun,
     remove_remains,
-    shard_file,
     write_record,
 )
 from hybrid_fast.retrieval.corpus_encoding_progress import Progress
@@ -50,6 +49,7 @@ from hybrid_fast.retrieval.encoded_corpus import (
     EncodedCorpus,
     Manifest,
     VectorDtype,
+    shard_file,
     write_shard,
 )
 from hybrid_fast.retrieval.encoders import find_encoders

@@ -1,9 +1,9 @@
 """A folder that a corpus is being encoded to: what it will hold, and which shards are finished.
 
 Until the manifest is written, `unfinished.json` says what the folder is for, `ways.json` by which
-ways all processes compute, and a shard is finished when its record (JSON) stands beside it. So whatever ends the work leaves finished shards,
-and files that no record tells of, which are written again. A folder with a manifest is read the
-same way.
+ways all processes compute, and a shard is finished when its record (JSON) stands beside it. So
+whatever ends the work leaves finished shards, and files that no record tells of, which are written
+again. A folder with a manifest is read the same way.
 """
 
 from __future__ import annotations
@@ -73,11 +73,6 @@ class Begun:
         return found
 
 
-def shard_file(number: int) -> str:
-    """Return the name of the file of a shard."""
-    return f"shard-{number:05d}.parquet"
-
-
 def read_begun(folder: Path) -> Begun | None:
     """Return what a folder holds; None if no shard of it is finished.
 
@@ -89,9 +84,7 @@ def read_begun(folder: Path) -> Begun | None:
     if not paths:
         _refuse_others(folder)
         return None
-    manifest = _read_manifest(paths[0])
-    processes = manifest.made_by.get("processes", [])
-    known = [Record(replace(s, process=0), processes[s.process]) for s in manifest.shards]
+    manifest, known = _read_manifest(paths[0])
     records = {each.number: each for each in (*known, *_read_records(folder))}
     header = replace(manifest, shards=(), languages={}, made_by={})
     num_shards = len(known) if paths[0].name == MANIFEST else None
@@ -99,12 +92,17 @@ def read_begun(folder: Path) -> Begun | None:
     return Begun(header, records, ways, num_shards) if records else None
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> tuple[Manifest, list[Record]]:
+    """Return a manifest, or what is to become one, and the records of its shards."""
     try:
-        return Manifest.from_dict(read_json(path, dict))
-    except (KeyError, TypeError, ValueError) as error:
+        manifest = Manifest.from_dict(read_json(path, dict))
+        processes = manifest.made_by.get("processes", [])
+        shards = manifest.shards
+        return manifest, [Record(replace(s, process=0), processes[s.process]) for s in shards]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}); remove {path.parent} to encode the corpus anew"
+            f"{path} cannot be read ({error}); restore it, or remove {path.parent} to encode the "
+            "corpus anew"
         ) from error
 
 
