@@ -206,10 +206,10 @@ def _check_given(
 
 
 def _mine(miner: Miner, table: AlignedTable, folder: Path) -> Mined:
-    with TableWriter(table, folder) as writer:
-        for part, mined in miner.mine():
-            writer.write(part, mined)
-        made = writer.finish()
+    writer = TableWriter(table, folder)
+    for part, mined in miner.mine():
+        writer.write(part, mined)
+    made = writer.finish()
     logger.info("%s", miner.report.describe())
     return Mined(made, miner.report)
 

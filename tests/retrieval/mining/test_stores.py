@@ -78,11 +78,12 @@ def test_a_store_of_the_same_passages_gives_the_same_negatives(memory_stores):
     assert of_store.fingerprint == mine_hard_negatives(model, table, **options).fingerprint
 
 
-def test_languages_that_a_store_lacks_give_no_negatives():
+def test_languages_that_a_store_lacks_give_no_negatives(caplog):
     store = make_store(Dictionary(), [("d", "th", "found 1")])
     mined = mine(Dictionary(), TABLE, MiningOptions(), store=store)
     assert mined.table.dataset["negatives"][:] == [[], []]
     assert mined.report.total.without == 2
+    assert "no passages to become negatives of items in de, en; there are some in th" in caplog.text
 
 
 def test_queries_alone_are_mined_without_margins():
