@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from collections import defaultdict
@@ -15,10 +14,10 @@ import pytest
 from headlines import Headline, notes, table
 from training_corpus import LONGEST, save_encoder
 
+from hybrid_fast.common.allocator import keep_freed_memory
 from hybrid_fast.cpu import processor
 from hybrid_fast.models import BiEncoder
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 HEADLINES = pytest.StashKey[list[tuple[str, Headline]]]()  # with the test they are from
 STARTED = pytest.StashKey[float]()
 
@@ -50,8 +49,7 @@ def kept_memory() -> None:
     glibc gives large blocks back at once, and plain torch's loss, which makes many, then spends
     half of its time on page faults.
     """
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        assert ctypes.CDLL(None).mallopt(parameter, 2**31 - 1) == 1
+    assert keep_freed_memory()
 
 
 @pytest.fixture(scope="session")

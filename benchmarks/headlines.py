@@ -16,6 +16,7 @@ BUDGETS_S = {
     "encoding": 40,
     "training": 200,
     "real encoder": 480,
+    "engines": 330,
     "dropout": 50,
     "static encoder": 30,
     "token store": 20,

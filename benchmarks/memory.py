@@ -43,6 +43,13 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
+def highest_resident_mib() -> float:
+    """Return the peak of resident memory of this process since it began, mapped files included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (highest,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return int(highest) / 1024
+
+
 def run_fresh(script: str, **variables: object) -> Any:
     """Run a script in a fresh process that finds what this one does.
 

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['NegativeMask', 'PackedColumns', 'PlanIndex', 'Planner', 'Share', 'add_column_sums', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows', 'count_ranks', 'drop', 'find_first', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_float', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['NegativeMask', 'PackedColumns', 'PlanIndex', 'Planner', 'Share', 'add_column_sums', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows', 'count_ranks', 'drop', 'find_first', 'gelu', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_float', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -161,7 +161,7 @@ def attend(*, queries: typing.Any, keys: typing.Any, values: typing.Any, seen: t
     
     Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or
     a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,
-    queries); seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.
+    queries), or None; seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.
     With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to
     offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see
     keys less than `window` away; 0: any.
@@ -209,6 +209,10 @@ def find_first(scores: typing.Any, num_first: typing.SupportsInt | typing.Suppor
     """
     Return the best columns of each row, int64 (rows, num_first), as rank_rows does.
     """
+def gelu(values: typing.Any, out: typing.Any, *, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Write x Phi(x) of each value, arrays as of `drop`.
+    """
 def has_amx() -> bool:
     """
     Whether this processor has tiles for products (AMX).
@@ -223,10 +227,10 @@ def hash_texts(offsets: typing.Any, data: typing.Any) -> numpy.typing.NDArray[nu
     
     offsets: int64; data: uint8.
     """
-def multiply_float(a: typing.Any, b: typing.Any, out: typing.Any, *, add: bool, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
+def multiply_float(a: typing.Any, b: typing.Any, out: typing.Any, *, add: bool, bias: typing.Any = None, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Write a b to `out`, or add it: float32 (M, K), (K, N), in any layout, and (M, N),
-    contiguous.
+    contiguous. Or write a b + bias, (N,).
     """
 def pad_tokens(ids: typing.Any, offsets: typing.Any, rows: typing.Any, length: typing.SupportsInt | typing.SupportsIndex, pad_id: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.int64]:
     """

@@ -27,18 +27,23 @@ struct Numbers {
   }
 };
 
-void test_product(std::int64_t rows, std::int64_t columns, std::int64_t depth, bool add) {
+enum class Start { kNothing, kSums, kBias };
+
+void test_product(std::int64_t rows, std::int64_t columns, std::int64_t depth, Start start) {
+  const bool add = start == Start::kSums;
+  const Numbers biases(1, columns, 'r');
+  const float* bias = start == Start::kBias ? biases.data.data() : nullptr;
   for (const char left : {'r', 'c', 'g'}) {
     for (const char right : {'r', 'c', 'g'}) {
       const Numbers a(rows, depth, left), b(depth, columns, right);
       std::vector<float> out(rows * columns + 1, 0.5f), alone = out;
-      multiply_float(a.matrix, b.matrix, out.data(), add, 3);
-      multiply_float(a.matrix, b.matrix, alone.data(), add, 1);
+      multiply_float(a.matrix, b.matrix, out.data(), add, bias, 3);
+      multiply_float(a.matrix, b.matrix, alone.data(), add, bias, 1);
       CHECK(out == alone);  // whatever the number of threads
       CHECK(out.back() == 0.5f);
       for (std::int64_t i = 0; i < rows; ++i) {
         for (std::int64_t j = 0; j < columns; ++j) {
-          double dot = add ? 0.5 : 0;
+          double dot = add ? 0.5 : bias != nullptr ? bias[j] : 0;
           for (std::int64_t k = 0; k < depth; ++k) dot += a.at(i, k) * b.at(k, j);
           CHECK(near(out[i * columns + j], dot, double(depth), 1e-6));
         }
@@ -51,18 +56,22 @@ void test_products() {
   for (const std::int64_t rows : {1, 5, 6, 97}) {
     for (const std::int64_t columns : {1, 16, 63, 64, 130}) {
       for (const std::int64_t depth : {1, 17, 257}) {
-        test_product(rows, columns, depth, (rows + columns + depth) % 2 == 0);
+        test_product(rows, columns, depth, Start((rows + columns + depth) % 3));
       }
     }
   }
-  test_product(390, 390, 70, true);  // several blocks
+  for (const Start start : {Start::kSums, Start::kBias}) {
+    test_product(390, 390, 70, start);  // several blocks
+    test_product(7, 70, 800, start);    // several depths
+  }
 }
 
 void test_nothing() {
-  test_product(0, 5, 5, false);
-  test_product(5, 0, 5, true);
-  test_product(2, 3, 0, false);
-  test_product(2, 3, 0, true);
+  for (const Start start : {Start::kNothing, Start::kSums, Start::kBias}) {
+    test_product(0, 5, 5, start);
+    test_product(5, 0, 5, start);
+    test_product(2, 3, 0, start);
+  }
 }
 
 }  // namespace

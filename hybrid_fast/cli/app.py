@@ -14,6 +14,7 @@ import typer
 
 from hybrid_fast.cli.commands import encode, evaluate, index, mine, read, search, train
 from hybrid_fast.cli.messages import plain_messages, say, show_any_text
+from hybrid_fast.common.allocator import keep_freed_memory
 from hybrid_fast.common.errors import PartlyDoneError
 from hybrid_fast.common.launch import find_launch
 
@@ -25,6 +26,11 @@ app = typer.Typer(
 )
 BAD_INPUT = 2
 SHARED_COMMANDS = ("train", "train-reader", "evaluate", "encode")  # by the processes of a launcher
+# Encoding and training take and free large blocks in turn.
+COMPUTING_COMMANDS = (
+    "demo", "train", "sweep", "evaluate", "encode", "search", "mine", "index", "train-reader",
+    "evaluate-reader",
+)  # fmt: skip
 PARTLY_DONE = 1
 # The class of typer's usage errors, which has no public name.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
@@ -35,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     What fails after the model was saved exits with status 1, and a line that says where it is.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None:
+        arguments = sys.argv[1:]
+        keep_memory(arguments)
+    arguments = list(arguments)
     show_any_text()
     if "--debug" in arguments:
         sys.exit(app(arguments))
@@ -61,6 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(BAD_INPUT)
     if status:
         sys.exit(status)
+
+
+def keep_memory(arguments: Sequence[str]) -> None:
+    """Let this process keep freed memory if it is a command that computes.
+
+    Args:
+        arguments: of the command line; with --debug a line says so.
+    """
+    if arguments and arguments[0] in COMPUTING_COMMANDS and keep_freed_memory():
+        if "--debug" in arguments:
+            say("freed memory is kept for the next allocation (mallopt)")
 
 
 def check_alone(command: str | None) -> None:

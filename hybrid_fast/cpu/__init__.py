@@ -2,11 +2,12 @@
 
 from hybrid_fast.cpu.half_precision import emulates, say_if_emulated, slowdown
 from hybrid_fast.cpu.machine import processor
-from hybrid_fast.cpu.ways import Choice, choices, fastest, settle
+from hybrid_fast.cpu.ways import Choice, choices, common_ways, fastest, settle
 
 __all__ = [
     "Choice",
     "choices",
+    "common_ways",
     "emulates",
     "fastest",
     "processor",

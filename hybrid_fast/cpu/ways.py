@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -47,11 +48,13 @@ class Choice:
     """A way that was chosen."""
 
     way: str
-    source: str  # "measured", "kept" from an earlier process, "preferred", "settled", the variable
+    # "measured", "kept" from an earlier process, "preferred", "settled", "common", the variable
+    source: str
     seconds: Mapping[str, float] = field(default_factory=dict)  # of each way, where measured
 
 
 _chosen: dict[tuple[str, str], Choice] = {}
+_common: ContextVar[Path | None] = ContextVar("common", default=None)
 _settled: dict[str, str] = {}
 
 
@@ -117,6 +120,46 @@ def settle(ways: Mapping[str, str]) -> None:
             _chosen.pop(key, None)
 
 
+@contextmanager
+def common_ways(path: Path) -> Iterator[None]:
+    """Follow the choices that a file holds within, and add to it those that it lacks.
+
+    For work that several processes share, or go on with, and whose bytes are to be equal: what is
+    kept of a processor does not suffice, since nothing is measured for good on a busy machine. The
+    first process that needs a way decides for all with its versions and number of threads. Choices
+    that were made before are made anew within, and hold again afterwards.
+
+    Args:
+        path: of a JSON file, which need not exist, where all of them find it.
+    """
+    before = dict(_chosen)
+    _chosen.clear()
+    token = _common.set(path)
+    try:
+        yield
+    finally:
+        _common.reset(token)
+        _chosen.clear()
+        _chosen.update(before)
+
+
+def _common_way(path: Path, setting: str, question: str) -> str | None:
+    with suppress(FileNotFoundError):
+        return read_json(path, dict).get(setting, {}).get(question)
+    return None
+
+
+def _keep_common(path: Path, setting: str, question: str, way: str) -> str:
+    """Write a choice unless another process was first; return the choice that holds."""
+    while True:
+        with suppress(FileExistsError), sole_use(path):  # another process writes: a moment
+            kept = read_json(path, dict) if path.exists() else {}
+            held: str = kept.setdefault(setting, {}).setdefault(question, way)
+            with complete_file(path) as file:
+                json.dump(kept, file, indent=1)
+            return held
+
+
 def asked_otherwise(ways: Mapping[str, str]) -> dict[str, str]:
     """Return the ways that HYBRID_FAST_WAYS asks for in place of others, by kind and case.
 
@@ -140,7 +183,17 @@ def _choose(
     kind: str, case: str, setting: str, ways: Callable[[], Mapping[str, Callable[[], object]]]
 ) -> Choice:
     available = ways()
-    return _told(kind, case, list(available)) or compare(f"{kind} {case}", setting, available)
+    choice = _told(kind, case, list(available))
+    if choice is not None:
+        return choice
+    path, question = _common.get(), f"{kind} {case}"
+    if path is None:
+        return compare(question, setting, available)
+    way = _common_way(path, setting, question)
+    if way is None:
+        way = _keep_common(path, setting, question, compare(question, setting, available).way)
+    # Of a processor of another kind, whose bytes are others in any case.
+    return Choice(way, "common") if way in available else compare(question, setting, available)
 
 
 def _told(kind: str, case: str, available: Sequence[str]) -> Choice | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,15 @@ from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.micro_batches import cut_by_length, cut_by_tokens
 from hybrid_fast.models.texts import Integers, Side
 
-# On a CPU so many tokens are embedded at a time, padding included: what one layer leaves to the
-# next stays in its caches. With 64 passages at a time it takes twice as long.
-CPU_TOKENS = 768
+_Prepared = TypeVar("_Prepared")
+
+# Tokens that a transformer embeds at a time, padding included. On a CPU what one layer leaves to
+# the next stays in its caches; with 64 passages at a time it takes twice as long. An accelerator
+# is busy with as many as 64 texts of 512 have, and has memory for them wherever it trains.
+CPU_TOKENS, ACCELERATOR_TOKENS = 768, 32_768
+# Texts that are tokenised together, and then cut by tokens: where short ones would leave an
+# accelerator idle they are more.
+CPU_TEXTS, ACCELERATOR_TEXTS = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class EncodeOptions:
         side: whose maximum length holds.
         prompt: put before each text.
         dim: entries that are kept of each embedding, the first ones.
-        batch_size: texts at a time.
+        batch_size: texts at a time, at most.
         normalize: whether what is kept is scaled to norm 1.
         on_cpu: see `encode_in_batches`.
         must_have_tokens: whether a static encoder refuses a text without tokens, which otherwise
@@ -59,8 +66,19 @@ def check_truncate_dim(dim: int, embedding_dim: int) -> int:
     return int(dim)
 
 
+def most_tokens(device: torch.device) -> int:
+    """Return how many tokens a transformer embeds at a time on a device, padding included."""
+    return CPU_TOKENS if device.type == "cpu" else ACCELERATOR_TOKENS
+
+
+def most_texts(device: torch.device) -> int:
+    """Return how many texts a transformer takes at a time on a device, unless told otherwise."""
+    return CPU_TEXTS if device.type == "cpu" else ACCELERATOR_TEXTS
+
+
 def encode_in_batches(
-    encode: Callable[[list[str]], Tensor],
+    prepare: Callable[[list[str]], _Prepared],
+    embed: Callable[[_Prepared], Iterable[tuple[Integers, Tensor]]],
     texts: Sequence[str],
     dim: int,
     batch_size: int,
@@ -71,7 +89,9 @@ def encode_in_batches(
     """Encode texts without gradients, the longest first: the texts of a batch are of like length.
 
     Args:
-        encode: returns the embeddings of a batch, (b, dim), on any device.
+        prepare: returns what `embed` takes of a batch, such as its tokens.
+        embed: returns the positions of some texts in the batch, (m,), and their embeddings,
+            (m, dim), on any device, until all have been embedded.
         texts: any number of them.
         dim: dimension of the embeddings.
         batch_size: texts at a time.
@@ -85,55 +105,61 @@ def encode_in_batches(
         ValueError: a batch size below 1.
     """
     embeddings = torch.empty((len(texts), dim))
+    waiting: list[tuple[Integers, Tensor]] = []
     is_first = True
     for rows in longest_first(texts, batch_size, progress):
+        # A batch is prepared while a GPU is at the one before, for which nothing waits until then.
+        prepared = prepare([texts[row] for row in rows])
+        _put(waiting, embeddings)
         with torch.no_grad():
-            batch = encode([texts[row] for row in rows])
+            waiting = [(rows[places], part) for places, part in embed(prepared)]
         if is_first and not on_cpu:
-            embeddings = torch.empty_like(embeddings, device=batch.device, dtype=batch.dtype)
-        embeddings[rows] = batch.to(embeddings)
+            embeddings = waiting[0][1].new_empty((len(texts), dim))
         is_first = False
+    _put(waiting, embeddings)
     return embeddings
 
 
-def embed_in_parts(
-    embed: Callable[[Integers], Tensor],
-    lengths: Integers,
-    max_tokens: int | None,
-    *,
-    unpadded: bool = False,
-) -> Tensor:
-    """Embed the texts of a batch some at a time, those of like length together.
+def _put(parts: list[tuple[Integers, Tensor]], embeddings: Tensor) -> None:
+    for rows, part in parts:
+        embeddings[torch.from_numpy(rows)] = part.to(embeddings)
+
+
+def cut_batch(
+    lengths: Integers, max_tokens: int | None, *, unpadded: bool = False
+) -> list[Integers]:
+    """Return the texts of a batch that are embedded at a time, those of like length together.
+
+    Which they are decides on the last bits of embeddings, so that it depends on nothing else: not
+    on what is measured, on other processes or on what came before.
 
     Args:
-        embed: returns the embeddings of texts by their positions in the batch, (m, D).
         lengths: int64 (n,), tokens of each text.
         max_tokens: at a time, padding included, or a longer text alone; None: all at once.
         unpadded: whether there is no padding.
 
     Returns:
-        (n, D), in the order of the batch.
+        Positions in the batch, int64 (m,) each.
     """
     if max_tokens is None:
-        return embed(np.arange(len(lengths)))
+        return [np.arange(len(lengths))]
     if unpadded:
-        parts = cut_by_tokens(lengths, max_tokens)
-    else:
-        parts = [rows for rows, _ in cut_by_length(lengths, max_tokens)]
-    return torch.cat([embed(rows) for rows in parts])[np.concatenate(parts).argsort()]
+        return cut_by_tokens(lengths, max_tokens)
+    return [rows for rows, _ in cut_by_length(lengths, max_tokens)]
 
 
 def longest_first(
     texts: Sequence[str], batch_size: int, progress: str | None = None
-) -> Iterator[list[int]]:
-    """Yield the rows of each batch of texts; see `encode_in_batches`.
+) -> Iterator[Integers]:
+    """Yield the rows of each batch of texts, int64; see `encode_in_batches`.
 
     Raises:
         ValueError: a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    rows = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    rows = np.argsort(-sizes, kind="stable")
     starts = tqdm(
         range(0, len(texts), batch_size),
         desc=progress,

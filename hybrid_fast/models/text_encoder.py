@@ -20,13 +20,13 @@ from hybrid_fast.models.backbones.static import StaticBackbone
 from hybrid_fast.models.backbones.transformer import TransformerBackbone
 from hybrid_fast.models.dtypes import say_if_slow
 from hybrid_fast.models.encoding import (
-    CPU_TOKENS,
     EncodeOptions,
     check_truncate_dim,
-    embed_in_parts,
+    cut_batch,
     encode_in_batches,
     evaluation_mode,
     longest_first,
+    most_tokens,
 )
 from hybrid_fast.models.head.head import members
 from hybrid_fast.models.kernels.encoder import fast_encoder
@@ -36,6 +36,7 @@ from hybrid_fast.models.texts import (
     Integers,
     Side,
     TokenIds,
+    Tokens,
     check_num_tokens,
     check_side,
     check_texts,
@@ -122,6 +123,11 @@ class TextEncoder(nn.Module):
     def get_embedding_dimension(self) -> int:
         """Return the dimension of embeddings as they are encoded, which may be truncated."""
         return self.truncate_dim or self.embedding_dim
+
+    @property
+    def default_batch_size(self) -> int:
+        """Texts that encoding takes at a time: of a transformer 64 on a CPU, else 1024."""
+        return self.backbone.default_batch_size
 
     @property
     def has_layers(self) -> bool:
@@ -238,8 +244,8 @@ class TextEncoder(nn.Module):
 
         Args:
             texts: the queries; none may be empty.
-            batch_size: texts at a time, of like length, or fewer: on a CPU a transformer embeds
-                768 tokens at a time; default 64, of a static encoder 1024.
+            batch_size: texts at a time at most, of like length; a transformer embeds 768 tokens of
+                them at a time on a CPU, 32,768 elsewhere. Default `default_batch_size`.
             show_progress: whether to show a progress bar, on a terminal and after two seconds.
 
         Returns:
@@ -261,7 +267,7 @@ class TextEncoder(nn.Module):
         self, texts: Iterable[str], side: Side, batch_size: int | None, show_progress: bool
     ) -> np.ndarray:
         texts, dim = check_texts(texts, side), self.get_embedding_dimension()
-        size = self.backbone.default_batch_size if batch_size is None else batch_size
+        size = self.default_batch_size if batch_size is None else batch_size
         options = EncodeOptions(side, self.prompts.of_side(side), dim, size)
         self.check_room(options.prompt, side)
         return self.embed(texts, options, f"encode {side}" if show_progress else None).numpy()
@@ -280,13 +286,15 @@ class TextEncoder(nn.Module):
             ValueError: a text has no token, or a batch size is below 1.
         """
 
-        def encode(batch: list[str]) -> Tensor:
-            kept = self._embed_batch(batch, options)[:, : options.dim]
-            return normalize(kept, dim=-1) if options.normalize else kept
+        def embed(tokens: Tokens) -> Iterator[tuple[Integers, Tensor]]:
+            for rows in self._cut(tokens):
+                kept = self(self._inputs(tokens, rows))[:, : options.dim]
+                yield rows, normalize(kept, dim=-1) if options.normalize else kept
 
         with evaluation_mode(self), fast_encoder(self, unpadded=self.can_unpad()):
             return encode_in_batches(
-                encode,
+                lambda batch: self._tokens(batch, options),
+                embed,
                 texts,
                 options.dim,
                 options.batch_size,
@@ -316,33 +324,30 @@ class TextEncoder(nn.Module):
         states: list[Tensor] = [torch.empty(0)] * len(texts)
         with torch.no_grad(), evaluation_mode(self), fast_encoder(self, unpadded=self.can_unpad()):
             for rows in longest_first(texts, options.batch_size, progress):
-                inputs = self._inputs(*self._tokens([texts[row] for row in rows], options))
-                for row, each in zip(rows, backbone.token_states(inputs), strict=True):
-                    states[row] = each
+                tokens = self._tokens([texts[row] for row in rows], options)
+                for part in self._cut(tokens):
+                    found = backbone.token_states(self._inputs(tokens, part))
+                    for row, each in zip(rows[part], found, strict=True):
+                        states[row] = each
         return states
 
-    def _embed_batch(self, texts: list[str], options: EncodeOptions) -> Tensor:
-        tokens = self._tokens(texts, options)
-        limit = CPU_TOKENS if self.backbone.pads and self.device.type == "cpu" else None
+    def _cut(self, tokens: Tokens) -> list[Integers]:
+        """Return the texts of a batch that are embedded at a time; see `cut_batch`."""
         backbone = self.backbone
+        limit = most_tokens(self.device) if backbone.pads else None
         unpadded = isinstance(backbone, TransformerBackbone) and backbone.is_unpadded
-        return embed_in_parts(
-            lambda rows: self(self._inputs(*tokens, rows)), tokens[1], limit, unpadded=unpadded
-        )
+        return cut_batch(tokens.lengths, limit, unpadded=unpadded)
 
     def can_unpad(self) -> bool:
         """Tell whether `fast_encoder` may embed texts without padding."""
         return isinstance(self.backbone, TransformerBackbone) and self.backbone.can_unpad
 
-    def _tokens(self, texts: list[str], options: EncodeOptions) -> tuple[TokenIds, Integers, int]:
-        """Return the ids of all tokens, how many each text has, and the prompt where not pooled."""
+    def _tokens(self, texts: list[str], options: EncodeOptions) -> Tokens:
         must_have_tokens = options.must_have_tokens or self.backbone.pads
         ids, lengths, _ = self._token_ids(
             texts, options.prompt, options.side, must_have_tokens=must_have_tokens
         )
-        return ids, lengths, self.backbone.prompt_length(options.prompt, options.side)
+        return Tokens(ids, lengths, self.backbone.prompt_length(options.prompt, options.side))
 
-    def _inputs(
-        self, ids: TokenIds, lengths: Integers, prompt_length: int, rows: Integers | None = None
-    ) -> Features:
-        return to_device(self._features(ids, lengths, prompt_length, rows), self.device)
+    def _inputs(self, tokens: Tokens, rows: Integers) -> Features:
+        return to_device(self._features(*tokens, rows), self.device)

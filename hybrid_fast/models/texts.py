@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,21 @@ TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]
 Side = Literal["query", "passage"]
 Features = dict[str, Tensor]
+
+
+class Tokens(NamedTuple):
+    """Of all texts of a batch.
+
+    Attributes:
+        ids: of all tokens, one text after another.
+        lengths: tokens of each text, int64 (n,).
+        prompt_length: those at its head that are not pooled.
+    """
+
+    ids: TokenIds
+    lengths: Integers
+    prompt_length: int
+
 
 SIDES: tuple[Side, Side] = ("query", "passage")
 

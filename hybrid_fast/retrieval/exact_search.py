@@ -40,9 +40,17 @@ def search(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
         ValueError: if k is not positive, there are no candidates, dimensions differ, a row holds
             NaN or infinity, or a score could overflow float32.
     """
+    _check(queries, candidates, k)
+    return search_checked(queries, candidates, k)
+
+
+def search_checked(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
+    """Return what `search` does, of matrices whose shapes and numbers are known to be right.
+
+    The check reads all candidates once more, which takes longer than to compare one query.
+    """
     import faiss  # not needed to train, and brings an OpenMP runtime of its own
 
-    _check(queries, candidates, k)
     k = min(k, len(candidates))
     hits = Hits(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
     open_rows, depth = np.arange(len(queries)), k

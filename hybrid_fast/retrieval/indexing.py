@@ -14,13 +14,14 @@ from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.stores import Rows, Store, StoreHits, create_store, open_store
+from hybrid_fast.retrieval.stores.recall import (
+    RECALL_DEPTH,
+    RECALL_QUERIES,
+    TRUTH_DEPTH,
+    mean_recall,
+)
 
-RECALL_DEPTH = 10
-RECALL_QUERIES = 256
-# Candidates that are compared, so that all with the last score that counts are among them.
-_DEPTH = 4 * RECALL_DEPTH
-# Scores that are equal but for the order of additions.
-_SAME_SCORE = 1e-6
+_QUIET: dict[str, Any] = {"delay": 2, "disable": None, "leave": False}
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,6 @@ def index_corpus(
         )
 
 
-_QUIET = {"delay": 2, "disable": None, "leave": False}
-
-
 def _opened(
     corpus: EncodedCorpus,
     address: str,
@@ -159,10 +157,10 @@ class _Truth:
         """Compare more rows."""
         if not len(rows.ids):
             return
-        found = search(self._queries, self._prepared(rows.vectors), _DEPTH)
+        found = search(self._queries, self._prepared(rows.vectors), TRUTH_DEPTH)
         ids = np.concatenate([self._ids, np.array(rows.ids, object)[found.rows]], axis=1)
         scores = np.concatenate([self._scores, found.scores], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :_DEPTH]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :TRUTH_DEPTH]
         self._ids = np.take_along_axis(ids, order, 1)
         self._scores = np.take_along_axis(scores, order, 1)
 
@@ -171,24 +169,9 @@ class _Truth:
 
 
 def _recall(store: Store, queries: np.ndarray, truth: _Truth | None) -> float | None:
-    """Return the share of the first 10 that a store finds; None if there is nothing to compare."""
-    exact = truth.hits if truth is not None else store.search_exactly(queries, _DEPTH)
+    """Return the recall of a store; None if there is nothing to compare."""
+    exact = truth.hits if truth is not None else store.search_exactly(queries, TRUTH_DEPTH)
     if exact is None or not len(queries) or store.count() < 2:
         return None
     found = store.search(queries, RECALL_DEPTH + 1)
-    shares = [
-        _share(ids, true, scores)
-        for ids, true, scores in zip(found.ids, exact.ids, exact.scores, strict=True)
-    ]
-    return float(np.mean(shares))
-
-
-def _share(found: list[str], true: list[str], scores: np.ndarray) -> float:
-    """Return the share of true hits that were found, the first left out: the query's own row.
-
-    Rows that tie with the last one count as well as it does.
-    """
-    asked = min(RECALL_DEPTH, len(true) - 1)
-    counting = int((scores[: len(true)] >= scores[asked] - _SAME_SCORE).sum())
-    number = len(set(found) & set(true[:counting])) - (true[0] in found)
-    return min(number, asked) / asked
+    return mean_recall(found.ids, exact.ids, exact.scores)

@@ -14,9 +14,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from hybrid_fast.common.control_groups import free_in_groups
 from hybrid_fast.common.environment import whole_number
 from hybrid_fast.training.compat import is_out_of_memory
-from hybrid_fast.training.control_groups import free_in_groups
 
 logger = logging.getLogger(__name__)
 

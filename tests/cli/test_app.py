@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from hybrid_fast import __version__
-from hybrid_fast.cli import main
+from hybrid_fast.cli import app, main
 
 
 def test_version_and_help(capsys):
@@ -108,3 +109,21 @@ def test_an_interrupted_run_ends_with_status_130(project, monkeypatch):
         main(["train", "recipe.yaml", "--out", "o"])
     assert ended.value.code == 130
     assert not (project / "o").exists()
+
+
+def test_commands_that_compute_keep_memory_and_calls_change_nothing(monkeypatch, capsys):
+    kept = []
+    monkeypatch.setattr(app, "keep_freed_memory", lambda: kept.append(True) or True)
+    for arguments in (["evaluate", "--help"], ["encode", "--debug", "--help"], ["report", "-h"]):
+        with pytest.raises(SystemExit) if "--debug" in arguments else nullcontext():
+            main(arguments)  # from Python
+    assert not kept
+    for arguments in (["evaluate", "--help"], ["encode", "--debug", "--help"], ["report", "-h"]):
+        monkeypatch.setattr(sys, "argv", ["hybrid-fast", *arguments])
+        with pytest.raises(SystemExit) if "--debug" in arguments else nullcontext():
+            main()
+        said = "mallopt" in capsys.readouterr().err
+        assert said == ("--debug" in arguments)
+    assert len(kept) == 2
+    for command in app.COMPUTING_COMMANDS:  # none is misspelt
+        main([command, "--help"])

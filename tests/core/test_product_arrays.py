@@ -57,6 +57,33 @@ def test_float_matrices_in_every_layout(left, right):
         assert np.array_equal(out, 2 * (a @ b))
 
 
+def test_a_bias_begins_each_row():
+    for m, n, k in SHAPES:
+        a, b, bias = whole(m, k, 0), whole(k, n, 1), whole(1, n, 2)[0]
+        out = np.full((m, n), np.nan, np.float32)
+        _core.multiply_float(a, b, out, add=False, bias=bias, num_threads=2)
+        assert np.array_equal(out, a @ b + bias)
+
+
+@pytest.mark.parametrize(
+    ("bias", "add", "message"),
+    [
+        (np.zeros(4, np.float32), False, r"bias .*\(5"),
+        (np.zeros(5, np.float64), False, "bias .*float32"),
+        (np.zeros((1, 5), np.float32), False, "bias .*"),
+        (np.zeros(5, np.float32), True, "with add there is no bias"),
+    ],
+)
+def test_bad_biases(bias, add, message):
+    out = np.ones((3, 5), np.float32)
+    with pytest.raises((ValueError, TypeError), match=message):
+        _core.multiply_float(whole(3, 4, 0), whole(4, 5, 1), out, add=add, bias=bias, num_threads=1)
+    with pytest.raises(ValueError, match="bias shares memory with out"):
+        _core.multiply_float(
+            whole(3, 4, 0), whole(4, 5, 1), out, add=False, bias=out[0], num_threads=1
+        )
+
+
 def test_a_row_that_is_repeated():
     a, b = np.broadcast_to(whole(1, 9, 0), (7, 9)), np.broadcast_to(whole(9, 1, 1), (9, 20))
     out = np.empty((7, 20), np.float32)

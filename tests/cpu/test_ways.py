@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from hybrid_fast.cpu import choices, settle, ways
+from hybrid_fast.cpu import choices, common_ways, settle, ways
 
 
 class Process:
@@ -272,3 +272,51 @@ def test_what_is_not_measured_is_the_first_unless_it_was_settled_or_is_asked_for
     new_process()
     monkeypatch.setenv("HYBRID_FAST_WAYS", "attention=torch")
     assert preferred() == "torch"
+
+
+def test_processes_that_share_work_follow_the_first_whatever_they_measure(new_process, tmp_path):
+    path = tmp_path / "job" / "ways.json"
+    first = new_process()
+    with common_ways(path):
+        assert first.choose(slow="torch") == "onednn"
+    assert json.loads(path.read_text()) == {"torch 2": {"nt 9 13 9": "onednn"}}
+    ways.cache_file().unlink(missing_ok=True)  # as where a busy machine keeps nothing
+    other = new_process()
+    assert other.choose(slow="onednn") == "torch"  # by itself
+    with common_ways(path):
+        assert other.choose(slow="onednn") == "onednn"
+        assert choices()["nt 9 13 9"].source == "common"
+        assert other.choose(slow="onednn", case="1 1 1") == "torch"
+    assert other.choose(slow="onednn") == "torch"  # as before
+    assert json.loads(path.read_text())["torch 2"]["nt 1 1 1"] == "torch"
+
+
+def test_a_common_way_that_is_not_here_or_of_other_versions_is_not_followed(new_process, tmp_path):
+    path = tmp_path / "ways.json"
+    path.write_text('{"torch 2": {"nt 9 13 9": "onednn"}}')
+    process = new_process()
+    with common_ways(path):
+        assert process.choose(lacks=("onednn",)) == "torch"
+        ways._chosen.clear()
+        assert process.choose(setting="torch 3", slow="onednn") == "torch"
+    assert json.loads(path.read_text())["torch 2"]["nt 9 13 9"] == "onednn"
+
+
+def test_the_first_of_many_processes_decides(tmp_path):
+    path = tmp_path / "ways.json"
+    with ThreadPoolExecutor(8) as pool:
+        held = list(
+            pool.map(
+                lambda i: ways._keep_common(path, "s", "q", ("torch", "core")[i % 2]), range(24)
+            )
+        )
+    assert len(set(held)) == 1
+    assert json.loads(path.read_text()) == {"s": {"q": held[0]}}
+
+
+def test_a_damaged_file_of_common_ways_is_named(new_process, tmp_path):
+    path = tmp_path / "ways.json"
+    path.write_text("{")
+    process = new_process()
+    with common_ways(path), pytest.raises(ValueError, match=r"ways\.json"):
+        process.choose()

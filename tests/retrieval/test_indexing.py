@@ -11,6 +11,7 @@ from store_cases import draw_queries
 from hybrid_fast import index_corpus
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.stores import open_store
+from hybrid_fast.retrieval.stores.recall import RECALL_QUERIES
 
 
 def truth_of(folder, *more) -> MemoryStore:
@@ -44,3 +45,82 @@ def test_a_store_holds_the_corpus(tmp_path, similarity, dtype):
         path.stat().st_size for path in (tmp_path / "store").glob("build-*/*")
     )
     check_same(report.address, truth_of(folder))
+
+
+def test_adding_and_replacing(tmp_path):
+    folder, more = write_corpus(tmp_path / "a"), write_corpus(tmp_path / "b", (9, 4), first=60)
+    address = f"faiss:{tmp_path}/store"
+    index_corpus(folder, address)
+    with pytest.raises(FileExistsError, match="--add"):
+        index_corpus(more, address)
+    report = index_corpus(more, address, add=True)
+    assert (report.rows, report.recall) == (73, 1)  # doc 60 to doc 63 were there
+    check_same(address, truth_of(folder, more))
+    assert index_corpus(more, address, replace=True, store_texts=False).rows == 13
+    with open_store(address) as store:
+        assert store.texts(["doc 60"]) == [None]
+    with pytest.raises(ValueError, match="leave out add"):
+        index_corpus(more, address, replace=True, add=True)
+    with pytest.raises(ValueError, match="index='flat'"):
+        index_corpus(more, address, index="flat", add=True)
+    with pytest.raises(FileNotFoundError, match="no store"):
+        index_corpus(more, f"faiss:{tmp_path}/none", add=True)
+
+
+def test_another_model_is_refused(tmp_path):
+    address = f"faiss:{tmp_path}/store"
+    index_corpus(write_corpus(tmp_path / "a"), address)
+    with pytest.raises(ValueError, match="another model"):
+        index_corpus(write_corpus(tmp_path / "b", similarity="dot"), address, add=True)
+    with open_store(address) as store:  # no lock was left
+        assert store.delete(["doc 1"]) == 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+@pytest.mark.parametrize("add", [False, True])
+def test_a_damaged_shard_leaves_the_store_as_it_was(tmp_path, damage, add):
+    folder, address = write_corpus(tmp_path / "a", first=100), f"faiss:{tmp_path}/store"
+    if add:
+        index_corpus(write_corpus(tmp_path / "b", (5,)), address)
+    shard = folder / "shard-00002.parquet"
+    if damage == "missing":
+        shard.unlink()
+    else:
+        data = bytearray(shard.read_bytes())
+        data[50] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(ValueError, match=r"shard-00002\.parquet is (missing|damaged)"):
+        index_corpus(folder, address, add=add)
+    if add:
+        assert open_store(address).count() == 5
+    else:
+        assert not (tmp_path / "store").exists()
+
+
+def test_recall_is_measured_against_all_shards(tmp_path):
+    sizes = (150, 90, 60)
+    folder = write_corpus(tmp_path / "a", sizes)
+    truth = truth_of(folder)
+    report = index_corpus(folder, f"faiss:{tmp_path}/store", index="PQ1x4fs", refine=0)
+    queries = EncodedCorpus(folder).sample(RECALL_QUERIES)
+    with open_store(report.address) as store:
+        found, true = store.search(queries, 11).ids, truth.search(queries, 11).ids
+    shares = [len({*some} & {*all[1:]}) / 10 for some, all in zip(found, true, strict=True)]
+    assert report.recall == pytest.approx(np.mean(shares))
+    assert 0.05 < report.recall < 0.9
+    assert report.index == "PQ1x4fs"
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (1,)])
+def test_corpora_of_no_or_one_vector(tmp_path, sizes):
+    report = index_corpus(write_corpus(tmp_path / "a", sizes), f"faiss:{tmp_path}/store")
+    assert (report.rows, report.recall) == (sum(sizes), None)
+    assert open_store(report.address).count() == sum(sizes)
+
+
+def test_texts_that_the_corpus_lacks(tmp_path):
+    folder = write_corpus(tmp_path / "a", texts=False)
+    with pytest.raises(ValueError, match="has no texts to store"):
+        index_corpus(folder, f"faiss:{tmp_path}/store", store_texts=True)
+    report = index_corpus(folder, f"faiss:{tmp_path}/store")
+    assert open_store(report.address).texts(["doc 1"]) == [None]

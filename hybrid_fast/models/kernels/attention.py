@@ -123,13 +123,13 @@ def drop_attention(
         # A mask of padding is the same for all queries, and need not be written out for each.
         seen = seen[tuple(slice(None, None if step else 1) for step in seen.stride()[:3])]
         seen = seen.contiguous()
-    states = [x.transpose(1, 2).contiguous() for x in (query, key, value)]
+    query, key, value = (x.transpose(1, 2).contiguous() for x in (query, key, value))
     seed = draw_seed() if rate else 0
     law = {"scale": scale, "causal": causal, "window": window, "rate": rate, "seed": seed}
     begins = None if offsets is None else offsets.long().contiguous()
-    given = (*states, seen, begins, law)
-    needs_graph = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
-    out: Tensor = _Attention.apply(*given) if needs_graph else _attend(*given, log_sums=None)
+    if not torch.is_grad_enabled() or not any(x.requires_grad for x in (query, key, value)):
+        return _attend(query, key, value, seen, begins, law, log_sums=None)
+    out: Tensor = _Attention.apply(query, key, value, seen, begins, law)
     return out
 
 

@@ -12,8 +12,7 @@ from types import ModuleType
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.activations import GELUActivation
+from transformers import PreTrainedConfig, PreTrainedModel, activations
 
 from hybrid_fast.models.compat import (
     attention_of,
@@ -25,14 +24,14 @@ from hybrid_fast.models.held_changes import HeldChange
 from hybrid_fast.models.kernels import attention, flash
 from hybrid_fast.models.kernels import unpadded as unpadded_attention
 from hybrid_fast.models.kernels.dropout import Dropout
-from hybrid_fast.models.kernels.gelu import ActivationGelu, Gelu, is_exact
+from hybrid_fast.models.kernels.gelu import GELU, GELUActivation, is_exact
 from hybrid_fast.models.kernels.linear import Linear, forget_converted
 
 _KERNELS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: Dropout,
     nn.Linear: Linear,
-    nn.GELU: Gelu,
-    GELUActivation: ActivationGelu,
+    nn.GELU: GELU,
+    activations.GELUActivation: GELUActivation,
 }
 _PLAIN = {kernel: kind for kind, kernel in _KERNELS.items()}
 # Ours too: those of a model that was copied or pickled while it computed by our kernels.
@@ -47,10 +46,11 @@ def fast_encoder(model: nn.Module, *, unpadded: bool = False) -> Iterator[None]:
 
     On the CPU each `torch.nn.Linear`, `torch.nn.Dropout` and exact GELU is one of ours meanwhile,
     with its weights, mode and hooks, and the attention "sdpa" of transformers is
-    `attention.attend`. What they compute stays, up to rounding and the masks of dropout. Derived classes, other attentions
-    and modules that drop or multiply by themselves, such as DeBERTa's dropout, keep their ways, and
-    so does a model of which anything is compiled. On a GPU all modules are torch's; it has no
-    attention of cuDNN, see `_CUDNN`. Several threads may be within with one model.
+    `attention.attend`. What they compute stays, up to rounding and the masks of dropout. Derived
+    classes, other attentions and modules that drop or multiply by themselves, such as DeBERTa's
+    dropout, keep their ways, and so does a model of which anything is compiled. On a GPU all
+    modules are torch's; it has no attention of cuDNN, see `_CUDNN`. Several threads may be within
+    with one model.
 
     Args:
         model: an encoder or a part of one.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.activations import GELUActivation
+from transformers import activations
 
 from hybrid_fast import _core
 from hybrid_fast.cpu import fastest, products
@@ -22,7 +22,7 @@ _FEWEST = 2**14  # numbers; below, what Python adds is more than a faster kernel
 _MEASURED = 768 * 1536  # numbers, of a usual batch
 
 
-class Gelu(nn.GELU):
+class GELU(nn.GELU):
     """torch's exact GELU by `gelu`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ class Gelu(nn.GELU):
         return F.gelu(input) if self.training else gelu(input)
 
 
-class ActivationGelu(GELUActivation):  # type: ignore[misc]
+class GELUActivation(activations.GELUActivation):
     """That of transformers by `gelu`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class ActivationGelu(GELUActivation):  # type: ignore[misc]
 def is_exact(module: nn.Module) -> bool:
     """Tell whether an activation computes what `gelu` does."""
     return getattr(module, "approximate", "none") == "none" and (
-        not isinstance(module, GELUActivation) or getattr(module, "act", None) is F.gelu
+        not isinstance(module, activations.GELUActivation) or getattr(module, "act", None) is F.gelu
     )
 
 

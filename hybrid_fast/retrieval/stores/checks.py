@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from hybrid_fast.common.choices import nearest
-from hybrid_fast.retrieval.embeddings import check_finite
+from hybrid_fast.retrieval.embeddings import check_finite, squared_norms
 from hybrid_fast.retrieval.stores.store import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -34,7 +34,7 @@ def check_rows(rows: Rows, info: VectorInfo) -> None:
             f"vectors have shape {vectors.shape}; ({len(ids)}, {info.dimension}) is needed for "
             f"{len(ids)} ids and the {info.dimension} dimensions of {info.model!r}"
         )
-    check_finite(vectors, "vectors")
+    _check_norms(vectors, "vectors")
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -78,9 +78,20 @@ def check_search(
             f"queries have shape {queries.shape}; (n, {info.dimension}) is needed, the "
             f"{info.dimension} dimensions of {info.model!r}"
         )
-    check_finite(queries, "queries")
+    _check_norms(queries, "queries")
     if languages is not None:
         _check_languages(languages, known)
+
+
+def _check_norms(vectors: np.ndarray, name: str) -> None:
+    """Check that vectors are finite, and that no score of two of them is beyond float32."""
+    check_finite(vectors, name)
+    longest = float(squared_norms(vectors).max(initial=0))
+    if longest > float(np.finfo(np.float32).max) / 2:
+        raise ValueError(
+            f"{name} have norms up to {longest**0.5:.3g}, and scores could be beyond float32; "
+            "normalise them to norm 1"
+        )
 
 
 def _check_languages(languages: Collection[str], known: Collection[str]) -> None:

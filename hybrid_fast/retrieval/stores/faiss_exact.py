@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hybrid_fast.retrieval.exact_search import Hits, search
+from hybrid_fast.retrieval.exact_search import Hits, search_checked
 from hybrid_fast.retrieval.stores.faiss_vectors import Vectors
 
 
@@ -16,6 +16,7 @@ def search_rows(
     k: int,
     allowed: np.ndarray | None = None,
     first: int = 0,
+    end: int | None = None,
 ) -> Hits:
     """Return the k rows with the highest inner products; in a tie the lower row comes first.
 
@@ -25,12 +26,13 @@ def search_rows(
         k: number of hits; all rows that are searched if there are fewer.
         allowed: rows that may be found, bool (n,); default all.
         first: row to begin with.
+        end: row to stop before; default after the last.
     """
     hits = no_hits(len(queries))
     if not len(queries):
         return hits
-    for rows, block in _blocks(vectors, allowed, first):
-        found = search(queries, block, k)
+    for rows, block in _blocks(vectors, allowed, first, end):
+        found = search_checked(queries, block, k)
         hits = best(hits, Hits(rows[found.rows], found.scores), k)
     return hits
 
@@ -49,15 +51,15 @@ def no_hits(num_queries: int) -> Hits:
 
 
 def _blocks(
-    vectors: Vectors, allowed: np.ndarray | None, first: int
+    vectors: Vectors, allowed: np.ndarray | None, first: int, end: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows that may be found, int64 (m,), and their vectors, float32 (m, D)."""
     if allowed is None:
-        for block in vectors.blocks(first):
+        for block in vectors.blocks(first, end):
             yield np.arange(first, first + len(block)), block
             first += len(block)
         return
-    rows = first + np.flatnonzero(allowed[first:])
+    rows = first + np.flatnonzero(allowed[first:end])
     for start in range(0, len(rows), vectors.block_rows):
         some = rows[start : start + vectors.block_rows]
         whole = some[-1] - some[0] + 1 == len(some)  # one range, which need not be copied

@@ -20,6 +20,7 @@ from typing import Any
 from hybrid_fast.common.files import check_folder, complete_file
 from hybrid_fast.common.json_files import read_json
 from hybrid_fast.retrieval.stores.faiss_files import KeptFile, check_file
+from hybrid_fast.retrieval.stores.faiss_kinds import IndexOptions
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 STORE = "store.json"
@@ -41,14 +42,14 @@ class Commit:
         number: of the commit within the build.
         languages: codes of languages, by the numbers that rows have.
         files: that count, by what they hold.
-        asked: the kind of index that was asked for.
-        index: what is known of the index; {} for none.
+        options: what was asked of the index.
+        index: how it is searched; {} for none.
     """
 
     info: VectorInfo
     dtype: str
     build: str
-    asked: str
+    options: IndexOptions
     number: int = 0
     languages: tuple[str, ...] = ()
     files: Mapping[str, KeptFile] = field(default_factory=dict)
@@ -166,6 +167,7 @@ def _read_store(folder: Path) -> Commit:
             raise ValueError(f"{path} has layout {values['version']}, not {VERSION}")
         values["info"] = VectorInfo.from_dict(values["info"])
         values["files"] = {name: KeptFile(**each) for name, each in values["files"].items()}
+        values["options"] = IndexOptions(**values["options"])
         values["languages"] = tuple(values["languages"])
         return Commit(**values)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -26,6 +26,7 @@ from hybrid_fast.retrieval.stores.faiss_vectors import Vectors
 from hybrid_fast.retrieval.stores.store import Rows
 
 MAX_LANGUAGES = 2**16
+_COPIED_ROWS = 2**14
 
 
 class KeptRows:
@@ -89,6 +90,19 @@ class KeptRows:
         self.alive = np.concatenate([self.alive, np.ones(len(codes), bool)])
         self.kill(replaced[replaced >= 0])
 
+    def append_alive(self, others: KeptRows) -> None:
+        """Add the rows of another store that are not deleted, as its files keep them."""
+        rows = np.flatnonzero(others.alive)
+        self.languages = list(others.languages)
+        for first in range(0, len(rows), _COPIED_ROWS):
+            some = rows[first : first + _COPIED_ROWS]
+            ids = others.texts.ids(some).tolist()
+            self.vectors.append_kept(others.vectors.kept()[some])
+            self._files["languages"].append(as_bytes(others._codes()[some]))
+            self.texts.append(ids, others.texts.texts(some).tolist())
+            self._ids.add(hash_ids(ids), first)
+        self.alive = np.ones(len(rows), bool)
+
     def find(self, ids: Sequence[str]) -> np.ndarray:
         """Return the row of each id, -1 where there is none, int64 (n,)."""
         return self._find(ids, hash_ids(ids))
@@ -120,6 +134,10 @@ class KeptRows:
         if self._allowed is None or self._allowed[0] != key:
             self._allowed = key, self._allow(key)
         return self._allowed[1]
+
+    def path(self, name: str) -> Path:
+        """Return where a file of the build lies."""
+        return self._folder / name
 
     def flush(self, number: int) -> dict[str, KeptFile]:
         """Have everything written to the disk, and return the files of a commit."""

@@ -1,11 +1,13 @@
 """A store in a folder, searched exactly or by an index of FAISS.
 
 Readers map the files as of the last commit, and need no lock. Who adds or deletes first takes the
-folder for itself, and begins at the last commit.
+folder for itself, and begins at the last commit. An index is made by the first commit of enough
+rows; those that are added later are compared exactly until they are many, and then go into it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace as changed
@@ -20,6 +22,7 @@ from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import Hits
 from hybrid_fast.retrieval.stores.checks import check_rows, check_search
 from hybrid_fast.retrieval.stores.faiss_exact import search_rows
+from hybrid_fast.retrieval.stores.faiss_files import KeptFile, keep_file
 from hybrid_fast.retrieval.stores.faiss_folder import (
     Commit,
     new_build,
@@ -28,9 +31,18 @@ from hybrid_fast.retrieval.stores.faiss_folder import (
     remove_build,
     write_commit,
 )
+from hybrid_fast.retrieval.stores.faiss_index import FaissIndex, read_index
+from hybrid_fast.retrieval.stores.faiss_kinds import IndexOptions, plan_index
 from hybrid_fast.retrieval.stores.faiss_rows import KeptRows
+from hybrid_fast.retrieval.stores.faiss_search import IndexSearch, build_index, extend_index
 from hybrid_fast.retrieval.stores.store import Rows, Store, StoreHits
 from hybrid_fast.retrieval.vector_info import VectorInfo
+
+logger = logging.getLogger(__name__)
+# Rows that are compared exactly beside an index; a commit adds more to it.
+TAIL_ROWS = 2**14
+# Of the rows that may be deleted before a commit writes the others anew.
+MOST_DELETED = 1 / 3
 
 
 def create(
@@ -40,43 +52,66 @@ def create(
     index: str = "auto",
     dtype: str = "float32",
     replace: bool = False,
+    target_recall: float = 0.95,
+    refine: int | None = None,
 ) -> FaissStore:
     """Make an empty store; see `create_store`.
 
     Args:
         place: its folder, which must not hold other files.
         info: whose vectors it will keep.
-        index: "flat" or "auto".
+        index: "flat" (exact), "hnsw", "ivf-pq", "ivf-sq8", "sq8", or a factory string of FAISS;
+            "auto" chooses by the number of rows and the free memory.
         dtype: of the vectors on the disk, "float32" or "float16".
         replace: whether a store that is there gives way at the first commit.
+        target_recall: recall@10 on rows of the store that the effort of searches is chosen for.
+        refine: so many candidates a hit are compared again by the vectors; 0 for none; default by
+            the kind of index.
 
     Raises:
         FileExistsError: the folder holds a store or other files, or is in use by another process.
         ValueError: an option is wrong.
     """
     check_choice("dtype", dtype, ("float32", "float16"))
-    check_choice("index", index, ("auto", "flat"))
+    options = IndexOptions(index, target_recall, refine)
+    options.check(info.dimension)
     folder = expanded(place)
     with ExitStack() as held:
         held.enter_context(sole_use(folder))
         prepare(folder, replace)
-        return FaissStore(folder, Commit(info, dtype, new_build(), index), held)
+        return FaissStore(folder, Commit(info, dtype, new_build(), options), held)
 
 
-def open(place: str, *, verify: bool | None = None) -> FaissStore:
+def open(
+    place: str,
+    *,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
+    refine: int | None = None,
+    verify: bool | None = None,
+) -> FaissStore:
     """Open a store; see `open_store`.
 
     Args:
         place: its folder.
+        nprobe: inverted lists that a search looks at; default as chosen when it was made.
+        ef_search: candidates that a search of a graph keeps; default likewise.
+        refine: so many candidates a hit are compared again by the vectors; default likewise.
         verify: whether the checksums of all files are compared, which reads them; default if they
             have at most 256 MiB together.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it was never finished, or is damaged.
+        ValueError: it was never finished or is damaged, or its index has no such option.
     """
     folder = expanded(place)
-    return FaissStore(folder, read_commit(folder, verify))
+    store = FaissStore(folder, read_commit(folder, verify))
+    try:
+        store.set_effort(nprobe=nprobe, ef_search=ef_search, refine=refine)
+    except ValueError:
+        store.close()
+        raise
+    return store
 
 
 class FaissStore(Store):
@@ -89,10 +124,42 @@ class FaissStore(Store):
     def __init__(self, folder: Path, commit: Commit, held: ExitStack | None = None) -> None:
         """Open a commit for reading, or a new store for writing, with the lock of its folder."""
         self.folder, self.address, self.info = folder, f"faiss:{folder}", commit.info
-        self.index, self.exact = "flat", True
         self._new = self._changed = self._writable = held is not None
         self._commit, self._rows = commit, KeptRows(folder, commit, self._writable)
+        self._search = self._read_index()
         self._held = ExitStack() if held is None else held.pop_all()
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether a search compares all vectors."""
+        return self._search is None
+
+    @property
+    def index(self) -> str:  # type: ignore[override]
+        """What it searches by, for people."""
+        return "flat" if self._search is None else str(self._search)
+
+    def set_effort(
+        self, *, nprobe: int | None = None, ef_search: int | None = None, refine: int | None = None
+    ) -> None:
+        """Change what searches do for their recall; see `open`.
+
+        Raises:
+            ValueError: the index has no such option, or a number is out of range.
+        """
+        given = {"nprobe": nprobe, "ef_search": ef_search, "refine": refine}
+        for name, value in given.items():
+            if value is None:
+                continue
+            if self._search is None or name not in ("refine", self._search.index.effort_name):
+                raise ValueError(f"{self.address} has no {name}: its index is {self.index}")
+            least = 0 if name == "refine" else 1
+            if value < least:
+                raise ValueError(f"{name} is {value}; it must be at least {least}")
+            if name == "refine":
+                self._search = changed(self._search, refine=value)
+            else:
+                self._search = changed(self._search, effort=value)
 
     def add(self, rows: Rows) -> None:
         """Add vectors; see `Store.add`.
@@ -112,11 +179,26 @@ class FaissStore(Store):
         self, queries: np.ndarray, k: int, languages: Collection[str] | None = None
     ) -> StoreHits:
         """Find the k vectors most similar to each query; see `Store.search`."""
-        check_search(queries, k, languages, self.languages(), self.info)
+        return self._find(self._search, queries, k, languages)
+
+    def search_exactly(self, queries: np.ndarray, k: int) -> StoreHits:
+        """Search by comparing all vectors."""
+        return self._find(None, queries, k, None)
+
+    def _find(
+        self,
+        index: IndexSearch | None,
+        queries: np.ndarray,
+        k: int,
+        languages: Collection[str] | None,
+    ) -> StoreHits:
+        check_search(queries, k, languages, self._rows.counts(), self.info)
         if self.info.similarity == "cosine":
             queries = normalize_rows(queries)
-        allowed = self._rows.allowed(languages)
-        return self._named(search_rows(self._rows.vectors, queries, k, allowed), k)
+        allowed, vectors = self._rows.allowed(languages), self._rows.vectors
+        if index is None:
+            return self._named(search_rows(vectors, queries, k, allowed), k)
+        return self._named(index.search(vectors, queries, k, allowed), k)
 
     def texts(self, ids: Sequence[str]) -> list[str | None]:
         """Return the texts of ids; None where the store keeps none."""
@@ -156,17 +238,77 @@ class FaissStore(Store):
         """Keep what was added and deleted, for whoever opens the store from now on.
 
         Raises:
+            ValueError: there are too few rows to fit the index to.
             OSError: it cannot be written; the last commit stays.
         """
         if not self._changed:
             return
+        if len(self._rows) - self._rows.count() > MOST_DELETED * len(self._rows):
+            self._compact()
         number = self._commit.number + 1
-        files = self._rows.flush(number)
+        indexed = self._update_index(number)
+        files = {**self._rows.flush(number), **indexed}
         self._commit = changed(
-            self._commit, number=number, files=files, languages=tuple(self._rows.languages)
+            self._commit,
+            number=number,
+            files=files,
+            languages=tuple(self._rows.languages),
+            index={} if self._search is None else self._search.to_dict(),
         )
         write_commit(self.folder, self._commit)
         self._new = self._changed = False
+
+    def _update_index(self, number: int) -> dict[str, KeptFile]:
+        """Make or extend the index if it is time; return its file, {} for none."""
+        options, rows = self._commit.options, self._rows
+        if self._search is None:
+            plan = plan_index(options, len(rows), self.info.dimension)
+            if not plan.factory:
+                return {}
+            made = build_index(rows.vectors, plan, rows.alive, options.target_recall)
+        elif len(rows) - len(self._search.index) > TAIL_ROWS:
+            whole = changed(self._search, index=self._load_index(mapped=False))
+            made = extend_index(whole, rows.vectors, rows.alive, options.target_recall)
+        else:
+            return {"index": self._commit.files["index"]}
+        if made.recall < options.target_recall:
+            logger.warning(
+                "searches by %s find %.3f of the true first 10, not %g: choose another index, or a "
+                "larger refine",
+                made,
+                made.recall,
+                options.target_recall,
+            )
+        path = rows.path(f"index-{number}.faiss")
+        made.index.write(path)
+        self._search = changed(made, index=read_index(path, mapped=True))
+        return {"index": keep_file(path)}
+
+    def _read_index(self) -> IndexSearch | None:
+        if not self._commit.index:
+            return None
+        return IndexSearch(self._load_index(mapped=True), **self._commit.index)
+
+    def _load_index(self, mapped: bool) -> FaissIndex:
+        return read_index(self._rows.path(self._commit.files["index"].name), mapped)
+
+    def _compact(self) -> None:
+        """Begin a build of the rows that are not deleted."""
+        commit = changed(self._commit, build=new_build(), number=0, files={}, index={})
+        logger.info(
+            "%s: writing it anew without %d deleted rows",
+            self.address,
+            len(self._rows) - self.count(),
+        )
+        rows = KeptRows(self.folder, commit, writable=True)
+        try:
+            rows.append_alive(self._rows)
+        except BaseException:
+            rows.close()
+            remove_build(self.folder, commit)
+            raise
+        self._rows.close()
+        self._rows, self._commit, self._search = rows, commit, None
 
     def close(self) -> None:
         """Let go of files; what was not committed is lost."""

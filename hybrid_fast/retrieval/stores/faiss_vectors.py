@@ -68,8 +68,10 @@ class Vectors:
         taken = taken.astype(np.float32)
         return normalize_rows(taken) if self._cosine else taken
 
-    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
-        """Yield rows from `first` to before `end` in blocks, float32 (m, D)."""
-        end = len(self) if end is None else end
-        for start in range(first, end, self.block_rows):
-            yield self.take(slice(start, min(start + self.block_rows, end)))
+    def blocks(
+        self, first: int = 0, end: int | None = None, rows: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield rows from `first` to before `end`, float32 (m, D), so many at a time."""
+        end, step = len(self) if end is None else end, rows or self.block_rows
+        for start in range(first, end, step):
+            yield self.take(slice(start, min(start + step, end)))

@@ -14,7 +14,8 @@ DIMENSION = 8
 
 
 def made_info(similarity="cosine", dimension=DIMENSION) -> VectorInfo:
-    return VectorInfo("tiny", Fingerprint("w", [[1.0] * dimension]), similarity, dimension)
+    fingerprint = Fingerprint("w", [[1.0] * dimension], dtypes=["float32"])
+    return VectorInfo("tiny", fingerprint, similarity, dimension)
 
 
 def draw_rows(num: int, first: int = 0, seed: int = 0, texts: bool = True) -> Rows:
@@ -93,6 +94,7 @@ class StoreCases:
             ({"ids": ["a", "", "c"]}, "empty"),
             ({"vectors": np.zeros((3, 5), np.float32)}, r"\(3, 5\)"),
             ({"vectors": np.full((3, DIMENSION), np.nan, np.float32)}, "NaN"),
+            ({"vectors": np.full((3, DIMENSION), 1e19, np.float32)}, "beyond float32"),
         ],
     )
     def test_rows_that_cannot_be_added(self, new, changed, message):

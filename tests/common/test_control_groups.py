@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hybrid_fast.training.control_groups import free_in_groups
+from hybrid_fast.common.control_groups import free_in_groups
 
 GIB = 2**30
 NO_LIMIT_OF_VERSION_1 = 9223372036854771712
