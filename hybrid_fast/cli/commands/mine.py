@@ -107,6 +107,9 @@ def mine(
 ) -> None:
     """Give each item of TABLE the passages that MODEL takes for its answer, and are none."""
     claim_new(context, out)
+    for option, path in (("--work-dir", work_dir), ("--report", report)):
+        if path is not None and path.absolute().is_relative_to(out.absolute()):
+            raise ValueError(f"{option} {path} is in {out}, the new folder of --out; move it")
     if report is not None:
         claim_new(context, report, "file for --report")
     for each in (model, reranker):
@@ -115,7 +118,6 @@ def mine(
     for place in (table, texts):
         if place is not None:
             check_source(place)
-
     if texts is not None and store is None:
         raise ValueError("--texts are those of a store; give it with --store, or leave out --texts")
 

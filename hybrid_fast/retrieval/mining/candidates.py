@@ -10,22 +10,31 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hybrid_fast.data import AlignedTable
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.stores import Store, StoreHits
 from hybrid_fast.retrieval.text_sources import HitTexts
 
+_TEXTS_AT_A_TIME = 2**15  # of a store, that are held at a time
+
 
 class Queries(NamedTuple):
-    """Vectors of n queries, float32 (n, D): as the model gave them, and as they are multiplied."""
+    """n queries.
 
+    Attributes:
+        texts: of them.
+        raw: vectors as the model gave them, float32 (n, D).
+        scaled: vectors as they are multiplied, float32 (n, D).
+    """
+
+    texts: list[str]
     raw: np.ndarray
     scaled: np.ndarray
 
     def take(self, places: np.ndarray) -> Queries:
         """Return some of them."""
-        return Queries(self.raw[places], self.scaled[places])
+        texts = [self.texts[place] for place in places]
+        return Queries(texts, self.raw[places], self.scaled[places])
 
 
 class Found(NamedTuple):
@@ -74,12 +83,10 @@ class TableCandidates(Candidates):
     """
 
     def __init__(
-        self, table: AlignedTable, answers: Answers, vectors: PassageVectors, store: Store
+        self, own: TablePassages, answers: Answers, vectors: PassageVectors, store: Store
     ) -> None:
         self.codes, self.passages = answers.codes, answers.passages
-        self._languages = table.languages, table.language_codes, answers.first_rows
-        self._texts = TablePassages(table, answers)
-        self._vectors, self._store = vectors, store
+        self._own, self._vectors, self._store = own, vectors, store
 
     def search(self, queries: Queries, k: int, languages: Collection[str] | None) -> Found:
         """Return the k best candidates of each query, equal scores by number."""
@@ -95,12 +102,11 @@ class TableCandidates(Candidates):
 
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some."""
-        return self._texts.texts(numbers)
+        return self._own.texts(numbers)
 
     def languages(self, numbers: np.ndarray) -> list[str]:
         """Return the languages of some."""
-        names, codes, rows = self._languages
-        return [names[code] for code in codes[rows[numbers]]]
+        return self._own.languages_of(numbers)
 
 
 class StoreCandidates(Candidates):
@@ -109,15 +115,14 @@ class StoreCandidates(Candidates):
     What answers a question is known by its text, or by an id that the table gives to a passage.
     """
 
-    def __init__(self, store: Store, texts: HitTexts, known: PassagesOfOthers) -> None:
-        self._texts_of = texts
-        self._store, self._known = store, known
+    def __init__(self, store: Store, texts: HitTexts, known: KnownPassages) -> None:
+        self._store, self._source, self._known = store, texts, known
         self.forget()
 
     def forget(self) -> None:
         """Let go of all numbers."""
         self._numbers: dict[str, int] = {}
-        self._texts: list[str] = []
+        self._ids: list[str] = []
         self._languages: list[str] = []
         self.codes, self.passages = np.empty(0, np.int64), np.empty(0, np.int32)
 
@@ -142,18 +147,29 @@ class StoreCandidates(Candidates):
         if not new:
             return
         ids = list(new)
-        texts = list(self._texts_of.needed([ids], "mining").values())
-        self._numbers |= {each: number for number, each in enumerate(ids, len(self._numbers))}
-        self._texts += texts
+        self._numbers |= {each: number for number, each in enumerate(ids, len(self._ids))}
+        self._ids += ids
         self._languages += new.values()
-        codes = hash_texts(pa.array(texts, pa.large_string()))
-        passages = self._known.find(pa.array(ids, pa.string()), codes)
+        parts = [
+            self._identify(ids[start : start + _TEXTS_AT_A_TIME])
+            for start in range(0, len(ids), _TEXTS_AT_A_TIME)
+        ]
+        codes, passages = (np.concatenate(each) for each in zip(*parts, strict=True))
         self.codes = np.concatenate([self.codes, codes])
         self.passages = np.concatenate([self.passages, passages])
 
+    def _identify(self, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hash of each text, and what it is a copy of; the texts are not kept."""
+        codes = hash_texts(pa.array(self._texts_of(ids), pa.large_string()))
+        return codes, self._known.find(pa.array(ids, pa.string()), codes)
+
+    def _texts_of(self, ids: list[str]) -> list[str]:
+        texts = self._source.needed([ids], "mining")
+        return [texts[each] for each in ids]
+
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some."""
-        return [self._texts[number] for number in numbers]
+        return self._texts_of([self._ids[number] for number in numbers])
 
     def languages(self, numbers: np.ndarray) -> list[str]:
         """Return the languages of some."""

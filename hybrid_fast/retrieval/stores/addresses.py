@@ -16,11 +16,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.plugins import find_plugin, plugin_names
 from hybrid_fast.retrieval.stores.store import Store
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -71,9 +71,10 @@ def _call(
     known = _options_of(function)
     unknown = [name for name in options if name not in known]
     if unknown:
+        kind = address.partition(":")[0]  # alone: the rest may hold a password
         raise ValueError(
-            f"{address} has no option {unknown[0]!r} to {function.__name__} it with; it takes "
-            f"{', '.join(known) or 'none'}{nearest(unknown[0], known)}"
+            f"a store of the kind {kind!r} has no option {unknown[0]!r} to {function.__name__} it "
+            f"with; it takes {', '.join(known) or 'none'}{nearest(unknown[0], known)}"
         )
     return function(*given, **options)
 
@@ -98,8 +99,9 @@ def check_address(address: str) -> tuple[str, str]:
     kind, colon, place = str(address).partition(":")
     known = store_kinds()
     if not colon or not place or kind not in known:
+        shown = f"{kind}:..." if "@" in place else str(address)  # without a password
         raise ValueError(
-            f"{address!r} is no address of a store: KIND:PLACE is needed, such as "
+            f"{shown!r} is no address of a store: KIND:PLACE is needed, such as "
             "faiss:FOLDER, milvus:FILE.db or milvus:http://HOST:19530; the kinds are "
             f"{', '.join(known)}{nearest(kind, known) if colon else ''}"
         )
@@ -108,13 +110,12 @@ def check_address(address: str) -> tuple[str, str]:
 
 def store_kinds() -> tuple[str, ...]:
     """Return the kinds of stores, ours first."""
-    return tuple(dict.fromkeys([*OWN_STORES, *sorted(entry_points(group=GROUP).names)]))
+    return tuple(dict.fromkeys([*OWN_STORES, *plugin_names(GROUP)]))
 
 
 def _find(address: str) -> tuple[ModuleType, str]:
     kind, place = check_address(address)
     if kind in OWN_STORES:
         return import_module(OWN_STORES[kind]), place
-    (entry,) = entry_points(group=GROUP, name=kind)
-    module: ModuleType = entry.load()
+    module: ModuleType = find_plugin(GROUP, kind, "store").load()
     return module, place

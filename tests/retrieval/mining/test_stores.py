@@ -10,8 +10,8 @@ from mining_by_hand import HashModel, draw_table, same_text
 from test_rules import Dictionary, make_table
 
 from hybrid_fast import mine_hard_negatives
-from hybrid_fast.retrieval.mining import MiningOptions, mine
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
+from hybrid_fast.retrieval.mining import MiningOptions, candidates, mine
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.stores import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -78,11 +78,12 @@ def test_a_store_of_the_same_passages_gives_the_same_negatives(memory_stores):
     assert of_store.fingerprint == mine_hard_negatives(model, table, **options).fingerprint
 
 
-def test_languages_that_a_store_lacks_give_no_negatives():
+def test_languages_that_a_store_lacks_give_no_negatives(caplog):
     store = make_store(Dictionary(), [("d", "th", "found 1")])
     mined = mine(Dictionary(), TABLE, MiningOptions(), store=store)
     assert mined.table.dataset["negatives"][:] == [[], []]
     assert mined.report.total.without == 2
+    assert "no passages to become negatives of items in de, en; there are some in th" in caplog.text
 
 
 def test_queries_alone_are_mined_without_margins():
@@ -106,6 +107,21 @@ def test_stores_that_cannot_be_mined():
         )
     with pytest.raises(ValueError, match="is no address of a store"):
         mine_hard_negatives(Dictionary(), TABLE, store="nowhere")
+    with pytest.raises(TypeError, match="store is 3; give a store, or the address of one"):
+        mine_hard_negatives(Dictionary(), TABLE, store=3)
+
+
+def test_nothing_is_encoded_for_options_that_cannot_be():
+    model = HashModel()
+    store = make_store(model, CORPUS)
+    model.encoded.clear()
+    with pytest.raises(TypeError, match="texts is a int; give a mapping"):
+        mine_hard_negatives(model, TABLE, store=store, texts=3)
+    with pytest.raises(ValueError, match="index is 'flatt'"):
+        mine_hard_negatives(model, TABLE, index="flatt")
+    with pytest.raises(ValueError, match="there are no passages in 'fi'"):
+        mine_hard_negatives(model, TABLE, languages=["fi"])
+    assert not {"q", "f", "own 5", "sein 4"} & set(model.encoded)
 
 
 def test_passages_are_found_by_text_or_id():
@@ -114,10 +130,40 @@ def test_passages_are_found_by_text_or_id():
         passage_id=["x:1", None, None],
     )  # fmt: skip
     answers = Answers.of_table(table)
-    known = PassagesOfOthers.of_table(table, answers)
+    known = KnownPassages.of_table(table, answers)
     ids, texts = ["x:1", "1", "z", "data:x:1"], ["three", "two ", "four", "five"]
     found = known.find(pa.array(ids), hash_texts(pa.array(texts)))
     assert found.tolist() == [*answers.passages[[0, 1]], -1, -1]
+
+
+def test_an_id_is_not_taken_for_a_text():
+    """Texts and ids that are equal numbers are different passages."""
+    table = make_table(("a", "en", "q", "7"), ("b", "en", "r", "8"), passage_id=["8", "7"])
+    answers = Answers.of_table(table)
+    known = KnownPassages.of_table(table, answers)
+    found = known.find(pa.array(["7", "8", "z"]), hash_texts(pa.array(["other", "words", "7"])))
+    assert found.tolist() == answers.passages[[1, 0, 0]].tolist()
+
+
+def test_texts_of_a_store_are_held_some_at_a_time(monkeypatch):
+    table, model = draw_table(4), HashModel()
+    store = make_store(model, [(f"doc {n}", "en", f"text {n}") for n in range(50)])
+    options = {**LOOSE, "languages": "pool"}
+    whole = mine_hard_negatives(model, table, store=store, **options)
+    monkeypatch.setattr(candidates, "_TEXTS_AT_A_TIME", 7)
+    most, texts = [], store.texts
+    monkeypatch.setattr(store, "texts", lambda ids: [most.append(len(ids)), texts(ids)][1])
+    assert (
+        mine_hard_negatives(model, table, store=store, **options).fingerprint == whole.fingerprint
+    )
+    assert max(most[:-1]) == 7  # at last those of the negatives
+
+
+def test_a_search_may_find_nothing():
+    store = make_store(Dictionary(), CORPUS)
+    count, store.languages = store.languages(), lambda: count
+    store.delete([each for each, _, _ in CORPUS])
+    assert mine_hard_negatives(Dictionary(), TABLE, store=store).dataset["negatives"][:] == [[], []]
 
 
 def test_scores_are_those_of_the_store():
