@@ -41,6 +41,11 @@ def best(some: Hits, others: Hits, k: int) -> Hits:
     """Return the k best of two sets of hits of the same queries, equal scores by row."""
     rows = np.concatenate([some.rows, others.rows], axis=1)
     scores = np.concatenate([some.scores, others.scores], axis=1)
+    return first_of(rows, scores, k)
+
+
+def first_of(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
+    """Return the k rows with the highest scores, (n, m) both; equal scores by row."""
     order = np.lexsort((rows, -scores), axis=-1)[:, :k]
     return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hybrid_fast.retrieval.exact_search import Hits
-from hybrid_fast.retrieval.stores.faiss_exact import best, search_rows
+from hybrid_fast.retrieval.stores.faiss_exact import best, first_of, search_rows
 from hybrid_fast.retrieval.stores.faiss_index import FaissIndex, make_index
 from hybrid_fast.retrieval.stores.faiss_kinds import IndexPlan
 from hybrid_fast.retrieval.stores.faiss_vectors import Vectors
@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 # With a filter that leaves no more rows than this, they are compared exactly.
 EXACT_ROWS = 2**15
 _CANDIDATE_BYTES = 64 * 2**20  # of vectors that are compared again at a time
+_ADDED_ROWS = 2**14  # to an index at a time
 _SEED = 0
+_QUIET: dict[str, Any] = {"delay": 2, "disable": None, "leave": False}
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class IndexSearch:
             rows, scores = self.index.search(some, depth, self.effort, allowed)
             if self.refine:
                 scores = _compare(vectors, some, rows)
-            parts.append(_first(rows, scores, k))
+            parts.append(first_of(rows, scores, k))
         return Hits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -130,10 +132,6 @@ def extend_index(
             made.index.add(block)
             bar.update(len(block))
     return _tune(made, vectors, alive, target)
-
-
-_ADDED_ROWS = 2**14
-_QUIET: dict[str, Any] = {"delay": 2, "disable": None, "leave": False}
 
 
 def _tune(made: IndexSearch, vectors: Vectors, alive: np.ndarray, target: float) -> IndexSearch:
@@ -174,8 +172,3 @@ def _compare(vectors: Vectors, queries: np.ndarray, rows: np.ndarray) -> np.ndar
     candidates = candidates.reshape(*rows.shape, vectors.dimension)
     scores = np.matmul(candidates, queries[:, :, None])[:, :, 0]
     return np.where(rows >= 0, scores, np.float32(-np.inf))
-
-
-def _first(rows: np.ndarray, scores: np.ndarray, k: int) -> Hits:
-    order = np.lexsort((rows, -scores), axis=-1)[:, :k]
-    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
