@@ -46,6 +46,11 @@ class Output(NamedTuple):
     reader: str | None = None
     num_answers: int = 1
 
+    @property
+    def prints(self) -> bool:
+        """Whether hits are printed."""
+        return self.as_json or self.run is None
+
 
 @dataclass(frozen=True)
 class Search:
@@ -55,6 +60,7 @@ class Search:
         model: folder or hub name.
         encoder_options: keyword arguments of `load_evaluable`.
         store: address.
+        store_options: keyword arguments of `open_store`.
         texts: the corpus that was encoded.
         corpus_options: keyword arguments of `open_corpus`.
         bm25: rule of fusion with BM25 over these texts.
@@ -67,6 +73,7 @@ class Search:
     model: str
     encoder_options: Mapping[str, Any]
     store: str
+    store_options: Mapping[str, Any]
     texts: str | None
     corpus_options: Mapping[str, Any]
     bm25: str | None
@@ -139,12 +146,11 @@ def run_search(
     """
     if output.run is not None:
         check_run_ids(queries)
-    with closing(open_store(search.store)) as store:
+    with closing(open_store(search.store, **search.store_options)) as store:
         reader = None if output.reader is None else Reader.from_pretrained(output.reader)
-        needs_texts = output.as_json or output.run is None
-        retriever = search.retriever(store, needs_texts)
+        retriever = search.retriever(store, output.prints)
         texts = list(checked_queries(queries.values(), queries))
-        found = retriever.search_each(texts, k, languages, with_texts=needs_texts)
+        found = retriever.search_each(texts, k, languages, with_texts=output.prints)
         shown = _shown(zip(queries.items(), found, strict=True), reader, output)
         if output.run is not None:
             write_run(output.run, map(_run_lines, shown), store.info.model)
@@ -162,7 +168,7 @@ def _shown(found: Iterable[Found], reader: Reader | None, output: Output) -> Ite
     When whoever reads the output has enough of it, as `head` does, only a run is gone on with.
     """
     console = Console()
-    prints = output.as_json or output.run is None
+    prints = output.prints
     for (name, query), hits in found:
         if prints:
             answers = _answers(reader, query, hits, output.num_answers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,16 +25,17 @@ from hybrid_fast.common.files import check_folder
 from hybrid_fast.common.locks import sole_use
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.cpu.machine import processor
+from hybrid_fast.cpu.ways import VARIABLE, common_ways
 from hybrid_fast.data.formats.corpus import Corpus, PassageCorpus, open_corpus
 from hybrid_fast.results.results import library_versions
 from hybrid_fast.retrieval.corpus_encoding_blocks import Block, GivenTexts, cut
 from hybrid_fast.retrieval.corpus_encoding_folder import (
+    WAYS,
     Begun,
     Record,
     finish,
     remove_begun,
     remove_remains,
-    shard_file,
     write_record,
 )
 from hybrid_fast.retrieval.corpus_encoding_progress import Progress
@@ -47,6 +49,7 @@ from hybrid_fast.retrieval.encoded_corpus import (
     EncodedCorpus,
     Manifest,
     VectorDtype,
+    shard_file,
     write_shard,
 )
 from hybrid_fast.retrieval.encoders import find_encoders
@@ -105,11 +108,7 @@ def encode_corpus(
     texts = _as_corpus(corpus)
     folder = expanded(out).absolute()
     check_folder(folder)
-    with (
-        shared_work(process_group) as shared,
-        _sole_writer(folder, shared),
-        _resumable(folder, shared),
-    ):
+    with shared_work(process_group) as shared, _sole_writer(folder, shared):
         header = Manifest(
             corpus=texts.name,
             info=VectorInfo.of(model),
@@ -121,7 +120,8 @@ def encode_corpus(
             shard_rows=shard_rows or 0,
         )
         begun = begin(folder, header, shared)
-        _Encoding(model, texts, folder, begun, batch_size, shared).run()
+        with _resumable(folder, shared), common_ways(folder / WAYS):
+            _Encoding(model, texts, folder, begun, batch_size, shared).run()
     return EncodedCorpus(folder)
 
 
@@ -289,6 +289,7 @@ def describe_process(model: object, batch_size: int | None) -> dict[str, Any]:
         "device": device.type,
         "processor": name,
         "threads": torch.get_num_threads(),
+        "ways": os.environ.get(VARIABLE) or None,  # those that it asks for
         "batch_size": batch_size,
         "versions": library_versions(),
     }

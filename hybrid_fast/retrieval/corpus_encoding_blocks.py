@@ -14,6 +14,7 @@ from typing import Any
 from hybrid_fast.common.texts import check_unicode, id_text
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.data.formats.corpus_ids import SeenIds
+from hybrid_fast.data.languages import normalize_language
 
 _ROWS = 1024  # whose ids are checked at once
 
@@ -89,6 +90,8 @@ def cut(
 class GivenTexts:
     """Texts that a caller gives as (id, language, text), checked as those of files are.
 
+    Codes of languages keep script, region and variants.
+
     Attributes:
         name: for messages and manifests.
     """
@@ -117,7 +120,8 @@ class GivenTexts:
 
         Raises:
             TypeError: one is no (id, language, text).
-            ValueError: an id, language or text is empty or no valid Unicode, or an id comes twice.
+            ValueError: an id, language or text is empty or no valid Unicode, a language is unknown,
+                or an id comes twice.
         """
         seen, texts, first_row = SeenIds(), self._texts(), 0
         while rows := list(islice(texts, _ROWS)):
@@ -152,4 +156,8 @@ def _checked(given: Any, where: str) -> CorpusText:
         if not value.strip():
             raise ValueError(f"the {what} of {where} (id {text_id!r}) is empty; leave the text out")
         check_unicode(value, f"the {what} of {where} (id {text_id!r})")
-    return CorpusText(text_id, given[1], given[2])
+    try:
+        language = normalize_language(given[1], keep_variants=True)
+    except ValueError as error:
+        raise ValueError(f"the language of {where} (id {text_id!r}): {error}") from error
+    return CorpusText(text_id, language, given[2])

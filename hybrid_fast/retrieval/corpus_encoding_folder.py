@@ -1,9 +1,9 @@
 """A folder that a corpus is being encoded to: what it will hold, and which shards are finished.
 
-Until the manifest is written, `unfinished.json` says what the folder is for, and a shard is
-finished when its record (JSON) stands beside it. So whatever ends the work leaves finished shards,
-and files that no record tells of, which are written again. A folder with a manifest is read the
-same way.
+Until the manifest is written, `unfinished.json` says what the folder is for, `ways.json` by which
+ways all processes compute, and a shard is finished when its record (JSON) stands beside it. So
+whatever ends the work leaves finished shards, and files that no record tells of, which are written
+again. A folder with a manifest is read the same way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hybrid_fast.retrieval.encoded_corpus import MANIFEST, Manifest, Shard
 
 logger = logging.getLogger(__name__)
 HEADER = "unfinished.json"
+WAYS = "ways.json"  # see `cpu.common_ways`
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,13 @@ class Begun:
     Attributes:
         header: the manifest to be, without shards.
         records: of finished shards, by number.
+        ways: by which they were computed, as `ways.json` has them.
         num_shards: of a manifest that is there; None: there is none yet.
     """
 
     header: Manifest
     records: dict[int, Record]
+    ways: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     num_shards: int | None = None
 
     @property
@@ -68,11 +71,6 @@ class Begun:
             if self.records[number].process not in found:
                 found.append(self.records[number].process)
         return found
-
-
-def shard_file(number: int) -> str:
-    """Return the name of the file of a shard."""
-    return f"shard-{number:05d}.parquet"
 
 
 def read_begun(folder: Path) -> Begun | None:
@@ -86,21 +84,25 @@ def read_begun(folder: Path) -> Begun | None:
     if not paths:
         _refuse_others(folder)
         return None
-    manifest = _read_manifest(paths[0])
-    processes = manifest.made_by.get("processes", [])
-    known = [Record(replace(s, process=0), processes[s.process]) for s in manifest.shards]
+    manifest, known = _read_manifest(paths[0])
     records = {each.number: each for each in (*known, *_read_records(folder))}
     header = replace(manifest, shards=(), languages={}, made_by={})
     num_shards = len(known) if paths[0].name == MANIFEST else None
-    return Begun(header, records, num_shards) if records else None
+    ways = manifest.made_by.get("ways", {})
+    return Begun(header, records, ways, num_shards) if records else None
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> tuple[Manifest, list[Record]]:
+    """Return a manifest, or what is to become one, and the records of its shards."""
     try:
-        return Manifest.from_dict(read_json(path, dict))
-    except (KeyError, TypeError, ValueError) as error:
+        manifest = Manifest.from_dict(read_json(path, dict))
+        processes = manifest.made_by.get("processes", [])
+        shards = manifest.shards
+        return manifest, [Record(replace(s, process=0), processes[s.process]) for s in shards]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}); remove {path.parent} to encode the corpus anew"
+            f"{path} cannot be read ({error}); restore it, or remove {path.parent} to encode the "
+            "corpus anew"
         ) from error
 
 
@@ -132,16 +134,28 @@ def write_header(folder: Path, header: Manifest) -> None:
 
 
 def remove_begun(folder: Path) -> None:
-    """Remove a folder without shards."""
-    (folder / HEADER).unlink(missing_ok=True)
+    """Remove a folder without shards; the header, which tells what it is, last."""
+    for name in (WAYS, HEADER):
+        (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # not there, or not empty
         folder.rmdir()
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed writers have left."""
-    for path in folder.glob(".*.partial"):
-        path.unlink(missing_ok=True)
+    """Remove what killed writers have left, locks too."""
+    for pattern in (".*.partial", f".{WAYS}.lock"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def keep_ways(folder: Path, begun: Begun) -> None:
+    """Let those who encode shards of a finished folder again find how the others were computed.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if begun.ways and not (folder / WAYS).exists():
+        _write(folder / WAYS, begun.ways)
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -169,10 +183,16 @@ def finish(folder: Path, begun: Begun) -> None:
             replace(record.shard, process=processes.index(record.process)) for record in records
         ),
         languages=dict(sorted(languages.items())),
-        made_by={"processes": processes},
+        made_by={"processes": processes, "ways": _read_ways(folder)},
     )
     _write(folder / MANIFEST, manifest.to_dict())
     remove_remains(folder, {shard.file for shard in manifest.shards})
+
+
+def _read_ways(folder: Path) -> dict[str, Any]:
+    """Return how the shards were computed, in an order that does not tell which was first."""
+    ways = read_json(folder / WAYS, dict) if (folder / WAYS).exists() else {}
+    return {setting: dict(sorted(ways[setting].items())) for setting in sorted(ways)}
 
 
 def remove_remains(folder: Path, shards: Collection[str]) -> None:
@@ -182,7 +202,7 @@ def remove_remains(folder: Path, shards: Collection[str]) -> None:
         folder: with a manifest.
         shards: names of its files.
     """
-    for path in (*folder.glob("shard-*"), folder / HEADER):
+    for path in (*folder.glob("shard-*"), folder / WAYS, folder / HEADER):
         if path.name not in shards:
             path.unlink(missing_ok=True)
 

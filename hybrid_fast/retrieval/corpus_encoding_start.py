@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hybrid_fast.retrieval.corpus_encoding_blocks import Block
 from hybrid_fast.retrieval.corpus_encoding_folder import (
     Begun,
     Record,
+    keep_ways,
     read_begun,
     remove_partial_files,
     write_header,
@@ -57,6 +59,9 @@ def begin(folder: Path, header: Manifest, shared: SharedWork | None) -> Begun:
     begun = read_or_write() if shared is None else shared.first_alone(read_or_write)
     check_same(folder, begun.header, header)
     damaged = _damaged(folder, begun, shared)
+    if damaged:
+        keep = partial(keep_ways, folder, begun)
+        keep() if shared is None else shared.first_alone(keep)
     return replace(
         begun, records={n: each for n, each in begun.records.items() if n not in damaged}
     )

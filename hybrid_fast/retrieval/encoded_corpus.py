@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.files import staged_file
 from hybrid_fast.common.json_files import read_json
 from hybrid_fast.common.paths import expanded
@@ -62,7 +63,8 @@ class Manifest:
         languages: number of vectors of each language.
         shards: the files, in the order of the corpus.
         made_by: "processes", the kinds of processes that encoded it: processor, threads, batch size
-            and versions of libraries. Those of one kind give the same bytes.
+            and versions of libraries, and "ways", by which they computed, see `cpu.ways`: those
+            of one kind give the same bytes by the same ways.
         shard_rows: texts of each shard but the last.
     """
 
@@ -85,12 +87,30 @@ class Manifest:
         """Return what `to_dict` gave.
 
         Raises:
-            KeyError, TypeError: a value is missing, unknown, or of another type.
+            ValueError: a value is missing, unknown, of another type, or contradicts another.
         """
-        known = {name: value for name, value in values.items() if name != "rows"}
-        known["info"] = VectorInfo.from_dict(values["info"])
-        known["shards"] = tuple(Shard(**shard) for shard in values["shards"])
-        return cls(**known)
+        try:
+            known = {name: value for name, value in values.items() if name != "rows"}
+            known["info"] = VectorInfo.from_dict(values["info"])
+            known["shards"] = tuple(Shard(**shard) for shard in values["shards"])
+            manifest = cls(**known)
+            manifest._check(values["rows"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(repr(error)) from error
+        return manifest
+
+    def _check(self, num_rows: int) -> None:
+        if self.version != VERSION:
+            raise ValueError(f"it says layout {self.version!r}")
+        check_choice("vector_dtype", self.vector_dtype, get_args(VectorDtype))
+        for number, shard in enumerate(self.shards):
+            if shard.file != shard_file(number):
+                raise ValueError(f"shard {number} is {shard.file!r}, not {shard_file(number)!r}")
+        counts = sum(shard.rows for shard in self.shards), sum(self.languages.values())
+        if counts != (num_rows, num_rows):
+            raise ValueError(
+                f"it says {num_rows} rows, its shards {counts[0]}, its languages {counts[1]}"
+            )
 
 
 class EncodedCorpus:
@@ -117,9 +137,10 @@ class EncodedCorpus:
             )
         try:
             self.manifest = Manifest.from_dict(read_json(path, dict))
-        except (KeyError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(
-                f"{path} is no manifest of layout {VERSION} ({error}); encode the corpus again"
+                f"{path} is no manifest of layout {VERSION} ({error}); restore it, or encode the "
+                "corpus again to another folder"
             ) from error
 
     def __len__(self) -> int:
@@ -134,10 +155,21 @@ class EncodedCorpus:
         """Yield the rows of each shard.
 
         Raises:
-            ValueError: a shard is missing or damaged.
+            ValueError: a shard is missing or damaged, or not what the manifest says.
         """
         for shard in self.manifest.shards:
-            yield read_shard(self.folder, shard)
+            yield self._read(shard)
+
+    def _read(self, shard: Shard) -> Rows:
+        rows = read_shard(self.folder, shard)
+        wanted = shard.rows, self.info.dimension
+        if rows.vectors.shape != wanted:
+            raise ValueError(
+                f"{self.folder / shard.file} holds vectors {rows.vectors.shape}, and by {MANIFEST} "
+                f"{wanted}, which was changed; restore it, or encode the corpus again to another "
+                "folder"
+            )
+        return rows
 
     @cached_property
     def shard_starts(self) -> np.ndarray:
@@ -151,7 +183,7 @@ class EncodedCorpus:
             float32 (m, D); one shard and the sample are held.
 
         Raises:
-            ValueError: a shard is missing or damaged.
+            ValueError: a shard is missing or damaged, or not what the manifest says.
         """
         size = min(size, len(self))
         rows = np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False))
@@ -159,9 +191,14 @@ class EncodedCorpus:
         for number, shard in enumerate(self.manifest.shards):
             first, end = np.searchsorted(rows, self.shard_starts[number : number + 2])
             if end > first:
-                vectors = read_shard(self.folder, shard).vectors
+                vectors = self._read(shard).vectors
                 found[first:end] = vectors[rows[first:end] - self.shard_starts[number]]
         return found
+
+
+def shard_file(number: int) -> str:
+    """Return the name of the file of a shard."""
+    return f"shard-{number:05d}.parquet"
 
 
 def write_shard(path: Path, rows: Rows, dtype: VectorDtype) -> Shard:

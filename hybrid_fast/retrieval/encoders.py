@@ -89,6 +89,14 @@ class Encoder:
         self.form = "texts"
         return embeddings
 
+    def find_form(self, text: str) -> None:
+        """Find what the method takes, if that is not known yet, by encoding one text.
+
+        Raises:
+            TypeError: it takes texts in no form known here.
+        """
+        self.form = self.form or _try_forms(self, text)
+
     def _call(self, form: str, texts: Sequence[str], batch_size: int | None = None) -> Any:
         options = dict(self.options)
         if batch_size is not None and takes_parameter(self.method, "batch_size"):

@@ -79,12 +79,13 @@ def encode_both(
         ValueError: if it asks for a similarity other than cosine or dot product, a text is no valid
             Unicode, or it returns embeddings of a wrong shape, NaN or infinity.
     """
-    _, of_passages = find_encoders(model)
-    left, settings = encode_queries(
-        model, queries, batch_size, passages_name=passages_name, shared=shared
-    )
-    encoder = share_encoder(of_passages, shared, _texts_at_a_time(model, batch_size))
+    of_queries, of_passages = find_encoders(model)
+    settings = _comparison(model)
+    size = _texts_at_a_time(model, batch_size)
+    left = encode(share_encoder(of_queries, shared, size), queries, batch_size, "queries")
+    encoder = share_encoder(of_passages, shared, size)
     right = encode(encoder, passages, batch_size, passages_name)
+    settings |= _methods(model, of_queries, of_passages, passages_name)
     if settings["similarity"] == "cosine":
         left, right = normalize_rows(left), normalize_rows(right)
     return Encoded(left, right, settings)
@@ -104,23 +105,40 @@ def encode_queries(
         Their embeddings as the model gives them, float32 (n, D), and the settings of `Encoded`.
     """
     of_queries, of_passages = find_encoders(model)
+    settings = _comparison(model)
+    encoder = share_encoder(of_queries, shared, _texts_at_a_time(model, batch_size))
+    embeddings = encode(encoder, queries, batch_size, "queries")
+    of_passages.find_form(queries[0])
+    return embeddings, settings | _methods(model, of_queries, of_passages, passages_name)
+
+
+def _comparison(model: object) -> dict[str, Any]:
+    """Return how embeddings of a model are compared, as `Encoded.settings` say it."""
     settings: dict[str, Any] = {"similarity": similarity_of(model)}
     if getattr(model, "truncate_dim", None) is not None:
         settings["truncate_dim"] = model.truncate_dim  # type: ignore[attr-defined]
-    encoder = share_encoder(of_queries, shared, _texts_at_a_time(model, batch_size))
-    embeddings = encode(encoder, queries, batch_size, "queries")
-    if not isinstance(model, BiEncoder):
-        methods = {"queries": of_queries.description, "passages": of_passages.description}
-        settings["encoded_by"] = methods
-        logger.info(
-            "%s: queries are encoded by %s, %s by %s; %s similarity.",
-            type(model).__name__,
-            methods["queries"],
-            passages_name,
-            methods["passages"],
-            settings["similarity"],
-        )
-    return embeddings, settings
+    return settings
+
+
+def _methods(
+    model: object, of_queries: Encoder, of_passages: Encoder, passages_name: str
+) -> dict[str, Any]:
+    """Say by which methods of another library's model texts were encoded, and return it.
+
+    The form of what both take is known by now.
+    """
+    if isinstance(model, BiEncoder):
+        return {}
+    methods = {"queries": of_queries.description, "passages": of_passages.description}
+    logger.info(
+        "%s: queries are encoded by %s, %s by %s; %s similarity.",
+        type(model).__name__,
+        methods["queries"],
+        passages_name,
+        methods["passages"],
+        similarity_of(model),
+    )
+    return {"encoded_by": methods}
 
 
 def _texts_at_a_time(model: object, batch_size: int | None) -> int:

@@ -249,7 +249,7 @@ class Retriever:
         """
         follow = follower_of(self.sparse, "add")
         seen: set[str] = set()
-        known = self.store.languages()
+        known = self.store.language_codes()
         checked = (checked_passage(each, known, seen, keep_variants) for each in passages)
         while part := list(islice(checked, TEXTS_PER_PART)):
             ids, languages, texts = zip(*part, strict=True)
@@ -266,7 +266,8 @@ class Retriever:
             TypeError: the sparse index cannot be deleted from.
         """
         follow = follower_of(self.sparse, "delete")
-        listed = [ids] if isinstance(ids, str) else list(ids)
+        given = [ids] if isinstance(ids, str) else ids
+        listed = [id_text(each, "an id to delete") for each in given]
         num_deleted = self.store.delete(listed)
         follow(listed)
         self.store.commit()
@@ -295,7 +296,7 @@ class Retriever:
         given = [languages] if isinstance(languages, str) else list(languages)
         if not given:
             raise ValueError("languages is empty; name at least one, or leave it out for all")
-        known = self.store.languages()
+        known = self.store.language_codes()
         # A language that the store lacks goes on to it, for its error.
         meant = [codes_meant(code, known) or [normalize_language(code)] for code in given]
         return sorted({code for codes in meant for code in codes})

@@ -20,9 +20,13 @@ def check_fits(model: object, store: Store) -> None:
     """Check that a store keeps vectors of a model; warn if queries have another prompt now.
 
     Raises:
-        TypeError: the model cannot encode texts.
+        TypeError: the model cannot encode texts, or the store is none.
         ValueError: the store keeps vectors of another model.
     """
+    if not isinstance(store, Store):
+        raise TypeError(
+            f"store is a {type(store).__name__}; give a store or its address, such as faiss:FOLDER"
+        )
     own, kept = VectorInfo.of(model), store.info
     kept.check_model(own, store.address)
     before, now = _query_prompt(kept), _query_prompt(own)

@@ -30,13 +30,18 @@ class Ranking(NamedTuple):
     languages: Sequence[str]
     scores: np.ndarray
 
-    def take(self, order: np.ndarray | slice) -> Ranking:
-        """Return some of the hits, in an order."""
-        places = np.arange(len(self.ids))[order]
+    def first(self, k: int) -> Ranking:
+        """Return the k best."""
+        return Ranking(self.ids[:k], self.languages[:k], self.scores[:k])
+
+    def scored(self, scores: np.ndarray) -> Ranking:
+        """Return the hits ordered by other scores, equal ones as they are ordered here."""
+        order = np.argsort(-scores, kind="stable")
+        places = order.tolist()
         return Ranking(
             [self.ids[place] for place in places],
             [self.languages[place] for place in places],
-            self.scores[order],
+            scores[order],
         )
 
 
@@ -122,8 +127,8 @@ class Stages:
         else:
             rankings = self._fuse(queries, vectors, depth, languages)
         if self.reranker is not None:
-            rankings = self._rerank(queries, [each.take(slice(depth)) for each in rankings])
-        return [each.take(slice(k)) for each in rankings]
+            rankings = self._rerank(queries, [each.first(depth) for each in rankings])
+        return [each.first(k) for each in rankings]
 
     def _fuse(
         self,
@@ -159,10 +164,7 @@ class Stages:
             self.batch_size,
         )
         parts = np.split(scores, np.cumsum(lengths)[:-1])
-        return [
-            ranking._replace(scores=own).take(np.argsort(-own, kind="stable"))
-            for ranking, own in zip(rankings, parts, strict=True)
-        ]
+        return [ranking.scored(own) for ranking, own in zip(rankings, parts, strict=True)]
 
 
 def _as_rankings(hits: StoreHits) -> list[Ranking]:

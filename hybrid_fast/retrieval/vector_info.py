@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hybrid_fast.models.similarity import Similarity
+from hybrid_fast.models.similarity import Similarity, check_similarity
 from hybrid_fast.retrieval.encoders import similarity_of
 from hybrid_fast.retrieval.encoding import describe_model
 from hybrid_fast.retrieval.fingerprint import Fingerprint
@@ -57,8 +57,14 @@ class VectorInfo:
 
         Raises:
             KeyError, TypeError: a value is missing, unknown, or of another type.
+            ValueError: there is no such similarity.
         """
-        return cls(**{**values, "fingerprint": Fingerprint(**values["fingerprint"])})
+        parts = {
+            "fingerprint": Fingerprint(**values["fingerprint"]),
+            "similarity": check_similarity("similarity", values["similarity"]),
+            "settings": dict(values.get("settings", {})),
+        }
+        return cls(**{**values, **parts})
 
     def difference(self, other: VectorInfo) -> str:
         """Return why other vectors are of another model; "" if they are of the same."""

@@ -88,8 +88,9 @@ def test_float16_halves_vectors_or_refuses_them(tmp_path):
         ({"corpus": changed(12, text=" \n")}, r"text of text 12 of list \(id 'p12'\) is empty"),
         ({"corpus": changed(12, id="p3")}, "texts 3 and 12 of list have one id, 'p3'"),
         ({"corpus": changed(12, text="\ud83d")}, "surrogate pair"),
+        ({"corpus": changed(12, language="xx")}, "the language of text 12 of list .* unknown"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_cannot_be_encoded(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):

@@ -44,8 +44,8 @@ def test_the_digest_of_a_block_tells_where_each_value_ends():
 
 
 def test_given_texts_are_checked_and_read_again():
-    given = GivenTexts([(7, "de", "a"), ["x", "en", "b"], (np.int64(8), "en", "a")])
-    texts = [("7", "de", "a"), ("x", "en", "b"), ("8", "en", "a")]
+    given = GivenTexts([(7, "DE", "a"), ["x", "zh_hant", "b"], (np.int64(8), " en ", "a")])
+    texts = [("7", "de", "a"), ("x", "zh-Hant", "b"), ("8", "en", "a")]
     assert list(given) == list(given) == texts
     assert given.name == "list"
 

@@ -9,6 +9,7 @@ import pytest
 from corpora import CORPUS, Hashing, changed, content, encode
 
 from hybrid_fast.common.locks import sole_use
+from hybrid_fast.cpu import Choice, ways
 from hybrid_fast.retrieval import EncodedCorpus
 
 
@@ -205,7 +206,9 @@ def test_a_damaged_record_and_a_damaged_header(tmp_path, whole, caplog):
 
 def test_what_killed_writers_left_goes(tmp_path, whole):
     start(tmp_path / "o", 10)
-    for name in (".shard-00001.parquet.0.partial", "shard-00001.parquet", "shard-00009.parquet"):
+    for name in ("shard-00001.parquet", "shard-00009.parquet"):
+        (tmp_path / "o" / name).write_text("half")
+    for name in (".shard-00001.parquet.0.partial", ".ways.json.1.partial", ".ways.json.lock"):
         (tmp_path / "o" / name).write_text("half")
     encode(tmp_path / "o")
     assert content(tmp_path / "o") == whole
@@ -224,6 +227,12 @@ def test_no_folder_of_something_else(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"mine.txt is a file"):
         encode(tmp_path / "mine.txt")
     assert content(tmp_path) == {"mine.txt": b"mine"}
+    for name, message in (("ways.json", "holds ways.json"), ("unfinished.json", "cannot be read")):
+        (tmp_path / "mine.txt").rename(tmp_path / name)
+        with pytest.raises((FileExistsError, ValueError), match=message):
+            encode(tmp_path)
+        assert content(tmp_path) == {name: b"mine"}
+        (tmp_path / name).rename(tmp_path / "mine.txt")
 
 
 def test_shards_of_other_processes_are_told_apart(tmp_path, caplog):
@@ -236,3 +245,49 @@ def test_shards_of_other_processes_are_told_apart(tmp_path, caplog):
     flip(tmp_path / "o" / "shard-00002.parquet")
     encoded = encode(tmp_path / "o")
     assert [shard.process for shard in encoded.manifest.shards] == [0, 1, 0]
+
+
+class Choosing(Hashing):
+    """A model whose vectors depend on the way that is found to be the fastest."""
+
+    def encode_passages(self, texts):
+        names = dict.fromkeys(("torch", "core"))
+        way = ways.fastest("gelu", "4 x 4", "torch 2", lambda: names)
+        return super().encode_passages(texts) * {"torch": 1, "core": 1.001}[way]
+
+    encode_queries = encode_passages
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Let a new process find a way to be the fastest."""
+    monkeypatch.delenv("HYBRID_FAST_WAYS", raising=False)
+
+    def find(way: str) -> None:
+        monkeypatch.setattr(ways, "_chosen", {})
+        monkeypatch.setattr(ways, "compare", lambda *given: Choice(way, "measured"))
+
+    return find
+
+
+def test_all_starts_compute_by_the_ways_of_the_first(tmp_path, measured, monkeypatch, caplog):
+    measured("core")
+    encode(tmp_path / "other", Choosing())
+    measured("torch")
+    encode(tmp_path / "whole", Choosing())
+    whole, folder = content(tmp_path / "whole"), tmp_path / "o"
+    assert content(tmp_path / "other") != whole
+    with pytest.raises(KeyboardInterrupt):
+        encode(folder, Choosing(ends_after=10))
+    measured("core")
+    encoded = encode(folder, Choosing())
+    assert content(folder) == whole
+    assert encoded.manifest.made_by["ways"] == {"torch 2": {"gelu 4 x 4": "torch"}}
+    flip(folder / "shard-00001.parquet")
+    encode(folder, Choosing())
+    assert content(folder) == whole
+    assert "another kind of process" not in caplog.text
+    monkeypatch.setenv("HYBRID_FAST_WAYS", "gelu=core")
+    flip(folder / "shard-00001.parquet")
+    encode(folder, Choosing())
+    assert "ways None there, 'gelu=core' here" in caplog.text

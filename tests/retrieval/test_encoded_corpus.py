@@ -66,13 +66,60 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     assert again == encoded.manifest == EncodedCorpus(tmp_path / "o").manifest
 
 
-@pytest.mark.parametrize("change", [{"shards": [{"file": "x"}]}, {"info": {}}, {"colour": 1}])
+def edit(folder, change):
+    """Encode a corpus, and change its manifest, to which `change` is applied."""
+    encode(folder)
+    values = json.loads((folder / "manifest.json").read_text())
+    change(values)
+    (folder / "manifest.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(shards=[{"file": "x"}]),
+        lambda values: values.update(info={}),
+        lambda values: values.update(colour=1),
+        lambda values: values.update(version=2),
+        lambda values: values.update(rows=24),
+        lambda values: values.update(languages=[]),
+        lambda values: values.update(vector_dtype="int8"),
+        lambda values: values["info"].update(similarity="euclidean"),
+        lambda values: values["info"].update(settings=None),
+        lambda values: values["shards"].pop(),
+        lambda values: values["shards"][0].update(file=5),
+        lambda values: values["shards"][0].update(file="../../etc/passwd"),
+        lambda values: values["shards"][0].update(rows="10"),
+        lambda values: values["shards"].reverse(),
+    ],
+    ids=range(14),
+)
 def test_another_manifest_is_refused(tmp_path, change):
-    encode(tmp_path / "o")
-    path = tmp_path / "o" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit(tmp_path / "o", change)
     with pytest.raises(ValueError, match=r"manifest.json is no manifest of layout 1"):
         EncodedCorpus(tmp_path / "o")
+    with pytest.raises(ValueError, match=r"manifest.json cannot be read .* restore it, or remove"):
+        encode(tmp_path / "o")
+
+
+@pytest.mark.parametrize("process", [1, None])
+def test_a_manifest_whose_processes_are_wrong_is_not_gone_on_with(tmp_path, process):
+    edit(tmp_path / "o", lambda values: values["shards"][0].update(process=process))
+    with pytest.raises(ValueError, match=r"manifest.json cannot be read"):
+        encode(tmp_path / "o")
+
+
+def test_vectors_must_be_those_that_the_manifest_tells_of(tmp_path):
+    def change(values):
+        values["shards"][0]["rows"], values["shards"][1]["rows"] = 9, 11
+
+    edit(tmp_path / "o", change)
+    edit(tmp_path / "p", lambda values: values["info"].update(dimension=4))
+    for name, shape in (("o", r"\(9, 5\)"), ("p", r"\(10, 4\)")):
+        encoded = EncodedCorpus(tmp_path / name)
+        for read in (list, lambda encoded: encoded.sample(25)):
+            with pytest.raises(ValueError, match=rf"vectors \(10, 5\), and by .* {shape}, which"):
+                read(encoded)
 
 
 @pytest.mark.parametrize("size", [1, 3, 24, 25, 100])

@@ -9,7 +9,7 @@ import torch
 
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.retrieval.encoders import find_encoders, similarity_of
-from hybrid_fast.retrieval.encoding import encode_both
+from hybrid_fast.retrieval.encoding import encode_both, encode_queries
 
 TEXTS = ["a", "bb", "ccc", "bb"]
 
@@ -71,6 +71,7 @@ def test_documents_as_beir_passes_them(kind, batch_size, caplog):
         f"{kind.__name__}: queries are encoded by encode_queries, passages by {method} with dicts "
         "of title and text; dot similarity."
     )
+    assert encode_queries(kind(), ["q"], batch_size)[1] == settings  # passages are elsewhere
 
 
 class Strings(Sides):

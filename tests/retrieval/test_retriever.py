@@ -173,6 +173,8 @@ def test_retrievers_that_cannot_be(model, store, given, error, message):
         Retriever("model", store)
     with pytest.raises(ValueError, match="is no address of a store"):
         Retriever(model, "fais:x")
+    with pytest.raises(TypeError, match="store is a list; give a store or its address"):
+        Retriever(model, [])
     assert addresses.store_kinds()
 
 
@@ -198,6 +200,8 @@ def test_added_passages_replace_and_deleted_ones_are_gone(model, found, monkeypa
     assert found.store.languages() == {"de": 19, "en": 21, "zh-Hant": 20, "fr": 1}
     assert found.search(QUERIES[0], 1, "fr") == [Hit("p0", pytest.approx(1), "fr", QUERIES[0])]
     assert found.delete("p0") == 1
+    with pytest.raises(TypeError, match="an id to delete is missing"):
+        found.delete([None])
     assert found.delete(["new", "p1", "p0", "p1"]) == 2
     assert {"p0", "new", "p1"}.isdisjoint(hit.id for hit in found.search(QUERIES[0], 99))
     assert len(commits) == 3

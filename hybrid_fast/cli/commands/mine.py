@@ -109,13 +109,16 @@ def mine(
     claim_new(context, out)
     if report is not None:
         claim_new(context, report, "file for --report")
+    if work_dir is not None and work_dir.absolute().is_relative_to(out.absolute()):
+        raise ValueError(
+            f"--work-dir {work_dir} is in {out}, the new folder of --out; give another"
+        )
     for each in (model, reranker):
         if each is not None:
             local_folder(each)
     for place in (table, texts):
         if place is not None:
             check_source(place)
-
     if texts is not None and store is None:
         raise ValueError("--texts are those of a store; give it with --store, or leave out --texts")
 

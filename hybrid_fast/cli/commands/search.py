@@ -8,7 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from hybrid_fast.cli.commands import options
-from hybrid_fast.cli.commands.options import AS_PATH, Debug, split_commas
+from hybrid_fast.cli.commands.options import (
+    AS_PATH,
+    Debug,
+    StoreOptions,
+    parse_store_options,
+    split_commas,
+)
 from hybrid_fast.cli.folders import claim_new
 from hybrid_fast.cli.messages import quiet_libraries
 from hybrid_fast.cli.paths import check_file, check_source
@@ -100,6 +106,7 @@ def search(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object a query, one a line.")
     ] = False,
+    store_option: StoreOptions = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
     ] = None,
@@ -138,6 +145,7 @@ def search(
             model,
             encoder_options,
             store,
+            store_options=parse_store_options(store_option),
             texts=texts,
             corpus_options=corpus_options,
             bm25=bm25,
@@ -163,6 +171,7 @@ def delete(
     ids_file: Annotated[
         Path | None, typer.Option("--ids", help="File of more ids, one a line.", **AS_PATH)
     ] = None,
+    store_option: StoreOptions = None,
     debug: Debug = False,
 ) -> None:
     """Delete vectors and their texts from STORE, by their ids."""
@@ -175,6 +184,6 @@ def delete(
     listed = list(dict.fromkeys([*(ids or []), *(read_ids(ids_file) if ids_file else [])]))
     if not listed:
         raise ValueError("there are no ids to delete; give some, or a file of them with --ids")
-    with open_store(store) as opened:
+    with open_store(store, **parse_store_options(store_option)) as opened:
         num_deleted, num_left = opened.delete(listed), opened.count()
-    print(f"deleted: {num_deleted:,} of {len(listed):,} ids; {store} has {num_left:,} vectors left")
+    print(f"deleted: {num_deleted:,} of {len(listed):,} ids; vectors left in {store}: {num_left:,}")

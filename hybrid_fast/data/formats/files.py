@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybrid_fast.common.paths import expanded
-from hybrid_fast.data.formats.lines import plain_name, plain_suffix
+from hybrid_fast.data.formats.lines import check_file, plain_name, plain_suffix
 from hybrid_fast.data.languages import normalize_language
 
 FORMAT_OF_SUFFIX = {
@@ -153,7 +153,7 @@ def _expand(pattern: str, *, classes: bool = True) -> list[Path]:
         raise FileNotFoundError(f"{pattern} is a folder; name its files, as in '{pattern}/*.jsonl'")
     escaped = pattern if classes else pattern.replace("[", "[[]")
     if glob.escape(pattern) == pattern:
-        raise FileNotFoundError(f"no such file: {pattern}")
+        check_file(pattern)  # which says why it is none
     found = [Path(each) for each in glob.glob(escaped, recursive=True)]
     files = sorted((each for each in found if each.is_file()), key=natural_order)
     if not files:

@@ -38,6 +38,10 @@ _WIDE_MARKS = {  # the longer first: that of UTF-32 begins as that of UTF-16
 def check_file(path: str | Path) -> Path:
     """Return a path; FileNotFoundError unless it is a file."""
     place = expanded(path)
+    if place.is_fifo():
+        raise FileNotFoundError(
+            f"{place} can be read only once; write what it gives to a file, and name that"
+        )
     if not place.is_file():
         raise FileNotFoundError(f"no such file: {place}")
     return place

@@ -118,26 +118,18 @@ class Answers:
         return sum(each.nbytes for each in vars(self).values() if isinstance(each, np.ndarray))
 
 
-@dataclass(frozen=True)
-class PassagesOfOthers:
-    """Finds the passages of a table among texts of elsewhere, by text and by id.
+class KnownPassages:
+    """Finds the passages of a table among texts of elsewhere, by text and by id."""
 
-    Attributes:
-        codes: hashes of texts and of ids, sorted, int64 (c,).
-        passages: the passage of each, int32 (c,).
-    """
-
-    codes: Integers
-    passages: Numbers
+    def __init__(self, of_texts: _Lookup, of_ids: _Lookup) -> None:
+        self._of_texts, self._of_ids = of_texts, of_ids
 
     @classmethod
-    def of_table(cls, table: AlignedTable, answers: Answers) -> PassagesOfOthers:
+    def of_table(cls, table: AlignedTable, answers: Answers) -> KnownPassages:
         """Take the texts of a table, and the ids that its data set gave to passages."""
         rows, codes = _given_ids(table)
-        codes = np.concatenate([answers.codes, codes])
-        passages = np.concatenate([answers.passages, answers.passages[answers.texts[rows]]])
-        codes, first = np.unique(codes, return_index=True)
-        return cls(codes, passages[first])
+        passages = answers.passages[answers.texts[rows]]
+        return cls(_Lookup.of(answers.codes, answers.passages), _Lookup.of(codes, passages))
 
     def find(self, ids: pa.Array, codes: Integers) -> Numbers:
         """Return the passage of each text, -1 where the table has none such, int32 (n,).
@@ -146,10 +138,29 @@ class PassagesOfOthers:
             ids: n ids.
             codes: hashes of n texts, int64 (n,).
         """
-        found = self._look_up(codes)
-        return np.where(found >= 0, found, self._look_up(text_ids(ids))).astype(np.int32)
+        found = self._of_texts.find(codes)
+        return np.where(found >= 0, found, self._of_ids.find(text_ids(ids)))
 
-    def _look_up(self, codes: Integers) -> Numbers:
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Finds passages by hashes.
+
+    Attributes:
+        codes: hashes, sorted, int64 (c,).
+        passages: the passage of each, int32 (c,).
+    """
+
+    codes: Integers
+    passages: Numbers
+
+    @classmethod
+    def of(cls, codes: Integers, passages: Numbers) -> _Lookup:
+        codes, first = np.unique(codes, return_index=True)
+        return cls(codes, passages[first])
+
+    def find(self, codes: Integers) -> Numbers:
+        """Return the passage of each hash, -1 for one that is not known, int32 (n,)."""
         places = _places(self.codes, codes)
         found = np.full(codes.shape, -1, np.int32)
         found[places >= 0] = self.passages[places[places >= 0]]

@@ -10,22 +10,29 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hybrid_fast.data import AlignedTable
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.stores import Store, StoreHits
 from hybrid_fast.retrieval.text_sources import HitTexts
 
 
 class Queries(NamedTuple):
-    """Vectors of n queries, float32 (n, D): as the model gave them, and as they are multiplied."""
+    """n queries.
 
+    Attributes:
+        texts: of them.
+        raw: vectors as the model gave them, float32 (n, D).
+        scaled: vectors as they are multiplied, float32 (n, D).
+    """
+
+    texts: list[str]
     raw: np.ndarray
     scaled: np.ndarray
 
     def take(self, places: np.ndarray) -> Queries:
         """Return some of them."""
-        return Queries(self.raw[places], self.scaled[places])
+        texts = [self.texts[place] for place in places]
+        return Queries(texts, self.raw[places], self.scaled[places])
 
 
 class Found(NamedTuple):
@@ -74,12 +81,10 @@ class TableCandidates(Candidates):
     """
 
     def __init__(
-        self, table: AlignedTable, answers: Answers, vectors: PassageVectors, store: Store
+        self, own: TablePassages, answers: Answers, vectors: PassageVectors, store: Store
     ) -> None:
         self.codes, self.passages = answers.codes, answers.passages
-        self._languages = table.languages, table.language_codes, answers.first_rows
-        self._texts = TablePassages(table, answers)
-        self._vectors, self._store = vectors, store
+        self._own, self._vectors, self._store = own, vectors, store
 
     def search(self, queries: Queries, k: int, languages: Collection[str] | None) -> Found:
         """Return the k best candidates of each query, equal scores by number."""
@@ -95,12 +100,11 @@ class TableCandidates(Candidates):
 
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some."""
-        return self._texts.texts(numbers)
+        return self._own.texts(numbers)
 
     def languages(self, numbers: np.ndarray) -> list[str]:
         """Return the languages of some."""
-        names, codes, rows = self._languages
-        return [names[code] for code in codes[rows[numbers]]]
+        return self._own.languages_of(numbers)
 
 
 class StoreCandidates(Candidates):
@@ -109,7 +113,7 @@ class StoreCandidates(Candidates):
     What answers a question is known by its text, or by an id that the table gives to a passage.
     """
 
-    def __init__(self, store: Store, texts: HitTexts, known: PassagesOfOthers) -> None:
+    def __init__(self, store: Store, texts: HitTexts, known: KnownPassages) -> None:
         self._texts_of = texts
         self._store, self._known = store, known
         self.forget()

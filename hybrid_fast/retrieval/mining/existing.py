@@ -14,7 +14,7 @@ Scores = list[float | None]
 
 
 @dataclass(frozen=True)
-class Existing:
+class ExistingNegatives:
     """Hard negatives of n rows.
 
     Attributes:
@@ -28,7 +28,7 @@ class Existing:
     codes: list[np.ndarray]
 
     @classmethod
-    def of_rows(cls, table: AlignedTable, rows: np.ndarray) -> Existing:
+    def of_rows(cls, table: AlignedTable, rows: np.ndarray) -> ExistingNegatives:
         """Take those of some rows of a table."""
         negatives = [each or [] for each in table.negatives(rows)]
         known: list[Scores | None] = [None] * len(rows)

@@ -15,15 +15,17 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.table import check_table
 from hybrid_fast.retrieval.corpus_encoding import encode_corpus
 from hybrid_fast.retrieval.encoders import find_encoders
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages
 from hybrid_fast.retrieval.mining.candidates import Candidates, StoreCandidates, TableCandidates
-from hybrid_fast.retrieval.mining.miner import Means, Miner
+from hybrid_fast.retrieval.mining.miner import Miner
 from hybrid_fast.retrieval.mining.options import MiningOptions
 from hybrid_fast.retrieval.mining.output import TableWriter
 from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.mining.report import MiningReport
-from hybrid_fast.retrieval.mining.scopes import Scopes
+from hybrid_fast.retrieval.mining.scoring import Scorer
+from hybrid_fast.retrieval.mining.search_plan import SearchPlan
 from hybrid_fast.retrieval.reranking import Reranker, check_reranker
+from hybrid_fast.retrieval.retriever_inputs import check_fits
 from hybrid_fast.retrieval.stores import Rows, Store, create_store, open_store
 from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
 from hybrid_fast.retrieval.vector_info import VectorInfo
@@ -168,23 +170,34 @@ def mine(
     encoder, _ = find_encoders(model)
     info = VectorInfo.of(model)
     answers = Answers.of_table(table)
+    passages = TablePassages(table, answers)
     with _work_folders(work_dir) as (lasting, fleeting), ExitStack() as stack:
-        opened = None if store is None else stack.enter_context(_opened(store, info))
-        passages = TablePassages(table, answers)
-        counts = passages.languages() if opened is None else opened.languages()
-        scopes = Scopes(options, table.languages, dict(sorted(counts.items())))
-        encoded = _encode(model, passages, lasting / "passages", batch_size)
-        shape = len(passages), info.dimension
-        vectors = PassageVectors.read(encoded, shape, info.similarity, fleeting / "vectors")
+
+        def encoded() -> Iterable[Rows]:
+            if not len(passages):
+                return []
+            return encode_corpus(model, passages, lasting / "passages", batch_size=batch_size)
+
+        shape, path = (len(passages), info.dimension), fleeting / "vectors"
         candidates: Candidates
-        if opened is not None:
-            known = PassagesOfOthers.of_table(table, answers)
-            candidates = StoreCandidates(opened, HitTexts(opened, texts), known)
+        if store is not None:
+            opened = stack.enter_context(_opened(store, model))
+            candidates = StoreCandidates(
+                opened, HitTexts(opened, texts), KnownPassages.of_table(table, answers)
+            )
+            plan = SearchPlan(options, table.languages, opened.languages())
+            vectors = PassageVectors.read(encoded(), shape, info.similarity, path)
         else:
-            own = stack.enter_context(_indexed(encoded, info, fleeting / "index", index))
-            candidates = TableCandidates(table, answers, vectors, own)
-        means = Means(encoder, info.similarity, batch_size, vectors, reranker)
-        miner = Miner(table, options, answers, candidates, scopes, means)
+            plan = SearchPlan(options, table.languages, passages.languages())
+            address = f"faiss:{fleeting / 'index'}"
+            # Before texts are encoded, which takes long: this checks `index`.
+            with create_store(address, info, index=index) as new:
+                added = _added(encoded(), new)
+                vectors = PassageVectors.read(added, shape, info.similarity, path)
+            own = stack.enter_context(closing(open_store(address)))
+            candidates = TableCandidates(passages, answers, vectors, own)
+        scorer = Scorer(encoder, info.similarity, batch_size, passages, vectors, reranker)
+        miner = Miner(table, options, answers, candidates, plan, scorer)
         return _mine(miner, table, fleeting)
 
 
@@ -210,38 +223,21 @@ def _work_folders(work_dir: str | Path | None) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def _opened(store: Store | str, info: VectorInfo) -> Iterator[Store]:
+def _opened(store: Store | str, model: object) -> Iterator[Store]:
     """Open a store by its address, and check that it holds vectors of a model."""
     opened = open_store(store) if isinstance(store, str) else store
+    if not isinstance(opened, Store):
+        raise TypeError(f"store is {store!r}; give a store, or the address of one")
     try:
-        opened.info.check_model(info, opened.address)
+        check_fits(model, opened)
         yield opened
     finally:
         if isinstance(store, str):
             opened.close()
 
 
-def _encode(
-    model: object, passages: TablePassages, folder: Path, batch_size: int | None
-) -> Iterable[Rows]:
-    """Encode the passages of a table, unless that was done before."""
-    if not len(passages):
-        return []
-    return encode_corpus(model, passages, folder, batch_size=batch_size)
-
-
-@contextmanager
-def _indexed(
-    encoded: Iterable[Rows], info: VectorInfo, folder: Path, index: str
-) -> Iterator[Store]:
-    """Put vectors into a FAISS store, and open that.
-
-    Raises:
-        ValueError: there are none.
-    """
-    address = f"faiss:{folder}"
-    with create_store(address, info, index=index) as new:
-        for rows in encoded:
-            new.add(rows)
-    with closing(open_store(address)) as store:
-        yield store
+def _added(encoded: Iterable[Rows], store: Store) -> Iterator[Rows]:
+    """Add vectors to a store as they are read."""
+    for rows in encoded:
+        store.add(rows)
+        yield rows

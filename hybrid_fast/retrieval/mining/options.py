@@ -76,11 +76,6 @@ class MiningOptions:
         """Whether negatives are held against the score of the positive."""
         return self.margin is not None or self.relative_margin is not None
 
-    @property
-    def depth(self) -> int:
-        """Number of passages that are looked at for an item and a set of languages."""
-        return self.ranks[1]
-
     def _check_ranks(self) -> None:
         if not isinstance(self.ranks, Sequence) or len(self.ranks) != 2:
             raise ValueError(

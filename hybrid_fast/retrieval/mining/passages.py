@@ -49,6 +49,11 @@ class TablePassages:
         counts = np.bincount(self._table.language_codes[self._rows], minlength=len(names))
         return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
 
+    def languages_of(self, numbers: np.ndarray) -> list[str]:
+        """Return the languages of some of them."""
+        names = self._table.languages
+        return [names[code] for code in self._table.language_codes[self._rows[numbers]]]
+
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some of them."""
         return self._table.passages(self._rows[numbers])

@@ -10,7 +10,7 @@ from hybrid_fast.retrieval.mining.candidates import Found
 from hybrid_fast.retrieval.mining.options import MiningOptions
 
 
-class Window:
+class RankedPassages:
     """The passages of the ranks that are asked for, of n items and some sets of languages.
 
     Attributes:

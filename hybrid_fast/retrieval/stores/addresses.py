@@ -71,9 +71,10 @@ def _call(
     known = _options_of(function)
     unknown = [name for name in options if name not in known]
     if unknown:
+        kind = address.partition(":")[0]  # alone: the rest may hold a password
         raise ValueError(
-            f"{address} has no option {unknown[0]!r} to {function.__name__} it with; it takes "
-            f"{', '.join(known) or 'none'}{nearest(unknown[0], known)}"
+            f"a store of the kind {kind!r} has no option {unknown[0]!r} to {function.__name__} it "
+            f"with; it takes {', '.join(known) or 'none'}{nearest(unknown[0], known)}"
         )
     return function(*given, **options)
 
@@ -98,8 +99,9 @@ def check_address(address: str) -> tuple[str, str]:
     kind, colon, place = str(address).partition(":")
     known = store_kinds()
     if not colon or not place or kind not in known:
+        shown = f"{kind}:..." if "@" in place else str(address)  # without a password
         raise ValueError(
-            f"{address!r} is no address of a store: KIND:PLACE is needed, such as "
+            f"{shown!r} is no address of a store: KIND:PLACE is needed, such as "
             "faiss:FOLDER, milvus:FILE.db or milvus:http://HOST:19530; the kinds are "
             f"{', '.join(known)}{nearest(kind, known) if colon else ''}"
         )
@@ -115,6 +117,11 @@ def _find(address: str) -> tuple[ModuleType, str]:
     kind, place = check_address(address)
     if kind in OWN_STORES:
         return import_module(OWN_STORES[kind]), place
-    (entry,) = entry_points(group=GROUP, name=kind)
-    module: ModuleType = entry.load()
+    entries = list(entry_points(group=GROUP, name=kind))
+    if len({entry.value for entry in entries}) > 1:
+        packages = ", ".join(entry.dist.name for entry in entries if entry.dist)
+        raise ValueError(
+            f"{kind!r} is offered by several packages ({packages}); uninstall all but one"
+        )
+    module: ModuleType = entries[0].load()
     return module, place

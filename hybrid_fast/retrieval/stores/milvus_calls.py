@@ -17,6 +17,7 @@ TOKEN_VARIABLE = "MILVUS_TOKEN"
 _CONNECT_TIMEOUT = 10.0
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 16.0
+_LONGEST_TIME = 120.0  # pymilvus itself tries until the timeout where nobody listens
 # Names of gRPC's states: those that pass, and those that a user or password explains.
 _PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
@@ -48,7 +49,8 @@ class MilvusCalls:
             place: of the store.
             token: USER:PASSWORD or an API key; default the variable MILVUS_TOKEN.
             timeout: seconds that an answer may take.
-            retries: how often a call is tried again, after a wait that doubles from half a second.
+            retries: how often a call is tried again at most, after a wait that doubles from half a
+                second; no try begins more than two minutes after the first.
 
         Raises:
             ConnectionError: there is no answer.
@@ -81,6 +83,8 @@ class MilvusCalls:
             PermissionError: the server refuses the token.
             OSError: the server cannot do it.
         """
+        if self._closed:
+            raise ValueError(f"{self.place.address} is closed; open it again")
         method = getattr(self._client, name)
         return self._insist(name, lambda: method(*args, timeout=self._timeout, **kwargs))
 
@@ -104,15 +108,16 @@ class MilvusCalls:
 
     def _insist(self, name: str, call: Callable[[], Answer]) -> Answer:
         start, wait = monotonic(), _FIRST_WAIT
-        for retries_left in reversed(range(self._retries + 1)):
+        for tries in range(1, self._retries + 2):
             try:
                 with quiet():
                     return call()
             except self._errors as error:
                 if not _may_pass(error):
                     raise self._refusal(name, error) from error
-                if not retries_left:
-                    raise self._silence(name, monotonic() - start, error) from error
+                seconds = monotonic() - start
+                if tries > self._retries or seconds > _LONGEST_TIME:
+                    raise self._silence(name, tries, seconds, error) from error
             sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
         raise AssertionError("the last try returns or raises")
@@ -126,8 +131,7 @@ class MilvusCalls:
             )
         return OSError(f"Milvus at {self.place.server} cannot {name.replace('_', ' ')}: {reason}")
 
-    def _silence(self, name: str, seconds: float, error: Exception) -> ConnectionError:
-        tries = self._retries + 1
+    def _silence(self, name: str, tries: int, seconds: float, error: Exception) -> ConnectionError:
         return ConnectionError(
             f"Milvus at {self.place.server} does not answer: {name.replace('_', ' ')} was tried "
             f"{tries} times in {seconds:.0f} s, at last with {_reason(error)}; see that it runs "

@@ -233,6 +233,13 @@ class MilvusStore(Store):
         counts = {each: self._count(_is(each)) for each in sorted(self._languages)}
         return {each: number for each, number in counts.items() if number}
 
+    def language_codes(self) -> Collection[str]:
+        """See `Store`; a language is looked for once, and then taken to stay while this lives."""
+        self._refresh()
+        unseen = self._languages - self._present
+        self._present |= {each for each in unseen if self._query(_is(each), ["id"], limit=1)}
+        return frozenset(self._present)
+
     def size(self) -> int | None:
         """See `Store`."""
         if self._calls.place.file is None:
@@ -281,14 +288,10 @@ class MilvusStore(Store):
             self._languages |= new
 
     def _known(self, languages: Collection[str] | None) -> Collection[str]:
-        """Return languages of the store: those asked for if it has them, else all."""
+        """Return languages of the store, among them those asked for if it has them."""
         if languages is None or isinstance(languages, str):
             return ()
-        if not set(languages) <= self._languages:
-            self._refresh()
-        unseen = (set(languages) & self._languages) - self._present
-        self._present |= {each for each in unseen if self._query(_is(each), ["id"], limit=1)}
-        return self._present if set(languages) <= self._present else self.languages()
+        return self._present if set(languages) <= self._present else self.language_codes()
 
     def _refresh(self) -> None:
         """Learn of languages that other processes have added."""

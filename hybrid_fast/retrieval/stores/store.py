@@ -109,6 +109,10 @@ class Store(ABC):
     def languages(self) -> dict[str, int]:
         """Return the number of vectors of each language."""
 
+    def language_codes(self) -> Collection[str]:
+        """Return the languages of which it has vectors, sooner than by counting if it can."""
+        return self.languages()
+
     def size(self) -> int | None:
         """Return its bytes on the disk; None if they are elsewhere, or not known."""
         return None

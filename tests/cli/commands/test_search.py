@@ -61,7 +61,7 @@ def test_hits_of_a_query_in_a_table(capsys):
         assert f"{hit['score']:.4g} │ {hit['language']}" in out
     assert QUERY in out
     assert "The capital of France is [b]Paris[/b]." in out
-    main(["search", "m", "faiss:bare", QUERY])
+    main(["search", "m", "faiss:bare", QUERY, "--store-option", "verify=true"])
     assert "text" not in capsys.readouterr().out
 
 
@@ -156,6 +156,7 @@ def test_a_cross_encoder_and_a_reader(bert_folder, tmp_path, capsys):  # noqa: F
         ("other faiss:full yen", "holds vectors of .* is another model"),
         ("m faiss:full yen --languages fr", "the store has no vectors in 'fr'; it has de, en, th"),
         ("m faiss:full yen --languages germn", "unknown language 'germn'"),
+        ("m faiss:full yen --store-option ef=9", "has no option 'ef' to open it with"),
         ("m faiss:full yen --queries c.jsonl", "QUERY and --queries are both given"),
         ("m faiss:full --queries q.tsv", "no such file: q.tsv"),
         ("m faiss:full --queries m/config.json", "config.json"),
@@ -198,7 +199,7 @@ def test_delete(tmp_path, fails, capsys):
     index_corpus("vectors", store)
     (tmp_path / "ids.txt").write_text("d\n\n nothing \na\n")
     main(["delete", store, "b", "a", "--ids", str(tmp_path / "ids.txt")])
-    assert capsys.readouterr().out == f"deleted: 3 of 4 ids; {store} has 1 vectors left\n"
+    assert capsys.readouterr().out == f"deleted: 3 of 4 ids; vectors left in {store}: 1\n"
     with open_store(store) as opened:
         assert opened.languages() == {"en": 1}
     assert "there are no ids" in fails("delete", store)

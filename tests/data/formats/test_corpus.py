@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -256,6 +257,9 @@ def test_files_that_are_not_there_or_tell_no_format(tmp_path):
     for missing in (tmp_path / "b.jsonl", str(tmp_path / "*.parquet"), [tmp_path / "c.csv"]):
         with pytest.raises(FileNotFoundError, match=r"no such file|no file matches"):
             open_corpus(missing)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(FileNotFoundError, match=r"pipe.jsonl can be read only once; write what it"):
+        list(open_corpus(tmp_path / "pipe.jsonl", lang="en"))
     with pytest.raises(ValueError, match="the list of paths is empty"):
         open_corpus([])
     for given in (None, 5, [{"id": 1, "text": "x"}]):

@@ -7,7 +7,7 @@ import pytest
 from mining_by_hand import HashModel, draw_table
 
 from hybrid_fast import AlignedTable, mine_hard_negatives
-from hybrid_fast.retrieval.mining import looking, miner, output, passages
+from hybrid_fast.retrieval.mining import miner, output, passages, rank_search
 from hybrid_fast.retrieval.mining.answers import Answers
 from hybrid_fast.retrieval.mining.candidates import TableCandidates
 
@@ -57,7 +57,7 @@ def test_a_large_table_is_written_in_parts_to_a_file_that_vanishes(
 def test_searches_and_products_are_bounded(memory_stores, monkeypatch):
     table = draw_table(3)
     whole = mine_hard_negatives(HashModel(), table, ranks=(1, 20))
-    monkeypatch.setattr(looking, "PASSAGES_AT_A_TIME", 64)
+    monkeypatch.setattr(rank_search, "PASSAGES_AT_A_TIME", 64)
     monkeypatch.setattr(miner, "PASSAGES_AT_A_TIME", 64)
     monkeypatch.setattr(passages, "_PAIRS_AT_A_TIME", 5)
     sizes = []

@@ -7,7 +7,7 @@ import pytest
 from mining_by_hand import ByHand, HashModel, draw_table
 
 from hybrid_fast.data import AlignedTable
-from hybrid_fast.retrieval.mining import MiningOptions, looking, mine, miner
+from hybrid_fast.retrieval.mining import MiningOptions, mine, miner, rank_search
 
 pytestmark = pytest.mark.usefixtures("memory_stores")
 
@@ -78,7 +78,7 @@ def test_a_table_is_the_same_in_whatever_parts_it_is_mined(monkeypatch, rows):
     table, options = draw_table(7), MiningOptions(sampling="random", seed=3, relative_margin=None)
     whole = mine(HashModel(), table, options).table
     monkeypatch.setattr(miner, "_MOST_ROWS", rows)
-    monkeypatch.setattr(looking, "PASSAGES_AT_A_TIME", 5 * rows)
+    monkeypatch.setattr(rank_search, "PASSAGES_AT_A_TIME", 5 * rows)
     assert mine(HashModel(), table, options).table.fingerprint == whole.fingerprint
     other = MiningOptions(sampling="random", seed=4, relative_margin=None)
     assert mine(HashModel(), table, other).table.fingerprint != whole.fingerprint

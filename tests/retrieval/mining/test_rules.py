@@ -104,6 +104,12 @@ def test_margins_and_bounds(options, expected):
     assert mined(table, **options) == [f"score {n}" for n in expected]
 
 
+def test_ranks_may_lie_beyond_all_passages():
+    table = make_table(("a", "en", "q", "own 5"), *OTHERS)
+    assert mined(table, ranks=(7, 10**15)) == ["score 2", "score 1"]
+    assert mined(table, ranks=(10**12, 10**15)) == []
+
+
 def test_the_relative_margin_stays_below_a_negative_positive():
     table = make_table(
         ("a", "en", "q", "own -4"), *[("x", "en", None, f"score -{n}") for n in (3, 4, 4.1, 4.4, 5)]

@@ -11,7 +11,7 @@ from test_rules import Dictionary, make_table
 
 from hybrid_fast import mine_hard_negatives
 from hybrid_fast.retrieval.mining import MiningOptions, mine
-from hybrid_fast.retrieval.mining.answers import Answers, PassagesOfOthers, hash_texts
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.stores import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -106,6 +106,21 @@ def test_stores_that_cannot_be_mined():
         )
     with pytest.raises(ValueError, match="is no address of a store"):
         mine_hard_negatives(Dictionary(), TABLE, store="nowhere")
+    with pytest.raises(TypeError, match="store is 3; give a store, or the address of one"):
+        mine_hard_negatives(Dictionary(), TABLE, store=3)
+
+
+def test_nothing_is_encoded_for_options_that_cannot_be():
+    model = HashModel()
+    store = make_store(model, CORPUS)
+    model.encoded.clear()
+    with pytest.raises(TypeError, match="texts is a int; give a mapping"):
+        mine_hard_negatives(model, TABLE, store=store, texts=3)
+    with pytest.raises(ValueError, match="index is 'flatt'"):
+        mine_hard_negatives(model, TABLE, index="flatt")
+    with pytest.raises(ValueError, match="there are no passages in 'fi'"):
+        mine_hard_negatives(model, TABLE, languages=["fi"])
+    assert not {"q", "f", "own 5", "sein 4"} & set(model.encoded)
 
 
 def test_passages_are_found_by_text_or_id():
@@ -114,10 +129,19 @@ def test_passages_are_found_by_text_or_id():
         passage_id=["x:1", None, None],
     )  # fmt: skip
     answers = Answers.of_table(table)
-    known = PassagesOfOthers.of_table(table, answers)
+    known = KnownPassages.of_table(table, answers)
     ids, texts = ["x:1", "1", "z", "data:x:1"], ["three", "two ", "four", "five"]
     found = known.find(pa.array(ids), hash_texts(pa.array(texts)))
     assert found.tolist() == [*answers.passages[[0, 1]], -1, -1]
+
+
+def test_an_id_is_not_taken_for_a_text():
+    """Texts and ids that are equal numbers are different passages."""
+    table = make_table(("a", "en", "q", "7"), ("b", "en", "r", "8"), passage_id=["8", "7"])
+    answers = Answers.of_table(table)
+    known = KnownPassages.of_table(table, answers)
+    found = known.find(pa.array(["7", "8", "z"]), hash_texts(pa.array(["other", "words", "7"])))
+    assert found.tolist() == answers.passages[[1, 0, 0]].tolist()
 
 
 def test_scores_are_those_of_the_store():

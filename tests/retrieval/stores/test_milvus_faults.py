@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import fcntl
+import itertools
 import os
 import socket
 import subprocess
@@ -62,6 +63,19 @@ def test_somebody_listens_and_says_nothing(waits):
         with pytest.raises(ConnectionError, match=r"tried 2 times.*DEADLINE_EXCEEDED"):
             create_store(address, made_info(), timeout=0.3, retries=1)
     assert waits == [0.5]
+
+
+def test_two_minutes_end_the_retries(relay, monkeypatch, waits):
+    """Each try takes a minute, as where a server is away and pymilvus tries until the timeout."""
+    store = create_store(f"{relay.address}/patient", made_info(), retries=50)
+    relay.faults = {"Upsert": [LATE] * 9}
+    monkeypatch.setattr(milvus_calls, "monotonic", itertools.count(0, 60).__next__)
+    with pytest.raises(ConnectionError, match="upsert was tried 3 times in 180 s"):
+        store.add(draw_rows(5))
+    assert waits == [0.5, 1]
+    store.close()
+    with pytest.raises(ValueError, match="patient is closed; open it again"):
+        store.count()
 
 
 def test_a_wrong_token(relay, monkeypatch, waits):

@@ -107,12 +107,14 @@ def test_languages_of_all_kinds(fresh):
     with create_store(fresh, made_info()) as store:
         store.add(draw_rows(4)._replace(languages=odd))
         assert store.languages() == dict.fromkeys(odd, 1)
+        assert set(store.language_codes()) == set(odd)
         store._calls.lite = False  # as a server that counts them itself
         assert store.languages() == dict.fromkeys(odd, 1)
         assert store.search(draw_queries(1), 4, odd[:2]).languages[0] in (odd[:2], odd[1::-1])
         store.delete(["doc 0"])
         with pytest.raises(ValueError, match="no vectors in '\"'"):
             store.search(draw_queries(1), 4, ['"'])
+        assert set(store.language_codes()) == set(odd[1:])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which languages are searched for which items."""
+"""Which languages are searched for which items, and how deep."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from hybrid_fast.retrieval.mining.options import MiningOptions
 
 
-class Scope(NamedTuple):
-    """One search.
+class LanguageSearch(NamedTuple):
+    """A search of some languages.
 
     Attributes:
         items: whose negatives it finds, (m,).
-        column: of the window that takes what it finds.
+        column: of these languages, among the sets of languages of an item.
         languages: of the passages; None: all.
         total: number of passages of these languages.
     """
@@ -26,11 +26,13 @@ class Scope(NamedTuple):
     total: int
 
 
-class Scopes:
+class SearchPlan:
     """The searches for items of some languages.
 
     Attributes:
         num_columns: sets of languages that are searched for an item.
+        ranks: the first and the last rank that become negatives; the last one is at most the number
+            of all candidates, or the first.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Scopes:
         Raises:
             ValueError: there are no candidates, or none of a language that is asked for.
         """
+        counts = dict(sorted(counts.items()))
         asked = options.languages
         unknown = [] if isinstance(asked, str) else [each for each in asked if each not in counts]
         if unknown or not counts:
@@ -56,6 +59,8 @@ class Scopes:
         self._names, self._counts, self._balanced = names, counts, options.balanced
         self._sets = {name: self._set_of(name, asked) for name in names}
         self.num_columns = len(counts) if options.balanced else 1
+        first, last = options.ranks
+        self.ranks = first, max(first, min(last, sum(counts.values())))
 
     def _set_of(self, own: str, asked: str | Sequence[str]) -> tuple[str, ...]:
         """Return the languages of the negatives of items of a language."""
@@ -65,7 +70,7 @@ class Scopes:
             return tuple(name for name in self._counts if name != own)
         return tuple(self._counts) if asked == "pool" else tuple(asked)
 
-    def searches(self, codes: np.ndarray) -> Iterator[Scope]:
+    def searches(self, codes: np.ndarray) -> Iterator[LanguageSearch]:
         """Yield the searches for items, of each set of languages once.
 
         Args:
@@ -81,8 +86,8 @@ class Scopes:
             if languages and not self._balanced:
                 is_all = len(languages) == len(self._counts)
                 total = sum(self._counts[name] for name in languages)
-                yield Scope(items, 0, None if is_all else languages, total)
+                yield LanguageSearch(items, 0, None if is_all else languages, total)
             elif languages:
                 for column, name in enumerate(self._counts):
                     if name in languages:
-                        yield Scope(items, column, (name,), self._counts[name])
+                        yield LanguageSearch(items, column, (name,), self._counts[name])
