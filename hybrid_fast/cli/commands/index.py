@@ -28,8 +28,9 @@ def index(
         typer.Option(
             "--index",
             metavar="KIND",
-            help="What searches are done by. FAISS: flat (exact), hnsw, ivf-pq, sq8, or a factory "
-            "string; auto chooses by size and memory.",
+            help="What searches are done by. FAISS: flat (exact), hnsw, ivf-sq8, ivf-pq, sq8, or a "
+            "factory string. Milvus: a kind with parameters, such as HNSW,M=32. auto chooses by "
+            "size and memory, and leaves it to a server.",
         ),
     ] = "auto",
     add: Annotated[

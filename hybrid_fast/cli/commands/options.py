@@ -180,7 +180,10 @@ def named_columns(option: str, text: str | None) -> dict[str, str] | None:
         return None
     pairs = [part.partition("=") for part in parts]
     if not all(name and equals and field for name, equals, field in pairs):
-        raise ValueError(f"{option} is {text!r}; 'id=docid,text=body' is how it is written")
+        raise ValueError(
+            f"{option} is {text!r}; it is written as OURS=THEIRS, with commas between, such as "
+            "'id=docid,text=body'"
+        )
     return {name.strip(): field.strip() for name, _, field in pairs}
 
 

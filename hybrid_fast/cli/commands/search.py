@@ -74,6 +74,14 @@ def search(
     candidate_text: Annotated[
         str | None, typer.Option(help="'title+text' (default) or 'text'.", **OF_TEXTS)
     ] = None,
+    language_in_ids: Annotated[
+        bool | None,
+        typer.Option(
+            "--language-in-ids/--ids-alone",
+            help="Make ids such as 'sw:12' (default: for MIRACL and Mr. TyDi).",
+            **OF_TEXTS,
+        ),
+    ] = None,
     bm25: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +147,7 @@ def search(
         "format": format,
         "columns": options.named_columns("--columns", columns),
         "candidate_text": candidate_text,
+        "language_in_ids": language_in_ids,
     }
     run_search(
         Search(

@@ -80,6 +80,17 @@ def test_queries_of_standard_input_and_texts_of_a_file(capsys, monkeypatch):
     assert first["hits"] == hits_of(QUERY, 2)
 
 
+def test_texts_of_a_file_have_the_ids_that_they_were_encoded_with(tmp_path, capsys):
+    model = BiEncoder.from_pretrained("m")
+    corpus = [(f"{lang}:{each}", lang, text) for each, (lang, text) in TEXTS.items()]
+    encode_corpus(model, corpus, tmp_path / "v")
+    index_corpus(tmp_path / "v", f"faiss:{tmp_path / 's'}")
+    command = f"search m faiss:{tmp_path / 's'} yen --json -k 4 --texts c.jsonl --language-in-ids"
+    main(command.split())
+    hits = printed(capsys)[0]["hits"]
+    assert {hit["id"]: hit["text"] for hit in hits} == {each: text for each, _, text in corpus}
+
+
 def test_json_where_the_output_takes_ascii_alone(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr("sys.stdout", out)
