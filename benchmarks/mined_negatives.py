@@ -40,6 +40,8 @@ from hybrid_fast.training import HybridTrainer, HybridTrainingArguments
 
 BEFORE, IN_BATCH, MINED = "before", "in-batch", "mined"
 AS_MANY = "in-batch, as many passages"
+ARMS = (IN_BATCH, MINED, AS_MANY)
+TASKS = ("xquad-r", "tydiqa-goldp")
 TRAIN = "tydiqa-goldp/train/{lang}.json.gz"
 XQUAD_LANGUAGES = ("ar", "de", "en")
 GOLDP_LANGUAGES = ("bn", "ko", "sw")
@@ -69,16 +71,15 @@ def load_encoder(folder: Path) -> BiEncoder:
     )
 
 
-def load_tasks(data: Path, is_tiny: bool) -> dict[str, RetrievalTask]:
+def load_tasks(data: Path, is_tiny: bool, names: Sequence[str]) -> dict[str, RetrievalTask]:
     """Return what encoders are evaluated on."""
     xquad = ("en",) if is_tiny else XQUAD_LANGUAGES
     goldp = ("bn",) if is_tiny else GOLDP_LANGUAGES
-    return {
-        "xquad-r": load_task(
-            "xquad-r", data=data / "xquad-r", languages=xquad, candidate_text="sentence"
-        ),
-        "tydiqa-goldp": load_task("tydiqa-goldp", data=data / "tydiqa-goldp", languages=goldp),
+    options: dict[str, dict[str, Any]] = {
+        "xquad-r": {"languages": xquad, "candidate_text": "sentence"},
+        "tydiqa-goldp": {"languages": goldp},
     }
+    return {name: load_task(name, data=data / name, **options[name]) for name in names}
 
 
 def evaluate(encoder: BiEncoder, tasks: dict[str, RetrievalTask]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def train(
 
 def run(given: argparse.Namespace, report: dict[str, Any]) -> None:
     """Evaluate and train what the report lacks, and write it after each."""
-    tasks = load_tasks(given.data, given.tiny)
+    tasks = load_tasks(given.data, given.tiny, given.tasks)
     limit = 60 if given.tiny else None
     table = load_table(TRAIN, root=given.data, group_by="position", limit=limit)
     if BEFORE not in report:
@@ -123,7 +124,8 @@ def run(given: argparse.Namespace, report: dict[str, Any]) -> None:
         AS_MANY: (table, given.batch_size * (1 + given.negatives)),
     }
     for seed in range(given.seeds):
-        for name, (items, batch_size) in arms.items():
+        for name in given.arms:
+            items, batch_size = arms[name]
             done = report["runs"].setdefault(name, {})
             if str(seed) in done:
                 continue
@@ -175,6 +177,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--negatives", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     parser.add_argument("--tiny", action="store_true", help="few texts: whether it works at all")
     results = ROOT / "benchmarks" / "results"
     parser.add_argument("--out", type=Path, default=results / f"{today()}-mined-negatives.json")

@@ -22,7 +22,13 @@ import numpy as np
 from machine import ROOT
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.retrieval.encoded_corpus import MANIFEST, EncodedCorpus, Manifest, write_shard
+from hybrid_fast.retrieval.encoded_corpus import (
+    MANIFEST,
+    EncodedCorpus,
+    Manifest,
+    shard_file,
+    write_shard,
+)
 from hybrid_fast.retrieval.fingerprint import Fingerprint
 from hybrid_fast.retrieval.stores import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
@@ -105,7 +111,7 @@ class RealVectors:
             stop = min(start + shard_rows, size)
             ids = [str(row) for row in range(start, stop)]
             rows = Rows(ids, self.languages_of(start, stop), self.rows(start, stop))
-            shards.append(write_shard(folder / f"shard-{number:06}.parquet", rows, "float32"))
+            shards.append(write_shard(folder / shard_file(number), rows, "float32"))
         names, counts = np.unique(self.languages_of(0, size), return_counts=True)
         languages = dict(zip(names.tolist(), counts.tolist(), strict=True))
         info = vector_info(self.passages.shape[1])

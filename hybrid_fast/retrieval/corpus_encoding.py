@@ -103,8 +103,8 @@ def encode_corpus(
         RuntimeError: another rank has raised an exception; see `retrieval.endings`.
     """
     check_choice("vector_dtype", vector_dtype, get_args(VectorDtype))
-    _check_positive("shard_rows", shard_rows)
-    _check_positive("batch_size", batch_size)
+    shard_rows = _positive("shard_rows", shard_rows)
+    batch_size = _positive("batch_size", batch_size)
     texts = _as_corpus(corpus)
     folder = expanded(out).absolute()
     check_folder(folder)
@@ -125,10 +125,13 @@ def encode_corpus(
     return EncodedCorpus(folder)
 
 
-def _check_positive(name: str, value: object) -> None:
+def _positive(name: str, value: int | np.integer | None) -> int | None:
+    if value is None:
+        return None
     is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if value is not None and not (is_number and value > 0):  # type: ignore[operator]
+    if not (is_number and value > 0):
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return int(value)
 
 
 def _as_corpus(corpus: str | Path | Iterable[Any]) -> Corpus:

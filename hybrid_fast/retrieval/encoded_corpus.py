@@ -208,9 +208,10 @@ def write_shard(path: Path, rows: Rows, dtype: VectorDtype) -> Shard:
         ValueError: a vector is beyond the range of the dtype.
         OSError: the file cannot be written.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         vectors = np.ascontiguousarray(rows.vectors, dtype)
-    beyond = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    become_zero = rows.vectors.any(axis=1) & ~vectors.any(axis=1)
+    beyond = np.flatnonzero(become_zero | ~np.isfinite(vectors).all(axis=1))
     if beyond.size:
         raise ValueError(
             f"the vector of text {rows.ids[beyond[0]]!r} is beyond the range of {dtype} (as are "

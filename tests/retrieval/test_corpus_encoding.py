@@ -53,7 +53,7 @@ def test_a_shard_is_encoded_longest_first_and_equal_texts_once(tmp_path):
 
 
 def test_what_a_manifest_says(tmp_path):
-    encode(tmp_path / "o", batch_size=3)
+    encode(tmp_path / "o", batch_size=np.int64(3), shard_rows=np.int64(10))
     manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
     assert (manifest["rows"], manifest["shard_rows"], manifest["corpus"]) == (25, 10, "list")
     (process,) = manifest["made_by"]["processes"]
@@ -74,6 +74,8 @@ def test_float16_halves_vectors_or_refuses_them(tmp_path):
     with pytest.raises(ValueError, match=r"the vector of text 'p\d' is beyond the range of float"):
         encode(tmp_path / "large", Hashing(scale=1e6), vector_dtype="float16")
     assert not (tmp_path / "large").exists()
+    with pytest.raises(ValueError, match="beyond the range of float16"):  # all become 0
+        encode(tmp_path / "small", Hashing(scale=1e-9), vector_dtype="float16")
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,11 @@ def mine(
 ) -> None:
     """Give each item of TABLE the passages that MODEL takes for its answer, and are none."""
     claim_new(context, out)
+    for option, path in (("--work-dir", work_dir), ("--report", report)):
+        if path is not None and path.absolute().is_relative_to(out.absolute()):
+            raise ValueError(f"{option} {path} is in {out}, the new folder of --out; move it")
     if report is not None:
         claim_new(context, report, "file for --report")
-    if work_dir is not None and work_dir.absolute().is_relative_to(out.absolute()):
-        raise ValueError(
-            f"--work-dir {work_dir} is in {out}, the new folder of --out; give another"
-        )
     for each in (model, reranker):
         if each is not None:
             local_folder(each)

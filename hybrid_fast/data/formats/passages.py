@@ -258,6 +258,8 @@ class PassageMapper:
             return ValueError(f"{where}: field {self._columns[ours]!r}, the {ours}, is null")
         if not isinstance(record, dict):
             return ValueError(f"{where}: give the position of the {ours} with columns=")
+        if self._known[ours]:
+            return ValueError(f"{where}: field {self._known[ours][0]!r}, the {ours}, is null")
         wanted = _either(KNOWN_FIELDS[ours])
         # Whoever gives columns may give them otherwise; tasks give none.
         hint = f"; name that of the {ours} with columns={{{ours!r}: ...}}"

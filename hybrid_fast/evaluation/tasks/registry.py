@@ -15,10 +15,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.plugins import find_plugin, plugin_names
 from hybrid_fast.evaluation.tasks.task import RetrievalTask
 
 Loader = Callable[..., RetrievalTask]
@@ -102,7 +103,7 @@ def load_task(
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks and families of tasks, ours first."""
-    return tuple(dict.fromkeys([*OWN_TASKS, *sorted(entry_points(group=GROUP).names)]))
+    return tuple(dict.fromkeys([*OWN_TASKS, *plugin_names(GROUP)]))
 
 
 def check_task(name: str) -> None:
@@ -154,13 +155,7 @@ def _find_entry(name: str) -> EntryPoint:
     """Return the entry point of a known task; ours cannot be replaced by other packages."""
     if name in OWN_TASKS:
         return EntryPoint(name, OWN_TASKS[name], GROUP)
-    entries = list(entry_points(group=GROUP, name=name))
-    if len({entry.value for entry in entries}) > 1:
-        packages = ", ".join(entry.dist.name for entry in entries if entry.dist)
-        raise ValueError(
-            f"task {name!r} is offered by several packages ({packages}); uninstall all but one"
-        )
-    return entries[0]
+    return find_plugin(GROUP, name, "task")
 
 
 def _check_options(

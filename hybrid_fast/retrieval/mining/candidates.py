@@ -15,6 +15,8 @@ from hybrid_fast.retrieval.mining.passages import PassageVectors, TablePassages
 from hybrid_fast.retrieval.stores import Store, StoreHits
 from hybrid_fast.retrieval.text_sources import HitTexts
 
+_TEXTS_AT_A_TIME = 2**15  # of a store, that are held at a time
+
 
 class Queries(NamedTuple):
     """n queries.
@@ -114,14 +116,13 @@ class StoreCandidates(Candidates):
     """
 
     def __init__(self, store: Store, texts: HitTexts, known: KnownPassages) -> None:
-        self._texts_of = texts
-        self._store, self._known = store, known
+        self._store, self._source, self._known = store, texts, known
         self.forget()
 
     def forget(self) -> None:
         """Let go of all numbers."""
         self._numbers: dict[str, int] = {}
-        self._texts: list[str] = []
+        self._ids: list[str] = []
         self._languages: list[str] = []
         self.codes, self.passages = np.empty(0, np.int64), np.empty(0, np.int32)
 
@@ -146,18 +147,29 @@ class StoreCandidates(Candidates):
         if not new:
             return
         ids = list(new)
-        texts = list(self._texts_of.needed([ids], "mining").values())
-        self._numbers |= {each: number for number, each in enumerate(ids, len(self._numbers))}
-        self._texts += texts
+        self._numbers |= {each: number for number, each in enumerate(ids, len(self._ids))}
+        self._ids += ids
         self._languages += new.values()
-        codes = hash_texts(pa.array(texts, pa.large_string()))
-        passages = self._known.find(pa.array(ids, pa.string()), codes)
+        parts = [
+            self._identify(ids[start : start + _TEXTS_AT_A_TIME])
+            for start in range(0, len(ids), _TEXTS_AT_A_TIME)
+        ]
+        codes, passages = (np.concatenate(each) for each in zip(*parts, strict=True))
         self.codes = np.concatenate([self.codes, codes])
         self.passages = np.concatenate([self.passages, passages])
 
+    def _identify(self, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hash of each text, and what it is a copy of; the texts are not kept."""
+        codes = hash_texts(pa.array(self._texts_of(ids), pa.large_string()))
+        return codes, self._known.find(pa.array(ids, pa.string()), codes)
+
+    def _texts_of(self, ids: list[str]) -> list[str]:
+        texts = self._source.needed([ids], "mining")
+        return [texts[each] for each in ids]
+
     def texts(self, numbers: np.ndarray) -> list[str]:
         """Return the texts of some."""
-        return [self._texts[number] for number in numbers]
+        return self._texts_of([self._ids[number] for number in numbers])
 
     def languages(self, numbers: np.ndarray) -> list[str]:
         """Return the languages of some."""

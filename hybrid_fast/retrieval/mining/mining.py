@@ -112,7 +112,8 @@ def mine_hard_negatives(
         One that is large lies in a file, which is mapped and vanishes with it.
 
     Raises:
-        TypeError: the model cannot encode texts, `table` is no AlignedTable, or the reranker none.
+        TypeError: the model cannot encode texts, `table` is no AlignedTable, or store, texts or
+            reranker are none.
         ValueError: an option is wrong, there is no query or no passage, the store holds vectors of
             another model, a text is missing, or there is nothing in a language that is asked for.
     """
@@ -156,6 +157,41 @@ def mine(
     work_dir: str | Path | None = None,
 ) -> Mined:
     """Mine hard negatives and tell what was found; see `mine_hard_negatives`."""
+    _check_given(table, store, texts, reranker, index)
+    encoder, _ = find_encoders(model)
+    info, answers = VectorInfo.of(model), Answers.of_table(table)
+    passages = TablePassages(table, answers)
+    with _work_folders(work_dir) as (lasting, fleeting), ExitStack() as stack:
+        # Texts are encoded as they are read from here, when what else is given was found good.
+        encoded = _encoded(model, passages, lasting / "passages", batch_size)
+        vectors = PassageVectors(len(passages), info, fleeting / "vectors")
+        candidates: Candidates
+        if store is not None:
+            opened = stack.enter_context(_opened(store, model))
+            known = KnownPassages.of_table(table, answers)
+            candidates = StoreCandidates(opened, HitTexts(opened, texts), known)
+            plan = SearchPlan(options, table.languages, opened.languages())
+            vectors.read(encoded)
+        else:
+            plan = SearchPlan(options, table.languages, passages.languages())
+            address = f"faiss:{fleeting / 'index'}"
+            with create_store(address, info, index=index) as new:
+                vectors.read(_added(encoded, new))
+            own = stack.enter_context(closing(open_store(address)))
+            candidates = TableCandidates(passages, answers, vectors, own)
+        scorer = Scorer(encoder, info.similarity, batch_size, passages, vectors, reranker)
+        miner = Miner(table, options, answers, candidates, plan, scorer)
+        return _mine(miner, table, fleeting)
+
+
+def _check_given(
+    table: AlignedTable,
+    store: Store | str | None,
+    texts: object,
+    reranker: Reranker | None,
+    index: str,
+) -> None:
+    """Check what is given beside the options, as far as nothing is opened for it."""
     check_table(table)
     if reranker is not None:
         check_reranker(reranker)
@@ -167,45 +203,13 @@ def mine(
         raise ValueError(f"index={index!r} is for the table's passages; leave it out with a store")
     if store is None and texts is not None:
         raise ValueError("texts are those of a store; give it too, or leave them out")
-    encoder, _ = find_encoders(model)
-    info = VectorInfo.of(model)
-    answers = Answers.of_table(table)
-    passages = TablePassages(table, answers)
-    with _work_folders(work_dir) as (lasting, fleeting), ExitStack() as stack:
-
-        def encoded() -> Iterable[Rows]:
-            if not len(passages):
-                return []
-            return encode_corpus(model, passages, lasting / "passages", batch_size=batch_size)
-
-        shape, path = (len(passages), info.dimension), fleeting / "vectors"
-        candidates: Candidates
-        if store is not None:
-            opened = stack.enter_context(_opened(store, model))
-            candidates = StoreCandidates(
-                opened, HitTexts(opened, texts), KnownPassages.of_table(table, answers)
-            )
-            plan = SearchPlan(options, table.languages, opened.languages())
-            vectors = PassageVectors.read(encoded(), shape, info.similarity, path)
-        else:
-            plan = SearchPlan(options, table.languages, passages.languages())
-            address = f"faiss:{fleeting / 'index'}"
-            # Before texts are encoded, which takes long: this checks `index`.
-            with create_store(address, info, index=index) as new:
-                added = _added(encoded(), new)
-                vectors = PassageVectors.read(added, shape, info.similarity, path)
-            own = stack.enter_context(closing(open_store(address)))
-            candidates = TableCandidates(passages, answers, vectors, own)
-        scorer = Scorer(encoder, info.similarity, batch_size, passages, vectors, reranker)
-        miner = Miner(table, options, answers, candidates, plan, scorer)
-        return _mine(miner, table, fleeting)
 
 
 def _mine(miner: Miner, table: AlignedTable, folder: Path) -> Mined:
-    with TableWriter(table, folder) as writer:
-        for part, mined in miner.mine():
-            writer.write(part, mined)
-        made = writer.finish()
+    writer = TableWriter(table, folder)
+    for part, mined in miner.mine():
+        writer.write(part, mined)
+    made = writer.finish()
     logger.info("%s", miner.report.describe())
     return Mined(made, miner.report)
 
@@ -234,6 +238,14 @@ def _opened(store: Store | str, model: object) -> Iterator[Store]:
     finally:
         if isinstance(store, str):
             opened.close()
+
+
+def _encoded(
+    model: object, passages: TablePassages, folder: Path, batch_size: int | None
+) -> Iterator[Rows]:
+    """Encode the passages of a table, unless that was done before, and yield them."""
+    if len(passages):
+        yield from encode_corpus(model, passages, folder, batch_size=batch_size)
 
 
 def _added(encoded: Iterable[Rows], store: Store) -> Iterator[Rows]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,17 +35,15 @@ class MinedRows(NamedTuple):
 
 
 class TableWriter:
-    """Puts the parts of a mined table together.
-
-    Used as a context manager, within which `finish` gives the table.
-    """
+    """Puts the parts of a mined table together."""
 
     def __init__(self, table: AlignedTable, folder: Path) -> None:
         """Make one.
 
         Args:
             table: what is mined.
-            folder: an existing one, for a file that vanishes with the table.
+            folder: an existing one, for a file; when it is removed, the table lives on in the file
+                as long as that is mapped.
         """
         self._rows = table.dataset.with_format("arrow")
         self._schema = schema_of([*table.dataset.column_names, *SCORES])
@@ -90,16 +87,3 @@ class TableWriter:
                 self._file.close()
             table = pa.ipc.open_stream(pa.memory_map(str(self._path))).read_all()
         return AlignedTable.concatenate([AlignedTable(Dataset(table))])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove the file; the table lives on in it as long as it is mapped."""
-        if self._file is not None:
-            self._path.unlink(missing_ok=True)

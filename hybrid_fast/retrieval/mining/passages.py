@@ -11,10 +11,10 @@ import numpy as np
 from hybrid_fast.common.disk import writing
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.formats.corpus import CorpusText
-from hybrid_fast.models.similarity import Similarity
 from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.mining.answers import Answers
 from hybrid_fast.retrieval.stores import Rows
+from hybrid_fast.retrieval.vector_info import VectorInfo
 
 _TEXTS_AT_A_TIME = 4096
 _PAIRS_AT_A_TIME = 4096  # whose vectors are held at a time
@@ -62,29 +62,25 @@ class TablePassages:
 class PassageVectors:
     """Vectors by number, in a file that is mapped, and their products with queries."""
 
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._vectors = vectors
-
-    @classmethod
-    def read(
-        cls, encoded: Iterable[Rows], shape: tuple[int, int], similarity: Similarity, path: Path
-    ) -> PassageVectors:
-        """Copy encoded passages into a file, shard by shard.
+    def __init__(self, num_passages: int, info: VectorInfo, path: Path) -> None:
+        """Make zeros.
 
         Args:
-            encoded: the passages, in the order of their numbers.
-            shape: their number, and D.
-            similarity: vectors of "cosine" get norm 1.
+            num_passages: of the table.
+            info: of their vectors; those of similarity "cosine" get norm 1.
             path: a new file.
         """
-        vectors = _new_file(path, shape)
+        self._normalizes = info.similarity == "cosine"
+        self._vectors = _new_file(path, (num_passages, info.dimension))
+
+    def read(self, encoded: Iterable[Rows]) -> None:
+        """Take encoded passages, in the order of their numbers."""
         start = 0
         for rows in encoded:
             part = rows.vectors
             stop = start + len(part)
-            vectors[start:stop] = normalize_rows(part) if similarity == "cosine" else part
+            self._vectors[start:stop] = normalize_rows(part) if self._normalizes else part
             start = stop
-        return cls(vectors)
 
     def score(self, queries: np.ndarray, places: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Return the score of each pair of a query and a passage, float32 (p,).

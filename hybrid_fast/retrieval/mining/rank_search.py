@@ -73,11 +73,18 @@ class RankSearch:
 
     def _rank(self, items: np.ndarray, hits: Found) -> tuple[np.ndarray, np.ndarray]:
         """Return the rank of each passage, 0 for one left out, and which are answers."""
-        is_there = hits.numbers >= 0
-        codes = self._candidates.codes[hits.numbers]
-        passages = np.where(is_there, self._candidates.passages[hits.numbers], -1)
+        codes = _look_up(self._candidates.codes, hits.numbers)
+        passages = _look_up(self._candidates.passages, hits.numbers)
         known = self._answers.are_known(self._rows[items], passages)
         left_out = known
         if self._existing is not None:
             left_out = known | self._existing.among(items, codes)
         return rank_others(hits.numbers, codes, left_out), known
+
+
+def _look_up(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return the value of each number, -1 where the number is."""
+    found = np.full(numbers.shape, -1, values.dtype)
+    is_there = numbers >= 0
+    found[is_there] = values[numbers[is_there]]
+    return found

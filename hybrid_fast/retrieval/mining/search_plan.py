@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from hybrid_fast.retrieval.mining.options import MiningOptions
+
+logger = logging.getLogger(__name__)
 
 
 class LanguageSearch(NamedTuple):
@@ -38,7 +41,7 @@ class SearchPlan:
     def __init__(
         self, options: MiningOptions, names: Sequence[str], counts: Mapping[str, int]
     ) -> None:
-        """Check that there is something to search.
+        """Check that there is something to search; warn of languages for which there is nothing.
 
         Args:
             options: what is asked for.
@@ -58,6 +61,13 @@ class SearchPlan:
             )
         self._names, self._counts, self._balanced = names, counts, options.balanced
         self._sets = {name: self._set_of(name, asked) for name in names}
+        lacking = [name for name, languages in self._sets.items() if not languages]
+        if lacking:
+            logger.warning(
+                "there are no passages to become negatives of items in %s; there are some in %s",
+                ", ".join(lacking),
+                ", ".join(counts),
+            )
         self.num_columns = len(counts) if options.balanced else 1
         first, last = options.ranks
         self.ranks = first, max(first, min(last, sum(counts.values())))

@@ -16,11 +16,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.plugins import find_plugin, plugin_names
 from hybrid_fast.retrieval.stores.store import Store
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -110,18 +110,12 @@ def check_address(address: str) -> tuple[str, str]:
 
 def store_kinds() -> tuple[str, ...]:
     """Return the kinds of stores, ours first."""
-    return tuple(dict.fromkeys([*OWN_STORES, *sorted(entry_points(group=GROUP).names)]))
+    return tuple(dict.fromkeys([*OWN_STORES, *plugin_names(GROUP)]))
 
 
 def _find(address: str) -> tuple[ModuleType, str]:
     kind, place = check_address(address)
     if kind in OWN_STORES:
         return import_module(OWN_STORES[kind]), place
-    entries = list(entry_points(group=GROUP, name=kind))
-    if len({entry.value for entry in entries}) > 1:
-        packages = ", ".join(entry.dist.name for entry in entries if entry.dist)
-        raise ValueError(
-            f"{kind!r} is offered by several packages ({packages}); uninstall all but one"
-        )
-    module: ModuleType = entries[0].load()
+    module: ModuleType = find_plugin(GROUP, kind, "store").load()
     return module, place

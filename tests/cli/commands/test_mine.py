@@ -76,6 +76,7 @@ def test_passages_of_a_store(project, model):
         ("m items.jsonl --out m", "m exists; choose another folder for --out"),
         ("m items.jsonl --out t --report items.jsonl", "items.jsonl exists; choose another file"),
         ("m items.jsonl --out t --work-dir t/w", "--work-dir t/w is in t, the new folder of --out"),
+        ("m items.jsonl --out t --report t/r.json", "--report t/r.json is in t, the new folder"),
         ("nowhere/m items.jsonl --out t", "nowhere/m"),
         ("m none.jsonl --out t", "no such file or folder: none.jsonl"),
         ("m items.jsonl --out t --ranks 5", "--ranks is '5'; the first and the last are needed"),

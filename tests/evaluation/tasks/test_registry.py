@@ -39,10 +39,12 @@ def test_data_is_needed_or_refused(tmp_path):
 
 
 def test_entry_points_are_declared():
-    """pyproject.toml declares what the module lists, and each can be imported."""
+    """pyproject.toml declares what the modules list, and each can be imported."""
     declared = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["entry-points"]
     assert declared.pop(registry.GROUP) == registry.OWN_TASKS
     assert declared == {addresses.GROUP: addresses.OWN_STORES}
+    for kind in addresses.OWN_STORES:
+        assert all(addresses.options_of(f"{kind}:place"))
     for name in registry.OWN_TASKS:
         parameters = inspect.signature(registry.find_loader(name)).parameters
         assert "languages" in parameters

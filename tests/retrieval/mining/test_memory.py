@@ -8,11 +8,11 @@ from mining_by_hand import HashModel, draw_table
 
 from hybrid_fast import AlignedTable, mine_hard_negatives
 from hybrid_fast.retrieval.mining import miner, output, passages, rank_search
-from hybrid_fast.retrieval.mining.answers import Answers
+from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages
 from hybrid_fast.retrieval.mining.candidates import TableCandidates
 
 
-def test_what_is_known_of_answers_takes_at_most_56_bytes_a_row():
+def test_what_is_known_of_answers_takes_at_most_56_bytes_a_row_and_24_with_a_store():
     number = np.arange(3000)
     table = AlignedTable.from_columns(
         {
@@ -20,11 +20,15 @@ def test_what_is_known_of_answers_takes_at_most_56_bytes_a_row():
             "lang": [("de", "en", "th")[each % 3] for each in number],
             "query": [f"q {each}" for each in number],
             "passage": [f"p {each}" for each in number],
+            "passage_id": number,
         }
     )
     answers = Answers.of_table(table)
     assert len(answers.first_rows) == 3000
     assert answers.nbytes <= 56 * 3000
+    known = KnownPassages.of_table(table, answers)
+    held = [array for each in vars(known).values() for array in vars(each).values()]
+    assert 0 < sum(array.nbytes for array in held) <= 24 * 3000
 
 
 def test_a_large_table_is_written_in_parts_to_a_file_that_vanishes(

@@ -10,7 +10,7 @@ from mining_by_hand import HashModel, draw_table, same_text
 from test_rules import Dictionary, make_table
 
 from hybrid_fast import mine_hard_negatives
-from hybrid_fast.retrieval.mining import MiningOptions, mine
+from hybrid_fast.retrieval.mining import MiningOptions, candidates, mine
 from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages, hash_texts
 from hybrid_fast.retrieval.stores import Rows
 from hybrid_fast.retrieval.vector_info import VectorInfo
@@ -78,11 +78,12 @@ def test_a_store_of_the_same_passages_gives_the_same_negatives(memory_stores):
     assert of_store.fingerprint == mine_hard_negatives(model, table, **options).fingerprint
 
 
-def test_languages_that_a_store_lacks_give_no_negatives():
+def test_languages_that_a_store_lacks_give_no_negatives(caplog):
     store = make_store(Dictionary(), [("d", "th", "found 1")])
     mined = mine(Dictionary(), TABLE, MiningOptions(), store=store)
     assert mined.table.dataset["negatives"][:] == [[], []]
     assert mined.report.total.without == 2
+    assert "no passages to become negatives of items in de, en; there are some in th" in caplog.text
 
 
 def test_queries_alone_are_mined_without_margins():
@@ -142,6 +143,27 @@ def test_an_id_is_not_taken_for_a_text():
     known = KnownPassages.of_table(table, answers)
     found = known.find(pa.array(["7", "8", "z"]), hash_texts(pa.array(["other", "words", "7"])))
     assert found.tolist() == answers.passages[[1, 0, 0]].tolist()
+
+
+def test_texts_of_a_store_are_held_some_at_a_time(monkeypatch):
+    table, model = draw_table(4), HashModel()
+    store = make_store(model, [(f"doc {n}", "en", f"text {n}") for n in range(50)])
+    options = {**LOOSE, "languages": "pool"}
+    whole = mine_hard_negatives(model, table, store=store, **options)
+    monkeypatch.setattr(candidates, "_TEXTS_AT_A_TIME", 7)
+    most, texts = [], store.texts
+    monkeypatch.setattr(store, "texts", lambda ids: [most.append(len(ids)), texts(ids)][1])
+    assert (
+        mine_hard_negatives(model, table, store=store, **options).fingerprint == whole.fingerprint
+    )
+    assert max(most[:-1]) == 7  # at last those of the negatives
+
+
+def test_a_search_may_find_nothing():
+    store = make_store(Dictionary(), CORPUS)
+    count, store.languages = store.languages(), lambda: count
+    store.delete([each for each, _, _ in CORPUS])
+    assert mine_hard_negatives(Dictionary(), TABLE, store=store).dataset["negatives"][:] == [[], []]
 
 
 def test_scores_are_those_of_the_store():

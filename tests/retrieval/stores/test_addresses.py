@@ -8,7 +8,8 @@ import pytest
 from memory_store import MemoryStore
 from store_cases import made_info
 
-from hybrid_fast.retrieval.stores import addresses, create_store, open_store
+from hybrid_fast.common import plugins
+from hybrid_fast.retrieval.stores import create_store, open_store
 from hybrid_fast.retrieval.stores.addresses import GROUP, store_kinds
 
 
@@ -18,7 +19,7 @@ def offered(monkeypatch):
 
     def offer(*kinds):
         points = EntryPoints(EntryPoint(name, value, GROUP) for name, value in kinds)
-        monkeypatch.setattr(addresses, "entry_points", points.select)
+        monkeypatch.setattr(plugins, "entry_points", points.select)
 
     return offer
 
