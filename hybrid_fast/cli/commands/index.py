@@ -69,7 +69,10 @@ def index(
 def _show(report: IndexReport) -> None:
     print(f"store: {report.address}")
     print(f"index: {report.index}")
-    print(f"vectors: {report.rows:,} in {len(report.languages)} languages")
+    num_languages = len(report.languages)
+    print(
+        f"vectors: {report.rows:,} in {num_languages} language{'s' if num_languages != 1 else ''}"
+    )
     if report.size is not None:
         print(f"size: {report.size / 2**20:,.1f} MiB")
     if report.recall is not None:

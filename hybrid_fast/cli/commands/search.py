@@ -129,6 +129,15 @@ def search(
         raise ValueError("--reader finds answers, which a run has no place for; add --json")
     if bm25 is not None and texts is None:
         raise ValueError("--bm25 needs the texts that it indexes; give the corpus with --texts")
+    of_texts = ["lang", "format", "columns", "candidate_text", "language_in_ids"]
+    for needed, value, names in (
+        ("--texts", texts, of_texts),
+        ("--bm25", bm25, ["fusion_depth"]),
+        ("--reranker", reranker, ["rerank_depth"]),
+        ("--reader", reader, ["answers"]),
+    ):
+        if value is None:
+            options.check_not_given(context, names, needed)
     for each in (model, reranker, reader):
         if each is not None:
             local_folder(each)

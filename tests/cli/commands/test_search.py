@@ -173,6 +173,10 @@ def test_a_cross_encoder_and_a_reader(bert_folder, tmp_path, capsys):  # noqa: F
         ("m faiss:full --queries m/config.json", "config.json"),
         ("m faiss:full yen --bm25 rrf", "--bm25 needs the texts"),
         ("m faiss:full yen --bm25 rff --texts c.jsonl", "did you mean 'rrf'"),
+        ("m faiss:full yen --fusion-depth 9", "--fusion-depth is given without --bm25; add --bm25"),
+        ("m faiss:full yen --lang en --ids-alone", "--lang, --language-in-ids is given without"),
+        ("m faiss:full yen --rerank-depth 9", "--rerank-depth is given without --reranker"),
+        ("m faiss:full yen --answers 2", "--answers is given without --reader"),
         ("m faiss:full yen --texts nowhere.jsonl", "no such file or folder: .*nowhere.jsonl"),
         ("m faiss:full yen --reranker m", "m is no cross-encoder"),
         (
