@@ -28,7 +28,7 @@ void bind_adam(py::module_& m);           // AdamW for rows with a gradient
 void bind_negative_mask(py::module_& m);  // which columns are no negatives of rows of the loss
 void bind_infonce(py::module_& m);        // the row kernels of the loss
 void bind_products(py::module_& m);       // products of float and bfloat16
-void bind_layers(py::module_& m);        // layers of encoders: dropout, GELU, attention
+void bind_layers(py::module_& m);         // layers of encoders: dropout, GELU, attention
 
 // What pybind11 makes a MemoryError of, with a text.
 class OutOfMemory : public std::bad_alloc {

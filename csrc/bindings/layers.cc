@@ -1,5 +1,3 @@
-#include "core/dropout.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
@@ -8,6 +6,7 @@
 
 #include "bindings/bindings.h"
 #include "core/attention.h"
+#include "core/dropout.h"
 #include "core/gelu.h"
 
 namespace hybrid_fast::bindings {
@@ -226,7 +225,8 @@ void bind_layers(py::module_& m) {
         "Write drop(softmax(scale queries keys^T)) values and the logarithms of its rows' sums.\n\n"
         "Queries and `out`: (texts, queries, heads, dim), keys and values (texts, keys, heads or\n"
         "a divisor, dim), float32, or uint16 for bfloat16; log_sums: float32 (texts, heads,\n"
-        "queries), or None; seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for all.\n"
+        "queries), or None; seen: bool (texts or 1, heads or 1, queries or 1, keys), or None for "
+        "all.\n"
         "With offsets, int64 (n + 1,), arrays have one row of n texts, text i from offsets[i] to\n"
         "offsets[i + 1], and log_sums has the (heads, queries) of one after another. Queries see\n"
         "keys less than `window` away; 0: any.");

@@ -40,8 +40,8 @@ struct AttentionInputs {
 // shared out over num_threads threads; the result does not depend on their number.
 // Both throw as `drop`, and if num_heads is no multiple of num_key_heads.
 
-// Writes `out`, of the queries' shape, and, unless it is null, log_sums: the logarithm of the sum of
-// the exponentials of each row, (num_heads, num_queries) of each text, one after another.
+// Writes `out`, of the queries' shape, and, unless it is null, log_sums: the logarithm of the sum
+// of the exponentials of each row, (num_heads, num_queries) of each text, one after another.
 template <typename T>
 void attend(const AttentionShape& shape, const AttentionInputs<T>& inputs, T* out, float* log_sums,
             int num_threads);

@@ -129,7 +129,7 @@ struct RowSum {
 };
 template <bool kDrops>
 RowSum drop_exponentials(float* scores, const float* biases, std::int64_t n,
-                                const DropoutMask& mask, std::uint32_t row, std::uint32_t matrix) {
+                         const DropoutMask& mask, std::uint32_t row, std::uint32_t matrix) {
   Floats highest = Floats{} - kInfinity;
   for (std::int64_t j = 0; j < n; j += kLanes) {
     const Floats s = load<Floats>(scores + j) + load<Floats>(biases + j);

@@ -12,8 +12,8 @@ namespace hybrid_fast {
 // Copies four columns of length n, whose entries lie side by side and which are `stride` apart, to
 // rows that are `width` apart.
 // Each file has its own: files are compiled for different instruction sets.
-static inline void transpose_four(const float* columns, std::int64_t stride, std::int64_t n, float* out,
-                    std::int64_t width) {
+static inline void transpose_four(const float* columns, std::int64_t stride, std::int64_t n,
+                                  float* out, std::int64_t width) {
   std::int64_t r = 0;
 #if defined(__SSE2__)
   for (; r + 4 <= n; r += 4) {

@@ -143,7 +143,8 @@ def encode(
     is_first = group is None or group.rank() == 0
     leave_process_group()
     if is_first:
+        num_shards = len(encoded.manifest.shards)
         print(
             f"vectors: {out}, {len(encoded):,} of {encoded.info.dimension} dimensions in "
-            f"{len(encoded.manifest.shards):,} shards"
+            f"{num_shards:,} shard{'s' if num_shards != 1 else ''}"
         )

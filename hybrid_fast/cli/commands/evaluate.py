@@ -127,6 +127,8 @@ def evaluate(
 
     names = split_commas("--baselines", baselines) or []
     check_baselines(names)
+    if store is None:
+        options.check_not_given(context, ["index", "store_option", "encoded"], "--store")
     through_store = _store_keywords(store, index, store_option, encoded, names)
     if not debug:
         quiet_libraries()
@@ -185,13 +187,9 @@ def _store_keywords(
     """Return what `RetrievalTask.evaluate` takes for an evaluation through a store.
 
     Raises:
-        ValueError: options of a store are given without one, or baselines with one.
+        ValueError: baselines are given with a store, or the address names none.
     """
-    given = {"--index": index, "--store-option": store_option, "--encoded": encoded}
-    needless = [name for name, value in given.items() if value]
     if store is None:
-        if needless:
-            raise ValueError(f"{needless[0]} is given without --store; add --store faiss:FOLDER")
         return {}
     from hybrid_fast.retrieval.stores.addresses import check_address
 

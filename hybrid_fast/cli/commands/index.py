@@ -28,8 +28,9 @@ def index(
         typer.Option(
             "--index",
             metavar="KIND",
-            help="What searches are done by. FAISS: flat (exact), hnsw, ivf-pq, sq8, or a factory "
-            "string; auto chooses by size and memory.",
+            help="What searches are done by. FAISS: flat (exact), hnsw, ivf-sq8, ivf-pq, sq8, or a "
+            "factory string. Milvus: a kind with parameters, such as HNSW,M=32. auto chooses by "
+            "size and memory, and leaves it to a server.",
         ),
     ] = "auto",
     add: Annotated[
@@ -68,7 +69,10 @@ def index(
 def _show(report: IndexReport) -> None:
     print(f"store: {report.address}")
     print(f"index: {report.index}")
-    print(f"vectors: {report.rows:,} in {len(report.languages)} languages")
+    num_languages = len(report.languages)
+    print(
+        f"vectors: {report.rows:,} in {num_languages} language{'s' if num_languages != 1 else ''}"
+    )
     if report.size is not None:
         print(f"size: {report.size / 2**20:,.1f} MiB")
     if report.recall is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,8 +143,22 @@ def check_no_encoder_options(context: typer.Context, needed: str) -> None:
     Raises:
         ValueError: some are.
     """
-    names = _ENCODER_OPTIONS.keys() - {"max_length"}  # that of a reader is another
-    sources = {name: context.get_parameter_source(name) for name in sorted(names)}
+    # The maximum length of a reader is another.
+    check_not_given(context, [name for name in _ENCODER_OPTIONS if name != "max_length"], needed)
+
+
+def check_not_given(context: typer.Context, names: Sequence[str], needed: str) -> None:
+    """Check that options are not given which serve another one that is not given either.
+
+    Args:
+        context: of the command.
+        names: their parameters.
+        needed: the option that they serve.
+
+    Raises:
+        ValueError: some are given.
+    """
+    sources = {name: context.get_parameter_source(name) for name in names}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
         listed = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -180,7 +194,10 @@ def named_columns(option: str, text: str | None) -> dict[str, str] | None:
         return None
     pairs = [part.partition("=") for part in parts]
     if not all(name and equals and field for name, equals, field in pairs):
-        raise ValueError(f"{option} is {text!r}; 'id=docid,text=body' is how it is written")
+        raise ValueError(
+            f"{option} is {text!r}; it is written as OURS=THEIRS, with commas between, such as "
+            "'id=docid,text=body'"
+        )
     return {name.strip(): field.strip() for name, _, field in pairs}
 
 

@@ -74,6 +74,14 @@ def search(
     candidate_text: Annotated[
         str | None, typer.Option(help="'title+text' (default) or 'text'.", **OF_TEXTS)
     ] = None,
+    language_in_ids: Annotated[
+        bool | None,
+        typer.Option(
+            "--language-in-ids/--ids-alone",
+            help="Make ids such as 'sw:12' (default: for MIRACL and Mr. TyDi).",
+            **OF_TEXTS,
+        ),
+    ] = None,
     bm25: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +129,15 @@ def search(
         raise ValueError("--reader finds answers, which a run has no place for; add --json")
     if bm25 is not None and texts is None:
         raise ValueError("--bm25 needs the texts that it indexes; give the corpus with --texts")
+    of_texts = ["lang", "format", "columns", "candidate_text", "language_in_ids"]
+    for needed, value, names in (
+        ("--texts", texts, of_texts),
+        ("--bm25", bm25, ["fusion_depth"]),
+        ("--reranker", reranker, ["rerank_depth"]),
+        ("--reader", reader, ["answers"]),
+    ):
+        if value is None:
+            options.check_not_given(context, names, needed)
     for each in (model, reranker, reader):
         if each is not None:
             local_folder(each)
@@ -139,6 +156,7 @@ def search(
         "format": format,
         "columns": options.named_columns("--columns", columns),
         "candidate_text": candidate_text,
+        "language_in_ids": language_in_ids,
     }
     run_search(
         Search(

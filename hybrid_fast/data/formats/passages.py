@@ -261,7 +261,10 @@ class PassageMapper:
         if self._known[ours]:
             return ValueError(f"{where}: field {self._known[ours][0]!r}, the {ours}, is null")
         wanted = _either(KNOWN_FIELDS[ours])
-        return ValueError(f"{where}: has no field {wanted}; the fields are {list(record)}")
+        # Whoever gives columns may give them otherwise; tasks give none.
+        hint = f"; name that of the {ours} with columns={{{ours!r}: ...}}"
+        told = hint if self._number_rows else ""
+        return ValueError(f"{where}: has no field {wanted}; the fields are {list(record)}{told}")
 
 
 class _RowIds:

@@ -76,7 +76,7 @@ def test_fields_by_other_names(corpus, project):
         ("encode m c.jsonl --out task --lang de", "holds de.json and no encoding that was begun"),
         ("encode m c.jsonl --out o", "c.jsonl:1: the language is unknown; give lang='en'"),
         ("encode m c.jsonl --out o --lang de --vector-dtype int8", "must be one of 'float32'"),
-        ("encode m c.jsonl --out o --lang de --columns id", "'id=docid,text=body' is how"),
+        ("encode m c.jsonl --out o --lang de --columns id", "as OURS=THEIRS, with commas"),
         ("encode m c.jsonl --out o --lang de --shard-rows 0", "Invalid value for '--shard-rows'"),
         ("encode m c.jsonl --out o --lang de --split test", "split= are for data sets"),
         ("encode m c.jsonl", "Missing option '--out'"),

@@ -80,6 +80,17 @@ def test_queries_of_standard_input_and_texts_of_a_file(capsys, monkeypatch):
     assert first["hits"] == hits_of(QUERY, 2)
 
 
+def test_texts_of_a_file_have_the_ids_that_they_were_encoded_with(tmp_path, capsys):
+    model = BiEncoder.from_pretrained("m")
+    corpus = [(f"{lang}:{each}", lang, text) for each, (lang, text) in TEXTS.items()]
+    encode_corpus(model, corpus, tmp_path / "v")
+    index_corpus(tmp_path / "v", f"faiss:{tmp_path / 's'}")
+    command = f"search m faiss:{tmp_path / 's'} yen --json -k 4 --texts c.jsonl --language-in-ids"
+    main(command.split())
+    hits = printed(capsys)[0]["hits"]
+    assert {hit["id"]: hit["text"] for hit in hits} == {each: text for each, _, text in corpus}
+
+
 def test_json_where_the_output_takes_ascii_alone(monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr("sys.stdout", out)
@@ -162,6 +173,10 @@ def test_a_cross_encoder_and_a_reader(bert_folder, tmp_path, capsys):  # noqa: F
         ("m faiss:full --queries m/config.json", "config.json"),
         ("m faiss:full yen --bm25 rrf", "--bm25 needs the texts"),
         ("m faiss:full yen --bm25 rff --texts c.jsonl", "did you mean 'rrf'"),
+        ("m faiss:full yen --fusion-depth 9", "--fusion-depth is given without --bm25; add --bm25"),
+        ("m faiss:full yen --lang en --ids-alone", "--lang, --language-in-ids is given without"),
+        ("m faiss:full yen --rerank-depth 9", "--rerank-depth is given without --reranker"),
+        ("m faiss:full yen --answers 2", "--answers is given without --reader"),
         ("m faiss:full yen --texts nowhere.jsonl", "no such file or folder: .*nowhere.jsonl"),
         ("m faiss:full yen --reranker m", "m is no cross-encoder"),
         (

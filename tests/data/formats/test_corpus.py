@@ -98,7 +98,10 @@ def test_records_without_ids_are_numbered_and_it_is_said(tmp_path, caplog):
         ([{"text": "y"}, {"id": 1, "text": "x"}], r"a\.jsonl:2: has an id in 'id', but the first"),
         ([{"id": " ", "text": "x"}], r"a\.jsonl:1: the id is empty"),
         ([{"id": [1], "text": "x"}], r"a\.jsonl:1, field 'id': must be text"),
-        ([{"id": 1, "txt": "x"}], r"a\.jsonl:1: has no field 'text' .*the fields are \['id', 'txt"),
+        (
+            [{"id": 1, "txt": "x"}],
+            r"a\.jsonl:1: has no field 'text' .*the fields are \['id', 'txt'\]; .*columns={'text'",
+        ),
         ([{"id": 1, "text": {"en": "x"}}], r"a\.jsonl:1, field 'text': must be text"),
         ([{"id": 1, "text": "x", "lang": "xqq"}], r"a\.jsonl:1: unknown language 'xqq'"),
         ([{"id": 1, "text": "x", "lang": ["en"]}], r"a\.jsonl:1, field 'lang': must be text"),
