@@ -19,7 +19,7 @@ from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
 from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
 from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.stores import Store, create_store, open_store
-from hybrid_fast.retrieval.stores.addresses import options_of
+from hybrid_fast.retrieval.stores.addresses import check_options, options_of
 from hybrid_fast.retrieval.stores.store import UnfinishedStoreError
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -83,12 +83,14 @@ class CandidateStore:
         """Tell whether the candidates have to be encoded: there is no whole store, or an empty one.
 
         Raises:
-            ValueError: it holds other texts, or vectors of another model.
+            ValueError: it holds other texts, or vectors of another model, or it cannot be made
+                with these options.
         """
         try:
             with self.opened() as store:
                 return store.count() == 0
         except (FileNotFoundError, UnfinishedStoreError):
+            check_options(str(self.given), self.info, **self._options(0))
             return True
 
     @contextmanager

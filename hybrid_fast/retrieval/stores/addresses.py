@@ -64,10 +64,28 @@ def open_store(address: str, **options: Any) -> Store:
     return _call(module.open, address, options, place)
 
 
+def check_options(address: str, info: VectorInfo, **options: Any) -> None:
+    """Check what `create_store` is to be called with, as far as its kind of store can tell.
+
+    Raises:
+        ValueError: the address names no kind of store, or an option is wrong.
+        ImportError: the store needs a package that is not installed.
+    """
+    module, _ = _find(address)
+    _check_known(module.create, address, options)
+    if hasattr(module, "check"):
+        module.check(info, **options)
+
+
 def _call(
     function: Callable[..., Store], address: str, options: dict[str, Any], *given: Any
 ) -> Store:
-    """Call a function of a kind of store; options that it does not have are a ValueError."""
+    _check_known(function, address, options)
+    return function(*given, **options)
+
+
+def _check_known(function: Callable[..., Store], address: str, options: dict[str, Any]) -> None:
+    """Raise a ValueError for an option that a function of a kind of store does not have."""
     known = _options_of(function)
     unknown = [name for name in options if name not in known]
     if unknown:
@@ -76,7 +94,6 @@ def _call(
             f"a store of the kind {kind!r} has no option {unknown[0]!r} to {function.__name__} it "
             f"with; it takes {', '.join(known) or 'none'}{nearest(unknown[0], known)}"
         )
-    return function(*given, **options)
 
 
 def options_of(address: str) -> tuple[list[str], list[str]]:

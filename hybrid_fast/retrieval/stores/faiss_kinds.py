@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from hybrid_fast.common.choices import nearest
+from hybrid_fast.common.choices import check_choice, nearest
 from hybrid_fast.common.control_groups import free_in_groups
 from hybrid_fast.retrieval.stores.faiss_index import make_index
+from hybrid_fast.retrieval.vector_info import VectorInfo
 
 logger = logging.getLogger(__name__)
 EXACT_NUMBERS = 4 * 10**8
@@ -70,6 +71,26 @@ class IndexOptions:
                 f"index is {self.kind!r}; {', '.join(KINDS)} or a factory string of FAISS is "
                 f"needed{nearest(self.kind, KINDS)} ({error})"
             ) from error
+
+
+def check(
+    info: VectorInfo,
+    *,
+    index: str = "auto",
+    dtype: str = "float32",
+    target_recall: float = 0.95,
+    refine: int | None = None,
+    replace: bool = False,
+) -> IndexOptions:
+    """Return what is asked of the index of a new store; the options are those of `create`.
+
+    Raises:
+        ValueError: one is wrong.
+    """
+    check_choice("dtype", dtype, ("float32", "float16"))
+    options = IndexOptions(index, target_recall, refine)
+    options.check(info.dimension)
+    return options
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_fast.common.choices import check_choice
 from hybrid_fast.common.locks import sole_use
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.retrieval.embeddings import normalize_rows
@@ -33,7 +32,7 @@ from hybrid_fast.retrieval.stores.faiss_folder import (
     write_commit,
 )
 from hybrid_fast.retrieval.stores.faiss_index import FaissIndex, read_index
-from hybrid_fast.retrieval.stores.faiss_kinds import IndexOptions, plan_index
+from hybrid_fast.retrieval.stores.faiss_kinds import check, plan_index
 from hybrid_fast.retrieval.stores.faiss_rows import KeptRows
 from hybrid_fast.retrieval.stores.faiss_search import IndexSearch, build_index, extend_index
 from hybrid_fast.retrieval.stores.store import Rows, Store, StoreHits
@@ -74,9 +73,7 @@ def create(
         FileExistsError: the folder holds a store or other files, or is in use by another process.
         ValueError: an option is wrong.
     """
-    check_choice("dtype", dtype, ("float32", "float16"))
-    options = IndexOptions(index, target_recall, refine)
-    options.check(info.dimension)
+    options = check(info, index=index, dtype=dtype, target_recall=target_recall, refine=refine)
     folder = expanded(place)
     with ExitStack() as held:
         held.enter_context(sole_use(folder))
