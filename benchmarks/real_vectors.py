@@ -22,7 +22,7 @@ import numpy as np
 from machine import ROOT
 
 from hybrid_fast.models import BiEncoder
-from hybrid_fast.retrieval.encoded_corpus import (
+from hybrid_fast.retrieval.corpora.encoded import (
     MANIFEST,
     EncodedCorpus,
     Manifest,

@@ -2,8 +2,8 @@
 
 from hybrid_fast.retrieval.bm25 import BM25
 from hybrid_fast.retrieval.bm25_index import BM25Index
-from hybrid_fast.retrieval.corpus_encoding import encode_corpus
-from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
+from hybrid_fast.retrieval.corpora.encode import encode_corpus
+from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.encoding import encode, encode_both
 from hybrid_fast.retrieval.exact_search import Hits, search
 from hybrid_fast.retrieval.fusion import (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.embeddings import normalize_rows
-from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.stores import Rows, Store, StoreHits, create_store, open_store
 from hybrid_fast.retrieval.stores.recall import (

@@ -6,7 +6,7 @@ import json
 
 from store_cases import DIMENSION, draw_rows, made_info
 
-from hybrid_fast.retrieval.encoded_corpus import MANIFEST, Manifest, write_shard
+from hybrid_fast.retrieval.corpora.encoded import MANIFEST, Manifest, write_shard
 
 
 def write_corpus(folder, sizes=(30, 1, 33), first=0, dtype="float32", texts=True, **info):

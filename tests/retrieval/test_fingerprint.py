@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from corpora import Hashing
+from hashed_corpora import Hashing
 from model_folders import bert_folder  # noqa: F401
 from sentence_transformers import SentenceTransformer
 from torch import nn

@@ -9,7 +9,7 @@ from memory_store import MemoryStore
 from store_cases import draw_queries
 
 from hybrid_fast import index_corpus
-from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
+from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.stores import open_store
 from hybrid_fast.retrieval.stores.recall import RECALL_QUERIES
 

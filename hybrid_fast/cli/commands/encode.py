@@ -107,7 +107,7 @@ def encode(
     from hybrid_fast.data.formats.corpus import open_corpus
     from hybrid_fast.models.evaluable import load_evaluable
     from hybrid_fast.retrieval import encode_corpus
-    from hybrid_fast.retrieval.encoded_corpus import VectorDtype
+    from hybrid_fast.retrieval.corpora.encoded import VectorDtype
     from hybrid_fast.training.collectives import all_ranks
     from hybrid_fast.training.devices import join_ranks
     from hybrid_fast.training.termination import leave_process_group

@@ -33,7 +33,7 @@ from hybrid_fast.evaluation.tasks.run_files import write_run_and_qrels
 from hybrid_fast.evaluation.tasks.store_ranking import Found, PoolSearch, RankFinder, Ranking
 from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
 from hybrid_fast.results import Results, RunInfo
-from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.corpora.encode import encode_corpus
 from hybrid_fast.retrieval.encoding import describe_model, encode_queries
 from hybrid_fast.retrieval.shared_work import SharedWork, shared_work
 from hybrid_fast.retrieval.stores import Store

@@ -17,7 +17,7 @@ from hybrid_fast.common.cache import cache_entry
 from hybrid_fast.data.formats.corpus import CorpusText
 from hybrid_fast.evaluation.tasks.pool_ids import PoolIds
 from hybrid_fast.evaluation.tasks.task_texts import TaskTexts
-from hybrid_fast.retrieval.encoded_corpus import EncodedCorpus
+from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.stores import Store, create_store, open_store
 from hybrid_fast.retrieval.stores.addresses import check_options, options_of
 from hybrid_fast.retrieval.stores.store import UnfinishedStoreError

@@ -13,7 +13,7 @@ from hybrid_fast.common.files import check_folder
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.table import check_table
-from hybrid_fast.retrieval.corpus_encoding import encode_corpus
+from hybrid_fast.retrieval.corpora.encode import encode_corpus
 from hybrid_fast.retrieval.encoders import find_encoders
 from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages
 from hybrid_fast.retrieval.mining.candidates import Candidates, StoreCandidates, TableCandidates

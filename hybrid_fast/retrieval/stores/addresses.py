@@ -27,7 +27,7 @@ from hybrid_fast.retrieval.vector_info import VectorInfo
 GROUP = "hybrid_fast.stores"
 _STORES = "hybrid_fast.retrieval.stores"
 # The entry points of pyproject.toml, so that our stores are known in a checkout too.
-OWN_STORES = {"faiss": f"{_STORES}.faiss_store", "milvus": f"{_STORES}.milvus_store"}
+OWN_STORES = {"faiss": f"{_STORES}.faiss.store", "milvus": f"{_STORES}.milvus.store"}
 
 
 def create_store(address: str, info: VectorInfo, **options: Any) -> Store:

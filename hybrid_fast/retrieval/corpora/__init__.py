@@ -1,0 +1,1 @@
+"""A corpus as vectors in a folder: its encoding, which can be gone on with, and its reading."""
