@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 from store_cases import made_info
 
-from hybrid_fast.retrieval.stores import (
-    Rows,
-    create_store,
-    faiss_rows,
-    faiss_search,
-    faiss_store,
-    open_store,
-)
+from hybrid_fast.retrieval.stores import Rows, create_store, open_store
+from hybrid_fast.retrieval.stores.faiss import rows as faiss_rows
+from hybrid_fast.retrieval.stores.faiss import search as faiss_search
+from hybrid_fast.retrieval.stores.faiss import store as faiss_store
 
 DIMENSION, NUM_ROWS = 16, 700
 KINDS = ["hnsw", "ivf-pq", "ivf-sq8", "sq8", "PQ4x4fs", "OPQ4_16,IVF8,PQ4np", "IVF8,PQ4,RFlat"]

@@ -16,13 +16,10 @@ from store_cases import StoreCases, draw_queries, draw_rows, made_info
 
 from hybrid_fast.retrieval import search
 from hybrid_fast.retrieval.embeddings import normalize_rows
-from hybrid_fast.retrieval.stores import (
-    create_store,
-    faiss_files,
-    faiss_store,
-    faiss_vectors,
-    open_store,
-)
+from hybrid_fast.retrieval.stores import create_store, open_store
+from hybrid_fast.retrieval.stores.faiss import files as faiss_files
+from hybrid_fast.retrieval.stores.faiss import store as faiss_store
+from hybrid_fast.retrieval.stores.faiss import vectors as faiss_vectors
 from hybrid_fast.retrieval.stores.faiss.rows import KeptRows
 
 
