@@ -26,6 +26,7 @@ from hybrid_fast.models.encoding import (
     encode_in_batches,
     evaluation_mode,
     longest_first,
+    most_texts,
     most_tokens,
 )
 from hybrid_fast.models.head.head import members
@@ -104,11 +105,7 @@ class TextEncoder(nn.Module):
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Truncate embeddings to some dimensions for a while.
-
-        Raises:
-            ValueError: they have fewer.
-        """
+        """Truncate embeddings to some dimensions for a while; ValueError if they have fewer."""
         before, self.truncate_dim = self.truncate_dim, truncate_dim
         try:
             yield
@@ -127,7 +124,9 @@ class TextEncoder(nn.Module):
     @property
     def default_batch_size(self) -> int:
         """Texts that encoding takes at a time: of a transformer 64 on a CPU, else 1024."""
-        return self.backbone.default_batch_size
+        if isinstance(self.backbone, StaticBackbone):
+            return self.backbone.default_batch_size
+        return most_texts(self.device)
 
     @property
     def has_layers(self) -> bool:
@@ -305,9 +304,7 @@ class TextEncoder(nn.Module):
     def embed_tokens(
         self, texts: Sequence[str], options: EncodeOptions, progress: str | None = None
     ) -> list[Tensor]:
-        """Return the last hidden states of each text, (number of tokens, hidden size).
-
-        Those of the prompt and of the tokens added to each text are included.
+        """Return the last hidden states of each text and its prompt, (num_tokens, hidden size).
 
         Args:
             texts: any number of strings.

@@ -30,7 +30,6 @@ from hybrid_fast.models.backbones.pooling import check_pooling, pool, pool_flat
 from hybrid_fast.models.backbones.unpadding import Trials
 from hybrid_fast.models.compat import uses_flash_attention
 from hybrid_fast.models.dtype_boundary import name_widest
-from hybrid_fast.models.encoding import most_texts
 from hybrid_fast.models.kernels.encoder import is_unpadded
 from hybrid_fast.models.texts import Features, Integers, Side, TokenIds
 
@@ -107,11 +106,6 @@ class TransformerBackbone(nn.Module):
     def token_dim(self) -> int:
         """Dimension of the states of tokens."""
         return state_size(self.model)
-
-    @property
-    def default_batch_size(self) -> int:
-        """Texts that encoding takes at a time where the weights are."""
-        return most_texts(self.model.device)
 
     @property
     def bidirectional(self) -> bool:
