@@ -11,19 +11,15 @@ without encoding. Each query is the vector of its passage with noise, and the po
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-import torch
-from machine import ROOT, commit, today, versions
+from machine import ROOT, today
 from memory import run_fresh
-from real_vectors import NOISE
-
-from hybrid_fast.cpu import processor
+from real_vectors import keep, new_report
 
 KIND = "mining"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -96,24 +92,12 @@ def measure(index: str, num_queries: int, num_passages: int, depth: int) -> dict
 
 def run(indexes: list[str], num_queries: int, num_passages: int, out: Path) -> dict[str, Any]:
     """Measure by index, and write what is known after each."""
-    report: dict[str, Any] = {
-        "kind": KIND,
-        "date": today(),
-        "commit": commit(),
-        "versions": versions("faiss-cpu"),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "rows": num_passages,
-        "noise": NOISE,
-        "results": [],
-    }
+    report = new_report(KIND, num_passages, "faiss-cpu")
     for index in indexes:
         found: dict[str, Any] = {"title": index, "skipped": "it failed"}
         with suppress(CalledProcessError):  # whose own output says why
             found = measure(index, num_queries, num_passages, depth=100)
-        print(json.dumps(found), flush=True)
-        report["results"].append(found)
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        keep(report, found, out)
     return report
 
 

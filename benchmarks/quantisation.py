@@ -12,19 +12,15 @@ codes and orders them by exact products.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-import torch
-from machine import ROOT, commit, today, versions
-from real_vectors import NOISE, RealVectors
+from machine import ROOT, today
+from real_vectors import RealVectors, keep, new_report
 from store_speed import DEPTH, NUM_QUERIES, NUM_ROWS, recall, true_rows
-
-from hybrid_fast.cpu import processor
 
 KIND = "quantisation"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -98,25 +94,17 @@ def run(codes: list[str], size: int, num_queries: int, out: Path) -> dict[str, A
     chosen = np.random.default_rng(0).choice(len(vectors.queries), num_queries, replace=False)
     queries = vectors.queries[np.sort(chosen)]
     true = true_rows(vectors, queries, size)
-    report: dict[str, Any] = {
-        "kind": KIND,
-        "date": today(),
-        "commit": commit(),
-        "versions": versions("faiss-cpu"),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "rows": size,
-        "dimension": queries.shape[1],
-        "real_rows": len(vectors.passages),
-        "noise": NOISE,
-        "queries": num_queries,
-        "results": [],
-    }
+    report = new_report(
+        KIND,
+        size,
+        "faiss-cpu",
+        dimension=queries.shape[1],
+        real_rows=len(vectors.passages),
+        queries=num_queries,
+    )
     for title in codes:
         found = measure(vectors, queries, true, size, title)
-        print(json.dumps(found), flush=True)
-        report["results"].append(found)
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        keep(report, found, out)
     return report
 
 

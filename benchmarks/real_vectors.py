@@ -17,10 +17,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from machine import ROOT
+import torch
+from machine import ROOT, commit, today, versions
 
+from hybrid_fast.cpu import processor
 from hybrid_fast.models import BiEncoder
 from hybrid_fast.retrieval.corpora.encoded import (
     MANIFEST,
@@ -123,6 +126,29 @@ class RealVectors:
 def vector_info(dimension: int) -> VectorInfo:
     fingerprint = Fingerprint("real vectors", [[1.0] * dimension])
     return VectorInfo("real vectors", fingerprint, "cosine", dimension)
+
+
+def new_report(kind: str, rows: int, *packages: str, **more: Any) -> dict[str, Any]:
+    """Return a report without results: of what it is, and what it was measured with."""
+    return {
+        "kind": kind,
+        "date": today(),
+        "commit": commit(),
+        "versions": versions(*packages),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "rows": rows,
+        "noise": NOISE,
+        **more,
+        "results": [],
+    }
+
+
+def keep(report: dict[str, Any], found: dict[str, Any], out: Path) -> None:
+    """Print a result, and write the report with it."""
+    print(json.dumps(found), flush=True)
+    report["results"].append(found)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ products, of real queries. A query alone is a call of its own, a batch is all qu
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -24,12 +23,10 @@ from subprocess import CalledProcessError
 from typing import Any
 
 import numpy as np
-import torch
-from machine import ROOT, commit, today, versions
+from machine import ROOT, today
 from memory import run_fresh
-from real_vectors import NOISE, RealVectors
+from real_vectors import RealVectors, keep, new_report
 
-from hybrid_fast.cpu import processor
 from hybrid_fast.retrieval import search
 
 KIND = "stores"
@@ -182,30 +179,24 @@ def run(kinds: list[Kind], rows: int, num_queries: int, folder: Path, out: Path)
     true = true_rows(vectors, queries, rows)
     names, counts = np.unique(vectors.languages_of(0, rows), return_counts=True)
     language = str(names[counts.argmax()])
-    report: dict[str, Any] = {
-        "kind": KIND,
-        "date": today(),
-        "commit": commit(),
-        "versions": versions("faiss-cpu", "pymilvus", "milvus-lite"),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "rows": rows,
-        "dimension": vectors.passages.shape[1],
-        "real_rows": len(vectors.passages),
-        "noise": NOISE,
-        "queries": num_queries,
-        "language_share": float(counts.max() / counts.sum()),
-        "results": [],
-    }
+    report = new_report(
+        KIND,
+        rows,
+        "faiss-cpu",
+        "pymilvus",
+        "milvus-lite",
+        dimension=vectors.passages.shape[1],
+        real_rows=len(vectors.passages),
+        queries=num_queries,
+        language_share=float(counts.max() / counts.sum()),
+    )
     for kind in kinds:
         skipped = reason_to_skip(kind, rows)
         found = {"title": kind.title, "skipped": skipped or "it failed"}
         if not skipped:
             with suppress(CalledProcessError):  # whose own output says why
                 found = measure(kind, corpus, folder / "queries.npy", true, language)
-        print(json.dumps(found), flush=True)
-        report["results"].append(found)
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        keep(report, found, out)
     return report
 
 

@@ -79,9 +79,7 @@ def encode(
     strict: Annotated[
         bool, typer.Option("--strict", help="Faults of the files are errors, not warnings.")
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
-    ] = None,
+    batch_size: options.BatchSize = None,
     vector_dtype: Annotated[
         str, typer.Option(help="What vectors are kept in: 'float32' or 'float16'.")
     ] = "float32",

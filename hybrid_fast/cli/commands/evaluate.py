@@ -71,9 +71,7 @@ def evaluate(
         ),
     ] = None,
     run_depth: Annotated[int, typer.Option(help="Candidates per query in --run.", min=1)] = 1000,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
-    ] = None,
+    batch_size: options.BatchSize = None,
     baselines: Annotated[
         str | None,
         typer.Option(help="Baselines, comma-separated, from bm25,untrained,fusion,rrf."),

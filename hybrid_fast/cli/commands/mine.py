@@ -98,9 +98,7 @@ def mine(
     report: Annotated[
         Path | None, typer.Option(help="New JSON file for what was found.", **AS_PATH)
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
-    ] = None,
+    batch_size: options.BatchSize = None,
     *,
     encoder_options: dict[str, Any],
     debug: Debug = False,

@@ -28,6 +28,10 @@ StoreOptions = Annotated[
     ),
 ]
 
+BatchSize = Annotated[
+    int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
+]
+
 
 def user_path(text: str | Path) -> Path:
     """Return a path with `~` and `$NAME` replaced.

@@ -115,9 +115,7 @@ def search(
         bool, typer.Option("--json", help="Print a JSON object a query, one a line.")
     ] = False,
     store_option: StoreOptions = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Texts encoded at a time (default: the model's).", min=1)
-    ] = None,
+    batch_size: options.BatchSize = None,
     *,
     encoder_options: dict[str, Any],
     debug: Debug = False,

@@ -149,9 +149,7 @@ other = create_store({made!r}.replace("made", "other"), made_info())
 other.add(draw_rows(2)); other.commit(); other.add(draw_rows(7, 50))
 os.kill(os.getpid(), 9)
 """
-    root = str(Path(__file__).parents[4])
-    env = {**os.environ, "PYTHONPATH": root}
-    assert subprocess.run([sys.executable, "-c", code], env=env).returncode == -9
+    assert subprocess.run([sys.executable, "-P", "-c", code]).returncode == -9
     with open_store(made) as store:
         assert (store.count(), store.texts(["doc 0"])) == (30, ["text of doc 0"])
         store.add(draw_rows(4, 200, seed=7))  # cuts off what the dead one left

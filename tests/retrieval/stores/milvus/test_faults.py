@@ -164,7 +164,7 @@ def test_a_file_in_use(tmp_path):
 def test_a_process_killed_while_it_adds(tmp_path):
     address = f"milvus:{tmp_path}/own.db"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", CHILD, address]
+    command = [sys.executable, "-P", "-c", CHILD, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
         try:
             assert child.stdout.readline() == b"ready\n"
