@@ -1,7 +1,7 @@
 """Retrieval before training, after it with in-batch negatives alone, and with mined ones.
 
-A real encoder trains on questions of TyDi QA GoldP (English and Korean, monolingual batches) and is
-evaluated on languages that it trained on and others: GoldP's dev questions, and XQuAD-R by
+A real encoder trains on questions of TyDi QA GoldP (English, Korean and Swahili, monolingual batches)
+and is evaluated on languages that it trained on and others: GoldP's dev questions, and XQuAD-R by
 sentence. Three trainings of each seed see the same number of steps and settings:
 
 - "in-batch": a batch of questions, each with the passages of the others as negatives;
