@@ -1,8 +1,8 @@
 """Retrieval before training, after it with in-batch negatives alone, and with mined ones.
 
-A real encoder trains on questions of TyDi QA GoldP (English, Korean and Swahili, monolingual batches)
-and is evaluated on languages that it trained on and others: GoldP's dev questions, and XQuAD-R by
-sentence. Three trainings of each seed see the same number of steps and settings:
+A real encoder trains on questions of TyDi QA GoldP (English, Korean and Swahili, monolingual
+batches) and is evaluated on languages that it trained on and others: GoldP's dev questions, and
+XQuAD-R by sentence. Three trainings of each seed see the same number of steps and settings:
 
 - "in-batch": a batch of questions, each with the passages of the others as negatives;
 - "mined": the same batches, and each question also has the hard negatives that the encoder itself
