@@ -129,7 +129,10 @@ def vector_info(dimension: int) -> VectorInfo:
 
 
 def new_report(kind: str, rows: int, *packages: str, **more: Any) -> dict[str, Any]:
-    """Return a report without results: of what it is, and what it was measured with."""
+    """Return a report without results: of what it is, and what it was measured with.
+
+    HYBRID_FAST_NOTE is what else a reader must know of the run: that the machine was not idle.
+    """
     return {
         "kind": kind,
         "date": today(),
@@ -139,6 +142,7 @@ def new_report(kind: str, rows: int, *packages: str, **more: Any) -> dict[str, A
         "threads": torch.get_num_threads(),
         "rows": rows,
         "noise": NOISE,
+        "note": os.environ.get("HYBRID_FAST_NOTE", ""),
         **more,
         "results": [],
     }

@@ -79,6 +79,8 @@ def _source(report: Report) -> str:
         what += f", {copied:,} of them copies with noise" if copied else ", all real"
     if "queries" in report:
         what += f"; {report['queries']:,} real queries"
+    if report.get("note"):
+        what += f"; {report['note']}"
     packages = ", ".join(
         f"{name} {version}"
         for name, version in report["versions"].items()
