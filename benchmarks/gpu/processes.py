@@ -19,7 +19,9 @@ def run(
     *,
     stdout: int | IO[str] | None = subprocess.PIPE,
 ) -> tuple[int | None, str]:
-    """Run Python from the root of the checkout, whose library and benchmarks it finds.
+    """Run Python from the root of the checkout, whose benchmarks it finds.
+
+    It finds the library there too if its core was built there, else the one that is installed.
 
     Args:
         arguments: of Python.
@@ -31,10 +33,12 @@ def run(
         Its exit status, None if it was ended, and what it said; of errors alone, if the output goes
         elsewhere.
     """
-    paths = [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+    is_built = any((ROOT / "hybrid_fast").glob("_core*.so"))
+    paths = [str(ROOT) if is_built else "", str(ROOT / "benchmarks")]
+    paths.append(os.environ.get("PYTHONPATH", ""))
     captured = stdout == subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "-P", *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | (environment or {}),
         stdout=stdout,

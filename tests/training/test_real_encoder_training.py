@@ -6,6 +6,7 @@ See tests/models/test_real_encoder.py.
 import numpy as np
 import pytest
 import torch
+from adapted_models import add_by_peer, peft
 from datasets import Dataset
 from real_texts import draw_tydi
 from sentence_transformers import (
@@ -141,12 +142,11 @@ def test_losses_and_gradients_are_those_of_sentence_transformers(
 
 
 def test_adapters_are_trained_as_there_and_merged_when_saved(real_encoder, tydi, tmp_path):
-    peft = pytest.importorskip("peft")
     options = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"]}
     texts = [side[:NUM_PAIRS] for side in tydi]
     ours, theirs = our_encoder(real_encoder), their_encoder(real_encoder)
     ours.add_adapter(options)
-    theirs.add_adapter(peft.LoraConfig(**options))
+    add_by_peer(theirs, peft.LoraConfig(**options))
     drawn = {own_name(name): weight for name, weight in ours.named_parameters()}
     with torch.no_grad():
         for name, weight in theirs.named_parameters():
