@@ -16,10 +16,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from hybrid_fast.common.optional import load_optional
 from hybrid_fast.common.texts import check_unicode
 from hybrid_fast.data.languages import normalize_if_known
 from hybrid_fast.retrieval.case_folding import fold_case
-from hybrid_fast.retrieval.compat import bm25_weights, load_optional
+from hybrid_fast.retrieval.compat import bm25_weights
 from hybrid_fast.retrieval.texts import TextCollection
 
 # Those of Anserini and Pyserini, and so of the published scores on Mr. TyDi and MIRACL.
@@ -86,7 +87,7 @@ class BM25:
     def __init__(
         self, queries: TextCollection, candidates: TextCollection, k1: float = K1, b: float = B
     ) -> None:
-        load_optional("bm25s")
+        load_optional("bm25s", "BM25", "baselines")
         candidate_words = _split_all(candidates, "candidates")
         query_words = _split_all(queries, "queries")
         self.settings = bm25_settings(k1, b)
@@ -125,7 +126,7 @@ def split_words(text: str, language: str) -> list[str]:
         ImportError: icu4py is not installed.
         ValueError: the text is no valid Unicode.
     """
-    breakers = load_optional("icu4py.breakers")
+    breakers = load_optional("icu4py.breakers", "BM25", "baselines")
     check_unicode(text, f"the text {text[:60]!r}")
     folded = fold_case(unicodedata.normalize("NFKC", text), language)
     segments = breakers.WordBreaker(folded, normalize_if_known(language))

@@ -1,31 +1,16 @@
-"""Optional libraries of BM25: their import, and the internals of bm25s that are read."""
+"""The internals of bm25s that are read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import version
 from itertools import chain
-from types import ModuleType
 
 from scipy.sparse import csc_array, csr_array
 
+from hybrid_fast.common.optional import load_optional
+
 KNOWN_BM25S = "0.3"
-
-
-def load_optional(name: str) -> ModuleType:
-    """Import a module of the extra "baselines".
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"BM25 needs {name.partition('.')[0]}, which is not installed; "
-            "pip install 'hybrid_fast[baselines]'"
-        ) from error
 
 
 def bm25_weights(
@@ -48,7 +33,7 @@ def bm25_weights(
     Raises:
         ImportError: bm25s is not installed, or of a version that stores its index differently.
     """
-    index = load_optional("bm25s").BM25(method="lucene", k1=k1, b=b)
+    index = load_optional("bm25s", "BM25", "baselines").BM25(method="lucene", k1=k1, b=b)
     # Its own vocabulary has the order of a set of strings, another in each process, and so would
     # the sums of a query's words have: scores would differ in the last bit.
     vocabulary = {word: place for place, word in enumerate(dict.fromkeys(chain(*words)))}

@@ -174,7 +174,7 @@ def small_disk(tmp_path):
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small disk can be mounted here: {error}")
+        pytest.skip(f"no small disk can be mounted here, as root may elsewhere: {error}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib import import_module
 from types import ModuleType
+
+from hybrid_fast.common.optional import load_optional
 
 # They log errors, with a traceback, that they also raise.
 _LOGGERS = (
@@ -25,13 +26,7 @@ def load_package(name: str) -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"a store in Milvus needs {name.partition('.')[0].replace('_', '-')}, which cannot be "
-            f"imported ({error}); pip install 'hybrid_fast[milvus]'"
-        ) from error
+    return load_optional(name, "a store in Milvus", "milvus")
 
 
 @contextmanager
