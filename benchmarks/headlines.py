@@ -12,7 +12,7 @@ BUDGETS_S = {
     "loss": 90,
     "plan": 55,
     "index": 25,
-    "ranks": 45,
+    "ranks": 30,
     "encoding": 40,
     "training": 200,
     "real encoder": 480,
@@ -20,6 +20,7 @@ BUDGETS_S = {
     "dropout": 50,
     "static encoder": 30,
     "token store": 20,
+    "search": 15,
     "corpus": 0,  # with --full alone
     "optimiser": 10,
     "memory": 35,

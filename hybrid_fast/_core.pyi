@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['NegativeMask', 'PackedColumns', 'PlanIndex', 'Planner', 'Share', 'add_column_sums', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows', 'count_ranks', 'drop', 'find_first', 'gelu', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_float', 'pad_tokens', 'rank_rows', 'sum_by_token', 'take_tokens', 'update_rows']
+__all__: list[str] = ['NegativeMask', 'PackedColumns', 'PlanIndex', 'Planner', 'Share', 'add_column_sums', 'add_positives', 'attend', 'attend_backward', 'contrast_bf16_rows', 'contrast_instructions', 'contrast_rows', 'count_ranks', 'drop', 'find_first', 'gelu', 'has_amx', 'has_bf16_product', 'hash_texts', 'multiply_float', 'pad_tokens', 'rank_rows', 'search', 'sum_by_token', 'take_tokens', 'update_rows']
 class PlanIndex:
     """
     The language-pair index of a table, with a note.
@@ -245,6 +245,14 @@ def rank_rows(scores: typing.Any, num_first: typing.SupportsInt | typing.Support
     Ranks start at 1, highest score first, equal scores at the mean of the ranks they take:
     float32 (rows, columns). Best columns: int64 (rows, num_first), equal scores in the
     order of columns. Scores: float32, C-contiguous, no NaN.
+    """
+def search(queries: typing.Any, candidates: typing.Any, k: typing.SupportsInt | typing.SupportsIndex, *, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.float32], numpy.typing.NDArray[numpy.int64]]:
+    """
+    Return the k highest inner products of each query and the rows of their candidates.
+    
+    Float32 and int64 (num_queries, k), highest first, of equal ones the lower row first.
+    Queries and candidates: float32 (n, D), in any layout; no product may be NaN. A product
+    is the same whatever else is searched, on any number of threads.
     """
 def sum_by_token(ids: typing.Any, offsets: typing.Any, gradient: typing.Any, vocab_size: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex) -> tuple[numpy.typing.NDArray[numpy.int64], numpy.ndarray]:
     """

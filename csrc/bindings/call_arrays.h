@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "core/float_product.h"
 
 namespace hybrid_fast::bindings {
 
@@ -56,6 +57,10 @@ Matrix<T> matrix_of(const py::array& array) {
     return array.shape(axis) == 1 || array.size() == 0 ? 1 : array.strides(axis) / kSize;
   };
   return {static_cast<const T*>(array.data()), array.shape(0), array.shape(1), step(0), step(1)};
+}
+
+inline FloatMatrix float_matrix(const Matrix<float>& m) {
+  return {m.data, m.num_rows, m.num_columns, m.stride, m.step};
 }
 
 // Checks the arrays of one call, which lives no longer than its arguments: types and shapes, and

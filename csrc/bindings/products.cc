@@ -47,9 +47,6 @@ void multiply_float(const py::object& a, const py::object& b, const py::object& 
   if (add && !bias.is_none()) throw py::value_error("with add there is no bias");
   const float* of_columns =
       arrays.optional_input<float>(bias, "bias", {right.num_columns}, "columns of b");
-  const auto float_matrix = [](const Matrix<float>& m) {
-    return FloatMatrix{m.data, m.num_rows, m.num_columns, m.stride, m.step};
-  };
   without_gil([&] { return "a product of " + shape_text(left) + " and " + shape_text(right); },
               [&] {
                 hybrid_fast::multiply_float(float_matrix(left), float_matrix(right), sums, add,

@@ -2,6 +2,8 @@
 #include <utility>
 
 #include "bindings/bindings.h"
+#include "bindings/call_arrays.h"
+#include "core/exact_search.h"
 #include "core/rank_counting.h"
 #include "core/row_ranking.h"
 
@@ -67,6 +69,36 @@ Array<std::int64_t> find_first(const py::object& scores, std::int64_t num_first,
   return first;
 }
 
+std::pair<Array<float>, Array<std::int64_t>> search(const py::object& queries,
+                                                    const py::object& candidates, std::int64_t k,
+                                                    int num_threads) {
+  const py::array query_array = checked_matrix<float>(queries, "queries");
+  const py::array candidate_array = checked_matrix<float>(candidates, "candidates");
+  const FloatMatrix rows = float_matrix(matrix_of<float>(query_array));
+  const FloatMatrix columns = float_matrix(matrix_of<float>(candidate_array));
+  if (rows.num_columns != columns.num_columns) {
+    throw py::value_error("queries have " + std::to_string(rows.num_columns) +
+                          " columns and candidates " + std::to_string(columns.num_columns) +
+                          "; they must be as many");
+  }
+  if (k < 0 || k > columns.num_rows) {
+    throw py::value_error("k is " + std::to_string(k) + "; there are " +
+                          std::to_string(columns.num_rows) + " candidates");
+  }
+  Array<float> scores({rows.num_rows, k});
+  Array<std::int64_t> hits({rows.num_rows, k});
+  const std::span<float> score_span = view(scores);
+  const std::span<std::int64_t> hit_span = view(hits);
+  without_gil(
+      [&] {
+        return std::to_string(k) + " hits of " + std::to_string(rows.num_rows) + " queries each";
+      },
+      [&] {
+        hybrid_fast::search(rows, columns, k, score_span.data(), hit_span.data(), num_threads);
+      });
+  return {scores, hits};
+}
+
 }  // namespace
 
 void bind_ranks(py::module_& m) {
@@ -87,6 +119,13 @@ void bind_ranks(py::module_& m) {
   m.def("find_first", &find_first, py::arg("scores"), py::arg("num_first"),
         py::arg("num_threads") = 1,
         "Return the best columns of each row, int64 (rows, num_first), as rank_rows does.");
+
+  m.def("search", &search, py::arg("queries"), py::arg("candidates"), py::arg("k"), py::kw_only(),
+        py::arg("num_threads"),
+        "Return the k highest inner products of each query and the rows of their candidates.\n\n"
+        "Float32 and int64 (num_queries, k), highest first, of equal ones the lower row first.\n"
+        "Queries and candidates: float32 (n, D), in any layout; no product may be NaN. A product\n"
+        "is the same whatever else is searched, on any number of threads.");
 }
 
 }  // namespace hybrid_fast::bindings

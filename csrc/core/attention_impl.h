@@ -76,15 +76,9 @@ void read_rows(const T* from, std::int64_t stride, std::int64_t dim, std::int64_
 // The transpose of such rows; columns up to `num_columns` become 0.
 inline void transpose(Rows from, std::int64_t count, std::int64_t dim, Rows to,
                       std::int64_t num_columns) {
-  std::int64_t j = 0;
-  for (; j + 4 <= count; j += 4) {
-    transpose_four(from.data + j * from.stride, from.stride, dim, to.data + j, to.stride);
-  }
+  transpose_columns(from.data, from.stride, count, dim, to.data, to.stride);
   for (std::int64_t k = 0; k < dim; ++k) {
-    float* row = to.data + k * to.stride;
-    for (std::int64_t rest = j; rest < num_columns; ++rest) {
-      row[rest] = rest < count ? from.data[rest * from.stride + k] : 0;
-    }
+    for (std::int64_t j = count; j < num_columns; ++j) to.data[k * to.stride + j] = 0;
   }
 }
 

@@ -7,7 +7,6 @@
 #include "core/float_product_table.h"
 #include "core/instructions.h"
 #include "core/team.h"
-#include "core/transpose.h"
 
 namespace hybrid_fast {
 namespace {
@@ -25,28 +24,6 @@ constexpr std::int64_t kFewestRows = 96, kMostRows = 384;
 FloatMatrix part_of(const FloatMatrix& m, std::int64_t row, std::int64_t num_rows,
                     std::int64_t column, std::int64_t num_columns) {
   return {m.data + row * m.stride + column * m.step, num_rows, num_columns, m.stride, m.step};
-}
-
-// One panel of `width` columns, of which those that b lacks are 0.
-void pack_panel(const FloatMatrix& b, std::int64_t width, float* out) {
-  if (b.num_columns < width) std::fill(out, out + b.num_rows * width, 0.0f);
-  if (b.step == 1) {
-    for (std::int64_t r = 0; r < b.num_rows; ++r) {
-      std::memcpy(out + r * width, b.data + r * b.stride, b.num_columns * sizeof(float));
-    }
-    return;
-  }
-  std::int64_t c = 0;
-  if (b.stride == 1) {
-    for (; c + 4 <= b.num_columns; c += 4) {
-      transpose_four(b.data + c * b.step, b.step, b.num_rows, out + c, width);
-    }
-  }
-  for (; c < b.num_columns; ++c) {
-    for (std::int64_t r = 0; r < b.num_rows; ++r) {
-      out[r * width + c] = b.data[r * b.stride + c * b.step];
-    }
-  }
 }
 
 // Rows whose entries lie far apart, copied so that the entries of a column lie side by side.
@@ -76,7 +53,7 @@ void multiply_block(const FloatMatrix& a, const FloatMatrix& b, float* out, std:
     const FloatMatrix left = gathered(part_of(a, 0, a.num_rows, first, depth), rows);
     for (std::int64_t column = 0; column < b.num_columns; column += width) {
       const std::int64_t count = std::min(width, b.num_columns - column);
-      pack_panel(part_of(b, first, depth, column, count), width, panel.data());
+      chosen().pack(part_of(b, first, depth, column, count), panel.data());
       chosen().multiply({left.data, left.num_rows, left.stride, left.step, panel.data(), depth,
                          out + column, out_stride, count, add || first > 0,
                          bias == nullptr ? nullptr : bias + column});

@@ -3,6 +3,7 @@
 
 #include "core/float_product_table.h"
 #include "core/small_product.h"
+#include "core/transpose.h"
 
 namespace hybrid_fast::HYBRID_FAST_ISA {
 
@@ -28,14 +29,18 @@ void multiply_rows(const FloatProductPart& p, std::int64_t first) {
                                                p.depth, p.bias);
     return;
   }
-  float tile[kRows * kPanelColumns];
-  multiply_tile<kRows, kWideVectors, Start::kZeros>(rows, p.panel, kPanelColumns, tile,
-                                                    kPanelColumns, p.depth);
+  // As in a whole panel, sums begin with what they are added to: the same bits in both.
+  float tile[kRows * kPanelColumns] = {};
+  for (int r = 0; kStart != Start::kZeros && r < kRows; ++r) {
+    for (std::int64_t c = 0; c < p.num_columns; ++c) {
+      tile[r * kPanelColumns + c] = kStart == Start::kSums ? out[r * p.out_stride + c] : p.bias[c];
+    }
+  }
+  multiply_tile<kRows, kWideVectors, Start::kSums>(rows, p.panel, kPanelColumns, tile,
+                                                   kPanelColumns, p.depth);
   for (int r = 0; r < kRows; ++r) {
     for (std::int64_t c = 0; c < p.num_columns; ++c) {
-      float& sum = out[r * p.out_stride + c];
-      const float start = kStart == Start::kSums ? sum : kStart == Start::kBias ? p.bias[c] : 0;
-      sum = start + tile[r * kPanelColumns + c];
+      out[r * p.out_stride + c] = tile[r * kPanelColumns + c];
     }
   }
 }
@@ -56,6 +61,23 @@ void multiply(const FloatProductPart& part) {
                        : multiply_all_rows<Start::kBias>(part);
 }
 
-constexpr FloatProductKernels kFloatProduct = {kPanelColumns, &multiply};
+void pack(const FloatMatrix& columns, float* panel) {
+  const std::int64_t depth = columns.num_rows, count = columns.num_columns;
+  if (count < kPanelColumns) __builtin_memset(panel, 0, depth * kPanelColumns * sizeof(float));
+  if (columns.stride == 1) {
+    return transpose_columns(columns.data, columns.step, count, depth, panel, kPanelColumns);
+  }
+  for (std::int64_t r = 0; r < depth; ++r) {
+    const float* from = columns.data + r * columns.stride;
+    float* to = panel + r * kPanelColumns;
+    if (columns.step == 1) {
+      __builtin_memcpy(to, from, count * sizeof(float));
+    } else {
+      for (std::int64_t c = 0; c < count; ++c) to[c] = from[c * columns.step];
+    }
+  }
+}
+
+constexpr FloatProductKernels kFloatProduct = {kPanelColumns, &pack, &multiply};
 
 }  // namespace hybrid_fast::HYBRID_FAST_ISA

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/float_product.h"
+
 namespace hybrid_fast {
 
 // A left factor as it lies in memory, and a panel of the right one: `depth` rows of
@@ -21,6 +23,8 @@ struct FloatProductPart {
 
 struct FloatProductKernels {
   std::int64_t panel_columns;
+  // Copies at most panel_columns columns to a panel, in which those that lack are 0.
+  void (*pack)(const FloatMatrix& columns, float* panel);
   void (*multiply)(const FloatProductPart&);
 };
 

@@ -1,6 +1,7 @@
 // Products of float matrices of any layout against plain loops.
 #include "core/float_product.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "check.h"
@@ -66,6 +67,27 @@ void test_products() {
   }
 }
 
+// The last columns, which fill no panel, have the bits that they have in a whole one.
+void test_columns_are_the_same_wherever_they_stand(Start start) {
+  const std::int64_t rows = 7, columns = 64, depth = 800;  // several depths
+  const Numbers a(rows, depth, 'r'), b(depth, columns, 'c'), biases(1, columns, 'r');
+  const bool add = start == Start::kSums;
+  const float* bias = start == Start::kBias ? biases.data.data() : nullptr;
+  std::vector<float> whole(rows * columns, 0.5f);
+  multiply_float(a.matrix, b.matrix, whole.data(), add, bias, 1);
+  for (const std::int64_t first : {1, 40, 63}) {
+    FloatMatrix part = b.matrix;
+    part.data += first * part.step;
+    part.num_columns -= first;
+    std::vector<float> alone(rows * part.num_columns, 0.5f);
+    multiply_float(a.matrix, part, alone.data(), add, bias == nullptr ? nullptr : bias + first, 1);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      CHECK(std::equal(whole.begin() + r * columns + first, whole.begin() + (r + 1) * columns,
+                       alone.begin() + r * part.num_columns));
+    }
+  }
+}
+
 void test_nothing() {
   for (const Start start : {Start::kNothing, Start::kSums, Start::kBias}) {
     test_product(0, 5, 5, start);
@@ -81,5 +103,8 @@ int main() {
   using namespace hybrid_fast;
   if (asks_for_absent_instructions()) return kSkipped;
   test_products();
+  for (const Start start : {Start::kNothing, Start::kSums, Start::kBias}) {
+    test_columns_are_the_same_wherever_they_stand(start);
+  }
   test_nothing();
 }

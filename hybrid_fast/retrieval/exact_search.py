@@ -1,9 +1,7 @@
-"""Exact search for the first k candidates of every query, through FAISS.
+"""Exact search for the first k candidates of every query, by the C++ core.
 
-Order: score descending, equal scores by position. Of candidates that share the last score FAISS
-keeps arbitrary ones; where that happens, the search goes deeper until all of them are known, for
-fewer queries at a time, since a model may give all candidates the same score. FAISS
-computes the scores; they may differ in the last bit from those of another product.
+Order: score descending, equal scores by position. A score depends on its two vectors alone, to the
+bit: not on what else is searched, nor on the number of threads; so equal vectors tie.
 """
 
 from __future__ import annotations
@@ -12,13 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from hybrid_fast.retrieval.scores import TILE_BYTES, check_magnitude
+from hybrid_fast import _core
+from hybrid_fast.retrieval.scores import TILE_BYTES, check_magnitude, multiply
 
 TILE_ROWS = 1024
-# A score and a row, the keys that sort them, and the negated scores.
-BYTES_PER_HIT = 24
+# Of a search: a score and a row, and twice as many beside each other while it goes on.
+BYTES_PER_HIT = 44
 
 
 class Hits(NamedTuple):
@@ -49,25 +49,14 @@ def search_checked(queries: np.ndarray, candidates: np.ndarray, k: int) -> Hits:
 
     The check reads all candidates once more, which takes longer than to compare one query.
     """
-    import faiss  # not needed to train, and brings an OpenMP runtime of its own
-
     k = min(k, len(candidates))
     hits = Hits(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
-    open_rows, depth = np.arange(len(queries)), k
-    while open_rows.size:
-        depth = min(2 * depth if depth > k else k + 1, len(candidates))
-        step = max(1, TILE_BYTES // (BYTES_PER_HIT * depth))
-        undecided: list[np.ndarray] = []
-        for start in range(0, len(open_rows), step):
-            part = open_rows[start : start + step]
-            scores, rows = faiss.knn(
-                queries[part], candidates, depth, metric=faiss.METRIC_INNER_PRODUCT
-            )
-            order = np.lexsort((rows, -scores), axis=-1)[:, :k]
-            hits.rows[part] = np.take_along_axis(rows, order, axis=1)
-            hits.scores[part] = np.take_along_axis(scores, order, axis=1)
-            undecided.append(part[hits.scores[part, -1] == scores.min(axis=1)])
-        open_rows = np.concatenate(undecided) if depth < len(candidates) else open_rows[:0]
+    step = min(TILE_ROWS, max(1, TILE_BYTES // (BYTES_PER_HIT * k)))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        hits.scores[part], hits.rows[part] = _core.search(
+            queries[part], candidates, k, num_threads=torch.get_num_threads()
+        )
     return hits
 
 
@@ -102,7 +91,9 @@ def search_tiles(
         if document_scores is None:
             yield rows, search(tile, candidates, k)
         else:
-            yield rows, _best(document_scores(tile @ candidates.T), k)
+            scores = np.empty((len(tile), len(candidates)), np.float32)
+            multiply(tile, candidates, scores)
+            yield rows, _best(document_scores(scores), k)
 
 
 def _best(scores: np.ndarray, k: int) -> Hits:

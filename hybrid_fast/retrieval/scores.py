@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
+from hybrid_fast import _core
 from hybrid_fast.retrieval.embeddings import check_finite, squared_norms
 
 # Writes the scores of rows of queries, int64 (n,), into a float32 array (n, num_candidates).
@@ -15,7 +17,7 @@ TILE_BYTES = 32 * 2**20
 
 
 def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
-    """Score by the dot product of embeddings.
+    """Score by the dot product of embeddings, to the bit as exact search does.
 
     Args:
         queries: float32 (num_queries, D).
@@ -27,10 +29,16 @@ def dot_products(queries: np.ndarray, candidates: np.ndarray) -> ScoreRows:
     check_magnitude(queries, candidates)
 
     def score_rows(rows: np.ndarray, scores: np.ndarray) -> None:
-        # numpy's product is float32 whatever precision torch's global switches allow.
-        np.matmul(queries[rows], candidates.T, out=scores)
+        multiply(queries[rows], candidates, scores)
 
     return score_rows
+
+
+def multiply(queries: np.ndarray, candidates: np.ndarray, scores: np.ndarray) -> None:
+    """Write the inner products of queries, (n, D), and candidates, (m, D), to scores (n, m)."""
+    _core.multiply_float(
+        queries, candidates.T, scores, add=False, num_threads=torch.get_num_threads()
+    )
 
 
 def refuse_nan(score_rows: ScoreRows, allow_infinity: bool = True) -> ScoreRows:

@@ -143,6 +143,44 @@ def test_more_numbers_than_there_is_memory():
         _core.PackedColumns(many, num_threads=1)
 
 
+@pytest.mark.parametrize("right", LAYOUTS)
+@pytest.mark.parametrize("left", LAYOUTS)
+def test_matrices_that_are_searched_in_every_layout(left, right):
+    for m, n, k in SHAPES:
+        queries, candidates = whole(m, k, 0), whole(n, k, 1)
+        scores, rows = _core.search(
+            LAYOUTS[left](queries), LAYOUTS[right](candidates), n, num_threads=2
+        )
+        products = queries @ candidates.T
+        assert np.array_equal(rows, np.argsort(-products, axis=1, kind="stable"))
+        assert np.array_equal(scores, np.take_along_axis(products, rows, axis=1))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["queries", "candidates"])
+def test_bad_matrices_to_search(name, fault):
+    change, error, message = FAULTS[fault]
+    given = {"queries": whole(3, 4, 0), "candidates": whole(5, 4, 1)}
+    given[name] = change(given[name])
+    with pytest.raises(error, match=rf"^{name} .*({message})"):
+        _core.search(**given, k=1, num_threads=1)
+
+
+@pytest.mark.parametrize(
+    ("dim", "k", "message"),
+    [
+        (3, 1, "queries have 4 columns and candidates 3; they must be as many"),
+        (4, 6, "k is 6; there are 5 candidates"),
+        (4, -1, "k is -1; there are 5 candidates"),
+    ],
+)
+def test_matrices_that_cannot_be_searched(dim, k, message):
+    with pytest.raises(ValueError, match=message):
+        _core.search(whole(3, 4, 0), whole(5, dim, 1), k, num_threads=1)
+    with pytest.raises(ValueError, match="num_threads is 0"):
+        _core.search(whole(3, 4, 0), whole(5, 4, 1), 1, num_threads=0)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_bad_float_matrices(name, fault):

@@ -1,13 +1,14 @@
-"""The first k are those of a full sort, ties included, whatever FAISS keeps of equal scores."""
+"""The first k are those of a full sort, ties included, and a score is that of its two vectors."""
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybrid_fast import _core
 from hybrid_fast.evaluation.segments import DocumentScores
 from hybrid_fast.retrieval.exact_search import BYTES_PER_HIT, TILE_ROWS, search, search_tiles
+from hybrid_fast.retrieval.scores import dot_products
 
 
 def sorted_rows(scores, k):
@@ -42,20 +43,56 @@ def test_all_candidates_alike_come_in_order_of_rows():
     assert hits.rows.tolist() == [list(range(130))] * 2
 
 
+@pytest.mark.parametrize("dimension", [3, 384, 700])
+def test_a_score_is_the_same_whatever_else_is_searched(dimension):
+    rng = np.random.default_rng(0)
+    queries = rng.standard_normal((30, dimension), dtype=np.float32)
+    candidates = rng.standard_normal((200, dimension), dtype=np.float32)
+    candidates[190:] = candidates[:10]
+    hits = search(queries, candidates, 200)
+    for query, candidate in [(0, 0), (7, 64), (29, 199)]:
+        alone = search(queries[query][None], candidates[candidate][None], 1)
+        assert alone.scores[0, 0] == hits.scores[query, hits.rows[query] == candidate]
+    np.testing.assert_allclose(
+        np.take_along_axis(queries @ candidates.T, hits.rows, 1), hits.scores, rtol=1e-4, atol=1e-4
+    )
+    places = np.argsort(hits.rows, axis=1)
+    assert (places[:, 190:] > places[:, :10]).all(), "of equal vectors the first one is first"
+    of_rows = np.take_along_axis(hits.scores, places, 1)
+    np.testing.assert_array_equal(of_rows[:, 190:], of_rows[:, :10])
+
+
+def test_scores_are_those_of_counting_to_the_bit():
+    rng = np.random.default_rng(1)
+    queries, candidates = (rng.standard_normal((n, 390), dtype=np.float32) for n in (9, 70))
+    hits = search(queries, candidates, 70)
+    scores = np.empty((3, 70), np.float32)
+    dot_products(queries, candidates)(np.array([8, 0, 4]), scores)
+    np.testing.assert_array_equal(
+        np.take_along_axis(scores, hits.rows[[8, 0, 4]], 1), hits.scores[[8, 0, 4]]
+    )
+
+
 def test_deep_searches_hold_few_queries_at_a_time(monkeypatch):
-    """Candidates that all have one score make no matrix of queries by candidates."""
     held = []
-    knn = faiss.knn
+    search_core = _core.search
 
-    def watched(queries, candidates, depth, metric):
-        held.append(BYTES_PER_HIT * len(queries) * depth)
-        return knn(queries, candidates, depth, metric=metric)
+    def watched(queries, candidates, k, **options):
+        held.append(BYTES_PER_HIT * len(queries) * k)
+        return search_core(queries, candidates, k, **options)
 
-    monkeypatch.setattr("faiss.knn", watched)
+    monkeypatch.setattr(_core, "search", watched)
     monkeypatch.setattr("hybrid_fast.retrieval.exact_search.TILE_BYTES", 100_000)
-    hits = search(np.ones((64, 4), np.float32), np.ones((900, 4), np.float32), 30)
-    assert hits.rows.tolist() == [list(range(30))] * 64
-    assert max(held) <= 100_000
+    hits = search(np.ones((99, 4), np.float32), np.ones((900, 4), np.float32), 30)
+    assert hits.rows.tolist() == [list(range(30))] * 99
+    assert max(held) <= 100_000 < sum(held)
+
+
+def test_rows_that_cannot_be_written_and_columns_side_by_side_are_read():
+    candidates = np.asfortranarray(np.eye(5, dtype=np.float32)[:, ::-1])
+    candidates.flags.writeable = False
+    hits = search(np.eye(5, dtype=np.float32), candidates, 1)
+    assert hits.rows[:, 0].tolist() == [4, 3, 2, 1, 0]
 
 
 def test_tiles_are_the_whole_search():
