@@ -6,8 +6,9 @@
 
 Writes benchmarks/results/DATE-stores-ROWS.json, whole after each kind; `scaling_page.py` makes
 tables of it. Vectors are those of `real_vectors.py`. A kind is built in one fresh process and
-searched in another, whose peak of memory counts; recall@10 is the share of the first ten by exact
-products, of real queries. A query alone is a call of its own, a batch is all queries at once.
+searched in another, whose peak of memory counts. Queries are real: the effort of searches is chosen
+for some, and recall@10 is the share of the first ten by exact products of others. A query alone is
+a call of its own, a batch is all queries at once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from hybrid_fast.retrieval import search
 KIND = "stores"
 RESULTS = ROOT / "benchmarks" / "results"
 NUM_ROWS, NUM_QUERIES, DEPTH = 1_000_000, 1_000, 10
+NUM_TUNED = 1_024  # queries that searches are tuned to and recall is reported by
 MILVUS_GIB = 10  # that Milvus Lite takes with 200,000 rows of 384
 
 
@@ -61,14 +63,15 @@ KINDS = [
     Kind("IVF4096, float32", "faiss", {"index": "IVF4096,Flat"}),
     Kind("ivf-sq8, refined", "faiss", {"index": "ivf-sq8"}),
     Kind("ivf-pq, refined", "faiss", {"index": "ivf-pq"}),
-    Kind("ivf-pq, not refined", "faiss", {"index": "ivf-pq", "refine": 0}),
+    Kind("ivf-pq, not refined", "faiss", {"index": "ivf-pq", "refine": 0, "target_recall": 0.8}),
 ]
 MILVUS = [Kind("flat", "faiss", {"index": "flat"}), Kind("Milvus Lite", "milvus")]
 
 _BUILD = """
+import numpy as np
 from memory import highest_resident_mib
 from hybrid_fast.retrieval.indexing import index_corpus
-report = index_corpus(folder, address, **options)
+report = index_corpus(folder, address, queries=np.load(tuned), **options)
 print(json.dumps({
     "index": report.index,
     "build_s": report.seconds,
@@ -129,13 +132,15 @@ def disk_bytes(folder: Path) -> int:
 
 
 def measure(
-    kind: Kind, corpus: Path, queries: Path, true: np.ndarray, language: str
+    kind: Kind, corpus: Path, queries: Path, tuned: Path, true: np.ndarray, language: str
 ) -> dict[str, Any]:
     """Build one kind of store, search it, and delete it."""
     with tempfile.TemporaryDirectory(dir=corpus.parent) as folder:
         place = Path(folder, "store.db" if kind.store == "milvus" else "store")
         address = f"{kind.store}:{place}"
-        built = run_fresh(_BUILD, folder=str(corpus), address=address, options=kind.build)
+        built = run_fresh(
+            _BUILD, folder=str(corpus), address=address, tuned=str(tuned), options=kind.build
+        )
         built["size_mib"] = disk_bytes(Path(folder)) / 2**20
         found = run_fresh(
             _SEARCH,
@@ -172,9 +177,10 @@ def reason_to_skip(kind: Kind, rows: int) -> str:
 def run(kinds: list[Kind], rows: int, num_queries: int, folder: Path, out: Path) -> dict[str, Any]:
     """Measure kinds and write what is known after each."""
     vectors = RealVectors.load()
-    chosen = np.random.default_rng(0).choice(len(vectors.queries), num_queries, replace=False)
-    queries = vectors.queries[np.sort(chosen)]
+    drawn = np.random.default_rng(0).permutation(len(vectors.queries))
+    queries = vectors.queries[np.sort(drawn[:num_queries])]
     np.save(folder / "queries.npy", queries)
+    np.save(folder / "tuned.npy", vectors.queries[drawn[num_queries : num_queries + NUM_TUNED]])
     corpus = vectors.write_corpus(folder / "corpus", rows).folder
     true = true_rows(vectors, queries, rows)
     names, counts = np.unique(vectors.languages_of(0, rows), return_counts=True)
@@ -195,7 +201,9 @@ def run(kinds: list[Kind], rows: int, num_queries: int, folder: Path, out: Path)
         found = {"title": kind.title, "skipped": skipped or "it failed"}
         if not skipped:
             with suppress(CalledProcessError):  # whose own output says why
-                found = measure(kind, corpus, folder / "queries.npy", true, language)
+                found = measure(
+                    kind, corpus, folder / "queries.npy", folder / "tuned.npy", true, language
+                )
         keep(report, found, out)
     return report
 

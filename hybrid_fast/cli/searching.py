@@ -25,10 +25,16 @@ from hybrid_fast.models.evaluable import load_evaluable
 from hybrid_fast.models.folders.finding import find_folder
 from hybrid_fast.qa import Reader
 from hybrid_fast.retrieval import BM25Index, Hit, Retriever, load_reranker
+from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
+from hybrid_fast.retrieval.encoders import find_encoders
+from hybrid_fast.retrieval.encoding import encode
 from hybrid_fast.retrieval.reranking import Reranker
 from hybrid_fast.retrieval.retriever_inputs import checked_queries
 from hybrid_fast.retrieval.stores import Store, open_store
 from hybrid_fast.retrieval.texts_by_id import TextsById
+from hybrid_fast.retrieval.vector_info import VectorInfo
+
+TUNED_QUERIES = 1024  # that searches are tuned to and measured by, at most
 
 
 class Output(NamedTuple):
@@ -121,6 +127,24 @@ def read_queries(query: str | None, file: Path | None) -> dict[str, str]:
     if not asked:
         raise ValueError("standard input has no line with a query; give QUERY or --queries FILE")
     return asked
+
+
+def encode_queries(
+    file: Path, model: str, encoder_options: Mapping[str, Any], corpus: EncodedCorpus
+) -> np.ndarray:
+    """Return the vectors of the queries of a file, float32 (n, D), some of them if there are many.
+
+    Raises:
+        OSError, ValueError: as `read_topics` and `load_evaluable`; the corpus was encoded by
+            another model, or the file has no queries.
+    """
+    texts = list(checked_queries((asked := read_topics(file)).values(), asked))
+    if not texts:
+        raise ValueError(f"{file} has no queries; give one that has some")
+    encoder = load_evaluable(model, **encoder_options)
+    corpus.info.check_model(VectorInfo.of(encoder), str(corpus.folder))
+    rows = np.random.default_rng(0).permutation(len(texts))[:TUNED_QUERIES]
+    return encode(find_encoders(encoder)[0], [texts[row] for row in rows], None, "queries")
 
 
 def read_ids(file: Path) -> list[str]:

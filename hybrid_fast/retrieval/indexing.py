@@ -14,6 +14,7 @@ from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.stores import Rows, Store, StoreHits, create_store, open_store
+from hybrid_fast.retrieval.stores.checks import check_search
 from hybrid_fast.retrieval.stores.recall import (
     RECALL_DEPTH,
     RECALL_QUERIES,
@@ -34,8 +35,9 @@ class IndexReport:
         rows: how many vectors it has.
         languages: number of vectors of each language.
         size: its bytes on the disk; None if they are elsewhere.
-        recall: recall@10 against exact search, of vectors of the corpus as queries, the nearest
-            hit of each (by cosine its own row) left out; None if it was not measured.
+        recall: recall@10 against exact search; None if it was not measured. It is that of the
+            queries that were given, or of vectors of the corpus, the nearest hit of each (by cosine
+            its own row) left out.
         queries: how many they were.
         seconds: that all took, the measurement apart.
     """
@@ -58,6 +60,7 @@ def index_corpus(
     store_texts: bool | None = None,
     replace: bool = False,
     add: bool = False,
+    queries: np.ndarray | None = None,
     seed: int = 0,
     **options: Any,
 ) -> IndexReport:
@@ -72,7 +75,10 @@ def index_corpus(
         store_texts: whether texts are kept too; default if the corpus has them.
         replace: make a store anew that is there; it stays until the new one is whole.
         add: add to a store that is there. Rows whose id it has take their place.
-        seed: of the queries that recall is measured with.
+        queries: such as will be asked, float32 (n, D), as the model encodes them. Half of them the
+            effort of searches is chosen for, see `Store.tune`, and by the others recall is
+            measured. Default: vectors of the corpus, of whose neighbours more is found.
+        seed: of the vectors of the corpus that recall is measured with.
         **options: those of the kind of store.
 
     Raises:
@@ -89,10 +95,17 @@ def index_corpus(
             f"{corpus.folder} has no texts to store; encode it with --store-texts, or ask for none "
             "here (--no-texts)"
         )
-    queries = corpus.sample(RECALL_QUERIES, seed)
-    truth = None if add else _Truth(queries, corpus.info.similarity)
+    of_rows = queries is None
+    if queries is None:
+        asked = corpus.sample(RECALL_QUERIES, seed)
+    else:
+        check_search(queries, 1, None, (), corpus.info)
+        asked = queries[1::2] if len(queries) > 1 else queries
+    truth = None if add else _Truth(asked, corpus.info.similarity)
     start, measured = time.perf_counter(), 0.0
     with _opened(corpus, address, index, replace, add, options) as store:
+        if queries is not None:
+            store.tune(queries[::2])
         for rows in tqdm(corpus, "index", len(corpus.manifest.shards), unit="shard", **_QUIET):
             store.add(rows if keeps_texts else rows._replace(texts=None))
             if truth is not None:
@@ -107,8 +120,8 @@ def index_corpus(
             rows=store.count(),
             languages=store.languages(),
             size=store.size(),
-            recall=_recall(store, queries, truth),
-            queries=len(queries),
+            recall=_recall(store, asked, truth, of_rows),
+            queries=len(asked),
             seconds=seconds,
         )
 
@@ -168,10 +181,10 @@ class _Truth:
         return normalize_rows(vectors) if self._normalizes else vectors
 
 
-def _recall(store: Store, queries: np.ndarray, truth: _Truth | None) -> float | None:
+def _recall(store: Store, queries: np.ndarray, truth: _Truth | None, of_rows: bool) -> float | None:
     """Return the recall of a store; None if there is nothing to compare."""
     exact = truth.hits if truth is not None else store.search_exactly(queries, TRUTH_DEPTH)
-    if exact is None or not len(queries) or store.count() < 2:
+    if exact is None or not len(queries) or store.count() < 1 + of_rows:
         return None
-    found = store.search(queries, RECALL_DEPTH + 1)
-    return mean_recall(found.ids, exact.ids, exact.scores)
+    found = store.search(queries, RECALL_DEPTH + of_rows)
+    return mean_recall(found.ids, exact.ids, exact.scores, of_rows=of_rows)

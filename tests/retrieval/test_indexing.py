@@ -111,6 +111,37 @@ def test_recall_is_measured_against_all_shards(tmp_path):
     assert report.index == "PQ1x4fs"
 
 
+def test_recall_of_queries_that_are_given(tmp_path):
+    folder = write_corpus(tmp_path / "a", (150, 90, 60))
+    asked, address = draw_queries(41), f"faiss:{tmp_path}/store"
+    report = index_corpus(folder, address, index="PQ1x4fs", refine=0, queries=asked)
+    found, true = (
+        each.search(asked[1::2], 10).ids for each in (open_store(address), truth_of(folder))
+    )
+    shares = [len({*some} & {*all}) / 10 for some, all in zip(found, true, strict=True)]
+    assert report.recall == pytest.approx(np.mean(shares))
+    assert 0.05 < report.recall < 0.9
+    assert report.queries == 20
+    one = index_corpus(folder, address, index="flat", replace=True, queries=asked[:1])
+    assert (one.recall, one.queries) == (1, 1)
+    assert index_corpus(folder, address, add=True, queries=asked).recall == 1
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (np.ones((3, 5), np.float32), r"queries have shape \(3, 5\)"),
+        (np.ones((3, 8)), "queries are float64"),
+        (np.empty((0, 8), np.float32), "no queries to tune to"),
+    ],
+)
+def test_queries_that_recall_cannot_be_measured_by(tmp_path, queries, message):
+    folder = write_corpus(tmp_path / "a")
+    with pytest.raises(ValueError, match=message):
+        index_corpus(folder, f"faiss:{tmp_path}/store", queries=queries)
+    assert not (tmp_path / "store").exists()
+
+
 @pytest.mark.parametrize("sizes", [(), (0,), (1,)])
 def test_corpora_of_no_or_one_vector(tmp_path, sizes):
     report = index_corpus(write_corpus(tmp_path / "a", sizes), f"faiss:{tmp_path}/store")

@@ -13,7 +13,7 @@ from hybrid_fast.data.formats.files import SourceFile
 from hybrid_fast.data.formats.items import Item, OnEmpty, check_count
 from hybrid_fast.data.formats.mapping import uses_positions
 from hybrid_fast.data.formats.memory import memory_records
-from hybrid_fast.data.formats.records import RECORD_READERS, read_hub_records
+from hybrid_fast.data.formats.records import RECORD_READERS, Record, read_hub_records
 from hybrid_fast.data.formats.tolerance import reported
 from hybrid_fast.data.formats.wide import WideMapper, plain_columns
 
@@ -67,12 +67,21 @@ def read_tabular(
             on_missing_title=on_missing_title,
         )
         with reported(file.path, strict) as tolerance:
-            yield from mapper.items(RECORD_READERS[format](file.path, has_header, tolerance))
+            records = RECORD_READERS[format](file.path, has_header, tolerance)
+            yield from mapper.items(_numbered_apart(records))
         if mapper.group_column == "@line":
             num_records[file.label][str(file.path)] = mapper.num_records
     for of_label in num_records.values():
         if len(set(of_label.values())) > 1:
             raise ValueError(f"the files are not aligned; their numbers of rows differ: {of_label}")
+
+
+def _numbered_apart(records: Iterator[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
+    """Yield records with numbers that rise; several of JSON may begin on one line."""
+    number = 0
+    for line, record in records:
+        number = max(line, number + 1)
+        yield number, record
 
 
 def read_hub(

@@ -93,6 +93,16 @@ class Store(ABC):
                 no vector of a language; the message names those it has.
         """
 
+    def tune(self, queries: np.ndarray) -> None:  # noqa: B027 - most have nothing to choose
+        """Choose the effort of searches for queries such as these, from now on.
+
+        The choice, and the queries for later ones, stay after `commit`. A store that is exact or
+        whose server chooses does nothing.
+
+        Args:
+            queries: float32 (n, D), as the model gave them.
+        """
+
     def search_exactly(self, queries: np.ndarray, k: int) -> StoreHits | None:
         """Search by comparing all vectors; None if the store cannot."""
         return self.search(queries, k) if self.exact else None

@@ -272,6 +272,15 @@ def test_shards_keep_rows_apart(tmp_path):
     assert sorted(groups.values()) == [["de 1", "en 1"], ["de 2", "en 2"], ["de 2", "en 2"]]
 
 
+def test_records_that_begin_on_one_line_are_rows_of_their_own(tmp_path):
+    rows = [{"query": text, "lang": "en"} for text in "abc"]
+    for name, content in {"array": rows, "data": {"data": rows}}.items():
+        path = write(tmp_path / f"{name}.json", json.dumps(content))
+        items = read(path, format="json")
+        assert [item.query for item in items] == ["a", "b", "c"]
+        assert len({item.group_id for item in items}) == 3
+
+
 def test_group_ids_that_the_first_row_lacks(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"query": "a"}\n{"query": "b", "group_id": "g"}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl:2: has a group_id, which the first row lacks"):

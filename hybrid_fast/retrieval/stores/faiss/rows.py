@@ -37,6 +37,7 @@ class KeptRows:
         texts: ids and texts of all rows.
         languages: codes of languages, by their numbers.
         alive: which rows count, bool (n,).
+        queries: such as will be asked, ready for inner products, float32 (m, D); none: unknown.
     """
 
     def __init__(self, folder: Path, commit: Commit, writable: bool) -> None:
@@ -59,6 +60,8 @@ class KeptRows:
         self.texts = RowTexts(self._files["rows"])
         self.languages = list(commit.languages)
         ids, alive = (self._read(commit, what) for what in ("ids", "alive"))
+        queries = self._read(commit, "queries").view(np.float32)
+        self.queries = queries.reshape(-1, commit.info.dimension)
         self._ids = IdTable(ids.view(np.uint64).reshape(2, -1))
         self.alive = np.unpackbits(alive, count=len(self.vectors), bitorder="little").view(bool)
         self._counts: dict[str, int] | None = None
@@ -93,6 +96,7 @@ class KeptRows:
     def append_alive(self, others: KeptRows) -> None:
         """Add the rows of another store that are not deleted, as its files keep them."""
         rows = np.flatnonzero(others.alive)
+        self.queries = others.queries.copy()  # no longer mapped
         self.languages = list(others.languages)
         for first in range(0, len(rows), _COPIED_ROWS):
             some = rows[first : first + _COPIED_ROWS]
@@ -143,12 +147,14 @@ class KeptRows:
         """Have everything written to the disk, and return the files of a commit."""
         for file in self._files.values():
             file.flush()
-        return {
-            **{what: file.kept for what, file in self._files.items()},
-            "ids": write_array(self._folder / f"ids-{number}.bin", self._ids.merged()),
-            "alive": write_array(
-                self._folder / f"alive-{number}.bin", np.packbits(self.alive, bitorder="little")
-            ),
+        arrays = {
+            "ids": self._ids.merged(),
+            "alive": np.packbits(self.alive, bitorder="little"),
+            **({"queries": self.queries} if len(self.queries) else {}),
+        }
+        return {what: file.kept for what, file in self._files.items()} | {
+            what: write_array(self._folder / f"{what}-{number}.bin", array)
+            for what, array in arrays.items()
         }
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class IndexSearch:
         factory: string that made it.
         effort: of a search.
         refine: candidates of a hit that are compared again; 0 for none.
-        recall: recall@10 that was measured at this effort, of rows as queries.
+        recall: recall@10 that was measured at this effort.
     """
 
     index: FaissIndex
@@ -104,14 +104,30 @@ class IndexSearch:
         return Hits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def build_index(vectors: Vectors, plan: IndexPlan, alive: np.ndarray, target: float) -> IndexSearch:
+@dataclass(frozen=True)
+class Tuning:
+    """What the effort of searches is chosen for.
+
+    Attributes:
+        target: recall@10 to reach.
+        queries: such as will be asked, ready for inner products, float32 (n, D); where there are
+            none rows are drawn.
+    """
+
+    target: float
+    queries: np.ndarray
+
+
+def build_index(
+    vectors: Vectors, plan: IndexPlan, alive: np.ndarray, tuning: Tuning
+) -> IndexSearch:
     """Make an index of all rows, and choose the effort of its searches.
 
     Args:
         vectors: of the rows.
         plan: what to make.
         alive: rows that are not deleted, bool (number of rows,).
-        target: recall@10 to reach.
+        tuning: what the effort is chosen for.
 
     Raises:
         ValueError: there are too few rows to fit it to.
@@ -119,11 +135,11 @@ def build_index(vectors: Vectors, plan: IndexPlan, alive: np.ndarray, target: fl
     index = make_index(plan.factory, vectors.dimension)
     drawn = np.random.default_rng(_SEED).choice(len(vectors), plan.sample, replace=False)
     index.train(vectors.take(np.sort(drawn)))
-    return extend_index(IndexSearch(index, plan.factory, 1, plan.refine), vectors, alive, target)
+    return extend_index(IndexSearch(index, plan.factory, 1, plan.refine), vectors, alive, tuning)
 
 
 def extend_index(
-    made: IndexSearch, vectors: Vectors, alive: np.ndarray, target: float
+    made: IndexSearch, vectors: Vectors, alive: np.ndarray, tuning: Tuning
 ) -> IndexSearch:
     """Add the rows that an index does not have yet, and choose the effort of its searches anew."""
     total, first = len(vectors), len(made.index)
@@ -131,30 +147,37 @@ def extend_index(
         for block in vectors.blocks(first, rows=_ADDED_ROWS):
             made.index.add(block)
             bar.update(len(block))
-    return _tune(made, vectors, alive, target)
+    return tune(made, vectors, alive, tuning)
 
 
-def _tune(made: IndexSearch, vectors: Vectors, alive: np.ndarray, target: float) -> IndexSearch:
-    """Return it with the least effort that reaches a recall, or else the most."""
-    rows = np.random.default_rng(_SEED + 1).permutation(np.flatnonzero(alive))
-    drawn = rows[:RECALL_QUERIES]
-    queries = vectors.take(np.sort(drawn))
-    allowed = None if alive.all() else alive
-    true = search_rows(vectors, queries, TRUTH_DEPTH, allowed)
+def tune(made: IndexSearch, vectors: Vectors, alive: np.ndarray, tuning: Tuning) -> IndexSearch:
+    """Return an index with the least effort that reaches a recall, or else the most.
+
+    Args:
+        made: the index.
+        vectors: of all rows, those that the index does not have yet among them.
+        alive: rows that are not deleted, bool (number of rows,).
+        tuning: what the effort is chosen for.
+    """
+    alive, queries = alive[: len(made.index)], tuning.queries
+    allowed, of_rows = None if alive.all() else alive, not len(queries)
+    if of_rows:
+        rows = np.random.default_rng(_SEED + 1).permutation(np.flatnonzero(alive))
+        queries = vectors.take(np.sort(rows[:RECALL_QUERIES]))
+    true = search_rows(vectors, queries, TRUTH_DEPTH, allowed, end=len(made.index))
     for effort in _efforts(made.index.least, made.index.most):
         made = replace(made, effort=effort)
-        found = made._search_index(vectors, queries, RECALL_DEPTH + 1, allowed)
-        made = replace(
-            made, recall=mean_recall(found.rows.tolist(), true.rows.tolist(), true.scores)
-        )
-        if made.recall >= target:
+        found = made._search_index(vectors, queries, RECALL_DEPTH + of_rows, allowed)
+        recall = mean_recall(found.rows.tolist(), true.rows.tolist(), true.scores, of_rows=of_rows)
+        made = replace(made, recall=recall)
+        if made.recall >= tuning.target:
             return made
     logger.warning(
         "searches by %s find %.3f of the true first 10, not %g: choose another index, or a larger "
         "refine",
         made,
         made.recall,
-        target,
+        tuning.target,
     )
     return made
 

@@ -22,7 +22,6 @@ from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import Hits
 from hybrid_fast.retrieval.stores.checks import check_rows, check_search
 from hybrid_fast.retrieval.stores.faiss.exact import search_rows
-from hybrid_fast.retrieval.stores.faiss.files import keep_file
 from hybrid_fast.retrieval.stores.faiss.folder import (
     Commit,
     new_build,
@@ -31,16 +30,14 @@ from hybrid_fast.retrieval.stores.faiss.folder import (
     remove_build,
     write_commit,
 )
-from hybrid_fast.retrieval.stores.faiss.index import FaissIndex, read_index
-from hybrid_fast.retrieval.stores.faiss.kinds import check, plan_index
+from hybrid_fast.retrieval.stores.faiss.kinds import check
 from hybrid_fast.retrieval.stores.faiss.rows import KeptRows
-from hybrid_fast.retrieval.stores.faiss.search import IndexSearch, build_index, extend_index
+from hybrid_fast.retrieval.stores.faiss.search import IndexSearch
+from hybrid_fast.retrieval.stores.faiss.upkeep import read_search, retuned, updated
 from hybrid_fast.retrieval.stores.store import Rows, Store, StoreHits
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
 logger = logging.getLogger(__name__)
-# Rows that are compared exactly beside an index; a commit adds more to it.
-TAIL_ROWS = 2**14
 # Of the rows that may be deleted before a commit writes the others anew.
 MOST_DELETED = 1 / 3
 _Languages = Collection[str] | None
@@ -65,7 +62,8 @@ def create(
             "auto" chooses by the number of rows and the free memory.
         dtype: of the vectors on the disk, "float32" or "float16".
         replace: whether a store that is there gives way at the first commit.
-        target_recall: recall@10 on rows of the store that the effort of searches is chosen for.
+        target_recall: recall@10 that the effort of searches is chosen for, of rows of the store
+            or what `tune` is given.
         refine: so many candidates a hit are compared again by the vectors; 0 for none; default by
             the kind of index.
 
@@ -125,7 +123,7 @@ class FaissStore(Store):
         self.folder, self.address, self.info = folder, f"faiss:{folder}", commit.info
         self._new = self._changed = self._writable = held is not None
         self._commit, self._rows = commit, KeptRows(folder, commit, self._writable)
-        self._search = self._read_index()
+        self._search = read_search(self._rows, commit)
         self._given: dict[str, int] = {}  # in place of what the commit says of searches
         self._held = ExitStack() if held is None else held.pop_all()
 
@@ -158,6 +156,25 @@ class FaissStore(Store):
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
             self._given[name] = value
 
+    def tune(self, queries: np.ndarray) -> None:
+        """Choose the effort of searches for queries such as these; see `Store.tune`.
+
+        Raises:
+            FileExistsError: another process adds or deletes.
+            ValueError: they have a wrong shape, NaN or infinity, or there are none.
+        """
+        check_search(queries, 1, None, (), self.info)
+        if not len(queries):
+            raise ValueError("there are no queries to tune to; give some")
+        self._begin_writing()
+        rows, self._changed = self._rows, True
+        rows.queries = self._prepared(queries)
+        if self._search is not None:
+            self._search = retuned(self._search, rows, self._commit)
+
+    def _prepared(self, queries: np.ndarray) -> np.ndarray:
+        return normalize_rows(queries) if self.info.similarity == "cosine" else queries
+
     def add(self, rows: Rows) -> None:
         """Add vectors; see `Store.add`.
 
@@ -184,8 +201,7 @@ class FaissStore(Store):
         self, index: IndexSearch | None, queries: np.ndarray, k: int, languages: _Languages
     ) -> StoreHits:
         check_search(queries, k, languages, self._rows.counts(), self.info)
-        if self.info.similarity == "cosine":
-            queries = normalize_rows(queries)
+        queries = self._prepared(queries)
         find = search_rows if index is None else index.search
         return self._named(find(self._rows.vectors, queries, k, self._rows.allowed(languages)), k)
 
@@ -235,7 +251,13 @@ class FaissStore(Store):
         if len(self._rows) - self._rows.count() > MOST_DELETED * len(self._rows):
             self._compact()
         number = self._commit.number + 1
-        self._update_index(number)
+        path = self._rows.path(f"index-{number}.faiss")
+        self._search, index = updated(
+            self._search, self._rows, self._commit, path, needed=self._new
+        )
+        if index is not None:
+            files = {**self._commit.files, "index": index}
+            self._commit = changed(self._commit, files=files)
         self._commit = changed(
             self._commit,
             number=number,
@@ -246,37 +268,6 @@ class FaissStore(Store):
         write_commit(self.folder, self._commit)
         self._new = self._changed = False
 
-    def _update_index(self, number: int) -> None:
-        """Make or extend the index, and its file, if it is time."""
-        options, rows = self._commit.options, self._rows
-        made = None
-        if self._search is None:
-            made = self._build_index()
-        elif len(rows) - len(self._search.index) > TAIL_ROWS:
-            whole = changed(self._search, index=self._load_index(mapped=False))
-            made = extend_index(whole, rows.vectors, rows.alive, options.target_recall)
-        if made is None:
-            return
-        path = rows.path(f"index-{number}.faiss")
-        made.index.write(path)
-        files = {**self._commit.files, "index": keep_file(path)}
-        self._commit = changed(self._commit, files=files)
-        self._search = changed(made, index=read_index(path, mapped=True))
-
-    def _build_index(self) -> IndexSearch | None:
-        """Return an index of all rows; None if they are to be compared exactly."""
-        options, rows = self._commit.options, self._rows
-        plan = plan_index(options, len(rows), self.info.dimension)
-        if not plan.factory:
-            return None
-        try:
-            return build_index(rows.vectors, plan, rows.alive, options.target_recall)
-        except ValueError as error:
-            if self._new:
-                raise
-            logger.warning("%s is searched exactly for now: %s", self.address, error)
-            return None
-
     def _with_effort(self) -> IndexSearch | None:
         """Return the index, with the effort that was given for its kind, if any."""
         made, given = self._search, self._given
@@ -284,13 +275,6 @@ class FaissStore(Store):
             return None
         effort = given.get(made.index.effort_name, made.effort)
         return changed(made, effort=effort, refine=given.get("refine", made.refine))
-
-    def _read_index(self) -> IndexSearch | None:
-        kept = self._commit.index
-        return IndexSearch(self._load_index(mapped=True), **kept) if kept else None
-
-    def _load_index(self, mapped: bool) -> FaissIndex:
-        return read_index(self._rows.path(self._commit.files["index"].name), mapped)
 
     def _compact(self) -> None:
         """Begin a build of the rows that are not deleted."""
@@ -335,7 +319,7 @@ class FaissStore(Store):
         self._rows.close()
         self._rows, self._commit, before = rows, commit, self._commit
         if (commit.build, commit.index) != (before.build, before.index):
-            self._search = self._read_index()
+            self._search = read_search(rows, commit)
 
     def _named(self, hits: Hits, k: int) -> StoreHits:
         """Return hits by id, with scores for all k."""

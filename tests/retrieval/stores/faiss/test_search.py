@@ -11,7 +11,7 @@ from store_cases import made_info
 from hybrid_fast.retrieval.stores import Rows, create_store, open_store
 from hybrid_fast.retrieval.stores.faiss import rows as faiss_rows
 from hybrid_fast.retrieval.stores.faiss import search as faiss_search
-from hybrid_fast.retrieval.stores.faiss import store as faiss_store
+from hybrid_fast.retrieval.stores.faiss import upkeep
 
 DIMENSION, NUM_ROWS = 16, 700
 KINDS = ["hnsw", "ivf-pq", "ivf-sq8", "sq8", "PQ4x4fs", "OPQ4_16,IVF8,PQ4np", "IVF8,PQ4,RFlat"]
@@ -101,7 +101,7 @@ def test_deleted_and_later_rows(indexed, kind, monkeypatch):
         assert own.ids == [[f"doc {number}"] for number in range(10_000, 10_050)]
         assert len(store._search.index) == NUM_ROWS  # the later ones are compared exactly
         store.commit()
-    monkeypatch.setattr(faiss_store, "TAIL_ROWS", 60)
+    monkeypatch.setattr(upkeep, "TAIL_ROWS", 60)
     store.add(rows_of(20, 20_000, seed=6))
     store.commit()
     assert len(store._search.index) == NUM_ROWS + 70  # now they are in it
@@ -129,6 +129,57 @@ def test_effort_is_chosen_for_a_recall_and_can_be_set(indexed):
         open_store(store.address, ef_search=3)
     with pytest.raises(ValueError, match="nprobe is 0"):
         open_store(store.address, nprobe=0)
+
+
+def between_clusters(num: int, seed: int) -> np.ndarray:
+    """Queries far from rows, whose neighbours lie in many lists."""
+    return (clustered(num, seed) + clustered(num, seed + 1) + clustered(num, seed + 2)) / 3
+
+
+def found_of(store, queries) -> float:
+    found, true = store.search(queries, 10), store.search_exactly(queries, 10)
+    pairs = zip(found.ids, true.ids, strict=True)
+    return float(np.mean([len({*ids} & {*truth}) / 10 for ids, truth in pairs]))
+
+
+def test_effort_is_chosen_for_the_queries_that_are_given(indexed, monkeypatch):
+    store = indexed("ivf-sq8", target_recall=0.9)
+    asked = between_clusters(300, 7)
+    of_rows, before = store._search.effort, found_of(store, asked)
+    assert before < 0.8, "what is chosen for rows does not suffice"
+    store.tune(asked[::2])
+    store.commit()
+    effort = store._search.effort
+    assert effort > of_rows
+    store.close()
+    store = open_store(store.address)
+    assert store._search.effort == effort
+    assert found_of(store, asked[1::2]) > 0.87
+    assert store._search.recall >= 0.9
+    # Later choices are for the same queries.
+    monkeypatch.setattr(upkeep, "TAIL_ROWS", 60)
+    store.add(rows_of(70, 10_000, seed=5))
+    store.commit()
+    assert len(store._search.index) == NUM_ROWS + 70
+    assert found_of(store, asked[1::2]) > 0.87
+    store.delete([f"doc {number}" for number in range(400)])
+    store.commit()
+    assert len(store._search.index) == NUM_ROWS - 330
+    assert found_of(store, asked[1::2]) > 0.87
+    store.close()
+    assert open_store(store.address)._rows.queries.shape == (150, DIMENSION)
+
+
+def test_queries_that_searches_cannot_be_tuned_to(indexed):
+    store = indexed("hnsw")
+    with pytest.raises(ValueError, match="no queries to tune to"):
+        store.tune(np.empty((0, DIMENSION), np.float32))
+    with pytest.raises(ValueError, match=r"queries have shape \(3, 5\)"):
+        store.tune(np.ones((3, 5), np.float32))
+    with open_store(store.address) as writer:
+        writer.delete(["doc 1"])
+        with pytest.raises(FileExistsError):
+            store.tune(clustered(4, 2))
 
 
 def test_effort_that_was_given_is_not_kept(indexed):
