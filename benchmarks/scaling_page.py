@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,18 @@ def _cells(found: Report, *values: str) -> list[str]:
     return [found["title"], *(number(found[each]) for each in values)]
 
 
+def _with_effort(found: Report) -> Report:
+    """Return a result of a store whose title tells what its searches were tuned to."""
+    effort = re.search(r"(nprobe|ef_search) \d+", found.get("index", ""))
+    return found | {"title": f"{found['title']}, {effort[0]}"} if effort else found
+
+
 def stores(report: Report) -> list[str]:
     heads = ["store", "build, s", "MiB on disk", "recall@10", "queries/s: batch", "alone"]
     heads += ["batch, one language", "peak MiB: build", "search"]
     keys = ["build_s", "size_mib", "recall", "queries_s_batch", "queries_s_alone"]
     keys += ["queries_s_filtered", "build_peak_mib", "search_peak_mib"]
-    return _table(heads, [_cells(found, *keys) for found in report["results"]])
+    return _table(heads, [_cells(_with_effort(found), *keys) for found in report["results"]])
 
 
 def quantisation(report: Report) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from hybrid_fast.common.files import check_folder
 from hybrid_fast.common.paths import expanded
@@ -15,6 +17,7 @@ from hybrid_fast.data import AlignedTable
 from hybrid_fast.data.table import check_table
 from hybrid_fast.retrieval.corpora.encode import encode_corpus
 from hybrid_fast.retrieval.encoders import find_encoders
+from hybrid_fast.retrieval.encoding import encode
 from hybrid_fast.retrieval.mining.answers import Answers, KnownPassages
 from hybrid_fast.retrieval.mining.candidates import Candidates, StoreCandidates, TableCandidates
 from hybrid_fast.retrieval.mining.miner import Miner
@@ -27,6 +30,7 @@ from hybrid_fast.retrieval.mining.search_plan import SearchPlan
 from hybrid_fast.retrieval.reranking import Reranker, check_reranker
 from hybrid_fast.retrieval.retriever_inputs import check_fits
 from hybrid_fast.retrieval.stores import Rows, Store, create_store, open_store
+from hybrid_fast.retrieval.stores.recall import RECALL_QUERIES
 from hybrid_fast.retrieval.text_sources import HitTexts, TextSource
 from hybrid_fast.retrieval.vector_info import VectorInfo
 
@@ -177,6 +181,7 @@ def mine(
             address = f"faiss:{fleeting / 'index'}"
             with create_store(address, info, index=index) as new:
                 vectors.read(_added(encoded, new))
+                new.tune(_drawn_queries(encoder, table, batch_size))
             own = stack.enter_context(closing(open_store(address)))
             candidates = TableCandidates(passages, answers, vectors, own)
         scorer = Scorer(encoder, info.similarity, batch_size, passages, vectors, reranker)
@@ -246,6 +251,15 @@ def _encoded(
     """Encode the passages of a table, unless that was done before, and yield them."""
     if len(passages):
         yield from encode_corpus(model, passages, folder, batch_size=batch_size)
+
+
+def _drawn_queries(
+    encoder: Callable[..., Any], table: AlignedTable, batch_size: int | None
+) -> np.ndarray:
+    """Return the vectors of some queries of a table, for which searches of its index are tuned."""
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(table.has_query))
+    texts = table.queries(np.sort(rows[:RECALL_QUERIES]))
+    return encode(encoder, texts, batch_size, "queries", show_progress=False)
 
 
 def _added(encoded: Iterable[Rows], store: Store) -> Iterator[Rows]:
