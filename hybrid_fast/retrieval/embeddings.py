@@ -97,8 +97,9 @@ def check_finite(
 def normalize_rows(embeddings: np.ndarray) -> np.ndarray:
     """Return the rows with norm 1, float32 (n, D); rows of zeros stay, and so does NaN."""
     norms = np.sqrt(squared_norms(embeddings))[:, None]
+    norms[norms == 0] = 1
     with np.errstate(invalid="ignore"):  # infinity / infinity is NaN, which `check_finite` refuses
-        return np.divide(embeddings, norms, out=np.zeros_like(embeddings), where=norms != 0)
+        return np.divide(embeddings, norms, out=np.empty_like(embeddings), casting="same_kind")
 
 
 def squared_norms(embeddings: np.ndarray) -> np.ndarray:
