@@ -161,6 +161,8 @@ def tune(made: IndexSearch, vectors: Vectors, alive: np.ndarray, tuning: Tuning)
     """
     alive, queries = alive[: len(made.index)], tuning.queries
     allowed, of_rows = None if alive.all() else alive, not len(queries)
+    if alive.sum() < 1 + of_rows:  # there is nothing to find
+        return made
     if of_rows:
         rows = np.random.default_rng(_SEED + 1).permutation(np.flatnonzero(alive))
         queries = vectors.take(np.sort(rows[:RECALL_QUERIES]))

@@ -170,6 +170,14 @@ def test_effort_is_chosen_for_the_queries_that_are_given(indexed, monkeypatch):
     assert open_store(store.address)._rows.queries.shape == (150, DIMENSION)
 
 
+def test_tuned_while_there_is_nothing_to_find(indexed):
+    store = indexed("ivf-sq8")
+    store.delete([f"doc {number}" for number in range(NUM_ROWS)])
+    store.tune(clustered(4, 2))
+    store.commit()
+    assert store.search(clustered(4, 2), 3).ids == [[]] * 4
+
+
 def test_queries_that_searches_cannot_be_tuned_to(indexed):
     store = indexed("hnsw")
     with pytest.raises(ValueError, match="no queries to tune to"):
