@@ -14,7 +14,7 @@ from hybrid_fast.retrieval.corpora.encoded import EncodedCorpus
 from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import search
 from hybrid_fast.retrieval.stores import Rows, Store, StoreHits, create_store, open_store
-from hybrid_fast.retrieval.stores.checks import check_search
+from hybrid_fast.retrieval.stores.checks import check_tuning
 from hybrid_fast.retrieval.stores.recall import (
     RECALL_DEPTH,
     RECALL_QUERIES,
@@ -85,7 +85,8 @@ def index_corpus(
         FileExistsError: there is a store, and neither `add` nor `replace` is given, or another
             process writes to it.
         FileNotFoundError: the corpus was not encoded to the end, or there is no store to add to.
-        ValueError: a shard is damaged, the store is of another model, or an option is wrong.
+        ValueError: a shard is damaged, the store is of another model, queries are none or not as
+            the model encodes them, or an option is wrong.
         OSError: the store cannot be written.
     """
     corpus = corpus if isinstance(corpus, EncodedCorpus) else EncodedCorpus(corpus)
@@ -99,7 +100,7 @@ def index_corpus(
     if queries is None:
         asked = corpus.sample(RECALL_QUERIES, seed)
     else:
-        check_search(queries, 1, None, (), corpus.info)
+        check_tuning(queries, corpus.info)
         asked = queries[1::2] if len(queries) > 1 else queries
     truth = None if add else _Truth(asked, corpus.info.similarity)
     start, measured = time.perf_counter(), 0.0

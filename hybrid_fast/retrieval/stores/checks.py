@@ -87,6 +87,21 @@ def check_search(
         _check_languages(languages, known)
 
 
+def check_tuning(queries: np.ndarray, info: VectorInfo) -> None:
+    """Check queries that searches are to be tuned to.
+
+    Args:
+        queries: float32 (n, D).
+        info: whose vectors the store keeps.
+
+    Raises:
+        ValueError: they have a wrong dtype, shape, NaN or infinity, or there are none.
+    """
+    check_search(queries, 1, None, (), info)
+    if not len(queries):
+        raise ValueError("there are no queries to tune to; give some")
+
+
 def _check_unicode(name: str, column: Iterable[str | None]) -> None:
     """Check that all texts of a column can be written as UTF-8."""
     for each in column:

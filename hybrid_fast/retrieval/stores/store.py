@@ -96,11 +96,14 @@ class Store(ABC):
     def tune(self, queries: np.ndarray) -> None:  # noqa: B027 - most have nothing to choose
         """Choose the effort of searches for queries such as these, from now on.
 
-        The choice, and the queries for later ones, stay after `commit`. A store that is exact or
-        whose server chooses does nothing.
+        The choice, and the queries for later ones, stay after `commit`. A store that has nothing to
+        choose, or whose server chooses, does nothing.
 
         Args:
             queries: float32 (n, D), as the model gave them.
+
+        Raises:
+            ValueError: they have a wrong dtype or shape, NaN or infinity, or there are none.
         """
 
     def search_exactly(self, queries: np.ndarray, k: int) -> StoreHits | None:

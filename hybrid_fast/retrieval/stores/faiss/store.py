@@ -20,7 +20,7 @@ from hybrid_fast.common.locks import sole_use
 from hybrid_fast.common.paths import expanded
 from hybrid_fast.retrieval.embeddings import normalize_rows
 from hybrid_fast.retrieval.exact_search import Hits
-from hybrid_fast.retrieval.stores.checks import check_rows, check_search
+from hybrid_fast.retrieval.stores.checks import check_rows, check_search, check_tuning
 from hybrid_fast.retrieval.stores.faiss.exact import search_rows
 from hybrid_fast.retrieval.stores.faiss.folder import (
     Commit,
@@ -163,9 +163,7 @@ class FaissStore(Store):
             FileExistsError: another process adds or deletes.
             ValueError: they have a wrong shape, NaN or infinity, or there are none.
         """
-        check_search(queries, 1, None, (), self.info)
-        if not len(queries):
-            raise ValueError("there are no queries to tune to; give some")
+        check_tuning(queries, self.info)
         self._begin_writing()
         rows, self._changed = self._rows, True
         rows.queries = self._prepared(queries)
